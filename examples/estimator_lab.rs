@@ -1,60 +1,88 @@
-//! Bias and variance of PPO's estimators, computed exactly on 5 tokens and completions of 3:
+//! Bias and variance of the estimators of policy gradients and of the KL, computed exactly on 5
+//! tokens and completions of 3:
 //!
 //! ```sh
 //! cargo run --release --example estimator_lab
 //! ```
 //!
-//! Every expectation is a sum over all 125 completions, so the results have no sampling noise; the
-//! variance columns are the exact variances of the estimators.
+//! Every expectation is a sum over all 125 completions, so the results have no sampling noise.
 
 use anyhow::Result;
-use candle_core::{DType, Device, Tensor, Var};
+use candle_core::{DType, Device, Tensor};
+use ppo::KlEstimator::{AbsK1, K1, K2, K3};
+use ppo::gradient_variance::{GradientMoments, moments_of_one_sample, reinforce_moments};
+use ppo::policy_gradient::{expected_reward_gradient, gradient, policy_gradient, relative_error};
+use ppo::rewards::token_rewards;
 use ppo::tabular_mdp::{
     COMPLETION_LEN, N_COMPLETIONS, completion_probs, exact_token_values,
-    expectation_over_completions, log_probs, random_policy,
+    expectation_over_completions, log_probs, random_policy, variance_over_completions,
 };
-use ppo::{GaeConfig, KlEstimator, gae};
-use tensor_core::{Rng, backward};
+use ppo::{GaeConfig, RewardBaseline, gae};
+use tensor_core::Rng;
 
 fn main() -> Result<()> {
     let (policy, reference) = (random_policy(1)?, random_policy(2)?);
-    let rewards = Rng::new(9).normal_tensor(N_COMPLETIONS, 1., DType::F64, &Device::Cpu)?;
-    println!("1. Policy gradient E[Σ A ∇log π], compared with the gradient of the mean reward\n");
-    print_policy_gradients(&policy, &rewards)?;
-    println!("\n2. Estimators of KL(policy || reference) over a whole completion\n");
+    let rewards = (Rng::new(9).normal_tensor(N_COMPLETIONS, 1., DType::F64, &Device::Cpu)? + 3.)?;
+    println!("1. Policy gradient: bias and variance of the gradient from G completions\n");
+    print_baselines(&policy, &rewards)?;
+    println!("\n2. Policy gradient with a critic: bias and variance from one completion\n");
+    print_critics(&policy, &rewards)?;
+    println!("\n3. Estimators of KL(policy || reference) over a whole completion\n");
     print_kl_estimators(&policy, &reference)
 }
 
-/// Bias of the policy gradient for each critic and λ, relative to the true gradient.
-fn print_policy_gradients(policy: &Tensor, rewards: &Tensor) -> Result<()> {
-    let true_gradient = gradient(policy, |policy| expectation_over_completions(policy, rewards))?;
+/// Bias and variance of REINFORCE for each baseline and group size.
+fn print_baselines(policy: &Tensor, rewards: &Tensor) -> Result<()> {
+    let truth = expected_reward_gradient(policy, rewards)?;
+    let mean: f64 = expectation_over_completions(policy, rewards)?.to_scalar()?;
+    println!("{:22} {:>4}  {:>8}  {:>10}", "baseline", "G", "bias", "variance");
+    for g in [2, 16] {
+        for (name, baseline) in [
+            ("none", RewardBaseline::None),
+            ("mean reward", RewardBaseline::Constant(mean)),
+            ("group mean", RewardBaseline::GroupMean),
+            ("leave-one-out", RewardBaseline::LeaveOneOut),
+        ] {
+            print_row(name, g as f64, reinforce_moments(policy, rewards, baseline, g)?, &truth)?;
+        }
+        let values = exact_token_values(policy, rewards)?;
+        let one = moments_of_one_sample(policy, &rewards.unsqueeze(1)?.broadcast_sub(&values)?)?;
+        print_row("true values", g as f64, one.of_mean(g), &truth)?;
+    }
+    println!(
+        "Without a baseline, the mean reward ({mean:.2}) is most of the variance. The group mean \
+         contains the completion's own reward, which shrinks the gradient by 1/G."
+    );
+    Ok(())
+}
+
+/// Bias and variance of the policy gradient for each critic and λ.
+fn print_critics(policy: &Tensor, rewards: &Tensor) -> Result<()> {
+    let truth = expected_reward_gradient(policy, rewards)?;
     let zero = Tensor::zeros((N_COMPLETIONS, COMPLETION_LEN), DType::F64, &Device::Cpu)?;
-    let before_last = zero.narrow(1, 0, COMPLETION_LEN - 1)?;
-    let token_rewards = Tensor::cat(&[&before_last, &rewards.unsqueeze(1)?], 1)?; // 0, 0, reward
+    let (bootstrap, mask) = (rewards.zeros_like()?, zero.ones_like()?);
+    let token_rewards = token_rewards(rewards, &zero, 0., &mask)?; // 0, 0, reward
     let exact = exact_token_values(policy, rewards)?;
     let half = (&exact * 0.5)?;
-    println!("{:32} {:>4}  {:>18}  {:>18}", "critic", "λ", "bias of gradient", "variance of A");
+    println!("{:22} {:>4}  {:>8}  {:>10}", "critic", "λ", "bias", "variance");
     for (name, values) in [("0", &zero), ("half the true values", &half), ("true values", &exact)] {
         for lambda in [1., 0.95, 0.] {
             let config = GaeConfig { gamma: 1., lambda };
-            let bootstrap = Tensor::zeros(N_COMPLETIONS, DType::F64, &Device::Cpu)?;
-            let mask = zero.ones_like()?;
-            let a = gae(&token_rewards, values, &bootstrap, &mask, config)?.advantages;
-            let weights = completion_probs(policy)?.unsqueeze(1)?.broadcast_mul(&a)?;
-            let estimate = gradient(policy, |policy| (log_probs(policy)? * &weights)?.sum_all())?;
-            let bias = norm(&(estimate - &true_gradient)?)? / norm(&true_gradient)?;
-            let first = a.narrow(1, 0, 1)?.squeeze(1)?;
-            println!(
-                "{name:32} {lambda:>4}  {:>17.2}%  {:>18.4}",
-                100. * bias,
-                variance(policy, &first)?
-            );
+            let advantages = gae(&token_rewards, values, &bootstrap, &mask, config)?.advantages;
+            print_row(name, lambda, moments_of_one_sample(policy, &advantages)?, &truth)?;
         }
     }
     println!(
-        "λ < 1 lowers the variance of the first token's A. With a wrong critic it also biases the \
-         gradient; with the true values it does not."
+        "λ < 1 lowers the variance. With a wrong critic it also biases the gradient; with the true \
+         values it does not."
     );
+    Ok(())
+}
+
+/// Row of a table: the bias of a gradient estimate relative to the `truth`, and its variance.
+fn print_row(name: &str, setting: f64, estimate: GradientMoments, truth: &Tensor) -> Result<()> {
+    let bias = 100. * relative_error(&estimate.mean, truth)?;
+    println!("{name:22} {setting:>4}  {bias:>7.2}%  {:>10.4}", estimate.variance);
     Ok(())
 }
 
@@ -62,39 +90,26 @@ fn print_policy_gradients(policy: &Tensor, rewards: &Tensor) -> Result<()> {
 fn print_kl_estimators(policy: &Tensor, reference: &Tensor) -> Result<()> {
     let sequence_log_probs = |logits: &Tensor| log_probs(logits)?.sum(1); // (ALL)
     let (log_p, log_q) = (sequence_log_probs(policy)?, sequence_log_probs(reference)?);
-    let kl = scalar(&expectation_over_completions(policy, &(&log_p - &log_q)?)?)?;
-    let true_gradient =
+    let kl: f64 = expectation_over_completions(policy, &(&log_p - &log_q)?)?.to_scalar()?;
+    let truth =
         gradient(policy, |p| expectation_over_completions(p, &(sequence_log_probs(p)? - &log_q)?))?;
-    println!("exact KL: {kl:.4} nats, gradient norm {:.4}\n", norm(&true_gradient)?);
-    println!(
-        "{:8} {:>8} {:>8} {:>10}   {:>16} {:>14}",
-        "", "mean", "bias", "deviation", "gradient, reward", "gradient, loss"
-    );
-    for (name, estimator) in [
-        ("k1", KlEstimator::K1),
-        ("|k1|", KlEstimator::AbsK1),
-        ("k2", KlEstimator::K2),
-        ("k3", KlEstimator::K3),
-    ] {
+    println!("exact KL: {kl:.4} nats. The gradients are compared with that of the exact KL\n");
+    println!("         mean     bias  deviation   error as reward  error as loss");
+    for (name, estimator) in [("k1", K1), ("|k1|", AbsK1), ("k2", K2), ("k3", K3)] {
         let estimates = estimator.estimate(&log_p, &log_q)?; // (ALL)
-        let mean = scalar(&expectation_over_completions(policy, &estimates)?)?;
+        let mean: f64 = expectation_over_completions(policy, &estimates)?.to_scalar()?;
+        let bias = mean - kl;
+        let deviation = variance_over_completions(policy, &estimates)?.to_scalar::<f64>()?.sqrt();
+        let as_reward = policy_gradient(policy, &estimates.unsqueeze(1)?)?;
+        let reward_error = 100. * relative_error(&as_reward, &truth)?;
         let probs = completion_probs(policy)?; // of the samples: not differentiated
-        let as_reward =
-            gradient(policy, |p| ((sequence_log_probs(p)? * &estimates)? * &probs)?.sum_all())?;
         let as_loss = gradient(policy, |p| {
             (estimator.estimate(&sequence_log_probs(p)?, &log_q)? * &probs)?.sum_all()
         })?;
-        let error = |gradient: &Tensor| -> Result<String> {
-            let off = norm(&(gradient - &true_gradient)?)? / norm(&true_gradient)?;
-            let is_zero = norm(gradient)? < 1e-9;
-            Ok(if is_zero { "is 0".into() } else { format!("{:.0}% off", 100. * off) })
-        };
+        let loss_error = 100. * relative_error(&as_loss, &truth)?;
         println!(
-            "{name:8} {mean:>8.4} {:>8.4} {:>10.4}   {:>16} {:>14}",
-            mean - kl,
-            variance(policy, &estimates)?.sqrt(),
-            error(&as_reward)?,
-            error(&as_loss)?
+            "{name:4} {mean:>8.4} {bias:>8.4} {deviation:>10.4} {reward_error:>16.0}% \
+             {loss_error:>13.0}%"
         );
     }
     println!(
@@ -102,24 +117,4 @@ fn print_kl_estimators(policy: &Tensor, reference: &Tensor) -> Result<()> {
          and k3 that of KL(reference || policy)."
     );
     Ok(())
-}
-
-fn gradient(x: &Tensor, f: impl Fn(&Tensor) -> candle_core::Result<Tensor>) -> Result<Tensor> {
-    let var = Var::from_tensor(x)?;
-    let grads = backward(&f(var.as_tensor())?)?;
-    Ok(grads.get(var.as_tensor()).cloned().unwrap_or(x.zeros_like()?))
-}
-
-/// Variance of `x: (ALL)` under `policy`.
-fn variance(policy: &Tensor, x: &Tensor) -> Result<f64> {
-    let mean = expectation_over_completions(policy, x)?;
-    scalar(&expectation_over_completions(policy, &x.broadcast_sub(&mean)?.sqr()?)?)
-}
-
-fn norm(x: &Tensor) -> Result<f64> {
-    scalar(&x.sqr()?.sum_all()?.sqrt()?)
-}
-
-fn scalar(x: &Tensor) -> Result<f64> {
-    Ok(x.to_scalar()?)
 }

@@ -8,8 +8,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use candle_core::{DType, Device};
-use grpo::update::{MicroBatch, gradients, micro_batches};
-use grpo::{Aggregation, Baseline, GrpoExperience, KlLoss, Objective, advantages};
+use grpo::step::gradients;
+use grpo::{
+    Aggregation, Baseline, GrpoExperience, KlLoss, LossLevel, MicroBatch, Objective, advantages,
+};
 use model_io::config::{Mlp, ModelConfig};
 use modern::GptModern;
 use modern::sampler::{Sampler, SamplingStrategy};
@@ -99,22 +101,19 @@ impl PolicyUpdater {
             groups,
             temperature: 1.,
             completion_texts: Vec::new(),
-            advantages: advantages(&rewards, samples, Baseline::GroupStd, 1e-4)?,
+            advantages: advantages(&rewards, samples, Baseline::GroupStd, 1e-4, 0.)?,
             rewards,
             weights: Aggregation::Token.weights(&vec![new; n], &vec![true; n], new),
         };
         let objective = Objective {
-            clip_range: Clip::symmetric(0.2),
+            level: LossLevel::Token,
+            clip_range: Some(Clip::symmetric(0.2)),
             kl: Some((KlLoss::K3, 0.03)),
             importance_sampling_cap: None,
         };
-        let micro_batches = micro_batches(
-            &experience,
-            &objective,
-            &inference_policy,
-            Some(&inference_policy),
-            prompts,
-        )?;
+        let reference = Some(&inference_policy);
+        let micro_batches =
+            experience.micro_batches(&objective, &inference_policy, reference, prompts)?;
         let optimizer = AdamW::new(&parameters, AdamWConfig::default())?;
         Ok(Self { policy, parameters, optimizer, objective, micro_batches })
     }

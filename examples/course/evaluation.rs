@@ -4,18 +4,18 @@ use std::path::Path;
 
 use anyhow::Result;
 use datasets::Example;
-use grpo::experience::{AdvantageConfig, GrpoExperience, collect_rollouts};
+use datasets::arithmetic::ProblemSet;
+use datasets::arithmetic_questions::test_examples;
+use experiment::statistics::wilson_interval;
+use grpo::{AdvantageConfig, GrpoExperience};
 use model_io::LoadMode;
 use modern::sampler::{Sampler, SamplingStrategy};
 use ppo::prompts::tokenize_prompts;
-use ppo::{PromptExample, RolloutConfig};
-use reward::metrics::wilson_interval;
+use ppo::{PromptExample, RolloutConfig, ScoredRollouts, rollout};
 use reward::{PreferenceSource, RewardCheckpoint};
 use serde::{Deserialize, Serialize};
-use sft::arithmetic::ProblemSet;
 use sft::evaluation::GenerationEvalConfig;
 use sft::flags::FinetunedFlags;
-use sft::source::test_examples;
 use sft::{FinetunedModel, evaluate};
 use tensor_core::Rng;
 
@@ -133,11 +133,14 @@ pub(crate) fn sample_groups(course: &CourseRun, folder: &Path) -> Result<Vec<Vec
         stop_token_ids: chat_tokenizer.stop_token_ids().to_vec(),
     };
     let mut reward_fn = ppo::reward_fn::exact_match_reward_fn();
-    let scoring = (&chat_tokenizer, &mut *reward_fn);
     let mut rng = Rng::new(course.settings.seed);
-    let rollouts = collect_rollouts(&model, scoring, &prompts, &config, &mut rng)?;
+    let ids: Vec<Vec<u32>> = prompts.iter().map(|one| one.prompt.clone()).collect();
+    let groups = rollout(&model, &ids, &config, &mut rng)?;
+    let rollouts =
+        ScoredRollouts::new(groups, &prompts, &chat_tokenizer, &mut *reward_fn, &mut rng)?;
+    let advantage = AdvantageConfig::with_defaults();
     let GrpoExperience { completion_texts, advantages, .. } =
-        GrpoExperience::from_rollouts(rollouts, &config, &AdvantageConfig::with_defaults())?;
+        GrpoExperience::from_rollouts(rollouts, &config, &advantage, 0.)?;
     let samples = completion_texts.into_iter().zip(advantages);
     let samples: Vec<GroupSample> =
         samples.map(|(text, advantage)| GroupSample { text, advantage }).collect();

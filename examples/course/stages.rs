@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::Result;
-use sft::arithmetic_questions::{DemonstrationStyle, demonstrations};
+use datasets::arithmetic_questions::{DemonstrationStyle, demonstrations};
 use sft::{FinetunedModel, tokenize};
 
 use crate::course::CourseRun;

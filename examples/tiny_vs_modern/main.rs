@@ -23,7 +23,7 @@ use serde_json::json;
 use table::{VariantResults, markdown_table};
 use tensor_core::atomic_file;
 use tiny_gpt::ByteCorpus;
-use tiny_gpt::flags::{ModelSizeFlags, TrainFlags};
+use tiny_gpt::flags::{ModelSizeFlags, TrainFlags, ValidationFlags};
 use training::TrainingSetup;
 use variant::variants;
 
@@ -44,9 +44,11 @@ struct Args {
     #[arg(long, value_name = "N", default_value = "1")]
     seeds: NonZeroUsize,
     #[command(flatten)]
+    size: ModelSizeFlags,
+    #[command(flatten)]
     train: TrainFlags,
     #[command(flatten)]
-    size: ModelSizeFlags,
+    validation: ValidationFlags,
     #[command(flatten)]
     compute: ComputeFlags,
 }
@@ -57,20 +59,16 @@ fn main() -> ExitCode {
 
 fn compare(args: Args) -> Result<()> {
     let (gpt2_config, device) = (args.size.config()?, args.compute.open_device()?);
-    let comparable = match gpt2_config.block.dropout == 0. {
-        true => Ok(()),
-        false => Err("--dropout must be 0: part 3's model has no dropout"),
-    };
-    command::as_usage_error(comparable)?;
+    let message = "--dropout must be 0: part 3's model has no dropout";
+    command::ensure_usage(gpt2_config.block.dropout == 0., message)?;
     let variants = variants(&gpt2_config)?;
-    let config = args.train.config(gpt2_config.context_len)?;
+    let config = args.train.config(gpt2_config.context_len, &args.validation)?;
     let corpus = match &args.data {
         Some(path) => ByteCorpus::open(path)?,
         None => ByteCorpus::from_bytes(BuiltinText::English.text().as_bytes()),
     };
     corpus.ensure_fits_context(gpt2_config.context_len)?;
-    let setup =
-        TrainingSetup { corpus: &corpus, config: &config, flags: &args.train, device: &device };
+    let setup = TrainingSetup { corpus: &corpus, config: &config, device: &device };
     let (mut rows, mut curves) = (Vec::new(), Vec::new());
     for (i, (name, variant)) in variants.iter().enumerate() {
         let cache_bytes = variant.cache_bytes_per_token();

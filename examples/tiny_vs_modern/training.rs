@@ -1,14 +1,14 @@
-//! One training run of a model; the data, the training config and the flags are shared by all.
+//! One training run of a model; the data and the training config are shared by all.
 
 use std::path::Path;
 
 use anyhow::{Result, ensure};
 use candle_core::{DType, Device};
 use experiment::loss_curve::Curve;
+use experiment::{Interrupt, Run, RunLog};
 use modern::GptModern;
 use serde_json::json;
 use tensor_core::Parameters;
-use tiny_gpt::flags::TrainFlags;
 use tiny_gpt::{ByteCorpus, Gpt, LanguageModel, TrainConfig, train};
 
 use crate::table::VariantResults;
@@ -18,7 +18,6 @@ use crate::variant::Variant;
 pub(crate) struct TrainingSetup<'a> {
     pub(crate) corpus: &'a ByteCorpus,
     pub(crate) config: &'a TrainConfig,
-    pub(crate) flags: &'a TrainFlags,
     pub(crate) device: &'a Device,
 }
 
@@ -53,9 +52,12 @@ impl TrainingSetup<'_> {
         row: &mut VariantResults,
     ) -> Result<Curve> {
         let settings = json!({ "model": row.name, "seed": seed, "train": self.config });
-        let mut log = self.flags.train_log()?.with_run_folder(folder, &settings)?;
-        let best = train(model, parameters, self.corpus, self.config, seed, &mut log)?;
-        ensure!(!log.is_interrupted(), "interrupted; the finished runs are in the output folder");
+        let run = Run { interrupt: Interrupt::listen()?, ..Run::default() };
+        let mut log = RunLog::create(self.config.log_config(), folder, &settings)?;
+        let (corpus, config, saved) = (self.corpus, self.config, folder.join("model"));
+        let best = train(model, parameters, corpus, config, seed, Some(&saved), &run, &mut log)?;
+        let is_interrupted = run.interrupt.is_requested();
+        ensure!(!is_interrupted, "interrupted; the finished runs are in the output folder");
         row.parameters = parameters.n_parameters();
         row.losses.push(best.loss);
         row.tokens_per_s = log.tokens_per_second();

@@ -1,4 +1,4 @@
-//! 7.1 Dialogues in the format of Anthropic's HH: both texts of a pair contain the whole
+//! Dialogues in the format of Anthropic's HH: both texts of a pair contain the whole
 //! conversation and differ in its last turn.
 //!
 //! ```text
@@ -10,7 +10,7 @@
 //! identical. We therefore split off their common part, all turns but the last, as the prompt, and
 //! truncate on the left.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use model_io::ChatMessage;
 
 /// Text that starts a turn, and the role of the turn.
@@ -21,24 +21,8 @@ pub fn is_hh_dialogue(text: &str) -> bool {
     text.starts_with(TURN_MARKERS[0].0)
 }
 
-/// Splits a dialogue into the turns of the prompt and its last turn, the assistant's completion.
-///
-/// # Errors
-/// When `text` is not a dialogue, or does not end with a turn of the assistant.
-pub fn parse(text: &str) -> Result<(Vec<ChatMessage>, String)> {
-    ensure!(is_hh_dialogue(text), "a dialogue begins with an empty line and `Human:`");
-    split_last_completion(turns(text))
-}
-
-/// Turns of a dialogue that ends where the assistant's turn begins; a final `\n\nAssistant:` is
-/// optional.
-pub fn parse_prompt(text: &str) -> Vec<ChatMessage> {
-    let mut turns = turns(text);
-    turns.pop_if(|last| last.role == "assistant" && last.content.is_empty());
-    turns
-}
-
-fn turns(text: &str) -> Vec<ChatMessage> {
+/// Turns of a dialogue, in order. The last one is empty where the text ends with `\n\nAssistant:`.
+pub fn turns(text: &str) -> Vec<ChatMessage> {
     let mut turns: Vec<ChatMessage> = Vec::new();
     let mut rest = text;
     while let Some((marker, role)) =
@@ -67,4 +51,17 @@ pub fn split_last_completion(mut messages: Vec<ChatMessage>) -> Result<(Vec<Chat
     );
     ensure!(!messages.is_empty(), "there is no message before the assistant's");
     Ok((messages, last.content.trim().to_string()))
+}
+
+/// Checks that a prompt, if it has messages, ends with one of the user.
+///
+/// # Errors
+/// When its last message has another role.
+pub fn ensure_user_is_last(prompt: &[ChatMessage]) -> Result<()> {
+    match prompt.last() {
+        Some(ChatMessage { role, .. }) if role != "user" => {
+            bail!("the last message of the prompt is the {role}'s, not the user's")
+        }
+        _ => Ok(()),
+    }
 }

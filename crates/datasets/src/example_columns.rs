@@ -1,10 +1,17 @@
-//! Columns of a data set: three common layouts, and a map for other column names.
+//! Columns of examples: three common layouts, and a map for other column names.
 
-use anyhow::{Context, Result, bail, ensure};
-use model_io::ChatMessage;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::{Result, bail, ensure};
 use serde_json::Value;
 
-use crate::Example;
+use crate::columns::{self, parse_column_map};
+use crate::dialogue::{ensure_user_is_last, split_last_completion};
+use crate::{Example, json_rows};
+
+/// Fields of a column map.
+const FIELDS: [&str; 6] = ["instruction", "input", "output", "prompt", "completion", "messages"];
 
 /// Column names of a data set.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,33 +43,42 @@ pub enum InputColumn {
     Named(String),
 }
 
+/// Examples of a file with these columns, or with those of its first row.
+///
+/// # Errors
+/// When the file cannot be read, or a row is invalid; the message names the file and the line.
+pub fn read_examples(path: &Path, columns: Option<&ExampleColumns>) -> Result<Vec<Example>> {
+    let mut columns = columns.cloned();
+    json_rows::read_parsed(path, |row| {
+        let columns = match &mut columns {
+            Some(columns) => columns,
+            none => none.insert(ExampleColumns::detect(row)?),
+        };
+        columns.parse_row(row)
+    })
+}
+
 impl ExampleColumns {
     /// Layout of `row`: `instruction, input, output`, `prompt, completion` or `messages`.
     ///
     /// # Errors
     /// When the row has none of these layouts.
     pub fn detect(row: &Value) -> Result<Self> {
-        let has = |names: &[&str]| names.iter().all(|name| row.get(name).is_some());
-        match () {
-            () if has(&["messages"]) => Ok(Self::Messages { messages: "messages".into() }),
-            () if has(&["instruction", "output"]) => {
-                Self::parse("instruction=instruction,output=output")
-            }
-            () if has(&["prompt", "completion"]) => {
-                Self::parse("prompt=prompt,completion=completion")
-            }
-            () => {
-                let keys = row.as_object().map(|row| row.keys().cloned().collect::<Vec<_>>());
-                let keys = keys.context(
-                    "a row must be an object, for example {\"prompt\": .., \"completion\": ..}",
-                )?;
-                bail!(
-                    "unknown columns {}: map them, for example --columns prompt={},completion=..",
-                    keys.join(", "),
-                    keys.first().map_or("..", |key| key)
-                )
-            }
+        let row = columns::object(row)?;
+        let has = |names: &[&str]| names.iter().all(|name| row.contains_key(*name));
+        if has(&["messages"]) {
+            return Self::parse("messages=messages");
+        } else if has(&["instruction", "output"]) {
+            return Self::parse("instruction=instruction,output=output");
+        } else if has(&["prompt", "completion"]) {
+            return Self::parse("prompt=prompt,completion=completion");
         }
+        let names: Vec<&str> = row.keys().map(String::as_str).collect();
+        bail!(
+            "unknown columns {}: map them, for example --columns prompt={},completion=..",
+            names.join(", "),
+            names.first().unwrap_or(&"..")
+        )
     }
 
     /// Parses a map: `instruction=a,input=b,output=c`, `prompt=a,completion=b` or `messages=a`.
@@ -72,48 +88,27 @@ impl ExampleColumns {
     /// # Errors
     /// When the text is not such a map.
     pub fn parse(text: &str) -> Result<Self> {
-        let (mut prompt, mut input, mut completion, mut messages) = (None, None, None, None);
-        let mut default_input = InputColumn::None;
-        for pair in text.split(',') {
-            let (field, name) = pair.split_once('=').with_context(|| {
-                format!(
-                    "--columns {text}: expected WHAT=COLUMN, \
-                     for example prompt=question,completion=answer"
-                )
-            })?;
-            let field = field.trim();
-            let slot = match field {
-                "messages" => &mut messages,
-                "instruction" | "prompt" => &mut prompt,
-                "output" | "completion" => &mut completion,
-                "input" => &mut input,
-                other => bail!(
-                    "--columns: unknown field `{other}`, expected instruction, input and output, \
-                     or prompt and completion, or messages"
-                ),
-            };
-            ensure!(slot.is_none(), "--columns {text}: `{field}` is given twice");
-            *slot = Some(name.trim().to_string());
-            if field == "instruction" {
-                default_input = InputColumn::IfPresent;
-            }
+        let map = parse_column_map(text, &FIELDS, "prompt=question,completion=answer")?;
+        if let Some(&messages) = map.get("messages") {
+            ensure!(
+                map.len() == 1,
+                "--columns {text}: `messages` holds prompt and completion, so it must be the only \
+                 field"
+            );
+            return Ok(Self::Messages { messages: messages.into() });
         }
-        match (messages, prompt, completion, input) {
-            (Some(messages), None, None, None) => Ok(Self::Messages { messages }),
-            (Some(_), ..) => bail!(
-                "--columns {text}: `messages` holds prompt and completion, \
-                 so it must be the only field"
-            ),
-            (None, Some(instruction), Some(output), input) => {
-                let input = match input {
-                    None => default_input,
-                    Some(name) if name == "none" => InputColumn::None,
-                    Some(name) => InputColumn::Named(name),
-                };
-                Ok(Self::Instruction { instruction, input, output })
-            }
-            _ => bail!("--columns {text}: both the prompt and the completion need a column"),
-        }
+        let input = match map.get("input") {
+            Some(&"none") => InputColumn::None,
+            Some(&name) => InputColumn::Named(name.into()),
+            None if map.contains_key("instruction") => InputColumn::IfPresent,
+            None => InputColumn::None,
+        };
+        let instruction = column_of(&map, "prompt", "instruction")?;
+        let output = column_of(&map, "completion", "output")?;
+        let (Some(instruction), Some(output)) = (instruction, output) else {
+            bail!("--columns {text}: both the prompt and the completion need a column");
+        };
+        Ok(Self::Instruction { instruction, input, output })
     }
 
     /// Example of a row.
@@ -121,57 +116,34 @@ impl ExampleColumns {
     /// # Errors
     /// When a column is missing or not a string, or the completion is empty.
     pub fn parse_row(&self, row: &Value) -> Result<Example> {
-        let text = |name: &str| {
-            let value = row.get(name).with_context(|| format!("there is no column `{name}`"))?;
-            value
-                .as_str()
-                .map(str::trim)
-                .with_context(|| format!("`{name}` must be a string, but is {value}"))
-        };
         let example = match self {
             Self::Instruction { instruction, input, output } => {
-                let mut question = text(instruction)?.to_string();
-                ensure!(!question.is_empty(), "`{instruction}` is empty");
-                let input_text = match input {
+                let input = match input {
                     InputColumn::None => None,
                     InputColumn::IfPresent => row.get("input").map(|_| "input"),
                     InputColumn::Named(name) => Some(name.as_str()),
                 };
-                let input_text = input_text.filter(|name| row.get(*name) != Some(&Value::Null));
-                let input_text = input_text.map(text).transpose()?.unwrap_or_default();
-                if !input_text.is_empty() {
-                    question.extend(["\n", input_text]);
-                }
-                Example::new(question, text(output)?)
+                let prompt = columns::instruction(row, instruction, input)?;
+                Example::new(prompt, columns::text(row, output)?)
             }
             Self::Messages { messages } => {
-                let list = row
-                    .get(messages)
-                    .with_context(|| format!("there is no column `{messages}`"))?;
-                let mut prompt: Vec<ChatMessage> = serde_json::from_value(list.clone())
-                    .with_context(|| {
-                        format!("`{messages}` must be a list of {{\"role\", \"content\"}}")
-                    })?;
-                let last = prompt.pop().with_context(|| format!("`{messages}` is empty"))?;
-                ensure!(
-                    last.role == "assistant",
-                    "the last message has the role {}, not assistant",
-                    last.role
-                );
-                let before = prompt.last().context("there is no message before the assistant's")?;
-                ensure!(
-                    before.role == "user",
-                    "the message before the last one has the role {}, not user",
-                    before.role
-                );
-                let is_known = |role: &str| ["system", "user", "assistant"].contains(&role);
-                if let Some(other) = prompt.iter().find(|message| !is_known(&message.role)) {
-                    bail!("unknown role `{}`: expected system, user or assistant", other.role);
-                }
-                Example { prompt, completion: last.content.trim().to_string() }
+                let (prompt, completion) =
+                    split_last_completion(columns::messages(row, messages)?)?;
+                ensure_user_is_last(&prompt)?;
+                Example { prompt, completion }
             }
         };
         ensure!(!example.completion.is_empty(), "the completion is empty");
         Ok(example)
     }
+}
+
+/// Column of the field `name`, which may also be called `synonym`.
+fn column_of(map: &BTreeMap<&str, &str>, name: &str, synonym: &str) -> Result<Option<String>> {
+    let (column, other) = (map.get(name), map.get(synonym));
+    ensure!(
+        column.is_none() || other.is_none(),
+        "--columns: `{name}` and `{synonym}` are two names of one field"
+    );
+    Ok(column.or(other).map(ToString::to_string))
 }

@@ -2,18 +2,38 @@
 //! gzip. The format is detected by content, not by file name.
 
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use flate2::read::MultiGzDecoder;
+use model_io::{fetch_dataset_file, is_dataset_id};
 use serde_json::{Deserializer, Value};
 
-/// Rows of `path` with the line where each begins, counted from 1.
+/// Path of the data file called `name`: a local file, or a file on the Hub,
+/// `owner/name:file.jsonl`, which is downloaded.
 ///
 /// # Errors
-/// When the file cannot be read, a row is not valid JSON (the message names the line), or there are
-/// no rows.
-pub fn read(path: &Path) -> Result<Vec<(usize, Value)>> {
+/// When the download fails.
+pub fn locate(name: &str) -> Result<PathBuf> {
+    if is_dataset_id(name) { fetch_dataset_file(name) } else { Ok(name.into()) }
+}
+
+/// Rows of `path`, parsed by `parse_row`.
+///
+/// # Errors
+/// When the file cannot be read, a row is not valid JSON or `parse_row` fails (the message names
+/// the file and the line), or there are no rows.
+pub fn read_parsed<T>(
+    path: &Path,
+    mut parse_row: impl FnMut(&Value) -> Result<T>,
+) -> Result<Vec<T>> {
+    let rows = read(path)?.into_iter();
+    rows.map(|(line, row)| parse_row(&row).with_context(|| format!("{}:{line}", path.display())))
+        .collect()
+}
+
+/// Rows of `path` with the line where each begins, counted from 1.
+fn read(path: &Path) -> Result<Vec<(usize, Value)>> {
     let name = path.display();
     let mut bytes = std::fs::read(path).with_context(|| format!("reading {name}"))?;
     if bytes.starts_with(&[0x1f, 0x8b]) {
@@ -93,24 +113,4 @@ fn parse_array(text: &str) -> Rows {
             }
         }
     }
-}
-
-/// Rows of `path`, parsed by `parse_row`; an error names the file and the line.
-///
-/// # Errors
-/// Those of [`read`] and of `parse_row`.
-pub fn read_parsed<T>(path: &Path, parse_row: impl Fn(&Value) -> Result<T>) -> Result<Vec<T>> {
-    read(path)?.iter().map(|row| with_row_context(path, row, &parse_row)).collect()
-}
-
-/// Result of `parse_row` for one row; an error names the file and the line.
-///
-/// # Errors
-/// Those of `parse_row`.
-pub fn with_row_context<T>(
-    path: &Path,
-    (line, value): &(usize, Value),
-    parse_row: impl FnOnce(&Value) -> Result<T>,
-) -> Result<T> {
-    parse_row(value).with_context(|| format!("{}:{line}", path.display()))
 }

@@ -1,4 +1,4 @@
-//! 7.1 Preference: two completions of the same conversation, one preferred over the other.
+//! Preference: two completions of the same conversation, one preferred over the other.
 
 use std::fmt;
 

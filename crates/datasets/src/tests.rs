@@ -1,4 +1,15 @@
 //! Unit tests of this crate, file by file.
 
+mod readme;
 mod documents;
 mod text_files;
+mod example_columns;
+mod dialogue;
+mod preference_columns;
+mod question_columns;
+mod split;
+mod numbers;
+mod answers;
+mod arithmetic;
+mod built_in_preferences;
+mod countdown;

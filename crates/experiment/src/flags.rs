@@ -2,6 +2,7 @@
 //! setting: a key of `config.json`, of a YAML file (`--config`) and of `--set`.
 
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 
 use anyhow::Result;
 use candle_core::{DType, Device};
@@ -17,6 +18,7 @@ use crate::tracker::TrackerKind;
 
 /// Compute flags: device, CPU threads and seed.
 #[derive(Debug, Clone, Serialize, Args)]
+#[command(next_help_heading = "Run")]
 pub struct ComputeFlags {
     /// Device: auto, cpu, cuda or cuda:N
     #[arg(long, default_value_t)]
@@ -40,23 +42,21 @@ impl ComputeFlags {
 
 /// Optimizer flags: AdamW's β₂ and weight decay, and gradient clipping.
 #[derive(Debug, Clone, Copy, Serialize, Args)]
+#[command(next_help_heading = "Optimization")]
 pub struct OptimizerFlags {
     /// AdamW β₂ (raise it for small, noisy batches)
     #[arg(
         long, visible_alias = "adam-beta2", value_name = "X", default_value_t = 0.99,
-        allow_negative_numbers = true, value_parser = beta
+        value_parser = beta
     )]
     pub beta2: f64,
     /// Weight decay, applied to matrices only
-    #[arg(
-        long, value_name = "X", default_value_t = 0.1, allow_negative_numbers = true,
-        value_parser = non_negative
-    )]
+    #[arg(long, value_name = "X", default_value_t = 0.1, value_parser = non_negative)]
     pub weight_decay: f64,
     /// Maximum gradient norm; 0 disables clipping
     #[arg(
         long, visible_alias = "grad-clip", value_name = "X", default_value_t = 1.,
-        allow_negative_numbers = true, value_parser = non_negative
+        value_parser = non_negative
     )]
     pub max_grad_norm: f64,
 }
@@ -99,6 +99,7 @@ impl Precision {
 
 /// Flags of checkpoints, and of an early stop.
 #[derive(Debug, Clone, Copy, Serialize, Args)]
+#[command(next_help_heading = "Run")]
 pub struct SaveFlags {
     /// Steps between checkpoints; 0 saves only at the end
     #[arg(
@@ -123,9 +124,19 @@ pub struct SaveFlags {
     pub stop_after: Option<NonZeroUsize>,
 }
 
-/// Flags of the metrics: interval and tracker.
+/// Flags of the metrics: intervals of validations and of rows, and tracker.
 #[derive(Debug, Clone, Copy, Serialize, Args)]
+#[command(next_help_heading = "Run")]
 pub struct MetricsFlags {
+    /// Steps between validations; 0 validates only at the end
+    #[arg(
+        long,
+        visible_alias = "eval-steps",
+        alias = "eval-every",
+        value_name = "N",
+        default_value_t = 200
+    )]
+    pub eval_interval: usize,
     /// Steps between logged rows of metrics
     #[arg(
         long,
@@ -137,27 +148,33 @@ pub struct MetricsFlags {
     pub log_interval: NonZeroUsize,
     /// Experiment tracker for which metrics are logged, in addition to metrics.jsonl
     #[arg(
-        long, visible_alias = "report-to", alias = "log",
-        value_enum, default_value_t = TrackerKind::Tensorboard
+        long, visible_alias = "report-to", alias = "log", value_enum,
+        default_value_t = TrackerKind::Tensorboard
     )]
     pub tracker: TrackerKind,
 }
 
-/// Flags of every run: checkpoints, device and seed, sources of settings.
+/// Flags of every run: folder, sources of settings, metrics, checkpoints, device and seed. Each
+/// part has its own default of `--out`.
 #[derive(Debug, Clone, Serialize, Args)]
+#[command(next_help_heading = "Run")]
 pub struct RunFlags {
-    /// Flags of checkpoints.
-    #[command(flatten)]
-    #[serde(flatten)]
-    pub save: SaveFlags,
-    /// Flags of the device, threads and seed.
-    #[command(flatten)]
-    #[serde(flatten)]
-    pub compute: ComputeFlags,
+    /// Run folder: settings, metrics, checkpoints and the best model
+    #[arg(long, visible_alias = "output-dir", value_name = "DIR", default_value = "runs/run")]
+    pub out: PathBuf,
     /// Sources of settings. They belong to one start, so they are not saved with the run.
     #[command(flatten)]
     #[serde(skip)]
     pub settings: SettingsFlags,
+    /// Flags of the metrics.
+    #[command(flatten)]
+    pub metrics: MetricsFlags,
+    /// Flags of checkpoints.
+    #[command(flatten)]
+    pub save: SaveFlags,
+    /// Flags of the device, threads and seed.
+    #[command(flatten)]
+    pub compute: ComputeFlags,
     /// Print the result as a JSON object on the last line
     #[arg(long)]
     pub json: bool,

@@ -1,28 +1,39 @@
 #![doc = include_str!("../README.md")]
 
 pub mod program;
+pub mod command_line;
 pub mod number;
 pub mod flags;
-pub mod interrupt;
-pub mod picture;
-pub mod loss_curve;
-pub mod progress;
+pub mod settings;
 pub mod run_folder;
-pub mod training_memory;
-pub mod alarms;
 pub mod checkpoints;
+pub mod train_state;
+pub mod interrupt;
+pub mod terminal;
+pub mod run;
+pub mod run_setup;
+pub mod run_log;
+pub mod progress;
+pub mod alarms;
 pub mod metrics_writer;
-pub mod protobuf;
+pub mod tracker;
 pub mod tensorboard;
 pub mod wandb;
-pub mod tracker;
-pub mod resume;
-pub mod settings;
+mod protobuf;
+pub mod statistics;
+pub mod loss_curve;
+pub mod histogram;
+pub mod picture;
 pub mod machine;
+pub mod training_memory;
 
 pub use checkpoints::Checkpoints;
 pub use interrupt::Interrupt;
+pub use run::{Run, RunCheckpoints, is_due};
 pub use run_folder::RunFolder;
+pub use run_log::{Plot, RunLog, RunLogConfig, StepMetrics};
+pub use run_setup::RunSetup;
+pub use train_state::{TrainProgress, TrainState};
 
 #[cfg(test)]
 mod tests;

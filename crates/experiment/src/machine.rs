@@ -28,8 +28,18 @@ pub fn gemm_peak(dtype: DType, device: &Device) -> Result<f64> {
 
 /// Resident memory of the process in bytes, if the system reports it (Linux).
 pub fn resident_bytes() -> Option<u64> {
+    status_bytes("VmRSS:")
+}
+
+/// Peak of the resident memory of the process in bytes, if the system reports it (Linux).
+pub fn peak_resident_bytes() -> Option<u64> {
+    status_bytes("VmHWM:")
+}
+
+/// Number of bytes in the line of the process status that begins with `label`.
+fn status_bytes(label: &str) -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix(label))?;
     let kibibytes: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
     Some(kibibytes * 1024)
 }

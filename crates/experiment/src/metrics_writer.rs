@@ -55,6 +55,11 @@ impl MetricsWriter {
         }
     }
 
+    /// Curve of each of the two metrics so far.
+    pub fn curves(&self) -> [&Curve; 2] {
+        self.curves.each_ref().map(|(_, curve)| curve)
+    }
+
     /// Tracker, for texts and histograms.
     pub fn tracker(&mut self) -> Option<&mut Tracker> {
         self.outputs.as_mut().map(|(_, tracker)| tracker)
@@ -65,10 +70,9 @@ impl MetricsWriter {
     /// # Errors
     /// When the file cannot be written.
     pub fn write_curves_svg(&self, name: &str, y_label: &str) -> Result<()> {
-        let (Some((folder, _)), [(_, a), (_, b)]) = (&self.outputs, &self.curves) else {
-            return Ok(());
-        };
-        loss_curve::write_svg_with_axes(&folder.path().join(name), &[a, b], ["step", y_label])
+        let Some((folder, _)) = &self.outputs else { return Ok(()) };
+        let path = folder.path().join(name);
+        loss_curve::write_svg_with_axes(&path, &self.curves(), ["step", y_label])
     }
 
     /// Completes the tracker's files at the end of the run.

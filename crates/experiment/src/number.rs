@@ -20,6 +20,16 @@ pub fn probability(text: &str) -> Result<f64, String> {
     in_range(text, |p| p > 0. && p <= 1., "must be above 0 and at most 1")
 }
 
+/// Parses a share above 0 and below 1.
+pub fn fraction(text: &str) -> Result<f64, String> {
+    probability(text).and_then(|p| if p < 1. { Ok(p) } else { Err("must be below 1".into()) })
+}
+
+/// Parses a number from 0 to 1.
+pub fn unit_interval(text: &str) -> Result<f64, String> {
+    non_negative(text).and_then(|x| if x <= 1. { Ok(x) } else { Err("must be at most 1".into()) })
+}
+
 /// Parses a dropout probability: at least 0, below 1.
 pub fn dropout(text: &str) -> Result<f64, String> {
     in_range(text, |p| (0. ..1.).contains(&p), "must be at least 0 and below 1")

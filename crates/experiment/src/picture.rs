@@ -18,6 +18,15 @@ pub fn load_font() -> Result<()> {
         .map_err(|_| anyhow::anyhow!("the built-in font cannot be read"))
 }
 
+/// Creates the folder of the picture at `path`, before the work whose result it shows.
+///
+/// # Errors
+/// When the folder cannot be created.
+pub fn create_parent_folder(path: &Path) -> Result<()> {
+    let folder = path.parent().unwrap_or(Path::new(""));
+    std::fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))
+}
+
 /// Drawing area of a bitmap.
 pub type Canvas<'a> = DrawingArea<BitMapBackend<'a>, plotters::coord::Shift>;
 

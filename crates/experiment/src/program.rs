@@ -2,6 +2,7 @@
 //!
 //! Exit code 0 means success, 2 a usage error (caused by the arguments alone), 1 any other error.
 
+use std::env::{ArgsOs, args_os};
 use std::io::{Write, stderr};
 use std::path::Path;
 use std::process::ExitCode;
@@ -11,6 +12,7 @@ use anyhow::Result;
 use clap::Parser;
 use clap::error::ErrorKind;
 
+use crate::command_line::parse_args;
 use crate::interrupt::has_listener;
 
 /// Usage error, caused by the arguments alone: exit code 2.
@@ -30,16 +32,24 @@ pub fn as_usage_error<T, E: fmt::Display>(result: std::result::Result<T, E>) -> 
     result.map_err(|error| UsageError(error.to_string()).into())
 }
 
-/// Runs a whole program: parses the command line into `A` and calls `main` with it.
-pub fn parse_and_run<A: Parser>(main: impl FnOnce(A) -> Result<()>) -> ExitCode {
-    exit_code(|| main(A::try_parse()?))
+/// Checks a condition on the arguments.
+///
+/// # Errors
+/// A [`UsageError`] with `message` when `condition` is false.
+pub fn ensure_usage(condition: bool, message: impl fmt::Display) -> Result<()> {
+    as_usage_error(if condition { Ok(()) } else { Err(message) })
 }
 
-/// Runs a whole program whose `main` parses its own arguments, and prints its error as one line.
+/// Runs a whole program: parses the command line into `A` and calls `main` with it.
+pub fn parse_and_run<A: Parser>(main: impl FnOnce(A) -> Result<()>) -> ExitCode {
+    run(|args| main(parse_args(args)?))
+}
+
+/// Runs a whole program, whose `command` gets the command line, and prints its error as one line.
 /// Process-wide setup is done here, since a command may share its process with other commands.
-pub fn exit_code(main: impl FnOnce() -> Result<()>) -> ExitCode {
+pub fn run(command: impl FnOnce(ArgsOs) -> Result<()>) -> ExitCode {
     exit_on_closed_stdout();
-    match main() {
+    match command(args_os()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => print_error(&error),

@@ -46,12 +46,7 @@ impl ProgressLine {
         Ok(Self { bar, steps, start_step, start: now, last_line: now, tokens: 0 })
     }
 
-    /// Advances to `step`, which had `loss` and processed `tokens`.
-    pub fn update(&mut self, step: usize, loss: f32, tokens: usize) {
-        self.update_with_message(step, &format!("loss {loss:.4}"), tokens);
-    }
-
-    /// Advances to `step`, which processed `tokens`, and shows `metrics` in place of the loss.
+    /// Advances to `step`, which processed `tokens`, and shows `metrics`.
     pub fn update_with_message(&mut self, step: usize, metrics: &str, tokens: usize) {
         self.tokens += tokens;
         let message = format!("{metrics}  {:.0} tokens/s", self.tokens_per_second());
@@ -95,5 +90,34 @@ impl Drop for ProgressLine {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
+    }
+}
+
+/// Progress bar of `task` over `bytes` bytes of text, on stderr; without a terminal, one line.
+///
+/// # Errors
+/// Never in practice: the bar's template is fixed.
+pub fn byte_progress_bar(bytes: usize, task: &'static str) -> Result<ProgressBar> {
+    if !stderr().is_terminal() {
+        eprintln!("{task} {bytes} bytes");
+        return Ok(ProgressBar::hidden());
+    }
+    let style = ProgressStyle::with_template("{bar:12} {bytes}/{total_bytes}  {wide_msg}")?;
+    Ok(ProgressBar::new(bytes as u64).with_style(style).with_message(task))
+}
+
+/// Stopwatch for the phases of a step.
+#[derive(Debug)]
+pub struct Stopwatch(Instant);
+
+impl Stopwatch {
+    /// Starts it.
+    pub fn start() -> Self {
+        Self(Instant::now())
+    }
+
+    /// Seconds since the start or the last lap.
+    pub fn lap(&mut self) -> f64 {
+        std::mem::replace(&mut self.0, Instant::now()).elapsed().as_secs_f64()
     }
 }

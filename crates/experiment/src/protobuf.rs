@@ -8,38 +8,38 @@
 
 /// Builder of an encoded message.
 #[derive(Clone, Debug, Default)]
-pub struct Message(Vec<u8>);
+pub(crate) struct Message(Vec<u8>);
 
 impl Message {
     /// Empty message.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::default()
     }
 
     /// Adds an integer, bool or enum: seven bits per byte, lowest first, with the top bit set on
     /// all bytes but the last.
-    pub fn varint(mut self, field: u32, value: u64) -> Self {
+    pub(crate) fn varint(mut self, field: u32, value: u64) -> Self {
         self.tag(field, 0);
         self.push_varint(value);
         self
     }
 
     /// Adds a `double`.
-    pub fn double(mut self, field: u32, value: f64) -> Self {
+    pub(crate) fn double(mut self, field: u32, value: f64) -> Self {
         self.tag(field, 1);
         self.0.extend(value.to_le_bytes());
         self
     }
 
     /// Adds a `float`.
-    pub fn float(mut self, field: u32, value: f32) -> Self {
+    pub(crate) fn float(mut self, field: u32, value: f32) -> Self {
         self.tag(field, 5);
         self.0.extend(value.to_le_bytes());
         self
     }
 
     /// Adds a `string`, `bytes` or a nested message.
-    pub fn bytes(mut self, field: u32, value: impl AsRef<[u8]>) -> Self {
+    pub(crate) fn bytes(mut self, field: u32, value: impl AsRef<[u8]>) -> Self {
         self.tag(field, 2);
         self.push_varint(value.as_ref().len() as u64);
         self.0.extend(value.as_ref());
@@ -47,7 +47,7 @@ impl Message {
     }
 
     /// Adds a packed `repeated double`: one tag for all values.
-    pub fn doubles(self, field: u32, values: &[f64]) -> Self {
+    pub(crate) fn doubles(self, field: u32, values: &[f64]) -> Self {
         self.bytes(field, values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>())
     }
 

@@ -9,14 +9,15 @@
 //! translate the keys of an old run's `config.json`.
 
 mod names;
+mod resumed;
 
-use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use clap::{Args, Command, CommandFactory};
-use names::{canonical, spellings};
+use clap::{Command, CommandFactory};
+use names::{Settings, canonical, find_flag, spellings};
+pub use resumed::{check_resumable, check_unchanged};
 use serde_json::Value;
 
 use crate::RunFolder;
@@ -37,13 +38,12 @@ pub struct SettingsFlags {
 }
 
 /// Command line `args` (program, subcommand, flags) of `C` with its settings written out as flags,
-/// in an order in which later flags win. The run to resume is in `--out`, or else `default_out`.
+/// in an order in which later flags win. The run to resume is in `--out`.
 ///
 /// # Errors
 /// When a file cannot be read or is not a list of flags, or there is no run to resume.
 pub fn expand_config<C: CommandFactory>(
     args: impl IntoIterator<Item = impl Into<OsString>>,
-    default_out: &str,
 ) -> Result<Vec<OsString>> {
     let mut args: Vec<OsString> = args.into_iter().map(Into::into).collect();
     let flags = args.split_off(args.len().min(2)); // after the program and the subcommand
@@ -65,9 +65,11 @@ pub fn expand_config<C: CommandFactory>(
         bail!("`{key}` is a flag of the command line alone");
     }
     let resumes = spellings(&command, "resume");
-    if flags.iter().any(|flag| resumes.iter().any(|name| flag == name.as_str())) {
+    let is_resume = |flag: &OsString| resumes.iter().any(|name| flag == name.as_str());
+    if find_flag(&command, "resume").is_some() && flags.iter().any(is_resume) {
         let set = settings.get("out").and_then(Value::as_str).map(OsString::from);
-        let out = last("out").or(set).unwrap_or_else(|| default_out.into());
+        let default = find_flag(&command, "out").and_then(|out| out.get_default_values().first());
+        let out = last("out").or(set).or_else(|| Some(default?.into())).unwrap_or_default();
         let old = RunFolder::read_settings(Path::new(&out))?;
         let old = old.with_context(|| {
             format!("there is no run in {} to resume: omit --resume to start one", out.display())
@@ -85,14 +87,10 @@ pub fn expand_config<C: CommandFactory>(
 /// Command line `args` (program, subcommand, flags) of `C` with the settings `keys` of the run that
 /// `--model` names written out as flags, so that a model is evaluated on what it was trained for. A
 /// folder whose settings lack one of the keys belongs to another program and adds nothing.
-///
-/// # Errors
-/// When the run's settings cannot be read.
-pub fn inherit_from_run<C: CommandFactory>(
-    args: impl IntoIterator<Item = impl Into<OsString>>,
+pub(crate) fn inherit_from_run<C: CommandFactory>(
+    mut args: Vec<OsString>,
     keys: &[&str],
 ) -> Result<Vec<OsString>> {
-    let mut args: Vec<OsString> = args.into_iter().map(Into::into).collect();
     let flags = args.split_off(args.len().min(2));
     let command = subcommand::<C>(&args);
     let model = flag_values(&flags, &spellings(&command, "model")).pop();
@@ -107,8 +105,6 @@ pub fn inherit_from_run<C: CommandFactory>(
     args.extend(flags);
     Ok(args)
 }
-
-type Settings = BTreeMap<String, Value>;
 
 /// Flags that name sources of settings and cannot stand in one.
 const COMMAND_LINE_ONLY: [&str; 3] = ["config", "set", "resume"];
@@ -169,60 +165,4 @@ fn settings_to_flags(settings: &Settings) -> Result<Vec<OsString>> {
 
 fn first_line(error: &impl ToString) -> anyhow::Error {
     anyhow::anyhow!(error.to_string().lines().next().unwrap_or_default().to_string())
-}
-
-/// Settings that may change on `--resume`: paths and output, not what is computed, apart from the
-/// number of steps, which extends a run. Whether the data are the same is checked separately.
-const OVERRIDABLE_ON_RESUME: [&str; 14] = [
-    "data",
-    "device",
-    "eval_interval",
-    "json",
-    "keep_checkpoints",
-    "log_interval",
-    "merge",
-    "model",
-    "out",
-    "save_interval",
-    "steps",
-    "stop_after",
-    "threads",
-    "tracker",
-];
-
-/// Checks that the run in `out` can be resumed with the `settings` of the arguments `A`: they
-/// differ from its own in nothing that is computed. `free` lists what a part may change besides.
-///
-/// # Errors
-/// Names each difference; and when there is no run.
-pub fn check_resumable<A: Args>(out: &Path, settings: &Value, free: &[&str]) -> Result<()> {
-    let old = RunFolder::read_settings(out)?;
-    let old = old.with_context(|| format!("there is no run in {} to resume", out.display()))?;
-    let old = canonical(serde_json::from_value(old)?, &A::augment_args(Command::new("train")))?;
-    let old = serde_json::to_value(old)?;
-    check_unchanged(&old, settings, &[&OVERRIDABLE_ON_RESUME, free].concat())?;
-    let [before, now] = [&old, settings].map(|settings| settings["steps"].as_u64());
-    if let (Some(before), Some(now)) = (before, now)
-        && before != now
-    {
-        println!("the learning-rate schedule spans {now} steps from now on, instead of {before}");
-    }
-    Ok(())
-}
-
-/// Checks that `new` settings equal those a run was begun with, apart from those in `free`.
-pub fn check_unchanged(old: &Value, new: &Value, free: &[&str]) -> Result<()> {
-    let keys = |value: &Value| value.as_object().map(|map| map.keys().cloned().collect::<Vec<_>>());
-    let mut keys = [keys(old), keys(new)].into_iter().flatten().flatten().collect::<Vec<_>>();
-    keys.sort();
-    keys.dedup();
-    let differences: Vec<String> = keys
-        .iter()
-        .filter(|key| !free.contains(&key.as_str()) && old[key] != new[key])
-        .map(|key| format!("{key} was {} and is {}", old[key], new[key]))
-        .collect();
-    if differences.is_empty() {
-        return Ok(());
-    }
-    bail!("the run cannot be resumed with other settings: {}", differences.join(", "))
 }

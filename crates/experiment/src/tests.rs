@@ -1,6 +1,9 @@
 //! Unit tests of this crate, file by file.
 
+mod run_folder;
 mod checkpoints;
 mod alarms;
 mod tensorboard;
 mod wandb;
+mod training_memory;
+mod statistics;

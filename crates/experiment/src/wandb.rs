@@ -16,6 +16,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
 use serde_json::{Map, Value, json};
+use time::OffsetDateTime;
 
 use crate::protobuf::Message;
 
@@ -42,7 +43,7 @@ impl Wandb {
         let settings =
             settings.as_object().context("the settings of a run must be a JSON object")?;
         let (now, id) = (unix_time(), run_id());
-        let run = format!("offline-run-{}-{id}", format_utc(now.as_secs()));
+        let run = format!("offline-run-{}-{id}", format_utc(now.as_secs())?);
         let folder = folder.join("wandb").join(run);
         fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
         let path = folder.join(format!("run-{id}.wandb"));
@@ -137,20 +138,10 @@ fn run_id() -> String {
 }
 
 /// UTC time as `YYYYMMDD_HHMMSS`.
-pub(crate) fn format_utc(unix_seconds: u64) -> String {
-    let (days, second) = (unix_seconds / 86_400, unix_seconds % 86_400);
-    // Counting years from March puts the leap day last: five months have 153 days, 400 years
-    // 146097.
-    let day_of_era = days + 719_468; // days since 1 March of the year 0
-    let (era, day) = (day_of_era / 146_097, day_of_era % 146_097);
-    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
-    let day = day - (365 * year + year / 4 - year / 100);
-    let month = (5 * day + 2) / 153;
-    let day = day - (153 * month + 2) / 5 + 1;
-    let (year, month) = match month {
-        0..10 => (400 * era + year, month + 3),
-        _ => (400 * era + year + 1, month - 9),
-    };
-    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
-    format!("{year:04}{month:02}{day:02}_{hour:02}{minute:02}{second:02}")
+pub(crate) fn format_utc(unix_seconds: u64) -> Result<String> {
+    let time = OffsetDateTime::from_unix_timestamp(unix_seconds as i64)?;
+    let (year, month, day) = time.to_calendar_date();
+    let (hour, minute, second) = time.to_hms();
+    let month = u8::from(month);
+    Ok(format!("{year:04}{month:02}{day:02}_{hour:02}{minute:02}{second:02}"))
 }

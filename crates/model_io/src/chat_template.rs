@@ -4,15 +4,12 @@
 //! It is a Jinja program stored with the tokenizer. We run it exactly as `transformers` does,
 //! because one newline more or less is a different prompt.
 
-use std::collections::BTreeMap;
 use std::ops::Range;
-use std::path::Path;
 
-use anyhow::{Context, Result, bail};
-use minijinja::Environment;
-use minijinja::value::Value;
+use anyhow::Result;
+use minijinja::value::Serde;
+use minijinja::{Environment, context};
 use serde::{Deserialize, Serialize};
-use tensor_core::json_file;
 
 use crate::{Tokenizer, jinja};
 
@@ -63,8 +60,6 @@ pub struct ChatTemplate {
     environment: Environment<'static>,
     name: String,
     source: String,
-    /// Variables such as `bos_token` that the template may use, with the text of each token.
-    special_tokens: Vec<(&'static str, String)>,
 }
 
 /// ChatML source: `<|im_start|>role`, a newline, the text, `<|im_end|>`. OpenAI's format, which
@@ -85,27 +80,6 @@ const CHATML: &str = r"
 ";
 
 impl ChatTemplate {
-    /// Chat template of a model folder: `chat_template.jinja`, or `chat_template` in
-    /// `tokenizer_config.json`. `None` if there is neither: the model is not a chat model.
-    ///
-    /// # Errors
-    /// When the template is not valid Jinja, or the file is damaged; the message names file and
-    /// line.
-    pub fn from_folder(folder: &Path, tokenizer: &Tokenizer) -> Result<Option<Self>> {
-        let jinja = folder.join("chat_template.jinja");
-        if jinja.exists() {
-            let source = std::fs::read_to_string(&jinja);
-            let source = source.with_context(|| format!("reading {}", jinja.display()))?;
-            return Self::with_name(jinja.display().to_string(), source, tokenizer).map(Some);
-        }
-        let config = folder.join("tokenizer_config.json");
-        let source = default_template(&json_file::read_or_null(&config)?["chat_template"])
-            .with_context(|| config.display().to_string())?;
-        source
-            .map(|source| Self::with_name(config.display().to_string(), source, tokenizer))
-            .transpose()
-    }
-
     /// Compiles a template (such as a GGUF file's `tokenizer.chat_template`). It may use the
     /// special tokens of `tokenizer` as `bos_token`, `eos_token`, `unk_token` and `pad_token`, each
     /// undefined if the model lacks it.
@@ -113,7 +87,21 @@ impl ChatTemplate {
     /// # Errors
     /// When `source` is not valid Jinja; the message names the line.
     pub fn new(source: &str, tokenizer: &Tokenizer) -> Result<Self> {
-        Self::with_name("the chat template".into(), source.to_string(), tokenizer)
+        Self::with_name("the chat template".into(), source, tokenizer)
+    }
+
+    /// Like [`ChatTemplate::new`]; errors call the template `name`.
+    ///
+    /// # Errors
+    /// When `source` is not valid Jinja; the message names the line.
+    pub(crate) fn with_name(name: String, source: &str, tokenizer: &Tokenizer) -> Result<Self> {
+        let mut template = Self::compile(name, source)?;
+        for (name, id) in tokenizer.special_tokens().by_name() {
+            if let Some(token) = id.and_then(|id| tokenizer.id_to_token(id)) {
+                template.environment.add_global(name, token);
+            }
+        }
+        Ok(template)
     }
 
     /// The `ChatML` template, for base models before fine-tuning.
@@ -121,21 +109,12 @@ impl ChatTemplate {
     /// # Errors
     /// Never in practice: the template is fixed.
     pub fn chatml() -> Result<Self> {
-        let environment = jinja::environment("ChatML", CHATML)?;
-        Ok(Self {
-            environment,
-            name: "ChatML".into(),
-            source: CHATML.into(),
-            special_tokens: Vec::new(),
-        })
+        Self::compile("ChatML".into(), CHATML)
     }
 
-    fn with_name(name: String, source: String, tokenizer: &Tokenizer) -> Result<Self> {
-        let environment = jinja::environment(&name, &source)?;
-        let by_name = tokenizer.special_tokens().by_name().into_iter();
-        let special_tokens =
-            by_name.filter_map(|(name, id)| Some((name, tokenizer.id_to_token(id?)?))).collect();
-        Ok(Self { environment, name, source, special_tokens })
+    fn compile(name: String, source: &str) -> Result<Self> {
+        let environment = jinja::environment(&name, source)?;
+        Ok(Self { environment, name, source: source.to_string() })
     }
 
     /// Rendered text of `messages`, for display. A model gets the ids of [`ChatTemplate::encode`],
@@ -170,18 +149,12 @@ impl ChatTemplate {
         messages: &[ChatMessage],
         prompt: AddGenerationPrompt,
     ) -> Result<(String, Vec<Range<usize>>)> {
-        let messages = messages.iter().map(|message| {
-            Value::from_pairs([("role", &message.role), ("content", &message.content)])
-        });
-        let messages: Vec<Value> = messages.collect();
-        let variables = [
-            ("messages", Value::from(messages)),
-            ("add_generation_prompt", Value::from(prompt == AddGenerationPrompt::Yes)),
-            ("tools", Value::from(())),
-            ("documents", Value::from(())),
-        ];
-        let special = self.special_tokens.iter().map(|(name, token)| (*name, Value::from(token)));
-        let variables: BTreeMap<&str, Value> = variables.into_iter().chain(special).collect();
+        let variables = context! {
+            messages => Serde(messages),
+            add_generation_prompt => prompt == AddGenerationPrompt::Yes,
+            tools => (),
+            documents => (),
+        };
         let template = self.environment.get_template(&self.name).map_err(jinja::error_with_line)?;
         let marked = template.render(variables).map_err(jinja::error_with_line)?;
         Ok(jinja::extract_generation_spans(&marked))
@@ -190,20 +163,5 @@ impl ChatTemplate {
     /// Jinja source of the template.
     pub fn source(&self) -> &str {
         &self.source
-    }
-}
-
-/// Source of the default template: `chat_template` is a string, or a list of named templates, of
-/// which `default` is for chats without tools.
-fn default_template(json: &serde_json::Value) -> Result<Option<String>> {
-    use serde_json::Value::{Array, Null, String};
-    match json {
-        Null => Ok(None),
-        String(source) => Ok(Some(source.clone())),
-        Array(list) => match list.iter().find(|entry| entry["name"] == "default") {
-            Some(entry) => default_template(&entry["template"]),
-            None => Ok(None),
-        },
-        _ => bail!("`chat_template` must be a string or a list of named templates"),
     }
 }

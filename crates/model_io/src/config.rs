@@ -1,12 +1,12 @@
-//! The configuration of a modern decoder. Each design choice is an enum: the ablation of this part
-//! changes one at a time, and the public model families are combinations of the same choices.
+//! Architecture of a modern decoder. Each design choice is an enum: the public model families are
+//! combinations of the same choices, and an ablation changes one at a time.
 
 use std::f64::consts::TAU;
 
 use candle_core::{Result, bail};
 use tensor_core::ops::{AttentionMask, Gelu};
 
-/// Architecture of a [`GptModern`](modern::GptModern).
+/// Architecture of a decoder-only transformer.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ModelConfig {
     /// V, the vocabulary size.
@@ -51,7 +51,7 @@ pub struct AttentionConfig {
 /// Kind of norm, and its ε.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum NormKind {
-    /// RMSNorm: scale only (3.1).
+    /// RMSNorm: scale only.
     Rms {
         /// Term added under the square root.
         eps: f64,
@@ -68,7 +68,7 @@ pub enum NormKind {
 pub enum PositionEncoding {
     /// Learned vector per position, added to the embedding, as in GPT-2; limited to `context_len`.
     Learned,
-    /// Rotary embedding of queries and keys (3.2).
+    /// Rotary embedding of queries and keys.
     Rope {
         /// θ, 10,000 in the paper.
         base: f64,
@@ -94,7 +94,7 @@ pub struct Llama3Scaling {
 /// Feed-forward layer and its inner width.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Mlp {
-    /// SwiGLU (3.3), without biases.
+    /// SwiGLU, without biases.
     SwiGlu {
         /// F, the inner width.
         width: usize,
@@ -138,8 +138,7 @@ pub enum LmHead {
     Untied,
 }
 
-/// Sliding window with sinks: token i attends to token j ≤ i if j > i − size or j < sinks (3.5,
-/// 3.6).
+/// Sliding window with sinks: token i attends to token j ≤ i if j > i − size or j < sinks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SlidingWindow {
     /// Window size in tokens, the current one included.
@@ -149,36 +148,6 @@ pub struct SlidingWindow {
 }
 
 impl ModelConfig {
-    /// Byte-level model of Llama's architecture: RMSNorm, RoPE, and a SwiGLU with as many
-    /// parameters as a GELU layer of width 4 C.
-    pub fn byte_level(context_len: usize, n_layer: usize, n_head: usize, n_embd: usize) -> Self {
-        Self {
-            vocab_size: 256,
-            n_layer,
-            n_embd,
-            context_len,
-            norm: NormKind::Rms { eps: 1e-5 },
-            attention: AttentionConfig {
-                n_head,
-                n_kv_head: n_head,
-                head_dim: n_embd / n_head.max(1),
-                bias: AttentionBias::None,
-                qk_norm: QkNorm::None,
-                position: PositionEncoding::Rope { base: 10_000., scaling: None },
-                window: None,
-            },
-            mlp: Mlp::SwiGlu { width: Self::swiglu_width(n_embd) },
-            lm_head: LmHead::Tied,
-            init_std: Self::init_std_for_width(n_embd.max(1)),
-        }
-    }
-
-    /// SwiGLU width 8/3 C, rounded up to a multiple of 8: its three matrices have as many
-    /// parameters as the two of a GELU layer of width 4 C.
-    pub fn swiglu_width(n_embd: usize) -> usize {
-        n_embd.saturating_mul(8).div_ceil(3).next_multiple_of(8)
-    }
-
     /// Checks that the sizes are valid and fit together.
     ///
     /// # Errors

@@ -6,9 +6,7 @@
 
 mod family;
 mod write;
-mod fields;
 mod read;
 
-pub(crate) use fields::Fields;
 pub use read::from_json;
-pub use write::{to_custom_json, to_json};
+pub use write::{add_custom_keys, to_custom_json, to_json};

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use tensor_core::json_file;
 
-use crate::config_json::Fields;
+use crate::json_fields::Fields;
 
 /// Sampling settings of a model.
 #[derive(Debug, Clone, Copy, PartialEq)]

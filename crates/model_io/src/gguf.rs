@@ -6,18 +6,19 @@
 //! header; tensors are read on demand. Files are untrusted, so the header is validated: a damaged
 //! file is an error, never a panic and never a huge allocation.
 
-mod source;
+mod bounded_reader;
 mod value;
 mod format;
 mod header;
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 pub use format::TensorFormat;
+use half::{bf16, f16};
+use header::Header;
 pub use header::TensorInfo;
 pub use value::{MetadataArray, MetadataValue};
 
@@ -26,8 +27,7 @@ pub use value::{MetadataArray, MetadataValue};
 pub struct Gguf {
     path: PathBuf,
     length: u64,
-    metadata: BTreeMap<String, MetadataValue>,
-    tensors: BTreeMap<String, TensorInfo>,
+    header: Header,
 }
 
 impl Gguf {
@@ -41,8 +41,7 @@ impl Gguf {
         let length = file.metadata().with_context(|| format!("reading {}", path.display()))?.len();
         let header = header::parse(file, length)
             .with_context(|| format!("{} cannot be used", path.display()))?;
-        let (metadata, tensors) = (header.metadata, header.tensors);
-        Ok(Self { path: path.to_path_buf(), length, metadata, tensors })
+        Ok(Self { path: path.to_path_buf(), length, header })
     }
 
     /// Path of the file.
@@ -52,12 +51,12 @@ impl Gguf {
 
     /// Metadata value of `key`, if present.
     pub fn metadata(&self, key: &str) -> Option<&MetadataValue> {
-        self.metadata.get(key)
+        self.header.metadata.get(key)
     }
 
     /// All metadata, sorted by key.
     pub fn all_metadata(&self) -> impl Iterator<Item = (&str, &MetadataValue)> {
-        self.metadata.iter().map(|(key, value)| (key.as_str(), value))
+        self.header.metadata.iter().map(|(key, value)| (key.as_str(), value))
     }
 
     /// Metadata string.
@@ -104,7 +103,7 @@ impl Gguf {
     /// When the key is missing or its value has another type.
     pub fn get_strings(&self, key: &str) -> Result<&[String]> {
         self.get_typed(key, "an array of strings", |value| match value {
-            MetadataValue::Array(MetadataArray::String(values)) => Some(values.as_slice()),
+            MetadataValue::Array(MetadataArray::Strings(values)) => Some(values.as_slice()),
             _ => None,
         })
     }
@@ -113,9 +112,9 @@ impl Gguf {
     ///
     /// # Errors
     /// When the key is missing or its value has another type.
-    pub fn get_f64s(&self, key: &str) -> Result<Vec<f64>> {
+    pub fn get_f64s(&self, key: &str) -> Result<&[f64]> {
         self.get_typed(key, "an array of numbers", |value| match value {
-            MetadataValue::Array(array) => array.to_f64s(),
+            MetadataValue::Array(MetadataArray::Numbers(values)) => Some(values.as_slice()),
             _ => None,
         })
     }
@@ -135,7 +134,7 @@ impl Gguf {
 
     /// All tensors, sorted by name.
     pub fn tensor_infos(&self) -> impl Iterator<Item = (&str, &TensorInfo)> {
-        self.tensors.iter().map(|(name, info)| (name.as_str(), info))
+        self.header.tensors.iter().map(|(name, info)| (name.as_str(), info))
     }
 
     /// Shape and format of one tensor.
@@ -143,7 +142,7 @@ impl Gguf {
     /// # Errors
     /// When there is no such tensor.
     pub fn tensor_info(&self, name: &str) -> Result<&TensorInfo> {
-        let info = self.tensors.get(name);
+        let info = self.header.tensors.get(name);
         info.with_context(|| format!("{} has no tensor `{name}`", self.path.display()))
     }
 
@@ -166,6 +165,23 @@ impl Gguf {
         Ok(bytes)
     }
 
+    /// Values of an unquantized tensor.
+    ///
+    /// # Errors
+    /// When the tensor is quantized; those of [`Gguf::read_tensor`].
+    pub(crate) fn read_floats(&self, name: &str) -> Result<Vec<f32>> {
+        let (format, bytes) = (self.tensor_info(name)?.format, self.read_tensor(name)?);
+        let pairs = || bytes.as_chunks::<2>().0.iter();
+        Ok(match format {
+            TensorFormat::F32 => {
+                bytes.as_chunks::<4>().0.iter().map(|&b| f32::from_le_bytes(b)).collect()
+            }
+            TensorFormat::F16 => pairs().map(|&b| f16::from_le_bytes(b).to_f32()).collect(),
+            TensorFormat::BF16 => pairs().map(|&b| bf16::from_le_bytes(b).to_f32()).collect(),
+            TensorFormat::Quantized(_) => bail!("`{name}` is quantized"),
+        })
+    }
+
     /// Metadata value of `key`, converted by `get`.
     fn get_typed<'a, T>(
         &'a self,
@@ -174,7 +190,7 @@ impl Gguf {
         get: impl FnOnce(&'a MetadataValue) -> Option<T>,
     ) -> Result<T> {
         let path = self.path.display();
-        let value = self.metadata.get(key);
+        let value = self.header.metadata.get(key);
         let value = value.with_context(|| format!("{path} has no metadata `{key}`"))?;
         get(value)
             .with_context(|| format!("{path}: `{key}` is {}, expected {expected}", value.kind()))

@@ -5,23 +5,16 @@
 //! query and key matrices accordingly. We permute them back. (Without that, short greedy texts
 //! still look right, but the perplexity is 150 instead of 9.7.)
 
-mod names;
-mod config;
-mod weights;
-mod tokenizer;
-
 use std::collections::BTreeMap;
 
 use anyhow::{Result, bail, ensure};
-use candle_core::Device;
+use candle_core::{Device, Tensor};
+use tensor_core::quantized::QuantizedMatrix;
 use tensor_core::{Parameters, Weight};
-pub use tokenizer::{read_special_token_ids, read_tokenizer};
 
-use crate::LoadMode;
-use crate::config::AttentionConfig;
-use crate::gguf::Gguf;
-use crate::model_folder::ModelWeights;
-use crate::row_order::interleaved_to_half_order;
+use crate::gguf::{Gguf, TensorFormat};
+use crate::row_order::{interleaved_to_half_order, n_rotated_heads, permute_rows};
+use crate::{LoadMode, ModelWeights, gguf_config};
 
 /// Configuration and weights of the model in a GGUF file.
 ///
@@ -35,25 +28,28 @@ pub fn open(file: &Gguf, mode: LoadMode, device: &Device) -> Result<ModelWeights
         "it is one of {n_files} files of a model: merge them with \
          `llama-gguf-split --merge FIRST.gguf WHOLE.gguf`"
     );
-    let config = config::read(file)?;
+    let config = gguf_config::read(file)?;
     let interleaved_rope = file.get_str("general.architecture")? == "llama";
     let keep_quantized = mode.keeps_quantized(device);
     let (mut tensors, mut quantized) = (BTreeMap::new(), BTreeMap::new());
     for (name, info) in file.tensor_infos() {
-        let Some(hf_name) = names::hf_name(name) else {
+        let Some(hf_name) = hf_name(name) else {
             ensure!(name == "rope_freqs.weight", "unexpected tensor `{name}`");
             continue;
         };
-        let n_head =
-            if interleaved_rope { n_permuted_heads(&hf_name, &config.attention) } else { None };
-        let order = match n_head.map(|n_head| (n_head, config.attention.head_dim)) {
-            None => None,
-            Some((n_head, d)) if info.dims.first() == Some(&(n_head * d)) => {
+        let d = config.attention.head_dim;
+        let order = match n_rotated_heads(&hf_name, &config.attention) {
+            Some(n_head) if interleaved_rope => {
+                ensure!(
+                    info.dims.first() == Some(&(n_head * d)),
+                    "`{name}` has shape {:?}, which does not match the heads",
+                    info.dims
+                );
                 Some(interleaved_to_half_order(n_head, d))
             }
-            Some(_) => bail!("`{name}` has shape {:?}, which does not match the heads", info.dims),
+            _ => None,
         };
-        match weights::read(file, name, order.as_deref())? {
+        match read_weight(file, name, order.as_deref())? {
             Weight::Quantized(matrix) if keep_quantized => _ = quantized.insert(hf_name, matrix),
             Weight::Quantized(matrix) => _ = tensors.insert(hf_name, matrix.dequantize()?),
             Weight::Unquantized(tensor) => _ = tensors.insert(hf_name, tensor),
@@ -64,13 +60,50 @@ pub fn open(file: &Gguf, mode: LoadMode, device: &Device) -> Result<ModelWeights
     Ok(ModelWeights { config, parameters: parameters.with_quantized(quantized) })
 }
 
-/// Number of heads of the tensor `name`, if it is one whose rows llama.cpp permutes.
-fn n_permuted_heads(name: &str, attention: &AttentionConfig) -> Option<usize> {
-    if name.contains(".q_proj.") {
-        Some(attention.n_head)
-    } else if name.contains(".k_proj.") {
-        Some(attention.n_kv_head)
-    } else {
-        None
+/// Hugging Face's name of llama.cpp's tensor `name`: `blk.3.attn_q.weight` becomes
+/// `model.layers.3.self_attn.q_proj.weight`. `None` for an unknown tensor.
+fn hf_name(name: &str) -> Option<String> {
+    let (module, kind) = name.rsplit_once('.')?;
+    let hf_module = match module {
+        "token_embd" => "model.embed_tokens".to_string(),
+        "output_norm" => "model.norm".to_string(),
+        "output" => "lm_head".to_string(),
+        _ => {
+            let (layer, part) = module.strip_prefix("blk.")?.split_once('.')?;
+            let part = match part {
+                "attn_norm" => "input_layernorm",
+                "ffn_norm" => "post_attention_layernorm",
+                "attn_q" => "self_attn.q_proj",
+                "attn_k" => "self_attn.k_proj",
+                "attn_v" => "self_attn.v_proj",
+                "attn_output" => "self_attn.o_proj",
+                "attn_q_norm" => "self_attn.q_norm",
+                "attn_k_norm" => "self_attn.k_norm",
+                "ffn_gate" => "mlp.gate_proj",
+                "ffn_up" => "mlp.up_proj",
+                "ffn_down" => "mlp.down_proj",
+                _ => return None,
+            };
+            format!("model.layers.{layer}.{part}")
+        }
+    };
+    Some(format!("{hf_module}.{kind}"))
+}
+
+/// Weight `name`, unquantized or in blocks, with its rows permuted by `order` if given.
+fn read_weight(file: &Gguf, name: &str, order: Option<&[usize]>) -> Result<Weight> {
+    let info = file.tensor_info(name)?;
+    let TensorFormat::Quantized(quantization) = info.format else {
+        let mut numbers = file.read_floats(name)?;
+        if let Some(order) = order {
+            numbers = permute_rows(&numbers, order);
+        }
+        return Ok(Weight::Unquantized(Tensor::from_vec(numbers, &info.dims[..], &Device::Cpu)?));
+    };
+    let &[rows, columns] = &info.dims[..] else { bail!("`{name}` is quantized, but not a matrix") };
+    let mut matrix = QuantizedMatrix::new(quantization, rows, columns, file.read_tensor(name)?)?;
+    if let Some(order) = order {
+        matrix = matrix.permute_rows(order)?;
     }
+    Ok(Weight::Quantized(matrix))
 }

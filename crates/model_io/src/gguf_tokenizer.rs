@@ -1,18 +1,9 @@
-//! The tokenizer of a GGUF file: tokens and merges, from which we rebuild the `tokenizer.json` that
-//! the model was published with.
-//!
-//! There are two families. `gpt2` merges bytes; `llama` (sentencepiece) merges characters, with
-//! byte fallback. The pre-tokenization regex is not in the file, only its name `pre`; it splits the
-//! text into pieces that no merge crosses.
+//! The tokenizer of a GGUF file: its tokens and merges, and the ids of special tokens.
 
-use std::cmp::Reverse;
-use std::collections::{HashMap, HashSet};
+use anyhow::Result;
 
-use anyhow::{Context, Result, bail, ensure};
-use serde_json::{Map, Value, json};
-
-use crate::tokenizer::Tokenizer;
-use crate::tokenizer_config::TokenizerSpecialTokens;
+use crate::SpecialTokenIds;
+use crate::gguf::Gguf;
 
 /// Metadata `tokenizer.ggml.*` of a GGUF file, under the same names.
 #[derive(Debug, Clone, Default)]
@@ -56,192 +47,55 @@ pub const CONTROL: i32 = 3;
 /// Value of `token_type` for added tokens that are decoded as text, such as `<think>`.
 pub const USER_DEFINED: i32 = 4;
 
-/// Pre-tokenization regex of Llama 3: GPT-4's, with groups of up to three digits.
-const LLAMA_3: &str = concat!(
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}",
-    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-);
-/// Pre-tokenization regex of Qwen 2: GPT-4's, with single digits.
-const QWEN_2: &str = concat!(
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}",
-    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-);
-
-impl Tokenizer {
-    /// Builds the tokenizer of a GGUF file from its metadata.
+impl GgufTokenizer {
+    /// Reads `tokenizer.ggml.*`.
     ///
     /// # Errors
-    /// When its type is not supported, or its lists do not match.
-    pub fn from_gguf(parts: &GgufTokenizer) -> Result<Self> {
-        let n = parts.tokens.len();
-        ensure!(n > 0, "`tokenizer.ggml.tokens` is missing or empty: the file has no tokenizer");
-        for (name, len) in [("scores", parts.scores.len()), ("token_type", parts.token_type.len())]
-        {
-            ensure!(
-                len == 0 || len == n,
-                "the file has {n} tokens, but `tokenizer.ggml.{name}` has {len} entries"
-            );
-        }
-        let json = match parts.model.as_str() {
-            "gpt2" => byte_level(parts),
-            "llama" => sentencepiece(parts),
-            other => bail!("tokenizer type `{other}` is not supported: expected `gpt2` or `llama`"),
-        }?;
-        let GgufTokenizer { bos, eos, unk, pad, .. } = *parts;
-        let special = TokenizerSpecialTokens { bos, eos, unk, pad };
-        Self::from_json(json, special).context("the file's tokenizer is damaged")
-    }
-}
-
-/// Byte-level BPE: every byte has a token, so any text can be encoded.
-fn byte_level(parts: &GgufTokenizer) -> Result<Value> {
-    let split = |regex: &str| {
-        let pattern = json!({ "Regex": regex });
-        json!({ "type": "Split", "pattern": pattern, "behavior": "Isolated", "invert": false })
-    };
-    let bytes = |use_regex: bool| {
-        json!({
-            "type": "ByteLevel", "add_prefix_space": false,
-            "trim_offsets": true, "use_regex": use_regex
+    /// When a list is missing or of the wrong type.
+    pub fn read(file: &Gguf) -> Result<Self> {
+        let key = |name: &str| format!("tokenizer.ggml.{name}");
+        let numbers = |name: &str| -> Result<&[f64]> {
+            Ok(file.get_optional(&key(name), Gguf::get_f64s)?.unwrap_or_default())
+        };
+        let id = |name: &str| token_id(file, name);
+        let flag = |name: &str| file.get_optional(&key(name), Gguf::get_bool);
+        let tokens = file.get_strings(&key("tokens"))?.to_vec();
+        // Converters write arbitrary ids if a model has no such token.
+        let in_vocab = |id: &u32| (*id as usize) < tokens.len();
+        Ok(Self {
+            model: file.get_str(&key("model"))?.to_string(),
+            pre: file.get_optional(&key("pre"), Gguf::get_str)?.map(str::to_string),
+            merges: file
+                .get_optional(&key("merges"), Gguf::get_strings)?
+                .unwrap_or_default()
+                .to_vec(),
+            scores: numbers("scores")?.iter().map(|&score| score as f32).collect(),
+            token_type: numbers("token_type")?.iter().map(|&kind| kind as i32).collect(),
+            bos: id("bos_token_id")?,
+            eos: id("eos_token_id")?,
+            unk: id("unknown_token_id")?.filter(in_vocab),
+            pad: id("padding_token_id")?.filter(in_vocab),
+            add_bos: flag("add_bos_token")?,
+            add_eos: flag("add_eos_token")?,
+            add_space_prefix: flag("add_space_prefix")?,
+            tokens,
         })
-    };
-    let digits = json!({ "type": "Digits", "individual_digits": true });
-    let pre = parts.pre.as_deref().unwrap_or("default");
-    let steps = match pre {
-        "default" | "gpt-2" => vec![bytes(true)],
-        "smollm" | "starcoder" => vec![digits, bytes(true)],
-        "llama-bpe" | "llama3" | "llama-v3" => vec![split(LLAMA_3), bytes(false)],
-        "qwen2" | "deepseek-r1-qwen" => vec![split(QWEN_2), bytes(false)],
-        other => bail!(
-            "pre-tokenizer `{other}` is not supported: expected gpt-2, smollm, llama-bpe or qwen2"
-        ),
-    };
-    let llama_3 = pre.starts_with("llama");
-    let merges = parts.merges.iter().map(|merge| {
-        merge
-            .split_once(' ')
-            .with_context(|| format!("the merge `{merge}` is not a pair of tokens"))
-    });
-    let mut json = base_tokenizer_json(parts, parts.add_bos.unwrap_or(llama_3))?;
-    if steps.iter().any(|step| step["pattern"]["Regex"] == QWEN_2) {
-        json["normalizer"] = json!({ "type": "NFC" });
     }
-    json["pre_tokenizer"] = json!({ "type": "Sequence", "pretokenizers": steps });
-    json["decoder"] = bytes(true);
-    json["model"]["merges"] = json!(merges.collect::<Result<Vec<_>>>()?);
-    // Llama 3 keeps a piece that is in the vocabulary as one token, whatever the merges give.
-    json["model"]["ignore_merges"] = json!(llama_3);
-    Ok(json)
 }
 
-/// Sentencepiece's BPE: spaces become `▁`; one is put before a text, and after a special token as
-/// in llama.cpp and Llama 2's published tokenizers; unknown characters are encoded as bytes.
-fn sentencepiece(parts: &GgufTokenizer) -> Result<Value> {
-    let space_prefix = parts.add_space_prefix.unwrap_or(true);
-    let spaces = json!({ "type": "Replace", "pattern": { "String": " " }, "content": "▁" });
-    let mut normalizers = vec![spaces];
-    let mut decoders = vec![
-        json!({ "type": "Replace", "pattern": { "String": "▁" }, "content": " " }),
-        json!({ "type": "ByteFallback" }),
-        json!({ "type": "Fuse" }),
-    ];
-    if space_prefix {
-        normalizers.insert(0, json!({ "type": "Prepend", "prepend": "▁" }));
-        decoders.push(json!({ "type": "Strip", "content": " ", "start": 1, "stop": 0 }));
+/// Ids of the tokens that end a text (`eos`), a turn (`eot`) or a message (`eom`), and of bos.
+///
+/// # Errors
+/// When an id is not an integer.
+pub(crate) fn read_special_token_ids(file: &Gguf) -> Result<SpecialTokenIds> {
+    let mut eos = Vec::new();
+    for name in ["eos_token_id", "eot_token_id", "eom_token_id"] {
+        eos.extend(token_id(file, name)?.filter(|id| !eos.contains(id)));
     }
-    let merges = match parts.merges.as_slice() {
-        [] => json!(merges_from_scores(&parts.tokens, &parts.scores)?),
-        merges => json!(merges),
-    };
-    let mut json = base_tokenizer_json(parts, parts.add_bos.unwrap_or(true))?;
-    json["normalizer"] = json!({ "type": "Sequence", "normalizers": normalizers });
-    json["decoder"] = json!({ "type": "Sequence", "decoders": decoders });
-    json["model"]["merges"] = merges;
-    json["model"]["byte_fallback"] = json!(true);
-    json["model"]["fuse_unk"] = json!(true);
-    if parts.tokens.iter().any(|token| token == "<unk>") {
-        json["model"]["unk_token"] = json!("<unk>");
-    }
-    Ok(json)
+    Ok(SpecialTokenIds { bos: token_id(file, "bos_token_id")?, eos })
 }
 
-/// Merge list from sentencepiece scores, as `transformers` converts it. Sentencepiece merges the
-/// pair whose result has the best score, so the list has every split of every token into two
-/// tokens, by score; of equal scores, those with longer parts come first.
-fn merges_from_scores<'a>(tokens: &'a [String], scores: &[f32]) -> Result<Vec<(&'a str, &'a str)>> {
-    ensure!(
-        !scores.is_empty(),
-        "`tokenizer.ggml.merges` and `tokenizer.ggml.scores` are both missing"
-    );
-    let ids: HashMap<&str, usize> =
-        tokens.iter().enumerate().map(|(id, token)| (&**token, id)).collect();
-    // Lengths are a cheap filter before the lookup; without it, a very long token would take days.
-    let sizes: HashSet<usize> = tokens.iter().map(String::len).collect();
-    let mut merges = Vec::new();
-    for (token, &score) in tokens.iter().zip(scores) {
-        let splits = token.char_indices().map(|(at, _)| at).skip(1);
-        let splits = splits.filter(|at| sizes.contains(at) && sizes.contains(&(token.len() - at)));
-        let parts = splits.map(|at| token.split_at(at));
-        let mut pairs: Vec<_> = parts
-            .filter_map(|(left, right)| Some((ids.get(left)?, ids.get(right)?, left, right)))
-            .collect();
-        pairs.sort_unstable_by_key(|&(left_id, right_id, ..)| (left_id, right_id));
-        merges.extend(pairs.into_iter().map(|(.., left, right)| (score, left, right)));
-    }
-    let lengths = |left: &str, right: &str| Reverse((left.chars().count(), right.chars().count()));
-    merges.sort_by(|&(a, a_left, a_right), &(b, b_left, b_right)| {
-        b.total_cmp(&a).then_with(|| lengths(a_left, a_right).cmp(&lengths(b_left, b_right)))
-    });
-    Ok(merges.into_iter().map(|(_, left, right)| (left, right)).collect())
-}
-
-/// Parts of `tokenizer.json` common to both families: vocabulary, added tokens and post-processor.
-fn base_tokenizer_json(parts: &GgufTokenizer, add_bos: bool) -> Result<Value> {
-    let ids = parts.tokens.iter().zip(0u32..);
-    let vocab: Map<String, Value> =
-        ids.clone().map(|(token, id)| (token.clone(), json!(id))).collect();
-    let added_types = [UNKNOWN, CONTROL, USER_DEFINED];
-    let added = ids.zip(&parts.token_type).filter(|(_, kind)| added_types.contains(kind));
-    let added = added.map(|((token, id), &kind)| {
-        json!({
-            "id": id, "content": token, "special": kind != USER_DEFINED,
-            "single_word": false, "lstrip": false, "rstrip": false, "normalized": false
-        })
-    });
-    Ok(json!({
-        "version": "1.0",
-        "truncation": null,
-        "padding": null,
-        "added_tokens": added.collect::<Vec<_>>(),
-        "normalizer": null,
-        "pre_tokenizer": null,
-        "post_processor": post_processor(parts, add_bos)?,
-        "decoder": null,
-        "model": { "type": "BPE", "vocab": vocab, "merges": [] }
-    }))
-}
-
-/// Post-processor that puts `bos` before a text if `add_bos`, and `eos` after it if the file sets
-/// that.
-fn post_processor(parts: &GgufTokenizer, add_bos: bool) -> Result<Value> {
-    let mut special = Map::new();
-    let mut added = |add: bool, id: Option<u32>| -> Result<Vec<Value>> {
-        let Some(id) = id.filter(|_| add) else { return Ok(Vec::new()) };
-        let token = parts.tokens.get(id as usize);
-        let token = token.with_context(|| format!("token {id} is outside the vocabulary"))?;
-        special.insert(token.clone(), json!({ "id": token, "ids": [id], "tokens": [token] }));
-        Ok(vec![json!({ "SpecialToken": { "id": token, "type_id": 0 } })])
-    };
-    let (prefix, suffix) =
-        (added(add_bos, parts.bos)?, added(parts.add_eos == Some(true), parts.eos)?);
-    if special.is_empty() {
-        return Ok(Value::Null);
-    }
-    let a = [json!({ "Sequence": { "id": "A", "type_id": 0 } })];
-    let b = [json!({ "Sequence": { "id": "B", "type_id": 1 } })];
-    let (single, pair) =
-        ([&prefix[..], &a, &suffix].concat(), [&prefix[..], &a, &b, &suffix].concat());
-    Ok(json!({
-        "type": "TemplateProcessing", "single": single, "pair": pair, "special_tokens": special
-    }))
+fn token_id(file: &Gguf, name: &str) -> Result<Option<u32>> {
+    let id = file.get_optional(&format!("tokenizer.ggml.{name}"), Gguf::get_usize)?;
+    Ok(id.map(u32::try_from).transpose()?)
 }

@@ -5,17 +5,22 @@
 //! that commit, and the cache's reference is set to it only after the last file has arrived, so a
 //! cached model is always complete.
 
+mod id;
+mod files;
+mod download;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use download::download;
+use files::{files_to_download, first_missing_file};
 use hf_hub::Cache;
 use hf_hub::api::RepoInfo;
 use hf_hub::api::sync::{Api, ApiBuilder};
+use id::HubId;
+pub use id::{is_dataset_id, is_hub_id};
 
-use crate::hub_download::download;
-use crate::hub_files::{HubFiles, files_to_download, first_missing_file};
-use crate::hub_id::HubId;
 use crate::weight_files::SafetensorsIndex;
 
 /// Timeout of the first request. Downloads are not limited.
@@ -48,8 +53,8 @@ pub struct Hub {
 ///
 /// # Errors
 /// Those of [`Hub::fetch`].
-pub fn fetch_from_hub(id: &str, files: HubFiles) -> Result<PathBuf> {
-    Hub::from_env().fetch(id, files)
+pub fn fetch_from_hub(id: &str) -> Result<PathBuf> {
+    Hub::from_env().fetch(id)
 }
 
 /// Downloads the data set file `owner/name:file` unless it is cached. Returns its path in the
@@ -87,10 +92,8 @@ impl Hub {
     /// When the cache lacks a complete copy and the Hub is unreachable, access is offline, the
     /// model does not exist, or access to it is denied; when the model lacks a required file; when
     /// the disk is full.
-    pub fn fetch(&self, id: &str, files: HubFiles) -> Result<PathBuf> {
-        let id = HubId::parse(id)?;
-        let files = id.file.as_ref().map_or(files, |file| HubFiles::Gguf(file.clone()));
-        self.fetch_files(&id, files)
+    pub fn fetch(&self, id: &str) -> Result<PathBuf> {
+        self.fetch_id(&HubId::parse(id)?)
     }
 
     /// Path of the data set file `owner/name:file`, downloaded if necessary.
@@ -99,16 +102,17 @@ impl Hub {
     /// When no file is named; those of [`Hub::fetch`].
     pub fn fetch_dataset_file(&self, id: &str) -> Result<PathBuf> {
         let id = HubId::parse_dataset(id)?;
-        let file = id.file.clone().with_context(|| {
-            format!("name one of its files as {id}:file.jsonl (.json or .jsonl, either with .gz)")
-        })?;
-        self.fetch_files(&id, HubFiles::DatasetFile(file))
+        ensure!(
+            id.file.is_some(),
+            "name one of its files as {id}:file.jsonl (.json or .jsonl, either with .gz)"
+        );
+        self.fetch_id(&id)
     }
 
-    fn fetch_files(&self, id: &HubId, files: HubFiles) -> Result<PathBuf> {
-        let result = match self.access {
-            HubAccess::Online => self.fetch_online(id, &files),
-            HubAccess::Offline => self.cached(id, &files).with_context(|| {
+    fn fetch_id(&self, id: &HubId) -> Result<PathBuf> {
+        let folder = match self.access {
+            HubAccess::Online => self.fetch_online(id),
+            HubAccess::Offline => self.cached(id).with_context(|| {
                 let cache = self.cache.display();
                 format!(
                     "HF_HUB_OFFLINE is set and {cache} does not contain a complete copy of `{id}`: \
@@ -116,134 +120,104 @@ impl Hub {
                 )
             }),
         };
-        Ok(match files {
-            HubFiles::Gguf(file) | HubFiles::DatasetFile(file) => result?.join(file),
-            HubFiles::Model | HubFiles::WithoutWeights => result?,
+        // The name of a run that does not exist looks like an ID.
+        let folder = folder.map_err(|error| match id.looks_local() {
+            true => anyhow!("there is no folder {id}, and {error:#}"),
+            false => error,
+        })?;
+        Ok(match &id.file {
+            Some(file) => folder.join(file),
+            None => folder,
         })
     }
 
-    fn fetch_online(&self, id: &HubId, files: &HubFiles) -> Result<PathBuf> {
-        let api = self.api()?;
-        let error = match self.request_info(&api, id) {
-            RepoInfoResponse::Found(info) => match self.fetch_commit(&api, id, files, &info) {
-                Ok(folder) => return Ok(folder),
-                Err(error) => error,
-            },
-            RepoInfoResponse::NotFound => anyhow!(
-                "no {} `{id}` on the Hub at {} (private or gated ones need HF_TOKEN)",
-                id.kind_name(),
-                self.endpoint
-            ),
-            RepoInfoResponse::Unavailable(reason) => {
-                anyhow!("the Hub at {} does not answer ({reason})", self.endpoint)
-            }
-        };
-        let Some(folder) = self.cached(id, files) else {
-            return Err(error.context(format!(
-                "`{id}` is neither in the cache nor a local folder, and the download failed"
-            )));
-        };
-        eprintln!("using the cached copy of `{id}`: {error:#}");
-        Ok(folder)
-    }
-
-    fn api(&self) -> Result<Api> {
+    fn fetch_online(&self, id: &HubId) -> Result<PathBuf> {
         let api = ApiBuilder::from_cache(Cache::new(self.cache.clone()))
             .with_endpoint(self.endpoint.trim_end_matches('/').to_string())
             .with_token(self.token.clone());
-        api.build().context("setting up the connection to the Hub")
-    }
-
-    /// Resolves `id` to a commit and lists its files.
-    fn request_info(&self, api: &Api, id: &HubId) -> RepoInfoResponse {
-        let request = api.repo(id.repo(&id.revision)).info_request().config();
-        let request =
-            request.timeout_global(Some(REQUEST_TIMEOUT)).http_status_as_error(false).build();
-        let mut response = match request.call() {
-            Ok(response) => response,
-            Err(error) => return RepoInfoResponse::Unavailable(error.to_string()),
+        let api = api.build().context("setting up the connection to the Hub")?;
+        let error = match self.download(&api, id) {
+            Ok(folder) => return Ok(folder),
+            Err(error) => error,
         };
-        match response.status().as_u16() {
-            200 => {}
-            401 | 403 | 404 => return RepoInfoResponse::NotFound,
-            status => return RepoInfoResponse::Unavailable(format!("status {status}")),
-        }
-        let body = response.body_mut().read_to_string().map_err(anyhow::Error::from);
-        match body.and_then(|body| Ok(serde_json::from_str::<RepoInfo>(&body)?)) {
-            // The commit becomes part of a path, so it is checked first.
-            Ok(info)
-                if !info.sha.is_empty() && info.sha.chars().all(|c| c.is_ascii_alphanumeric()) =>
-            {
-                RepoInfoResponse::Found(info)
+        match self.cached(id) {
+            Some(folder) => {
+                eprintln!("using the cached copy of `{id}`: {error:#}");
+                Ok(folder)
             }
-            Ok(info) => {
-                RepoInfoResponse::Unavailable(format!("`{}` is not a commit hash", info.sha))
-            }
-            Err(error) => RepoInfoResponse::Unavailable(format!("unexpected response: {error}")),
+            None if id.looks_local() => Err(error),
+            None => Err(error.context(format!(
+                "`{id}` is neither in the cache nor a local folder, and the download failed"
+            ))),
         }
     }
 
-    /// Downloads the missing files of a commit into the cache, then sets the revision's reference.
-    fn fetch_commit(
-        &self,
-        api: &Api,
-        id: &HubId,
-        files: &HubFiles,
-        info: &RepoInfo,
-    ) -> Result<PathBuf> {
-        let names: Vec<&str> = info.siblings.iter().map(|file| &*file.rfilename).collect();
+    /// Downloads the missing files of the current commit into the cache, then sets the revision's
+    /// reference.
+    fn download(&self, api: &Api, id: &HubId) -> Result<PathBuf> {
+        let RepoInfo { sha, siblings } = self.request_info(api, id)?;
+        let names: Vec<&str> = siblings.iter().map(|file| &*file.rfilename).collect();
         let cache = Cache::new(self.cache.clone());
-        let folder = cache.repo(id.repo(&info.sha)).pointer_path(&info.sha);
+        let folder = cache.repo(id.repo(&sha)).pointer_path(&sha);
         let get = |file: &str| {
             if folder.join(file).exists() {
                 return Ok(());
             }
-            let repo = id.repo(&info.sha);
-            download(api, &cache, &repo, file)
+            download(api, &cache, &id.repo(&sha), file)
                 .with_context(|| format!("downloading {file} of `{id}` from {}", self.endpoint))
         };
-        for file in
-            files_to_download(files, &names).with_context(|| format!("`{id}` cannot be used"))?
-        {
-            get(file)?;
-        }
-        if *files == HubFiles::Model
+        let files =
+            files_to_download(id, &names).with_context(|| format!("`{id}` cannot be used"))?;
+        files.into_iter().try_for_each(get)?;
+        if id.file.is_none()
             && let Some(index) = SafetensorsIndex::open(&folder)?
         {
-            for file in index.files() {
-                get(file)?;
-            }
+            index.files().into_iter().try_for_each(get)?;
         }
-        if let Some(file) = first_missing_file(&folder, files) {
+        if let Some(file) = first_missing_file(&folder, id) {
             bail!("the Hub at {} does not provide {file} of `{id}`", self.endpoint);
         }
-        if id.revision != info.sha {
-            let reference = cache.repo(id.repo(&id.revision)).create_ref(&info.sha);
+        if id.revision != sha {
+            let reference = cache.repo(id.repo(&id.revision)).create_ref(&sha);
             reference.with_context(|| format!("writing into {}", self.cache.display()))?;
         }
         Ok(folder)
     }
 
-    /// Cache folder that contains all of `files`.
-    fn cached(&self, id: &HubId, files: &HubFiles) -> Option<PathBuf> {
-        let cache = Cache::new(self.cache.clone()).repo(id.repo(&id.revision));
-        let commit = cache.pointer_path(&id.revision); // used if the revision is a commit
-        let reference =
-            self.cache.join(id.repo(&id.revision).folder_name()).join("refs").join(&id.revision);
-        let folder = match std::fs::read_to_string(reference) {
-            Ok(commit) => cache.pointer_path(commit.trim()),
-            Err(_) => commit,
-        };
-        (folder.is_dir() && first_missing_file(&folder, files).is_none()).then_some(folder)
+    /// Resolves `id` to a commit and lists its files.
+    fn request_info(&self, api: &Api, id: &HubId) -> Result<RepoInfo> {
+        let unusable = |reason| anyhow!("the Hub at {} does not answer ({reason})", self.endpoint);
+        let request = api.repo(id.repo(&id.revision)).info_request().config();
+        let request =
+            request.timeout_global(Some(REQUEST_TIMEOUT)).http_status_as_error(false).build();
+        let mut response = request.call().map_err(|error| unusable(error.to_string()))?;
+        match response.status().as_u16() {
+            200 => {}
+            401 | 403 | 404 => bail!(
+                "no {} `{id}` on the Hub at {} (private or gated ones need HF_TOKEN)",
+                if id.is_model() { "model" } else { "data set" },
+                self.endpoint
+            ),
+            status => return Err(unusable(format!("status {status}"))),
+        }
+        let body = response.body_mut().read_to_string().map_err(anyhow::Error::from);
+        let info: RepoInfo = body
+            .and_then(|body| Ok(serde_json::from_str(&body)?))
+            .map_err(|error| unusable(format!("unexpected response: {error}")))?;
+        // The commit becomes part of a path, so it is checked.
+        if info.sha.is_empty() || !info.sha.chars().all(|c| c.is_ascii_alphanumeric()) {
+            return Err(unusable(format!("`{}` is not a commit hash", info.sha)));
+        }
+        Ok(info)
     }
-}
 
-/// Hub response to the request for a repository.
-enum RepoInfoResponse {
-    /// Commit and file list.
-    Found(RepoInfo),
-    /// Missing repository or denied access.
-    NotFound,
-    /// Unreachable Hub or unusable response, with the reason.
-    Unavailable(String),
+    /// Cache folder that contains all required files of `id`.
+    fn cached(&self, id: &HubId) -> Option<PathBuf> {
+        let repo = id.repo(&id.revision);
+        let reference = self.cache.join(repo.folder_name()).join("refs").join(&id.revision);
+        // Without a reference, the revision is a commit.
+        let commit = std::fs::read_to_string(reference).unwrap_or_else(|_| id.revision.clone());
+        let folder = Cache::new(self.cache.clone()).repo(repo).pointer_path(commit.trim());
+        (folder.is_dir() && first_missing_file(&folder, id).is_none()).then_some(folder)
+    }
 }

@@ -1,51 +1,62 @@
 #![doc = include_str!("../README.md")]
 
+// The architecture
 pub mod config;
+mod initialization;
 mod parameter_count;
-mod weight_init;
+
+// What every format gives
+mod model_weights;
+mod special_tokens;
+
+// Model folders of Hugging Face
+mod json_fields;
 pub mod config_json;
-pub mod generation_config;
+mod weight_files;
+mod generation_config;
 pub mod model_folder;
-pub mod weight_files;
-pub mod row_order;
-pub mod gguf;
-pub mod gguf_model;
-pub mod gguf_tokenizer;
-pub mod llama2c;
-pub mod llama2c_tokenizer;
-pub mod tokenizer;
-pub mod tokenizer_config;
+pub mod gpt2_folder;
+mod lora_config;
+pub mod peft_folder;
+
+// Text
 mod tokenizer_check;
-pub mod text_stream;
-pub mod chat_template;
+mod tokenizer;
+mod text_stream;
 mod jinja;
 mod strftime;
-pub mod tokenized_chat;
-pub mod hub;
-mod hub_id;
-mod hub_files;
-mod hub_download;
-pub mod load_mode;
-pub mod model_files;
-pub mod lora_config;
-pub mod peft_folder;
+mod chat_template;
+mod tokenized_chat;
+mod tokenizer_folder;
+
+// Other formats
+mod row_order;
+pub mod gguf;
+mod gguf_config;
+pub mod gguf_model;
+pub mod gguf_tokenizer;
+mod tokenizer_json;
+pub mod llama2c;
+pub mod llama2c_tokenizer;
+
+// Opening all of them
+mod hub;
+mod model_files;
+
 pub mod testing;
 
 pub use chat_template::{AddGenerationPrompt, ChatMessage, ChatTemplate};
 pub use config::{ModelConfig, SlidingWindow};
 pub use generation_config::GenerationConfig;
 pub use gguf_tokenizer::GgufTokenizer;
-pub use hub::{Hub, HubAccess, fetch_dataset_file, fetch_from_hub};
-pub use hub_files::HubFiles;
-pub use hub_id::{is_dataset_id, is_hub_id};
-pub use load_mode::LoadMode;
+pub use hub::{Hub, HubAccess, fetch_dataset_file, fetch_from_hub, is_dataset_id, is_hub_id};
 pub use lora_config::{LoraConfig, TargetModules};
 pub use model_files::ModelFiles;
-pub use model_folder::{ModelWeights, SpecialTokenIds};
+pub use model_weights::{LoadMode, ModelWeights};
+pub use special_tokens::{SpecialTokenIds, TokenizerSpecialTokens};
 pub use text_stream::TextStream;
 pub use tokenized_chat::TokenizedChat;
 pub use tokenizer::{AddSpecialTokens, ParseSpecial, SkipSpecialTokens, Tokenizer};
-pub use tokenizer_config::TokenizerSpecialTokens;
 
 #[cfg(test)]
 mod tests;

@@ -9,8 +9,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 
+use crate::Tokenizer;
 use crate::gguf_tokenizer::{CONTROL, GgufTokenizer, NORMAL, UNKNOWN};
-use crate::tokenizer::Tokenizer;
 
 /// IDs of the byte tokens.
 const BYTES: Range<usize> = 3..259;

@@ -1,6 +1,6 @@
-//! Which layers of a model have LoRA adapters, and of what rank: the settings of peft's `LoraConfig`.
+//! Layers of a model that have LoRA adapters, and their rank: the settings of peft's `LoraConfig`.
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use tensor_core::Parameters;
 
 /// LoRA hyperparameters.
@@ -39,8 +39,20 @@ impl LoraConfig {
     /// When a name matches no layer, or the rank exceeds the largest that any selected layer can
     /// have.
     pub fn resolve_layers(&self, parameters: &Parameters) -> Result<Vec<(String, (usize, usize))>> {
-        let layers = self.target_modules.resolve(parameters)?;
-        let max_rank = layers.iter().map(|(_, (n_out, n_in))| *n_out.min(n_in)).max().unwrap_or(0);
+        let all = parameters.linear_layers();
+        if let TargetModules::Named(names) = &self.target_modules {
+            for name in names {
+                ensure!(
+                    all.iter().any(|(layer, _)| ends_with_name(layer, name)),
+                    "no linear layer is called `{name}`; there are: {}",
+                    module_names(parameters).join(", ")
+                );
+            }
+        }
+        let layers = all.iter().filter(|(layer, _)| self.target_modules.matches(layer));
+        let layers: Vec<_> = layers.cloned().collect();
+        let max_rank = layers.iter().map(|(_, (n_out, n_in))| *n_out.min(n_in)).max();
+        let max_rank = max_rank.context("the model has no linear layer to adapt")?;
         ensure!(
             self.rank <= max_rank,
             "LoRA rank {} is too high: these layers have at most rank {max_rank}",
@@ -53,41 +65,20 @@ impl LoraConfig {
 impl TargetModules {
     /// True if `layer` is selected.
     pub fn matches(&self, layer: &str) -> bool {
-        let ends_with = |name: &str| {
-            layer.strip_suffix(name).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
-        };
         match self {
-            Self::All => !ends_with("lm_head"),
-            Self::Named(names) => names.iter().any(|name| ends_with(name)),
+            Self::All => !ends_with_name(layer, "lm_head"),
+            Self::Named(names) => names.iter().any(|name| ends_with_name(layer, name)),
         }
-    }
-
-    /// Selected layers of `parameters`, with their shapes (out, in).
-    ///
-    /// # Errors
-    /// When a name matches no layer.
-    pub fn resolve(&self, parameters: &Parameters) -> Result<Vec<(String, (usize, usize))>> {
-        let all = parameters.linear_layers();
-        if let Self::Named(names) = self {
-            for name in names {
-                let selection = Self::Named(vec![name.clone()]);
-                if !all.iter().any(|(layer, _)| selection.matches(layer)) {
-                    bail!(
-                        "no linear layer is called `{name}`; there are: {}",
-                        module_names(parameters).join(", ")
-                    );
-                }
-            }
-        }
-        let selected: Vec<_> =
-            all.iter().filter(|(layer, _)| self.matches(layer)).cloned().collect();
-        ensure!(!selected.is_empty(), "the model has no linear layer to adapt");
-        Ok(selected)
     }
 }
 
+/// True if `layer` is called `name`, or ends with a dot and `name`.
+fn ends_with_name(layer: &str, name: &str) -> bool {
+    layer.strip_suffix(name).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+}
+
 /// Distinct last parts of the linear layers' names, such as `q_proj`.
-pub fn module_names(parameters: &Parameters) -> Vec<String> {
+pub(crate) fn module_names(parameters: &Parameters) -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
     for (layer, _) in parameters.linear_layers() {
         let name = layer.rsplit('.').next().unwrap_or(layer);

@@ -2,22 +2,22 @@
 //! Hub.
 //!
 //! Every format gives the same: an architecture and its weights under Hugging Face's names, a
-//! tokenizer, the special token ids, and a chat template. Part 3 builds the model from them.
+//! tokenizer, the special token ids, and a chat template.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::Device;
 use tensor_core::Parameters;
 
 use crate::gguf::Gguf;
-use crate::model_folder::{self, ModelWeights, SpecialTokenIds};
 use crate::{
-    ChatTemplate, GenerationConfig, HubFiles, LoadMode, Tokenizer, fetch_from_hub, gguf_model,
-    is_hub_id, llama2c, llama2c_tokenizer,
+    ChatTemplate, GenerationConfig, GgufTokenizer, LoadMode, ModelWeights, SpecialTokenIds,
+    Tokenizer, fetch_from_hub, gguf_model, gguf_tokenizer, is_hub_id, llama2c, llama2c_tokenizer,
+    model_folder,
 };
 
-/// What the files of a model hold.
+/// Model opened from its files: the weights, and all that is needed to use them.
 pub struct ModelFiles {
     /// Architecture and weights.
     pub weights: ModelWeights,
@@ -38,7 +38,7 @@ impl ModelFiles {
     /// When `source` does not exist or cannot be used; the message names the reason and a remedy.
     pub fn open(source: &str, mode: LoadMode, device: &Device) -> Result<Self> {
         let source = match is_hub_id(source) {
-            true => &fetch_from_hub(source, HubFiles::Model)?,
+            true => &fetch_from_hub(source)?,
             false => Path::new(source),
         };
         ensure!(
@@ -56,7 +56,8 @@ impl ModelFiles {
         let extension = source.extension().and_then(|extension| extension.to_str());
         let files = match extension {
             _ if source.is_dir() => Self::from_folder(source, mode, device),
-            Some("gguf") => Self::from_gguf(source, mode, device),
+            Some("gguf") => Self::from_gguf(&Gguf::open(source)?, mode, device)
+                .with_context(|| format!("{} cannot be used", source.display())),
             Some("bin") => Self::from_llama2c(source, mode, device),
             _ => bail!(
                 "{} is not a model: expected a folder, a .gguf file or a llama2.c .bin",
@@ -86,30 +87,22 @@ impl ModelFiles {
         Ok(Self { weights, tokenizer, special_ids, generation, chat_template })
     }
 
-    fn from_gguf(path: &Path, mode: LoadMode, device: &Device) -> Result<Self> {
-        let file = Gguf::open(path)?;
-        let cannot_be_used = || format!("{} cannot be used", path.display());
-        let weights = gguf_model::open(&file, mode, device).with_context(cannot_be_used)?;
-        let parts = gguf_model::read_tokenizer(&file).with_context(cannot_be_used)?;
-        let tokenizer = Tokenizer::from_gguf(&parts).with_context(cannot_be_used)?;
-        let special_ids = gguf_model::read_special_token_ids(&file).with_context(cannot_be_used)?;
-        let template_source = file.get_optional("tokenizer.chat_template", Gguf::get_str)?;
-        let chat_template = template_source
-            .map(|source| ChatTemplate::new(source, &tokenizer))
-            .transpose()
-            .with_context(cannot_be_used)?;
+    fn from_gguf(file: &Gguf, mode: LoadMode, device: &Device) -> Result<Self> {
+        let weights = gguf_model::open(file, mode, device)?;
+        let tokenizer = Tokenizer::from_gguf(&GgufTokenizer::read(file)?)?;
+        let special_ids = gguf_tokenizer::read_special_token_ids(file)?;
+        let template = file.get_optional("tokenizer.chat_template", Gguf::get_str)?;
+        let chat_template =
+            template.map(|source| ChatTemplate::new(source, &tokenizer)).transpose()?;
         Ok(Self { weights, tokenizer, special_ids, generation: None, chat_template })
     }
 
     fn from_llama2c(path: &Path, mode: LoadMode, device: &Device) -> Result<Self> {
-        let (header, tensors) = llama2c::open(path)?;
+        let (config, tensors) = llama2c::open(path)?;
         let parameters = Parameters::from_tensors(tensors, path.display(), 0, mode.dtype(), device);
-        let weights = ModelWeights { config: header.config(), parameters };
-        let same_folder = |name: String| path.with_file_name(name);
-        let candidates: [PathBuf; 2] = [
-            same_folder(format!("tok{}.bin", header.vocab_size)),
-            same_folder("tokenizer.bin".into()),
-        ];
+        let weights = ModelWeights { config, parameters };
+        let candidates = [format!("tok{}.bin", config.vocab_size), "tokenizer.bin".into()]
+            .map(|name| path.with_file_name(name));
         let tokenizer_path = candidates.iter().find(|path| path.exists()).with_context(|| {
             format!(
                 "{} needs its tokenizer in the same folder: {}",

@@ -2,40 +2,20 @@
 //!
 //! Parameters have the same names in memory and in the files, so loading needs no renaming.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Device};
 use serde_json::{Value, json};
 use tensor_core::{Parameters, json_file};
 
 use crate::config::LmHead;
-use crate::weight_files::{self, drop_tied_lm_head};
-use crate::{GenerationConfig, ModelConfig, config_json};
+pub use crate::special_tokens::SpecialTokenIds;
+use crate::weight_files::{self, WEIGHTS_FILE, drop_tied_lm_head};
+use crate::{GenerationConfig, ModelConfig, ModelWeights, config_json};
 
-/// What a file holds of a model: its architecture, and its weights under Hugging Face's names.
-///
-/// The names and shapes are checked against the architecture when the model is built.
-pub struct ModelWeights {
-    /// Architecture.
-    pub config: ModelConfig,
-    /// Weights.
-    pub parameters: Parameters,
-}
-
-/// IDs of the tokens that begin and end a text, from the model's files.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct SpecialTokenIds {
-    /// Beginning-of-text token.
-    pub bos: Option<u32>,
-    /// End tokens of a text or of a chat turn; any of them special_ids it.
-    pub eos: Vec<u32>,
-}
-
-/// Writes `config.json`, `generation_config.json` and `model.safetensors` into `folder`.
-///
-/// Every file is written atomically and the weights last, so a folder with weights is complete.
+/// Writes `config.json`, `generation_config.json` and `model.safetensors` into `folder`, the
+/// weights last.
 ///
 /// # Errors
 /// When the weights are quantized, or a file cannot be written.
@@ -80,7 +60,7 @@ pub fn save_with_config_json(
     }
     let tensors = parameters.iter().map(|p| (p.name.clone(), p.var.as_detached_tensor()));
     let files = [("config.json", json), ("generation_config.json", generation_json)];
-    weight_files::write_model_folder(folder, &files, &tensors.collect())
+    weight_files::write(folder, &files, WEIGHTS_FILE, &tensors.collect())
 }
 
 /// Rejects quantized weights, which a model folder cannot store.
@@ -104,23 +84,29 @@ pub fn open(folder: &Path, dtype: DType, device: &Device) -> Result<ModelWeights
     let path = folder.join("config.json");
     let config = config_json::from_json(&json_file::read(&path)?)
         .with_context(|| format!("{} does not describe a supported model", path.display()))?;
-    let tensors = read_tensors(folder, config.lm_head)?;
-    let parameters = Parameters::from_tensors(tensors, folder.display(), 0, dtype, device);
+    let parameters = read_parameters(folder, config.lm_head, dtype, device)?;
     Ok(ModelWeights { config, parameters })
 }
 
-/// Tensors of a folder by name. With tied weights, a stored `lm_head` is checked and dropped.
+/// Weights of a folder, converted to `dtype`. With a tied head, a stored `lm_head` is checked and
+/// dropped.
 ///
 /// # Errors
 /// When a file is missing or damaged.
-pub fn read_tensors(folder: &Path, lm_head: LmHead) -> Result<BTreeMap<String, Tensor>> {
+pub fn read_parameters(
+    folder: &Path,
+    lm_head: LmHead,
+    dtype: DType,
+    device: &Device,
+) -> Result<Parameters> {
+    let origin = folder.display();
     let mut tensors = weight_files::read(folder)?;
     // Old files store the RoPE frequencies, which follow from the config.
     tensors.retain(|name, _| !name.ends_with(".rotary_emb.inv_freq"));
     if lm_head == LmHead::Tied {
-        drop_tied_lm_head(&mut tensors, "model.embed_tokens.weight", folder)?;
+        drop_tied_lm_head(&mut tensors, "model.embed_tokens.weight", &origin)?;
     }
-    Ok(tensors)
+    Ok(Parameters::from_tensors(tensors, origin, 0, dtype, device))
 }
 
 /// Special tokens from `generation_config.json`, or else from `config.json`.

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use tensor_core::{LoraScaling, Parameters, json_file, weights};
 
 use crate::lora_config::{LoraConfig, TargetModules, module_names};
+use crate::weight_files;
 
 const CONFIG: &str = "adapter_config.json";
 const WEIGHTS: &str = "adapter_model.safetensors";
@@ -43,7 +44,6 @@ const KNOWN_SETTINGS: [&str; 14] = [
 /// # Errors
 /// When a file cannot be written.
 pub fn save(folder: &Path, parameters: &Parameters, config: &LoraConfig, base: &str) -> Result<()> {
-    std::fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;
     let target_modules = match &config.target_modules {
         TargetModules::All => {
             module_names(parameters).into_iter().filter(|name| name != "lm_head").collect()
@@ -56,15 +56,10 @@ pub fn save(folder: &Path, parameters: &Parameters, config: &LoraConfig, base: &
         "target_modules": target_modules, "bias": "none", "fan_in_fan_out": false,
         "inference_mode": true, "init_lora_weights": true,
     });
-    json_file::write(&folder.join(CONFIG), &settings)?;
-    let mut tensors = BTreeMap::new();
-    for layer in parameters.adapters().keys() {
-        for parameter in parameters.adapter_parameters(layer).into_iter().flatten() {
-            tensors
-                .insert(format!("{PREFIX}{}", parameter.name), parameter.var.as_detached_tensor());
-        }
-    }
-    weights::save(&folder.join(WEIGHTS), &tensors)
+    let layers = parameters.adapters().keys();
+    let saved = layers.flat_map(|layer| parameters.adapter_parameters(layer)).flatten();
+    let tensors = saved.map(|p| (format!("{PREFIX}{}", p.name), p.var.as_detached_tensor()));
+    weight_files::write(folder, &[(CONFIG, settings)], WEIGHTS, &tensors.collect())
 }
 
 /// Freezes all parameters and adds the adapters of `folder` to the layers of `parameters`. A model

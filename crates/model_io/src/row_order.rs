@@ -4,12 +4,25 @@
 //! halves (i, D/2 + i). Both apply the same rotation to differently ordered rows, so permuting the
 //! rows once converts a checkpoint.
 
+use crate::config::AttentionConfig;
+
+/// Number of heads of the tensor `name` if RoPE rotates its rows: those of queries or of keys.
+pub(crate) fn n_rotated_heads(name: &str, attention: &AttentionConfig) -> Option<usize> {
+    if name.contains(".q_proj") {
+        Some(attention.n_head)
+    } else if name.contains(".k_proj") {
+        Some(attention.n_kv_head)
+    } else {
+        None
+    }
+}
+
 /// Row order that converts adjacent pairs to halves: row `i` of the new matrix `(n_head·head_dim,
 /// in)` is row `order[i]` of the old one.
 ///
 /// Within a head, new row `j` is old row `2j` and new row `D/2 + j` is old row `2j + 1`. `head_dim`
 /// is even.
-pub fn interleaved_to_half_order(n_head: usize, head_dim: usize) -> Vec<usize> {
+pub(crate) fn interleaved_to_half_order(n_head: usize, head_dim: usize) -> Vec<usize> {
     let half = head_dim / 2;
     let head = (0..half).map(|j| 2 * j).chain((0..half).map(|j| 2 * j + 1));
     (0..n_head).flat_map(|h| head.clone().map(move |row| h * head_dim + row)).collect()
@@ -20,7 +33,7 @@ pub fn interleaved_to_half_order(n_head: usize, head_dim: usize) -> Vec<usize> {
 ///
 /// # Panics
 /// When `matrix` is not `order.len()` rows of the same length.
-pub fn permute_rows<T: Copy>(matrix: &[T], order: &[usize]) -> Vec<T> {
+pub(crate) fn permute_rows<T: Copy>(matrix: &[T], order: &[usize]) -> Vec<T> {
     assert!(
         matrix.len().is_multiple_of(order.len().max(1)),
         "{} elements cannot be split into {} equal rows",

@@ -1,13 +1,16 @@
 //! Unit tests of this crate, file by file.
 
 mod config_json;
+mod generation_config;
+mod gpt2_folder;
+mod text_stream;
+mod strftime;
 mod row_order;
 mod gguf;
 mod writer;
 mod gguf_damage;
 mod llama2c;
 mod llama2c_tokenizer;
-mod text_stream;
 
 /// Error message of a result that must be an error.
 fn error<T>(result: anyhow::Result<T>) -> String {

@@ -35,21 +35,19 @@ const CONTEXT_TOKENS: usize = 8;
 /// longer run is not text and is emitted as `�`.
 const MAX_PENDING: usize = 64;
 
-impl<'a> TextStream<'a> {
-    /// Stream that continues after the tokens `before`, whose text was already emitted. `before` is
-    /// empty at the beginning of a text.
-    pub fn new(
-        tokenizer: &'a Tokenizer,
-        skip_special_tokens: SkipSpecialTokens,
-        before: &[u32],
-    ) -> Self {
+impl Tokenizer {
+    /// Streaming decoder that continues after the tokens `before`, whose text was already emitted.
+    /// `before` is empty at the beginning of a text.
+    pub fn stream(&self, skip_special_tokens: SkipSpecialTokens, before: &[u32]) -> TextStream<'_> {
         let visible = before.iter().rev();
-        let visible = visible.filter(|&&id| !tokenizer.is_skipped(id, skip_special_tokens));
+        let visible = visible.filter(|&&id| !self.is_skipped(id, skip_special_tokens));
         let mut window: Vec<u32> = visible.take(CONTEXT_TOKENS).copied().collect();
         window.reverse();
-        Self { tokenizer, skip_special_tokens, n_emitted: window.len(), window }
+        TextStream { tokenizer: self, skip_special_tokens, n_emitted: window.len(), window }
     }
+}
 
+impl TextStream<'_> {
     /// Appends one token ID and returns the text that is now certain: often empty, sometimes
     /// several characters.
     ///

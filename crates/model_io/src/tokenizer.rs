@@ -5,19 +5,14 @@
 
 mod offsets;
 
-use std::path::Path;
-
 use anyhow::{Context, Error, Result};
 use serde_json::Value;
-use tensor_core::atomic_file;
 use tokenizers::{
     AddedToken, AddedVocabulary, Encoding, Model, OffsetType, PreTokenizedString, PreTokenizer,
 };
 
-use crate::ChatTemplate;
-use crate::text_stream::TextStream;
+use crate::special_tokens::TokenizerSpecialTokens;
 use crate::tokenizer_check::tokenizer_from_json;
-use crate::tokenizer_config::{self, TokenizerSpecialTokens};
 
 /// Addition of the tokens that a model expects around a text, such as `<s>`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,31 +52,6 @@ pub struct Tokenizer {
 }
 
 impl Tokenizer {
-    /// Opens `tokenizer.json`, given its folder or its path. Files in the same folder name the
-    /// [`TokenizerSpecialTokens`].
-    ///
-    /// # Errors
-    /// When the file is missing, or it or a neighboring file is damaged.
-    pub fn open(folder_or_file: &Path) -> Result<Self> {
-        let file = match folder_or_file.is_dir() {
-            true => folder_or_file.join("tokenizer.json"),
-            false => folder_or_file.to_path_buf(),
-        };
-        let bytes = std::fs::read(&file).with_context(|| {
-            format!("reading {} (a model requires its tokenizer)", file.display())
-        })?;
-        // Parse as JSON first: the library panics on a syntax error inside the decoder.
-        let inner = serde_json::from_slice(&bytes)
-            .map_err(Error::from)
-            .and_then(tokenizer_from_json)
-            .with_context(|| {
-                format!("{} is not a valid tokenizer; download it again", file.display())
-            })?;
-        let folder = file.parent().unwrap_or(Path::new("."));
-        let special = TokenizerSpecialTokens::open(folder, &inner)?;
-        Self::new(inner, special)
-    }
-
     /// Tokenizer from the contents of a `tokenizer.json`.
     ///
     /// # Errors
@@ -91,7 +61,14 @@ impl Tokenizer {
         Self::new(tokenizer_from_json(json).context("not a valid tokenizer")?, special)
     }
 
-    fn new(mut inner: tokenizers::Tokenizer, special: TokenizerSpecialTokens) -> Result<Self> {
+    /// Tokenizer of the library's `inner`, whose truncation and padding are not applied.
+    ///
+    /// # Errors
+    /// When a special token is not in the vocabulary.
+    pub(crate) fn new(
+        mut inner: tokenizers::Tokenizer,
+        special: TokenizerSpecialTokens,
+    ) -> Result<Self> {
         // Files may contain the truncation and padding of training, which we never apply.
         inner.with_truncation(None).map_err(Error::from_boxed)?;
         inner.with_padding(None);
@@ -106,9 +83,9 @@ impl Tokenizer {
                 inner.add_special_tokens([token]).map_err(Error::from_boxed)?;
             }
         }
-        let mut without_special = inner.get_added_vocabulary().clone();
-        without_special.set_encode_special_tokens(true);
-        Ok(Self { inner, added_without_special: without_special, special_tokens: special })
+        let mut added_without_special = inner.get_added_vocabulary().clone();
+        added_without_special.set_encode_special_tokens(true);
+        Ok(Self { inner, added_without_special, special_tokens: special })
     }
 
     /// Token IDs of `text`.
@@ -123,17 +100,15 @@ impl Tokenizer {
     ) -> Result<Vec<u32>> {
         let encoding = match parse_special {
             ParseSpecial::Yes => self.inner.encode_fast(text, false),
-            ParseSpecial::No => self.encode_as_text(text),
+            ParseSpecial::No => {
+                let added = &self.added_without_special;
+                let pieces = added.extract_and_normalize(self.inner.get_normalizer(), text);
+                self.encode_pieces(pieces, OffsetType::None)
+            }
         };
         let add = add_special_tokens == AddSpecialTokens::Yes;
         let encoding = encoding.and_then(|encoding| self.inner.post_process(encoding, None, add));
         Ok(encoding.map_err(Error::from_boxed)?.get_ids().to_vec())
-    }
-
-    fn encode_as_text(&self, text: &str) -> tokenizers::Result<Encoding> {
-        let pieces =
-            self.added_without_special.extract_and_normalize(self.inner.get_normalizer(), text);
-        self.encode_pieces(pieces, OffsetType::None)
     }
 
     /// Steps after normalization: pre-tokenize, apply the model to each piece, and concatenate the
@@ -164,12 +139,6 @@ impl Tokenizer {
         let skip = skip_special_tokens == SkipSpecialTokens::Yes;
         let is_special = |token: &str| self.inner.get_added_vocabulary().is_special_token(token);
         self.id_to_token(id).is_none_or(|token| skip && is_special(&token))
-    }
-
-    /// Streaming decoder that continues after the tokens `before` (empty at the beginning of a
-    /// text).
-    pub fn stream(&self, skip_special_tokens: SkipSpecialTokens, before: &[u32]) -> TextStream<'_> {
-        TextStream::new(self, skip_special_tokens, before)
     }
 
     /// Number of tokens, including added ones.
@@ -228,27 +197,8 @@ impl Tokenizer {
         }
     }
 
-    /// Writes `tokenizer.json` and `tokenizer_config.json` into `folder`. `context_len` becomes
-    /// `model_max_length`, `template` the chat template.
-    ///
-    /// # Errors
-    /// When a file cannot be written.
-    pub fn save(
-        &self,
-        folder: &Path,
-        context_len: usize,
-        template: Option<&ChatTemplate>,
-    ) -> Result<()> {
-        std::fs::create_dir_all(folder)
-            .with_context(|| format!("creating {}", folder.display()))?;
-        let json = self.inner.to_string(true).map_err(Error::from_boxed)?;
-        atomic_file::write(&folder.join("tokenizer.json"), format!("{json}\n").as_bytes())?;
-        tokenizer_config::save(
-            folder,
-            &self.special_tokens,
-            |id| self.id_to_token(id),
-            context_len,
-            template,
-        )
+    /// Content of `tokenizer.json`.
+    pub(crate) fn to_json(&self) -> Result<String> {
+        self.inner.to_string(true).map_err(Error::from_boxed)
     }
 }

@@ -1,6 +1,8 @@
-//! Weights of a model folder: one safetensors file, or several shards with an index.
+//! Weights of a model folder in Hugging Face's layout, whatever the architecture: one safetensors
+//! file, or several shards with an index.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -29,6 +31,46 @@ pub(crate) fn read(folder: &Path) -> Result<BTreeMap<String, Tensor>> {
         folder.display()
     );
     weights::load(&single_file)
+}
+
+/// Creates `folder` and writes these JSON files and, last, `tensors` as `weights_file` into it.
+///
+/// Every file is written atomically, so a folder with weights is complete.
+///
+/// # Errors
+/// When a file cannot be written.
+pub(crate) fn write(
+    folder: &Path,
+    json_files: &[(&str, Value)],
+    weights_file: &str,
+    tensors: &BTreeMap<String, Tensor>,
+) -> Result<()> {
+    std::fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;
+    for (name, value) in json_files {
+        json_file::write(&folder.join(name), value)?;
+    }
+    weights::save(&folder.join(weights_file), tensors)
+}
+
+/// Removes `lm_head.weight` from the tensors of `origin`, if present: it is tied to the token
+/// embedding `table`, but some programs store it as well.
+///
+/// # Errors
+/// When the two tensors differ.
+pub(crate) fn drop_tied_lm_head(
+    tensors: &mut BTreeMap<String, Tensor>,
+    table: &str,
+    origin: impl Display,
+) -> Result<()> {
+    if let (Some(head), Some(rows)) = (tensors.remove("lm_head.weight"), tensors.get(table)) {
+        let same = head.dims() == rows.dims()
+            && (head - rows)?.abs()?.max_all()?.to_dtype(DType::F32)?.to_scalar::<f32>()? == 0.;
+        ensure!(
+            same,
+            "{origin}: `lm_head.weight` differs from `{table}`, though the model ties them"
+        );
+    }
+    Ok(())
 }
 
 /// Index of a sharded model: the file of each tensor.
@@ -86,42 +128,4 @@ impl SafetensorsIndex {
         }
         Ok(tensors)
     }
-}
-
-/// Creates `folder` and writes these JSON files and, last, `model.safetensors` into it.
-///
-/// # Errors
-/// When a file cannot be written.
-pub fn write_model_folder(
-    folder: &Path,
-    files: &[(&str, Value)],
-    tensors: &BTreeMap<String, Tensor>,
-) -> Result<()> {
-    std::fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;
-    for (name, value) in files {
-        json_file::write(&folder.join(name), value)?;
-    }
-    weights::save(&folder.join("model.safetensors"), tensors)
-}
-
-/// Removes `lm_head.weight` from the tensors of `origin`, if present: it is tied to the token
-/// embedding `table`, but some programs store it as well.
-///
-/// # Errors
-/// When the two tensors differ.
-pub fn drop_tied_lm_head(
-    tensors: &mut BTreeMap<String, Tensor>,
-    table: &str,
-    origin: &Path,
-) -> Result<()> {
-    if let (Some(head), Some(rows)) = (tensors.remove("lm_head.weight"), tensors.get(table)) {
-        let same = head.dims() == rows.dims()
-            && (head - rows)?.abs()?.max_all()?.to_dtype(DType::F32)?.to_scalar::<f32>()? == 0.;
-        ensure!(
-            same,
-            "{}: `lm_head.weight` differs from `{table}`, though the model ties them",
-            origin.display()
-        );
-    }
-    Ok(())
 }

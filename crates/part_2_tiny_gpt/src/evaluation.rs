@@ -3,12 +3,17 @@
 //! Consecutive windows instead of random ones make the result reproducible: the same model always
 //! has the same loss.
 
+use std::path::Path;
+
 use anyhow::{Result, ensure};
 use candle_core::Device;
+use experiment::RunLog;
 use serde::Serialize;
+use serde_json::json;
+use tensor_core::Parameters;
 use tensor_core::ops::cross_entropy;
 
-use crate::loss::bits_per_byte;
+use crate::bits_per_byte::bits_per_byte;
 use crate::{Batch, LanguageModel};
 
 /// Loss of a language model on a text.
@@ -45,4 +50,51 @@ pub fn evaluate(
     let loss = nats / predicted as f64;
     let bits_per_byte = bits_per_byte(loss, predicted, predicted);
     Ok(LmEvalMetrics { loss, bits_per_byte, tokens: predicted })
+}
+
+/// Validation during a run: logs the metrics, and keeps those of the best model, which it saves.
+#[derive(Debug)]
+pub struct Validator<'a> {
+    tokens: &'a [u32],
+    batch_size: usize,
+    model_folder: Option<&'a Path>,
+    /// Best metrics so far.
+    pub best: Option<LmEvalMetrics>,
+}
+
+impl<'a> Validator<'a> {
+    /// Validation on `tokens`, `batch_size` windows at a time; saves the best model in
+    /// `model_folder`, if one is given.
+    pub fn new(tokens: &'a [u32], batch_size: usize, model_folder: Option<&'a Path>) -> Self {
+        Self { tokens, batch_size, model_folder, best: None }
+    }
+
+    /// Evaluates `model`, an inference copy with the memory of `parameters`, after `step` steps.
+    ///
+    /// # Errors
+    /// When a file cannot be written.
+    pub fn run(
+        &mut self,
+        step: usize,
+        model: &impl LanguageModel,
+        parameters: &Parameters,
+        log: &mut RunLog,
+    ) -> Result<()> {
+        let device = parameters.device();
+        let metrics = log.suspend(|| evaluate(model, self.tokens, self.batch_size, device))?;
+        let LmEvalMetrics { loss, bits_per_byte, .. } = metrics;
+        let summary = format!(": validation loss {loss:.4} nats, {bits_per_byte:.4} bits per byte");
+        log.validation(
+            step,
+            &summary,
+            json!({ "val_loss": loss, "bits_per_byte": bits_per_byte }),
+        )?;
+        if self.best.is_none_or(|best| loss < best.loss) {
+            self.best = Some(metrics);
+            if let Some(folder) = self.model_folder {
+                log.suspend(|| model.save(folder, parameters))?;
+            }
+        }
+        Ok(())
+    }
 }

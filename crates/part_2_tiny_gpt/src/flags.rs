@@ -2,22 +2,21 @@
 
 use std::num::NonZeroUsize;
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use clap::Args;
 use experiment::flags::OptimizerFlags;
 use experiment::number::{dropout, positive, probability, temperature};
-use experiment::program::as_usage_error;
+use experiment::program::{as_usage_error, ensure_usage};
 use serde::Serialize;
 
-use crate::{GptConfig, LrDecay, Sampling, TrainConfig, TrainLog};
+use crate::{GptConfig, LrDecay, SampleConfig, Sampling, TrainConfig};
 
 /// Largest number of tokens per step; more would exceed any memory.
 const MAX_TOKENS_PER_STEP: usize = 1 << 22;
-const TOO_MANY_TOKENS_MESSAGE: &str =
-    "--batch-size times --context-len must be at most 4194304 tokens";
 
 /// Size flags of a new model.
 #[derive(Debug, Clone, Copy, Serialize, Args)]
+#[command(next_help_heading = "Model")]
 pub struct ModelSizeFlags {
     /// Number of transformer blocks
     #[arg(long, value_name = "N", default_value_t = 4)]
@@ -43,18 +42,15 @@ impl ModelSizeFlags {
     /// Configuration of the byte-level model of these sizes.
     ///
     /// # Errors
-    /// A [`UsageError`](experiment::program::UsageError) when a size is 0 or the heads do not divide the
-    /// channels.
+    /// A [`UsageError`](experiment::program::UsageError) when a size is 0 or the heads do not
+    /// divide the channels.
     pub fn config(&self) -> Result<GptConfig> {
-        as_usage_error(self.checked_config())
-    }
-
-    fn checked_config(&self) -> Result<GptConfig> {
         let Self { n_layer, n_head, n_embd, context_len, dropout } = *self;
-        ensure!(n_layer > 0 && context_len > 0, "--n-layer and --context-len must be at least 1");
+        let is_valid = n_layer > 0 && context_len > 0;
+        ensure_usage(is_valid, "--n-layer and --context-len must be at least 1")?;
         let mut config = GptConfig::byte_level(context_len, n_layer, n_head, n_embd);
         config.block.dropout = dropout;
-        config.block.check()?;
+        as_usage_error(config.block.check())?;
         Ok(config)
     }
 }
@@ -83,8 +79,9 @@ impl SamplingFlags {
     }
 }
 
-/// Training, evaluation and sampling flags of a `train` command.
+/// Training flags of a `train` command.
 #[derive(Debug, Clone, Copy, Args)]
+#[command(next_help_heading = "Optimization")]
 pub struct TrainFlags {
     /// Number of optimizer steps
     #[arg(long, visible_alias = "max-steps", value_name = "N", default_value = "2000")]
@@ -112,6 +109,42 @@ pub struct TrainFlags {
     /// Optimizer flags: AdamW's β₂ and weight decay, and gradient clipping.
     #[command(flatten)]
     pub optimizer: OptimizerFlags,
+}
+
+impl TrainFlags {
+    /// Training configuration of these flags, for windows of `context_len` tokens.
+    ///
+    /// # Errors
+    /// A [`UsageError`](experiment::program::UsageError) when a step would exceed any memory.
+    pub fn config(&self, context_len: usize, validation: &ValidationFlags) -> Result<TrainConfig> {
+        let tokens = self.batch_size.get().saturating_mul(context_len);
+        ensure_usage(
+            tokens <= MAX_TOKENS_PER_STEP,
+            format_args!(
+                "--batch-size times --context-len must be at most {MAX_TOKENS_PER_STEP} tokens"
+            ),
+        )?;
+        Ok(TrainConfig {
+            steps: self.steps.get(),
+            batch_size: self.batch_size.get(),
+            lr: self.lr,
+            lr_scheduler: self.lr_scheduler,
+            optimizer: self.optimizer.adamw_config(),
+            max_grad_norm: self.optimizer.max_grad_norm(),
+            eval_interval: validation.eval_interval.get(),
+            samples: SampleConfig {
+                sample_interval: validation.sample_interval,
+                sample_len: validation.sample_len,
+                sampling: validation.sampling.sampling(),
+            },
+        })
+    }
+}
+
+/// Validation and sampling flags of a `train` command.
+#[derive(Debug, Clone, Copy, Args)]
+#[command(next_help_heading = "Run")]
+pub struct ValidationFlags {
     /// Steps between evaluations on the validation text
     #[arg(
         long,
@@ -130,41 +163,4 @@ pub struct TrainFlags {
     /// Sampling flags of the samples that the run prints.
     #[command(flatten)]
     pub sampling: SamplingFlags,
-}
-
-impl TrainFlags {
-    /// Training configuration of these flags, for windows of `context_len` tokens.
-    ///
-    /// # Errors
-    /// A [`UsageError`](experiment::program::UsageError) when a step would exceed any memory.
-    pub fn config(&self, context_len: usize) -> Result<TrainConfig> {
-        let tokens = self.batch_size.get().saturating_mul(context_len);
-        as_usage_error(if tokens <= MAX_TOKENS_PER_STEP {
-            Ok(())
-        } else {
-            Err(TOO_MANY_TOKENS_MESSAGE)
-        })?;
-        Ok(TrainConfig {
-            steps: self.steps.get(),
-            batch_size: self.batch_size.get(),
-            lr: self.lr,
-            lr_scheduler: self.lr_scheduler,
-            optimizer: self.optimizer.adamw_config(),
-            max_grad_norm: self.optimizer.max_grad_norm(),
-            eval_interval: self.eval_interval.get(),
-            sample_interval: self.sample_interval,
-        })
-    }
-
-    /// Log of a run with these flags. On Ctrl-C the run stops after the current step and saves the
-    /// model.
-    ///
-    /// # Errors
-    /// When the signal handlers cannot be installed.
-    pub fn train_log(&self) -> Result<TrainLog> {
-        let sampling = self.sampling.sampling();
-        TrainLog::new(self.steps.get())?
-            .with_sampling(sampling, self.sample_len)
-            .stop_on_interrupt()
-    }
 }

@@ -1,9 +1,9 @@
-//! Interface that the training loop, the evaluation and the log need from a model. Implemented here
-//! by [`Gpt`], later by the models of parts 3 and 5.
+//! Interface that the training loop and the evaluation need from a model. Implemented here by
+//! [`Gpt`], later by the models of parts 3 and 5.
 
 use std::path::Path;
 
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 use tensor_core::{Parameters, Rng};
 
 use crate::{Gpt, Sampling, generate, model_folder};
@@ -12,9 +12,6 @@ use crate::{Gpt, Sampling, generate, model_folder};
 pub trait LanguageModel: Sized {
     /// Context length in tokens: the longest text the model is trained on.
     fn context_len(&self) -> usize;
-
-    /// Device of the weights.
-    fn device(&self) -> &Device;
 
     /// Logits (B, T, V) of the token after each of `ids: (B, T)`.
     fn forward(&self, ids: &Tensor) -> candle_core::Result<Tensor>;
@@ -38,10 +35,6 @@ pub trait LanguageModel: Sized {
 impl LanguageModel for Gpt {
     fn context_len(&self) -> usize {
         self.config().context_len
-    }
-
-    fn device(&self) -> &Device {
-        self.device()
     }
 
     fn forward(&self, ids: &Tensor) -> candle_core::Result<Tensor> {

@@ -4,16 +4,20 @@
 
 pub mod tokenizer; // 2.1
 pub mod batches; // 2.2
-pub mod loss; // 2.3
+pub mod softmax; // 2.3
+pub mod cross_entropy;
+pub mod bits_per_byte;
+pub mod layer_norm;
 pub mod model;
 pub mod model_folder;
 pub mod language_model;
-pub mod training; // 2.4
-pub mod train_log;
-pub mod flags;
-pub mod train_command;
+pub mod adamw; // 2.4
+pub mod gradient_clipping;
+pub mod training;
 pub mod sampling; // 2.5
 pub mod evaluation; // 2.6
+pub mod flags;
+pub mod command;
 
 pub use batches::{Batch, ByteCorpus};
 pub use evaluation::{LmEvalMetrics, evaluate};
@@ -21,9 +25,7 @@ pub use language_model::LanguageModel;
 pub use model::{Gpt, GptConfig};
 pub use sampling::{Sampling, generate};
 pub use tokenizer::{ByteTokenizer, StreamDecoder};
-pub use train_command::TrainCommand;
-pub use train_log::TrainLog;
-pub use training::{LrDecay, TrainConfig, train};
+pub use training::{LrDecay, SampleConfig, TrainConfig, train};
 
 #[cfg(test)]
 mod tests;

@@ -1,13 +1,17 @@
 //! 2.4 The training loop: forward, loss, backward, clip, optimizer step; at intervals, an
 //! evaluation on the validation text.
 
-use anyhow::{Result, ensure};
-use candle_core::Device;
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use experiment::{Run, RunLog, RunLogConfig, StepMetrics, is_due};
 use serde::Serialize;
+use serde_json::Value;
 use tensor_core::ops::cross_entropy;
 use tensor_core::{AdamW, AdamWConfig, Parameters, Rng, backward, clip_grad_norm};
 
-use crate::{Batch, ByteCorpus, LanguageModel, LmEvalMetrics, TrainLog, evaluate};
+use crate::evaluation::Validator;
+use crate::{Batch, ByteCorpus, ByteTokenizer, LanguageModel, LmEvalMetrics, Sampling};
 
 /// Learning-rate schedule after the warm-up.
 ///
@@ -40,11 +44,46 @@ pub struct TrainConfig {
     pub max_grad_norm: Option<f64>,
     /// Steps between evaluations on the validation part.
     pub eval_interval: usize,
+    /// Samples that the run prints.
+    #[serde(flatten)]
+    pub samples: SampleConfig,
+}
+
+/// Samples that a run prints.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct SampleConfig {
     /// Steps between printed samples; 0 disables them.
     pub sample_interval: usize,
+    /// Tokens per sample.
+    #[serde(skip)]
+    pub sample_len: usize,
+    /// Sampling strategy.
+    #[serde(skip)]
+    pub sampling: Sampling,
+}
+
+impl SampleConfig {
+    /// No samples.
+    pub const DISABLED: Self =
+        Self { sample_interval: 0, sample_len: 0, sampling: Sampling::Greedy };
 }
 
 impl TrainConfig {
+    /// Default configuration: `steps` steps of `batch_size` windows, validated at the end, without
+    /// samples.
+    pub fn with_defaults(steps: usize, batch_size: usize) -> Self {
+        Self {
+            steps,
+            batch_size,
+            lr: 3e-3,
+            lr_scheduler: LrDecay::Linear,
+            optimizer: AdamWConfig { beta2: 0.99, ..AdamWConfig::default() },
+            max_grad_norm: Some(1.),
+            eval_interval: steps,
+            samples: SampleConfig::DISABLED,
+        }
+    }
+
     /// Learning rate of `step`, counted from 0.
     pub fn lr_at(&self, step: usize) -> f64 {
         let warmup_steps = (self.steps / 20) as f64;
@@ -55,56 +94,83 @@ impl TrainConfig {
         };
         self.lr * warmup.min(decay)
     }
+
+    /// Log of the mean loss of every ten steps.
+    pub fn log_config(&self) -> RunLogConfig {
+        RunLogConfig::losses(self.steps, self.steps / 20, 10)
+    }
 }
 
-/// Trains `model`, whose weights are `parameters`, on `corpus`, and returns the best validation
-/// metrics. `log` prints and records the run and saves the best model. The batches depend on `seed`
-/// alone.
+/// Trains `model`, whose weights are `parameters`, on `corpus`, until the last step or until `run`
+/// is stopped, and returns the best validation metrics. The model that has them is saved in
+/// `model_folder`. The batches depend on `seed` alone.
 ///
 /// # Errors
-/// When the corpus is too short, the loss is not finite, or the log cannot be written.
+/// When the corpus is too short, the loss is not finite, or a file cannot be written.
 pub fn train(
     model: &impl LanguageModel,
     parameters: &Parameters,
     corpus: &ByteCorpus,
     config: &TrainConfig,
     seed: u64,
-    log: &mut TrainLog,
+    model_folder: Option<&Path>,
+    run: &Run,
+    log: &mut RunLog,
 ) -> Result<LmEvalMetrics> {
-    let (device, context_len): (&Device, _) = (parameters.device(), model.context_len());
+    let (device, context_len) = (parameters.device(), model.context_len());
     corpus.ensure_fits_context(context_len)?;
     let inference = model.for_inference(parameters)?; // shared memory, no autograd graph
+    let max_grad_norm = config.max_grad_norm.unwrap_or(f64::MAX);
+    let mut validator = Validator::new(&corpus.validation, config.batch_size, model_folder);
     let mut optimizer = AdamW::new(parameters, config.optimizer)?;
     let mut rng = Rng::new(seed);
-    let mut best = None;
+    print_sample(0, &inference, &config.samples, log)?;
     for step in 0..config.steps {
-        log.log_sample(step, config.sample_interval, &inference)?;
         let batch = Batch::random(&corpus.train, config.batch_size, context_len, &mut rng, device)?;
         let logits = model.forward(&batch.inputs)?; // (B, T, V)
         let loss = cross_entropy(&logits, &batch.targets)?; // ()
         let mut grads = backward(&loss)?;
-        let grad_norm =
-            clip_grad_norm(&mut grads, parameters, config.max_grad_norm.unwrap_or(f64::MAX))?;
+        let grad_norm = clip_grad_norm(&mut grads, parameters, max_grad_norm)?;
         let lr = config.lr_at(step);
         optimizer.step(&grads, lr)?;
 
-        let loss = loss.to_scalar::<f32>()?; // waits for the device
+        let loss = f64::from(loss.to_scalar::<f32>()?); // waits for the device
         ensure!(loss.is_finite(), "the loss is {loss} at step {step}: try a smaller --lr");
-        log.log_step(step, loss, lr, grad_norm, batch.inputs.elem_count())?;
-        let is_last = step + 1 == config.steps || log.is_interrupted();
-        if is_last || (step + 1) % config.eval_interval == 0 {
-            let validate = || evaluate(&inference, &corpus.validation, config.batch_size, device);
-            let metrics = log.suspend(validate)?;
-            log.log_validation(step + 1, &metrics)?;
-            if best.is_none_or(|best: LmEvalMetrics| metrics.loss < best.loss) {
-                best = Some(metrics);
-                log.save_model(model, parameters)?;
-            }
+        let (step, n_tokens) = (step + 1, batch.inputs.elem_count()); // steps taken so far
+        log.step(&StepMetrics { step, loss, lr, grad_norm, n_tokens }, Value::Null)?;
+        let is_stopped = run.should_stop(step);
+        if step == config.steps || is_stopped || is_due(step, config.eval_interval) {
+            validator.run(step, &inference, parameters, log)?;
         }
-        if is_last {
-            log.log_sample(config.steps, config.sample_interval, &inference)?;
+        if is_stopped || is_due(step, config.samples.sample_interval) {
+            print_sample(step, &inference, &config.samples, log)?;
+        }
+        if is_stopped {
             break;
         }
     }
-    best.ok_or_else(|| anyhow::anyhow!("steps must be at least 1"))
+    validator.best.context("steps must be at least 1")
+}
+
+/// Prints a sample of `model`, an inference copy, after `step` steps, unless samples are disabled.
+/// Each sample has its own generator with the same seed, so it does not affect the training.
+///
+/// # Errors
+/// When the generation fails.
+pub fn print_sample(
+    step: usize,
+    model: &impl LanguageModel,
+    samples: &SampleConfig,
+    log: &mut RunLog,
+) -> Result<()> {
+    let SampleConfig { sample_interval, sample_len, sampling } = samples;
+    if *sample_interval == 0 {
+        return Ok(());
+    }
+    let prompt = ByteTokenizer.encode("\n");
+    log.suspend(|| {
+        let tokens = model.generate(&prompt, *sample_len, sampling, &mut Rng::new(0))?;
+        println!("--- sample after {step} steps\n{}\n---", ByteTokenizer.decode(&tokens).trim());
+        Ok(())
+    })
 }

@@ -9,7 +9,8 @@ use model_io::config::{self, AttentionBias, AttentionConfig, QkNorm};
 use tensor_core::ops::attention;
 use tensor_core::{Bias, Init, Linear, Scope, reshape};
 
-use crate::cache::{AttentionContext, LayerCache};
+use crate::attention_context::AttentionContext;
+use crate::cache::LayerCache;
 use crate::rms_norm::Norm;
 use crate::rope::RotaryTable;
 

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use candle_core::{Result, Tensor};
 use model_io::config::ModelConfig;
 use tensor_core::ops::add;
-use tensor_core::{Dropout, Scope};
+use tensor_core::{Dropout, Scope, gradient_checkpoint_all};
 
 use crate::attention::Attention;
-use crate::cache::{AttentionContext, LayerCache};
+use crate::attention_context::AttentionContext;
+use crate::cache::LayerCache;
 use crate::feed_forward_layer::FeedForwardLayer;
 use crate::rms_norm::Norm;
 use crate::rope::RotaryTable;
@@ -67,6 +68,27 @@ impl Block {
         let mlp_output =
             self.mlp.forward(&self.post_attention_layernorm.forward(&x)?, aux_outputs)?;
         add(&x, &self.dropout.forward(&mlp_output)?)
+    }
+
+    /// [`Block::forward`] of whole texts that stores only `x`, and repeats the forward pass during
+    /// the backward pass.
+    pub(crate) fn forward_checkpointed(
+        &self,
+        x: &Tensor,
+        context: &AttentionContext,
+        rotary: Option<&RotaryTable>,
+        aux_outputs: &mut Vec<Tensor>,
+    ) -> Result<Tensor> {
+        let (block, context, rotary) = (self.clone(), context.clone(), rotary.cloned());
+        let mut outputs = gradient_checkpoint_all(x, &self.dropout, move |x| {
+            let mut outputs = Vec::new();
+            let y = block.forward(x, &context, rotary.as_ref(), None, &mut outputs)?;
+            outputs.insert(0, y);
+            Ok(outputs)
+        })?;
+        let y = outputs.remove(0);
+        aux_outputs.extend(outputs);
+        Ok(y)
     }
 
     /// Queries, keys and values of the block's attention for the input `x: (B, T, C)`.

@@ -5,9 +5,9 @@
 
 use candle_core::{Device, Result, Tensor, bail};
 use model_io::config::{AttentionConfig, SlidingWindow};
-use tensor_core::ops::{AttentionMask, Positions};
+use tensor_core::ops::AttentionMask;
 
-use crate::{KvCache, RollingCache};
+use crate::{AttentionContext, KvCache, RollingCache};
 
 /// Keys and values of the tokens so far, for every layer and row of a batch.
 #[derive(Debug)]
@@ -25,112 +25,6 @@ pub enum LayerCache {
     Dynamic(KvCache),
     /// Keys and values of a sliding window and of the sinks (3.6).
     Rolling(RollingCache),
-}
-
-/// Positions and attention mask of the tokens of a forward pass.
-#[derive(Debug, Clone)]
-pub struct AttentionContext {
-    token_positions: TokenPositions,
-    /// Mask over the keys that the cache returns.
-    pub mask: AttentionMask,
-}
-
-#[derive(Debug, Clone)]
-enum TokenPositions {
-    StartAt(usize),
-    RowStarts(Vec<i64>),
-    /// Position of every token, row by row.
-    PerToken(Vec<usize>),
-}
-
-impl AttentionContext {
-    /// Context of whole sequences that start at position 0.
-    pub fn full_sequence(mask: AttentionMask) -> Self {
-        Self { token_positions: TokenPositions::StartAt(0), mask }
-    }
-
-    /// Context of packed rows with several texts each. Token t of row b belongs to text
-    /// `segments[b][t]` of its row, attends within that text only, and has its position within it.
-    /// Any numbering works that gives neighboring texts different numbers.
-    ///
-    /// # Errors
-    /// When rows differ in length.
-    pub fn packed(mask: AttentionMask, segments: &[Vec<u32>], device: &Device) -> Result<Self> {
-        let mut positions: Vec<usize> = Vec::new();
-        for row in segments {
-            for (t, segment) in row.iter().enumerate() {
-                let same_text = t > 0 && row[t - 1] == *segment;
-                let previous = positions.last().copied().unwrap_or(0);
-                positions.push(if same_text { previous + 1 } else { 0 });
-            }
-        }
-        let segments = Tensor::new(segments.to_vec(), device)?; // (B, T)
-        Ok(Self {
-            token_positions: TokenPositions::PerToken(positions),
-            mask: mask.with_segment_ids(&segments)?,
-        })
-    }
-
-    /// Context of rows in which several completions share one prefix. The first `prefix_lens[b]`
-    /// tokens of row b are the prefix. A later token t belongs to completion `segments[b][t]`,
-    /// attends to the prefix and to its own completion, and has the position it would have if this
-    /// were the only one.
-    ///
-    /// # Errors
-    /// When rows differ in length, or `attention` has a sliding window: its mask does not know the
-    /// distance to the prefix.
-    pub fn shared_prefix(
-        attention: &AttentionConfig,
-        prefix_lens: Vec<usize>,
-        segments: &[Vec<u32>],
-        device: &Device,
-    ) -> Result<Self> {
-        if attention.window.is_some() {
-            bail!("a sliding window does not support completions with a shared prefix");
-        }
-        let mut positions: Vec<usize> = Vec::new();
-        for (row, &prefix_len) in segments.iter().zip(&prefix_lens) {
-            for t in 0..row.len() {
-                let starts_completion = t > prefix_len && row[t - 1] != row[t];
-                let next = positions.last().map_or(0, |previous| previous + 1);
-                positions.push(if t == 0 {
-                    0
-                } else if starts_completion {
-                    prefix_len
-                } else {
-                    next
-                });
-            }
-        }
-        let segments = Tensor::new(segments.to_vec(), device)?; // (B, T)
-        let mask =
-            attention.mask().with_segment_ids(&segments)?.with_shared_prefixes(prefix_lens)?;
-        Ok(Self { token_positions: TokenPositions::PerToken(positions), mask })
-    }
-
-    /// Position of each token.
-    pub fn positions(&self) -> Positions<'_> {
-        match &self.token_positions {
-            TokenPositions::StartAt(start) => Positions::StartAt(*start),
-            TokenPositions::RowStarts(starts) => Positions::RowStarts(starts),
-            TokenPositions::PerToken(positions) => Positions::PerToken(positions),
-        }
-    }
-
-    /// Half-open range that contains the positions of all T tokens.
-    pub(crate) fn position_range(&self, t: usize) -> (usize, usize) {
-        let (first, last) = match &self.token_positions {
-            TokenPositions::StartAt(start) => (*start, *start),
-            TokenPositions::RowStarts(starts) => {
-                let clamped = |start: Option<&i64>| start.map_or(0, |&start| start.max(0) as usize);
-                (clamped(starts.iter().min()), clamped(starts.iter().max()))
-            }
-            TokenPositions::PerToken(positions) => {
-                return (0, positions.iter().max().map_or(0, |last| last + 1));
-            }
-        };
-        (first, last + t)
-    }
 }
 
 impl Cache {
@@ -220,19 +114,13 @@ impl Cache {
             _ => attention.mask().with_offset(self.position),
         };
         if self.padding.is_empty() {
-            return Ok(AttentionContext {
-                token_positions: TokenPositions::StartAt(self.position),
-                mask,
-            });
+            return Ok(AttentionContext::start_at(self.position, mask));
         }
         let starts = self.padding.iter().map(|&n| self.position as i64 - n as i64).collect();
         let s = self.position + t;
         let is_token = self.padding.iter().flat_map(|&n| (0..s).map(move |i| u8::from(i >= n)));
         let is_token = Tensor::from_iter(is_token, device)?.reshape((self.padding.len(), s))?;
-        Ok(AttentionContext {
-            token_positions: TokenPositions::RowStarts(starts),
-            mask: mask.with_padding(&is_token)?,
-        })
+        Ok(AttentionContext::row_starts(starts, mask.with_padding(&is_token)?))
     }
 
     pub(crate) fn layers(&mut self) -> impl Iterator<Item = &mut LayerCache> {

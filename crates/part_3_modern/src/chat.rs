@@ -7,7 +7,8 @@ use anyhow::{Context, Result};
 use model_io::{AddGenerationPrompt, ChatMessage, ChatTemplate, SkipSpecialTokens, Tokenizer};
 use tensor_core::Rng;
 
-use crate::generation::{Completion, GenerateConfig};
+use crate::generate_config::GenerateConfig;
+use crate::generation_state::Completion;
 use crate::{Checkpoint, GenerationState, GptModern};
 
 /// Chat session of a user and the model.

@@ -4,8 +4,10 @@ use std::path::Path;
 
 use anyhow::Result;
 use candle_core::Device;
-use model_io::model_folder::{self, ModelWeights, SpecialTokenIds};
-use model_io::{ChatTemplate, GenerationConfig, LoadMode, ModelFiles, Tokenizer};
+use model_io::{
+    ChatTemplate, GenerationConfig, LoadMode, ModelFiles, ModelWeights, SpecialTokenIds, Tokenizer,
+    model_folder,
+};
 use tensor_core::Parameters;
 
 use crate::{GptModern, Sampler};

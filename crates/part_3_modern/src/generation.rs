@@ -6,79 +6,11 @@
 //! batches of more than 16 rows are computed more exactly than smaller ones.)
 
 use anyhow::{Result, ensure};
-use model_io::SlidingWindow;
 use tensor_core::Rng;
 
-use crate::sampler::Sampler;
-use crate::{Cache, GenerationState, GptModern};
-
-/// Settings of a generation.
-#[derive(Debug, Clone)]
-pub struct GenerateConfig {
-    /// Sampler of the next token.
-    pub sampler: Sampler,
-    /// Maximum number of new tokens per row.
-    pub max_new_tokens: usize,
-    /// Tokens that end a row.
-    pub stop_tokens: Vec<u32>,
-    /// Kind of KV cache.
-    pub cache_kind: CacheKind,
-    /// Prompt tokens per forward pass of the prefill, which bounds its memory.
-    pub prefill_chunk: usize,
-}
-
-/// Kind of KV cache.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CacheKind {
-    /// Keys and values of the whole text, at most the model's context.
-    Full,
-    /// Keys and values of a sliding window and the sinks; text of unlimited length.
-    SlidingWindow(SlidingWindow),
-}
-
-/// Completion of one prompt.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Completion {
-    /// New tokens, the stop token included.
-    pub tokens: Vec<u32>,
-    /// Log-probability of each token under the distribution that it was sampled from, as in
-    /// [`SampledToken::log_prob`](crate::sampler::SampledToken::log_prob).
-    pub log_probs: Vec<f32>,
-    /// Reason why the completion ended.
-    pub finish_reason: FinishReason,
-}
-
-/// Reason why a completion ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum FinishReason {
-    /// Truncated at `max_new_tokens`.
-    #[default]
-    Length,
-    /// Ended by a stop token.
-    Stop,
-    /// Truncated at the model's context length.
-    ContextFull,
-}
-
-impl GenerateConfig {
-    /// Settings with the model's own sliding window if it has one, else a full cache.
-    pub fn new(model: &GptModern, sampler: Sampler, max_new_tokens: usize, stop: Vec<u32>) -> Self {
-        let cache_kind =
-            model.config().attention.window.map_or(CacheKind::Full, CacheKind::SlidingWindow);
-        Self { sampler, max_new_tokens, stop_tokens: stop, cache_kind, prefill_chunk: 512 }
-    }
-}
-
-impl CacheKind {
-    /// Empty cache for `model`.
-    pub fn new_cache(self, model: &GptModern) -> Cache {
-        let n_layer = model.config().n_layer;
-        match self {
-            Self::Full => Cache::dynamic(n_layer),
-            Self::SlidingWindow(window) => Cache::rolling(n_layer, window),
-        }
-    }
-}
+use crate::generate_config::{CacheKind, GenerateConfig};
+use crate::generation_state::{Completion, FinishReason, GenerationState};
+use crate::model::GptModern;
 
 /// Completes each of `prompts`. `on_token(row, token)` is called for each new token except stop
 /// tokens; an error from it ends the generation.

@@ -1,13 +1,38 @@
-//! State of a generation: the token rows so far, and the KV cache of those already processed.
+//! State of a generation: the token rows so far, and the KV cache of those already processed. The
+//! decoding loop appends to it and returns the completions.
 
 use anyhow::{Result, anyhow, ensure};
 use candle_core::{DType, Device, Tensor};
 use model_io::config::PositionEncoding;
 use tensor_core::{Rng, threads};
 
-use crate::generation::{Completion, FinishReason, GenerateConfig};
+use crate::generate_config::GenerateConfig;
 use crate::sampler::{SampledToken, Sampler};
 use crate::{Cache, GptModern};
+
+/// Completion of one prompt.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Completion {
+    /// New tokens, the stop token included.
+    pub tokens: Vec<u32>,
+    /// Log-probability of each token under the distribution that it was sampled from, as in
+    /// [`SampledToken::log_prob`](crate::sampler::SampledToken::log_prob).
+    pub log_probs: Vec<f32>,
+    /// Reason why the completion ended.
+    pub finish_reason: FinishReason,
+}
+
+/// Reason why a completion ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum FinishReason {
+    /// Truncated at `max_new_tokens`.
+    #[default]
+    Length,
+    /// Ended by a stop token.
+    Stop,
+    /// Truncated at the model's context length.
+    ContextFull,
+}
 
 /// Batch of token rows of equal length, with the KV cache of their processed part.
 #[derive(Debug)]

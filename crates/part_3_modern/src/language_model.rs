@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 use model_io::model_folder::{self, SpecialTokenIds};
 use model_io::{Tokenizer, TokenizerSpecialTokens};
 use tensor_core::{Parameters, Rng};
@@ -14,10 +14,6 @@ use crate::{GenerateConfig, GptModern, generate};
 impl LanguageModel for GptModern {
     fn context_len(&self) -> usize {
         self.config().context_len
-    }
-
-    fn device(&self) -> &Device {
-        self.device()
     }
 
     fn forward(&self, ids: &Tensor) -> candle_core::Result<Tensor> {

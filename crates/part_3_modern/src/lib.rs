@@ -10,29 +10,32 @@ pub mod swiglu; // 3.3
 pub mod kv_cache; // 3.4
 pub mod sliding_window; // 3.5
 pub mod rolling_cache; // 3.6
+pub mod attention_context;
 pub mod cache;
 pub mod attention;
 pub mod feed_forward_layer;
 pub mod block;
 pub mod model;
 pub mod sampler;
+pub mod generate_config;
 pub mod generation_state;
 pub mod generation;
 pub mod uncached;
 pub mod perplexity;
 pub mod checkpoint;
 pub mod chat;
-pub mod flags;
 mod language_model;
+pub mod flags;
+pub mod command;
 
-pub use cache::{AttentionContext, Cache};
+pub use attention_context::AttentionContext;
+pub use cache::Cache;
 pub use chat::Chat;
 pub use checkpoint::Checkpoint;
 pub use feed_forward_layer::FeedForwardLayer;
-pub use generation::{
-    CacheKind, Completion, FinishReason, GenerateConfig, generate, generate_samples,
-};
-pub use generation_state::GenerationState;
+pub use generate_config::{CacheKind, GenerateConfig};
+pub use generation::{generate, generate_samples};
+pub use generation_state::{Completion, FinishReason, GenerationState};
 pub use kv_cache::KvCache;
 pub use model::{GptModern, GradientCheckpointing};
 pub use rolling_cache::RollingCache;

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use candle_core::{Device, Result, Tensor, bail};
 use model_io::config::{LmHead, ModelConfig, PositionEncoding};
 use tensor_core::ops::add;
-use tensor_core::{Bias, Dropout, Embedding, Linear, Scope, gradient_checkpoint_all};
+use tensor_core::{Bias, Dropout, Embedding, Linear, Scope};
 
+use crate::attention_context::AttentionContext;
 use crate::block::Block;
-use crate::cache::{AttentionContext, Cache, LayerCache};
+use crate::cache::{Cache, LayerCache};
 use crate::feed_forward_layer::FeedForwardLayer;
 use crate::rms_norm::Norm;
 use crate::rope::{Rope, RotaryTable};
@@ -194,20 +195,12 @@ impl GptModern {
             bail!("the cache has {} layers, the model {}", caches.len(), self.layers.len());
         }
         for (layer, cache) in self.layers.iter().zip(&mut caches) {
+            let rotary = rotary.as_ref();
             x = match (self.gradient_checkpointing, cache.take()) {
                 (GradientCheckpointing::On, None) => {
-                    let (layer, context, rotary) = (layer.clone(), context.clone(), rotary.clone());
-                    let mut outputs = gradient_checkpoint_all(&x, &self.dropout, move |x| {
-                        let mut outputs = Vec::new();
-                        let y = layer.forward(x, &context, rotary.as_ref(), None, &mut outputs)?;
-                        outputs.insert(0, y);
-                        Ok(outputs)
-                    })?;
-                    let y = outputs.remove(0);
-                    aux_outputs.extend(outputs);
-                    y
+                    layer.forward_checkpointed(&x, context, rotary, aux_outputs)?
                 }
-                (_, cache) => layer.forward(&x, context, rotary.as_ref(), cache, aux_outputs)?,
+                (_, cache) => layer.forward(&x, context, rotary, cache, aux_outputs)?,
             };
         }
         self.norm.forward(&x)
@@ -231,36 +224,20 @@ impl GptModern {
         ids: &Tensor,
         context: &AttentionContext,
     ) -> Result<(Tensor, Option<RotaryTable>)> {
-        let (_b, t) = ids.dims2()?;
+        let (b, t) = ids.dims2()?;
         let mut x = self.embed_tokens.forward(ids)?;
-        if let Some(table) = &self.embed_positions {
-            x = add(&x, &self.learned_positions(table, context, ids)?)?;
-        }
         let (first, end) = context.position_range(t);
+        if let Some(table) = &self.embed_positions {
+            let context_len = self.config.context_len;
+            if end > context_len {
+                bail!("position {} is outside the {context_len} learned positions", end - 1);
+            }
+            x = add(&x, &table.forward(&context.position_ids(b, t, ids.device())?)?)?;
+        }
         let rotary = match &self.rope {
             Some(rope) => Some(rope.table(first, end - first, x.dtype(), x.device())?),
             None => None,
         };
         Ok((self.dropout.forward(&x)?, rotary))
-    }
-
-    /// Learned position embeddings of the tokens: (B, T, C).
-    fn learned_positions(
-        &self,
-        table: &Embedding,
-        context: &AttentionContext,
-        ids: &Tensor,
-    ) -> Result<Tensor> {
-        let (b, t) = ids.dims2()?;
-        let (_first, end) = context.position_range(t);
-        if end > self.config.context_len {
-            bail!(
-                "position {} is outside the {} learned positions",
-                end - 1,
-                self.config.context_len
-            );
-        }
-        let positions = (0..b * t).map(|i| context.positions().position(i / t, i % t, t) as u32);
-        table.forward(&Tensor::from_iter(positions, ids.device())?.reshape((b, t))?)
     }
 }

@@ -25,69 +25,72 @@ pub fn gradients(
     batches: &[Batch],
     scale: f64,
 ) -> Result<(f64, GradStore)> {
-    gradients_of_mean_loss(parameters, batches, &target_counts(batches)?, scale, |batch| {
+    let counts = target_counts(batches)?;
+    let n_targets = total_targets(counts.iter().copied())?;
+    let mut accumulator = GradAccumulator::default();
+    for (batch, count) in batches.iter().zip(counts) {
         let logits = model.forward(&batch.inputs)?.to_dtype(DType::F32)?; // (B, T, V)
-        Ok(cross_entropy(&logits, &batch.targets)?) // ()
-    })
+        let loss = cross_entropy(&logits, &batch.targets)?; // (), mean over the micro-batch
+        let share = count as f64 / n_targets as f64;
+        accumulator.backward_scaled(&(loss * share)?, scale, &[parameters])?;
+    }
+    accumulator.finish()
 }
 
-/// Mean loss over all targets of `batches` and its gradients times `scale`, for any `mean_loss`
-/// (f32) over the targets of one batch. `counts` holds the number of targets of each batch; the
-/// whole loss of a batch, auxiliary terms included, is weighted by its share of them.
-///
-/// # Errors
-/// When no batch has a target, and those of `mean_loss`.
-pub fn gradients_of_mean_loss<B>(
-    parameters: &Parameters,
-    batches: &[B],
-    counts: &[usize],
-    scale: f64,
-    mut mean_loss: impl FnMut(&B) -> Result<Tensor>,
-) -> Result<(f64, GradStore)> {
-    let n_targets: usize = counts.iter().sum();
-    ensure!(n_targets > 0, "the batches of this step have no targets: every token is masked");
-    let micro_batches: Vec<(&B, usize)> = batches.iter().zip(counts.iter().copied()).collect();
-    sum_of_gradients(parameters, &micro_batches, scale, |(batch, count)| {
-        Ok((mean_loss(batch)? * (*count as f64 / n_targets as f64))?)
-    })
+/// Sum of the gradients of several micro-batches, whose losses add up to the loss of the batch.
+#[derive(Default)]
+pub struct GradAccumulator {
+    grads: Option<GradStore>,
+    loss: f64,
 }
 
-/// Sum of the losses of `micro_batches`, and its gradients times `scale`. One micro-batch at a time
-/// is computed and backpropagated.
-///
-/// # Errors
-/// When there are no micro-batches, and those of `loss`, which returns f32.
-pub fn sum_of_gradients<P>(
-    parameters: &Parameters,
-    micro_batches: &[P],
-    scale: f64,
-    loss: impl FnMut(&P) -> Result<Tensor>,
-) -> Result<(f64, GradStore)> {
-    sum_of_gradients_in_stores(&[parameters], micro_batches, scale, loss)
-}
+impl GradAccumulator {
+    /// Backpropagates `loss: ()` (f32), the part of a micro-batch in the loss of the batch, into
+    /// the sum. `stores` hold the parameters that the loss depends on, for example those of a
+    /// policy and its critic.
+    ///
+    /// # Errors
+    /// When memory is short.
+    pub fn backward(&mut self, loss: &Tensor, stores: &[&Parameters]) -> Result<()> {
+        self.backward_scaled(loss, 1., stores)
+    }
 
-/// Sum of the losses of `micro_batches` and its gradients times `scale`, where the loss depends on
-/// several parameter stores, for example those of a policy and its critic.
-///
-/// # Errors
-/// When there are no micro-batches, and those of `loss`, which returns f32.
-pub fn sum_of_gradients_in_stores<P>(
-    stores: &[&Parameters],
-    micro_batches: &[P],
-    scale: f64,
-    mut loss: impl FnMut(&P) -> Result<Tensor>,
-) -> Result<(f64, GradStore)> {
-    let (mut accumulated, mut sum_of_losses) = (None, 0.);
-    for micro_batch in micro_batches {
-        let loss = loss(micro_batch)?; // ()
-        let grads = backward(&(&loss * scale)?)?;
-        sum_of_losses += f64::from(loss.to_scalar::<f32>()?); // waits for the device
-        accumulated = Some(match accumulated {
+    /// Like [`GradAccumulator::backward`], with the gradients times `scale`.
+    ///
+    /// # Errors
+    /// When memory is short.
+    pub fn backward_scaled(
+        &mut self,
+        loss: &Tensor,
+        scale: f64,
+        stores: &[&Parameters],
+    ) -> Result<()> {
+        let grads = backward(&(loss * scale)?)?;
+        self.loss += f64::from(loss.to_scalar::<f32>()?); // waits for the device
+        self.grads = Some(match self.grads.take() {
             None => grads,
             Some(sum) => add_grads(sum, grads, stores)?,
         });
+        Ok(())
     }
-    Ok((sum_of_losses, accumulated.context("there are no batches to compute a gradient from")?))
+
+    /// Loss of the batch, and its gradients.
+    ///
+    /// # Errors
+    /// When there was no micro-batch.
+    pub fn finish(self) -> Result<(f64, GradStore)> {
+        Ok((self.loss, self.grads.context("there are no batches to compute a gradient from")?))
+    }
+}
+
+/// Number of targets of all micro-batches of a step, from their `counts`.
+///
+/// # Errors
+/// When there is none.
+pub fn total_targets(counts: impl IntoIterator<Item = usize>) -> Result<usize> {
+    let n_targets = counts.into_iter().sum();
+    ensure!(n_targets > 0, "the batches of this step have no targets: every token is masked");
+    Ok(n_targets)
 }
 
 /// Number of targets of each of `batches`.

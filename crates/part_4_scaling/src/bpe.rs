@@ -1,15 +1,9 @@
-//! 4.1 Byte-pair encoding: start from the 256 bytes and repeatedly merge the most frequent pair of
-//! adjacent tokens into a new token. Common words become one token, rare words a few, and no text
-//! is ever unknown.
+//! 4.1 The BPE tokenizer: the merges of [`naive_bpe`](crate::naive_bpe), on bytes and within
+//! pre-tokens as in GPT-2, whose ids this code reproduces.
 //!
-//! ```text
-//! train    while there are fewer than vocab_size tokens:
-//!              (a, b) = argmax count(a b);  ab is a new token;  replace a b by ab everywhere
-//! encode   while a pair has a merge:  replace a b by ab, the pair that was learned first
-//! ```
-//!
-//! Sennrich et al., <https://arxiv.org/abs/1508.07909>; on bytes and within pre-tokens as in GPT-2,
-//! whose ids this code reproduces.
+//! Three savings make it fast. Each distinct pre-token is merged once, with its number of
+//! occurrences; a merge visits only the pre-tokens that contain the pair (`pair_counts.rs`); the
+//! ids of an encoded pre-token are cached.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -17,18 +11,13 @@ use std::collections::HashMap;
 use regex::Regex;
 use tiny_gpt::tokenizer::byte_to_unicode;
 
+use crate::naive_bpe::{TokenPair, adjacent_pairs, merge};
 use crate::pair_counts::{PairCounts, Pretoken};
 use crate::pretokenizer::pretokens;
 
 /// Special tokens, ids 0 to 4, which plain text never encodes to. Each has a letter next to a
 /// punctuation mark, so no pre-token contains one.
 pub const SPECIAL_TOKENS: [&str; 5] = ["<s>", "</s>", "<pad>", "<unk>", "<mask>"];
-
-/// Minimum number of occurrences for a pair to be merged.
-pub const MIN_COUNT: u64 = 2;
-
-/// Pair of adjacent token ids.
-pub type TokenPair = (u32, u32);
 
 /// Byte-level BPE tokenizer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -183,21 +172,4 @@ impl Bpe {
     fn byte_tokens(&self, pretoken: &str) -> Vec<u32> {
         pretoken.bytes().map(|byte| self.byte_ids[usize::from(byte)]).collect()
     }
-}
-
-/// Adjacent pairs of `tokens`, from left to right.
-pub(crate) fn adjacent_pairs(tokens: &[u32]) -> impl Iterator<Item = TokenPair> {
-    tokens.windows(2).map(|pair| (pair[0], pair[1]))
-}
-
-/// Replaces every `pair` in `tokens` by `token`, from left to right.
-pub(crate) fn merge(tokens: &mut Vec<u32>, pair: TokenPair, token: u32) {
-    let (mut read, mut written) = (0, 0);
-    while read < tokens.len() {
-        let matches = tokens[read] == pair.0 && tokens.get(read + 1) == Some(&pair.1);
-        tokens[written] = if matches { token } else { tokens[read] };
-        read += if matches { 2 } else { 1 };
-        written += 1;
-    }
-    tokens.truncate(written);
 }

@@ -2,20 +2,18 @@
 //! subcommand it runs the demo.
 
 pub(crate) mod arguments;
-mod run_setup;
+mod run_data;
 mod demo;
 mod eval;
 mod sample;
 mod tokenizer;
 mod train;
-mod corpus_progress;
 
 use std::ffi::OsString;
 
 use anyhow::Result;
-use arguments::{DEFAULT_OUT, DemoArgs, EvalArgs, SampleArgs, TokenizerArgs, TrainArgs};
 use clap::{Parser, Subcommand};
-use experiment::settings::expand_config;
+use experiment::command_line;
 
 /// Part 4, scaling up: subword tokens, and a training pipeline that runs unattended.
 ///
@@ -27,19 +25,19 @@ pub(crate) struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
     #[command(flatten)]
-    demo: DemoArgs,
+    demo: demo::DemoArgs,
 }
 
 #[derive(Subcommand)]
 enum Command {
     /// Train a tokenizer on text and save it as tokenizer.json
-    Tokenizer(TokenizerArgs),
+    Tokenizer(tokenizer::TokenizerArgs),
     /// Train a model on text, with checkpoints to resume from
-    Train(Box<TrainArgs>),
+    Train(Box<arguments::TrainArgs>),
     /// Generate text from a prompt with a trained model
-    Sample(SampleArgs),
+    Sample(sample::SampleArgs),
     /// Evaluate a model on text: loss per token and bits per byte
-    Eval(EvalArgs),
+    Eval(eval::EvalArgs),
 }
 
 /// Runs the command line `args`, which starts with the program's name, in this process.
@@ -47,7 +45,7 @@ enum Command {
 /// # Errors
 /// Those of the command. Invalid arguments and requests for help return clap's error.
 pub fn parse_and_run(args: impl IntoIterator<Item = impl Into<OsString>>) -> Result<()> {
-    let cli = Cli::try_parse_from(expand_config::<Cli>(args, DEFAULT_OUT)?)?;
+    let cli: Cli = command_line::parse(args, &[])?;
     match cli.command {
         None => demo::run(&cli.demo),
         Some(Command::Tokenizer(args)) => tokenizer::run(&args),

@@ -6,8 +6,8 @@ use candle_core::DType;
 use datasets::TokenFile;
 use modern::GptModern;
 use tensor_core::ops::cross_entropy;
-use tiny_gpt::loss::bits_per_byte;
-use tiny_gpt::{Batch, LmEvalMetrics};
+use tiny_gpt::bits_per_byte::bits_per_byte;
+use tiny_gpt::{Batch, LmEvalMetrics, Sampling};
 
 /// Size of an evaluation.
 #[derive(Debug, Clone, Copy)]
@@ -16,6 +16,22 @@ pub struct LmEvalConfig {
     pub batch_size: usize,
     /// Maximum number of windows, counted from the start of the file; `None` for all.
     pub max_windows: Option<usize>,
+}
+
+/// Validations and samples during a run.
+#[derive(Debug, Clone, Copy)]
+pub struct ValidationConfig {
+    /// Steps between validations; 0 validates only at the end. The model is saved if its loss is
+    /// the best so far.
+    pub eval_interval: usize,
+    /// Size of a validation.
+    pub eval_config: LmEvalConfig,
+    /// Steps between samples; 0 samples only at the end.
+    pub sample_interval: usize,
+    /// Sampling strategy of the samples.
+    pub sampling: Sampling,
+    /// Length of a sample in tokens.
+    pub sample_len: usize,
 }
 
 /// Loss and bits per byte of `model` on `tokens`. Pass a model for inference, so that no graph is

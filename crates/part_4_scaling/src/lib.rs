@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 pub mod pretokenizer; // 4.1
+pub mod naive_bpe;
 pub mod bpe;
 mod pair_counts;
 pub mod merges_file;
@@ -9,21 +10,21 @@ pub mod data_loader;
 pub mod accumulation; // 4.2
 pub mod grad_scaler;
 pub mod schedule; // 4.3
+pub mod config;
 pub mod pretrain_state;
-pub mod step_metrics;
-pub mod pretrain_log;
 pub mod evaluation;
+pub mod metrics; // 4.5
+pub mod step;
 pub mod training;
-pub mod model_folder;
 pub mod flags;
 pub mod command;
 
 pub use bpe::Bpe;
+pub use config::TrainConfig;
 pub use data_loader::{DataLoader, LoaderState};
-pub use pretrain_log::PretrainLog;
 pub use pretrain_state::PretrainState;
 pub use schedule::LrSchedule;
-pub use training::{TrainConfig, train};
+pub use training::train;
 
 #[cfg(test)]
 mod tests;

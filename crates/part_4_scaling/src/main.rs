@@ -1,10 +1,8 @@
 //! Program of part 4.
 
-use std::process::ExitCode;
-
 #[global_allocator]
 static ALLOCATOR: tensor_core::allocator::MiMalloc = tensor_core::allocator::MiMalloc;
 
-fn main() -> ExitCode {
-    experiment::program::exit_code(|| scaling::command::parse_and_run(std::env::args_os()))
+fn main() -> std::process::ExitCode {
+    experiment::program::run(scaling::command::parse_and_run)
 }

@@ -8,7 +8,7 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 
-use crate::bpe::{MIN_COUNT, TokenPair, adjacent_pairs, merge};
+use crate::naive_bpe::{MIN_COUNT, TokenPair, adjacent_pairs, merge};
 
 /// Distinct pre-token of the text.
 pub(crate) struct Pretoken {

@@ -1,51 +1,43 @@
 //! 4.4 Complete state of a run between two steps. A checkpoint holds all of it, so a resumed run
-//! continues bit for bit.
+//! continues bit for bit; it is a model folder, too.
 
 use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Device};
-use datasets::Dataset;
-use model_io::ModelConfig;
+use experiment::TrainState;
+use model_io::{ModelConfig, SpecialTokenIds, Tokenizer};
 use modern::GptModern;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
-use tensor_core::{AdamW, AdamWConfig, Parameters, Rng, json_file, weights};
+use serde_json::Value;
+use tensor_core::{AdamWConfig, Parameters};
 
 use crate::grad_scaler::GradScaler;
-use crate::{LoaderState, TrainConfig, model_folder};
-
-const MODEL_FILE: &str = "model.safetensors";
-const OPTIMIZER_FILE: &str = "optimizer.safetensors";
-const PROGRESS_FILE: &str = "state.json";
+use crate::{LoaderState, TrainConfig};
 
 /// Model, optimizer and progress of a pretraining run.
 pub struct PretrainState {
     /// Configuration of the model.
     pub config: ModelConfig,
-    /// Weights in f32, whatever the compute dtype is.
-    pub parameters: Parameters,
-    /// AdamW with its moments.
-    pub optimizer: AdamW,
-    /// Progress: step, data position, loss scale, best loss.
+    /// Weights (in f32, whatever the compute dtype is), AdamW with its moments, step and best loss.
+    pub train: TrainState,
+    /// Position in the data, and loss scale.
     pub progress: PretrainProgress,
 }
 
-/// Progress of a run: everything in its state that is not a tensor.
+/// Progress of pretraining beside step and best loss: data position and loss scale.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PretrainProgress {
-    /// Number of optimizer steps taken, which is also the position in the schedule.
-    pub step: usize,
     /// Position in the training data.
     #[serde(alias = "cursor")]
     pub loader_state: LoaderState,
     /// Loss scaler, for f16 only.
     #[serde(alias = "scaler")]
     pub grad_scaler: Option<GradScaler>,
-    /// Best validation loss so far.
-    #[serde(alias = "best")]
-    pub best_loss: Option<f64>,
+    /// Number of steps that were skipped because their gradients overflowed f16.
+    #[serde(default)]
+    pub n_skipped_steps: usize,
 }
 
 impl PretrainState {
@@ -54,19 +46,18 @@ impl PretrainState {
     /// # Errors
     /// When the configuration is invalid.
     pub fn new(
-        model: ModelConfig,
+        config: ModelConfig,
         optimizer: AdamWConfig,
         dtype: DType,
         seed: u64,
         device: &Device,
     ) -> Result<Self> {
         let mut parameters = Parameters::seeded(seed, DType::F32, device);
-        GptModern::new(&model, parameters.root())?;
-        let optimizer = AdamW::new(&parameters, optimizer)?;
+        GptModern::new(&config, parameters.root())?;
         let grad_scaler = (dtype == DType::F16).then(GradScaler::default);
         let loader_state = LoaderState::default();
-        let progress = PretrainProgress { step: 0, loader_state, grad_scaler, best_loss: None };
-        Ok(Self { config: model, parameters, optimizer, progress })
+        let progress = PretrainProgress { loader_state, grad_scaler, n_skipped_steps: 0 };
+        Ok(Self { config, train: TrainState::new(parameters, optimizer)?, progress })
     }
 
     /// Model for the next training step: the current weights, cast to the compute dtype.
@@ -74,7 +65,7 @@ impl PretrainState {
     /// # Errors
     /// When a tensor operation fails.
     pub fn model_in_compute_dtype(&self, config: &TrainConfig) -> Result<GptModern> {
-        let mut rounded = self.parameters.with_compute_dtype(config.dtype);
+        let mut rounded = self.train.parameters.with_compute_dtype(config.dtype);
         let dropout = rounded.root().dropout(config.dropout);
         let model = GptModern::new(&self.config, rounded.root())?;
         Ok(model.for_training(dropout, config.gradient_checkpointing))
@@ -91,7 +82,7 @@ impl PretrainState {
     /// When a tensor operation fails.
     pub fn unscale(&self, grads: &mut GradStore) -> Result<()> {
         let scaler = self.progress.grad_scaler.as_ref();
-        scaler.map_or(Ok(()), |scaler| scaler.unscale(grads, &self.parameters))
+        scaler.map_or(Ok(()), |scaler| scaler.unscale(grads, &self.train.parameters))
     }
 
     /// Updates the loss scale from the gradient norm; returns false if the step must be skipped.
@@ -102,55 +93,40 @@ impl PretrainState {
         self.progress.grad_scaler.as_mut().map_or(Ok(true), |scaler| scaler.update(grad_norm))
     }
 
-    /// Saves a checkpoint of a run on `data` in `folder`: a model folder, plus optimizer and
-    /// progress.
+    /// Saves the model and its tokenizer in `folder`, for part 3 and transformers. In training
+    /// every document follows the end-of-text token of the previous one, so that token is bos too.
     ///
     /// # Errors
     /// When a file cannot be written.
-    pub fn save(&self, folder: &Path, data: &Dataset) -> Result<()> {
-        model_folder::save(folder, self, &data.tokenizer)?;
-        weights::save(&folder.join(OPTIMIZER_FILE), &self.optimizer.state_dict()?)?;
-        let rng = self.parameters.dropout_rng();
-        let state = json!({ "state": self.progress, "dropout_rng": rng, "data": data.sha256() });
-        json_file::write(&folder.join(PROGRESS_FILE), &state)
+    pub fn save_model(&self, folder: &Path, tokenizer: &Tokenizer) -> Result<()> {
+        tokenizer.save(folder, self.config.context_len, None)?;
+        let eos = tokenizer.eos();
+        let special_ids = SpecialTokenIds { bos: eos, eos: eos.into_iter().collect() };
+        let parameters = &self.train.parameters;
+        model_io::model_folder::save(folder, &self.config, parameters, &special_ids, None)
     }
 
-    /// Loads the checkpoint `folder` of a run on `data`.
+    /// Saves a checkpoint of a run on the data `data_id` in `folder`: a model folder, plus
+    /// optimizer and progress.
+    ///
+    /// # Errors
+    /// When a file cannot be written.
+    pub fn save(&self, folder: &Path, tokenizer: &Tokenizer, data_id: &str) -> Result<()> {
+        self.save_model(folder, tokenizer)?;
+        let Value::Object(progress) = serde_json::to_value(&self.progress)? else {
+            unreachable!("a struct is an object");
+        };
+        self.train.save_without_weights(folder, data_id, progress)
+    }
+
+    /// Restores the checkpoint `folder` of a run on the data `data_id`.
     ///
     /// # Errors
     /// When a file is missing, or belongs to another model or other data.
-    pub fn open(
-        folder: &Path,
-        model: ModelConfig,
-        optimizer: AdamWConfig,
-        data: &Dataset,
-        device: &Device,
-    ) -> Result<Self> {
-        let path = folder.join(PROGRESS_FILE);
-        let mut state = json_file::read(&path)?;
-        ensure!(
-            state["data"] == data.sha256(),
-            "{} was trained on other data, or with another tokenizer, than --data holds now",
-            folder.display()
-        );
-        let rng: Option<Rng> = serde_json::from_value(state["dropout_rng"].take())?;
-        let progress: PretrainProgress = serde_json::from_value(state["state"].take())
-            .with_context(|| format!("{} is not the state of a training run", path.display()))?;
-
-        let path = folder.join(MODEL_FILE);
-        let tensors = weights::load(&path)?;
-        let mut parameters =
-            Parameters::from_tensors(tensors, path.display(), 0, DType::F32, device);
-        GptModern::new(&model, parameters.root())?;
-        parameters.ensure_all_used()?;
-        if let Some(rng) = rng {
-            parameters.set_dropout_rng(rng);
-        }
-        let mut optimizer = AdamW::new(&parameters, optimizer)?;
-        let path = folder.join(OPTIMIZER_FILE);
-        optimizer
-            .load_state_dict(weights::load(&path)?)
-            .with_context(|| format!("{} does not fit the model", path.display()))?;
-        Ok(Self { config: model, parameters, optimizer, progress })
+    pub fn restore(&mut self, folder: &Path, data_id: &str) -> Result<()> {
+        let progress = self.train.restore(folder, data_id)?;
+        self.progress = serde_json::from_value(progress)
+            .with_context(|| format!("{} is not of a pretraining run", folder.display()))?;
+        Ok(())
     }
 }

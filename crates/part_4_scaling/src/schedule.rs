@@ -9,8 +9,10 @@
 //! ```
 //!
 //! n counts optimizer steps from 1 and the rate is set before the step. The first step has lr(1) =
-//! peak / warmup, the last lr(total) = min, and the rate stays there. Cosine: Loshchilov and
-//! Hutter, <https://arxiv.org/abs/1608.03983>; WSD: Hu et al., <https://arxiv.org/abs/2404.06395>.
+//! peak / warmup. With cosine and WSD (from five steps on, so that there is a last fifth) the last
+//! has lr(total) = min, and the rate stays there; a constant rate stays at its peak. Cosine:
+//! Loshchilov and Hutter, <https://arxiv.org/abs/1608.03983>; WSD: Hu et al.,
+//! <https://arxiv.org/abs/2404.06395>.
 
 use std::f64::consts::PI;
 

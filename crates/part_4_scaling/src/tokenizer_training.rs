@@ -10,7 +10,8 @@ use tokenizers::models::TrainerWrapper;
 use tokenizers::models::bpe::{BPE, BpeTrainer};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 
-use crate::bpe::{MIN_COUNT, SPECIAL_TOKENS};
+use crate::bpe::SPECIAL_TOKENS;
+use crate::naive_bpe::MIN_COUNT;
 
 /// Valid vocabulary sizes: at least the special tokens and the bytes, at most four times the
 /// largest vocabulary in use.

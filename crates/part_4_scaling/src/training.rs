@@ -1,140 +1,87 @@
-//! Training loop of this part: the loop of part 2, plus mixed precision, gradient accumulation,
-//! alarms and checkpoints, for runs without supervision.
+//! 4.3 Training loop: the loop of part 2, plus checkpoints, for runs without supervision.
 
 use std::path::Path;
 
-use anyhow::{Result, bail, ensure};
-use candle_core::DType;
+use anyhow::{Result, ensure};
 use datasets::Dataset;
-use experiment::{Checkpoints, Interrupt};
-use modern::{GptModern, GradientCheckpointing};
-use serde::Serialize;
-use tensor_core::{AdamWConfig, clip_grad_norm};
+use experiment::{Run, RunLog, is_due};
+use modern::GptModern;
+use serde_json::json;
+use tiny_gpt::LmEvalMetrics;
 
-use crate::accumulation::gradients;
-use crate::evaluation::{LmEvalConfig, evaluate};
-use crate::step_metrics::PretrainStepMetrics;
-use crate::{DataLoader, LrSchedule, PretrainLog, PretrainState, model_folder};
+use crate::evaluation::{ValidationConfig, evaluate};
+use crate::metrics::{log_qkv_statistics, log_sample};
+use crate::step::pretrain_step;
+use crate::{DataLoader, PretrainState, TrainConfig};
 
-/// Hyperparameters that determine the result.
-#[derive(Debug, Clone, Copy)]
-pub struct TrainConfig {
-    /// Sequences per micro-batch.
-    pub batch_size: usize,
-    /// Micro-batches per optimizer step.
-    pub grad_accum_steps: usize,
-    /// Learning-rate schedule, which includes the number of steps.
-    pub schedule: LrSchedule,
-    /// β₁, β₂, ε and weight decay.
-    pub optimizer: AdamWConfig,
-    /// Maximum gradient norm.
-    pub max_grad_norm: f64,
-    /// Dropout probability.
-    pub dropout: f64,
-    /// Data type of the model's computations.
-    pub dtype: DType,
-    /// Gradient checkpointing.
-    pub gradient_checkpointing: GradientCheckpointing,
-}
-
-/// Intervals in steps; 0 means only at the end of the run.
-#[derive(Debug, Clone, Copy, Serialize)]
-pub struct Intervals {
-    /// Interval of validations; the model is saved if its loss is the best so far.
-    pub eval: usize,
-    /// Interval of checkpoints.
-    pub save: usize,
-    /// Interval of samples.
-    pub sample: usize,
-}
-
-/// Outputs of a run: its folder, checkpoints and validations, and its stop conditions.
-#[derive(Debug)]
-pub struct PretrainOutputs<'a> {
-    /// Run folder.
-    pub folder: &'a Path,
-    /// Checkpoints of the run.
-    pub checkpoints: Checkpoints,
-    /// Intervals of validations, checkpoints and samples.
-    pub intervals: Intervals,
-    /// Size of a validation.
-    pub eval_config: LmEvalConfig,
-    /// Signal that stops the run after saving a checkpoint.
-    pub interrupt: Interrupt,
-    /// Step after which the run saves and stops.
-    pub stop_after: Option<usize>,
-}
-
-/// Trains `run` on `data` from its current step, with the data shuffled by `seed`, until the
-/// schedule ends or the run is stopped.
+/// Trains `state` on `data` from its current step, with the data shuffled by `seed`, until the
+/// schedule ends or the run is stopped. The best model is saved in `model_folder`.
 ///
 /// # Errors
 /// When a loss or gradient norm is not finite, or a file cannot be written.
 pub fn train(
-    run: &mut PretrainState,
+    state: &mut PretrainState,
     data: &Dataset,
     config: &TrainConfig,
-    seed: u64,
-    outputs: &PretrainOutputs<'_>,
-    log: &mut PretrainLog,
+    validation: &ValidationConfig,
+    model_folder: &Path,
+    run: &Run,
+    log: &mut RunLog,
 ) -> Result<()> {
-    let device = run.parameters.device().clone();
-    let mut data_loader = DataLoader::new(&data.train, run.config.context_len, seed)?;
-    let inference = GptModern::new(&run.config, run.parameters.for_inference().root())?;
-    let due = |step: usize, interval: usize| interval > 0 && step.is_multiple_of(interval);
-    while run.progress.step < config.schedule.total_steps {
-        let mut loader_state = run.progress.loader_state;
-        let batches = (0..config.grad_accum_steps)
-            .map(|_| data_loader.next_batch(&mut loader_state, config.batch_size, &device))
-            .collect::<Result<Vec<_>>>()?;
-        let model = run.model_in_compute_dtype(config)?; // the current weights in config.dtype
-        let (loss, mut grads) = gradients(&model, &run.parameters, &batches, run.loss_scale())?;
-        run.unscale(&mut grads)?; // before the norm is computed
-        let grad_norm = clip_grad_norm(&mut grads, &run.parameters, config.max_grad_norm)?;
-        if !run.update_grad_scaler(grad_norm)? {
-            log.log_skipped_step(run)?; // f16 overflow: only the loss scale has changed
-            if outputs.interrupt.is_requested() {
-                return outputs
-                    .checkpoints
-                    .save(run.progress.step, |folder| run.save(folder, data));
-            }
-            continue;
+    let device = state.train.parameters.device().clone();
+    let mut data_loader = DataLoader::new(&data.train, state.config.context_len, config.seed)?;
+    let inference = GptModern::new(&state.config, state.train.parameters.for_inference().root())?;
+    let total_steps = config.schedule.total_steps;
+    while !state.train.is_finished(total_steps) {
+        let step = state.train.progress.step + 1;
+        let mut loader_state = state.progress.loader_state;
+        let mut batches = Vec::with_capacity(config.grad_accum_steps);
+        for _ in 0..config.grad_accum_steps {
+            batches.push(data_loader.next_batch(&mut loader_state, config.batch_size, &device)?);
         }
-        let step = run.progress.step + 1;
-        let lr = config.schedule.lr_at(step);
-        if let Some(alarm) = log.log_alarms(step, loss, lr, grad_norm)? {
-            bail!(alarm);
+        pretrain_step(state, &batches, loader_state, config, log)?;
+        let is_skipped = state.train.progress.step < step;
+        let is_last =
+            state.train.is_finished(total_steps) || run.should_stop(state.train.progress.step);
+        if !is_skipped && (step == total_steps || is_due(step, validation.eval_interval)) {
+            validate(state, &inference, data, validation, model_folder, log)?;
         }
-        run.optimizer.step(&grads, lr)?;
-        (run.progress.step, run.progress.loader_state) = (step, loader_state);
-
-        let stop =
-            outputs.interrupt.is_requested() || outputs.stop_after.is_some_and(|n| step >= n);
-        let last = step == config.schedule.total_steps;
-        let epoch = loader_state.epoch;
-        log.log_step(&PretrainStepMetrics { step, epoch, loss, lr, grad_norm }, run)?;
-        if last || due(step, outputs.intervals.eval) {
-            let metrics =
-                log.suspend(|| evaluate(&inference, &data.validation, outputs.eval_config))?;
-            let val_loss = metrics.loss;
-            ensure!(val_loss.is_finite(), "the validation loss after step {step} is {val_loss}");
-            log.log_validation(step, &metrics)?;
-            let window = data.validation.first_window(run.config.context_len, &device)?;
-            log.log_qkv_statistics(step, &inference, &window)?;
-            if run.progress.best_loss.is_none_or(|best| val_loss < best) {
-                run.progress.best_loss = Some(val_loss);
-                model_folder::save(&outputs.folder.join("model"), run, &data.tokenizer)?;
-            }
+        if !is_skipped && (step == total_steps || is_due(step, validation.sample_interval)) {
+            log_sample(step, &inference, &data.tokenizer, validation, log)?;
         }
-        if last || due(step, outputs.intervals.sample) {
-            log.log_sample(step, &inference, &data.tokenizer)?;
+        if is_last || (!is_skipped && run.is_save_due(step)) {
+            run.save_checkpoint(state.train.progress.step, log, |folder, data_id| {
+                state.save(folder, &data.tokenizer, data_id)
+            })?;
         }
-        if last || stop || due(step, outputs.intervals.save) {
-            log.suspend(|| outputs.checkpoints.save(step, |folder| run.save(folder, data)))?;
-        }
-        if stop {
+        if is_last {
             break;
         }
+    }
+    Ok(())
+}
+
+/// Evaluates the model of `state`, of which `inference` is a view, and saves it if it is the best
+/// so far.
+fn validate(
+    state: &mut PretrainState,
+    inference: &GptModern,
+    data: &Dataset,
+    validation: &ValidationConfig,
+    model_folder: &Path,
+    log: &mut RunLog,
+) -> Result<()> {
+    let step = state.train.progress.step;
+    let metrics = log.suspend(|| evaluate(inference, &data.validation, validation.eval_config))?;
+    let LmEvalMetrics { loss, bits_per_byte, .. } = metrics;
+    ensure!(loss.is_finite(), "the validation loss after step {step} is {loss}");
+    let summary =
+        format!(": validation loss {loss:.4} nats per token, {bits_per_byte:.4} bits per byte");
+    log.validation(step, &summary, json!({ "val_loss": loss, "bits_per_byte": bits_per_byte }))?;
+    let window = data.validation.first_window(state.config.context_len, inference.device())?;
+    log_qkv_statistics(step, inference, &window, log)?;
+    if state.train.progress.record_validation(loss, false) {
+        state.save_model(model_folder, &data.tokenizer)?;
     }
     Ok(())
 }

@@ -5,7 +5,7 @@
 //! misreading it.
 
 use anyhow::{Context, Result, bail};
-use model_io::config::{AttentionBias, NormKind, QkNorm};
+use model_io::config::AttentionBias;
 use model_io::config_json;
 use serde_json::{Value, json};
 
@@ -41,11 +41,7 @@ pub fn to_json(config: &MoeConfig) -> Value {
         DenseBranch::None => Value::Null,
         DenseBranch::Weighted { dense_weight } => json!(dense_weight),
     };
-    // Part 3 derives these from the model type.
-    json["norm"] = json!(if matches!(model.norm, NormKind::Rms { .. }) { "rms" } else { "layer" });
-    json["attention_sinks"] = json!(model.attention.window.map_or(0, |window| window.sinks));
-    json["qkv_bias"] = json!(model.attention.bias != AttentionBias::None);
-    json["qk_norm"] = json!(model.attention.qk_norm == QkNorm::PerHead);
+    config_json::add_custom_keys(&mut json, &model);
     json
 }
 

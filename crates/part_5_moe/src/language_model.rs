@@ -2,11 +2,9 @@
 
 use std::path::Path;
 
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 use model_io::model_folder::SpecialTokenIds;
 use model_io::{Tokenizer, TokenizerSpecialTokens};
-use modern::sampler::Sampler;
-use modern::{GenerateConfig, generate};
 use tensor_core::{Parameters, Rng};
 use tiny_gpt::{ByteTokenizer, LanguageModel, Sampling};
 
@@ -15,10 +13,6 @@ use crate::{GptMoe, model_folder};
 impl LanguageModel for GptMoe {
     fn context_len(&self) -> usize {
         self.config().model.context_len
-    }
-
-    fn device(&self) -> &Device {
-        self.gpt.device()
     }
 
     fn forward(&self, ids: &Tensor) -> candle_core::Result<Tensor> {
@@ -46,9 +40,6 @@ impl LanguageModel for GptMoe {
         sampling: &Sampling,
         rng: &mut Rng,
     ) -> anyhow::Result<Vec<u32>> {
-        let sampler = Sampler::new((*sampling).into());
-        let config = GenerateConfig::new(&self.gpt, sampler, n, Vec::new());
-        let mut completions = generate(&self.gpt, &[prompt.to_vec()], &config, rng, |_, _| Ok(()))?;
-        Ok(completions.remove(0).tokens)
+        self.gpt.generate(prompt, n, sampling, rng)
     }
 }

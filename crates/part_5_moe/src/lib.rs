@@ -22,6 +22,7 @@ pub mod load_monitor;
 pub mod training;
 pub mod expert_usage;
 pub mod picture;
+pub mod command;
 
 pub use config::{
     DenseBranch, ExpertSelection, GateWeights, LoadBalancing, MoeConfig, RouterConfig,

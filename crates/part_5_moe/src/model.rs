@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use candle_core::{Result, Tensor};
+use candle_core::{Device, Result, Tensor};
 use modern::swiglu::FeedForward;
 use modern::{FeedForwardLayer, GptModern};
 use tensor_core::Scope;
@@ -63,6 +63,11 @@ impl GptMoe {
     /// Configuration of the model.
     pub fn config(&self) -> &MoeConfig {
         &self.config
+    }
+
+    /// Device of the weights.
+    pub fn device(&self) -> &Device {
+        self.gpt.device()
     }
 
     /// Logits (B, T, V) of the token after each of `ids: (B, T)`, and the router output of each

@@ -6,7 +6,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use candle_core::{DType, Device};
-use model_io::model_folder::{SpecialTokenIds, read_tensors, save_with_config_json};
+use model_io::SpecialTokenIds;
+use model_io::model_folder::{read_parameters, save_with_config_json};
 use tensor_core::{Parameters, json_file};
 
 use crate::config::MoeConfig;
@@ -36,8 +37,7 @@ pub fn open(folder: &Path, dtype: DType, device: &Device) -> Result<(GptMoe, Par
     let path = folder.join("config.json");
     let config = config_json::from_json(&json_file::read(&path)?)
         .with_context(|| format!("{} does not describe a model of this part", path.display()))?;
-    let tensors = read_tensors(folder, config.model.lm_head)?;
-    let mut parameters = Parameters::from_tensors(tensors, folder.display(), 0, dtype, device);
+    let mut parameters = read_parameters(folder, config.model.lm_head, dtype, device)?;
     let model = GptMoe::new(&config, parameters.root())?;
     parameters.ensure_all_used()?;
     parameters.freeze(is_selection_bias);

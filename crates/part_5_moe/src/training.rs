@@ -1,14 +1,20 @@
 //! The training loop: part 2's, with auxiliary losses and monitoring of the expert load.
 
-use anyhow::{Result, ensure};
-use candle_core::{Device, Tensor};
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use candle_core::Tensor;
 use experiment::loss_curve::Curve;
+use experiment::{Run, RunLog, StepMetrics, is_due};
+use serde_json::Value;
 use tensor_core::ops::{add, cross_entropy};
 use tensor_core::{AdamW, Parameters, Rng, backward, clip_grad_norm};
-use tiny_gpt::{Batch, ByteCorpus, LanguageModel, LmEvalMetrics, TrainLog, evaluate};
+use tiny_gpt::evaluation::Validator;
+use tiny_gpt::training::print_sample;
+use tiny_gpt::{Batch, ByteCorpus, LanguageModel, LmEvalMetrics};
 
 use crate::auxiliary_losses::{load_balancing_loss, router_z_loss};
-use crate::balancing_bias;
+use crate::balancing_bias::update_biases;
 use crate::config::LoadBalancing;
 use crate::expert_load::ExpertLoad;
 use crate::load_monitor::LoadMonitor;
@@ -60,63 +66,63 @@ pub fn total_loss(
     Ok(total)
 }
 
-/// Trains `model`, whose weights are `parameters`, on `corpus`. `log` prints and records the run
-/// and saves the best model. The batches depend on `seed` alone and equal those of part 2's loop.
+/// Trains `model`, whose weights are `parameters`, on `corpus`, until the last step or until `run`
+/// is stopped. The model with the best validation metrics is saved in `model_folder`. The batches
+/// depend on `seed` alone and equal those of part 2's loop.
 ///
 /// # Errors
-/// When the corpus is too short, the loss is not finite, or the log cannot be written.
+/// When the corpus is too short, the loss is not finite, or a file cannot be written.
 pub fn train(
     model: &GptMoe,
     parameters: &Parameters,
     corpus: &ByteCorpus,
     config: &TrainConfig,
     seed: u64,
-    log: &mut TrainLog,
+    model_folder: Option<&Path>,
+    run: &Run,
+    log: &mut RunLog,
 ) -> Result<MoeTrainOutcome> {
     let TrainConfig { base, load_balancing } = config;
-    let (device, context_len): (&Device, _) = (parameters.device(), model.context_len());
+    let (device, context_len) = (parameters.device(), model.context_len());
     corpus.ensure_fits_context(context_len)?;
     let inference = model.for_inference(parameters)?; // shared memory, no graph, no jitter
+    let max_grad_norm = base.max_grad_norm.unwrap_or(f64::MAX);
+    let mut validator = Validator::new(&corpus.validation, base.batch_size, model_folder);
     let mut optimizer = AdamW::new(parameters, base.optimizer)?;
-    let (mut rng, mut load_monitor, mut best) = (Rng::new(seed), LoadMonitor::new(), None);
+    let (mut rng, mut load_monitor) = (Rng::new(seed), LoadMonitor::new());
+    print_sample(0, &inference, &base.samples, log)?;
     for step in 0..base.steps {
-        log.log_sample(step, base.sample_interval, &inference)?;
         let batch = Batch::random(&corpus.train, base.batch_size, context_len, &mut rng, device)?;
         let (logits, layers) = model.forward(&batch.inputs)?; // (B, T, V), output per router
         let loss = cross_entropy(&logits, &batch.targets)?; // ()
         let mut grads = backward(&total_loss(&loss, &layers, load_balancing)?)?;
-        let grad_norm =
-            clip_grad_norm(&mut grads, parameters, base.max_grad_norm.unwrap_or(f64::MAX))?;
+        let grad_norm = clip_grad_norm(&mut grads, parameters, max_grad_norm)?;
         let lr = base.lr_at(step);
         optimizer.step(&grads, lr)?;
         let loads: Vec<ExpertLoad> = layers.iter().map(|layer| model.load(layer)).collect();
-        balancing_bias::update_biases(parameters, &loads, load_balancing.bias_update_rate)?;
+        update_biases(parameters, &loads, load_balancing.bias_update_rate)?;
 
-        let loss = loss.to_scalar::<f32>()?; // waits for the device
+        let loss = f64::from(loss.to_scalar::<f32>()?); // waits for the device
         ensure!(
             loss.is_finite(),
             "the loss is {loss} at step {step}: try a smaller --lr or --aux-loss-coef"
         );
-        log.log_step(step, loss, lr, grad_norm, batch.inputs.elem_count())?;
+        let (step, n_tokens) = (step + 1, batch.inputs.elem_count()); // steps taken so far
+        log.step(&StepMetrics { step, loss, lr, grad_norm, n_tokens }, Value::Null)?;
         load_monitor.update(&loads);
-        let is_last = step + 1 == base.steps || log.is_interrupted();
-        if is_last || (step + 1) % base.eval_interval == 0 {
-            let validate = || evaluate(&inference, &corpus.validation, base.batch_size, device);
-            let metrics = log.suspend(validate)?;
-            log.log_validation(step + 1, &metrics)?;
-            if best.is_none_or(|best: LmEvalMetrics| metrics.loss < best.loss) {
-                best = Some(metrics);
-                log.save_model(model, parameters)?;
-            }
+        let is_stopped = run.should_stop(step);
+        if step == base.steps || is_stopped || is_due(step, base.eval_interval) {
+            validator.run(step, &inference, parameters, log)?;
         }
-        if is_last {
-            log.log_sample(base.steps, base.sample_interval, &inference)?;
+        if is_stopped || is_due(step, base.samples.sample_interval) {
+            print_sample(step, &inference, &base.samples, log)?;
+        }
+        if is_stopped {
             break;
         }
     }
-    let best_eval = best.ok_or_else(|| anyhow::anyhow!("steps must be at least 1"))?;
     Ok(MoeTrainOutcome {
-        best_eval,
+        best_eval: validator.best.context("steps must be at least 1")?,
         dropped_fraction: load_monitor.dropped_fraction(),
         max_load_curve: load_monitor.curve(),
     })

@@ -8,21 +8,25 @@
 use anyhow::Result;
 use candle_core::{DType, Device};
 use datasets::Example;
+use datasets::arithmetic_questions::{DemonstrationStyle, demonstrations};
 use datasets::builtin_text::BuiltinText;
 use model_io::model_folder::SpecialTokenIds;
 use model_io::{AddSpecialTokens, ModelConfig, ParseSpecial, Tokenizer};
 use modern::{Checkpoint, GptModern};
+use scaling::LrSchedule;
+use scaling::schedule::DecayShape;
 use tensor_core::{AdamWConfig, Parameters, Rng};
 
-use crate::arithmetic_questions::{DemonstrationStyle, demonstrations};
-use crate::training::{TrainConfig, train};
-use crate::{RunOutputs, SftLog, TokenizedExample, TrainState, bpe_tokenizer};
+use crate::training::train_in_memory;
+use crate::{ChatTokenizer, TokenizedExample, TrainConfig, bpe_tokenizer, tokenize};
 
 /// Context length in tokens.
 const CONTEXT_LEN: usize = 128;
 const VOCAB_SIZE: usize = 1024;
 /// Number of counting lines beside the stories.
 pub const N_COUNTING_LINES: usize = 1500;
+/// Largest number of distinct demonstrations of sums.
+const MAX_DEMONSTRATIONS: usize = 200_000;
 
 /// Size of a base model, and length of its pretraining.
 #[derive(Debug, Clone, Copy)]
@@ -74,16 +78,51 @@ pub fn pretrain(config: BaseModelConfig, seed: u64, device: &Device) -> Result<C
     // At a learning rate of 3e-3 it learns the stories better, and sums later.
     let optimizer = AdamWConfig { beta2: 0.99, ..AdamWConfig::default() };
     let config = TrainConfig { optimizer, ..TrainConfig::with_defaults(16, steps, 1e-3, seed) };
-    let mut train_state = TrainState::new(model, parameters, config.optimizer)?;
-    let mut log = SftLog::new(steps, config.schedule.warmup_steps, 0, steps.max(1))?;
     if steps > 0 {
         let examples = pretraining_examples(&documents, &tokenizer)?;
-        train(&mut train_state, &examples, &config, None, &RunOutputs::default(), &mut log)?;
+        parameters = train_in_memory(&model, parameters, &examples, &config)?.parameters;
     }
     let special_ids = SpecialTokenIds { bos: None, eos: tokenizer.eos().into_iter().collect() };
-    let parameters = train_state.parameters;
     let model = GptModern::new(&model, parameters.for_inference().root())?;
     Ok(Checkpoint { model, parameters, tokenizer, special_ids, sampler: None, chat_template: None })
+}
+
+/// `checkpoint`, fine-tuned to answer sums on `steps` batches of 64 clean demonstrations.
+///
+/// # Errors
+/// Those of [`finetune`].
+pub fn finetune_on_sums(checkpoint: Checkpoint, steps: usize, seed: u64) -> Result<Checkpoint> {
+    if steps == 0 {
+        return Ok(checkpoint);
+    }
+    let n_examples = MAX_DEMONSTRATIONS.min(64 * steps);
+    let examples = demonstrations(n_examples, DemonstrationStyle::Clean, seed);
+    let defaults = TrainConfig::with_defaults(64, steps, 1e-3, seed);
+    let config = TrainConfig {
+        schedule: LrSchedule { decay: DecayShape::WarmupStableDecay, ..defaults.schedule },
+        optimizer: AdamWConfig { beta2: 0.999, ..defaults.optimizer },
+        ..defaults
+    };
+    finetune(checkpoint, &examples, &config)
+}
+
+/// `checkpoint`, which was opened for training, fine-tuned on `examples` in its default chat
+/// format.
+///
+/// # Errors
+/// When no example fits into the context, or the loss is not finite.
+pub fn finetune(
+    mut checkpoint: Checkpoint,
+    examples: &[Example],
+    config: &TrainConfig,
+) -> Result<Checkpoint> {
+    let chat_tokenizer = ChatTokenizer::from_checkpoint(&mut checkpoint, None)?;
+    let model = *checkpoint.model.config();
+    let examples = tokenize(examples, &chat_tokenizer, model.context_len)?.examples;
+    let parameters = train_in_memory(&model, checkpoint.parameters, &examples, config)?.parameters;
+    let model = GptModern::new(&model, parameters.for_inference().root())?;
+    let chat_template = Some(chat_tokenizer.template);
+    Ok(Checkpoint { model, parameters, chat_template, ..checkpoint })
 }
 
 /// Pretraining documents: the stories, and `n_counting_lines` lines of counting.

@@ -3,17 +3,14 @@
 mod arguments;
 mod demo;
 mod eval;
-mod report;
 mod sample;
-mod start;
 mod train;
 
 use std::ffi::OsString;
 
 use anyhow::Result;
-use arguments::{DEFAULT_OUT, DemoArgs, EvalArgs, SampleArgs, TrainArgs};
 use clap::{Parser, Subcommand};
-use experiment::settings::expand_config;
+use experiment::command_line;
 
 /// Part 6: supervised fine-tuning. Without a subcommand: the demo.
 #[derive(Parser)]
@@ -22,17 +19,17 @@ struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
     #[command(flatten)]
-    demo: DemoArgs,
+    demo: demo::DemoArgs,
 }
 
 #[derive(Subcommand)]
 enum Command {
     /// Fine-tune a model on examples: all weights, or LoRA adapters
-    Train(Box<TrainArgs>),
+    Train(Box<arguments::TrainArgs>),
     /// Complete the same prompts with a fine-tuned model and its base model
-    Sample(SampleArgs),
+    Sample(sample::SampleArgs),
     /// Measure the loss and the accuracy of a model
-    Eval(EvalArgs),
+    Eval(eval::EvalArgs),
 }
 
 /// Parses and runs the command line `args`, the program's name first, in this process.
@@ -40,7 +37,7 @@ enum Command {
 /// # Errors
 /// Those of the command, or clap's for invalid arguments and for `--help`.
 pub fn parse_and_run(args: impl IntoIterator<Item = impl Into<OsString>>) -> Result<()> {
-    let cli = Cli::try_parse_from(expand_config::<Cli>(args, DEFAULT_OUT)?)?;
+    let cli: Cli = command_line::parse(args, &[])?;
     match cli.command {
         None => demo::run(&cli.demo),
         Some(Command::Train(args)) => train::run(&args),

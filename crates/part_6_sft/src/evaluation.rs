@@ -128,3 +128,21 @@ pub fn mean_loss(
     ensure!(n > 0, "the examples have no target token");
     Ok(nats / n as f64)
 }
+
+/// Prints the first few completions of a model to `examples`, `before` and `after` training, and
+/// the expected ones.
+pub fn print_before_and_after<'a>(
+    examples: impl Iterator<Item = &'a Example>,
+    before: impl Iterator<Item = &'a str>,
+    after: impl Iterator<Item = &'a str>,
+) {
+    const N: usize = 6;
+    println!("\n{:42}  {:>12}  {:>12}  {:>8}", "test question", "before", "after", "expected");
+    for ((Example { prompt, completion }, before), after) in examples.zip(before).zip(after).take(N)
+    {
+        let [before, after] = [before, after]
+            .map(|text| -> String { text.trim().replace('\n', "⏎").chars().take(12).collect() });
+        println!("{:42}  {before:>12}  {after:>12}  {completion:>8}", prompt[0].content);
+    }
+    println!();
+}

@@ -3,21 +3,21 @@
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
-use anyhow::{Result, anyhow};
+use anyhow::Result;
 use clap::Args;
-use datasets::ExampleColumns;
-use experiment::number::{dropout, positive, probability};
-use experiment::program::as_usage_error;
+use datasets::arithmetic_questions::DemonstrationStyle;
+use datasets::{Example, ExampleColumns, Splits, json_rows};
+use experiment::number::{dropout, fraction, positive};
+use experiment::program::{as_usage_error, ensure_usage};
 use model_io::{LoraConfig, TargetModules};
 use serde::Serialize;
 
-use crate::arithmetic_questions::DemonstrationStyle;
 use crate::base_model::BaseModelConfig;
-use crate::source::SftDataset;
 use crate::{ChatFormat, SftSource};
 
 /// Data set of a training run or an evaluation.
 #[derive(Debug, Clone, Serialize, Args)]
+#[command(next_help_heading = "Data")]
 pub struct DataFlags {
     /// arithmetic, everyday, a .json or .jsonl file (.gz too), or owner/name:file.jsonl on the Hub
     #[arg(long, visible_alias = "dataset", value_name = "DATA", default_value = "arithmetic")]
@@ -32,17 +32,20 @@ impl DataFlags {
     /// Data source, and its column map if one is given.
     ///
     /// # Errors
-    /// When `--columns` is not a valid map, or the data cannot be downloaded.
+    /// When `--columns` is malformed or given for built-in data, or the data cannot be downloaded.
     pub fn open_source(&self) -> Result<(SftSource, Option<ExampleColumns>)> {
         let columns =
             as_usage_error(self.columns.as_deref().map(ExampleColumns::parse).transpose())?;
-        let named = ["arithmetic", "everyday"].contains(&self.data.as_str());
-        as_usage_error(if columns.is_some() && named {
-            Err(anyhow!("--columns is for files; --data {} has no columns", self.data))
-        } else {
-            Ok(())
-        })?;
-        Ok((SftSource::from_name(&self.data)?, columns))
+        let built_in = SftSource::built_in(&self.data);
+        ensure_usage(
+            columns.is_none() || built_in.is_none(),
+            format!("--columns is for files; --data {} is built in", self.data),
+        )?;
+        let source = match built_in {
+            Some(source) => source,
+            None => SftSource::File(json_rows::locate(&self.data)?),
+        };
+        Ok((source, columns))
     }
 
     /// Default maximum completion length in tokens: enough for a number, or for a few sentences.
@@ -53,15 +56,13 @@ impl DataFlags {
 
 /// Size of the training set and of the validation split.
 #[derive(Debug, Clone, Copy, Serialize, Args)]
+#[command(next_help_heading = "Data")]
 pub struct ExampleFlags {
     /// Number of arithmetic demonstrations
     #[arg(long, value_name = "N", default_value = "200000")]
     pub examples: NonZeroUsize,
     /// Share of a file's rows in the validation split
-    #[arg(
-        long, value_name = "P", default_value_t = 0.1, allow_negative_numbers = true,
-        value_parser = fraction
-    )]
+    #[arg(long, value_name = "P", default_value_t = 0.1, value_parser = fraction)]
     pub validation: f64,
 }
 
@@ -75,14 +76,33 @@ impl ExampleFlags {
         data: &DataFlags,
         style: DemonstrationStyle,
         seed: u64,
-    ) -> Result<SftDataset> {
+    ) -> Result<Splits<Example>> {
         let (source, columns) = data.open_source()?;
-        source.load_dataset(columns.as_ref(), (self.examples.get(), style), self.validation, seed)
+        source.load_dataset(columns.as_ref(), self.examples.get(), style, self.validation, seed)
     }
+}
+
+/// Model that a run starts from, and the part of its weights that is trained.
+#[derive(Debug, Clone, Serialize, Args)]
+#[command(next_help_heading = "Model")]
+pub struct ModelFlags {
+    /// Model folder, .gguf, llama2.c .bin, or owner/name on the Hub [default: pretrain a small one]
+    #[arg(long, visible_alias = "model-name-or-path", value_name = "MODEL")]
+    pub model: Option<String>,
+    /// Chat template [default: the model's own, else instruction]
+    #[arg(long, value_enum)]
+    pub template: Option<ChatFormat>,
+    /// LoRA adapters.
+    #[command(flatten)]
+    pub lora: LoraFlags,
+    /// Small base model of a run without `--model`.
+    #[command(flatten)]
+    pub base: BaseModelFlags,
 }
 
 /// LoRA adapters that are trained instead of all weights.
 #[derive(Debug, Clone, Serialize, Args)]
+#[command(next_help_heading = "Model")]
 pub struct LoraFlags {
     /// LoRA rank R: train adapters beside frozen weights [default: train all weights]
     #[arg(long, visible_alias = "lora-r", value_name = "R")]
@@ -91,10 +111,7 @@ pub struct LoraFlags {
     #[arg(long, value_name = "A", value_parser = positive, requires = "lora_rank")]
     pub lora_alpha: Option<f64>,
     /// Dropout probability before the adapters
-    #[arg(
-        long, value_name = "P", default_value_t = 0., allow_negative_numbers = true,
-        value_parser = dropout
-    )]
+    #[arg(long, value_name = "P", default_value_t = 0., value_parser = dropout)]
     pub lora_dropout: f64,
     /// Layers with adapters: all, or ends of layer names such as q_proj,v_proj
     #[arg(long, alias = "lora-layers", value_name = "NAMES", default_value = "all")]
@@ -111,12 +128,10 @@ impl LoraFlags {
     /// When dropout or target modules are given without a rank.
     pub fn check(&self) -> Result<()> {
         let is_default = self.lora_dropout == 0. && self.lora_target_modules == "all";
-        as_usage_error(match self.lora_rank.is_some() || is_default {
-            true => Ok(()),
-            false => {
-                Err("--lora-dropout and --lora-target-modules need adapters: give a --lora-rank")
-            }
-        })
+        ensure_usage(
+            self.lora_rank.is_some() || is_default,
+            "--lora-dropout and --lora-target-modules need adapters: give a --lora-rank",
+        )
     }
 
     /// LoRA configuration, or `None` without a rank.
@@ -135,6 +150,7 @@ impl LoraFlags {
 
 /// Small base model that is pretrained when no model is given.
 #[derive(Debug, Clone, Copy, Args, Serialize)]
+#[command(next_help_heading = "Model")]
 pub struct BaseModelFlags {
     /// Without --model: optimizer steps of pretraining the small base model
     #[arg(long, value_name = "N", default_value_t = 150)]
@@ -160,6 +176,7 @@ impl BaseModelFlags {
 
 /// Fine-tuned model to open.
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Model")]
 pub struct FinetunedFlags {
     /// Run folder of `train`, or a model as for --model of `train`
     #[arg(long, value_name = "MODEL")]
@@ -170,12 +187,4 @@ pub struct FinetunedFlags {
     /// Chat template [default: the one in the model's files, else instruction]
     #[arg(long, value_enum)]
     pub template: Option<ChatFormat>,
-}
-
-/// Parses a share above 0 and below 1.
-///
-/// # Errors
-/// When the text is not such a number.
-pub fn fraction(text: &str) -> Result<f64, String> {
-    probability(text).and_then(|p| if p < 1. { Ok(p) } else { Err("must be below 1".into()) })
 }

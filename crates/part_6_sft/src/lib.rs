@@ -12,38 +12,33 @@ pub mod curriculum; // 6.3
 pub mod batch_sampler;
 pub mod metrics; // 6.4
 pub mod evaluation;
-pub mod arithmetic; // data
-pub mod arithmetic_questions;
-pub mod source;
+pub mod source; // data
 pub mod bpe_tokenizer;
 pub mod base_model;
 pub mod lora;
-pub mod train_state; // the loop
 pub mod model_saver;
-pub mod run_outputs;
-pub mod sft_log;
-pub mod run_setup;
 pub mod validator;
+pub mod config; // the loop
+pub mod step;
 pub mod training;
 pub mod flags;
 pub mod finetuned;
+pub mod initial_model;
 pub mod command;
 
 pub use batch::SftBatch;
 pub use batch_sampler::BatchSampler;
 pub use chat_tokenizer::{ChatTokenizer, one_line};
+pub use config::{BatchLayout, TrainConfig};
 pub use curriculum::Curriculum;
 pub use evaluation::{SftEvalMetrics, evaluate};
 pub use finetuned::FinetunedModel;
+pub use initial_model::InitialModel;
 pub use model_saver::ModelSaver;
-pub use run_outputs::{RunDestination, RunOutputs};
-pub use run_setup::RunSetup;
-pub use sft_log::SftLog;
 pub use source::SftSource;
 pub use template::ChatFormat;
 pub use tokenized_example::{TokenizedExample, tokenize};
-pub use train_state::TrainState;
-pub use training::{BatchLayout, TrainConfig, train};
+pub use training::train;
 pub use validator::SftValidator;
 
 #[cfg(test)]

@@ -1,8 +1,12 @@
 //! LoRA: low-rank adapters beside frozen weights (Hu et al., <https://arxiv.org/abs/2106.09685>).
 //!
 //! ```text
-//! y = x Wᵀ + (α / R) · (x Aᵀ) Bᵀ      A: (R, in) random,  B: (out, R) zero,  W frozen
+//! y = x Wᵀ + s · (x Aᵀ) Bᵀ = x (W + s · B A)ᵀ      s = α / R
+//! W: (out, in) frozen,  A: (R, in) random,  B: (out, R) zero at first
 //! ```
+//!
+//! Training computes the first form: the gradients of A and B have R · (in + out) numbers, that of
+//! W + s · B A would have in · out. Merging computes the second, with [`lora_weight`].
 //!
 //! B starts at zero, so fine-tuning starts exactly at the base model; were A zero too, neither
 //! would get a gradient. The optimizer holds moments of A and B only. Layers are selected by the
@@ -19,6 +23,14 @@ use candle_core::{DType, Tensor};
 use model_io::LoraConfig;
 use tensor_core::{LoraScaling, Parameter, Parameters, Rng};
 
+/// Weight of an adapted layer, W + s · B A, for `w: (out, in)`, `a: (R, in)`, `b: (out, R)` and
+/// `scale` s = α / R: (out, in). A layer with this weight computes what [`tensor_core::Linear`]
+/// does with `w` and the adapter beside it.
+pub fn lora_weight(w: &Tensor, a: &Tensor, b: &Tensor, scale: f64) -> candle_core::Result<Tensor> {
+    let update = (b.matmul(a)? * scale)?; // (out, R) x (R, in) -> (out, in)
+    w + update
+}
+
 /// Freezes all parameters and adds fresh adapters to the layers that `config` selects, with A drawn
 /// from `seed`. A model of `parameters` must be built again, which costs nothing.
 ///
@@ -31,10 +43,10 @@ pub fn attach(parameters: &mut Parameters, config: &LoraConfig, seed: u64) -> Re
     let (dtype, device) = (parameters.dtype(), parameters.device().clone());
     for (layer, (n_out, n_in)) in layers {
         let bound = 1. / (n_in as f64).sqrt(); // as in peft and in PyTorch's linear layers
-        let down = rng.uniform_tensor((config.rank, n_in), (-bound, bound), dtype, &device)?;
-        let up = Tensor::zeros((n_out, config.rank), dtype, &device)?;
+        let a = rng.uniform_tensor((config.rank, n_in), (-bound, bound), dtype, &device)?;
+        let b = Tensor::zeros((n_out, config.rank), dtype, &device)?;
         let scaling = LoraScaling { scale: config.scale(), dropout: config.dropout };
-        parameters.add_adapter(&layer, [&down, &up], scaling)?;
+        parameters.add_adapter(&layer, [&a, &b], scaling)?;
     }
     Ok(())
 }
@@ -66,7 +78,7 @@ pub fn merged_weights(parameters: &Parameters) -> Result<BTreeMap<String, Tensor
     let mut tensors: BTreeMap<String, Tensor> =
         base.iter().map(|p| (p.name.clone(), p.var.as_detached_tensor())).collect();
     for (layer, scaling) in parameters.adapters() {
-        let (weight, merged) = weight_with_adapter(parameters, layer, scaling.scale)?;
+        let (weight, merged) = merged_layer(parameters, layer, scaling.scale)?;
         tensors.insert(weight.name.clone(), merged);
     }
     Ok(tensors)
@@ -74,14 +86,14 @@ pub fn merged_weights(parameters: &Parameters) -> Result<BTreeMap<String, Tensor
 
 fn add_adapters(parameters: &Parameters, sign: f64) -> Result<()> {
     for (layer, scaling) in parameters.adapters() {
-        let (weight, merged) = weight_with_adapter(parameters, layer, sign * scaling.scale)?;
+        let (weight, merged) = merged_layer(parameters, layer, sign * scaling.scale)?;
         weight.var.set(&merged)?;
     }
     Ok(())
 }
 
-/// Weight of an adapted layer, and W + scale · B A.
-fn weight_with_adapter<'a>(
+/// Weight of the layer called `layer`, and its [`lora_weight`], in the dtype of the weight.
+fn merged_layer<'a>(
     parameters: &'a Parameters,
     layer: &str,
     scale: f64,
@@ -92,15 +104,15 @@ fn weight_with_adapter<'a>(
             "the weight of {layer} is quantized and cannot be merged: open the model dequantized"
         )
     })?;
-    let pair = parameters.adapter_parameters(layer);
-    let [down, up] = pair.with_context(|| {
+    let adapter = parameters.adapter_parameters(layer);
+    let [a, b] = adapter.with_context(|| {
         format!("adapter of layer {layer} is incomplete: expected lora_A and lora_B")
     })?;
-    let to_f32 = |tensor: &Tensor| {
+    let to_f32 = |parameter: &Parameter| {
+        let tensor = parameter.var.as_detached_tensor();
         let is_16_bit = matches!(tensor.dtype(), DType::F16 | DType::BF16);
-        if is_16_bit { tensor.to_dtype(DType::F32) } else { Ok(tensor.clone()) }
+        if is_16_bit { tensor.to_dtype(DType::F32) } else { Ok(tensor) }
     };
-    let [w, a, b] = [weight, down, up].map(|p| to_f32(&p.var.as_detached_tensor()));
-    let update = (b?.matmul(&a?)? * scale)?; // (out, R) x (R, in) -> (out, in)
-    Ok((weight, (w? + update)?.to_dtype(weight.var.dtype())?))
+    let merged = lora_weight(&to_f32(weight)?, &to_f32(a)?, &to_f32(b)?, scale)?;
+    Ok((weight, merged.to_dtype(weight.var.dtype())?))
 }

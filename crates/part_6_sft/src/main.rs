@@ -1,10 +1,8 @@
-//! Binary of part 6.
-
-use std::process::ExitCode;
+//! Program of part 6.
 
 #[global_allocator]
 static ALLOCATOR: tensor_core::allocator::MiMalloc = tensor_core::allocator::MiMalloc;
 
-fn main() -> ExitCode {
-    experiment::program::exit_code(|| sft::command::parse_and_run(std::env::args_os()))
+fn main() -> std::process::ExitCode {
+    experiment::program::run(sft::command::parse_and_run)
 }

@@ -1,47 +1,91 @@
 //! Model saver: writes a fine-tuned model as a model folder, or as its adapter only, with tokenizer
 //! and chat template.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use candle_core::{DType, Device};
-use model_io::model_folder::SpecialTokenIds;
-use model_io::{GenerationConfig, LoadMode, LoraConfig, ModelConfig, model_folder, peft_folder};
+use experiment::TrainState;
+use model_io::{
+    GenerationConfig, LoadMode, LoraConfig, ModelConfig, SpecialTokenIds, model_folder, peft_folder,
+};
 use modern::{Checkpoint, Sampler};
-use tensor_core::Parameters;
+use tensor_core::{AdamWConfig, Parameters};
 
-use crate::{ChatTokenizer, TrainState, lora};
+use crate::{ChatFormat, ChatTokenizer, lora};
 
-/// Everything that is saved with a model's weights.
+/// Run folder, and everything that is saved in it with the weights of a fine-tuned model.
 #[derive(Debug)]
-pub struct ModelSaver<'a> {
+pub struct ModelSaver {
+    /// Run folder.
+    pub folder: PathBuf,
+    /// Architecture of the model.
+    pub config: ModelConfig,
     /// Tokenizer and chat template.
-    pub chat_tokenizer: &'a ChatTokenizer,
+    pub chat_tokenizer: ChatTokenizer,
     /// BOS and EOS ids.
-    pub special_ids: &'a SpecialTokenIds,
+    pub special_ids: SpecialTokenIds,
     /// Default sampling settings of the model.
-    pub sampler: Option<&'a Sampler>,
-    /// LoRA configuration and path of the base model, for a model with adapters.
-    pub lora: Option<(&'a LoraConfig, &'a str)>,
+    pub sampler: Option<Sampler>,
+    /// LoRA configuration of a model with adapters.
+    pub lora: Option<LoraConfig>,
+    /// Path of the model that the run started from, to which adapters belong.
+    pub base: String,
 }
 
-impl ModelSaver<'_> {
-    /// Writes `model/` into a run folder, or `adapter/` for a model with adapters.
+impl ModelSaver {
+    /// Saver of a model that is fine-tuned from `checkpoint`, which was opened at `base` for
+    /// training, and the weights of the checkpoint. `template` is its chat format, else its own.
+    ///
+    /// # Errors
+    /// When the model lacks tokens that the format needs, or layers that `lora` names.
+    pub fn new(
+        folder: &Path,
+        base: &str,
+        mut checkpoint: Checkpoint,
+        template: Option<ChatFormat>,
+        lora: Option<LoraConfig>,
+    ) -> Result<(Self, Parameters)> {
+        let chat_tokenizer = ChatTokenizer::from_checkpoint(&mut checkpoint, template)?;
+        let Checkpoint { model, parameters, special_ids, sampler, .. } = checkpoint;
+        lora.as_ref().map(|lora| lora.resolve_layers(&parameters)).transpose()?;
+        let (folder, base, config) = (folder.to_path_buf(), base.to_string(), *model.config());
+        let saver = Self { folder, config, chat_tokenizer, special_ids, sampler, lora, base };
+        Ok((saver, parameters))
+    }
+
+    /// State of a new run that trains `parameters`, or adapters beside them, drawn from `seed`.
+    ///
+    /// # Errors
+    /// When memory is short.
+    pub fn train_state(
+        &self,
+        mut parameters: Parameters,
+        optimizer: AdamWConfig,
+        seed: u64,
+    ) -> Result<TrainState> {
+        if let Some(lora) = &self.lora {
+            lora::attach(&mut parameters, lora, seed)?;
+        }
+        TrainState::new(parameters, optimizer)
+    }
+
+    /// Name of the subfolder that [`save`](Self::save) writes: `model`, or `adapter` for a model
+    /// with adapters.
+    pub fn subfolder(&self) -> &'static str {
+        if self.lora.is_some() { "adapter" } else { "model" }
+    }
+
+    /// Writes `model/` into the run folder, or `adapter/` for a model with adapters.
     ///
     /// # Errors
     /// When a file cannot be written.
-    pub fn save(&self, folder: &Path, train_state: &TrainState) -> Result<()> {
-        let Some((config, base)) = self.lora else {
-            return self.save_model(
-                &folder.join("model"),
-                &train_state.config,
-                &train_state.parameters,
-            );
-        };
-        let folder = folder.join("adapter");
-        let ChatTokenizer { tokenizer, template, .. } = self.chat_tokenizer;
-        tokenizer.save(&folder, train_state.config.context_len, Some(template))?;
-        peft_folder::save(&folder, &train_state.parameters, config, base)
+    pub fn save(&self, parameters: &Parameters) -> Result<()> {
+        let Some(lora) = &self.lora else { return self.save_model(parameters) };
+        let folder = self.folder.join(self.subfolder());
+        let ChatTokenizer { tokenizer, template, .. } = &self.chat_tokenizer;
+        tokenizer.save(&folder, self.config.context_len, Some(template))?;
+        peft_folder::save(&folder, parameters, lora, &self.base)
     }
 
     /// Writes `model/`: the base model, merged with the adapter that [`ModelSaver::save`] wrote
@@ -49,24 +93,20 @@ impl ModelSaver<'_> {
     ///
     /// # Errors
     /// When the base or the adapter cannot be opened, or a file cannot be written.
-    pub fn save_merged(&self, folder: &Path, device: &Device) -> Result<()> {
-        let (_, base) = self.lora.context("there is no adapter to merge")?;
+    pub fn save_merged(&self, device: &Device) -> Result<()> {
         let load_mode = LoadMode::Training(DType::F32);
-        let Checkpoint { model, mut parameters, .. } = Checkpoint::open(base, load_mode, device)?;
-        peft_folder::open(&folder.join("adapter"), &mut parameters)?;
+        let Checkpoint { mut parameters, .. } = Checkpoint::open(&self.base, load_mode, device)?;
+        peft_folder::open(&self.folder.join("adapter"), &mut parameters)?;
         lora::merge(&parameters)?;
-        self.save_model(&folder.join("model"), model.config(), &parameters.without_adapters())
+        self.save_model(&parameters.without_adapters())
     }
 
-    fn save_model(
-        &self,
-        folder: &Path,
-        config: &ModelConfig,
-        parameters: &Parameters,
-    ) -> Result<()> {
-        let ChatTokenizer { tokenizer, template, .. } = self.chat_tokenizer;
-        tokenizer.save(folder, config.context_len, Some(template))?;
-        let generation = self.sampler.map(GenerationConfig::from);
-        model_folder::save(folder, config, parameters, self.special_ids, generation.as_ref())
+    fn save_model(&self, parameters: &Parameters) -> Result<()> {
+        let folder = self.folder.join("model");
+        let ChatTokenizer { tokenizer, template, .. } = &self.chat_tokenizer;
+        tokenizer.save(&folder, self.config.context_len, Some(template))?;
+        let generation = self.sampler.as_ref().map(GenerationConfig::from);
+        let special_ids = &self.special_ids;
+        model_folder::save(&folder, &self.config, parameters, special_ids, generation.as_ref())
     }
 }

@@ -1,7 +1,7 @@
 //! Tests of part 6, section by section.
 
-mod arithmetic;
 mod data;
+mod base_model;
 mod template;
 mod mask;
 mod packing;

@@ -191,7 +191,7 @@ fn invalid_input_is_rejected_in_one_line() {
         1,
         "rows.jsonl:1: there is no column `q`",
     );
-    rejected(&["--data", &file, "--columns", "nonsense"], 2, "expected WHAT=COLUMN");
+    rejected(&["--data", &file, "--columns", "nonsense"], 2, "expected FIELD=COLUMN");
     rejected(&["--data", "nowhere.jsonl"], 1, "nowhere.jsonl");
     rejected(&["--template", "poem"], 2, "invalid value 'poem'");
     rejected(&["--dtype", "f16"], 2, "--dtype");

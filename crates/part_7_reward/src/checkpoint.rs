@@ -8,9 +8,9 @@ use std::path::PathBuf;
 use anyhow::{Result, ensure};
 use candle_core::{Device, Tensor};
 use datasets::Example;
-use model_io::model_folder::{SpecialTokenIds, read_special_token_ids};
+use model_io::model_folder::read_special_token_ids;
 use model_io::{
-    ChatMessage, ChatTemplate, HubFiles, LoadMode, Tokenizer, fetch_from_hub, is_hub_id,
+    ChatMessage, ChatTemplate, LoadMode, SpecialTokenIds, Tokenizer, fetch_from_hub, is_hub_id,
 };
 use sft::finetuned::resolve_model_path;
 use sft::{ChatTokenizer, TokenizedExample};
@@ -139,7 +139,7 @@ pub fn right_pad(rows: &[&[u32]], device: &Device) -> candle_core::Result<(Tenso
 /// When the download fails.
 pub(crate) fn locate_model(name: &str) -> Result<PathBuf> {
     match is_hub_id(name) {
-        true => fetch_from_hub(name, HubFiles::Model),
+        true => fetch_from_hub(name),
         false => Ok(resolve_model_path(name).into()),
     }
 }

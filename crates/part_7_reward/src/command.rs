@@ -5,17 +5,13 @@ mod arguments;
 mod collect;
 mod demo;
 mod eval;
-mod annotator;
-mod report;
-mod initial_model;
 mod train;
 
 use std::ffi::OsString;
 
 use anyhow::Result;
-use arguments::{CollectArgs, DEFAULT_OUT, DemoArgs, EvalArgs, TrainArgs};
 use clap::{Parser, Subcommand};
-use experiment::settings::expand_config;
+use experiment::command_line;
 
 /// Part 7: reward models (without a subcommand: the demo)
 #[derive(Parser)]
@@ -24,17 +20,17 @@ struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
     #[command(flatten)]
-    demo: DemoArgs,
+    demo: demo::DemoArgs,
 }
 
 #[derive(Subcommand)]
 enum Command {
     /// Train a reward model on preferences, with all weights or LoRA
-    Train(Box<TrainArgs>),
+    Train(Box<arguments::TrainArgs>),
     /// Evaluate a reward model: accuracy on preference pairs, calibration, length bias
-    Eval(EvalArgs),
+    Eval(eval::EvalArgs),
     /// Sample several completions per prompt and label the better ones
-    Collect(CollectArgs),
+    Collect(collect::CollectArgs),
 }
 
 /// Parses the command line `args` (program name first) and runs the command in this process.
@@ -42,7 +38,7 @@ enum Command {
 /// # Errors
 /// Errors of the command. Invalid arguments and requests for help give clap's error.
 pub fn parse_and_run(args: impl IntoIterator<Item = impl Into<OsString>>) -> Result<()> {
-    let cli = Cli::try_parse_from(expand_config::<Cli>(args, DEFAULT_OUT)?)?;
+    let cli: Cli = command_line::parse(args, &[])?;
     match cli.command {
         None => demo::run(&cli.demo),
         Some(Command::Train(args)) => train::run(&args),

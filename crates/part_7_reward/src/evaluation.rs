@@ -3,13 +3,17 @@
 //! Baselines: constant reward, random choice, and length alone. A reward model that does not beat
 //! the length baseline may have learned nothing but length.
 
+use std::path::Path;
+
 use anyhow::{Result, ensure};
+use experiment::histogram::{self, Series};
+use experiment::statistics::wilson_interval;
 use serde::Serialize;
 
 use crate::checkpoint::raw_rewards;
 use crate::metrics::{
     CalibrationBin, PairRewards, accuracy, calibration, calibration_error, length_correlation,
-    length_only_accuracy, mean_margin, wilson_interval,
+    length_only_accuracy, mean_margin,
 };
 use crate::tokenized_pairs::TokenizedPair;
 use crate::{RewardModel, RewardNormalization};
@@ -104,6 +108,26 @@ pub fn compute_metrics(rewards: &[PairRewards], lengths: &[[usize; 2]]) -> Rewar
 /// Normalization by the raw rewards of all chosen and rejected completions.
 pub fn normalization_of_pairs(rewards: &[PairRewards]) -> RewardNormalization {
     RewardNormalization::from_rewards(rewards.as_flattened())
+}
+
+/// Writes a PNG histogram of the normalized rewards of the chosen and of the rejected completions
+/// of `pairs`. A good model separates the two.
+///
+/// # Errors
+/// When a reward is not finite, or the file cannot be written.
+pub fn write_histogram(
+    path: &Path,
+    pairs: &[PairRewards],
+    normalization: RewardNormalization,
+) -> Result<()> {
+    let normalized = |index: usize| -> Vec<f64> {
+        pairs.iter().map(|pair| normalization.normalize(pair[index])).collect()
+    };
+    let series = [
+        Series { name: "chosen", values: normalized(0) },
+        Series { name: "rejected", values: normalized(1) },
+    ];
+    histogram::write(path, &series, ["reward", "completions"], -1. ..1.)
 }
 
 /// log(1 + eˣ) of a scalar, without overflow.

@@ -4,17 +4,17 @@ use std::num::NonZeroUsize;
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};
-use datasets::PreferenceColumns;
-use experiment::number::non_negative;
-use experiment::program::as_usage_error;
+use datasets::{PreferenceColumns, json_rows};
+use experiment::number::{fraction, non_negative};
+use experiment::program::{as_usage_error, ensure_usage};
 use serde::{Deserialize, Serialize};
-use sft::flags::fraction;
 
 use crate::source::PreferenceDataset;
 use crate::{LossKind, PreferenceLoss, PreferenceSource};
 
 /// Flags of a preference dataset.
 #[derive(Debug, Clone, Serialize, Deserialize, Args)]
+#[command(next_help_heading = "Data")]
 pub struct PreferenceFlags {
     /// Data: arithmetic, manners, a .json(l) file (or .gz), or owner/name:file.jsonl on the Hub
     #[arg(long, visible_alias = "dataset", value_name = "DATA", default_value = "arithmetic")]
@@ -32,29 +32,31 @@ impl PreferenceFlags {
     pub fn open_source(&self) -> Result<(PreferenceSource, PreferenceColumns)> {
         let columns =
             as_usage_error(self.columns.as_deref().map(PreferenceColumns::parse).transpose())?;
-        let built_in = ["arithmetic", "manners"].contains(&self.data.as_str());
-        as_usage_error(match columns.is_some() && built_in {
-            true => Err(format!("--columns is for files; --data {} is built in", self.data)),
-            false => Ok(()),
-        })?;
-        Ok((PreferenceSource::from_name(&self.data)?, columns.unwrap_or_default()))
+        let built_in = PreferenceSource::built_in(&self.data);
+        ensure_usage(
+            columns.is_none() || built_in.is_none(),
+            format!("--columns is for files; --data {} is built in", self.data),
+        )?;
+        let source = match built_in {
+            Some(source) => source,
+            None => PreferenceSource::File(json_rows::locate(&self.data)?),
+        };
+        Ok((source, columns.unwrap_or_default()))
     }
 }
 
 /// Flags of the train, validation and test splits.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize, Args)]
+#[command(next_help_heading = "Data")]
 pub struct SplitFlags {
     /// Training pairs to generate (built-in data only)
     #[arg(long, value_name = "N", default_value = "40000")]
     pub pairs: NonZeroUsize,
     /// Fraction of a file's rows held out for validation (model selection)
-    #[arg(
-        long, value_name = "P", default_value_t = 0.1, allow_negative_numbers = true,
-        value_parser = fraction
-    )]
+    #[arg(long, value_name = "P", default_value_t = 0.1, value_parser = fraction)]
     pub validation: f64,
     /// Fraction of a file's rows held out as test split for `eval` [default: 0]
-    #[arg(long, value_name = "P", allow_negative_numbers = true, value_parser = fraction)]
+    #[arg(long, value_name = "P", value_parser = fraction)]
     pub test: Option<f64>,
 }
 
@@ -66,23 +68,24 @@ impl SplitFlags {
     pub fn load_dataset(&self, data: &PreferenceFlags, seed: u64) -> Result<PreferenceDataset> {
         let Self { pairs, validation, test } = *self;
         let (source, columns) = data.open_source()?;
-        source.load_dataset(&columns, pairs.get(), [validation, test.unwrap_or(0.)], seed)
+        source.load_dataset(&columns, pairs.get(), validation, test.unwrap_or(0.), seed)
     }
 }
 
 /// Flags of the preference loss.
 #[derive(Debug, Clone, Copy, Args, Serialize)]
+#[command(next_help_heading = "Algorithm")]
 pub struct LossFlags {
     /// Loss of the reward difference r⁺ − r⁻
     #[arg(long, value_enum, default_value_t)]
     pub loss: LossName,
     /// Margin by which r⁺ should exceed r⁻, for --loss margin [default: 1]
-    #[arg(long, value_name = "X", allow_negative_numbers = true, value_parser = non_negative)]
+    #[arg(long, value_name = "X", value_parser = non_negative)]
     pub margin: Option<f64>,
     /// Coefficient λ of the centering term (r⁺ + r⁻)², which keeps the mean reward near 0
     #[arg(
         long, aliases = ["centring", "centering"], value_name = "X", default_value_t = 0.,
-        allow_negative_numbers = true, value_parser = non_negative
+        value_parser = non_negative
     )]
     pub center_rewards_coefficient: f64,
 }
@@ -104,14 +107,13 @@ impl LossFlags {
     /// # Errors
     /// When `--margin` is given without `--loss margin`.
     pub fn config(&self) -> Result<PreferenceLoss> {
-        let kind = match (self.loss, self.margin) {
-            (LossName::BradleyTerry, None) => Ok(LossKind::BradleyTerry),
-            (LossName::BradleyTerry, Some(_)) => Err("--margin is for --loss margin"),
-            (LossName::Margin, margin) => Ok(LossKind::Margin(margin.unwrap_or(1.))),
+        let Self { loss, margin, center_rewards_coefficient } = *self;
+        let has_margin = loss == LossName::Margin;
+        ensure_usage(has_margin || margin.is_none(), "--margin is for --loss margin")?;
+        let kind = match loss {
+            LossName::BradleyTerry => LossKind::BradleyTerry,
+            LossName::Margin => LossKind::Margin(margin.unwrap_or(1.)),
         };
-        Ok(PreferenceLoss {
-            kind: as_usage_error(kind)?,
-            center_rewards_coefficient: self.center_rewards_coefficient,
-        })
+        Ok(PreferenceLoss { kind, center_rewards_coefficient })
     }
 }

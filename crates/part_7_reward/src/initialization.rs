@@ -5,24 +5,16 @@
 //! the answer. Without `--model`, a small model is therefore pretrained and fine-tuned first.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use anyhow::Result;
 use candle_core::{DType, Device, Tensor};
 use model_io::{LoraConfig, ModelConfig};
 use modern::{Checkpoint, GptModern};
-use scaling::LrSchedule;
-use scaling::schedule::DecayShape;
-use sft::arithmetic_questions::{DemonstrationStyle, demonstrations};
-use sft::base_model::{self, BaseModelConfig};
-use sft::{ChatFormat, ChatTokenizer, RunOutputs, SftLog, TrainState, lora, tokenize};
-use tensor_core::{AdamWConfig, Parameters};
+use sft::{ChatFormat, ChatTokenizer, lora};
+use tensor_core::Parameters;
 
 use crate::model_folder::HEAD_WEIGHT;
 use crate::{RewardArchitecture, RewardCheckpoint, RewardModel, RewardNormalization};
-
-/// Largest number of distinct demonstrations for fine-tuning the small model.
-const MAX_DEMONSTRATIONS: usize = 200_000;
 
 impl RewardCheckpoint {
     /// Reward model initialized from `checkpoint` (opened for training), with a reward head sampled
@@ -71,7 +63,8 @@ fn fresh_head(config: &ModelConfig, seed: u64, device: &Device) -> Result<Tensor
 /// When `lora` selects no layer.
 pub fn attach_lora(
     parameters: &Parameters,
-    (config, architecture): (&ModelConfig, RewardArchitecture),
+    config: &ModelConfig,
+    architecture: RewardArchitecture,
     lora: &LoraConfig,
     seed: u64,
 ) -> Result<Parameters> {
@@ -93,7 +86,8 @@ pub fn attach_lora(
 /// When memory is short.
 pub fn merged_weights(
     parameters: &Parameters,
-    (config, architecture): (&ModelConfig, RewardArchitecture),
+    config: &ModelConfig,
+    architecture: RewardArchitecture,
 ) -> Result<Parameters> {
     if parameters.adapters().is_empty() {
         return Ok(parameters.with_compute_dtype(parameters.dtype()));
@@ -107,62 +101,4 @@ pub fn merged_weights(
 
 fn detached_tensors(parameters: &Parameters) -> BTreeMap<String, Tensor> {
     parameters.iter().map(|p| (p.name.clone(), p.var.as_detached_tensor())).collect()
-}
-
-/// Trains the small initial model of a new run without `--model` and saves it to `base/` in the run
-/// folder `out`. `sft_steps` is the number of fine-tuning steps.
-///
-/// # Errors
-/// When the model sizes are inconsistent, or the run folder cannot be written.
-pub fn train_and_save_base_model(
-    out: &Path,
-    (base, sft_steps): (BaseModelConfig, usize),
-    seed: u64,
-    device: &Device,
-) -> Result<Checkpoint> {
-    println!(
-        "training a small base model: {} steps of pretraining, {sft_steps} steps of fine-tuning on \
-         sums",
-        base.steps
-    );
-    let checkpoint = train_base_model(base, sft_steps, seed, device)?;
-    checkpoint.save(&out.join("base"))?;
-    Ok(checkpoint)
-}
-
-/// Small model that answers sums: pretrained, then fine-tuned for `sft_steps` batches of 64
-/// demonstrations.
-///
-/// # Errors
-/// When the model sizes are inconsistent.
-pub fn train_base_model(
-    base: BaseModelConfig,
-    sft_steps: usize,
-    seed: u64,
-    device: &Device,
-) -> Result<Checkpoint> {
-    let mut checkpoint = base_model::pretrain(base, seed, device)?;
-    if sft_steps == 0 {
-        return Ok(checkpoint);
-    }
-    let chat_tokenizer = ChatTokenizer::from_checkpoint(&mut checkpoint, None)?;
-    let config = *checkpoint.model.config();
-    let n_examples = MAX_DEMONSTRATIONS.min(64 * sft_steps);
-    let examples = demonstrations(n_examples, DemonstrationStyle::Clean, seed);
-    let examples = tokenize(&examples, &chat_tokenizer, config.context_len)?.examples;
-    let defaults = sft::TrainConfig::with_defaults(64, sft_steps, 1e-3, seed);
-    let train_config = sft::TrainConfig {
-        schedule: LrSchedule { decay: DecayShape::WarmupStableDecay, ..defaults.schedule },
-        optimizer: AdamWConfig { beta2: 0.999, ..defaults.optimizer },
-        ..defaults
-    };
-    let mut train_state = TrainState::new(config, checkpoint.parameters, train_config.optimizer)?;
-    let warmup_steps = train_config.schedule.warmup_steps;
-    let mut log = SftLog::new(sft_steps, warmup_steps, 0, sft_steps)?;
-    let outputs = RunOutputs::default();
-    sft::train(&mut train_state, &examples, &train_config, None, &outputs, &mut log)?;
-    let parameters = train_state.parameters;
-    let model = GptModern::new(&config, parameters.for_inference().root())?;
-    let chat_template = Some(chat_tokenizer.template);
-    Ok(Checkpoint { model, parameters, chat_template, ..checkpoint })
 }

@@ -2,8 +2,6 @@
 
 // Letters in shapes: P pairs, B batch rows (2P for pairs), T time (tokens), C channels.
 
-pub mod arithmetic;
-pub mod politeness;
 pub mod source;
 pub mod reward_model; // 7.2
 pub mod normalization;
@@ -14,10 +12,11 @@ pub mod tokenized_pairs;
 pub mod losses; // 7.3
 pub mod metrics; // 7.4
 pub mod evaluation;
-pub mod histogram;
 pub mod annotation_file; // collecting preferences
 pub mod rule;
 pub mod validator; // training loop
+pub mod config;
+pub mod step;
 pub mod training;
 pub mod flags;
 pub mod command;
@@ -25,6 +24,7 @@ pub mod testing;
 
 pub use annotation_file::AnnotationFile;
 pub use checkpoint::RewardCheckpoint;
+pub use config::TrainConfig;
 pub use evaluation::{RewardEvalMetrics, evaluate};
 pub use losses::{LossKind, PreferenceLoss};
 pub use normalization::RewardNormalization;
@@ -32,7 +32,7 @@ pub use reward_model::{RewardArchitecture, RewardModel};
 pub use rule::PreferenceRule;
 pub use source::PreferenceSource;
 pub use tokenized_pairs::{PairBatch, TokenizedPair, tokenize_pairs};
-pub use training::{TrainConfig, train};
+pub use training::train;
 pub use validator::RewardValidator;
 
 #[cfg(test)]

@@ -1,10 +1,8 @@
-//! Command-line program of part 7.
-
-use std::process::ExitCode;
+//! Program of part 7.
 
 #[global_allocator]
 static ALLOCATOR: tensor_core::allocator::MiMalloc = tensor_core::allocator::MiMalloc;
 
-fn main() -> ExitCode {
-    experiment::program::exit_code(|| reward::command::parse_and_run(std::env::args_os()))
+fn main() -> std::process::ExitCode {
+    experiment::program::run(reward::command::parse_and_run)
 }

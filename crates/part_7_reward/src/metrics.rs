@@ -7,6 +7,7 @@
 //! calibration          accuracy of the pairs with confidence p = σ(|r⁺ − r⁻|), compared with p
 //! ```
 
+pub use experiment::statistics::wilson_interval; // for part 9
 use serde::Serialize;
 
 /// Rewards of a pair, `[chosen, rejected]`.
@@ -44,16 +45,6 @@ fn win([chosen, rejected]: &PairRewards) -> f64 {
 pub fn mean_margin(rewards: &[PairRewards]) -> f64 {
     let sum: f64 = rewards.iter().map(|[chosen, rejected]| chosen - rejected).sum();
     sum / rewards.len().max(1) as f64
-}
-
-/// Wilson's 95 % confidence interval of an accuracy on `n` pairs
-/// (<https://doi.org/10.2307/2276774>).
-pub fn wilson_interval(accuracy: f64, n: usize) -> [f64; 2] {
-    const Z: f64 = 1.959_964;
-    let n = n.max(1) as f64;
-    let center = accuracy + Z * Z / (2. * n);
-    let half_width = Z * (accuracy * (1. - accuracy) / n + Z * Z / (4. * n * n)).sqrt();
-    [center - half_width, center + half_width].map(|bound| (bound / (1. + Z * Z / n)).clamp(0., 1.))
 }
 
 /// Pearson correlation of reward and length over all completions, after subtracting the means of

@@ -9,8 +9,8 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use candle_core::{DType, Device};
 use model_io::config::LmHead;
-use model_io::model_folder::{SpecialTokenIds, read_tensors, save_with_config_json};
-use model_io::{ModelConfig, config_json};
+use model_io::model_folder::{read_parameters, save_with_config_json};
+use model_io::{ModelConfig, SpecialTokenIds, config_json};
 use serde_json::{Value, json};
 use sft::ChatTokenizer;
 use tensor_core::{Parameters, json_file};
@@ -67,8 +67,7 @@ pub fn open(
     let path = folder.join("config.json");
     let reward_config = from_json(&json_file::read(&path)?)
         .with_context(|| format!("{} is not the config of a reward model", path.display()))?;
-    let tensors = read_tensors(folder, LmHead::Untied)?;
-    let mut parameters = Parameters::from_tensors(tensors, folder.display(), 0, dtype, device);
+    let mut parameters = read_parameters(folder, LmHead::Untied, dtype, device)?;
     let RewardModelConfig { backbone: config, architecture, .. } = reward_config;
     let model = RewardModel::new(&config, architecture, &mut parameters)?;
     parameters.ensure_all_used()?;

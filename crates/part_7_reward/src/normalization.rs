@@ -8,6 +8,7 @@
 //! deviation are stored with the model.
 
 use anyhow::{Context, Result, ensure};
+use experiment::statistics;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -27,11 +28,8 @@ impl RewardNormalization {
     /// Normalization by the mean and standard deviation of `rewards`. If all are equal, only the
     /// mean is subtracted.
     pub fn from_rewards(rewards: &[f64]) -> Self {
-        let n = rewards.len().max(1) as f64;
-        let mean = rewards.iter().sum::<f64>() / n;
-        let variance = rewards.iter().map(|reward| (reward - mean).powi(2)).sum::<f64>() / n;
-        let std = variance.sqrt();
-        Self { mean, std: if std > 1e-12 { std } else { 1. } }
+        let std = statistics::std(rewards);
+        Self { mean: statistics::mean(rewards), std: if std > 1e-12 { std } else { 1. } }
     }
 
     /// Normalized reward, (reward − mean) / std.

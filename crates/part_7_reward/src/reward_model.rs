@@ -63,6 +63,14 @@ impl RewardModel {
         Ok(Self { architecture, backbone, reward_head })
     }
 
+    /// The model for inference over the same memory, `parameters`, without an autograd graph.
+    ///
+    /// # Errors
+    /// When memory is short.
+    pub fn for_inference(&self, parameters: &Parameters) -> Result<Self> {
+        Self::new(self.backbone.config(), self.architecture, &mut parameters.for_inference())
+    }
+
     /// Reward head for C = `n_embd` channels.
     pub(crate) fn new_head(n_embd: usize, parameters: &mut Parameters) -> Result<Linear> {
         let init = Init::Normal { std: 1. / (n_embd as f64 + 1.).sqrt() };

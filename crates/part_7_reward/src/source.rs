@@ -2,14 +2,9 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use datasets::preference::{FilterCounts, FilteredPreferences, Preference};
-use datasets::{PreferenceColumns, json_rows};
-use model_io::{fetch_dataset_file, is_dataset_id};
-use sft::arithmetic::Split;
-use tensor_core::Rng;
-
-use crate::{arithmetic, politeness};
+use datasets::{PreferenceColumns, Split, Splits, arithmetic_preferences, politeness};
 
 /// Source of preferences, as given by `--data`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,7 +18,7 @@ pub enum PreferenceSource {
 }
 
 /// Training, validation and test preferences.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct PreferenceDataset {
     /// Training pairs.
     pub train: Vec<Preference>,
@@ -36,16 +31,12 @@ pub struct PreferenceDataset {
 }
 
 impl PreferenceSource {
-    /// Source called `name`; a file on the Hub, `owner/name:file.jsonl`, is downloaded.
-    ///
-    /// # Errors
-    /// When the download fails.
-    pub fn from_name(name: &str) -> Result<Self> {
+    /// Built-in source called `name`.
+    pub fn built_in(name: &str) -> Option<Self> {
         match name {
-            "arithmetic" => Ok(Self::Arithmetic),
-            "manners" => Ok(Self::Politeness),
-            _ if is_dataset_id(name) => Ok(Self::File(fetch_dataset_file(name)?)),
-            _ => Ok(Self::File(name.into())),
+            "arithmetic" => Some(Self::Arithmetic),
+            "manners" => Some(Self::Politeness),
+            _ => None,
         }
     }
 
@@ -57,27 +48,18 @@ impl PreferenceSource {
         &self,
         columns: &PreferenceColumns,
     ) -> Result<FilteredPreferences> {
-        let Self::File(path) = self else {
-            let (_, [_, usable]) = self.generate(0, 0);
-            return Ok(FilteredPreferences { usable, filter_counts: FilterCounts::default() });
+        let usable = match self {
+            Self::Arithmetic => arithmetic_preferences::eval_pairs(Split::Test),
+            Self::Politeness => politeness::eval_pairs(Split::Test),
+            Self::File(path) => return columns.read_file(path),
         };
-        let mut all = FilteredPreferences::default();
-        for row in &json_rows::read(path)? {
-            json_rows::with_row_context(path, row, |row| columns.read_row(row, &mut all))?;
-        }
-        ensure!(
-            !all.usable.is_empty(),
-            "{} has no usable pair: {}",
-            path.display(),
-            all.filter_counts
-        );
-        Ok(all)
+        Ok(FilteredPreferences { usable, filter_counts: FilterCounts::default() })
     }
 
     /// Loads the training, validation and test preferences.
     ///
-    /// A file is shuffled with `seed` and split: `eval_fractions` are the fractions of the rows for
-    /// validation and test. Of a built-in source, `n` training pairs are generated.
+    /// A file is shuffled with `seed` and split: `validation` and `test` are the fractions of the
+    /// rows held out. Of a built-in source, `n` training pairs are generated.
     ///
     /// # Errors
     /// When [`PreferenceSource::load_eval_preferences`] fails, or the splits leave nothing to train
@@ -86,47 +68,25 @@ impl PreferenceSource {
         &self,
         columns: &PreferenceColumns,
         n: usize,
-        eval_fractions: [f64; 2],
+        validation: f64,
+        test: f64,
         seed: u64,
     ) -> Result<PreferenceDataset> {
-        let Self::File(_) = self else {
-            let (train, [validation, test]) = self.generate(n, seed);
-            return Ok(PreferenceDataset {
-                train,
-                validation,
-                test,
-                filter_counts: FilterCounts::default(),
-            });
+        let FilteredPreferences { usable, filter_counts } = self.load_eval_preferences(columns)?;
+        let Splits { train, validation, test } = match self {
+            Self::Arithmetic => Splits {
+                train: arithmetic_preferences::train_pairs(n, seed),
+                validation: arithmetic_preferences::eval_pairs(Split::Validation),
+                test: usable,
+            },
+            Self::Politeness => Splits {
+                train: politeness::train_pairs(n, seed),
+                validation: politeness::eval_pairs(Split::Validation),
+                test: usable,
+            },
+            Self::File(_) => Splits::hold_out_shares(usable, validation, test, seed)?,
         };
-        let FilteredPreferences { usable: mut train, filter_counts } =
-            self.load_eval_preferences(columns)?;
-        Rng::new(seed).shuffle(&mut train);
-        let n_rows = train.len();
-        let [n_validation, n_test] =
-            eval_fractions.map(|fraction| (n_rows as f64 * fraction).round() as usize);
-        let n_validation = n_validation.max(1);
-        ensure!(
-            n_rows > n_validation + n_test,
-            "{n_rows} pairs are too few: {n_validation} for validation and {n_test} for test leave \
-             nothing to train on"
-        );
-        let validation = train.split_off(n_rows - n_validation);
-        let test = train.split_off(train.len() - n_test);
         Ok(PreferenceDataset { train, validation, test, filter_counts })
-    }
-
-    /// Generates `n` training pairs, and the validation and test pairs; nothing for a file.
-    fn generate(&self, n: usize, seed: u64) -> (Vec<Preference>, [Vec<Preference>; 2]) {
-        let eval_splits = [Split::Validation, Split::Test];
-        match self {
-            Self::Arithmetic => {
-                (arithmetic::train_pairs(n, seed), eval_splits.map(arithmetic::eval_pairs))
-            }
-            Self::Politeness => {
-                (politeness::train_pairs(n, seed), eval_splits.map(politeness::eval_pairs))
-            }
-            Self::File(_) => (Vec::new(), [Vec::new(), Vec::new()]),
-        }
     }
 }
 

@@ -19,7 +19,7 @@ use candle_core::{DType, Device};
 use model_io::model_folder::SpecialTokenIds;
 use model_io::{ModelConfig, Tokenizer};
 use modern::{Checkpoint, GptModern};
-use sft::{ChatFormat, ChatTokenizer, bpe_tokenizer};
+use sft::{ChatFormat, ChatTokenizer, ModelSaver, bpe_tokenizer};
 use tensor_core::Parameters;
 
 use crate::{RewardArchitecture, RewardModel};
@@ -73,4 +73,17 @@ fn checkpoint(seed: u64) -> Result<Checkpoint> {
     let tokenizer = tokenizer()?;
     let special_ids = SpecialTokenIds { bos: None, eos: tokenizer.eos().into_iter().collect() };
     Ok(Checkpoint { model, parameters, tokenizer, special_ids, sampler: None, chat_template: None })
+}
+
+/// Saver into `folder` of a model with this `config` and the tokenizer of [`chat_tokenizer`].
+fn model_saver(folder: &Path, config: ModelConfig) -> Result<ModelSaver> {
+    Ok(ModelSaver {
+        folder: folder.to_path_buf(),
+        config,
+        chat_tokenizer: chat_tokenizer()?,
+        special_ids: SpecialTokenIds::default(),
+        sampler: None,
+        lora: None,
+        base: String::new(),
+    })
 }

@@ -1,11 +1,12 @@
-//! 8.4 Actor-critic: policy and critic with their optimizers, and their checkpoint.
+//! 8.5 Actor-critic: policy and critic with their optimizers, and their checkpoint.
 
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use experiment::TrainState;
+use model_io::ModelConfig;
 use modern::GptModern;
 use serde::{Deserialize, Serialize};
-use sft::TrainState;
 use tensor_core::{AdamWConfig, json_file};
 
 use crate::alarms::PpoAlarms;
@@ -17,6 +18,8 @@ const PROGRESS_FILE: &str = "loop.json";
 
 /// Policy and critic in training.
 pub struct ActorCritic {
+    /// Architecture of the policy.
+    pub config: ModelConfig,
     /// Train state of the policy; its step counts rollouts.
     pub policy: TrainState,
     /// Train state of the critic.
@@ -60,15 +63,16 @@ impl ActorCritic {
     /// # Errors
     /// When memory is short.
     pub fn new(
+        config: ModelConfig,
         policy: TrainState,
         backbone: CriticBackbone,
         optimizer: AdamWConfig,
         kl_controller: KlController,
     ) -> Result<Self> {
-        let critic = new_critic(backbone, &policy.config, &policy.parameters, optimizer)?;
+        let critic = new_critic(backbone, &config, &policy.parameters, optimizer)?;
         let kl_coef = kl_controller.init_kl_coef();
         let progress = PpoProgress { kl_coef, updates: 0, alarms: PpoAlarms::default() };
-        Ok(Self { policy, critic, backbone, progress, run_inputs: RunInputs::default() })
+        Ok(Self { config, policy, critic, backbone, progress, run_inputs: RunInputs::default() })
     }
 
     /// Models over these parameters.
@@ -76,7 +80,7 @@ impl ActorCritic {
     /// # Errors
     /// When memory is short.
     pub fn models(&mut self) -> Result<PpoModels> {
-        let config = self.policy.config;
+        let config = self.config;
         let mut critic_view = self.critic.parameters.for_inference();
         Ok(PpoModels {
             policy: GptModern::new(&config, self.policy.parameters.root())?,

@@ -1,4 +1,4 @@
-//! 8.4 Alarms: the known ways in which PPO runs fail, reported with the likely cause.
+//! 8.5 Alarms: the known ways in which PPO runs fail, reported with the likely cause.
 
 use serde::{Deserialize, Serialize};
 

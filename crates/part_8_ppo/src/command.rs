@@ -2,20 +2,16 @@
 //! subcommand, the demo.
 
 mod arguments;
-mod config;
 mod demo;
 mod eval;
 mod run_data;
-mod report;
-mod initial_policy;
 mod train;
 
 use std::ffi::OsString;
 
 use anyhow::Result;
-use arguments::{DEFAULT_OUT, DemoArgs, EvalArgs, TrainArgs};
 use clap::{Parser, Subcommand};
-use experiment::settings::{expand_config, inherit_from_run};
+use experiment::command_line;
 
 /// Part 8: PPO for language models. Without a subcommand, the demo.
 #[derive(Parser)]
@@ -24,15 +20,15 @@ struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
     #[command(flatten)]
-    demo: DemoArgs,
+    demo: demo::DemoArgs,
 }
 
 #[derive(Subcommand)]
 enum Command {
     /// Train a policy with PPO on a reward function
-    Train(Box<TrainArgs>),
+    Train(Box<arguments::TrainArgs>),
     /// Evaluate a policy against its reference model
-    Eval(Box<EvalArgs>),
+    Eval(Box<eval::EvalArgs>),
 }
 
 /// Settings that `eval` takes from the run of the policy unless the command line sets them.
@@ -44,11 +40,7 @@ const SETTINGS_FROM_RUN: [&str; 7] =
 /// # Errors
 /// Those of the command; clap's for invalid arguments and for --help.
 pub fn parse_and_run(args: impl IntoIterator<Item = impl Into<OsString>>) -> Result<()> {
-    let mut args = expand_config::<Cli>(args, DEFAULT_OUT)?;
-    if args.get(1).is_some_and(|command| command == "eval") {
-        args = inherit_from_run::<Cli>(args, &SETTINGS_FROM_RUN)?;
-    }
-    let cli = Cli::try_parse_from(args)?;
+    let cli: Cli = command_line::parse(args, &SETTINGS_FROM_RUN)?;
     match cli.command {
         None => demo::run(&cli.demo),
         Some(Command::Train(args)) => train::run(&args),

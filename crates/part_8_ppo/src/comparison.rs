@@ -1,4 +1,4 @@
-//! 8.4 Comparison of a policy with its reference: the same held-out prompts, the same reward
+//! 8.5 Comparison of a policy with its reference: the same held-out prompts, the same reward
 //! function.
 //!
 //! ```text
@@ -10,8 +10,9 @@
 
 use anyhow::{Result, bail};
 use candle_core::{D, DType};
+use experiment::statistics::wilson_interval;
 use modern::{GptModern, Sampler, SamplingStrategy};
-use reward::metrics::wilson_interval;
+use reward::metrics::accuracy;
 use serde::Serialize;
 use tensor_core::Rng;
 use tensor_core::ops::log_softmax;
@@ -65,7 +66,8 @@ pub struct PolicyComparison {
 /// # Errors
 /// When a prompt fills a context or a reward is not finite, and those of `reward_fn`.
 pub fn compare_to_reference(
-    [policy, reference]: [&GptModern; 2],
+    policy: &GptModern,
+    reference: &GptModern,
     prompts: &[PromptExample],
     eval_config: CompletionEvalConfig<'_>,
     strategy: SamplingStrategy,
@@ -80,15 +82,16 @@ pub fn compare_to_reference(
         bail!("the models cannot be compared: {bad}");
     }
     let [a, b] = [&ours, &theirs].map(|completions| compute_metrics(prompts, completions));
-    let each = ours.iter().zip(&theirs);
-    let wins: f64 = each.map(|(a, b)| win_score(a.reward, b.reward)).sum();
-    let [win_rate_low, win_rate_high] = wilson_interval(wins / a.n as f64, a.n);
-    let (kl, kl_per_token) = exact_kl([policy, reference], prompts, eval_config, rng)?;
+    let rewards: Vec<[f64; 2]> =
+        ours.iter().zip(&theirs).map(|(a, b)| [a.reward, b.reward]).collect();
+    let win_rate = accuracy(&rewards);
+    let [win_rate_low, win_rate_high] = wilson_interval(win_rate, a.n);
+    let (kl, kl_per_token) = exact_kl(policy, reference, prompts, eval_config, rng)?;
     let comparison = PolicyComparison {
         n: a.n,
         reward_mean: a.reward_mean,
         reward_ref_mean: b.reward_mean,
-        win_rate: wins / a.n as f64,
+        win_rate,
         win_rate_low,
         win_rate_high,
         kl,
@@ -103,21 +106,11 @@ pub fn compare_to_reference(
     Ok((comparison, [ours, theirs]))
 }
 
-/// Score of a pair of rewards: 1 for a win, ½ for a tie, 0 for a loss.
-fn win_score(a: f64, b: f64) -> f64 {
-    if a > b {
-        1.
-    } else if a == b {
-        0.5
-    } else {
-        0.
-    }
-}
-
 /// KL(policy ‖ reference) of completions sampled at temperature 1, in nats per completion and in
 /// nats per token; exact at each token, because it sums over the vocabulary.
 fn exact_kl(
-    [policy, reference]: [&GptModern; 2],
+    policy: &GptModern,
+    reference: &GptModern,
     prompts: &[PromptExample],
     eval_config: CompletionEvalConfig<'_>,
     rng: &mut Rng,

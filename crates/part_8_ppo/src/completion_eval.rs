@@ -1,17 +1,16 @@
-//! 8.4 Completion evaluation: completions of a model for a set of prompts, with rewards and
+//! 8.5 Completion evaluation: completions of a model for a set of prompts, with rewards and
 //! matches.
 
 use anyhow::Result;
-use model_io::SkipSpecialTokens;
 use modern::sampler::SamplingStrategy;
 use modern::{FinishReason, GenerateConfig, GptModern, Sampler, generate};
 use sft::ChatTokenizer;
 use sft::metrics::{exact_match, relaxed_match};
 use tensor_core::Rng;
 
-use crate::experience::non_finite_message;
 use crate::prompts::PromptExample;
 use crate::reward_fn::{RewardFn, RewardInput, call_reward_fn};
+use crate::scored_rollouts::{decode_completion, non_finite_message};
 
 /// Settings of generation for evaluation.
 #[derive(Debug, Clone, Copy)]
@@ -93,25 +92,6 @@ impl CompletionEvalConfig<'_> {
         all.iter_mut().zip(rewards).for_each(|(completion, reward)| completion.reward = reward);
         Ok(all)
     }
-}
-
-/// Text of `tokens` without the stop token of a terminated completion. All other special tokens
-/// stay visible by name: what a reward function cannot see, a policy could generate without
-/// penalty.
-///
-/// # Errors
-/// When they cannot be decoded.
-pub(crate) fn decode_completion(
-    tokens: &[u32],
-    terminated: bool,
-    chat_tokenizer: &ChatTokenizer,
-) -> Result<String> {
-    let tokens = &tokens[..tokens.len() - usize::from(terminated && !tokens.is_empty())];
-    let tokenizer = &chat_tokenizer.tokenizer;
-    let mut text = tokenizer.decode(tokens, SkipSpecialTokens::No)?;
-    let unknown = tokens.iter().filter(|&&token| tokenizer.id_to_token(token).is_none()).count();
-    text.extend(std::iter::repeat_n('\u{fffd}', unknown)); // ids beyond the tokenizer's vocabulary
-    Ok(text)
 }
 
 /// Message that names the first completion whose reward is not finite.

@@ -1,4 +1,4 @@
-//! 8.1 Critic: the value head and its backbone.
+//! 8.2 Critic: the value head and its backbone.
 //!
 //! A head on the policy's backbone is almost free and shares its features, but its gradient also
 //! moves the policy. A separate backbone costs a second model and can have its own learning rate;
@@ -6,12 +6,13 @@
 
 use anyhow::{Context, Result};
 use candle_core::{DType, Tensor};
+use experiment::TrainState;
 use model_io::ModelConfig;
 use modern::GptModern;
 use serde::Serialize;
-use sft::TrainState;
 use tensor_core::{AdamWConfig, Parameters};
 
+use crate::rollout_group::{RolloutGroup, longest_completion};
 use crate::token_batch::TokenBatch;
 use crate::value_head::ValueHead;
 
@@ -64,7 +65,7 @@ pub fn new_critic(
         }
     }
     ValueHead::new(own.root().at("value_head"), policy.n_embd)?;
-    TrainState::new(*policy, own, optimizer)
+    TrainState::new(own, optimizer)
 }
 
 impl Critic {
@@ -134,4 +135,30 @@ impl Critic {
             Self::Separate(backbone, head) => (batch.hidden(backbone)?, head),
         })
     }
+}
+
+/// Values of `critic` for all completions of `groups`, `n_groups` groups at a time. A critic that
+/// shares its backbone reads the hidden states of `policy`.
+///
+/// # Errors
+/// When a group is longer than the model's context.
+pub fn values_of_groups(
+    critic: &Critic,
+    policy: &GptModern,
+    groups: &[RolloutGroup],
+    n_groups: usize,
+) -> Result<CriticValues> {
+    let t = longest_completion(groups);
+    let (mut token_values, mut bootstrap_values) = (Vec::new(), Vec::new());
+    for groups in groups.chunks(n_groups) {
+        let batch = TokenBatch::from_groups(groups, policy.config(), policy.device())?;
+        let values = critic.values(&batch, || batch.hidden(policy))?;
+        let (_r, longest) = values.token_values.dims2()?;
+        token_values.push(values.token_values.pad_with_zeros(1, 0, t - longest)?);
+        bootstrap_values.push(values.bootstrap_values);
+    }
+    Ok(CriticValues {
+        token_values: Tensor::cat(&token_values, 0)?, // (R, T)
+        bootstrap_values: Tensor::cat(&bootstrap_values, 0)?, // (R)
+    })
 }

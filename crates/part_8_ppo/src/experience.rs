@@ -1,34 +1,21 @@
-//! 8.4 Experience: rollouts with rewards, KL, values and advantages, ready for the update.
+//! 8.5 Experience: KL, values, rewards and advantages of rollouts, token by token.
 
 use anyhow::Result;
 use candle_core::{DType, Tensor};
+use model_io::ModelConfig;
 use modern::GptModern;
-use sft::ChatTokenizer;
-use tensor_core::Rng;
 
 use crate::actor_critic::PpoModels;
-use crate::completion_eval::decode_completion;
 use crate::config::PpoConfig;
+use crate::critic::{CriticValues, values_of_groups};
 use crate::gae::{GaeOutput, gae};
 use crate::kl::KlEstimator;
-use crate::log_probs::log_probs;
+use crate::log_probs::log_probs_of_groups;
 use crate::masked::{ShiftMean, masked_mean, masked_whiten};
-use crate::prompts::PromptExample;
-use crate::reward_fn::{RewardFn, RewardInput, call_reward_fn};
-use crate::rewards::{RewardScaling, RewardShapingConfig, TruncationHandling, token_rewards};
-use crate::rollout::RolloutGroup;
+use crate::rewards::{RewardScaling, TruncationHandling, terminal_rewards, token_rewards};
+use crate::rollout_group::RolloutGroup;
+use crate::scored_rollouts::ScoredRollouts;
 use crate::token_batch::TokenBatch;
-
-/// Rollouts with their rewards.
-#[derive(Debug, Clone)]
-pub struct ScoredRollouts {
-    /// Prompts with their completions.
-    pub groups: Vec<RolloutGroup>,
-    /// Decoded completions.
-    pub completion_texts: Vec<String>,
-    /// Reward of each of the R completions.
-    pub rewards: Vec<f64>,
-}
 
 /// Experience of one PPO step: R completions, the longest of T tokens.
 #[derive(Debug)]
@@ -55,115 +42,88 @@ pub struct PpoExperience {
     pub kl_per_token: f64,
 }
 
-/// Decoded completions of `groups`.
-///
-/// # Errors
-/// When a token is outside the tokenizer's vocabulary.
-pub fn decode_completions(
-    groups: &[RolloutGroup],
-    chat_tokenizer: &ChatTokenizer,
-) -> Result<Vec<String>> {
-    let completions = groups.iter().flat_map(|group| &group.completions);
-    completions
-        .map(|one| decode_completion(&one.tokens, one.terminated(), chat_tokenizer))
-        .collect()
+/// Some groups of an experience, whose gradient is computed at once.
+pub struct MicroBatch {
+    /// Tokens of the prompts and completions.
+    pub batch: TokenBatch,
+    /// Log-probabilities with which the tokens were sampled: (R, T).
+    pub old_log_probs: Tensor,
+    /// Whitened advantages: (R, T).
+    pub advantages: Tensor,
+    /// Critic's value of the rollout before each token: (R, T).
+    pub old_values: Tensor,
+    /// Returns: (R, T).
+    pub returns: Tensor,
 }
 
-/// Rewards of the completions of `groups`, whose prompts are `prompts`.
+/// Advantages and returns of the R completions of `rollouts`, the longest of which has T tokens.
+/// `kl_coef` is the weight of the KL to `reference`.
 ///
 /// # Errors
-/// Those of `reward_fn`, or when it returns another number of rewards.
-pub fn compute_rewards(
-    groups: &[RolloutGroup],
-    prompts: &[PromptExample],
-    texts: &[String],
-    reward_fn: &mut RewardFn,
-    rng: &mut Rng,
-) -> Result<Vec<f64>> {
-    let each = groups.iter().zip(prompts).flat_map(|(group, prompt)| {
-        group.completions.iter().map(move |one| (one.terminated(), &prompt.example))
-    });
-    let inputs: Vec<RewardInput<'_>> = each
-        .zip(texts)
-        .map(|((terminated, example), text)| RewardInput { example, completion: text, terminated })
-        .collect();
-    call_reward_fn(reward_fn, &inputs, rng)
-}
+/// When the models do not match, or a prompt is too long for one.
+pub fn experience(
+    rollouts: ScoredRollouts,
+    models: &PpoModels,
+    reference: &GptModern,
+    config: &PpoConfig,
+    kl_coef: f64,
+) -> Result<PpoExperience> {
+    let ScoredRollouts { groups, completion_texts, rewards } = rollouts;
+    let (policy, temperature) = (&models.rollout_policy, config.rollout.temperature());
+    let batch = TokenBatch::from_groups(&groups, policy.config(), policy.device())?;
+    let (n_tokens, old_log_probs) = (batch.n_tokens(), batch.behavior_log_probs(&groups)?);
+    let mask = batch.mask; // (R, T), as the log-probabilities
+    let n_groups = config.update.micro_batch_size(groups.len()); // per forward pass
+    let ref_log_probs = log_probs_of_groups(reference, &groups, temperature, n_groups)?; // (R, T)
+    let CriticValues { token_values: values, bootstrap_values } =
+        values_of_groups(&models.rollout_critic, policy, &groups, n_groups)?; // (R, T), (R)
 
-/// Message that names the first of `rewards` that is not finite, with its completion.
-pub fn non_finite_message(rewards: &[f64], texts: &[String]) -> Option<String> {
-    let at = rewards.iter().position(|reward| !reward.is_finite())?;
-    let bad = rewards.iter().filter(|reward| !reward.is_finite()).count();
-    let (reward, text) = (rewards[at], &texts[at]);
-    Some(format!(
-        "{bad} of {} rewards are not finite; the first, {reward}, is that of {text:?}",
-        rewards.len()
-    ))
+    let shaping = &config.reward_shaping;
+    let terminal = terminal_rewards(&rewards, &groups, shaping, mask.device())?; // (R)
+    let kl = shaping.kl_estimator.estimate(&old_log_probs, &ref_log_probs)?; // (R, T)
+    let mut token_rewards = token_rewards(&terminal, &kl, kl_coef, &mask)?; // (R, T)
+    if shaping.reward_scaling == RewardScaling::Whiten {
+        token_rewards = masked_whiten(&token_rewards, &mask, ShiftMean::No)?;
+    }
+    let bootstrap = match shaping.truncation {
+        TruncationHandling::Bootstrap => bootstrap_values,
+        TruncationHandling::Terminal => bootstrap_values.zeros_like()?,
+    };
+    let GaeOutput { advantages, returns } =
+        gae(&token_rewards, &values, &bootstrap, &mask, shaping.gae)?; // (R, T) each
+    let advantages = masked_whiten(&advantages, &mask, ShiftMean::Yes)?;
+
+    let k1 = KlEstimator::K1.estimate(&old_log_probs, &ref_log_probs)?;
+    let kl_per_token = f64::from(masked_mean(&k1, &mask)?.to_scalar::<f32>()?);
+    Ok(PpoExperience {
+        kl: kl_per_token * n_tokens as f64 / rewards.len() as f64,
+        kl_per_token,
+        groups,
+        completion_texts,
+        rewards,
+        mask,
+        old_log_probs,
+        values,
+        advantages,
+        returns,
+    })
 }
 
 impl PpoExperience {
-    /// Experience from `rollouts` of `models`, with KL coefficient `kl_coef` to `reference`.
+    /// The groups `chosen`, for a model of this configuration.
     ///
     /// # Errors
-    /// When the models do not match, or a prompt is too long for one.
-    pub fn from_rollouts(
-        rollouts: ScoredRollouts,
-        models: &PpoModels,
-        reference: &GptModern,
-        config: &PpoConfig,
-        kl_coef: f64,
-    ) -> Result<Self> {
-        let ScoredRollouts { groups, completion_texts, rewards } = rollouts;
-        let (policy, device) = (&models.rollout_policy, models.rollout_policy.device());
-        let whole = TokenBatch::from_groups(&groups, policy.config(), device)?;
-        let (mask, old_log_probs) = (whole.mask.clone(), whole.behavior_log_probs(&groups)?);
-        let (mut ref_log_probs, mut values, mut bootstraps) = (Vec::new(), Vec::new(), Vec::new());
-        let t = mask.dim(1)?;
-        for groups in groups.chunks(config.update.micro_batch_size(groups.len())) {
-            let batch = TokenBatch::from_groups(groups, policy.config(), device)?;
-            let padded = |x: Tensor| x.pad_with_zeros(1, 0, t - x.dim(1)?);
-            let critic_values = models.rollout_critic.values(&batch, || batch.hidden(policy))?;
-            values.push(padded(critic_values.token_values)?);
-            bootstraps.push(critic_values.bootstrap_values);
-            // The reference model may have another sliding window.
-            let batch = TokenBatch::from_groups(groups, reference.config(), device)?;
-            let log_probs = log_probs(reference, &batch, config.rollout.temperature())?;
-            ref_log_probs.push(padded(log_probs)?);
-        }
-        let ref_log_probs = Tensor::cat(&ref_log_probs, 0)?; // (R, T)
-        let (values, mut bootstrap) = (Tensor::cat(&values, 0)?, Tensor::cat(&bootstraps, 0)?);
-
-        let RewardShapingConfig {
-            kl_estimator, truncation, reward_scaling, gae: gae_config, ..
-        } = config.reward_shaping;
-        if truncation == TruncationHandling::Terminal {
-            bootstrap = bootstrap.zeros_like()?;
-        }
-        let completions = groups.iter().flat_map(|group| &group.completions);
-        let terminal = rewards.iter().zip(completions).map(|(&reward, completion)| {
-            config.reward_shaping.terminal_reward(reward, completion) as f32
-        });
-        let terminal = Tensor::from_iter(terminal, device)?; // (R)
-        let kl = kl_estimator.estimate(&old_log_probs, &ref_log_probs)?;
-        let mut shaped = token_rewards(&terminal, &kl, kl_coef, &mask)?;
-        if reward_scaling == RewardScaling::Whiten {
-            shaped = masked_whiten(&shaped, &mask, ShiftMean::No)?;
-        }
-        let GaeOutput { advantages, returns } =
-            gae(&shaped, &values, &bootstrap, &mask, gae_config)?;
-        let k1 = KlEstimator::K1.estimate(&old_log_probs, &ref_log_probs)?;
-        let kl_per_token = f64::from(masked_mean(&k1, &mask)?.to_scalar::<f32>()?);
-        Ok(Self {
-            completion_texts,
-            kl: kl_per_token * whole.n_tokens() as f64 / rewards.len() as f64,
-            kl_per_token,
-            groups,
-            rewards,
-            old_log_probs,
-            values,
-            advantages: masked_whiten(&advantages, &mask, ShiftMean::Yes)?,
-            returns,
-            mask,
+    /// When memory is short.
+    pub fn micro_batch(&self, chosen: &[usize], config: &ModelConfig) -> Result<MicroBatch> {
+        let groups = chosen.iter().map(|&group| &self.groups[group]);
+        let batch = TokenBatch::from_groups(groups, config, self.mask.device())?;
+        let (_r, t) = batch.mask.dims2()?;
+        Ok(MicroBatch {
+            batch,
+            old_log_probs: self.rows_of_groups(&self.old_log_probs, chosen, t)?,
+            advantages: self.rows_of_groups(&self.advantages, chosen, t)?,
+            old_values: self.rows_of_groups(&self.values, chosen, t)?,
+            returns: self.rows_of_groups(&self.returns, chosen, t)?,
         })
     }
 
@@ -189,7 +149,7 @@ impl PpoExperience {
     }
 
     /// Rows of `x: (R, T)` that belong to groups `chosen`, the longest of which has `t` tokens.
-    pub(crate) fn rows_of_groups(
+    fn rows_of_groups(
         &self,
         x: &Tensor,
         chosen: &[usize],

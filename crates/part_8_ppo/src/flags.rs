@@ -1,11 +1,128 @@
-//! Flags of PPO, and the settings that they describe.
+//! Flags of rollouts and of their rewards.
 
-mod objective;
-mod rewards;
-mod rollout;
-mod reward_fn;
+use std::num::NonZeroUsize;
 
-pub use objective::PpoObjectiveFlags;
-pub use reward_fn::RewardFnFlags;
-pub use rewards::RewardShapingFlags;
-pub use rollout::RolloutFlags;
+use anyhow::Result;
+use candle_core::Device;
+use clap::Args;
+use experiment::number::{probability, temperature, unit_interval};
+use experiment::program::{as_usage_error, ensure_usage};
+use modern::{Sampler, SamplingStrategy};
+use serde::Serialize;
+use sft::ChatTokenizer;
+
+use crate::reward_fn::{self, NamedRewardFn};
+use crate::rollout::RolloutConfig;
+
+/// Flags of the rollout: completions per prompt and sampling.
+#[derive(Debug, Clone, Copy, Serialize, Args)]
+#[command(next_help_heading = "Algorithm")]
+pub struct RolloutFlags {
+    /// Completions sampled per prompt
+    #[arg(
+        long, visible_alias = "num-generations", aliases = ["samples", "num-samples"],
+        value_name = "N", default_value = "8"
+    )]
+    pub group_size: NonZeroUsize,
+    /// Largest number of tokens per completion [default: 8 for arithmetic, else 64]
+    #[arg(long, visible_aliases = ["max-completion-length", "response-length"], value_name = "N")]
+    pub max_new_tokens: Option<NonZeroUsize>,
+    /// Sampling temperature
+    #[arg(long, value_name = "T", default_value_t = 1., value_parser = temperature)]
+    pub temperature: f64,
+    /// Sample from the K most likely tokens; 0: from all
+    #[arg(long, value_name = "K", default_value_t = 0)]
+    pub top_k: usize,
+    /// Nucleus sampling: sample from the fewest tokens with total probability P
+    #[arg(long, value_name = "P", value_parser = probability)]
+    pub top_p: Option<f64>,
+}
+
+impl RolloutFlags {
+    /// Checks that an update can learn from such rollouts.
+    ///
+    /// # Errors
+    /// A usage error otherwise.
+    pub fn check(&self) -> Result<()> {
+        as_usage_error(self.config(vec![0], 1).check())
+    }
+
+    /// Rollout settings with these stop tokens; `default` is the value of --max-new-tokens when it
+    /// is not given.
+    pub fn config(&self, stop_token_ids: Vec<u32>, default: usize) -> RolloutConfig {
+        let top_k = Some(self.top_k).filter(|&k| k > 0);
+        let strategy = SamplingStrategy::new(self.temperature, top_k, self.top_p, None);
+        RolloutConfig {
+            group_size: self.group_size.get(),
+            sampler: Sampler::new(strategy),
+            max_new_tokens: self.max_new_tokens.map_or(default, NonZeroUsize::get),
+            stop_token_ids,
+        }
+    }
+}
+
+/// Flags that choose the reward function.
+#[derive(Debug, Clone, Serialize, Args)]
+#[command(next_help_heading = "Algorithm")]
+pub struct RewardFnFlags {
+    /// Reward function: rule (1 if the answer is right), random (a control), or a reward model: a
+    /// folder, a run's folder, or owner/name on the Hub
+    #[arg(long, value_name = "REWARD", default_value = "rule")]
+    pub reward: String,
+    /// With --reward rule, reward of a wrong answer that is at least a number; not for arithmetic
+    #[arg(
+        long, alias = "form-credit", value_name = "X", default_value_t = 0.,
+        value_parser = unit_interval
+    )]
+    pub format_reward: f64,
+}
+
+impl RewardFnFlags {
+    /// Checks the combination of flags.
+    ///
+    /// # Errors
+    /// A usage error when --format-reward has no effect.
+    pub fn check(&self, data: &str) -> Result<()> {
+        let has_effect = self.reward == "rule" && data != "arithmetic";
+        ensure_usage(
+            has_effect || self.format_reward == 0.,
+            "--format-reward needs --reward rule and data other than arithmetic, where only the \
+             bare answer is rewarded",
+        )
+    }
+
+    /// Reward function for completions of prompts from `data` by a policy with `chat_tokenizer`.
+    /// Prints a note if a reward model has another tokenizer.
+    ///
+    /// # Errors
+    /// When there is no such reward model.
+    pub fn open_reward_fn(
+        &self,
+        data: &str,
+        chat_tokenizer: &ChatTokenizer,
+        batch_size: usize,
+        device: &Device,
+    ) -> Result<NamedRewardFn> {
+        let (reward_fn, name) = match (self.reward.as_str(), data) {
+            ("rule", "arithmetic") => (reward_fn::exact_match_reward_fn(), "exact".to_string()),
+            ("rule", _) => (
+                reward_fn::final_answer_reward_fn(self.format_reward),
+                format!("final answer, {} for the form", self.format_reward),
+            ),
+            // The name that checkpoints from before the renaming hold.
+            ("random" | "chance", _) => (reward_fn::random_reward_fn(), "chance".to_string()),
+            (source, _) => {
+                let (reward_model, other) =
+                    reward_fn::open_reward_model(source, chat_tokenizer, batch_size, device)?;
+                if other {
+                    println!(
+                        "the reward model has another tokenizer than the policy: completions are \
+                         tokenized again for it"
+                    );
+                }
+                return Ok(reward_model);
+            }
+        };
+        Ok(NamedRewardFn { reward_fn, name })
+    }
+}

@@ -1,4 +1,4 @@
-//! 8.3 Generalized advantage estimation, GAE (Schulman et al., <https://arxiv.org/abs/1506.02438>):
+//! 8.4 Generalized advantage estimation, GAE (Schulman et al., <https://arxiv.org/abs/1506.02438>):
 //! how much better a token was than expected.
 //!
 //! ```text

@@ -1,4 +1,4 @@
-//! 8.3 KL estimators: the divergence of the policy π from the reference π_ref, estimated from
+//! 8.4 KL estimators: the divergence of the policy π from the reference π_ref, estimated from
 //! tokens sampled from π (Schulman, <http://joschu.net/blog/kl-approx.html>).
 //!
 //! ```text
@@ -7,17 +7,17 @@
 //! |k1|                                  never negative, biased; a penalty rather than an estimate
 //! k2   = log_ratio² / 2                 biased, little noise; as a loss, on-policy, its gradient
 //!                                       is that of the KL
-//! k3   = exp(log_ratio) − 1 − log_ratio unbiased, never negative
+//! k3   = exp(log_ratio) − log_ratio − 1 unbiased, never negative
 //! ```
 //!
-//! Part 9 uses the same sign of the log-ratio. Here the estimate is part of the reward and has no
-//! gradient; as losses the estimators behave otherwise, which `examples/estimator_lab.rs`
-//! enumerates and part 9 needs.
+//! k2 and k3 clamp the log-ratio, so both are finite. Here the estimate is part of the reward and
+//! has no gradient. Part 9 uses the same estimators in its loss, where they behave otherwise, as
+//! `examples/estimator_lab.rs` enumerates.
 
 use candle_core::{Result, Tensor};
 use serde::Serialize;
 
-/// Largest |log-ratio| that is exponentiated: e²⁰ exceeds any useful ratio and is finite.
+/// Largest |log-ratio|: e²⁰ exceeds any useful ratio and is finite.
 const MAX_LOG_RATIO: f64 = 20.;
 
 /// KL estimator, named as in Schulman's note.
@@ -31,7 +31,7 @@ pub enum KlEstimator {
     AbsK1,
     /// log_ratio² / 2
     K2,
-    /// exp(log_ratio) − 1 − log_ratio
+    /// exp(log_ratio) − log_ratio − 1
     K3,
 }
 
@@ -43,11 +43,12 @@ impl KlEstimator {
     /// When the shapes differ.
     pub fn estimate(self, log_probs: &Tensor, ref_log_probs: &Tensor) -> Result<Tensor> {
         let log_ratio = (ref_log_probs - log_probs)?;
+        let clamped = log_ratio.clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO)?;
         match self {
             Self::K1 => log_ratio.neg(),
             Self::AbsK1 => log_ratio.abs(),
-            Self::K2 => log_ratio.sqr()? / 2.,
-            Self::K3 => (log_ratio.clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO)?.exp()? - 1.)? - log_ratio,
+            Self::K2 => clamped.sqr()? / 2.,
+            Self::K3 => (clamped.exp()? - &clamped)? - 1.,
         }
     }
 }

@@ -1,63 +1,70 @@
 #![doc = include_str!("../README.md")]
 
 // Letters used in shapes: R completions, T tokens of the longest completion, N tokens of all
-// completions, B rows that a model reads, S their length, C channels, V vocabulary.
+// completions, B rows that a model reads, S their length, C channels, V vocabulary. In 8.1: Y all
+// completions of the tabular MDP, G sampled ones, B groups of them.
 
-pub mod value_head; // 8.1
+pub mod tabular_mdp; // 8.1
+pub mod policy_gradient;
+pub mod reinforce;
+pub mod gradient_variance;
+pub mod value_head; // 8.2
 pub mod critic;
-pub mod prompts; // 8.2
+pub mod prompts; // 8.3
+pub mod rollout_group;
 pub mod rollout;
+pub mod scored_rollouts;
 pub mod token_batch;
 pub mod log_probs;
 pub mod reference;
-pub mod masked; // 8.3
+pub mod masked; // 8.4
 pub mod kl;
 pub mod rewards;
 pub mod gae;
 pub mod losses;
 pub mod ptx_loss;
-pub mod tabular_mdp;
-pub mod numbers; // 8.4
-pub mod final_answer;
+pub mod final_answer; // 8.5
 pub mod reward_fn;
 pub mod run_inputs;
 pub mod actor_critic;
 pub mod config;
 pub mod experience;
-pub mod update;
-pub mod update_metrics;
 pub mod alarms;
-pub mod ppo_log;
-mod step_report;
+pub mod metrics;
+pub mod step;
 pub mod completion_eval;
 pub mod validator;
 pub mod training;
 pub mod comparison;
 pub mod flags;
+pub mod ppo_flags;
 pub mod command;
 
 pub use actor_critic::ActorCritic;
 pub use comparison::{PolicyComparison, compare_to_reference};
 pub use completion_eval::{CompletionEvalConfig, ScoredCompletion};
-pub use config::PpoConfig;
+pub use config::{PpoConfig, PpoContext, PpoUpdateConfig};
 pub use critic::{Critic, CriticBackbone, CriticValues};
-pub use experience::{PpoExperience, ScoredRollouts};
+pub use experience::{MicroBatch, PpoExperience};
 pub use gae::{GaeConfig, GaeOutput, gae};
+pub use gradient_variance::GradientMoments;
 pub use kl::{KlController, KlEstimator};
 pub use log_probs::{LogProbsAndEntropy, log_probs_and_entropy};
 pub use losses::{Clip, clipped_surrogate};
 pub use masked::{masked_mean, masked_whiten};
-pub use ppo_log::PpoLog;
+pub use metrics::PpoUpdateMetrics;
 pub use prompts::{PromptExample, PromptLoader};
 pub use ptx_loss::PtxLoss;
+pub use reinforce::{RewardBaseline, reinforce_loss};
 pub use reward_fn::{RewardFn, RewardInput};
 pub use rewards::{RewardShapingConfig, TruncationHandling};
-pub use rollout::{RolloutConfig, RolloutGroup, SampledCompletion, rollout};
+pub use rollout::{RolloutConfig, rollout};
+pub use rollout_group::{RolloutGroup, SampledCompletion};
 pub use run_inputs::RunInputs;
+pub use scored_rollouts::ScoredRollouts;
+pub use step::ppo_step;
 pub use token_batch::TokenBatch;
-pub use training::{PpoContext, train};
-pub use update::{PpoUpdateConfig, update};
-pub use update_metrics::PpoUpdateMetrics;
+pub use training::train;
 pub use validator::PpoValidator;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! 8.2 Log-probabilities of sampled completions under the distribution that they were sampled from.
+//! 8.3 Log-probabilities of sampled completions under the distribution that they were sampled from.
 //!
 //! ```text
 //! log π(token) = log softmax(x / T)[token],   logits x = −∞ for tokens that a filter excluded
@@ -13,7 +13,7 @@ use candle_core::{DType, Device, Tensor};
 use modern::{GptModern, Sampler};
 use tensor_core::ops::{entropy, token_log_probs};
 
-use crate::rollout::RolloutGroup;
+use crate::rollout_group::{RolloutGroup, longest_completion};
 use crate::token_batch::TokenBatch;
 
 /// Log-probabilities and entropies of a batch, 0 at padding.
@@ -51,6 +51,28 @@ pub fn log_probs_and_entropy(
 pub fn log_probs(model: &GptModern, batch: &TokenBatch, temperature: f64) -> Result<Tensor> {
     let logits = logits(model, batch, &batch.hidden(model)?, temperature)?;
     batch.to_padded(&token_log_probs(&logits, &batch.targets)?)
+}
+
+/// Log-probabilities of all completions of `groups` under `model`, `n_groups` groups at a time:
+/// (R, T).
+///
+/// # Errors
+/// When a group is longer than the model's context.
+pub fn log_probs_of_groups(
+    model: &GptModern,
+    groups: &[RolloutGroup],
+    temperature: f64,
+    n_groups: usize,
+) -> Result<Tensor> {
+    let (t, mut rows) = (longest_completion(groups), Vec::new());
+    for groups in groups.chunks(n_groups) {
+        // The model may have another sliding window than the one that sampled.
+        let batch = TokenBatch::from_groups(groups, model.config(), model.device())?;
+        let log_probs = log_probs(model, &batch, temperature)?; // (R, T) of these groups
+        let (_r, longest) = log_probs.dims2()?;
+        rows.push(log_probs.pad_with_zeros(1, 0, t - longest)?);
+    }
+    Ok(Tensor::cat(&rows, 0)?)
 }
 
 /// Logits x / T at the N positions that predict tokens, −∞ for tokens that a filter excluded: (N,

@@ -1,4 +1,4 @@
-//! 8.3 The objective of PPO (Schulman et al., <https://arxiv.org/abs/1707.06347>), token by token.
+//! 8.4 The objective of PPO (Schulman et al., <https://arxiv.org/abs/1707.06347>), token by token.
 //!
 //! ```text
 //! ratio  ρ = π(a) / π_old(a)
@@ -81,7 +81,9 @@ pub fn value_loss(
 /// # Errors
 /// When the shapes differ.
 pub fn value_clip_fraction(
-    [values, old, returns]: [&Tensor; 3],
+    values: &Tensor,
+    old: &Tensor,
+    returns: &Tensor,
     mask: &Tensor,
     epsilon: f64,
 ) -> Result<f64> {

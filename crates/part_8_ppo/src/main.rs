@@ -1,10 +1,8 @@
-//! The program of part 8.
-
-use std::process::ExitCode;
+//! Program of part 8.
 
 #[global_allocator]
 static ALLOCATOR: tensor_core::allocator::MiMalloc = tensor_core::allocator::MiMalloc;
 
-fn main() -> ExitCode {
-    experiment::program::exit_code(|| ppo::command::parse_and_run(std::env::args_os()))
+fn main() -> std::process::ExitCode {
+    experiment::program::run(ppo::command::parse_and_run)
 }

@@ -1,4 +1,4 @@
-//! 8.3 Masked mean and whitening: statistics over the tokens of completions, without padding.
+//! 8.4 Masked mean and whitening: statistics over the tokens of completions, without padding.
 //!
 //! ```text
 //! mean(x)      = Σ m x / Σ m

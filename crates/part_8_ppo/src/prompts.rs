@@ -1,4 +1,4 @@
-//! 8.2 Prompts: a set that is shuffled anew for each epoch.
+//! 8.3 Prompts: a set that is shuffled anew for each epoch.
 //!
 //! The prompts of a step follow from the seed and the step alone, so a resumed run uses the same
 //! ones as an uninterrupted run, and no prompt is used twice in an epoch.
@@ -22,8 +22,10 @@ pub struct PromptExample {
 pub struct PromptLoader {
     examples: Vec<PromptExample>,
     seed: u64,
-    /// Current epoch and its order.
-    epoch_order: (usize, Vec<usize>),
+    /// Current epoch.
+    epoch: usize,
+    /// Its order of the prompts.
+    order: Vec<usize>,
 }
 
 /// Tokenized prompts of `examples`, and the number of examples dropped because their prompt leaves
@@ -60,22 +62,23 @@ impl PromptLoader {
     /// When there are no examples.
     pub fn new(examples: Vec<PromptExample>, seed: u64) -> Result<Self> {
         ensure!(!examples.is_empty(), "there is no prompt");
-        let epoch_order = (0, shuffled_order(examples.len(), seed, 0));
-        Ok(Self { examples, seed, epoch_order })
+        let order = shuffled_order(examples.len(), seed, 0);
+        Ok(Self { examples, seed, epoch: 0, order })
     }
 
     /// The `n` prompts of step `step`; steps count from 1.
     pub fn batch(&mut self, step: usize, n: usize) -> Vec<PromptExample> {
-        let first = (step - 1) * n;
-        let all = self.examples.len();
-        let mut chosen = Vec::with_capacity(n);
-        for number in first..first + n {
-            if self.epoch_order.0 != number / all {
-                self.epoch_order = (number / all, shuffled_order(all, self.seed, number / all));
+        let n_examples = self.examples.len();
+        let mut batch = Vec::with_capacity(n);
+        for number in (step - 1) * n..step * n {
+            let (epoch, position) = (number / n_examples, number % n_examples);
+            if self.epoch != epoch {
+                self.order = shuffled_order(n_examples, self.seed, epoch);
+                self.epoch = epoch;
             }
-            chosen.push(self.examples[self.epoch_order.1[number % all]].clone());
+            batch.push(self.examples[self.order[position]].clone());
         }
-        chosen
+        batch
     }
 }
 

@@ -1,4 +1,4 @@
-//! 8.3 PTX loss (PPO-ptx, Ouyang et al., <https://arxiv.org/abs/2203.02155>): the SFT loss mixed
+//! 8.4 PTX loss (PPO-ptx, Ouyang et al., <https://arxiv.org/abs/2203.02155>): the SFT loss mixed
 //! into the PPO objective, so that what is not rewarded is not forgotten.
 //!
 //! ```text

@@ -1,4 +1,4 @@
-//! 8.2 Reference model: the frozen model that the KL penalty keeps the policy close to.
+//! 8.3 Reference model: the frozen model that the KL penalty keeps the policy close to.
 //!
 //! A policy with LoRA adapters is its own reference with the adapters off, in the same memory; any
 //! other policy is copied.
@@ -7,8 +7,8 @@ use anyhow::{Context, Result, ensure};
 use candle_core::Device;
 use model_io::{LoadMode, ModelConfig, Tokenizer};
 use modern::{Checkpoint, GptModern};
+use sft::FinetunedModel;
 use sft::flags::FinetunedFlags;
-use sft::{FinetunedModel, TrainState};
 use tensor_core::Parameters;
 
 /// Model at `source`, as the reference of a policy with `config` and `tokenizer`.
@@ -66,12 +66,12 @@ pub fn reference_of_finetuned(
 ///
 /// # Errors
 /// When memory is short.
-pub fn create_reference_model(policy: &TrainState) -> Result<GptModern> {
-    match policy.parameters.adapters().is_empty() {
+pub fn create_reference_model(config: &ModelConfig, policy: &Parameters) -> Result<GptModern> {
+    match policy.adapters().is_empty() {
         true => {
-            Ok(GptModern::new(&policy.config, copy_parameters(policy)?.for_inference().root())?)
+            Ok(GptModern::new(config, copy_parameters(config, policy)?.for_inference().root())?)
         }
-        false => without_adapters(policy),
+        false => without_adapters(config, policy),
     }
 }
 
@@ -79,21 +79,21 @@ pub fn create_reference_model(policy: &TrainState) -> Result<GptModern> {
 ///
 /// # Errors
 /// When memory is short.
-pub fn without_adapters(policy: &TrainState) -> Result<GptModern> {
-    let mut without = policy.parameters.for_inference().without_adapters();
-    Ok(GptModern::new(&policy.config, without.root())?)
+pub fn without_adapters(config: &ModelConfig, policy: &Parameters) -> Result<GptModern> {
+    let mut without = policy.for_inference().without_adapters();
+    Ok(GptModern::new(config, without.root())?)
 }
 
 /// Copy of the policy's current weights.
 ///
 /// # Errors
 /// When memory is short.
-pub fn copy_parameters(policy: &TrainState) -> Result<Parameters> {
-    let each = policy.parameters.iter();
+pub fn copy_parameters(config: &ModelConfig, policy: &Parameters) -> Result<Parameters> {
+    let each = policy.iter();
     let tensors = each.map(|p| Ok((p.name.clone(), p.var.as_detached_tensor().copy()?)));
-    let (dtype, device) = (policy.parameters.dtype(), policy.parameters.device());
+    let (dtype, device) = (policy.dtype(), policy.device());
     let tensors = tensors.collect::<Result<_>>()?;
     let mut copy = Parameters::from_tensors(tensors, "the policy", 0, dtype, device);
-    GptModern::new(&policy.config, copy.root())?;
+    GptModern::new(config, copy.root())?;
     Ok(copy)
 }

@@ -1,14 +1,14 @@
-//! 8.4 Reward functions: a rule that compares with the right answer, a reward model of part 7, or a
+//! 8.5 Reward functions: a rule that compares with the right answer, a reward model of part 7, or a
 //! random reward as a control.
 
 use anyhow::{Result, ensure};
 use candle_core::Device;
 use datasets::Example;
+use experiment::train_state::parameters_sha256;
 use model_io::LoadMode;
 use reward::RewardCheckpoint;
 use sft::ChatTokenizer;
 use sft::metrics::exact_match;
-use sft::train_state::parameters_sha256;
 use tensor_core::Rng;
 
 use crate::final_answer::final_answer_reward;

@@ -1,4 +1,4 @@
-//! 8.3 Per-token rewards: the KL penalty at every token, and the completion's reward at its last
+//! 8.4 Per-token rewards: the KL penalty at every token, and the completion's reward at its last
 //! token.
 //!
 //! ```text
@@ -8,12 +8,12 @@
 //! The last token, which is the stop token of a terminated completion, is found by the length of
 //! the completion; a common mistake is to take the first padding token after it.
 
-use candle_core::{D, DType, Result, Tensor};
+use candle_core::{D, DType, Device, Result, Tensor};
 
-use crate::SampledCompletion;
 use crate::gae::GaeConfig;
 use crate::kl::KlEstimator;
 use crate::masked::masked;
+use crate::rollout_group::{RolloutGroup, SampledCompletion};
 
 /// Settings from rewards to advantages.
 #[derive(Debug, Clone, Copy)]
@@ -69,6 +69,22 @@ impl RewardShapingConfig {
             TruncationHandling::Bootstrap => -self.missing_eos_penalty,
         }
     }
+}
+
+/// Terminal rewards of the completions of `groups`, whose `rewards` are given: (R).
+///
+/// # Errors
+/// When memory is short.
+pub fn terminal_rewards(
+    rewards: &[f64],
+    groups: &[RolloutGroup],
+    config: &RewardShapingConfig,
+    device: &Device,
+) -> Result<Tensor> {
+    let completions = groups.iter().flat_map(|group| &group.completions);
+    let each = rewards.iter().zip(completions);
+    let terminal = each.map(|(&reward, one)| config.terminal_reward(reward, one) as f32);
+    Tensor::from_iter(terminal, device)
 }
 
 /// Per-token rewards, (R, T): `terminal: (R)` at the last token of each row of `mask: (R, T)`,

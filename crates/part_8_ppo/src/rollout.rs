@@ -1,4 +1,4 @@
-//! 8.2 Rollout: completions sampled from the policy, with all that the update needs.
+//! 8.3 Rollout: completions sampled from the policy, with all that the update needs.
 //!
 //! The completions of a prompt share its prefill. Each token keeps the log-probability with which
 //! it was sampled, temperature and filters included, because the ratio compares with that
@@ -11,6 +11,9 @@ use modern::{
 };
 use tensor_core::Rng;
 
+use crate::log_probs::record_allowed_tokens;
+use crate::rollout_group::{RolloutGroup, SampledCompletion};
+
 /// Sampling of completions.
 #[derive(Debug, Clone)]
 pub struct RolloutConfig {
@@ -22,35 +25,6 @@ pub struct RolloutConfig {
     pub max_new_tokens: usize,
     /// Tokens that end a completion.
     pub stop_token_ids: Vec<u32>,
-}
-
-/// Prompt with its completions.
-#[derive(Debug, Clone, PartialEq)]
-pub struct RolloutGroup {
-    /// Token ids of the prompt.
-    pub prompt: Vec<u32>,
-    /// Completions sampled for it.
-    pub completions: Vec<SampledCompletion>,
-}
-
-/// Completion as it was sampled.
-#[derive(Debug, Clone, PartialEq)]
-pub struct SampledCompletion {
-    /// Token ids, with the stop token if it terminated; at least one.
-    pub tokens: Vec<u32>,
-    /// Log-probability with which each token was sampled.
-    pub log_probs: Vec<f32>,
-    /// Tokens that the sampling filters allowed at each position; empty without filters.
-    pub allowed_tokens: Vec<Vec<u32>>,
-    /// Reason why it ended.
-    pub finish_reason: FinishReason,
-}
-
-impl SampledCompletion {
-    /// Whether it ended with a stop token, so was not truncated.
-    pub fn terminated(&self) -> bool {
-        self.finish_reason == FinishReason::Stop
-    }
 }
 
 impl RolloutConfig {
@@ -139,7 +113,7 @@ pub fn rollout(
     };
     let mut groups: Vec<RolloutGroup> = prompts.iter().map(group).collect();
     if config.has_sampling_filter() {
-        crate::log_probs::record_allowed_tokens(model, &mut groups, &sampler)?;
+        record_allowed_tokens(model, &mut groups, &sampler)?;
     }
     Ok(groups)
 }

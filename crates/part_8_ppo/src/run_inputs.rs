@@ -1,4 +1,4 @@
-//! 8.4 Run inputs: hashes of the reference model and the reward function that a run started with. A
+//! 8.5 Run inputs: hashes of the reference model and the reward function that a run started with. A
 //! run does not copy them, so resuming checks that they are the same.
 
 use anyhow::{Result, ensure};

@@ -1,4 +1,4 @@
-//! Tabular MDP: 5 tokens and completions of 3 tokens, so that all 125 completions can be
+//! 8.1 Tabular MDP: 5 tokens and completions of 3 tokens, so that all 125 completions can be
 //! enumerated.
 //!
 //! Expectations and their gradients are exact here, as sums over all completions y of π(y) f(y),
@@ -63,12 +63,39 @@ pub fn completion_probs(policy: &Tensor) -> Result<Tensor> {
     log_probs(policy)?.sum(1)?.exp()
 }
 
+/// `n` completions sampled from `policy`, as indices: (n).
+///
+/// # Errors
+/// When memory is short.
+pub fn sample_completions(policy: &Tensor, n: usize, rng: &mut Rng) -> Result<Tensor> {
+    let probs: Vec<f64> = completion_probs(policy)?.to_vec1()?;
+    let mut completions = Vec::with_capacity(n);
+    for _ in 0..n {
+        let mut rest = rng.uniform();
+        let sampled = probs.iter().position(|p| {
+            rest -= p;
+            rest < 0.
+        });
+        completions.push(sampled.unwrap_or(N_COMPLETIONS - 1) as u32); // rounding left a rest
+    }
+    Tensor::from_vec(completions, n, &Device::Cpu)
+}
+
 /// Expectation of `x: (N_COMPLETIONS)` under `policy`: ().
 ///
 /// # Errors
 /// When memory is short.
 pub fn expectation_over_completions(policy: &Tensor, x: &Tensor) -> Result<Tensor> {
     (completion_probs(policy)? * x)?.sum_all()
+}
+
+/// Variance of `x: (N_COMPLETIONS)` under `policy`: ().
+///
+/// # Errors
+/// When memory is short.
+pub fn variance_over_completions(policy: &Tensor, x: &Tensor) -> Result<Tensor> {
+    let mean = expectation_over_completions(policy, x)?;
+    expectation_over_completions(policy, &x.broadcast_sub(&mean)?.sqr()?)
 }
 
 /// True value of the state before each token when completions get `rewards: (N_COMPLETIONS)`:

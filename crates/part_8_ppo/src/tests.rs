@@ -1,5 +1,7 @@
 //! What this part claims, section by section.
 
+mod policy_gradient;
+mod reinforce;
 mod critic;
 mod rollout;
 mod objective;
@@ -14,7 +16,6 @@ mod comparison;
 mod reference;
 mod golden;
 mod estimators;
-mod numbers;
 mod final_answer;
 
 use anyhow::Result;

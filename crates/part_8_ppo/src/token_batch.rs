@@ -1,4 +1,4 @@
-//! 8.2 Batches of a shared prefix: each row is a prompt followed by all completions of its group.
+//! 8.3 Batches of a shared prefix: each row is a prompt followed by all completions of its group.
 //!
 //! ```text
 //! tokens      p p p  a a a  b b  c c c        position  0 1 2  3 4 5  3 4  3 4 5
@@ -13,7 +13,7 @@ use candle_core::{DType, Device, Tensor};
 use model_io::ModelConfig;
 use modern::{AttentionContext, GptModern};
 
-use crate::rollout::{RolloutGroup, SampledCompletion};
+use crate::rollout_group::{RolloutGroup, SampledCompletion};
 
 /// Batch of groups: R completions, the longest of T tokens, N tokens in all.
 #[derive(Debug)]

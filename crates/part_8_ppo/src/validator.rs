@@ -1,16 +1,16 @@
-//! 8.4 Validation: greedy completions for held-out prompts, which pick the best model of the run.
+//! 8.5 Validation: greedy completions for held-out prompts, which pick the best model of the run.
 
 use anyhow::Result;
+use experiment::{RunLog, TrainState};
 use modern::GptModern;
 use modern::sampler::SamplingStrategy;
 use serde_json::json;
-use sft::{RunOutputs, TrainState};
+use sft::ModelSaver;
 use tensor_core::Rng;
 
 use crate::completion_eval::{
     CompletionEvalConfig, PpoEvalMetrics, compute_metrics, non_finite_reward_message,
 };
-use crate::ppo_log::PpoLog;
 use crate::prompts::PromptExample;
 use crate::reward_fn::RewardFn;
 
@@ -21,18 +21,15 @@ pub struct PpoValidator<'a> {
     pub prompts: &'a [PromptExample],
     /// Settings of generation.
     pub eval_config: CompletionEvalConfig<'a>,
-    /// Steps between validations; 0: only one at the end.
+    /// Steps between validations; 0 validates only before and after training.
     pub interval: usize,
     /// Mean reward at which the run ends.
     pub target_reward: Option<f64>,
+    /// Where the best model is saved, if it is.
+    pub model_saver: Option<&'a ModelSaver>,
 }
 
 impl PpoValidator<'_> {
-    /// Whether a validation is due after step `step`.
-    pub fn is_due(&self, step: usize) -> bool {
-        self.interval > 0 && step.is_multiple_of(self.interval)
-    }
-
     /// Validates `policy` through `inference_policy`, its view for inference, and saves it if it is
     /// the best so far. A validation with a reward that is not finite raises an alarm and decides
     /// nothing.
@@ -44,8 +41,7 @@ impl PpoValidator<'_> {
         inference_policy: &GptModern,
         policy: &mut TrainState,
         reward_fn: &mut RewardFn,
-        outputs: &RunOutputs<'_>,
-        log: &mut PpoLog,
+        log: &mut RunLog,
     ) -> Result<()> {
         let step = policy.progress.step;
         let mut rng = Rng::new(step as u64);
@@ -60,7 +56,7 @@ impl PpoValidator<'_> {
         };
         let completions = log.suspend(generate)?;
         if let Some(bad) = non_finite_reward_message(&completions) {
-            return log.log_alarm(step, &format!("validation at step {step} is ignored: {bad}"));
+            return log.alarm(step, &format!("validation at step {step} is ignored: {bad}"));
         }
         let PpoEvalMetrics {
             reward_mean, exact_match, relaxed_match, length_mean, eos_rate, ..
@@ -70,14 +66,15 @@ impl PpoValidator<'_> {
             summary = format!("exact match {exact:.3}, relaxed {relaxed:.3}, {summary}");
         }
         let metrics = json!({
-            "val_exact_match": exact_match, "val_relaxed_match": relaxed_match,
-            "val_length": length_mean, "val_eos_rate": eos_rate,
+            "val_reward": reward_mean, "val_exact_match": exact_match,
+            "val_relaxed_match": relaxed_match, "val_length": length_mean,
+            "val_eos_rate": eos_rate,
         });
-        log.log_validation(step, reward_mean, &summary, metrics)?;
-        policy.progress.target_reached =
-            self.target_reward.is_some_and(|target| reward_mean >= target);
-        if policy.progress.update_best_loss(-reward_mean) {
-            outputs.save_model(policy)?;
+        let summary = format!(": validation reward {reward_mean:.3}, {summary}");
+        log.validation(step, &summary, metrics)?;
+        let target_reached = self.target_reward.is_some_and(|target| reward_mean >= target);
+        if policy.progress.record_validation(-reward_mean, target_reached) {
+            self.model_saver.map_or(Ok(()), |saver| saver.save(&policy.parameters))?;
         }
         Ok(())
     }

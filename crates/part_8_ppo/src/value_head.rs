@@ -1,4 +1,4 @@
-//! 8.1 Value head: the expected return of a completion, estimated before each of its tokens.
+//! 8.2 Value head: the expected return of a completion, estimated before each of its tokens.
 //!
 //! V(s_t) = w · h_t + b, where h_t is the hidden state that predicts token t. Both start at 0, so
 //! the first advantages are the rewards themselves rather than the noise of a random estimate.

@@ -31,7 +31,7 @@ fn a_run_trains_resumes_and_evaluates() {
     assert!(text.contains("-p part_8 -- train --resume"), "{text}");
     PART_8.stdout(&["train", "--resume", "--out", &parts]);
     let read = |file: &str| std::fs::read(Path::new(file)).expect(file);
-    let last = "checkpoints/step-4/policy/trained.safetensors";
+    let last = "checkpoints/step-4/policy/model.safetensors";
     assert_eq!(
         read(&path_arg(folder.path(), &format!("whole/{last}"))),
         read(&path_arg(folder.path(), &format!("parts/{last}")))

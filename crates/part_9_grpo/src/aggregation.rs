@@ -4,9 +4,10 @@
 //! sequence   1/B Σ_i 1/|o_i| Σ_t l_it      GRPO; punishes long wrong completions less per token
 //! token      Σ_i Σ_t l_it / Σ_i |o_i|      DAPO, <https://arxiv.org/abs/2503.14476>
 //! constant   Σ_i Σ_t l_it / (B L)          Dr. GRPO, with L the largest length of a completion
+//! completion 1/B Σ_i Σ_t l_it              REINFORCE: a completion is one action
 //! ```
 //!
-//! All three are Σ w_t l_t over the sampled tokens, so the choice is a weight per token. Excluded
+//! All four are Σ w_t l_t over the sampled tokens, so the choice is a weight per token. Excluded
 //! completions are missing from numerator and denominator: B counts the included ones, and |o_i|
 //! their tokens. Only with the constant, B counts all completions. TRL divides in the same way by
 //! tokens (`dapo`) and by the constant (`dr_grpo`), but its mean over sequences (`grpo`) divides by
@@ -31,6 +32,8 @@ pub enum Aggregation {
     /// Sum over tokens divided by the constant completions × --max-new-tokens (Dr. GRPO)
     #[value(aliases = ["dr_grpo", "dr-grpo"])]
     Constant,
+    /// Mean over completions of the sum over their tokens (REINFORCE)
+    Completion,
 }
 
 impl Aggregation {
@@ -43,6 +46,7 @@ impl Aggregation {
         let weight = |(&length, &included): (&usize, &bool)| match (included && length > 0, self) {
             (false, _) => 0.,
             (true, Self::Sequence) => (1. / (b * length as f64)) as f32,
+            (true, Self::Completion) => (1. / b) as f32,
             (true, Self::Token) => (1. / n_tokens) as f32,
             (true, Self::Constant) => (1. / (lengths.len() * max_new_tokens) as f64) as f32,
         };

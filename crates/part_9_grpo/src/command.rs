@@ -8,17 +8,16 @@ pub(crate) mod algorithms;
 mod report;
 mod results_table;
 mod table;
-pub(crate) mod train;
+mod train;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 
 use anyhow::Result;
-use arguments::{DEFAULT_OUT, DemoArgs, EvalArgs, TableArgs, TrainArgs};
+use arguments::{DemoArgs, EvalArgs, TableArgs, TrainArgs};
 use clap::{Parser, Subcommand};
-use experiment::settings::{expand_config, inherit_from_run};
-
-use crate::task_files;
+use datasets::arithmetic_questions::write_math_tasks;
+use experiment::command_line;
 
 /// Part 9: group-relative policy optimization (GRPO). Without a subcommand, the demo.
 #[derive(Parser)]
@@ -32,11 +31,11 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Train a policy with GRPO on verifiable rewards or a reward model
+    /// Train a policy with GRPO, RLOO or REINFORCE on verifiable rewards or a reward model
     Train(Box<TrainArgs>),
     /// Evaluate a policy: exact match, pass@k, and a comparison with its reference model
     Eval(EvalArgs),
-    /// Compare SFT, best of n, REINFORCE, RLOO, GRPO, Dr. GRPO and PPO on arithmetic
+    /// Compare REINFORCE, RLOO, GRPO, Dr. GRPO, best of n, PPO and SFT on arithmetic
     Table(TableArgs),
     /// Write data/math_tasks_train.jsonl and data/math_tasks_eval.jsonl
     Tasks {
@@ -55,18 +54,14 @@ const SETTINGS_FROM_RUN: [&str; 6] =
 /// # Errors
 /// Those of the command; clap's for invalid arguments and for --help.
 pub fn parse_and_run(args: impl IntoIterator<Item = impl Into<OsString>>) -> Result<()> {
-    let mut args = expand_config::<Cli>(args, DEFAULT_OUT)?;
-    if args.get(1).is_some_and(|command| command == "eval") {
-        args = inherit_from_run::<Cli>(args, &SETTINGS_FROM_RUN)?;
-    }
-    let cli = Cli::try_parse_from(args)?;
+    let cli: Cli = command_line::parse(args, &SETTINGS_FROM_RUN)?;
     match cli.command {
         None => demo::run(&cli.demo),
         Some(Command::Train(args)) => train::run(&args),
         Some(Command::Eval(args)) => eval::run(&args),
         Some(Command::Table(args)) => table::run(&args),
         Some(Command::Tasks { out }) => {
-            task_files::write_math_tasks(&out)?;
+            write_math_tasks(&out)?;
             println!("math_tasks_train.jsonl and math_tasks_eval.jsonl are in {}", out.display());
             Ok(())
         }

@@ -1,12 +1,17 @@
 //! Configuration of a GRPO run: everything that determines its result.
 
-use ppo::{Clip, RolloutConfig};
+use ppo::{Clip, RewardFn, RolloutConfig};
 use scaling::LrSchedule;
+use sft::ChatTokenizer;
 use tensor_core::AdamWConfig;
 
-use crate::experience::AdvantageConfig;
+use crate::advantage::Baseline;
+use crate::aggregation::Aggregation;
+use crate::kl::KlLoss;
+use crate::method::Method;
+use crate::objective::{LossLevel, Objective};
+use crate::overlong::OverlongHandling;
 use crate::reference::ReferenceUpdate;
-use crate::{KlLoss, Objective};
 
 /// Configuration of a GRPO run.
 #[derive(Debug, Clone)]
@@ -17,7 +22,7 @@ pub struct GrpoConfig {
     pub rollout: RolloutConfig,
     /// Advantages and token weights.
     pub advantage: AdvantageConfig,
-    /// Loss per token.
+    /// Loss of a step.
     pub objective: Objective,
     /// Reference model: fixed or synchronized; `None` without one.
     pub reference_update: Option<ReferenceUpdate>,
@@ -25,6 +30,19 @@ pub struct GrpoConfig {
     pub update: GrpoUpdateConfig,
     /// Seed of the prompt order and of sampling.
     pub seed: u64,
+}
+
+/// Settings of advantages and token weights.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct AdvantageConfig {
+    /// Handling of truncated completions.
+    pub overlong: OverlongHandling,
+    /// Baseline of the advantages.
+    pub baseline: Baseline,
+    /// ε that is added to the standard deviation.
+    pub advantage_epsilon: f64,
+    /// Loss aggregation.
+    pub loss_aggregation: Aggregation,
 }
 
 /// Settings of the optimizer steps.
@@ -44,6 +62,27 @@ pub struct GrpoUpdateConfig {
     pub max_sampled_tokens: Option<usize>,
 }
 
+/// Tokenizer and reward function, which training uses beside the policy.
+pub struct GrpoContext<'a> {
+    /// Tokenizer and chat template of the policy.
+    pub chat_tokenizer: &'a ChatTokenizer,
+    /// Reward function of completions.
+    pub reward_fn: &'a mut RewardFn,
+}
+
+impl AdvantageConfig {
+    /// Default settings: GRPO's advantages, token aggregation, truncated completions rewarded like
+    /// all others.
+    pub fn with_defaults() -> Self {
+        Self {
+            overlong: OverlongHandling::None,
+            baseline: Baseline::GroupStd,
+            advantage_epsilon: 1e-4,
+            loss_aggregation: Aggregation::Token,
+        }
+    }
+}
+
 impl GrpoConfig {
     /// Default configuration: GRPO's advantages, token aggregation, KL coefficient 0.003 (that of
     /// configs/grpo_learning.yaml; the flag's default is 0.03) to the initial policy, one optimizer
@@ -59,7 +98,8 @@ impl GrpoConfig {
             rollout,
             advantage: AdvantageConfig::with_defaults(),
             objective: Objective {
-                clip_range: Clip::symmetric(0.2),
+                level: LossLevel::Token,
+                clip_range: Some(Clip::symmetric(0.2)),
                 kl: Some((KlLoss::K3Weighted, 0.003)),
                 importance_sampling_cap: None,
             },
@@ -74,5 +114,16 @@ impl GrpoConfig {
             },
             seed,
         }
+    }
+    /// This configuration with the baseline, the clip range and the loss aggregation of `method`,
+    /// and without KL term and reference model if `method` has none.
+    pub fn with_method(mut self, method: Method) -> Self {
+        self.advantage.baseline = method.baseline();
+        self.advantage.loss_aggregation = method.loss_aggregation();
+        self.objective.clip_range = method.clip_range().map(Clip::symmetric);
+        if method.kl_coef() == 0. {
+            (self.objective.kl, self.reference_update) = (None, None);
+        }
+        self
     }
 }

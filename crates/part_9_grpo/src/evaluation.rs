@@ -1,15 +1,14 @@
 //! Evaluation: rewards and exact match of greedy completions, and pass@k of sampled ones.
 
 use anyhow::{Result, ensure};
+use experiment::statistics::{mean, wilson_interval};
 use modern::GptModern;
 use modern::sampler::SamplingStrategy;
 use ppo::completion_eval::{PpoEvalMetrics, compute_metrics};
-use ppo::experience::decode_completions;
 use ppo::{
-    CompletionEvalConfig, PromptExample, RewardFn, RewardInput, RolloutConfig, SampledCompletion,
-    ScoredCompletion, rollout,
+    CompletionEvalConfig, PromptExample, RewardFn, RewardInput, RolloutConfig, ScoredCompletion,
+    ScoredRollouts, rollout,
 };
-use reward::metrics::wilson_interval;
 use serde::Serialize;
 use tensor_core::Rng;
 
@@ -96,15 +95,15 @@ impl GrpoEvalMetrics {
 impl PassAtKMetrics {
     /// Metrics of problems with `n` samples each, `n_right[i]` of which are right for problem `i`.
     pub fn from_counts(n_right: &[usize], n: usize, k: usize, temperature: f64) -> Self {
-        let mean = |k| {
-            n_right.iter().map(|&c| pass_at_k(n, c, k)).sum::<f64>() / n_right.len().max(1) as f64
-        };
-        Self { temperature, pass_at_1: mean(1), k, pass_at_k: mean(k) }
+        let mean_pass =
+            |k| mean(&n_right.iter().map(|&c| pass_at_k(n, c, k)).collect::<Vec<f64>>());
+        Self { temperature, pass_at_1: mean_pass(1), k, pass_at_k: mean_pass(k) }
     }
 }
 
 impl GrpoEvaluator<'_> {
-    /// Greedy completions of `model`, built for inference, for `prompts`, and their metrics.
+    /// Greedy completions of `model`, built for inference, for `prompts`, and their metrics. A
+    /// random reward is drawn from `seed`.
     ///
     /// # Errors
     /// When there are no prompts, and those of `reward_fn`.
@@ -113,9 +112,10 @@ impl GrpoEvaluator<'_> {
         model: &GptModern,
         prompts: &[PromptExample],
         reward_fn: &mut RewardFn,
+        seed: u64,
     ) -> Result<(GrpoEvalMetrics, Vec<ScoredCompletion>)> {
         ensure!(!prompts.is_empty(), "there are no problems to evaluate");
-        let (strategy, rng) = (SamplingStrategy::Greedy, &mut Rng::new(0));
+        let (strategy, rng) = (SamplingStrategy::Greedy, &mut Rng::new(seed));
         let completions =
             self.eval_config.generate_and_score(model, prompts, strategy, reward_fn, rng)?;
         Ok((GrpoEvalMetrics::from_completions(self.task, prompts, &completions), completions))
@@ -136,20 +136,18 @@ impl GrpoEvaluator<'_> {
         let n = config.group_size;
         ensure!(!prompts.is_empty(), "there are no problems to evaluate");
         ensure!((1..=n).contains(&k), "pass@k needs at least k completions; there are {n}");
+        let (task, chat_tokenizer) = (self.task, self.eval_config.chat_tokenizer);
+        let mut exact_match = move |inputs: &[RewardInput<'_>], _: &mut Rng| {
+            Ok(inputs.iter().map(|input| f64::from(u8::from(task.exact_match(input)))).collect())
+        };
         let mut n_right = Vec::with_capacity(prompts.len());
         for chunk in prompts.chunks((self.eval_config.batch_size / n).max(1)) {
             let ids: Vec<Vec<u32>> = chunk.iter().map(|one| one.prompt.clone()).collect();
             let groups = rollout(model, &ids, config, rng)?;
-            let mut texts =
-                decode_completions(&groups, self.eval_config.chat_tokenizer)?.into_iter();
-            for (PromptExample { example, .. }, group) in chunk.iter().zip(&groups) {
-                let completions = group.completions.iter().zip(texts.by_ref());
-                let is_right = |(completion, text): &(&SampledCompletion, String)| {
-                    let terminated = completion.terminated();
-                    self.task.exact_match(&RewardInput { example, completion: text, terminated })
-                };
-                n_right.push(completions.filter(is_right).count());
-            }
+            let rollouts =
+                ScoredRollouts::new(groups, chunk, chat_tokenizer, &mut exact_match, rng)?;
+            let groups = rollouts.rewards.chunks(n);
+            n_right.extend(groups.map(|rewards| rewards.iter().sum::<f64>() as usize));
         }
         Ok(PassAtKMetrics::from_counts(&n_right, n, k, config.temperature()))
     }

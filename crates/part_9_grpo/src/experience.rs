@@ -1,39 +1,19 @@
-//! Experience of a step: prompts, a group of completions per prompt, their rewards and advantages.
+//! 9.5 Experience of a step: completions with rewards and advantages, and micro-batches of them
+//! with the log-probabilities that the loss needs.
+//!
+//! A group's prompt is computed once in the forward and the backward pass, whatever the number of
+//! its completions, in a row of part 8's `TokenBatch`. Groups without an included completion are
+//! left out, and without a KL term so are groups whose advantages are all 0.
 
 use anyhow::Result;
+use candle_core::Tensor;
 use modern::GptModern;
-use ppo::experience::{ScoredRollouts, compute_rewards, decode_completions};
-use ppo::{PromptExample, RewardFn, RolloutConfig, RolloutGroup, SampledCompletion, rollout};
-use sft::ChatTokenizer;
-use tensor_core::Rng;
+use ppo::log_probs::log_probs;
+use ppo::{RolloutConfig, RolloutGroup, ScoredRollouts, TokenBatch};
 
-use crate::{Aggregation, Baseline, OverlongHandling, advantages};
-
-/// Settings of advantages and token weights.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct AdvantageConfig {
-    /// Handling of truncated completions.
-    pub overlong: OverlongHandling,
-    /// Baseline of the advantages.
-    pub baseline: Baseline,
-    /// ε that is added to the standard deviation.
-    pub advantage_epsilon: f64,
-    /// Loss aggregation.
-    pub loss_aggregation: Aggregation,
-}
-
-impl AdvantageConfig {
-    /// Default settings: GRPO's advantages, token aggregation, truncated completions rewarded like
-    /// all others.
-    pub fn with_defaults() -> Self {
-        Self {
-            overlong: OverlongHandling::None,
-            baseline: Baseline::GroupStd,
-            advantage_epsilon: 1e-4,
-            loss_aggregation: Aggregation::Token,
-        }
-    }
-}
+use crate::advantage::advantages;
+use crate::config::AdvantageConfig;
+use crate::objective::{LossInputs, Objective};
 
 /// Experience of one GRPO step. All vectors but `groups` have one entry per completion, group by
 /// group.
@@ -53,52 +33,103 @@ pub struct GrpoExperience {
     pub weights: Vec<f32>,
 }
 
-/// Rollouts of `model`, built for inference, on `prompts`, with their rewards.
-///
-/// # Errors
-/// When a prompt leaves no room for a completion in the context, and those of `reward_fn`.
-pub fn collect_rollouts(
-    model: &GptModern,
-    (chat_tokenizer, reward_fn): (&ChatTokenizer, &mut RewardFn),
-    prompts: &[PromptExample],
-    config: &RolloutConfig,
-    rng: &mut Rng,
-) -> Result<ScoredRollouts> {
-    let ids: Vec<Vec<u32>> = prompts.iter().map(|one| one.prompt.clone()).collect();
-    let groups = rollout(model, &ids, config, rng)?;
-    let completion_texts = decode_completions(&groups, chat_tokenizer)?;
-    let rewards = compute_rewards(&groups, prompts, &completion_texts, reward_fn, rng)?;
-    Ok(ScoredRollouts { groups, completion_texts, rewards })
+/// Groups whose gradient is computed together: R completions, the longest of T tokens.
+pub struct MicroBatch {
+    /// Tokens of the prompts and completions.
+    pub batch: TokenBatch,
+    /// Inputs of the loss beside the policy's log-probabilities: (R, T) each.
+    pub inputs: LossInputs,
+    /// Sampling temperature.
+    pub temperature: f64,
 }
 
 impl GrpoExperience {
-    /// Experience from `rollouts` that were sampled with `config`.
+    /// Experience from `rollouts` that were sampled with `config`. `moving_average` is the mean of
+    /// the rewards of all earlier steps.
     ///
     /// # Errors
-    /// When a reward is not finite, or a group has fewer than two completions.
+    /// When a reward is not finite, or a group has too few completions for the baseline.
     pub fn from_rollouts(
         rollouts: ScoredRollouts,
         config: &RolloutConfig,
         advantage_config: &AdvantageConfig,
+        moving_average: f64,
     ) -> Result<Self> {
         let ScoredRollouts { groups, completion_texts, rewards } = rollouts;
         let AdvantageConfig { overlong, baseline, advantage_epsilon, loss_aggregation } =
             *advantage_config;
-        let max_new_tokens = config.max_new_tokens;
-        let completions: Vec<&SampledCompletion> =
-            groups.iter().flat_map(|group| &group.completions).collect();
-        let lengths: Vec<usize> = completions.iter().map(|one| one.tokens.len()).collect();
-        let penalized = |(reward, &length): (f64, &usize)| {
-            reward as f32 - overlong.penalty(length, max_new_tokens)
-        };
-        let rewards: Vec<f32> = rewards.into_iter().zip(&lengths).map(penalized).collect();
-        let masked = overlong == OverlongHandling::Masked;
-        let included: Vec<bool> =
-            completions.iter().map(|one| one.terminated() || !masked).collect();
+        let (group_size, max_new_tokens) = (config.group_size, config.max_new_tokens);
+        let (mut lengths, mut included) = (Vec::new(), Vec::new());
+        for completion in groups.iter().flat_map(|group| &group.completions) {
+            lengths.push(completion.tokens.len());
+            included.push(overlong.includes(completion.terminated()));
+        }
+        let penalties = lengths.iter().map(|&length| overlong.penalty(length, max_new_tokens));
+        let rewards: Vec<f32> =
+            rewards.iter().zip(penalties).map(|(&r, penalty)| r as f32 - penalty).collect();
+        let advantages =
+            advantages(&rewards, group_size, baseline, advantage_epsilon, moving_average)?;
         let weights = loss_aggregation.weights(&lengths, &included, max_new_tokens);
-        let advantages = advantages(&rewards, config.group_size, baseline, advantage_epsilon)?;
         let temperature = config.temperature();
         Ok(Self { groups, temperature, completion_texts, rewards, advantages, weights })
+    }
+
+    /// Micro-batches of `groups_each` groups, with the log-probabilities that `objective` needs
+    /// under `rollout_model` and `reference`.
+    ///
+    /// # Errors
+    /// When memory is short.
+    pub fn micro_batches(
+        &self,
+        objective: &Objective,
+        rollout_model: &GptModern,
+        reference: Option<&GptModern>,
+        groups_each: usize,
+    ) -> Result<Vec<MicroBatch>> {
+        let mut chosen: Vec<usize> = (0..self.groups.len())
+            .filter(|&group| self.is_included(group))
+            .filter(|&group| objective.kl.is_some() || self.has_nonzero_advantage(group))
+            .collect();
+        // Groups of similar length together need less padding.
+        chosen.sort_by_key(|&group| n_group_tokens(&self.groups[group]));
+        let chunks = chosen.chunks(groups_each.max(1));
+        chunks.map(|chosen| self.micro_batch(chosen, objective, rollout_model, reference)).collect()
+    }
+
+    /// Micro-batch of the groups `chosen`.
+    fn micro_batch(
+        &self,
+        chosen: &[usize],
+        objective: &Objective,
+        rollout_model: &GptModern,
+        reference: Option<&GptModern>,
+    ) -> Result<MicroBatch> {
+        let (config, device) = (rollout_model.config(), rollout_model.device());
+        let (groups, temperature) =
+            (chosen.iter().map(|&group| &self.groups[group]), self.temperature);
+        let batch = TokenBatch::from_groups(groups.clone(), config, device)?;
+        let mut inputs = LossInputs {
+            behavior_log_probs: batch.behavior_log_probs(groups)?,
+            old_log_probs: None,
+            ref_log_probs: None,
+            advantages: self.per_token(&self.advantages, chosen, &batch)?,
+            weights: self.per_token(&self.weights, chosen, &batch)?,
+        };
+        if objective.importance_sampling_cap.is_some() {
+            inputs.old_log_probs = Some(log_probs(rollout_model, &batch, temperature)?);
+        }
+        if let (Some(_), Some(reference)) = (objective.kl, reference) {
+            inputs.ref_log_probs = Some(log_probs(reference, &batch, temperature)?);
+        }
+        Ok(MicroBatch { batch, inputs, temperature })
+    }
+
+    /// Value of each completion of the groups `chosen` at each of its tokens: (R, T), 0 at padding.
+    fn per_token(&self, values: &[f32], chosen: &[usize], batch: &TokenBatch) -> Result<Tensor> {
+        let group_size = self.group_size();
+        let rows = chosen.iter().flat_map(|&group| &values[group * group_size..][..group_size]);
+        let rows = Tensor::from_iter(rows.copied(), batch.mask.device())?.unsqueeze(1)?; // (R, 1)
+        Ok(rows.broadcast_mul(&batch.mask)?) // (R, T)
     }
 
     /// True if an included completion of group `group` has an advantage other than 0.
@@ -113,13 +144,21 @@ impl GrpoExperience {
 
     /// Advantage and weight of each completion of group `group`.
     fn advantages_and_weights(&self, group: usize) -> impl Iterator<Item = (f32, f32)> {
-        let group_size = self.rewards.len() / self.groups.len().max(1);
         let all = self.advantages.iter().copied().zip(self.weights.iter().copied());
-        all.skip(group * group_size).take(group_size)
+        all.skip(group * self.group_size()).take(self.group_size())
+    }
+
+    fn group_size(&self) -> usize {
+        self.rewards.len() / self.groups.len().max(1)
     }
 
     /// Number of sampled tokens.
     pub fn n_tokens(&self) -> usize {
         self.groups.iter().flat_map(|group| &group.completions).map(|one| one.tokens.len()).sum()
     }
+}
+
+/// Number of tokens of a group: its prompt and its completions.
+fn n_group_tokens(group: &RolloutGroup) -> usize {
+    group.prompt.len() + group.completions.iter().map(|one| one.tokens.len()).sum::<usize>()
 }

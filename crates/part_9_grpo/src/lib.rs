@@ -4,26 +4,26 @@
 // of a prompt, R completions of a micro-batch, N sampled tokens.
 
 pub mod advantage; // 9.1, 9.2
+pub mod method;
 pub mod reinforce; // 9.3
-pub mod objective;
 pub mod aggregation;
+pub mod objective;
 pub mod kl; // 9.4
 pub mod overlong;
-pub mod answers; // rewards
-pub mod rewards;
+pub mod rewards; // rewards
 pub mod weighted_rewards;
 pub mod countdown;
 pub mod pass_at_k;
 pub mod task; // tasks
-pub mod task_files;
-pub mod experience; // training loop
+pub mod config; // 9.5
+pub mod experience;
 pub mod reference;
-pub mod update;
+pub mod metrics;
+pub mod progress;
+pub mod policy;
+pub mod step;
 pub mod evaluation;
-pub mod step_metrics;
-pub mod run_state;
-pub mod grpo_log;
-pub mod config;
+pub mod validator;
 pub mod training;
 pub mod task_flags;
 pub mod flags;
@@ -31,16 +31,21 @@ pub mod command;
 
 pub use advantage::{Baseline, advantages};
 pub use aggregation::Aggregation;
-pub use config::{GrpoConfig, GrpoUpdateConfig};
-pub use experience::GrpoExperience;
-pub use grpo_log::GrpoLog;
+pub use config::{AdvantageConfig, GrpoConfig, GrpoContext, GrpoUpdateConfig};
+pub use evaluation::GrpoEvaluator;
+pub use experience::{GrpoExperience, MicroBatch};
 pub use kl::KlLoss;
-pub use objective::{LossInputs, Objective};
+pub use method::Method;
+pub use objective::{LossInputs, LossLevel, Objective};
 pub use overlong::OverlongHandling;
 pub use pass_at_k::pass_at_k;
-pub use run_state::RunState;
-pub use task::{Task, TaskDataset};
-pub use training::{GrpoContext, train};
+pub use policy::Policy;
+pub use progress::GrpoProgress;
+pub use reference::{ReferenceModel, ReferenceUpdate};
+pub use step::grpo_step;
+pub use task::Task;
+pub use training::train;
+pub use validator::GrpoValidator;
 pub use weighted_rewards::WeightedRewards;
 
 #[cfg(test)]

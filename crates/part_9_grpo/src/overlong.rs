@@ -25,6 +25,11 @@ pub enum OverlongHandling {
 }
 
 impl OverlongHandling {
+    /// True if a completion that is `terminated` or truncated is part of the loss.
+    pub fn includes(self, terminated: bool) -> bool {
+        terminated || self != Self::Masked
+    }
+
     /// Penalty on a completion of `length` tokens, where `max_new_tokens` is the limit.
     pub fn penalty(self, length: usize, max_new_tokens: usize) -> f32 {
         match self {

@@ -7,10 +7,9 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
+use model_io::ModelConfig;
 use modern::GptModern;
 use ppo::reference::{copy_parameters, without_adapters};
-use sft::TrainState;
-use sft::train_state::parameters_sha256;
 use tensor_core::{Parameters, weights};
 
 const REFERENCE_FILE: &str = "reference.safetensors";
@@ -24,15 +23,6 @@ pub enum ReferenceUpdate {
     SyncEvery(usize),
 }
 
-/// Hash of the weights that `policy` starts from, without its adapters, which start at zero.
-///
-/// # Errors
-/// When the weights cannot be read from their device.
-pub fn base_weights_sha256(policy: &TrainState) -> Result<String> {
-    let has_adapters = !policy.parameters.adapters().is_empty();
-    parameters_sha256(policy.parameters.iter().filter(|p| !has_adapters || !p.trainable))
-}
-
 /// Reference model, which is not trained.
 pub struct ReferenceModel {
     reference_update: ReferenceUpdate,
@@ -43,42 +33,52 @@ pub struct ReferenceModel {
 }
 
 impl ReferenceModel {
-    /// Reference model from the current weights of `policy`, at the start of a run.
+    /// Reference model from the current weights of the `policy`, at the start of a run.
     ///
     /// # Errors
     /// When a policy with adapters is to be synchronized.
-    pub fn new(policy: &TrainState, reference_update: ReferenceUpdate) -> Result<Self> {
-        let has_adapters = !policy.parameters.adapters().is_empty();
+    pub fn new(
+        config: &ModelConfig,
+        policy: &Parameters,
+        reference_update: ReferenceUpdate,
+    ) -> Result<Self> {
+        let has_adapters = !policy.adapters().is_empty();
         if has_adapters && reference_update != ReferenceUpdate::Fixed {
             bail!(
                 "the reference of a policy with adapters is the policy without them and cannot be \
                  synchronized"
             );
         }
-        let copied_parameters = (!has_adapters).then(|| copy_parameters(policy)).transpose()?;
+        let copied_parameters =
+            (!has_adapters).then(|| copy_parameters(config, policy)).transpose()?;
         let model = match &copied_parameters {
-            Some(copy) => GptModern::new(&policy.config, copy.for_inference().root())?,
-            None => without_adapters(policy)?,
+            Some(copy) => GptModern::new(config, copy.for_inference().root())?,
+            None => without_adapters(config, policy)?,
         };
         Ok(Self { reference_update, model, copied_parameters })
     }
 
-    /// Copies `policy` to the reference if its current step is a multiple of the sync interval.
+    /// Copies the `policy` to the reference if `step`, the step it has taken, is a multiple of the
+    /// sync interval.
     ///
     /// # Errors
     /// When memory is short.
-    pub fn sync_if_due(&mut self, policy: &TrainState) -> Result<()> {
-        let (ReferenceUpdate::SyncEvery(interval), Some(copy)) =
-            (self.reference_update, &self.copied_parameters)
-        else {
-            return Ok(());
-        };
-        if policy.progress.step.is_multiple_of(interval) {
-            for (old, new) in copy.iter().zip(policy.parameters.iter()) {
+    pub fn sync_if_due(&mut self, step: usize, policy: &Parameters) -> Result<()> {
+        let Some((interval, copy)) = self.synchronized() else { return Ok(()) };
+        if step.is_multiple_of(interval) {
+            for (old, new) in copy.iter().zip(policy.iter()) {
                 old.var.set(&new.var.as_detached_tensor())?;
             }
         }
         Ok(())
+    }
+
+    /// Sync interval and parameters of a synchronized reference; `None` for a fixed one.
+    fn synchronized(&self) -> Option<(usize, &Parameters)> {
+        match (self.reference_update, &self.copied_parameters) {
+            (ReferenceUpdate::SyncEvery(interval), Some(copy)) => Some((interval, copy)),
+            _ => None,
+        }
     }
 
     /// Saves the reference to a checkpoint, unless the base model of the run can restore it.
@@ -86,11 +86,7 @@ impl ReferenceModel {
     /// # Errors
     /// When the file cannot be written.
     pub fn save(&self, folder: &Path) -> Result<()> {
-        let (ReferenceUpdate::SyncEvery(_), Some(copy)) =
-            (self.reference_update, &self.copied_parameters)
-        else {
-            return Ok(());
-        };
+        let Some((_, copy)) = self.synchronized() else { return Ok(()) };
         let tensors = copy.iter().map(|p| (p.name.clone(), p.var.as_detached_tensor())).collect();
         weights::save(&folder.join(REFERENCE_FILE), &tensors)
     }
@@ -100,11 +96,7 @@ impl ReferenceModel {
     /// # Errors
     /// When the file does not match the model.
     pub fn restore(&mut self, folder: &Path) -> Result<()> {
-        let (ReferenceUpdate::SyncEvery(_), Some(copy)) =
-            (self.reference_update, &self.copied_parameters)
-        else {
-            return Ok(());
-        };
+        let Some((_, copy)) = self.synchronized() else { return Ok(()) };
         let path = folder.join(REFERENCE_FILE);
         let mut tensors = weights::load(&path)?;
         for parameter in copy.iter() {

@@ -6,12 +6,11 @@
 //! nothing from each rule, which the tests check. They can earn from `format` alone, so its reward
 //! is smaller than that of an answer.
 
+use datasets::answers::{answer_after_marker, extract_answer_tag, final_answer};
+use datasets::numbers::{approx_equal, last_integer, single_number};
 use ppo::RewardInput;
-use ppo::final_answer::{answer_after_marker, final_answer};
-use ppo::numbers::{approx_equal, last_integer, single_number};
 use ppo::reward_fn::exact_match_reward;
 
-use crate::answers::extract_answer_tag;
 use crate::countdown;
 
 /// Reward rule: the reward of a completion, with the right answer in its example's completion.

@@ -18,6 +18,7 @@ use crate::{Task, WeightedRewards};
 
 /// Task and reward flags.
 #[derive(Debug, Clone, Serialize, Args)]
+#[command(next_help_heading = "Data")]
 pub struct TaskFlags {
     /// Task, which sets the format of --data and the rewards; `eval` of a run uses the run's task
     #[arg(long, value_enum, default_value_t = Task::Arithmetic)]

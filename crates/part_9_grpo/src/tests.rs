@@ -3,7 +3,6 @@
 mod advantage;
 mod objective;
 mod estimators;
-mod answers;
 mod rewards;
 mod uninformed_policies;
 mod countdown;

@@ -57,11 +57,13 @@ fn train<'a>(model: &'a str, out: &'a str, more: &[&'a str]) -> Vec<&'a str> {
 }
 
 #[test]
-fn the_demo_compares_metrics_before_and_after() {
+fn the_demo_compares_the_methods_before_and_after() {
     let text = PART_9.stdout(&["--sft-steps", "3", "--steps", "2"]);
-    for part in ["before", "after", "exact match", "relaxed match", "tokens were sampled"] {
+    for part in ["before", "after", "exact match", "relaxed match", "tokens sampled"] {
         assert!(text.contains(part), "{part}: {text}");
     }
+    let rows = ["\nREINFORCE  ", "\nRLOO  ", "\nGRPO  "].map(|row| text.rfind(row));
+    assert!(rows[0].is_some() && rows.is_sorted(), "{text}");
 }
 
 #[test]

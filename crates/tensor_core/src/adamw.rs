@@ -12,9 +12,9 @@ use candle_core::backprop::GradStore;
 use candle_core::{DType, Result, Tensor, bail};
 use serde::{Deserialize, Serialize};
 
-use crate::ops::cpu::{GRAIN, by_type, for_each_part, has_fused_loops, vectorized};
-use crate::ops::float::Float;
-use crate::ops::storage::{values, write};
+use crate::kernels::{
+    Float, GRAIN, by_type, for_each_part, has_fused_loops, values, vectorized, write,
+};
 use crate::{Parameter, Parameters, WeightDecay};
 
 /// Hyperparameters of [`AdamW`]; the learning rate is an argument of each step.

@@ -6,11 +6,10 @@ use candle_core::backprop::GradStore;
 use candle_core::{DType, Result, Tensor};
 
 use crate::Parameters;
-use crate::ops::cpu::{GRAIN, by_type, has_fused_loops, vectorized};
-use crate::ops::float::Float;
-use crate::ops::storage::{tensor_like, values};
-use crate::ops::sums::sum;
-use crate::ops::uninit::build;
+use crate::kernels::{
+    Float, GRAIN, build, by_type, has_fused_loops, map_elements, sum, tensor_like, values,
+    vectorized,
+};
 
 /// Scales the gradients of all trainable parameters so that their global norm is at most
 /// `max_norm`; returns the norm before clipping. Reading it synchronizes with the device. If the
@@ -57,9 +56,7 @@ fn fused_sum_of_squares<T: Float>(grad: &Tensor) -> Result<f64> {
 
 fn fused_scale<T: Float>(grad: &Tensor, factor: f64) -> Result<Tensor> {
     let grad = grad.contiguous()?;
-    let from = values::<T>(&grad)?;
-    let [scaled] = build([(from.len(), GRAIN)], |i, [part]| {
-        [vectorized!(part.fill([&from[i * GRAIN..]], |[g]| g * T::cast(factor)))]
-    });
+    let (from, factor) = (values::<T>(&grad)?, T::cast(factor));
+    let [scaled] = map_elements!([from], [from * factor]);
     tensor_like(scaled, &grad)
 }

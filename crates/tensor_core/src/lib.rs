@@ -5,8 +5,6 @@
 
 pub mod device;
 pub mod threads;
-mod pool;
-mod prefetch;
 pub mod allocator;
 pub mod rng;
 pub mod parameters;
@@ -23,8 +21,11 @@ pub mod dropout;
 pub mod adamw;
 pub mod clip;
 pub mod atomic_file;
+pub mod json_file;
+pub mod sha256;
 mod mapped_file;
 pub mod testing;
+pub(crate) mod kernels;
 
 pub use adamw::{AdamW, AdamWConfig};
 pub use adapter::{LoraAdapter, LoraScaling};
@@ -42,6 +43,3 @@ pub use weight::Weight;
 
 #[cfg(test)]
 mod tests;
-
-pub mod json_file;
-pub mod sha256;

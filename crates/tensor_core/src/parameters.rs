@@ -101,11 +101,6 @@ impl Parameters {
         Self { quantized, unclaimed, ..self }
     }
 
-    /// Root scope, for a model's constructor.
-    pub fn root(&mut self) -> Scope<'_> {
-        Scope { parameters: self, path: String::new() }
-    }
-
     /// Checks that the model used every tensor of the file that it was loaded from.
     ///
     /// # Errors

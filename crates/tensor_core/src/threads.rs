@@ -14,8 +14,7 @@ use std::num::NonZeroUsize;
 
 use candle_core::{Result, bail};
 
-use crate::ops::cpu::for_each_part;
-use crate::pool;
+use crate::kernels::{for_each_part, pool};
 
 const RAYON_VARIABLE: &str = "RAYON_NUM_THREADS";
 const CANDLE_VARIABLE: &str = "CANDLE_NUM_THREADS";

@@ -5,6 +5,7 @@ mod check;
 mod compare;
 mod worker;
 mod layers;
+mod links;
 mod readmes;
 mod rust_text;
 mod tiny_text;
@@ -30,6 +31,12 @@ enum Task {
     Layers,
     /// Check that .ci/run runs every command shown in a README
     Readmes,
+    /// Check the relative links of the Markdown files, also those to a line
+    Links {
+        /// Correct the line numbers
+        #[arg(long)]
+        write: bool,
+    },
     /// Check names, line lengths and doc comments against GLOSSARY.md and retired-names.txt
     Words,
     /// Generate data/tiny.txt and data/tiny_hi.txt from their grammars
@@ -47,6 +54,7 @@ fn main() -> Result<()> {
         Task::Check => check::run(),
         Task::Layers => layers::check(),
         Task::Readmes => readmes::check(&root()),
+        Task::Links { write } => links::check(&root(), write),
         Task::Words => words::check(&root()),
         Task::Data { check: true } => tiny_text::check(&root()),
         Task::Compare(options) => compare::run(&options),

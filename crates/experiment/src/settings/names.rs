@@ -1,10 +1,13 @@
 //! Names of a flag: its primary name, and the aliases that settings files and old runs may use.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Result, ensure};
 use clap::{Arg, Command};
 use serde_json::Value;
 
-use super::Settings;
+/// Settings by key, `n_layer` for `--n-layer`.
+pub(super) type Settings = BTreeMap<String, Value>;
 
 /// Names of a flag without the dashes, the primary one first.
 fn names(arg: &Arg) -> impl Iterator<Item = &str> {
@@ -12,7 +15,7 @@ fn names(arg: &Arg) -> impl Iterator<Item = &str> {
 }
 
 /// Flag of `command` that has `key` (`n_layer` for `--n-layer`) as one of its names.
-fn find_flag<'c>(command: &'c Command, key: &str) -> Option<&'c Arg> {
+pub(super) fn find_flag<'c>(command: &'c Command, key: &str) -> Option<&'c Arg> {
     let name = key.replace('_', "-");
     command.get_arguments().find(|arg| names(arg).any(|other| other == name))
 }

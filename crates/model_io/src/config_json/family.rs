@@ -66,47 +66,45 @@ impl Family {
         }
     }
 
-    /// Default of `max_position_embeddings`. This and the following are the defaults of
-    /// transformers' classes. All of them have untied embeddings, only the biases that the family
-    /// always has, ε = 1e-6 and θ = 10,000.
-    pub(super) fn default_context_len(self) -> usize {
+    /// Defaults of a model with `n_embd` channels and `n_head` heads.
+    pub(super) fn defaults(self, n_embd: usize, n_head: usize) -> Defaults {
+        let llama = Defaults {
+            max_position_embeddings: 2048,
+            num_key_value_heads: n_head,
+            head_dim: n_embd / n_head.max(1),
+            sliding_window: None,
+            max_window_layers: 0,
+        };
+        let mistral = Defaults {
+            max_position_embeddings: 131_072,
+            num_key_value_heads: 8,
+            sliding_window: Some(4096),
+            ..llama
+        };
+        let qwen2 = Defaults {
+            max_position_embeddings: 32_768,
+            num_key_value_heads: 32,
+            max_window_layers: 28,
+            ..mistral
+        };
         match self {
-            Self::Llama | Self::Custom => 2048,
-            Self::Mistral => 131_072,
-            Self::Qwen2 | Self::Qwen3 => 32_768,
+            Self::Llama | Self::Custom => llama,
+            Self::Mistral => mistral,
+            Self::Qwen2 => qwen2,
+            Self::Qwen3 => Defaults { head_dim: 128, ..qwen2 },
         }
     }
+}
 
-    /// Default of `num_key_value_heads`.
-    pub(super) fn default_n_kv_head(self, n_head: usize) -> usize {
-        match self {
-            Self::Llama | Self::Custom => n_head,
-            Self::Mistral => 8,
-            Self::Qwen2 | Self::Qwen3 => 32,
-        }
-    }
-
-    /// Default of `head_dim`.
-    pub(super) fn default_head_dim(self, n_embd: usize, n_head: usize) -> usize {
-        match self {
-            Self::Qwen3 => 128,
-            _ => n_embd / n_head.max(1),
-        }
-    }
-
-    /// Default of `sliding_window` (for Qwen, if `use_sliding_window` is set).
-    pub(super) fn default_window(self) -> Option<usize> {
-        match self {
-            Self::Llama | Self::Custom => None,
-            Self::Mistral | Self::Qwen2 | Self::Qwen3 => Some(4096),
-        }
-    }
-
-    /// Default of `max_window_layers`, the index of the first layer with a window.
-    pub(super) fn default_first_window_layer(self) -> usize {
-        match self {
-            Self::Qwen2 | Self::Qwen3 => 28,
-            _ => 0,
-        }
-    }
+/// Values of transformers' classes for keys that a file leaves out. All classes also have untied
+/// embeddings, only the biases that the family always has, ε = 1e-6 and θ = 10,000.
+#[derive(Clone, Copy)]
+pub(super) struct Defaults {
+    pub(super) max_position_embeddings: usize,
+    pub(super) num_key_value_heads: usize,
+    pub(super) head_dim: usize,
+    /// For Qwen, only if `use_sliding_window` is set.
+    pub(super) sliding_window: Option<usize>,
+    /// Index of the first layer with a window.
+    pub(super) max_window_layers: usize,
 }

@@ -4,12 +4,12 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 use tensor_core::ops::Gelu;
 
-use super::family::Family;
-use super::fields::Fields;
+use super::family::{Defaults, Family};
 use crate::config::{
     AttentionBias, AttentionConfig, Llama3Scaling, LmHead, Mlp, ModelConfig, NormKind,
     PositionEncoding, QkNorm, SlidingWindow,
 };
+use crate::json_fields::Fields;
 
 /// Reads a `config.json`. The sizes that every model has are required; the rest may be missing, as
 /// in transformers.
@@ -31,11 +31,13 @@ pub fn from_json(json: &Value) -> Result<ModelConfig> {
     );
     let n_layer = fields.size("num_hidden_layers")?;
     let (n_embd, n_head) = (fields.size("hidden_size")?, fields.size("num_attention_heads")?);
-    let context_len = fields.size_or("max_position_embeddings", family.default_context_len())?;
+    let defaults = family.defaults(n_embd, n_head);
+    let context_len =
+        fields.size_or("max_position_embeddings", defaults.max_position_embeddings)?;
     let eps = fields.number_or("rms_norm_eps", 1e-6)?;
     let width = fields.size("intermediate_size")?;
     let n_kv_head =
-        fields.size_or_null("num_key_value_heads", Some(family.default_n_kv_head(n_head)))?;
+        fields.size_or_null("num_key_value_heads", Some(defaults.num_key_value_heads))?;
     let config = ModelConfig {
         vocab_size: fields.size("vocab_size")?,
         n_layer,
@@ -49,7 +51,7 @@ pub fn from_json(json: &Value) -> Result<ModelConfig> {
         attention: AttentionConfig {
             n_head,
             n_kv_head: n_kv_head.unwrap_or(n_head),
-            head_dim: fields.size_or("head_dim", family.default_head_dim(n_embd, n_head))?,
+            head_dim: fields.size_or("head_dim", defaults.head_dim)?,
             bias: attention_bias(family, fields)?,
             qk_norm: match family {
                 Family::Qwen3 => QkNorm::PerHead,
@@ -57,7 +59,7 @@ pub fn from_json(json: &Value) -> Result<ModelConfig> {
                 _ => QkNorm::None,
             },
             position: position(family, context_len, fields)?,
-            window: window(family, n_layer, fields)?,
+            window: window(family, &defaults, n_layer, fields)?,
         },
         mlp: match (family, fields.string("hidden_act")?.unwrap_or("silu")) {
             (_, "silu") => Mlp::SwiGlu { width },
@@ -65,10 +67,7 @@ pub fn from_json(json: &Value) -> Result<ModelConfig> {
             (Family::Custom, "gelu") => Mlp::Gelu { width, form: Gelu::Exact },
             (_, other) => bail!("`hidden_act` is `{other}`, expected `silu`"),
         },
-        lm_head: match fields.flag("tie_word_embeddings")? {
-            true => LmHead::Tied,
-            false => LmHead::Untied,
-        },
+        lm_head: if fields.flag("tie_word_embeddings")? { LmHead::Tied } else { LmHead::Untied },
         init_std: fields.number_or("initializer_range", ModelConfig::GPT2_INIT_STD)?,
     };
     config.validate()?;
@@ -126,13 +125,18 @@ fn position(family: Family, context_len: usize, fields: Fields<'_>) -> Result<Po
 }
 
 /// Sliding window, which must be the same in all layers. Llama never has one, as in transformers.
-fn window(family: Family, n_layer: usize, fields: Fields<'_>) -> Result<Option<SlidingWindow>> {
+fn window(
+    family: Family,
+    defaults: &Defaults,
+    n_layer: usize,
+    fields: Fields<'_>,
+) -> Result<Option<SlidingWindow>> {
     let size = match family {
         Family::Llama => return Ok(None),
         Family::Qwen2 | Family::Qwen3 if !fields.flag("use_sliding_window")? => None,
-        _ => fields.size_or_null("sliding_window", family.default_window())?,
+        _ => fields.size_or_null("sliding_window", defaults.sliding_window)?,
     };
-    let first = fields.size_or("max_window_layers", family.default_first_window_layer())?;
+    let first = fields.size_or("max_window_layers", defaults.max_window_layers)?;
     let sliding = match (fields.value("layer_types"), family, size) {
         (Some(kinds), Family::Mistral | Family::Qwen2 | Family::Qwen3, _) => {
             sliding_layers(kinds, n_layer)?

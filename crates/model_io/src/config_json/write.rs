@@ -4,9 +4,7 @@ use serde_json::{Value, json};
 use tensor_core::ops::Gelu;
 
 use super::family::Family;
-use crate::config::{
-    AttentionBias, Llama3Scaling, LmHead, Mlp, ModelConfig, NormKind, PositionEncoding, QkNorm,
-};
+use crate::config::{AttentionBias, LmHead, Mlp, ModelConfig, NormKind, PositionEncoding, QkNorm};
 
 /// Content of `config.json`, without special token ids and dtype.
 pub fn to_json(config: &ModelConfig) -> Value {
@@ -49,29 +47,32 @@ fn to_family_json(config: &ModelConfig, family: Family) -> Value {
     });
     if let PositionEncoding::Rope { base, scaling } = attention.position {
         json["rope_theta"] = json!(base); // read by transformers 4
-        let mut parameters = json!({ "rope_type": "default", "rope_theta": base });
+        let mut parameters = json!({ "rope_type": "default" });
         if let Some(scaling) = scaling {
-            let Llama3Scaling { factor, low_freq_factor, high_freq_factor, original_context_len } =
-                scaling;
-            let scaling = json!({
+            parameters = json!({
                 "rope_type": "llama3",
-                "factor": factor,
-                "low_freq_factor": low_freq_factor,
-                "high_freq_factor": high_freq_factor,
-                "original_max_position_embeddings": original_context_len,
+                "factor": scaling.factor,
+                "low_freq_factor": scaling.low_freq_factor,
+                "high_freq_factor": scaling.high_freq_factor,
+                "original_max_position_embeddings": scaling.original_context_len,
             });
-            json["rope_scaling"] = scaling.clone();
-            parameters = scaling;
-            parameters["rope_theta"] = json!(base);
+            json["rope_scaling"] = parameters.clone();
         }
+        parameters["rope_theta"] = json!(base);
         json["rope_parameters"] = parameters; // read by transformers 5
     }
     if family == Family::Custom {
-        json["norm"] =
-            json!(if matches!(config.norm, NormKind::Rms { .. }) { "rms" } else { "layer" });
-        json["attention_sinks"] = json!(attention.window.map_or(0, |window| window.sinks));
-        json["qkv_bias"] = json!(attention.bias != AttentionBias::None);
-        json["qk_norm"] = json!(attention.qk_norm == QkNorm::PerHead);
+        add_custom_keys(&mut json, config);
     }
     json
+}
+
+/// Adds the keys that a file of our own `model_type` has besides those of transformers: design
+/// choices that otherwise follow from the family.
+pub fn add_custom_keys(json: &mut Value, config: &ModelConfig) {
+    let attention = config.attention;
+    json["norm"] = json!(if matches!(config.norm, NormKind::Rms { .. }) { "rms" } else { "layer" });
+    json["attention_sinks"] = json!(attention.window.map_or(0, |window| window.sinks));
+    json["qkv_bias"] = json!(attention.bias != AttentionBias::None);
+    json["qk_norm"] = json!(attention.qk_norm == QkNorm::PerHead);
 }

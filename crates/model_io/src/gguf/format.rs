@@ -63,47 +63,24 @@ impl TensorFormat {
     }
 }
 
-impl Display for TensorFormat {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::F32 => "F32",
-            Self::F16 => "F16",
-            Self::BF16 => "BF16",
-            Self::Quantized(quantization) => quantization.name(),
-        })
+/// ggml's names of its formats, by number; empty where a number is not in use.
+const GGML_NAMES: [&str; 42] = [
+    "F32", "F16", "Q4_0", "Q4_1", "", "", "Q5_0", "Q5_1", "Q8_0", "Q8_1", "Q2_K", "Q3_K", "Q4_K",
+    "Q5_K", "Q6_K", "Q8_K", "IQ2_XXS", "IQ2_XS", "IQ3_XXS", "IQ1_S", "IQ4_NL", "IQ3_S", "IQ2_S",
+    "IQ4_XS", "I8", "I16", "I32", "I64", "F64", "IQ1_M", "BF16", "", "", "", "TQ1_0", "TQ2_0", "",
+    "", "", "MXFP4", "NVFP4", "Q1_0",
+];
+
+/// ggml's name of format number `ggml_type`, for messages.
+pub(super) fn ggml_name(ggml_type: u32) -> String {
+    match GGML_NAMES.get(ggml_type as usize) {
+        None | Some(&"") => format!("number {ggml_type}"),
+        Some(name) => name.to_string(),
     }
 }
 
-/// ggml's name of a format that is not supported.
-pub(super) fn unsupported_format_name(ggml_type: u32) -> String {
-    let name = match ggml_type {
-        6 => "Q5_0",
-        7 => "Q5_1",
-        9 => "Q8_1",
-        10 => "Q2_K",
-        11 => "Q3_K",
-        13 => "Q5_K",
-        15 => "Q8_K",
-        16 => "IQ2_XXS",
-        17 => "IQ2_XS",
-        18 => "IQ3_XXS",
-        19 => "IQ1_S",
-        20 => "IQ4_NL",
-        21 => "IQ3_S",
-        22 => "IQ2_S",
-        23 => "IQ4_XS",
-        24 => "I8",
-        25 => "I16",
-        26 => "I32",
-        27 => "I64",
-        28 => "F64",
-        29 => "IQ1_M",
-        34 => "TQ1_0",
-        35 => "TQ2_0",
-        39 => "MXFP4",
-        40 => "NVFP4",
-        41 => "Q1_0",
-        other => return format!("number {other}"),
-    };
-    name.to_string()
+impl Display for TensorFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(GGML_NAMES[self.ggml_type() as usize])
+    }
 }

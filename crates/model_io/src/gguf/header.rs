@@ -5,9 +5,9 @@ use std::io::Read;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::format::{TensorFormat, unsupported_format_name};
-use super::source::BoundedReader;
-use super::value::{self, MetadataValue};
+use super::bounded_reader::BoundedReader;
+use super::format::{TensorFormat, ggml_name};
+use super::value::{MetadataValue, read_value};
 
 /// Alignment of the data section if `general.alignment` is not set.
 const DEFAULT_ALIGNMENT: u64 = 32;
@@ -44,36 +44,36 @@ pub(super) struct Header {
 }
 
 /// Reads the header of a file of `length` bytes, and checks that its tensors lie within the file.
-pub(super) fn parse(reader: impl Read, length: u64) -> Result<Header> {
-    let mut source = BoundedReader::new(reader, length);
-    check_magic(&mut source)?;
+pub(super) fn parse(file: impl Read, length: u64) -> Result<Header> {
+    let mut reader = BoundedReader::new(file, length);
+    check_magic(&mut reader)?;
     // Minimum bytes of a tensor entry: an empty name (8), the number of dimensions (4), format (4)
     // and offset (8). Minimum of a metadata entry: an empty key (8), type (4) and one byte (1).
-    let tensor_count = source.count("tensors", 24)?;
-    let metadata_count = source.count("metadata values", 13)?;
+    let tensor_count = reader.count("tensors", 24)?;
+    let metadata_count = reader.count("metadata values", 13)?;
     let mut metadata = BTreeMap::new();
     for i in 0..metadata_count {
-        let key = name(&mut source).with_context(|| format!("key {i} of the metadata"))?;
-        let value = value::value(&mut source).with_context(|| format!("metadata value `{key}`"))?;
+        let key = name(&mut reader).with_context(|| format!("key {i} of the metadata"))?;
+        let value = read_value(&mut reader).with_context(|| format!("metadata value `{key}`"))?;
         ensure!(!metadata.contains_key(&key), "the metadata has `{key}` twice");
         metadata.insert(key, value);
     }
     let alignment = alignment(&metadata)?;
     let mut tensors = BTreeMap::new();
     for i in 0..tensor_count {
-        let name = name(&mut source).with_context(|| format!("name of tensor {i}"))?;
-        let info = tensor_info(&mut source).with_context(|| format!("tensor `{name}`"))?;
+        let name = name(&mut reader).with_context(|| format!("name of tensor {i}"))?;
+        let info = tensor_info(&mut reader).with_context(|| format!("tensor `{name}`"))?;
         ensure!(!tensors.contains_key(&name), "there are two tensors `{name}`");
         tensors.insert(name, info);
     }
-    let data = source.position().checked_next_multiple_of(alignment).context("alignment")?;
+    let data = reader.position().checked_next_multiple_of(alignment).context("alignment")?;
     resolve_offsets(&mut tensors, data, alignment, length)?;
     Ok(Header { metadata, tensors })
 }
 
 /// Checks magic and version, the first 8 bytes; recognizes common wrong file types.
-fn check_magic<R: Read>(source: &mut BoundedReader<R>) -> Result<()> {
-    let magic = source.scalar(|bytes: [u8; 4]| bytes).context("this is not a GGUF file")?;
+fn check_magic<R: Read>(reader: &mut BoundedReader<R>) -> Result<()> {
+    let magic = reader.scalar(|bytes: [u8; 4]| bytes).context("this is not a GGUF file")?;
     match &magic {
         b"GGUF" => {}
         b"FUGG" => bail!("this GGUF file is big-endian; convert it to little-endian"),
@@ -89,7 +89,7 @@ fn check_magic<R: Read>(source: &mut BoundedReader<R>) -> Result<()> {
             bail!("this is not a GGUF file: it starts with {:?}", other.escape_ascii().to_string())
         }
     }
-    let version = source.scalar(u32::from_le_bytes)?;
+    let version = reader.scalar(u32::from_le_bytes)?;
     match version {
         2 | 3 => Ok(()),
         _ if version & 0xFFFF == 0 && version != 0 => {
@@ -99,8 +99,8 @@ fn check_magic<R: Read>(source: &mut BoundedReader<R>) -> Result<()> {
     }
 }
 
-fn name<R: Read>(source: &mut BoundedReader<R>) -> Result<String> {
-    let name = source.string()?;
+fn name<R: Read>(reader: &mut BoundedReader<R>) -> Result<String> {
+    let name = reader.string()?;
     ensure!(
         name.len() <= MAX_KEY_BYTES,
         "it has {} bytes, the maximum is {MAX_KEY_BYTES}",
@@ -118,16 +118,16 @@ fn alignment(metadata: &BTreeMap<String, MetadataValue>) -> Result<u64> {
 }
 
 /// Next tensor entry; its offset still counts from the start of the data section.
-fn tensor_info<R: Read>(source: &mut BoundedReader<R>) -> Result<TensorInfo> {
-    let rank = source.scalar(u32::from_le_bytes)?;
+fn tensor_info<R: Read>(reader: &mut BoundedReader<R>) -> Result<TensorInfo> {
+    let rank = reader.scalar(u32::from_le_bytes)?;
     ensure!(rank <= MAX_DIMS, "it has {rank} dimensions, the maximum is {MAX_DIMS}");
-    let mut dims = source.scalars(rank as usize, u64::from_le_bytes)?;
-    let ggml_type = source.scalar(u32::from_le_bytes)?;
-    let offset = source.scalar(u64::from_le_bytes)?;
+    let mut dims = reader.list(rank as usize, |reader| reader.scalar(u64::from_le_bytes))?;
+    let ggml_type = reader.scalar(u32::from_le_bytes)?;
+    let offset = reader.scalar(u64::from_le_bytes)?;
     let Some(format) = TensorFormat::ALL.into_iter().find(|format| format.ggml_type() == ggml_type)
     else {
         let supported = TensorFormat::ALL.map(|format| format.to_string()).join(", ");
-        let name = unsupported_format_name(ggml_type);
+        let name = ggml_name(ggml_type);
         bail!(
             "its format is {name}, which is not supported; convert the file to one of {supported}"
         );

@@ -149,3 +149,18 @@ fn a_config_survives_a_round_trip_and_has_no_dtype() -> Result<()> {
     assert_eq!(from_json(&to_json(&config))?, config);
     Ok(())
 }
+
+#[test]
+fn a_config_outside_all_families_gets_our_model_type() {
+    for (name, config) in variants() {
+        let model_type = to_json(&config)["model_type"].clone();
+        let expected = match name {
+            "llama" | "untied" | "biases" | "wide heads" => "llama",
+            "qwen2" => "qwen2",
+            "qwen3" => "qwen3",
+            "mistral" => "mistral",
+            _ => "llm_from_scratch",
+        };
+        assert_eq!(model_type, expected, "{name}");
+    }
+}

@@ -8,8 +8,8 @@ use tensor_core::testing::{assert_close, course_data};
 
 use super::error;
 use super::writer::{Writer, array, string};
+use crate::GgufTokenizer;
 use crate::gguf::{Gguf, MetadataArray, MetadataValue, TensorFormat, check_header};
-use crate::gguf_model;
 
 /// Small file with one value of each type and one tensor of each format.
 pub(super) fn sample() -> Writer {
@@ -65,8 +65,8 @@ fn every_metadata_type_is_read_back() -> Result<()> {
     assert!(gguf.get_bool("add_bos")?);
     assert_eq!(gguf.get_strings("tokens")?, ["a", "", "é"]);
     assert_eq!(gguf.get_f64s("types")?, [1., -6.]);
-    let nested = vec![MetadataArray::Bool(vec![false, true]), MetadataArray::U8(Vec::new())];
-    assert_eq!(gguf.metadata("nested"), Some(&MetadataValue::Array(MetadataArray::Array(nested))));
+    let nested = vec![MetadataArray::Bools(vec![false, true]), MetadataArray::Numbers(Vec::new())];
+    assert_eq!(gguf.metadata("nested"), Some(&MetadataValue::Array(MetadataArray::Arrays(nested))));
     assert_eq!(gguf.metadata("i8"), Some(&MetadataValue::I8(-3)));
     assert_eq!(gguf.all_metadata().count(), 15);
     Ok(())
@@ -155,7 +155,7 @@ fn add_bos_and_add_eos_come_from_the_file() -> Result<()> {
         .value("tokenizer.ggml.tokens", 9, array(8, &["a", "b"].map(string)))
         .value("tokenizer.ggml.add_bos_token", 7, [0])
         .value("tokenizer.ggml.add_eos_token", 7, [1]);
-    let parts = gguf_model::read_tokenizer(&open(&file.file())?)?;
+    let parts = GgufTokenizer::read(&open(&file.file())?)?;
     assert_eq!((parts.add_bos, parts.add_eos), (Some(false), Some(true)));
     Ok(())
 }

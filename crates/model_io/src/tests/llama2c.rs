@@ -6,8 +6,9 @@ use proptest::prelude::*;
 use tensor_core::testing::course_data;
 
 use super::error;
-use crate::llama2c::{self, Classifier, Llama2cHeader};
-use crate::{AddSpecialTokens, ParseSpecial, SkipSpecialTokens, llama2c_tokenizer};
+use crate::config::{LmHead, Mlp};
+use crate::llama2c::{self, RMS_NORM_EPS, ROPE_THETA};
+use crate::{AddSpecialTokens, ModelConfig, ParseSpecial, SkipSpecialTokens, llama2c_tokenizer};
 
 /// dim, hidden_dim, n_layers, n_heads, n_kv_heads, vocab_size, seq_len.
 const SIZES: [i32; 7] = [8, 12, 2, 2, 1, -10, 6];
@@ -18,7 +19,7 @@ fn file(sizes: [i32; 7], count: usize) -> Vec<u8> {
     sizes.into_iter().flat_map(i32::to_le_bytes).chain(numbers).collect()
 }
 
-fn open(bytes: &[u8]) -> Result<(Llama2cHeader, BTreeMap<String, Tensor>)> {
+fn open(bytes: &[u8]) -> Result<(ModelConfig, BTreeMap<String, Tensor>)> {
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("model.bin");
     std::fs::write(&path, bytes)?;
@@ -31,19 +32,12 @@ const COUNT: usize = 80 + 2 * (2 * 8 + 64 + 32 + 32 + 64 + 3 * 96) + 8 + 24 + 80
 
 #[test]
 fn tensors_are_read_from_their_offsets_in_the_file() -> Result<()> {
-    let (header, tensors) = open(&file(SIZES, COUNT))?;
-    let Llama2cHeader {
-        n_embd,
-        hidden_dim,
-        n_layer,
-        n_head,
-        n_kv_head,
-        vocab_size,
-        context_len,
-        classifier,
-    } = header;
-    assert_eq!((n_embd, hidden_dim, n_layer, n_head, n_kv_head), (8, 12, 2, 2, 1));
-    assert_eq!((vocab_size, context_len, classifier), (10, 6, Classifier::Untied));
+    let (config, tensors) = open(&file(SIZES, COUNT))?;
+    let ModelConfig { n_embd, n_layer, vocab_size, context_len, mlp, lm_head, .. } = config;
+    let (n_head, n_kv_head) = (config.attention.n_head, config.attention.n_kv_head);
+    assert_eq!((n_embd, mlp), (8, Mlp::SwiGlu { width: 12 }));
+    assert_eq!((n_layer, n_head, n_kv_head), (2, 2, 1));
+    assert_eq!((vocab_size, context_len, lm_head), (10, 6, LmHead::Untied));
     assert_eq!(tensors.len(), 3 + 2 * 9);
     let q = 80 + 2 * 8; // offset of q_proj in layer 0
     for (name, dims, start) in [
@@ -78,8 +72,8 @@ fn tensors_are_read_from_their_offsets_in_the_file() -> Result<()> {
 
 #[test]
 fn a_tied_checkpoint_has_no_lm_head_tensor() -> Result<()> {
-    let (header, tensors) = open(&file([8, 12, 2, 2, 1, 10, 6], COUNT - 80))?;
-    assert_eq!((header.classifier, header.vocab_size), (Classifier::Tied, 10));
+    let (config, tensors) = open(&file([8, 12, 2, 2, 1, 10, 6], COUNT - 80))?;
+    assert_eq!((config.lm_head, config.vocab_size), (LmHead::Tied, 10));
     assert!(!tensors.contains_key("lm_head.weight"));
     Ok(())
 }
@@ -142,9 +136,9 @@ fn stories260k_generates_the_same_text_as_llama2c() -> Result<()> {
     let Some(path) = course_data("models/stories260K.bin") else { return Ok(()) };
     let Some(tokenizer) = course_data("models/tok512.bin") else { return Ok(()) };
     let tokenizer = llama2c_tokenizer::open(&tokenizer)?;
-    let (header, tensors) = llama2c::open(&path)?;
-    assert_eq!(tokenizer.vocab_size(), header.vocab_size);
-    let mut llama = Llama::new(header, &tensors)?;
+    let (config, tensors) = llama2c::open(&path)?;
+    assert_eq!(tokenizer.vocab_size(), config.vocab_size);
+    let mut llama = Llama::new(config, &tensors)?;
     let mut tokens = tokenizer.encode("", AddSpecialTokens::Yes, ParseSpecial::No)?;
     while tokens.len() <= 200 {
         let logits = llama.forward(tokens[tokens.len() - 1] as usize);
@@ -156,22 +150,22 @@ fn stories260k_generates_the_same_text_as_llama2c() -> Result<()> {
 }
 
 /// Independent Llama with rotated halves and a KV cache, in plain loops. The test of the reader
-/// must not depend on [`crate::GptModern`].
+/// must not depend on a model of this workspace.
 struct Llama {
-    header: Llama2cHeader,
+    config: ModelConfig,
     weights: BTreeMap<String, Vec<f32>>,
     cache: Vec<Vec<[Vec<f32>; 2]>>, // [layer][position], key and value
 }
 
 impl Llama {
-    fn new(header: Llama2cHeader, tensors: &BTreeMap<String, Tensor>) -> Result<Self> {
+    fn new(config: ModelConfig, tensors: &BTreeMap<String, Tensor>) -> Result<Self> {
         let weights = tensors.iter().map(|(name, tensor)| {
             Ok((name.trim_end_matches(".weight").to_string(), tensor.flatten_all()?.to_vec1()?))
         });
         Ok(Self {
-            header,
+            config,
             weights: weights.collect::<Result<_>>()?,
-            cache: vec![Vec::new(); header.n_layer],
+            cache: vec![Vec::new(); config.n_layer],
         })
     }
 
@@ -180,16 +174,16 @@ impl Llama {
     }
 
     fn norm(&self, name: &str, x: &[f32]) -> Vec<f32> {
-        let scale =
-            (dot(x, x) / x.len() as f32 + Llama2cHeader::RMS_NORM_EPS as f32).sqrt().recip();
+        let scale = (dot(x, x) / x.len() as f32 + RMS_NORM_EPS as f32).sqrt().recip();
         self.weights[name].iter().zip(x).map(|(weight, x)| weight * (x * scale)).collect()
     }
 
     /// Logits (V) after `token`.
     fn forward(&mut self, token: usize) -> Vec<f32> {
-        let (c, d) = (self.header.n_embd, self.header.head_dim());
+        let attention = self.config.attention;
+        let (c, d) = (self.config.n_embd, attention.head_dim);
         let mut x = self.weights["model.embed_tokens"][token * c..][..c].to_vec();
-        for i in 0..self.header.n_layer {
+        for i in 0..self.config.n_layer {
             let name = |name: &str| format!("model.layers.{i}.{name}");
             let h = self.norm(&name("input_layernorm"), &x);
             let [q, k, v] = ["q", "k", "v"]
@@ -198,7 +192,7 @@ impl Llama {
             let (q, k) = (rotate(q, position, d), rotate(k, position, d));
             self.cache[i].push([k, v]);
             let heads = q.chunks(d).enumerate().flat_map(|(head, q)| {
-                let at = head / (self.header.n_head / self.header.n_kv_head) * d;
+                let at = head / (attention.n_head / attention.n_kv_head) * d;
                 let weights = self.cache[i]
                     .iter()
                     .map(|[k, _]| (dot(q, &k[at..][..d]) / (d as f32).sqrt()).exp());
@@ -239,7 +233,7 @@ fn rotate(mut x: Vec<f32>, position: usize, d: usize) -> Vec<f32> {
     for head in x.chunks_mut(d) {
         let (a, b) = head.split_at_mut(d / 2);
         for (i, (a, b)) in a.iter_mut().zip(b).enumerate() {
-            let angle = position as f64 * Llama2cHeader::ROPE_THETA.powf(-2. * i as f64 / d as f64);
+            let angle = position as f64 * ROPE_THETA.powf(-2. * i as f64 / d as f64);
             let (sin, cos) = (angle.sin() as f32, angle.cos() as f32);
             (*a, *b) = (*a * cos - *b * sin, *a * sin + *b * cos);
         }

@@ -1,5 +1,4 @@
-//! Byte offsets of tokens in the text, with which chat templates mark assistant tokens for the loss
-//! mask of part 6.
+//! Byte offsets of tokens in the text, with which chat templates mark the assistant's tokens.
 
 use std::ops::Range;
 

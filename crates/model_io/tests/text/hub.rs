@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::Result;
-use model_io::{Hub, HubAccess, HubFiles, is_dataset_id, is_hub_id};
+use model_io::{Hub, HubAccess, is_dataset_id, is_hub_id};
 use tempfile::TempDir;
 
 use crate::server::{COMMIT, Fault, Server, WHOLE_MODEL, etag};
@@ -43,20 +43,20 @@ fn assert_has(folder: &Path, files: &[(&str, &[u8])]) {
 fn a_model_is_downloaded_once_and_then_cached() -> Result<()> {
     let (server, cache) = (Server::start(&SHARDED), TempDir::new()?);
     let hub = hub(&server, &cache);
-    let folder = hub.fetch("owner/model", HubFiles::Model)?;
+    let folder = hub.fetch("owner/model")?;
     assert!(folder.ends_with(format!("models--owner--model/snapshots/{COMMIT}")));
     assert_has(&folder, &SHARDED[1..]);
     let requests = server.requests().join("\n");
     // Files that are not needed or not listed (chat_template.jinja) are not requested.
     assert!(!requests.contains("README") && !requests.contains("chat_template"), "{requests}");
 
-    assert_eq!(hub.fetch("owner/model", HubFiles::Model)?, folder);
+    assert_eq!(hub.fetch("owner/model")?, folder);
     assert_eq!(server.requests(), ["/api/models/owner/model/revision/main"]);
     drop(server); // simulates a network failure
-    assert_eq!(hub.fetch("owner/model", HubFiles::Model)?, folder);
-    assert_eq!(offline(&hub).fetch("owner/model", HubFiles::Model)?, folder);
-    assert_eq!(offline(&hub).fetch(&format!("owner/model@{COMMIT}"), HubFiles::Model)?, folder);
-    let message = error(hub.fetch("owner/model@v1", HubFiles::Model));
+    assert_eq!(hub.fetch("owner/model")?, folder);
+    assert_eq!(offline(&hub).fetch("owner/model")?, folder);
+    assert_eq!(offline(&hub).fetch(&format!("owner/model@{COMMIT}"))?, folder);
+    let message = error(hub.fetch("owner/model@v1"));
     assert!(message.contains("`owner/model@v1` is neither in the cache"), "{message}");
     assert!(message.contains("does not answer"), "{message}");
     Ok(())
@@ -65,11 +65,29 @@ fn a_model_is_downloaded_once_and_then_cached() -> Result<()> {
 #[test]
 fn a_missing_model_gives_an_error_that_names_it() -> Result<()> {
     let (server, cache) = (Server::start(&SHARDED), TempDir::new()?);
-    let message = error(hub(&server, &cache).fetch("owner/other", HubFiles::Model));
+    let message = error(hub(&server, &cache).fetch("owner/other"));
     let expected = format!("no model `owner/other` on the Hub at {} ", server.endpoint);
     assert!(message.contains(&expected) && message.contains("HF_TOKEN"), "{message}");
-    let message = error(hub(&server, &cache).fetch("no id", HubFiles::Model));
+    let message = error(hub(&server, &cache).fetch("no id"));
     assert!(message.contains("owner/name"), "{message}");
+    Ok(())
+}
+
+#[test]
+fn a_missing_folder_that_looks_like_a_model_id_is_called_a_missing_folder() -> Result<()> {
+    let (server, cache) = (Server::start(&SHARDED), TempDir::new()?);
+    let hub = hub(&server, &cache);
+    let id = "tests/no_such_run"; // `tests` is a folder here
+    assert!(is_hub_id(id));
+    let at = format!(" on the Hub at {} (private or gated ones need HF_TOKEN)", server.endpoint);
+    let expected = format!("there is no folder {id}, and no model `{id}`{at}");
+    assert_eq!(error(hub.fetch(id)), expected);
+    let message = error(offline(&hub).fetch(id));
+    assert!(message.starts_with(&format!("there is no folder {id}, and HF_HUB_OFFLINE is set")));
+    drop(server);
+    let message = error(hub.fetch(id));
+    assert!(message.starts_with(&format!("there is no folder {id}, and the Hub at ")), "{message}");
+    assert!(message.contains("does not answer") && !message.contains('\n'), "{message}");
     Ok(())
 }
 
@@ -77,11 +95,11 @@ fn a_missing_model_gives_an_error_that_names_it() -> Result<()> {
 fn a_model_removed_from_the_hub_is_read_from_the_cache() -> Result<()> {
     let (server, cache) = (Server::start(&SHARDED), TempDir::new()?);
     let hub = hub(&server, &cache);
-    let folder = hub.fetch("owner/model", HubFiles::Model)?;
+    let folder = hub.fetch("owner/model")?;
     server.set_fault(Some(WHOLE_MODEL));
-    assert_eq!(hub.fetch("owner/model", HubFiles::Model)?, folder);
+    assert_eq!(hub.fetch("owner/model")?, folder);
     std::fs::remove_file(folder.join("model-2.safetensors"))?;
-    let message = error(hub.fetch("owner/model", HubFiles::Model));
+    let message = error(hub.fetch("owner/model"));
     assert!(message.contains("no model `owner/model` on the Hub"), "{message}");
     Ok(())
 }
@@ -90,17 +108,18 @@ fn a_model_removed_from_the_hub_is_read_from_the_cache() -> Result<()> {
 fn offline_access_requires_a_complete_cached_copy() -> Result<()> {
     let (server, cache) = (Server::start(&SHARDED), TempDir::new()?);
     let hub = hub(&server, &cache);
-    let message = error(offline(&hub).fetch("owner/model", HubFiles::Model));
+    let message = error(offline(&hub).fetch("owner/model"));
     assert!(message.contains("HF_HUB_OFFLINE") && message.contains("unset"), "{message}");
     assert!(server.requests().is_empty());
 
-    hub.fetch("owner/model", HubFiles::WithoutWeights)?;
-    let folder = offline(&hub).fetch("owner/model", HubFiles::WithoutWeights)?;
-    assert!(!folder.join("model.safetensors.index.json").exists());
-    error(offline(&hub).fetch("owner/model", HubFiles::Model));
-    hub.fetch("owner/model", HubFiles::Model)?;
+    server.set_fault(Some(("model-2.safetensors", Fault::Gated))); // all other files arrive
+    error(hub.fetch("owner/model"));
+    error(offline(&hub).fetch("owner/model"));
+    server.set_fault(None);
+    let folder = hub.fetch("owner/model")?;
+    assert_eq!(offline(&hub).fetch("owner/model")?, folder);
     std::fs::remove_file(folder.join("model-2.safetensors"))?;
-    error(offline(&hub).fetch("owner/model", HubFiles::Model));
+    error(offline(&hub).fetch("owner/model"));
     Ok(())
 }
 
@@ -110,11 +129,11 @@ fn an_interrupted_download_is_not_used_and_can_be_resumed() -> Result<()> {
         let (server, cache) = (Server::start(&SHARDED), TempDir::new()?);
         let hub = hub(&server, &cache);
         server.set_fault(Some(("model-1.safetensors", fault)));
-        let message = error(hub.fetch("owner/model", HubFiles::Model));
+        let message = error(hub.fetch("owner/model"));
         assert!(message.contains("model-1.safetensors"), "{message}");
-        error(offline(&hub).fetch("owner/model", HubFiles::Model));
+        error(offline(&hub).fetch("owner/model"));
         server.set_fault(None);
-        let folder = hub.fetch("owner/model", HubFiles::Model)?;
+        let folder = hub.fetch("owner/model")?;
         assert_has(&folder, &SHARDED[1..]);
     }
     Ok(())
@@ -128,7 +147,7 @@ fn a_complete_partial_file_does_not_block_the_download() -> Result<()> {
     for (name, bytes) in [("model-1.safetensors", 100_000), ("model-2.safetensors", 11)] {
         std::fs::write(blobs.join(etag(name)).with_extension("part"), vec![9; bytes])?;
     }
-    let folder = hub(&server, &cache).fetch("owner/model", HubFiles::Model)?;
+    let folder = hub(&server, &cache).fetch("owner/model")?;
     assert_has(&folder, &SHARDED[1..]);
     Ok(())
 }
@@ -138,11 +157,11 @@ fn a_single_gguf_file_is_downloaded_by_name() -> Result<()> {
     let files: [(&str, &[u8]); 2] = [("a-Q4_0.gguf", b"GGUF a"), ("a-Q8_0.gguf", b"GGUF b")];
     let (server, cache) = (Server::start(&files), TempDir::new()?);
     let hub = hub(&server, &cache);
-    let path = hub.fetch("owner/model:a-Q8_0.gguf", HubFiles::Model)?;
+    let path = hub.fetch("owner/model:a-Q8_0.gguf")?;
     assert_eq!(std::fs::read(&path)?, b"GGUF b");
-    assert_eq!(offline(&hub).fetch("owner/model:a-Q8_0.gguf", HubFiles::Model)?, path);
+    assert_eq!(offline(&hub).fetch("owner/model:a-Q8_0.gguf")?, path);
     for id in ["owner/model", "owner/model:other.gguf"] {
-        let message = error(hub.fetch(id, HubFiles::Model));
+        let message = error(hub.fetch(id));
         assert!(message.contains("a-Q4_0.gguf, a-Q8_0.gguf"), "{message}");
     }
     Ok(())
@@ -151,7 +170,7 @@ fn a_single_gguf_file_is_downloaded_by_name() -> Result<()> {
 #[test]
 fn missing_safetensors_weights_are_named_in_the_error() -> Result<()> {
     let (server, cache) = (Server::start(&SHARDED[..2]), TempDir::new()?);
-    let message = error(hub(&server, &cache).fetch("owner/model", HubFiles::Model));
+    let message = error(hub(&server, &cache).fetch("owner/model"));
     assert!(message.contains("model.safetensors"), "{message}");
     Ok(())
 }
@@ -162,7 +181,7 @@ fn a_weight_index_cannot_name_files_outside_its_folder() -> Result<()> {
     let files: [(&str, &[u8]); 2] =
         [("config.json", b"{}"), ("model.safetensors.index.json", index)];
     let (server, cache) = (Server::start(&files), TempDir::new()?);
-    let message = error(hub(&server, &cache).fetch("owner/model", HubFiles::Model));
+    let message = error(hub(&server, &cache).fetch("owner/model"));
     assert!(message.contains("not a safetensors file of this folder"), "{message}");
     Ok(())
 }
@@ -184,6 +203,9 @@ fn model_ids_are_distinguished_from_paths() {
         "o/n:f.bin",
         "o/n:../f.gguf",
         "o/n@",
+        "runs/a--b",
+        "runs/a..b",
+        "runs/a-",
         "",
     ] {
         assert!(!is_hub_id(path), "{path}");

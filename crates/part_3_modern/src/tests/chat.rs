@@ -1,8 +1,9 @@
 use anyhow::{Result, bail};
 use candle_core::DType;
 use model_io::model_folder::SpecialTokenIds;
-use model_io::tokenizer_config::TokenizerSpecialTokens;
-use model_io::{AddGenerationPrompt, ChatTemplate, SlidingWindow, Tokenizer};
+use model_io::{
+    AddGenerationPrompt, ChatTemplate, SlidingWindow, Tokenizer, TokenizerSpecialTokens,
+};
 use tensor_core::Rng;
 use tiny_gpt::ByteTokenizer;
 

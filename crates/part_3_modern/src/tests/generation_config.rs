@@ -1,11 +1,10 @@
 use anyhow::Result;
 use candle_core::DType;
 use clap::Parser;
-use model_io::GenerationConfig;
-use model_io::model_folder::{SpecialTokenIds, save};
-use serde_json::{Value, json};
+use model_io::model_folder::save;
+use model_io::{GenerationConfig, SpecialTokenIds};
 
-use super::{error, fresh, tiny};
+use super::{fresh, tiny};
 use crate::flags::SamplerFlags;
 use crate::sampler::{Sampler, SamplingStrategy};
 
@@ -15,59 +14,8 @@ struct Cli {
     sampler: SamplerFlags,
 }
 
-fn read(json: &Value) -> Result<Option<Sampler>> {
-    let folder = tempfile::tempdir()?;
-    std::fs::write(folder.path().join("generation_config.json"), json.to_string())?;
-    Ok(GenerationConfig::open(folder.path())?.map(Sampler::from))
-}
-
 fn sampler(strategy: SamplingStrategy, repetition_penalty: f64) -> Sampler {
     Sampler { strategy, repetition_penalty }
-}
-
-#[test]
-fn the_sampler_of_a_model_comes_from_its_generation_config() -> Result<()> {
-    assert_eq!(read(&json!({ "eos_token_id": 2 }))?, None);
-    // As in transformers, generation is greedy without `do_sample`.
-    assert_eq!(read(&json!({ "temperature": 0.6 }))?, None);
-    assert_eq!(read(&json!({ "do_sample": false }))?, Some(sampler(SamplingStrategy::Greedy, 1.)));
-    assert_eq!(
-        read(&json!({ "repetition_penalty": 1.1 }))?,
-        Some(sampler(SamplingStrategy::Greedy, 1.1))
-    );
-    // Defaults of transformers.
-    let default =
-        SamplingStrategy::Random { temperature: 1., top_k: Some(50), top_p: None, min_p: None };
-    assert_eq!(read(&json!({ "do_sample": true }))?, Some(sampler(default, 1.)));
-    // The file of Qwen2.5-0.5B-Instruct.
-    let qwen = json!({
-        "do_sample": true, "repetition_penalty": 1.1,
-        "temperature": 0.7, "top_p": 0.8, "top_k": 20
-    });
-    let strategy = SamplingStrategy::Random {
-        temperature: 0.7,
-        top_k: Some(20),
-        top_p: Some(0.8),
-        min_p: None,
-    };
-    assert_eq!(read(&qwen)?, Some(sampler(strategy, 1.1)));
-    let all = json!({ "do_sample": true, "top_k": 0, "min_p": 0.1 });
-    let strategy =
-        SamplingStrategy::Random { temperature: 1., top_k: None, top_p: None, min_p: Some(0.1) };
-    assert_eq!(read(&all)?, Some(sampler(strategy, 1.)));
-    Ok(())
-}
-
-#[test]
-fn an_invalid_number_is_named() {
-    for (key, value) in
-        [("temperature", json!(-1)), ("top_p", json!(0)), ("repetition_penalty", json!(0))]
-    {
-        let message = error(read(&json!({ "do_sample": true, key: value })));
-        assert!(message.contains(&format!("`{key}` is {value}")), "{message}");
-    }
-    assert!(error(read(&json!({ "do_sample": "yes" }))).contains("`do_sample` is \"yes\""));
-    assert!(error(read(&json!({ "top_k": -1 }))).contains("`top_k` is -1"));
 }
 
 #[test]

@@ -118,21 +118,6 @@ fn a_transformers_config_survives_reading_and_writing() -> Result<()> {
     Ok(())
 }
 
-#[test]
-fn a_config_outside_all_families_gets_our_model_type() {
-    for (name, config) in variants() {
-        let model_type = config_json::to_json(&config)["model_type"].clone();
-        let expected = match name {
-            "llama" | "untied" | "biases" | "wide heads" => "llama",
-            "qwen2" => "qwen2",
-            "qwen3" => "qwen3",
-            "mistral" => "mistral",
-            _ => "llm_from_scratch",
-        };
-        assert_eq!(model_type, expected, "{name}");
-    }
-}
-
 /// Error message of opening Llama's golden folder after a change to it.
 fn error_after(change: impl FnOnce(&Path) -> Result<()>) -> Result<String> {
     let folder = tempfile::tempdir()?;

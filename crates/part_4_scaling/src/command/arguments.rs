@@ -1,61 +1,35 @@
-//! Arguments of the commands of part 4.
+//! Arguments of `part_4 train`, and the configurations that they describe.
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
+use anyhow::Result;
 use clap::Args;
-use experiment::flags::{ComputeFlags, RunFlags};
+use experiment::flags::RunFlags;
 use experiment::number::probability;
+use experiment::program::{as_usage_error, ensure_usage};
+use model_io::ModelConfig;
+use modern::GradientCheckpointing;
 use serde::Serialize;
 use tiny_gpt::flags::{ModelSizeFlags, SamplingFlags};
 
-use crate::flags::{LogFlags, ScheduleFlags, StepFlags};
+use crate::TrainConfig;
+use crate::evaluation::{LmEvalConfig, ValidationConfig};
+use crate::flags::OptimizationFlags;
 
-/// Default run folder of `train`.
-pub(crate) const DEFAULT_OUT: &str = "runs/scaling";
-
-#[derive(Args)]
-pub(crate) struct DemoArgs {
-    /// Text file or folder to train the tokenizer on [default: built-in English stories]
-    #[arg(long, visible_alias = "dataset", value_name = "PATH")]
-    pub(crate) data: Option<PathBuf>,
-    /// Vocabulary size
-    #[arg(long, value_name = "N", default_value_t = 2048)]
-    pub(crate) vocab_size: usize,
-    #[command(flatten)]
-    pub(crate) compute: ComputeFlags,
-}
-
-#[derive(Args)]
-pub(crate) struct TokenizerArgs {
-    /// Text file, or folder with .txt files at any depth
-    #[arg(long, visible_alias = "dataset", value_name = "PATH")]
-    pub(crate) data: PathBuf,
-    /// Maximum vocabulary size: 5 special tokens, 256 bytes and the learned merges
-    #[arg(long, value_name = "N", default_value_t = 32_000)]
-    pub(crate) vocab_size: usize,
-    /// Output folder for tokenizer.json and tokenizer_config.json
-    #[arg(
-        long,
-        visible_alias = "output-dir",
-        value_name = "DIR",
-        default_value = "runs/tokenizer"
-    )]
-    pub(crate) out: PathBuf,
-    /// Print the result as a JSON object on the last line
-    #[arg(long)]
-    pub(crate) json: bool,
-}
+/// Maximum tokens of a micro-batch; more would not fit in any memory.
+const MAX_TOKENS_PER_MICRO_BATCH: usize = 1 << 22;
+/// Maximum micro-batches of a step: all are loaded before the first is computed.
+const MAX_GRAD_ACCUM_STEPS: usize = 1 << 12;
 
 #[derive(Args, Serialize)]
-#[command(args_override_self = true)]
+#[command(args_override_self = true, next_help_heading = "Data")]
+#[command(mut_arg("out", |arg| arg.default_value("runs/scaling").help("Run folder: settings, \
+    metrics, tokens, checkpoints and the best model")))]
 pub(crate) struct TrainArgs {
     /// Text file (<|endoftext|> between documents), folder of .txt files, or data folder of a run
     #[arg(long, visible_alias = "dataset", value_name = "PATH")]
     pub(crate) data: PathBuf,
-    /// Run folder: settings, metrics, tokens, checkpoints and the best model
-    #[arg(long, visible_alias = "output-dir", value_name = "DIR", default_value = DEFAULT_OUT)]
-    pub(crate) out: PathBuf,
     /// Folder with a tokenizer.json [default: train one on the text]
     #[arg(long, value_name = "DIR")]
     pub(crate) tokenizer: Option<PathBuf>,
@@ -63,62 +37,93 @@ pub(crate) struct TrainArgs {
     #[arg(long, value_name = "N", default_value_t = 2048)]
     pub(crate) vocab_size: usize,
     /// Fraction of the documents held out for validation (at least one document)
-    #[arg(
-        long, value_name = "P", default_value_t = 0.1, allow_negative_numbers = true,
-        value_parser = probability
-    )]
+    #[arg(long, value_name = "P", default_value_t = 0.1, value_parser = probability)]
     pub(crate) validation: f64,
-    #[command(flatten)]
-    #[serde(flatten)]
-    pub(crate) size: ModelSizeFlags,
+    #[command(flatten, next_help_heading = "Model")]
+    size: ModelSizeFlags,
     /// Number of key/value heads (grouped-query attention) [default: --n-head]
-    #[arg(long, value_name = "N")]
-    pub(crate) n_kv_head: Option<NonZeroUsize>,
+    #[arg(long, value_name = "N", help_heading = "Model")]
+    n_kv_head: Option<NonZeroUsize>,
     #[command(flatten)]
-    #[serde(flatten)]
-    pub(crate) schedule: ScheduleFlags,
+    optimization: OptimizationFlags,
     #[command(flatten)]
-    #[serde(flatten)]
-    pub(crate) step: StepFlags,
-    #[command(flatten)]
-    #[serde(flatten)]
-    pub(crate) log: LogFlags,
-    #[command(flatten)]
-    #[serde(flatten)]
     pub(crate) run: RunFlags,
+    /// Maximum number of validation windows
+    #[arg(long, value_name = "N", default_value = "200", help_heading = "Run")]
+    eval_windows: NonZeroUsize,
+    /// Steps between samples; 0 samples only at the end
+    #[arg(long, value_name = "N", default_value_t = 200, help_heading = "Run")]
+    sample_interval: usize,
+    /// Length of a sample in tokens
+    #[arg(
+        long,
+        alias = "sample-tokens",
+        value_name = "N",
+        default_value_t = 128,
+        help_heading = "Run"
+    )]
+    sample_len: usize,
+    #[command(flatten, next_help_heading = "Run")]
+    sampling: SamplingFlags,
 }
 
-#[derive(Args)]
-pub(crate) struct SampleArgs {
-    /// Run folder of `train`, or model folder
-    #[arg(long, visible_alias = "model-name-or-path", value_name = "DIR")]
-    pub(crate) model: PathBuf,
-    /// Text to continue [default: start a new document]
-    #[arg(long, default_value = "", hide_default_value = true)]
-    pub(crate) prompt: String,
-    /// Maximum number of generated tokens
-    #[arg(long, value_name = "N", default_value_t = 200)]
-    pub(crate) max_new_tokens: usize,
-    #[command(flatten)]
-    pub(crate) sampling: SamplingFlags,
-    #[command(flatten)]
-    pub(crate) compute: ComputeFlags,
-}
+impl TrainArgs {
+    /// Model configuration. Its vocabulary size is set once the tokenizer is known.
+    ///
+    /// # Errors
+    /// When the sizes do not fit each other.
+    pub(crate) fn model_config(&self) -> Result<ModelConfig> {
+        let gpt = self.size.config()?;
+        let block = gpt.block;
+        let mut model =
+            ModelConfig::byte_level(gpt.context_len, block.n_layer, block.n_head, block.n_embd);
+        model.attention.n_kv_head = self.n_kv_head.map_or(block.n_head, |n| n.get());
+        as_usage_error(model.validate())?;
+        Ok(model)
+    }
 
-#[derive(Args)]
-pub(crate) struct EvalArgs {
-    /// Run folder of `train`, or model folder
-    #[arg(long, visible_alias = "model-name-or-path", value_name = "DIR")]
-    pub(crate) model: PathBuf,
-    /// Text file or folder, or data folder of a run (evaluates its validation documents)
-    #[arg(long, visible_alias = "dataset", value_name = "PATH")]
-    pub(crate) data: PathBuf,
-    /// Windows per forward pass
-    #[arg(long, value_name = "N", default_value = "16")]
-    pub(crate) batch_size: NonZeroUsize,
-    #[command(flatten)]
-    pub(crate) compute: ComputeFlags,
-    /// Print the result as a JSON object on the last line
-    #[arg(long)]
-    pub(crate) json: bool,
+    /// Hyperparameters of the run.
+    ///
+    /// # Errors
+    /// When a step would exceed any memory, or the schedule is invalid.
+    pub(crate) fn train_config(&self) -> Result<TrainConfig> {
+        let step = &self.optimization;
+        let (batch_size, grad_accum_steps) = (step.batch_size.get(), step.grad_accum_steps.get());
+        let (n_tokens, max_tokens) =
+            (batch_size.saturating_mul(self.size.context_len), MAX_TOKENS_PER_MICRO_BATCH);
+        ensure_usage(
+            n_tokens <= max_tokens,
+            format!("--batch-size times --context-len must be at most {max_tokens} tokens"),
+        )?;
+        ensure_usage(
+            grad_accum_steps <= MAX_GRAD_ACCUM_STEPS,
+            format!("--grad-accum-steps must be at most {MAX_GRAD_ACCUM_STEPS}"),
+        )?;
+        Ok(TrainConfig {
+            batch_size,
+            grad_accum_steps,
+            schedule: step.schedule.schedule()?,
+            optimizer: step.optimizer.adamw_config(),
+            max_grad_norm: step.optimizer.max_grad_norm().unwrap_or(f64::MAX),
+            dropout: self.size.dropout,
+            dtype: step.dtype.dtype(),
+            gradient_checkpointing: match step.gradient_checkpointing {
+                true => GradientCheckpointing::On,
+                false => GradientCheckpointing::Off,
+            },
+            seed: self.run.compute.seed,
+        })
+    }
+
+    /// Validations and samples during the run.
+    pub(crate) fn validation_config(&self) -> ValidationConfig {
+        let batch_size = self.optimization.batch_size.get();
+        ValidationConfig {
+            eval_interval: self.run.metrics.eval_interval,
+            eval_config: LmEvalConfig { batch_size, max_windows: Some(self.eval_windows.get()) },
+            sample_interval: self.sample_interval,
+            sampling: self.sampling.sampling(),
+            sample_len: self.sample_len,
+        }
+    }
 }

@@ -1,4 +1,5 @@
-//! 4.1: BPE gives the results of the crate `tokenizers`, and its invariants hold for any text.
+//! 4.1: BPE gives the results of its naive form and of the crate `tokenizers`, and its invariants
+//! hold for any text.
 
 use anyhow::Result;
 use datasets::builtin_text::BuiltinText;
@@ -6,10 +7,10 @@ use proptest::prelude::*;
 use serde_json::Value;
 use tensor_core::testing::course_data;
 
-use crate::Bpe;
 use crate::bpe::SPECIAL_TOKENS;
 use crate::pretokenizer::pretokens;
 use crate::tokenizer_training::train_hf_tokenizer;
+use crate::{Bpe, naive_bpe};
 
 /// Asserts that the crate `tokenizers` learns the same tokens and merges from `text`, and gives the
 /// same ids for it and for `other`.
@@ -33,6 +34,21 @@ fn assert_agrees(text: &str, other: &str, vocab_size: usize) -> Result<()> {
     Ok(())
 }
 
+/// Asserts that the naive form learns the same merges from `text`, and gives the same ids for it
+/// and for `other`.
+fn assert_agrees_with_naive_bpe(text: &str, other: &str, n_merges: usize) {
+    let bytes = Bpe::train("", 261); // no merges: every byte is a token
+    let words = |text| pretokens(text).map(|word| bytes.encode(word));
+    let merges = naive_bpe::train(words(text).collect(), n_merges, 261);
+    let bpe = Bpe::train(text, 261 + n_merges);
+    assert_eq!(bpe.merges(), merges, "{text:?}");
+    for text in [text, other] {
+        let ids: Vec<u32> =
+            words(text).flat_map(|word| naive_bpe::encode(word, &merges, 261)).collect();
+        assert_eq!(bpe.encode(text), ids, "{text:?}");
+    }
+}
+
 /// Random text: few letters, so that pairs repeat, characters of several bytes, all kinds of white
 /// space, and names of special tokens.
 fn any_text() -> impl Strategy<Value = String> {
@@ -47,6 +63,13 @@ proptest! {
         text in any_text(), other in any_text(), n_merges in 0usize..40,
     ) {
         assert_agrees(&text, &other, 261 + n_merges).unwrap();
+    }
+
+    #[test]
+    fn bpe_agrees_with_its_naive_form_on_any_text(
+        text in any_text(), other in any_text(), n_merges in 0usize..40,
+    ) {
+        assert_agrees_with_naive_bpe(&text, &other, n_merges);
     }
 
     #[test]
@@ -65,6 +88,23 @@ proptest! {
         let tokens = ids.iter().filter_map(|&id| bpe.id_to_bytes(id));
         prop_assert_eq!(bpe.decode_bytes(&ids), tokens.collect::<Vec<_>>().concat());
     }
+}
+
+#[test]
+fn bpe_agrees_with_its_naive_form_on_the_built_in_texts() {
+    let beginning = |text: BuiltinText| text.text().chars().take(10_000).collect::<String>();
+    let (english, hindi) = (beginning(BuiltinText::English), beginning(BuiltinText::Hindi));
+    assert_agrees_with_naive_bpe(&english, &hindi, 200);
+    assert_agrees_with_naive_bpe(&hindi, &english, 100_000);
+}
+
+/// Worked by hand, in the header of `naive_bpe.rs`; a = 0, b = 1, c = 2, d = 3.
+#[test]
+fn naive_bpe_matches_the_worked_example() {
+    let word = vec![0, 0, 0, 1, 3, 0, 0, 0, 1, 0, 2];
+    let merges = naive_bpe::train(vec![word.clone()], 100, 4);
+    assert_eq!(merges, [(0, 0), (0, 1), (4, 5)], "Z = aa is 4, Y = ab is 5, X = ZY is 6");
+    assert_eq!(naive_bpe::encode(word, &merges, 4), [6, 3, 6, 0, 2]);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use experiment::RunFolder;
-use experiment::resume::resume_hint;
+use experiment::run_setup::resume_hint;
 use experiment::settings::{check_resumable, check_unchanged, expand_config};
 use serde_json::json;
 
@@ -13,7 +13,7 @@ use crate::command::Cli;
 use crate::command::arguments::TrainArgs;
 
 fn expand(args: &str) -> Result<String> {
-    let args = expand_config::<Cli>(args.split(' ').map(OsString::from), "runs/none")?;
+    let args = expand_config::<Cli>(args.split(' ').map(OsString::from))?;
     Ok(args.join(&OsString::from(" ")).to_string_lossy().into_owned())
 }
 
@@ -104,7 +104,7 @@ fn an_invalid_setting_is_refused_with_its_source() -> Result<()> {
     }
     assert!(error("part_4 train --config nowhere.yaml").contains("nowhere.yaml"));
     assert!(error("part_4 train --set n_layer").contains("KEY=VALUE"));
-    assert!(error("part_4 train --resume").contains("no run in runs/none to resume"));
+    assert!(error("part_4 train --resume").contains("no run in runs/scaling to resume"));
     Ok(())
 }
 

@@ -1,6 +1,5 @@
 //! Training loop: a step that overflows f16 is skipped, and a non-finite loss ends the run.
 
-use std::num::NonZeroUsize;
 use std::path::Path;
 
 use anyhow::Result;
@@ -8,19 +7,17 @@ use candle_core::{DType, Device};
 use datasets::dataset::{ValidationSplit, tokenize};
 use datasets::{Dataset, TextCorpus};
 use experiment::tracker::Tracker;
-use experiment::{Checkpoints, Interrupt, RunFolder};
+use experiment::{Run, RunCheckpoints, RunFolder, RunLog, RunLogConfig};
 use model_io::ModelConfig;
 use modern::GradientCheckpointing;
 use serde_json::{Value, json};
 use tensor_core::AdamWConfig;
 use tiny_gpt::Sampling;
 
-use crate::evaluation::LmEvalConfig;
+use crate::evaluation::{LmEvalConfig, ValidationConfig};
 use crate::schedule::DecayShape;
-use crate::step_metrics::LogConfig;
 use crate::tokenizer_training::train_on_corpus;
-use crate::training::{Intervals, PretrainOutputs};
-use crate::{LoaderState, LrSchedule, PretrainLog, PretrainState, TrainConfig, train};
+use crate::{LoaderState, LrSchedule, PretrainState, TrainConfig, train};
 
 const STEPS: usize = 3;
 const CONFIG: TrainConfig = TrainConfig {
@@ -38,6 +35,7 @@ const CONFIG: TrainConfig = TrainConfig {
     dropout: 0.,
     dtype: DType::F16,
     gradient_checkpointing: GradientCheckpointing::Off,
+    seed: 0,
 };
 
 fn dataset(folder: &Path) -> Result<Dataset> {
@@ -57,30 +55,22 @@ fn new_state(data: &Dataset) -> Result<PretrainState> {
 
 /// Trains `run` and returns the rows of its metrics.
 fn train_and_read_metrics(
-    run: &mut PretrainState,
+    state: &mut PretrainState,
     data: &Dataset,
     folder: &Path,
 ) -> Result<Vec<Value>> {
-    let log = LogConfig {
-        interval: 1,
-        total_steps: STEPS,
-        warmup_steps: CONFIG.schedule.warmup_steps,
-        tokens_per_step: 32,
-        mfu_per_token_per_s: 0.,
+    let run_folder = RunFolder::create(folder, &json!({}))?;
+    let log = RunLogConfig::losses(STEPS, CONFIG.schedule.warmup_steps, 1);
+    let mut log = RunLog::new(log, 0)?.with_run_folder(run_folder, Tracker::Disabled, &[]);
+    let validation = ValidationConfig {
+        eval_interval: 0,
+        eval_config: LmEvalConfig { batch_size: 1, max_windows: Some(1) },
+        sample_interval: 0,
         sampling: Sampling::Greedy,
         sample_len: 1,
     };
-    let run_folder = RunFolder::create(folder, &json!({}))?;
-    let mut log = PretrainLog::new(log, run_folder, Tracker::Disabled, (0, &[]))?;
-    let outputs = PretrainOutputs {
-        folder,
-        checkpoints: Checkpoints::new(folder.join("checkpoints"), NonZeroUsize::MIN),
-        intervals: Intervals { eval: 0, save: 0, sample: 0 },
-        eval_config: LmEvalConfig { batch_size: 1, max_windows: Some(1) },
-        interrupt: Interrupt::default(),
-        stop_after: None,
-    };
-    train(run, data, &CONFIG, 0, &outputs, &mut log)?;
+    let run = Run { checkpoints: Some(RunCheckpoints::at_end(folder, "data")), ..Run::default() };
+    train(state, data, &CONFIG, &validation, &folder.join("model"), &run, &mut log)?;
     let text = std::fs::read_to_string(folder.join("metrics.jsonl"))?;
     Ok(text.lines().map(serde_json::from_str).collect::<Result<_, _>>()?)
 }
@@ -100,14 +90,14 @@ fn a_skipped_step_advances_nothing() -> Result<()> {
         "{n_skipped} skipped, scale {}",
         run.loss_scale()
     );
-    assert_eq!(run.progress.step, STEPS);
+    assert_eq!(run.train.progress.step, STEPS);
     // Each step reads 4 windows; an epoch has more than all steps read.
     assert_eq!(run.progress.loader_state, LoaderState { epoch: 0, window: 4 * STEPS });
     let lrs = rows.iter().filter_map(|row| row["lr"].as_f64());
     assert!(lrs.eq((1..=STEPS).map(|n| CONFIG.schedule.lr_at(n))));
     let mut norms = rows.iter().filter_map(|row| row["grad_norm"].as_f64());
     assert!(norms.all(|norm| norm < 100.), "norms are computed and clipped after unscaling");
-    let updates = run.optimizer.state_dict()?;
+    let updates = run.train.optimizer.state_dict()?;
     let updates = updates.iter().filter(|(name, _)| name.ends_with(".updates"));
     for (name, count) in updates {
         assert_eq!(count.to_scalar::<u32>()?, STEPS as u32, "{name}");
@@ -121,15 +111,15 @@ fn a_non_finite_loss_ends_the_run_and_leaves_the_weights_unchanged() -> Result<(
     let data = dataset(folder.path())?;
     let mut run = new_state(&data)?;
     run.progress.grad_scaler = None;
-    let norm = run.parameters.iter().find(|p| p.name == "model.norm.weight").expect("a norm");
+    let norm = run.train.parameters.iter().find(|p| p.name == "model.norm.weight").expect("a norm");
     norm.var.set(&norm.var.ones_like()?.affine(f64::INFINITY, 0.)?)?;
-    let embedding = run.parameters.iter().next().expect("an embedding").var.copy()?;
+    let embedding = run.train.parameters.iter().next().expect("an embedding").var.copy()?;
     let out = folder.path().join("run");
     let error = train_and_read_metrics(&mut run, &data, &out)
         .expect_err("the loss is not finite")
         .to_string();
     assert!(error.starts_with("step 1: the loss is ") && error.contains("it is early"), "{error}");
-    let after = run.parameters.iter().next().expect("an embedding").var.as_tensor();
+    let after = run.train.parameters.iter().next().expect("an embedding").var.as_tensor();
     tensor_core::testing::assert_close(after, &embedding, 0.)?;
     assert!(std::fs::read_to_string(out.join("metrics.jsonl"))?.contains("alarm"));
     Ok(())

@@ -3,7 +3,7 @@ use model_io::ModelConfig;
 use model_io::config::Mlp;
 use modern::sampler::{Sampler, SamplingStrategy};
 use modern::{Cache, GenerateConfig, GradientCheckpointing, generate};
-use scaling::accumulation::{gradients_of_mean_loss, target_counts};
+use scaling::accumulation::{GradAccumulator, target_counts};
 use tensor_core::ops::cross_entropy;
 use tensor_core::testing::{assert_close, assert_gradients_flow};
 use tensor_core::{Dropout, Parameters, Rng, backward};
@@ -121,10 +121,16 @@ fn gradient_accumulation_counts_the_auxiliary_losses_once() -> anyhow::Result<()
 
     // Accumulating the same batch twice gives the same mean loss and gradients as the batch alone.
     let accumulate = |batches: &[tiny_gpt::Batch]| {
-        gradients_of_mean_loss(&parameters, batches, &target_counts(batches)?, 1., |batch| {
+        let counts = target_counts(batches)?;
+        let (n_targets, mut accumulator) =
+            (counts.iter().sum::<usize>(), GradAccumulator::default());
+        for (batch, count) in batches.iter().zip(counts) {
             let (logits, layers) = model.forward(&batch.inputs)?;
-            Ok(total_loss(&cross_entropy(&logits, &batch.targets)?, &layers, &BALANCING)?)
-        })
+            let loss = total_loss(&cross_entropy(&logits, &batch.targets)?, &layers, &BALANCING)?;
+            let share = count as f64 / n_targets as f64;
+            accumulator.backward(&(loss * share)?, &[&parameters])?;
+        }
+        accumulator.finish()
     };
     let (once, grads) = accumulate(std::slice::from_ref(&batch))?;
     let (twice, accumulated) = accumulate(&[batch.clone(), batch])?;

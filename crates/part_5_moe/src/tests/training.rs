@@ -1,10 +1,11 @@
 use anyhow::Result;
 use candle_core::DType;
 use datasets::builtin_text::BuiltinText;
+use experiment::{Run, RunLog};
 use model_io::ModelConfig;
 use modern::GptModern;
 use tensor_core::{AdamWConfig, Parameters};
-use tiny_gpt::{ByteCorpus, LanguageModel, LrDecay, TrainLog};
+use tiny_gpt::{ByteCorpus, LanguageModel, LrDecay};
 
 use super::CPU;
 use crate::config::{
@@ -28,25 +29,10 @@ fn run(
     let mut parameters = Parameters::seeded(1, DType::F32, &CPU);
     let model = GptMoe::new_for_training(&config, parameters.root(), router_training)?;
     parameters.freeze(is_selection_bias);
-    let run = tiny_gpt::TrainConfig {
-        steps: 300,
-        batch_size: 8,
-        lr: 4e-3,
-        lr_scheduler: LrDecay::Linear,
-        optimizer: AdamWConfig { beta2: 0.99, ..AdamWConfig::default() },
-        max_grad_norm: Some(1.),
-        eval_interval: 300,
-        sample_interval: 0,
-    };
-    let mut log = TrainLog::new(run.steps)?;
-    let outcome = train(
-        &model,
-        &parameters,
-        &corpus,
-        &TrainConfig { base: run, load_balancing: balancing },
-        1,
-        &mut log,
-    )?;
+    let base = tiny_gpt::TrainConfig { lr: 4e-3, ..tiny_gpt::TrainConfig::with_defaults(300, 8) };
+    let config = TrainConfig { base, load_balancing: balancing };
+    let (run, mut log) = (Run::default(), RunLog::of_losses(300)?);
+    let outcome = train(&model, &parameters, &corpus, &config, 1, None, &run, &mut log)?;
     let loads = measure_loads(&model.for_inference(&parameters)?, &corpus.validation, 8)?;
     Ok((outcome, max_load_ratio(&loads)))
 }
@@ -101,15 +87,13 @@ fn one_expert_trains_like_the_dense_model() -> Result<()> {
     let dense = ModelConfig::byte_level(16, 1, 2, 16);
     let config = MoeConfig::with_flops_of(&dense, RouterConfig::new(1, 1))?;
     let corpus = ByteCorpus::from_bytes(&BuiltinText::English.text().as_bytes()[..9_000]);
-    let run = tiny_gpt::TrainConfig {
-        steps: 15,
-        batch_size: 4,
+    let base = tiny_gpt::TrainConfig {
         lr: 0.01,
         lr_scheduler: LrDecay::Constant,
         optimizer: AdamWConfig::default(),
         max_grad_norm: Some(0.05),
         eval_interval: 1,
-        sample_interval: 0,
+        ..tiny_gpt::TrainConfig::with_defaults(15, 4)
     };
     let (mut a, mut b) =
         (Parameters::seeded(1, DType::F32, &CPU), Parameters::seeded(2, DType::F32, &CPU));
@@ -123,24 +107,24 @@ fn one_expert_trains_like_the_dense_model() -> Result<()> {
         let dense = a.iter().find(|dense| dense.name == name).expect("the same weights");
         parameter.var.set(dense.var.as_tensor())?;
     }
-    let expected =
-        tiny_gpt::train(&dense_model, &a, &corpus, &run, 1, &mut TrainLog::new(run.steps)?)?;
+    let (run, mut log) = (Run::default(), RunLog::of_losses(15)?);
+    let expected = tiny_gpt::train(&dense_model, &a, &corpus, &base, 1, None, &run, &mut log)?;
     let balancing = LoadBalancing { aux_loss_coef: 0., z_loss_coef: 0., bias_update_rate: 0. };
     let train_moe = |base, corpus| {
-        let mut log = TrainLog::new(15)?;
-        train(&moe_model, &b, corpus, &TrainConfig { base, load_balancing: balancing }, 1, &mut log)
+        let config = TrainConfig { base, load_balancing: balancing };
+        train(&moe_model, &b, corpus, &config, 1, None, &run, &mut RunLog::of_losses(15)?)
     };
-    let metrics = train_moe(run, &corpus)?.best_eval;
+    let metrics = train_moe(base, &corpus)?.best_eval;
     assert!((metrics.loss - expected.loss).abs() < 1e-4, "{} {}", metrics.loss, expected.loss);
 
     // Training lowers the probability of validation bytes that never occur in the training text, so
     // the first evaluation is the best.
     let unseen = ByteCorpus { validation: (128..228).collect(), ..corpus.clone() };
-    let first = train_moe(run, &unseen)?.best_eval;
+    let first = train_moe(base, &unseen)?.best_eval;
     let last = tiny_gpt::evaluate(&moe_model.for_inference(&b)?, &unseen.validation, 4, &CPU)?;
     assert!(last.loss > first.loss + 0.1, "{} {}", last.loss, first.loss);
 
-    let diverging = tiny_gpt::TrainConfig { lr: 1e30, max_grad_norm: None, ..run };
+    let diverging = tiny_gpt::TrainConfig { lr: 1e30, max_grad_norm: None, ..base };
     let error = train_moe(diverging, &unseen).expect_err("NaN").to_string();
     assert!(error.contains("try a smaller --lr"), "{error}");
     Ok(())

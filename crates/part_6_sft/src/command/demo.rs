@@ -1,28 +1,35 @@
 //! Demo: completions of a small pretrained model to arithmetic questions, before and after
 //! fine-tuning.
 
+use std::num::NonZeroUsize;
+
 use anyhow::Result;
-use datasets::Example;
+use clap::Args;
+use datasets::arithmetic::ProblemSet;
+use datasets::arithmetic_questions::{DemonstrationStyle, demonstrations, test_examples};
+use experiment::flags::ComputeFlags;
 use modern::GptModern;
 use tensor_core::AdamWConfig;
 
-use super::arguments::DemoArgs;
-use crate::arithmetic::{ProblemSet, Split};
-use crate::arithmetic_questions::{
-    ArithmeticQuestion, DemonstrationStyle, demonstrations, questions,
-};
 use crate::base_model::{BaseModelConfig, pretrain};
-use crate::evaluation::GenerationEvalConfig;
-use crate::source::test_examples;
-use crate::{
-    ChatTokenizer, RunOutputs, SftEvalMetrics, SftLog, SftValidator, TrainConfig, TrainState,
-    evaluate, loss_mask, tokenize, train,
-};
+use crate::evaluation::{GenerationEvalConfig, print_before_and_after};
+use crate::training::train_in_memory;
+use crate::{ChatTokenizer, SftEvalMetrics, TrainConfig, evaluate, loss_mask, tokenize};
 
-/// Number of questions in the printed table.
-const N_SHOWN: usize = 6;
 /// Number of demonstrations in the training set.
 const N_DEMONSTRATIONS: usize = 80_000;
+
+#[derive(Args)]
+pub(super) struct DemoArgs {
+    /// Optimizer steps of pretraining
+    #[arg(long, value_name = "N", default_value_t = 150)]
+    base_steps: usize,
+    /// Maximum optimizer steps of fine-tuning
+    #[arg(long, value_name = "N", default_value = "1200")]
+    steps: NonZeroUsize,
+    #[command(flatten)]
+    compute: ComputeFlags,
+}
 
 pub(super) fn run(args: &DemoArgs) -> Result<()> {
     let device = args.compute.open_device()?;
@@ -45,43 +52,19 @@ pub(super) fn run(args: &DemoArgs) -> Result<()> {
     let optimizer = AdamWConfig { beta2: 0.999, weight_decay: 0.01, ..AdamWConfig::default() };
     let train_config =
         TrainConfig { optimizer, ..TrainConfig::with_defaults(64, steps, 1e-3, seed) };
-    let validation: Vec<Example> = questions(ProblemSet::Sums, Split::Validation)
-        .into_iter()
-        .map(ArithmeticQuestion::to_example)
-        .collect();
-    let validator = SftValidator {
-        examples: &validation,
-        chat_tokenizer: &chat_tokenizer,
-        eval_config,
-        interval: 0,
-        target_exact_match: None,
-    };
     println!("Fine-tuning on demonstrations, {steps} steps of 64.");
-    let mut log = SftLog::new(steps, steps / 20, 0, steps)?;
-    let mut train_state = TrainState::new(config, checkpoint.parameters, train_config.optimizer)?;
-    train(
-        &mut train_state,
-        &dataset.examples,
-        &train_config,
-        Some(&validator),
-        &RunOutputs::default(),
-        &mut log,
-    )?;
-    let model = GptModern::new(&config, train_state.parameters.for_inference().root())?;
+    let state = train_in_memory(&config, checkpoint.parameters, &dataset.examples, &train_config)?;
+    let model = GptModern::new(&config, state.parameters.for_inference().root())?;
     let (after, completions) = evaluate(&model, &test_set, &chat_tokenizer, eval_config)?;
 
-    println!("\n{:42}  {:>12}  {:>7}  {:>8}", "test question", "before", "after", "expected");
-    for i in 0..N_SHOWN {
-        let short =
-            |text: &str| text.trim().replace('\n', "⏎").chars().take(12).collect::<String>();
-        let question = &test_set[i].prompt[0].content;
-        let (before, after) = (short(&completions_before[i].text), short(&completions[i].text));
-        println!("{question:42}  {before:>12}  {after:>7}  {:>8}", test_set[i].completion);
-    }
+    print_before_and_after(
+        test_set.iter(),
+        completions_before.iter().map(|completion| completion.text.as_str()),
+        completions.iter().map(|completion| completion.text.as_str()),
+    );
     let print_row = |name: &str, metric: fn(&SftEvalMetrics) -> f64| {
-        println!("{name:42}  {:>12.3}  {:>7.3}", metric(&before), metric(&after));
+        println!("{name:42}  {:>12.3}  {:>12.3}", metric(&before), metric(&after));
     };
-    println!();
     print_row("exact match", |metrics| metrics.exact_match);
     print_row("EOS rate", |metrics| metrics.eos_rate);
     print_row("loss, nats per completion token", |metrics| metrics.loss);

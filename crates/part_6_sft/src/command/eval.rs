@@ -1,14 +1,36 @@
 //! `part_6 eval`: loss and accuracy of a model.
 
+use std::num::NonZeroUsize;
+
 use anyhow::Result;
-use datasets::Example;
+use clap::Args;
+use datasets::arithmetic::ProblemSet;
+use datasets::arithmetic_questions::test_examples;
+use experiment::flags::ComputeFlags;
 use serde_json::json;
 
-use super::arguments::EvalArgs;
-use crate::arithmetic::ProblemSet;
 use crate::evaluation::GenerationEvalConfig;
-use crate::source::test_examples;
-use crate::{ChatTokenizer, FinetunedModel, SftEvalMetrics, SftSource, evaluate};
+use crate::flags::{DataFlags, FinetunedFlags};
+use crate::{FinetunedModel, SftEvalMetrics, SftSource, evaluate};
+
+#[derive(Args)]
+pub(super) struct EvalArgs {
+    #[command(flatten)]
+    finetuned: FinetunedFlags,
+    #[command(flatten)]
+    data: DataFlags,
+    /// Examples per batch
+    #[arg(long, value_name = "N", default_value = "32")]
+    batch_size: NonZeroUsize,
+    /// Maximum completion length in tokens [default: 8 for arithmetic, else 64]
+    #[arg(long, value_name = "N")]
+    max_new_tokens: Option<usize>,
+    #[command(flatten)]
+    compute: ComputeFlags,
+    /// Print the metrics as a JSON object on the last line
+    #[arg(long)]
+    json: bool,
+}
 
 pub(super) fn run(args: &EvalArgs) -> Result<()> {
     let device = args.compute.open_device()?;
@@ -19,13 +41,12 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
         batch_size: args.batch_size.get(),
         max_new_tokens: args.max_new_tokens.unwrap_or(args.data.default_max_new_tokens()),
     };
-    let measure =
-        |examples: &[Example], chat_tokenizer: &ChatTokenizer| -> Result<SftEvalMetrics> {
-            Ok(evaluate(&model, examples, chat_tokenizer, eval_config)?.0)
-        };
-    let metrics = measure(&examples, &chat_tokenizer)?;
+    let (metrics, _) = evaluate(&model, &examples, &chat_tokenizer, eval_config)?;
     let products = match source == SftSource::Arithmetic {
-        true => Some(measure(&test_examples(ProblemSet::Products), &chat_tokenizer)?),
+        true => {
+            let examples = test_examples(ProblemSet::Products);
+            Some(evaluate(&model, &examples, &chat_tokenizer, eval_config)?.0)
+        }
         false => None,
     };
     if args.json {

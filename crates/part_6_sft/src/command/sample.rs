@@ -1,12 +1,37 @@
 //! `part_6 sample`: completions of a fine-tuned model and of its base model to the same prompts.
 
-use anyhow::{Result, anyhow, ensure};
+use anyhow::{Context, Result, ensure};
+use candle_core::Device;
+use clap::Args;
 use datasets::Example;
+use experiment::flags::ComputeFlags;
 use model_io::{ChatMessage, LoadMode};
-use modern::Checkpoint;
+use modern::{Checkpoint, GptModern};
 
-use super::arguments::SampleArgs;
+use crate::flags::{DataFlags, FinetunedFlags};
 use crate::{FinetunedModel, one_line};
+
+#[derive(Args)]
+pub(super) struct SampleArgs {
+    #[command(flatten)]
+    finetuned: FinetunedFlags,
+    /// Base model to compare with [default: the model without its adapter, or the run's base model]
+    #[arg(long, value_name = "MODEL")]
+    base: Option<String>,
+    /// Prompt, may be repeated [default: the first --n prompts of --data]
+    #[arg(long, value_name = "TEXT")]
+    prompt: Vec<String>,
+    #[command(flatten)]
+    data: DataFlags,
+    /// Number of prompts from --data
+    #[arg(long, value_name = "N", default_value_t = 6)]
+    n: usize,
+    /// Maximum completion length in tokens
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    max_new_tokens: usize,
+    #[command(flatten)]
+    compute: ComputeFlags,
+}
 
 pub(super) fn run(args: &SampleArgs) -> Result<()> {
     let device = args.compute.open_device()?;
@@ -16,26 +41,17 @@ pub(super) fn run(args: &SampleArgs) -> Result<()> {
         false => args.prompt.iter().map(|prompt| Example::new(prompt, "")).collect(),
     };
     let finetuned = args.finetuned.open(&device)?;
-    let base = args.finetuned.base_model(args.base.as_deref(), &finetuned)?;
-    let FinetunedModel { model, chat_tokenizer, without_adapter, .. } = finetuned;
-    let open_base = |base: &String| {
-        let checkpoint = Checkpoint::open(base, LoadMode::Inference, &device)?;
-        let same_vocab = checkpoint.tokenizer.has_same_vocab(&chat_tokenizer.tokenizer);
-        ensure!(same_vocab, "{base} and the fine-tuned model have different vocabularies");
-        Ok(checkpoint.model)
+    let base_model = match open_base_model(args, &finetuned, &device) {
+        Err(error) if args.base.is_none() => {
+            println!(
+                "base model not found ({error:#}): showing the fine-tuned model only; \
+                 use --base to name it"
+            );
+            None
+        }
+        base_model => Some(base_model?),
     };
-    let base_model = match (&args.base, without_adapter, &base) {
-        (Some(_), _, Some(base)) => Ok(open_base(base)?),
-        (_, Some(model), _) => Ok(model),
-        (_, None, Some(base)) => open_base(base),
-        (_, None, None) => Err(anyhow!("the model's files do not name it")),
-    };
-    if let Err(error) = &base_model {
-        println!(
-            "base model not found ({error:#}): showing the fine-tuned model only; \
-             use --base to name it"
-        );
-    }
+    let FinetunedModel { model, chat_tokenizer, .. } = finetuned;
     let prompts: Vec<Vec<u32>> = examples
         .iter()
         .map(|example| chat_tokenizer.encode_prompt(&example.prompt))
@@ -43,7 +59,6 @@ pub(super) fn run(args: &SampleArgs) -> Result<()> {
     let n = args.max_new_tokens;
     let completions = chat_tokenizer.generate_greedy(&model, &prompts, n, 16)?;
     let base_completions = base_model
-        .ok()
         .map(|model| chat_tokenizer.generate_greedy(&model, &prompts, n, 16))
         .transpose()?;
     for (i, Example { prompt, completion }) in examples.iter().enumerate() {
@@ -58,4 +73,24 @@ pub(super) fn run(args: &SampleArgs) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Base model to compare with: `--base`, else the model without its adapter, else the one that its
+/// run started from.
+fn open_base_model(
+    args: &SampleArgs,
+    finetuned: &FinetunedModel,
+    device: &Device,
+) -> Result<GptModern> {
+    if let (None, Some(model)) = (&args.base, &finetuned.without_adapter) {
+        return Ok(model.clone());
+    }
+    let base = args.finetuned.base_model(args.base.as_deref(), finetuned)?;
+    let base = base.context("the model's files do not name it")?;
+    let Checkpoint { model, tokenizer, .. } = Checkpoint::open(&base, LoadMode::Inference, device)?;
+    ensure!(
+        tokenizer.has_same_vocab(&finetuned.chat_tokenizer.tokenizer),
+        "{base} and the fine-tuned model have different vocabularies"
+    );
+    Ok(model)
 }

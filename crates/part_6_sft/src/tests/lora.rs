@@ -1,14 +1,14 @@
 //! LoRA: the update, the trained parameters, and the unchanged base weights.
 
 use anyhow::Result;
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Tensor, Var};
 use model_io::{LoraConfig, TargetModules};
 use modern::GptModern;
 use tensor_core::testing::{assert_close, assert_gradients_flow};
-use tensor_core::{AdamW, AdamWConfig, LoraScaling, Parameters, backward};
+use tensor_core::{AdamW, AdamWConfig, Bias, Init, Linear, LoraScaling, Parameters, backward};
 
 use super::{CPU, config, model, model_with_dtype};
-use crate::lora::{attach, merge, unmerge};
+use crate::lora::{attach, lora_weight, merge, unmerge};
 use crate::{SftBatch, TokenizedExample};
 
 fn lora(rank: usize) -> LoraConfig {
@@ -102,28 +102,49 @@ fn the_model_without_adapters_is_the_base_model() -> Result<()> {
     Ok(())
 }
 
+/// Linear layer `mine` from 3 to 2 features, in f64, with its adapter if `parameters` have one.
+fn linear_layer(parameters: &mut Parameters) -> Result<Linear> {
+    let init = Init::Normal { std: 0.5 };
+    Ok(Linear::new(parameters.root().at("mine"), 3, 2, Bias::Yes, init)?)
+}
+
+/// Worked by hand: B A = (2, 1)ᵀ (1, −2) for R = 1, and s = α / R = 3.
 #[test]
-fn the_update_is_alpha_over_rank_times_b_a() -> Result<()> {
-    // One layer computed by hand in f64: x Wᵀ + s (x Aᵀ) Bᵀ.
+fn lora_weight_matches_the_worked_example() -> Result<()> {
+    let w = Tensor::new(&[[1f64, 0.], [0., 1.]], &CPU)?;
+    let (a, b) = (Tensor::new(&[[1f64, -2.]], &CPU)?, Tensor::new(&[[2f64], [1.]], &CPU)?);
+    let config = LoraConfig { alpha: 3., ..lora(1) };
+    let merged = lora_weight(&w, &a, &b, config.scale())?;
+    assert_eq!(merged.to_vec2::<f64>()?, [[7., -12.], [3., -5.]]);
+    Ok(())
+}
+
+#[test]
+fn a_layer_with_an_adapter_computes_what_its_lora_weight_does() -> Result<()> {
     let mut parameters = Parameters::seeded(1, DType::F64, &CPU);
-    let init = tensor_core::Init::Normal { std: 0.5 };
-    let bias = tensor_core::Bias::Yes;
-    let layer =
-        |p: &mut Parameters| tensor_core::Linear::new(p.root().at("mine"), 3, 2, bias, init);
-    let plain = layer(&mut parameters)?;
-    let down = Tensor::new(&[[1f64, -2., 0.5], [0.25, 3., -1.]], &CPU)?;
-    let up = Tensor::new(&[[2f64, 1.], [-1., 4.]], &CPU)?;
+    let plain = linear_layer(&mut parameters)?;
+    let a = Tensor::new(&[[1f64, -2., 0.5], [0.25, 3., -1.]], &CPU)?;
+    let b = Tensor::new(&[[2f64, 1.], [-1., 4.]], &CPU)?;
     let config = LoraConfig { rank: 2, alpha: 3., ..lora(2) };
     assert_eq!(config.scale(), 1.5);
-    parameters.add_adapter(
-        "mine",
-        [&down, &up],
-        LoraScaling { scale: config.scale(), dropout: 0. },
-    )?;
-    let x = Tensor::new(&[[1f64, 2., 3.], [-1., 0., 2.]], &CPU)?;
-    let update = (up.matmul(&down)? * 1.5)?; // (out, in)
-    let expected = (plain.forward(&x)? + x.matmul(&update.t()?)?)?;
-    assert_close(&layer(&mut parameters)?.forward(&x)?, &expected, 1e-12)?;
+    let scaling = LoraScaling { scale: config.scale(), dropout: 0. };
+    parameters.add_adapter("mine", [&a, &b], scaling)?;
+    let x = Var::new(&[[1f64, 2., 3.], [-1., 0., 2.]], &CPU)?;
+    let adapted = linear_layer(&mut parameters)?.forward(&x)?;
+
+    let (a, b) = (Var::from_tensor(&a)?, Var::from_tensor(&b)?);
+    let w = parameters.get("mine.weight").expect("a weight").var.as_detached_tensor();
+    let merged = x.matmul(&lora_weight(&w, &a, &b, 1.5)?.t()?)?; // x (W + s B A)ᵀ: (2, 2)
+    let merged = merged.broadcast_add(&plain.bias.expect("a bias"))?;
+    assert_close(&adapted, &merged, 1e-12)?;
+
+    let (adapted, merged) =
+        (backward(&adapted.sqr()?.sum_all()?)?, backward(&merged.sqr()?.sum_all()?)?);
+    let [lora_a, lora_b] = parameters.adapter_parameters("mine").expect("an adapter");
+    for (var, same) in [(&lora_a.var, &a), (&lora_b.var, &b), (&x, &x)] {
+        let grad = adapted.get(var.as_tensor()).expect("a gradient");
+        assert_close(grad, merged.get(same.as_tensor()).expect("a gradient"), 1e-12)?;
+    }
     Ok(())
 }
 
@@ -213,8 +234,8 @@ fn a_rank_above_that_of_the_layers_is_rejected_before_allocation() -> Result<()>
 fn sixteen_bit_weights_are_merged_in_f32() -> Result<()> {
     // −1 + (1 + 2⁻⁸): in bf16 the sum in parentheses would round to 1.
     let mut parameters = Parameters::seeded(1, DType::BF16, &CPU);
-    let init = tensor_core::Init::Normal { std: 0.5 };
-    tensor_core::Linear::new(parameters.root().at("mine"), 1, 1, tensor_core::Bias::No, init)?;
+    let init = Init::Normal { std: 0.5 };
+    Linear::new(parameters.root().at("mine"), 1, 1, Bias::No, init)?;
     let weight = parameters.get("mine.weight").expect("a weight").var.clone();
     weight.set(&Tensor::new(&[[-1f32]], &CPU)?.to_dtype(DType::BF16)?)?;
     let down = Tensor::new(&[[1f32], [1.]], &CPU)?.to_dtype(DType::BF16)?;

@@ -8,11 +8,11 @@ use std::num::NonZeroUsize;
 use anyhow::Result;
 use candle_core::DType;
 use datasets::Example;
-use experiment::{Checkpoints, Interrupt};
+use experiment::{Checkpoints, Run, RunCheckpoints, RunLog, TrainState};
 use model_io::{LoraConfig, TargetModules};
 use modern::GptModern;
 use scaling::LrSchedule;
-use scaling::accumulation::gradients_of_mean_loss;
+use scaling::accumulation::GradAccumulator;
 use scaling::schedule::DecayShape;
 use tensor_core::testing::assert_close;
 use tensor_core::{AdamWConfig, Parameters, Rng};
@@ -21,8 +21,8 @@ use super::{CPU, chat_tokenizer, checkpoint, config};
 use crate::evaluation::GenerationEvalConfig;
 use crate::lora::attach;
 use crate::{
-    BatchLayout, ChatFormat, Curriculum, ModelSaver, RunDestination, RunOutputs, SftBatch, SftLog,
-    SftValidator, TokenizedExample, TrainConfig, TrainState, evaluate, tokenize, train,
+    BatchLayout, ChatFormat, Curriculum, SftBatch, SftValidator, TokenizedExample, TrainConfig,
+    evaluate, tokenize, train,
 };
 
 fn train_config(steps: usize) -> TrainConfig {
@@ -54,18 +54,33 @@ fn examples(n: usize) -> Vec<TokenizedExample> {
     each.collect()
 }
 
-fn log() -> Result<SftLog> {
-    SftLog::new(100, 2, 0, 10)
+fn log() -> Result<RunLog> {
+    RunLog::of_losses(100)
+}
+
+/// Trains the model of `state` in the run `run`.
+fn train_in(
+    state: &mut TrainState,
+    examples: &[TokenizedExample],
+    config: &TrainConfig,
+    run: &Run,
+) -> Result<()> {
+    let model = GptModern::new(&super::config(16), state.parameters.root())?;
+    train(&model, state, examples, config, None, run, &mut log()?)
 }
 
 #[test]
 fn accumulated_single_examples_give_the_gradient_of_the_batch() -> Result<()> {
     let mut parameters = Parameters::seeded(3, DType::F32, &CPU);
     let model = GptModern::new(&config(16), parameters.root())?;
-    let loss_of = |batch: &SftBatch| Ok(batch.loss(&model)?);
     let gradients = |batches: &[SftBatch]| {
-        let counts: Vec<usize> = batches.iter().map(SftBatch::n_targets).collect();
-        gradients_of_mean_loss(&parameters, batches, &counts, 1., loss_of)
+        let n_targets: usize = batches.iter().map(SftBatch::n_targets).sum();
+        let mut accumulator = GradAccumulator::default();
+        for batch in batches {
+            let share = batch.n_targets() as f64 / n_targets as f64;
+            accumulator.backward(&(batch.loss(&model)? * share)?, &[&parameters])?;
+        }
+        accumulator.finish()
     };
     let examples = examples(7);
     let (loss, whole) = gradients(&[SftBatch::padded(&examples, &CPU)?])?;
@@ -95,7 +110,7 @@ fn train_state_with(optimizer: AdamWConfig, lora: bool) -> Result<TrainState> {
     if lora {
         attach(&mut parameters, &adapters(), 1)?;
     }
-    TrainState::new(config(16), parameters, optimizer)
+    TrainState::new(parameters, optimizer)
 }
 
 fn weights(train_state: &TrainState) -> Result<Vec<Vec<f32>>> {
@@ -105,31 +120,25 @@ fn weights(train_state: &TrainState) -> Result<Vec<Vec<f32>>> {
 #[test]
 fn resuming_gives_the_same_weights_bit_for_bit() -> Result<()> {
     let examples = examples(19);
-    let chat_tokenizer = chat_tokenizer(ChatFormat::Plain)?;
     for lora in [false, true] {
         let mut whole = train_state(lora)?;
-        train(&mut whole, &examples, &train_config(7), None, &RunOutputs::default(), &mut log()?)?;
+        train_in(&mut whole, &examples, &train_config(7), &Run::default())?;
 
         let folder = tempfile::tempdir()?;
         let checkpoints = Checkpoints::new(folder.path().join("checkpoints"), NonZeroUsize::MIN);
-        let special_ids = model_io::model_folder::SpecialTokenIds::default();
-        let model_saver = ModelSaver {
-            chat_tokenizer: &chat_tokenizer,
-            special_ids: &special_ids,
-            sampler: None,
-            lora: None,
-        };
         for stop_after in [2, 3, 6, 7] {
             let mut resumed = train_state(lora)?;
             if let Some((_, path)) = checkpoints.latest()? {
                 assert!(resumed.restore(&path, "other data").is_err());
                 resumed.restore(&path, "these")?;
             }
-            let destination = RunDestination::new(folder.path(), &model_saver, "these");
-            let (interrupt, stop_after) = (Interrupt::default(), Some(stop_after));
-            let outputs = RunOutputs { destination: Some(destination), interrupt, stop_after };
-            train(&mut resumed, &examples, &train_config(7), None, &outputs, &mut log()?)?;
-            if stop_after == Some(7) {
+            let run = Run {
+                checkpoints: Some(RunCheckpoints::at_end(folder.path(), "these")),
+                stop_after: Some(stop_after),
+                ..Run::default()
+            };
+            train_in(&mut resumed, &examples, &train_config(7), &run)?;
+            if stop_after == 7 {
                 assert_eq!(weights(&resumed)?, weights(&whole)?, "lora {lora}");
             }
         }
@@ -147,9 +156,8 @@ fn a_model_learns_to_answer_and_stop_and_the_run_ends_at_its_target() -> Result<
         ["12", "7", "all", "the"].map(|word| Example::new(format!("What is {word}?"), word)).into();
     let tokens = tokenize(&examples, &chat_tokenizer, 64)?.examples;
     let mut parameters = Parameters::seeded(1, DType::F32, &CPU);
-    GptModern::new(checkpoint.model.config(), parameters.root())?;
-    let mut train_state =
-        TrainState::new(*checkpoint.model.config(), parameters, AdamWConfig::default())?;
+    let model = GptModern::new(checkpoint.model.config(), parameters.root())?;
+    let mut train_state = TrainState::new(parameters, AdamWConfig::default())?;
     let eval_config = GenerationEvalConfig { batch_size: 4, max_new_tokens: 6 };
     let validator = SftValidator {
         examples: &examples,
@@ -157,23 +165,18 @@ fn a_model_learns_to_answer_and_stop_and_the_run_ends_at_its_target() -> Result<
         eval_config,
         interval: 10,
         target_exact_match: Some(1.),
+        model_saver: None,
     };
     let config = train_config(400);
-    train(
-        &mut train_state,
-        &tokens,
-        &config,
-        Some(&validator),
-        &RunOutputs::default(),
-        &mut SftLog::new(400, 2, 0, 10)?,
-    )?;
+    let (run, mut log) = (Run::default(), RunLog::of_losses(400)?);
+    train(&model, &mut train_state, &tokens, &config, Some(&validator), &run, &mut log)?;
     assert!(
         train_state.progress.target_reached && train_state.progress.step < 400,
         "{:?}",
         train_state.progress
     );
     let inference_model =
-        GptModern::new(&train_state.config, train_state.parameters.for_inference().root())?;
+        GptModern::new(model.config(), train_state.parameters.for_inference().root())?;
     let (metrics, completions) =
         evaluate(&inference_model, &examples, &chat_tokenizer, eval_config)?;
     assert_eq!((metrics.exact_match, metrics.eos_rate), (1., 1.), "{completions:?}");
@@ -186,7 +189,7 @@ fn packed_and_padded_training_give_the_same_weights() -> Result<()> {
     let mut runs = [BatchLayout::Padded, BatchLayout::Packed(16)].map(|batch_layout| {
         let mut train_state = train_state(false)?;
         let config = TrainConfig { batch_layout, ..train_config(3) };
-        train(&mut train_state, &examples, &config, None, &RunOutputs::default(), &mut log()?)?;
+        train_in(&mut train_state, &examples, &config, &Run::default())?;
         weights(&train_state)
     });
     let [a, b] = &mut runs;
@@ -209,7 +212,7 @@ fn gradient_accumulation_gives_the_weights_of_a_larger_batch() -> Result<()> {
         let schedule = LrSchedule { peak_lr: 0.1, min_lr: 0.1, ..config.schedule };
         let curriculum = Curriculum::ByLength;
         let config = TrainConfig { batch_size, grad_accum_steps, curriculum, schedule, ..config };
-        train(&mut train_state, &examples(8), &config, None, &RunOutputs::default(), &mut log()?)?;
+        train_in(&mut train_state, &examples(8), &config, &Run::default())?;
         weights(&train_state)
     };
     for (a, b) in weights_after(4, 1)?.iter().flatten().zip(weights_after(1, 4)?.iter().flatten()) {
@@ -224,8 +227,8 @@ fn gradients_are_clipped_and_the_lr_follows_the_schedule() -> Result<()> {
     let after = |max_grad_norm, schedule, stop_after| {
         let mut train_state = train_state_with(optimizer, false)?;
         let config = TrainConfig { max_grad_norm, schedule, ..train_config(2) };
-        let outputs = RunOutputs { stop_after: Some(stop_after), ..RunOutputs::default() };
-        train(&mut train_state, &examples(8), &config, None, &outputs, &mut log()?)?;
+        let run = Run { stop_after: Some(stop_after), ..Run::default() };
+        train_in(&mut train_state, &examples(8), &config, &run)?;
         weights(&train_state)
     };
     let constant = train_config(2).schedule;
@@ -242,18 +245,11 @@ fn gradients_are_clipped_and_the_lr_follows_the_schedule() -> Result<()> {
 
 #[test]
 fn training_without_examples_or_trainable_weights_fails() -> Result<()> {
-    let result = train(
-        &mut train_state(false)?,
-        &[],
-        &train_config(3),
-        None,
-        &RunOutputs::default(),
-        &mut log()?,
-    );
+    let result = train_in(&mut train_state(false)?, &[], &train_config(3), &Run::default());
     assert!(result.expect_err("no examples").to_string().contains("no training examples"));
     let mut parameters = Parameters::seeded(3, DType::F32, &CPU);
     GptModern::new(&config(16), parameters.root())?;
     parameters.freeze(|_| true);
-    assert!(TrainState::new(config(16), parameters, AdamWConfig::default()).is_err());
+    assert!(TrainState::new(parameters, AdamWConfig::default()).is_err());
     Ok(())
 }

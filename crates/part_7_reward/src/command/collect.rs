@@ -1,24 +1,71 @@
 //! `part_7 collect`: samples several completions per prompt, and a person or a rule labels the
 //! better one of each pair.
 
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
 use anyhow::{Result, ensure};
 use candle_core::Device;
+use clap::{Args, value_parser};
+use datasets::arithmetic_questions::{DemonstrationStyle, demonstrations};
 use datasets::{Example, PreferenceColumns, json_rows};
-use experiment::Interrupt;
-use experiment::program::as_usage_error;
-use model_io::LoadMode;
+use experiment::flags::ComputeFlags;
+use experiment::number::positive;
+use experiment::program::ensure_usage;
+use experiment::{Interrupt, terminal};
+use model_io::{ChatMessage, LoadMode};
 use modern::sampler::{Sampler, SamplingStrategy};
 use modern::{Checkpoint, FinishReason, GptModern};
 use serde_json::Value;
-use sft::arithmetic_questions::{DemonstrationStyle, demonstrations};
-use sft::{ChatTokenizer, SftSource};
+use sft::chat_tokenizer::CompletionText;
+use sft::flags::DataFlags;
+use sft::{ChatFormat, ChatTokenizer, SftSource};
 use tensor_core::Rng;
 
-use super::annotator;
-use super::arguments::CollectArgs;
 use crate::annotation_file::{AnnotationFile, Label};
 use crate::checkpoint::locate_model;
 use crate::{PreferenceRule, model_folder};
+
+#[derive(Args)]
+pub(super) struct CollectArgs {
+    /// Language model: a folder, a run's folder, a .gguf file, a llama2.c .bin, or Hub owner/name
+    #[arg(long, visible_alias = "model-name-or-path", value_name = "MODEL")]
+    model: String,
+    /// Source of the prompts
+    #[command(flatten)]
+    data: DataFlags,
+    /// Maximum number of prompts
+    #[arg(long, alias = "questions", value_name = "N", default_value = "100")]
+    prompts: NonZeroUsize,
+    /// Completions per prompt, 2 to 64; the better one of a pair is compared with the next
+    #[arg(
+        long, visible_alias = "num-generations", alias = "samples", value_name = "N",
+        default_value = "2", value_parser = value_parser!(u8).range(2..=64)
+    )]
+    group_size: u8,
+    /// Label by this rule [default: ask on the terminal]
+    #[arg(long, value_enum)]
+    rule: Option<PreferenceRule>,
+    /// Output file, one row per label; an existing file is appended to
+    #[arg(
+        long,
+        visible_alias = "output-dir",
+        value_name = "FILE",
+        default_value = "runs/preferences.jsonl"
+    )]
+    out: PathBuf,
+    /// Chat template [default: the model's own, else instruction]
+    #[arg(long, value_enum)]
+    template: Option<ChatFormat>,
+    /// Sampling temperature
+    #[arg(long, value_name = "T", default_value_t = 1., value_parser = positive)]
+    temperature: f64,
+    /// Maximum completion length in tokens; truncated completions are discarded
+    #[arg(long, value_name = "N", default_value = "64")]
+    max_new_tokens: NonZeroUsize,
+    #[command(flatten)]
+    compute: ComputeFlags,
+}
 
 pub(super) fn run(args: &CollectArgs) -> Result<()> {
     let device = args.compute.open_device()?;
@@ -34,7 +81,7 @@ pub(super) fn run(args: &CollectArgs) -> Result<()> {
         println!("{n_done} of the {n} prompts are labeled in {out}; continuing with the others");
     }
     let mut n_truncated = 0;
-    'prompts: for (number, example) in examples.iter().enumerate() {
+    for (number, example) in examples.iter().enumerate() {
         if interrupt.is_requested() {
             break;
         }
@@ -48,30 +95,15 @@ pub(super) fn run(args: &CollectArgs) -> Result<()> {
         let max_new_tokens = args.max_new_tokens.get();
         let sampled =
             chat_tokenizer.generate(&model, &prompts, sampler, max_new_tokens, &mut rng)?;
-        let (finished, truncated): (Vec<_>, Vec<_>) =
-            sampled.iter().partition(|completion| completion.finish_reason == FinishReason::Stop);
-        n_truncated += truncated.len();
-        let completions = distinct(finished.iter().map(|completion| completion.text.trim()));
-        let (Some(&first), true) = (completions.first(), completions.len() > 1) else {
+        let completions = distinct_finished(&sampled);
+        n_truncated += sampled.iter().filter(|one| one.finish_reason != FinishReason::Stop).count();
+        if completions.len() < 2 {
             annotations.append_skipped(prompt, &completions)?;
             continue;
-        };
-        let mut best = first;
-        for &challenger in &completions[1..] {
-            let pair = [best, challenger];
-            let known = annotations.label(prompt, pair);
-            let title = format!("prompt {} of {n}", number + 1);
-            let label = match known {
-                Some(known) => Some(known),
-                None => new_label(args, &title, example, pair, &interrupt)?,
-            };
-            let Some(label) = label else { break 'prompts };
-            if known.is_none() {
-                annotations.append_label(prompt, pair, label)?;
-            }
-            if label == Label::Preferred(1) {
-                best = challenger;
-            }
+        }
+        let title = format!("prompt {} of {n}", number + 1);
+        if !label_pairs(args, &title, example, &completions, &mut annotations, &interrupt)? {
+            break;
         }
     }
     if n_truncated > 0 {
@@ -84,18 +116,58 @@ pub(super) fn run(args: &CollectArgs) -> Result<()> {
     Ok(())
 }
 
-/// Label by `--rule`, or by the person at the terminal, who may end the session (`None`).
-fn new_label(
+/// Labels each of the `completions` and the best one before it, by `--rule` or by the person at the
+/// terminal. Returns false if the person ends the session.
+fn label_pairs(
     args: &CollectArgs,
     title: &str,
-    example: &Example,
+    Example { prompt, completion: expected }: &Example,
+    completions: &[&str],
+    annotations: &mut AnnotationFile,
+    interrupt: &Interrupt,
+) -> Result<bool> {
+    let mut best = completions[0];
+    for &challenger in &completions[1..] {
+        let pair = [best, challenger];
+        let known = annotations.label(prompt, pair);
+        let label = match (known, args.rule) {
+            (Some(_), _) => known,
+            (None, Some(rule)) => {
+                let preferred = rule.preferred_index(pair, expected);
+                Some(preferred.map_or(Label::NoPreference, Label::Preferred))
+            }
+            (None, None) => ask_for_label(title, prompt, pair, interrupt)?,
+        };
+        let Some(label) = label else { return Ok(false) };
+        if known.is_none() {
+            annotations.append_label(prompt, pair, label)?;
+        }
+        if label == Label::Preferred(1) {
+            best = challenger;
+        }
+    }
+    Ok(true)
+}
+
+/// Label of a person at the terminal, who sees a pair and chooses the better completion, neither,
+/// or the end of the session (`None`).
+fn ask_for_label(
+    title: &str,
+    prompt: &[ChatMessage],
     pair: [&str; 2],
     interrupt: &Interrupt,
 ) -> Result<Option<Label>> {
-    match args.rule {
-        Some(rule) => Ok(Some(label_by_rule(rule, pair, &example.completion))),
-        None => annotator::ask_for_label(title, &example.prompt, pair, interrupt),
-    }
+    let messages =
+        prompt.iter().map(|ChatMessage { role, content }| format!("{role}: {content}\n"));
+    let messages: String = messages.collect();
+    let text = format!("\n{title}\n{messages}  1  {}\n  2  {}", pair[0], pair[1]);
+    let question = "better: 1 or 2, s to skip, q to end";
+    let answer = terminal::ask(&text, question, &["1", "2", "s", "q"], interrupt)?;
+    Ok(match answer {
+        Some(index @ (0 | 1)) => Some(Label::Preferred(index)),
+        Some(2) => Some(Label::NoPreference),
+        _ => None,
+    })
 }
 
 /// Language model that generates the completions, and its tokenizer.
@@ -108,10 +180,6 @@ fn open_generator(args: &CollectArgs, device: &Device) -> Result<(GptModern, Cha
     let mut checkpoint = Checkpoint::open(&path.to_string_lossy(), LoadMode::Inference, device)?;
     let chat_tokenizer = ChatTokenizer::from_checkpoint(&mut checkpoint, args.template)?;
     Ok((checkpoint.model, chat_tokenizer))
-}
-
-fn label_by_rule(rule: PreferenceRule, pair: [&str; 2], expected: &str) -> Label {
-    rule.preferred_index(pair, expected).map_or(Label::NoPreference, Label::Preferred)
 }
 
 /// Prompts to label: the training split of the arithmetic task, or all rows of a file.
@@ -127,10 +195,10 @@ fn load_prompts(args: &CollectArgs) -> Result<Vec<Example>> {
     };
     examples.truncate(n);
     let has_answers = examples.iter().all(|example| !example.completion.is_empty());
-    as_usage_error(match args.rule == Some(PreferenceRule::Exact) && !has_answers {
-        true => Err("--rule exact needs data with right answers, which these rows lack"),
-        false => Ok(()),
-    })?;
+    ensure_usage(
+        has_answers || args.rule != Some(PreferenceRule::Exact),
+        "--rule exact needs data with right answers, which these rows lack",
+    )?;
     Ok(examples)
 }
 
@@ -146,10 +214,12 @@ fn parse_prompt_row(row: &Value) -> Result<Example> {
     }
 }
 
-/// Distinct non-empty texts, in order of first occurrence.
-fn distinct<'a>(texts: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+/// Distinct non-empty texts of the completions that were not truncated, in order of first
+/// occurrence.
+fn distinct_finished(completions: &[CompletionText]) -> Vec<&str> {
     let mut distinct: Vec<&str> = Vec::new();
-    for text in texts {
+    for completion in completions.iter().filter(|one| one.finish_reason == FinishReason::Stop) {
+        let text = completion.text.trim();
         if !text.is_empty() && !distinct.contains(&text) {
             distinct.push(text);
         }

@@ -1,28 +1,53 @@
 //! Demo: a small model is trained on polite and rude completions, and gives rewards to completions
 //! about held-out facts.
 
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
 use anyhow::Result;
+use clap::Args;
+use datasets::{Split, politeness};
+use experiment::flags::ComputeFlags;
+use experiment::picture::create_parent_folder;
+use experiment::{Run, RunLog, TrainState};
 use scaling::LrSchedule;
-use sft::arithmetic::Split;
 use sft::base_model::{self, BaseModelConfig};
-use sft::{RunOutputs, SftLog, TrainState};
 use tensor_core::AdamWConfig;
 
-use super::arguments::DemoArgs;
-use super::report;
-use crate::evaluation::normalization_of_pairs;
+use super::eval::print_metrics;
+use crate::evaluation::{normalization_of_pairs, write_histogram};
 use crate::{
     LossKind, PreferenceLoss, RewardArchitecture, RewardCheckpoint, RewardModel, RewardValidator,
-    TrainConfig, evaluate, histogram, politeness, tokenize_pairs, train,
+    TrainConfig, evaluate, tokenize_pairs, train,
 };
 
 /// Pairs to print, spread evenly over the test facts.
 const N_PRINTED_PAIRS: usize = 4;
 
+#[derive(Args)]
+pub(super) struct DemoArgs {
+    /// Pretraining steps of the base model
+    #[arg(long, value_name = "N", default_value_t = 60)]
+    base_steps: usize,
+    /// Training steps on preferences
+    #[arg(long, value_name = "N", default_value = "60")]
+    steps: NonZeroUsize,
+    /// Output file of the reward histogram (PNG)
+    #[arg(
+        long,
+        visible_alias = "output-dir",
+        value_name = "FILE",
+        default_value = "runs/rewards.png"
+    )]
+    out: PathBuf,
+    #[command(flatten)]
+    compute: ComputeFlags,
+}
+
 pub(super) fn run(args: &DemoArgs) -> Result<()> {
     let device = args.compute.open_device()?;
     let (seed, steps) = (args.compute.seed, args.steps.get());
-    histogram::create_parent_folder(&args.out)?;
+    create_parent_folder(&args.out)?;
     println!("Pretraining a small model on stories and counting: {} steps.", args.base_steps);
     let base = BaseModelConfig { steps: args.base_steps, ..BaseModelConfig::default() };
     let checkpoint = base_model::pretrain(base, seed, &device)?;
@@ -49,15 +74,20 @@ pub(super) fn run(args: &DemoArgs) -> Result<()> {
         max_grad_norm: 1.,
         seed,
     };
-    let mut train_state = TrainState::new(config, initial.parameters, train_config.optimizer)?;
-    let mut log = SftLog::new(steps, steps / 20, 0, steps)?;
-    let validator =
-        RewardValidator { pairs: &test_pairs, batch_size: 64, interval: 0, target_accuracy: None };
-    let trainee = (&mut train_state, RewardArchitecture::CausalLastToken);
-    train(trainee, &train_pairs, &train_config, &validator, &RunOutputs::default(), &mut log)?;
+    let mut state = TrainState::new(initial.parameters, train_config.optimizer)?;
+    let model =
+        RewardModel::new(&config, RewardArchitecture::CausalLastToken, &mut state.parameters)?;
+    let validator = RewardValidator {
+        pairs: &test_pairs,
+        batch_size: 64,
+        interval: 0,
+        target_accuracy: None,
+        model_saver: None,
+    };
+    let (run, mut log) = (Run::default(), RunLog::of_losses(steps)?);
+    train(&model, &mut state, &train_pairs, &train_config, &validator, &run, &mut log)?;
 
-    let mut parameters = train_state.parameters.for_inference();
-    let model = RewardModel::new(&config, RewardArchitecture::CausalLastToken, &mut parameters)?;
+    let model = model.for_inference(&state.parameters)?;
     let (metrics, rewards) = evaluate(&model, &test_pairs, 64)?;
     let normalization = normalization_of_pairs(&rewards);
     println!("\nreward   completion about a held-out fact");
@@ -68,8 +98,8 @@ pub(super) fn run(args: &DemoArgs) -> Result<()> {
         println!("{rejected:6.2}   {}", preference.rejected);
     }
     println!();
-    report::print_metrics(&metrics, normalization, normalization);
-    histogram::write(&args.out, &rewards, normalization)?;
+    print_metrics(&metrics, normalization, normalization);
+    write_histogram(&args.out, &rewards, normalization)?;
     println!("histogram of the rewards: {}", args.out.display());
     Ok(())
 }

@@ -1,27 +1,61 @@
 //! `part_7 eval`: metrics of a reward model on preference pairs.
 
 use std::collections::HashSet;
-use std::path::Path;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Result, ensure};
+use clap::Args;
+use datasets::preference::FilterCounts;
 use datasets::{FilteredPreferences, Preference};
+use experiment::flags::ComputeFlags;
+use experiment::picture::create_parent_folder;
 use experiment::progress::ProgressLine;
 use experiment::{Interrupt, RunFolder};
 use model_io::LoadMode;
 use tensor_core::Rng;
 
-use super::arguments::EvalArgs;
-use super::report;
-use crate::evaluation::{compute_metrics, normalization_of_pairs, pair_rewards};
+use crate::evaluation::{compute_metrics, normalization_of_pairs, pair_rewards, write_histogram};
 use crate::flags::{PreferenceFlags, SplitFlags};
 use crate::metrics::{PairRewards, accuracy};
 use crate::source::PreferenceDataset;
-use crate::{RewardCheckpoint, RewardModel, TokenizedPair, histogram, tokenize_pairs};
+use crate::tokenized_pairs::TokenizedPairs;
+use crate::{
+    RewardCheckpoint, RewardEvalMetrics, RewardModel, RewardNormalization, TokenizedPair,
+    tokenize_pairs,
+};
+
+#[derive(Args)]
+pub(super) struct EvalArgs {
+    /// Reward model: a folder, a run's folder, or owner/name on the Hub
+    #[arg(long, visible_alias = "model-name-or-path", value_name = "MODEL")]
+    model: String,
+    /// Data, as for `train` [default: the held-out pairs of the run, else arithmetic]
+    #[arg(long, value_name = "DATA")]
+    data: Option<String>,
+    /// Column names, as prompt=A,chosen=B,rejected=C [default: prompt, chosen and rejected]
+    #[arg(long, value_name = "MAP", requires = "data")]
+    columns: Option<String>,
+    /// Evaluate this many random pairs, sampled with --seed [default: all]
+    #[arg(long, value_name = "N")]
+    n: Option<NonZeroUsize>,
+    /// Texts per forward pass
+    #[arg(long, value_name = "N", default_value = "32")]
+    batch_size: NonZeroUsize,
+    /// Write a histogram of the rewards to this PNG file
+    #[arg(long, value_name = "FILE")]
+    histogram: Option<PathBuf>,
+    #[command(flatten)]
+    compute: ComputeFlags,
+    /// Print the result as a JSON object on the last line
+    #[arg(long)]
+    json: bool,
+}
 
 pub(super) fn run(args: &EvalArgs) -> Result<()> {
     let device = args.compute.open_device()?;
     if let Some(path) = &args.histogram {
-        histogram::create_parent_folder(path)?;
+        create_parent_folder(path)?;
     }
     let checkpoint = RewardCheckpoint::open(&args.model, LoadMode::Inference, &device)?;
     let FilteredPreferences { mut usable, filter_counts } = load_eval_preferences(args)?;
@@ -31,19 +65,19 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
     }
     let context_len = checkpoint.model.backbone().config().context_len;
     let data = tokenize_pairs(&usable, &checkpoint.chat_tokenizer, context_len)?;
-    report::print_filter_counts(&filter_counts, &data);
+    print_filter_counts(&filter_counts, &data);
     let rewards = rewards_until_interrupted(&checkpoint.model, &data.pairs, args.batch_size.get())?;
     let lengths: Vec<_> = data.pairs.iter().map(|pair| pair.completion_chars).collect();
     if rewards.len() < lengths.len() {
         println!("interrupted after {} of {} pairs", rewards.len(), lengths.len());
     }
     let metrics = compute_metrics(&rewards, &lengths[..rewards.len()]);
-    report::print_metrics(&metrics, normalization_of_pairs(&rewards), checkpoint.normalization);
+    print_metrics(&metrics, normalization_of_pairs(&rewards), checkpoint.normalization);
     if args.json {
         println!("{}", serde_json::to_string(&metrics)?);
     }
     match &args.histogram {
-        Some(path) => histogram::write(path, &rewards, checkpoint.normalization),
+        Some(path) => write_histogram(path, &rewards, checkpoint.normalization),
         None => Ok(()),
     }
 }
@@ -109,4 +143,49 @@ fn rewards_until_interrupted(
     }
     ensure!(!rewards.is_empty(), "there is no pair to evaluate on");
     Ok(rewards)
+}
+
+/// Prints the counts of pairs that were filtered out or truncated.
+pub(super) fn print_filter_counts(filter_counts: &FilterCounts, data: &TokenizedPairs) {
+    if filter_counts.total() > 0 {
+        println!("dropped pairs: {filter_counts}");
+    }
+    if data.n_truncated + data.n_identical > 0 {
+        println!(
+            "{} pairs exceeded the context and were truncated on the left; {} more became \
+             identical and were dropped",
+            data.n_truncated, data.n_identical
+        );
+    }
+}
+
+/// Prints evaluation metrics, and mean ± std of the raw rewards: on these pairs (`raw`), and of the
+/// model's normalization (`stored`).
+pub(super) fn print_metrics(
+    metrics: &RewardEvalMetrics,
+    raw: RewardNormalization,
+    stored: RewardNormalization,
+) {
+    let RewardEvalMetrics { n, accuracy, accuracy_low, accuracy_high, margin, loss, .. } = *metrics;
+    println!(
+        "{n} pairs: accuracy {accuracy:.3} (95% CI {accuracy_low:.3} to {accuracy_high:.3}), \
+         margin {margin:.3}, loss {loss:.4} nats"
+    );
+    println!(
+        "baselines: length {:.3}, constant {:.3}, random {:.3} to {:.3}; length correlation {:.3}",
+        metrics.length_only_accuracy,
+        metrics.constant_accuracy,
+        metrics.random_low,
+        metrics.random_high,
+        metrics.length_correlation
+    );
+    println!("confidence  accuracy  pairs");
+    for bin in &metrics.calibration {
+        println!("{:10.3}{:10.3}{:7}", bin.confidence, bin.accuracy, bin.n);
+    }
+    println!("calibration error {:.3}", metrics.calibration_error);
+    println!(
+        "raw rewards {:.3} ± {:.3}; normalization {:.3} ± {:.3}",
+        raw.mean, raw.std, stored.mean, stored.std
+    );
 }

@@ -22,7 +22,7 @@ fn save(folder: &std::path::Path, reward: &RewardCheckpoint) -> Result<()> {
     let (backbone, architecture) = (*reward.model.backbone().config(), reward.model.architecture());
     let normalization = RewardNormalization { mean: 2., std: 0.5 };
     let config = RewardModelConfig { backbone, architecture, normalization };
-    let parameters = initialization::merged_weights(&reward.parameters, (&backbone, architecture))?;
+    let parameters = initialization::merged_weights(&reward.parameters, &backbone, architecture)?;
     model_folder::save(folder, &config, &parameters, &reward.chat_tokenizer, &reward.special_ids)
 }
 
@@ -140,7 +140,7 @@ fn lora_trains_adapters_and_the_head_and_is_merged_when_saved() -> Result<()> {
     )?;
     let shape = (initial.model.backbone().config(), RewardArchitecture::CausalLastToken);
     let lora = LoraConfig { rank: 2, alpha: 4., dropout: 0., target_modules: TargetModules::All };
-    let mut adapted = initialization::attach_lora(&initial.parameters, shape, &lora, 1)?;
+    let mut adapted = initialization::attach_lora(&initial.parameters, shape.0, shape.1, &lora, 1)?;
     let trainable: Vec<&str> = adapted.trainable().map(|p| p.name.as_str()).collect();
     assert!(trainable.contains(&"score.weight"));
     assert!(trainable.iter().all(|name| name.contains("lora_") || *name == "score.weight"));
@@ -151,7 +151,7 @@ fn lora_trains_adapters_and_the_head_and_is_merged_when_saved() -> Result<()> {
     let model = crate::RewardModel::new(shape.0, shape.1, &mut adapted)?;
     let before: Vec<Vec<f32>> =
         adapted.iter().map(|p| Ok(p.var.flatten_all()?.to_vec1()?)).collect::<Result<_>>()?;
-    let mut merged = initialization::merged_weights(&adapted, shape)?;
+    let mut merged = initialization::merged_weights(&adapted, shape.0, shape.1)?;
     let merged_model = crate::RewardModel::new(shape.0, shape.1, &mut merged)?;
     let [a, b] =
         [&model, &merged_model].map(|model| crate::checkpoint::raw_rewards(model, &texts(), 3));

@@ -1,15 +1,16 @@
 //! Training steps: order of the pairs, gradient clipping, learning-rate schedule.
 
 use anyhow::Result;
+use experiment::Run;
 use scaling::LrSchedule;
 use scaling::schedule::DecayShape;
-use sft::{BatchSampler, Curriculum, RunOutputs};
+use sft::{BatchSampler, Curriculum};
 use tensor_core::{AdamW, AdamWConfig};
 
 use super::CPU;
-use super::training::{log, pairs, train_config, train_state, validator, weights};
+use super::training::{pairs, train_config, train_in, train_state, validator, weights};
 use crate::training::micro_batches;
-use crate::{RewardArchitecture, RewardValidator, TrainConfig, train};
+use crate::{RewardArchitecture, RewardValidator, TrainConfig};
 
 #[test]
 fn an_epoch_uses_each_pair_once() -> Result<()> {
@@ -20,7 +21,7 @@ fn an_epoch_uses_each_pair_once() -> Result<()> {
         BatchSampler::new(lengths, Curriculum::Shuffled, config.batch_size, config.seed);
     let mut used: Vec<Vec<u32>> = Vec::new();
     for step in 1..=3 {
-        for batch in micro_batches(&mut sampler, step, (&pairs, &config), &CPU)? {
+        for batch in micro_batches(&mut sampler, step, &pairs, config.grad_accum_steps, &CPU)? {
             let rows: Vec<Vec<u32>> = batch.ids.to_vec2()?;
             let chosen = rows.iter().zip(&batch.lengths).take(batch.n_pairs());
             used.extend(chosen.map(|(row, &n)| row[..n].to_vec()));
@@ -39,8 +40,8 @@ fn weights_after_two_steps(config: &TrainConfig) -> Result<Vec<Vec<f32>>> {
     train_state.optimizer = AdamW::new(&train_state.parameters, config.optimizer)?;
     let pairs = pairs()?;
     let validator = RewardValidator { interval: 0, target_accuracy: None, ..validator(&pairs) };
-    let trainee = (&mut train_state, RewardArchitecture::CausalLastToken);
-    train(trainee, &pairs, config, &validator, &RunOutputs::default(), &mut log()?)?;
+    let (kind, run) = (RewardArchitecture::CausalLastToken, Run::default());
+    train_in(&mut train_state, kind, &pairs, config, &validator, &run)?;
     weights(&train_state)
 }
 

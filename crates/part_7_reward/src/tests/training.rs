@@ -4,16 +4,15 @@ use std::num::NonZeroUsize;
 
 use anyhow::Result;
 use datasets::Preference;
-use experiment::{Checkpoints, Interrupt};
-use model_io::{LoraConfig, TargetModules};
+use experiment::{Checkpoints, Run, RunCheckpoints, RunLog, TrainState};
+use model_io::{LoraConfig, ModelConfig, TargetModules};
 use scaling::LrSchedule;
-use scaling::accumulation::gradients_of_mean_loss;
+use scaling::accumulation::GradAccumulator;
 use scaling::schedule::DecayShape;
-use sft::{ModelSaver, RunDestination, RunOutputs, SftLog, TrainState};
 use tensor_core::AdamWConfig;
 use tensor_core::testing::assert_close;
 
-use super::{BOTH, CPU, chat_tokenizer, checkpoint, model};
+use super::{BOTH, CPU, chat_tokenizer, checkpoint, model, model_saver};
 use crate::{
     LossKind, PairBatch, PreferenceLoss, RewardArchitecture, RewardCheckpoint, RewardModel,
     RewardValidator, TokenizedPair, TrainConfig, evaluate, initialization, tokenize_pairs, train,
@@ -51,11 +50,26 @@ pub(super) fn pairs() -> Result<Vec<TokenizedPair>> {
 }
 
 pub(super) fn validator(pairs: &[TokenizedPair]) -> RewardValidator<'_> {
-    RewardValidator { pairs, batch_size: 8, interval: 10, target_accuracy: Some(1.) }
+    let (interval, target_accuracy) = (10, Some(1.));
+    RewardValidator { pairs, batch_size: 8, interval, target_accuracy, model_saver: None }
 }
 
-pub(super) fn log() -> Result<SftLog> {
-    SftLog::new(100, 2, 0, 10)
+/// Trains the model of `state` in the run `run`.
+pub(super) fn train_in(
+    state: &mut TrainState,
+    architecture: RewardArchitecture,
+    pairs: &[TokenizedPair],
+    config: &TrainConfig,
+    validator: &RewardValidator<'_>,
+    run: &Run,
+) -> Result<()> {
+    let model = RewardModel::new(&backbone()?, architecture, &mut state.parameters)?;
+    train(&model, state, pairs, config, validator, run, &mut RunLog::of_losses(100)?)
+}
+
+/// Architecture below the reward head of all models here.
+pub(super) fn backbone() -> Result<ModelConfig> {
+    Ok(RewardModel::backbone_config(checkpoint(3)?.model.config()))
 }
 
 pub(super) fn train_state(architecture: RewardArchitecture, lora: bool) -> Result<TrainState> {
@@ -69,11 +83,11 @@ pub(super) fn train_state(architecture: RewardArchitecture, lora: bool) -> Resul
     });
     let parameters = match lora {
         Some(lora) => {
-            initialization::attach_lora(&initial.parameters, (&config, architecture), &lora, 1)?
+            initialization::attach_lora(&initial.parameters, &config, architecture, &lora, 1)?
         }
         None => initial.parameters,
     };
-    TrainState::new(config, parameters, AdamWConfig::default())
+    TrainState::new(parameters, AdamWConfig::default())
 }
 
 pub(super) fn weights(train_state: &TrainState) -> Result<Vec<Vec<f32>>> {
@@ -86,34 +100,29 @@ fn resuming_gives_the_same_weights_bit_for_bit() -> Result<()> {
     let (train_pairs, validation_pairs) = pairs.split_at(19);
     let validator =
         RewardValidator { interval: 0, target_accuracy: None, ..validator(validation_pairs) };
-    let (tokenizer, special_ids) =
-        (chat_tokenizer()?, model_io::model_folder::SpecialTokenIds::default());
     let config = train_config(7);
     for lora in [false, true] {
         let mut uninterrupted = train_state(RewardArchitecture::CausalLastToken, lora)?;
-        let trainee = (&mut uninterrupted, RewardArchitecture::CausalLastToken);
-        train(trainee, train_pairs, &config, &validator, &RunOutputs::default(), &mut log()?)?;
+        let (kind, run) = (RewardArchitecture::CausalLastToken, Run::default());
+        train_in(&mut uninterrupted, kind, train_pairs, &config, &validator, &run)?;
 
         let folder = tempfile::tempdir()?;
         let checkpoints = Checkpoints::new(folder.path().join("checkpoints"), NonZeroUsize::MIN);
-        let saver = ModelSaver {
-            chat_tokenizer: &tokenizer,
-            special_ids: &special_ids,
-            sampler: None,
-            lora: None,
-        };
+        let saver = model_saver(folder.path(), backbone()?)?;
         for stop_after in [2, 3, 6, 7] {
             let mut resumed = train_state(RewardArchitecture::CausalLastToken, lora)?;
             if let Some((_, path)) = checkpoints.latest()? {
                 assert!(resumed.restore(&path, "other data").is_err());
                 resumed.restore(&path, "these")?;
             }
-            let destination = RunDestination::new(folder.path(), &saver, "these");
-            let (interrupt, stop_after) = (Interrupt::default(), Some(stop_after));
-            let outputs = RunOutputs { destination: Some(destination), interrupt, stop_after };
-            let trainee = (&mut resumed, RewardArchitecture::CausalLastToken);
-            train(trainee, train_pairs, &config, &validator, &outputs, &mut log()?)?;
-            if stop_after == Some(7) {
+            let run = Run {
+                checkpoints: Some(RunCheckpoints::at_end(folder.path(), "these")),
+                stop_after: Some(stop_after),
+                ..Run::default()
+            };
+            let validator = RewardValidator { model_saver: Some(&saver), ..validator };
+            train_in(&mut resumed, kind, train_pairs, &config, &validator, &run)?;
+            if stop_after == 7 {
                 assert_eq!(weights(&resumed)?, weights(&uninterrupted)?, "lora {lora}");
             }
         }
@@ -130,11 +139,15 @@ fn accumulated_micro_batches_give_the_gradient_of_the_whole_batch() -> Result<()
     for architecture in BOTH {
         let (model, parameters) = model(architecture, 3)?;
         let loss_and_grads = |batches: &[PairBatch]| {
-            let n_pairs: Vec<usize> = batches.iter().map(PairBatch::n_pairs).collect();
-            gradients_of_mean_loss(&parameters, batches, &n_pairs, 1., |batch| {
+            let n_pairs: usize = batches.iter().map(PairBatch::n_pairs).sum();
+            let mut accumulator = GradAccumulator::default();
+            for batch in batches {
                 let [chosen, rejected] = batch.rewards(&model)?;
-                Ok(LOSS.compute(&chosen, &rejected)?)
-            })
+                let share = batch.n_pairs() as f64 / n_pairs as f64;
+                let loss = (LOSS.compute(&chosen, &rejected)? * share)?;
+                accumulator.backward(&loss, &[&parameters])?;
+            }
+            accumulator.finish()
         };
         let pairs: Vec<&TokenizedPair> = pairs.iter().take(5).collect();
         let (loss, grads) = loss_and_grads(&[PairBatch::from_pairs(&pairs, &CPU)?])?;
@@ -161,12 +174,12 @@ fn both_architectures_learn_the_preference_and_stop_at_the_target() -> Result<()
         let mut train_state = train_state(architecture, false)?;
         let loss = PreferenceLoss { kind, center_rewards_coefficient: 0.01 };
         let config = TrainConfig { loss, ..train_config(300) };
-        let trainee = (&mut train_state, architecture);
-        train(trainee, train_pairs, &config, &validator, &RunOutputs::default(), &mut log()?)?;
+        let run = Run::default();
+        train_in(&mut train_state, architecture, train_pairs, &config, &validator, &run)?;
         let progress = &train_state.progress;
         assert!(progress.target_reached && progress.step < 300, "{progress:?}");
         let mut parameters = train_state.parameters.for_inference();
-        let model = RewardModel::new(&train_state.config, architecture, &mut parameters)?;
+        let model = RewardModel::new(&backbone()?, architecture, &mut parameters)?;
         assert_eq!(evaluate(&model, validation_pairs, 8)?.0.accuracy, 1.);
     }
     Ok(())
@@ -177,9 +190,8 @@ fn training_or_evaluating_without_pairs_is_an_error() -> Result<()> {
     let pairs = pairs()?;
     let validator = validator(&pairs);
     let mut train_state = train_state(RewardArchitecture::CausalLastToken, false)?;
-    let trainee = (&mut train_state, RewardArchitecture::CausalLastToken);
-    let (config, outputs) = (train_config(3), RunOutputs::default());
-    let result = train(trainee, &[], &config, &validator, &outputs, &mut log()?);
+    let (kind, run) = (RewardArchitecture::CausalLastToken, Run::default());
+    let result = train_in(&mut train_state, kind, &[], &train_config(3), &validator, &run);
     assert!(result.expect_err("an error").to_string().contains("no pair to train on"));
     let (model, _) = model(RewardArchitecture::CausalLastToken, 1)?;
     assert!(evaluate(&model, &[], 8).is_err());

@@ -3,11 +3,11 @@
 
 use anyhow::Result;
 use datasets::Preference;
+use experiment::{RunLog, TrainState};
 use model_io::LoadMode;
-use sft::{ModelSaver, RunDestination, RunOutputs, SftLog, TrainState};
 use tensor_core::AdamWConfig;
 
-use super::{CPU, chat_tokenizer, checkpoint};
+use super::{CPU, chat_tokenizer, checkpoint, model_saver};
 use crate::evaluation::{normalization_of_pairs, pair_rewards};
 use crate::{RewardArchitecture, RewardCheckpoint, RewardModel, RewardValidator, tokenize_pairs};
 
@@ -20,26 +20,24 @@ fn the_best_model_or_the_one_that_reaches_the_target_is_saved() -> Result<()> {
     let architecture = RewardArchitecture::CausalLastToken;
     let initial = RewardCheckpoint::from_language_model(checkpoint(3)?, architecture, None, 7)?;
     let config = *initial.model.backbone().config();
-    let mut train_state = TrainState::new(config, initial.parameters, AdamWConfig::default())?;
+    let mut train_state = TrainState::new(initial.parameters, AdamWConfig::default())?;
     let mut view = train_state.parameters.for_inference();
     let inference_model = RewardModel::new(&config, architecture, &mut view)?;
     let folder = tempfile::tempdir()?;
-    let saver = ModelSaver {
-        chat_tokenizer: &initial.chat_tokenizer,
-        special_ids: &initial.special_ids,
-        sampler: None,
-        lora: None,
-    };
-    let destination = RunDestination::new(folder.path(), &saver, "these");
-    let outputs = RunOutputs { destination: Some(destination), ..RunOutputs::default() };
-    let mut log = SftLog::new(9, 2, 0, 10)?;
+    let saver = model_saver(folder.path(), config)?;
+    let mut log = RunLog::of_losses(9)?;
     let mut scale_head_and_validate =
         |factor: f64, target_accuracy: Option<f64>| -> Result<Vec<[f64; 2]>> {
             let head = &train_state.parameters.get("score.weight").expect("a head").var;
             head.set(&(head.as_detached_tensor() * factor)?)?;
-            let validator =
-                RewardValidator { pairs: &pairs, batch_size: 4, interval: 1, target_accuracy };
-            validator.run(&inference_model, &mut train_state, &outputs, &mut log)?;
+            let validator = RewardValidator {
+                pairs: &pairs,
+                batch_size: 4,
+                interval: 1,
+                target_accuracy,
+                model_saver: Some(&saver),
+            };
+            validator.run(&inference_model, &mut train_state, &mut log)?;
             pair_rewards(&inference_model, &pairs, 4)
         };
     let saved_rewards = || -> Result<_> {

@@ -1,31 +1,25 @@
-//! Command line of part 8.
+//! Arguments of `part_8 train`, and the hyperparameters that they describe.
 
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
 
+use anyhow::Result;
 use clap::Args;
-use experiment::flags::{ComputeFlags, MetricsFlags, RunFlags};
-use experiment::number::temperature;
-use scaling::flags::{ScheduleFlags, StepFlags};
+use experiment::flags::RunFlags;
+use experiment::program::ensure_usage;
+use scaling::flags::OptimizationFlags;
 use serde::Serialize;
-use sft::ChatFormat;
-use sft::flags::{BaseModelFlags, DataFlags, ExampleFlags, FinetunedFlags, LoraFlags};
+use sft::ChatTokenizer;
+use sft::flags::{DataFlags, ExampleFlags, ModelFlags};
 
-use crate::flags::{PpoObjectiveFlags, RewardFnFlags, RewardShapingFlags, RolloutFlags};
-
-pub(crate) const DEFAULT_OUT: &str = "runs/ppo";
-
-#[derive(Args)]
-pub(crate) struct DemoArgs {
-    /// PPO steps
-    #[arg(long, value_name = "N", default_value = "40")]
-    pub(crate) steps: NonZeroUsize,
-    #[command(flatten)]
-    pub(crate) compute: ComputeFlags,
-}
+use crate::PpoConfig;
+use crate::flags::{RewardFnFlags, RolloutFlags};
+use crate::ppo_flags::{PpoObjectiveFlags, RewardShapingFlags};
 
 #[derive(Args, Serialize)]
 #[command(args_override_self = true)]
+#[command(mut_arg("model", |arg| arg.help("Policy to start from: a run folder of part 6, a model \
+    folder, a .gguf file, a llama2.c .bin, or owner/name on the Hub [default: a small model is \
+    pretrained and fine-tuned on sums first]")))]
 #[command(mut_arg("steps", |arg| arg.default_value("60").help("PPO steps: rollout, then update")))]
 #[command(mut_arg("lr", |arg| arg.default_value("1e-4")))]
 #[command(mut_arg("weight_decay", |arg| arg.default_value("0")))]
@@ -35,121 +29,87 @@ pub(crate) struct DemoArgs {
     accumulation)"))
 )]
 #[command(mut_arg("examples", |arg| arg.help("Arithmetic prompts to generate")))]
+#[command(mut_arg("out", |arg| arg.default_value("runs/ppo")))]
+#[command(mut_arg("eval_interval", |arg| arg.default_value("20")))]
 #[command(mut_arg("save_interval", |arg| arg.default_value("20")))]
 #[command(mut_arg("log_interval", |arg| arg.default_value("1")))]
 pub(crate) struct TrainArgs {
-    /// Policy to start from: a run folder of part 6, a model folder, a .gguf file, a llama2.c .bin,
-    /// or owner/name on the Hub [default: a small model is pretrained and fine-tuned on sums first]
-    #[arg(long, visible_alias = "model-name-or-path", value_name = "MODEL")]
-    pub(crate) model: Option<String>,
-    /// Reference model of the KL penalty [default: the policy at the start]
-    #[arg(long, value_name = "MODEL")]
-    pub(crate) reference: Option<String>,
     #[command(flatten)]
-    #[serde(flatten)]
-    pub(crate) reward_fn: RewardFnFlags,
-    #[command(flatten)]
-    #[serde(flatten)]
-    pub(crate) data: DataFlags,
-    #[command(flatten)]
-    #[serde(flatten)]
-    pub(crate) examples: ExampleFlags,
-    /// Run folder: settings, metrics, checkpoints and the best model
-    #[arg(long, visible_alias = "output-dir", value_name = "DIR", default_value = DEFAULT_OUT)]
-    pub(crate) out: PathBuf,
-    /// Chat template [default: the model's own, else instruction]
-    #[arg(long, value_enum)]
-    pub(crate) template: Option<ChatFormat>,
-    #[command(flatten)]
-    #[serde(flatten)]
-    pub(crate) rollout: RolloutFlags,
-    #[command(flatten)]
-    #[serde(flatten)]
-    pub(crate) rewards: RewardShapingFlags,
-    #[command(flatten)]
-    #[serde(flatten)]
-    pub(crate) objective: PpoObjectiveFlags,
-    #[command(flatten)]
-    #[serde(flatten)]
-    pub(crate) lora: LoraFlags,
-    /// Stop when the mean validation reward reaches X
-    #[arg(
-        long, alias = "stop-at", value_name = "X", allow_negative_numbers = true,
-        value_parser = finite
-    )]
-    pub(crate) target_reward: Option<f64>,
-    #[command(flatten)]
-    #[serde(flatten)]
-    pub(crate) eval: ValidationFlags,
-    #[command(flatten)]
-    #[serde(flatten)]
-    pub(crate) base: BaseModelFlags,
+    pub(crate) model: ModelFlags,
     /// Without --model: SFT steps of the small model before PPO
-    #[arg(long, value_name = "N", default_value_t = 600)]
+    #[arg(long, value_name = "N", default_value_t = 600, help_heading = "Model")]
     pub(crate) sft_steps: usize,
     #[command(flatten)]
-    #[serde(flatten)]
-    pub(crate) schedule: ScheduleFlags,
+    pub(crate) data: DataFlags,
     #[command(flatten)]
-    #[serde(flatten)]
-    pub(crate) step: StepFlags,
+    pub(crate) examples: ExampleFlags,
     #[command(flatten)]
-    #[serde(flatten)]
-    pub(crate) run: RunFlags,
-}
-
-/// Validation and logging flags of a run.
-#[derive(Debug, Clone, Copy, Args, Serialize)]
-pub(crate) struct ValidationFlags {
-    /// Steps between validations; 0: only one at the end
-    #[arg(
-        long,
-        visible_alias = "eval-steps",
-        alias = "eval-every",
-        value_name = "N",
-        default_value_t = 20
-    )]
-    pub(crate) eval_interval: usize,
-    /// Largest number of validation prompts
-    #[arg(long, value_name = "N", default_value = "300")]
-    pub(crate) eval_examples: NonZeroUsize,
-    #[command(flatten)]
-    #[serde(flatten)]
-    pub(crate) metrics: MetricsFlags,
-}
-
-#[derive(Args)]
-#[command(args_override_self = true)]
-pub(crate) struct EvalArgs {
-    #[command(flatten)]
-    pub(crate) finetuned: FinetunedFlags,
-    /// Reference model [default: the run's base model, or the model without its adapter]
-    #[arg(long, value_name = "MODEL")]
-    pub(crate) reference: Option<String>,
+    pub(crate) optimization: OptimizationFlags,
     #[command(flatten)]
     pub(crate) reward_fn: RewardFnFlags,
+    /// Reference model of the KL penalty [default: the policy at the start]
+    #[arg(long, value_name = "MODEL", help_heading = "Algorithm")]
+    pub(crate) reference: Option<String>,
     #[command(flatten)]
-    pub(crate) data: DataFlags,
-    /// Largest number of prompts
-    #[arg(long, value_name = "N", default_value = "500")]
+    rollout: RolloutFlags,
+    #[command(flatten)]
+    rewards: RewardShapingFlags,
+    #[command(flatten)]
+    pub(crate) objective: PpoObjectiveFlags,
+    #[command(flatten)]
+    pub(crate) run: RunFlags,
+    /// Largest number of validation prompts
+    #[arg(long, value_name = "N", default_value = "300", help_heading = "Run")]
     pub(crate) eval_examples: NonZeroUsize,
-    /// Prompts per batch
-    #[arg(long, value_name = "N", default_value = "32")]
-    pub(crate) batch_size: NonZeroUsize,
-    /// Largest number of tokens per completion [default: 8 for arithmetic, else 64]
-    #[arg(long, value_name = "N")]
-    pub(crate) max_new_tokens: Option<NonZeroUsize>,
-    /// Sampling temperature; 0: greedy decoding
-    #[arg(
-        long, value_name = "T", default_value_t = 0., allow_negative_numbers = true,
-        value_parser = temperature
-    )]
-    pub(crate) temperature: f64,
-    #[command(flatten)]
-    pub(crate) compute: ComputeFlags,
-    /// Print the result as a JSON object on the last line
-    #[arg(long)]
-    pub(crate) json: bool,
+    /// Stop when the mean validation reward reaches X
+    #[arg(long, alias = "stop-at", value_name = "X", value_parser = finite, help_heading = "Run")]
+    pub(crate) target_reward: Option<f64>,
+}
+
+impl TrainArgs {
+    /// Checks the combination of arguments.
+    ///
+    /// # Errors
+    /// When the arguments alone are wrong.
+    pub(crate) fn check(&self) -> Result<()> {
+        let step = &self.optimization;
+        self.rollout.check()?;
+        self.reward_fn.check(&self.data.data)?;
+        self.rewards.check()?;
+        step.schedule.schedule()?;
+        step.ensure_f32_without_checkpointing()?;
+        self.model.lora.check()?;
+        let (prompts, minibatches) = (step.batch_size, self.objective.num_minibatches);
+        let too_few = format!("{prompts} prompts are too few for {minibatches} minibatches");
+        ensure_usage(prompts >= minibatches, &too_few)?;
+        let accumulated = step.grad_accum_steps;
+        ensure_usage(
+            prompts.get() >= minibatches.get() * accumulated.get(),
+            format!("{too_few} of {accumulated} micro-batches"),
+        )?;
+        ensure_usage(
+            self.model.lora.lora_dropout == 0.,
+            "--lora-dropout: rollouts have no dropout, so the first ratios would differ from 1",
+        )
+    }
+
+    /// Hyperparameters of the run for a policy with `chat_tokenizer`.
+    ///
+    /// # Errors
+    /// As [`check`](Self::check).
+    pub(crate) fn ppo_config(&self, chat_tokenizer: &ChatTokenizer) -> Result<PpoConfig> {
+        let stop_token_ids = chat_tokenizer.stop_token_ids().to_vec();
+        Ok(PpoConfig {
+            prompts_per_step: self.optimization.batch_size.get(),
+            rollout: self.rollout.config(stop_token_ids, self.data.default_max_new_tokens()),
+            reward_shaping: self.rewards.config(),
+            kl_controller: self.rewards.kl_controller(),
+            update: self.objective.update_config(&self.optimization),
+            schedule: self.optimization.schedule.schedule()?,
+            critic_lr_multiplier: self.objective.critic_lr_multiplier,
+            seed: self.run.compute.seed,
+        })
+    }
 }
 
 fn finite(text: &str) -> Result<f64, String> {

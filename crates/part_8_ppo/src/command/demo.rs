@@ -1,38 +1,49 @@
 //! Demo of part 8: a small model is fine-tuned on sums, some with a full stop after the answer. A
 //! rule rewards the bare number, and PPO raises the probability of completions with a high reward.
 
+use std::num::NonZeroUsize;
+
 use anyhow::Result;
-use modern::Checkpoint;
+use candle_core::Device;
+use clap::Args;
+use datasets::arithmetic::ProblemSet;
+use datasets::arithmetic_questions::{DemonstrationStyle, demonstrations, test_examples};
+use experiment::flags::ComputeFlags;
+use experiment::{Run, RunLog, RunLogConfig, TrainState};
+use modern::{Checkpoint, GptModern};
 use scaling::LrSchedule;
 use scaling::schedule::DecayShape;
-use sft::arithmetic::ProblemSet;
-use sft::arithmetic_questions::{DemonstrationStyle, demonstrations};
-use sft::base_model::{BaseModelConfig, pretrain};
+use sft::base_model::{BaseModelConfig, finetune, pretrain};
+use sft::evaluation::print_before_and_after;
 use sft::metrics::exact_match;
-use sft::source::test_examples;
-use sft::{ChatTokenizer, RunOutputs, TrainConfig, TrainState, tokenize};
+use sft::{ChatTokenizer, TrainConfig};
 use tensor_core::{AdamWConfig, Rng};
 
-use super::arguments::DemoArgs;
-use super::report::print_comparison;
-use crate::completion_eval::{CompletionEvalConfig, ScoredCompletion};
-use crate::losses::LossWeights;
+use super::eval::print_comparison;
+use crate::completion_eval::CompletionEvalConfig;
 use crate::reference::create_reference_model;
-use crate::rewards::RewardScaling;
 use crate::{
-    ActorCritic, Clip, CriticBackbone, GaeConfig, KlController, KlEstimator, PpoConfig, PpoContext,
-    PpoLog, PpoUpdateConfig, PpoValidator, PromptExample, PromptLoader, RewardFn, RewardInput,
-    RewardShapingConfig, TruncationHandling, compare_to_reference, prompts, train,
+    ActorCritic, CriticBackbone, PpoConfig, PpoContext, PpoValidator, PromptExample, PromptLoader,
+    RewardFn, RewardInput, RolloutConfig, compare_to_reference, prompts, train,
 };
 
-/// Optimizer steps of pretraining and of SFT.
-const PRETRAIN_AND_SFT_STEPS: [usize; 2] = [40, 120];
+/// Optimizer steps of pretraining.
+const PRETRAIN_STEPS: usize = 40;
+/// Optimizer steps of SFT.
+const SFT_STEPS: usize = 120;
 /// Held-out prompts of the evaluation.
 const N_TEST_PROMPTS: usize = 200;
-/// Prompts of which the completions are printed.
-const N_SHOWN: usize = 6;
 /// Largest number of tokens per completion.
 const MAX_NEW_TOKENS: usize = 8;
+
+#[derive(Args)]
+pub(super) struct DemoArgs {
+    /// PPO steps
+    #[arg(long, value_name = "N", default_value = "40")]
+    steps: NonZeroUsize,
+    #[command(flatten)]
+    compute: ComputeFlags,
+}
 
 pub(super) fn run(args: &DemoArgs) -> Result<()> {
     let device = args.compute.open_device()?;
@@ -40,25 +51,29 @@ pub(super) fn run(args: &DemoArgs) -> Result<()> {
     println!(
         "SFT of a small model on sums; some demonstrations have a full stop after the number."
     );
-    let mut checkpoint = pretrain(
-        BaseModelConfig { steps: PRETRAIN_AND_SFT_STEPS[0], ..BaseModelConfig::default() },
-        seed,
-        &device,
-    )?;
+    let mut checkpoint = pretrain_and_finetune(seed, &device)?;
     let chat_tokenizer = ChatTokenizer::from_checkpoint(&mut checkpoint, None)?;
-    let policy = pretrain_and_finetune(checkpoint, &chat_tokenizer, seed)?;
-    let reference = create_reference_model(&policy)?;
+    let model = *checkpoint.model.config();
+    let optimizer = AdamWConfig { beta2: 0.99, weight_decay: 0., ..AdamWConfig::default() };
+    let policy = TrainState::new(checkpoint.parameters, optimizer)?;
+    let reference = create_reference_model(&model, &policy.parameters)?;
     let config = ppo_config(args.steps.get(), &chat_tokenizer, seed);
-    let (train_prompts, test_prompts) = prompt_sets(&policy, &chat_tokenizer, seed)?;
+    let (train_prompts, test_prompts) = prompt_sets(model.context_len, &chat_tokenizer, seed)?;
     let eval_config = CompletionEvalConfig {
         chat_tokenizer: &chat_tokenizer,
         max_new_tokens: MAX_NEW_TOKENS,
         batch_size: 100,
     };
-    let validator =
-        PpoValidator { prompts: &test_prompts, eval_config, interval: 0, target_reward: None };
+    let validator = PpoValidator {
+        prompts: &test_prompts,
+        eval_config,
+        interval: 0,
+        target_reward: None,
+        model_saver: None,
+    };
     println!("PPO, {} steps, reward 0.5 for a bare number and 1 for the right one:", args.steps);
     let mut actor_critic = ActorCritic::new(
+        model,
         policy,
         CriticBackbone::Shared,
         AdamWConfig::default(),
@@ -72,22 +87,12 @@ pub(super) fn run(args: &DemoArgs) -> Result<()> {
         ptx_loss: None,
     };
     let mut prompts = PromptLoader::new(train_prompts, seed)?;
-    let mut log = PpoLog::new(config.schedule.total_steps, 0, 1)?;
-    let (settings, outputs) = ((&config, &validator), RunOutputs::default());
-    train(&mut actor_critic, &mut context, &mut prompts, settings, &outputs, &mut log)?;
+    let mut log = RunLog::new(RunLogConfig::rewards(args.steps.get(), 1), 0)?;
+    let run = Run::default();
+    train(&mut actor_critic, &mut context, &mut prompts, &config, &validator, &run, &mut log)?;
     log.finish()?;
     let policy = actor_critic.models()?.rollout_policy;
-    let models = [&policy, &reference];
-    let (comparison, [after, before]) = compare_to_reference(
-        models,
-        &test_prompts,
-        eval_config,
-        modern::SamplingStrategy::Greedy,
-        &mut *demo_reward_fn(),
-        &mut Rng::new(seed),
-    )?;
-    print_completions(&test_prompts, [&before, &after]);
-    print_comparison(&comparison);
+    print_before_and_after_ppo(&policy, &reference, &test_prompts, eval_config, seed)?;
     println!(
         "\nThe model has learned the form. To be right, start from a model that can add: \
          part_8 train"
@@ -95,37 +100,45 @@ pub(super) fn run(args: &DemoArgs) -> Result<()> {
     Ok(())
 }
 
+/// Prints some completions of `policy` and of `reference`, the policy before PPO, and their
+/// comparison.
+fn print_before_and_after_ppo(
+    policy: &GptModern,
+    reference: &GptModern,
+    prompts: &[PromptExample],
+    eval_config: CompletionEvalConfig<'_>,
+    seed: u64,
+) -> Result<()> {
+    let (comparison, [after, before]) = compare_to_reference(
+        policy,
+        reference,
+        prompts,
+        eval_config,
+        modern::SamplingStrategy::Greedy,
+        &mut *demo_reward_fn(),
+        &mut Rng::new(seed),
+    )?;
+    print_before_and_after(
+        prompts.iter().map(|prompt| &prompt.example),
+        before.iter().map(|completion| completion.text.as_str()),
+        after.iter().map(|completion| completion.text.as_str()),
+    );
+    print_comparison(&comparison);
+    Ok(())
+}
+
 /// Prompts to train on, and held-out prompts.
 fn prompt_sets(
-    policy: &TrainState,
+    context_len: usize,
     chat_tokenizer: &ChatTokenizer,
     seed: u64,
 ) -> Result<(Vec<PromptExample>, Vec<PromptExample>)> {
-    let tokenize = |examples| {
-        let context_len = policy.config.context_len;
-        prompts::tokenize_prompts(examples, chat_tokenizer, context_len, MAX_NEW_TOKENS)
-    };
+    let tokenize =
+        |examples| prompts::tokenize_prompts(examples, chat_tokenizer, context_len, MAX_NEW_TOKENS);
     let (train, _) = tokenize(demonstrations(20_000, DemonstrationStyle::Clean, seed))?;
     let (mut test, _) = tokenize(test_examples(ProblemSet::Sums))?;
     test.truncate(N_TEST_PROMPTS);
     Ok((train, test))
-}
-
-/// Prints some completions before and after PPO.
-fn print_completions(test_prompts: &[PromptExample], [before, after]: [&[ScoredCompletion]; 2]) {
-    println!("\n{:42}  {:>8}  {:>8}  {:>8}", "held-out prompt", "before", "after", "right");
-    for i in 0..N_SHOWN.min(test_prompts.len()) {
-        let example = &test_prompts[i].example;
-        let text = |text: &str| text.trim().replace('\n', "⏎").chars().take(8).collect::<String>();
-        println!(
-            "{:42}  {:>8}  {:>8}  {:>8}",
-            example.prompt[0].content,
-            text(&before[i].text),
-            text(&after[i].text),
-            example.completion
-        );
-    }
-    println!();
 }
 
 /// Reward function of the demo: 1 for the right number, 0.5 for another, 0 for anything else.
@@ -144,64 +157,28 @@ fn demo_reward_fn() -> Box<RewardFn> {
     Box::new(move |inputs, _| Ok(inputs.iter().map(reward).collect()))
 }
 
-/// Base model after SFT, with a fresh optimizer for PPO.
-fn pretrain_and_finetune(
-    checkpoint: Checkpoint,
-    chat_tokenizer: &ChatTokenizer,
-    seed: u64,
-) -> Result<TrainState> {
-    let steps = PRETRAIN_AND_SFT_STEPS[1];
-    let Checkpoint { model, parameters, .. } = checkpoint;
-    let config = TrainConfig::with_defaults(64, steps, 1e-3, seed);
-    let examples = demonstrations(64 * steps, DemonstrationStyle::Noisy, seed);
-    let examples = tokenize(&examples, chat_tokenizer, model.config().context_len)?.examples;
-    let mut train_state = TrainState::new(*model.config(), parameters, config.optimizer)?;
-    let mut log = sft::SftLog::new(steps, steps / 20, 0, steps)?;
-    sft::train(&mut train_state, &examples, &config, None, &RunOutputs::default(), &mut log)?;
-    // PPO starts with new optimizer moments, at step 0.
-    TrainState::new(
-        train_state.config,
-        train_state.parameters,
-        AdamWConfig { weight_decay: 0., ..config.optimizer },
-    )
+/// Small model that was pretrained, and fine-tuned on noisy demonstrations.
+fn pretrain_and_finetune(seed: u64, device: &Device) -> Result<Checkpoint> {
+    let base = BaseModelConfig { steps: PRETRAIN_STEPS, ..BaseModelConfig::default() };
+    let examples = demonstrations(64 * SFT_STEPS, DemonstrationStyle::Noisy, seed);
+    let config = TrainConfig::with_defaults(64, SFT_STEPS, 1e-3, seed);
+    finetune(pretrain(base, seed, device)?, &examples, &config)
 }
 
 fn ppo_config(steps: usize, chat_tokenizer: &ChatTokenizer, seed: u64) -> PpoConfig {
-    PpoConfig {
-        prompts_per_step: 16,
-        rollout: crate::RolloutConfig {
-            group_size: 8,
-            sampler: modern::Sampler::new(modern::SamplingStrategy::new(1., None, None, None)),
-            max_new_tokens: MAX_NEW_TOKENS,
-            stop_token_ids: chat_tokenizer.stop_token_ids().to_vec(),
-        },
-        reward_shaping: RewardShapingConfig {
-            gae: GaeConfig { gamma: 1., lambda: 0.95 },
-            kl_estimator: KlEstimator::K1,
-            reward_clip: None,
-            truncation: TruncationHandling::default(),
-            missing_eos_penalty: 1.,
-            reward_scaling: RewardScaling::None,
-        },
-        kl_controller: KlController::Fixed(0.02),
-        update: PpoUpdateConfig {
-            ppo_epochs: 2,
-            n_minibatches: 2,
-            grad_accum_steps: 1,
-            clip_range: Clip::symmetric(0.2),
-            value_clip_range: Some(0.2),
-            loss_weights: LossWeights { value_coef: 0.5, entropy_coef: 0. },
-            early_stop_kl: None,
-            max_grad_norm: 1.,
-        },
-        schedule: LrSchedule {
-            peak_lr: 3e-4,
-            min_lr: 3e-5,
-            warmup_steps: 2,
-            total_steps: steps,
-            decay: DecayShape::Cosine,
-        },
-        critic_lr_multiplier: 1.,
-        seed,
-    }
+    let rollout = RolloutConfig {
+        group_size: 8,
+        sampler: modern::Sampler::new(modern::SamplingStrategy::new(1., None, None, None)),
+        max_new_tokens: MAX_NEW_TOKENS,
+        stop_token_ids: chat_tokenizer.stop_token_ids().to_vec(),
+    };
+    let schedule = LrSchedule {
+        peak_lr: 3e-4,
+        min_lr: 3e-5,
+        warmup_steps: 2,
+        total_steps: steps,
+        decay: DecayShape::Cosine,
+    };
+    let defaults = PpoConfig::with_defaults(16, rollout, schedule, seed);
+    PpoConfig { critic_lr_multiplier: 1., ..defaults }
 }

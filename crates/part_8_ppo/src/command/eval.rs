@@ -1,19 +1,54 @@
 //! `part_8 eval`: a policy against its reference, on held-out prompts.
 
+use std::num::NonZeroUsize;
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use clap::Args;
 use datasets::Example;
+use datasets::arithmetic_questions::DemonstrationStyle;
 use experiment::RunFolder;
+use experiment::flags::ComputeFlags;
+use experiment::number::temperature;
 use modern::SamplingStrategy;
-use sft::arithmetic_questions::DemonstrationStyle;
+use sft::flags::{DataFlags, FinetunedFlags};
 use sft::{FinetunedModel, SftSource, one_line};
 use tensor_core::Rng;
 
-use super::arguments::EvalArgs;
-use super::report::print_comparison;
+use crate::flags::RewardFnFlags;
 use crate::reference::reference_of_finetuned;
-use crate::{CompletionEvalConfig, compare_to_reference, prompts};
+use crate::{CompletionEvalConfig, PolicyComparison, compare_to_reference, prompts};
+
+#[derive(Args)]
+#[command(args_override_self = true)]
+pub(super) struct EvalArgs {
+    #[command(flatten)]
+    finetuned: FinetunedFlags,
+    /// Reference model [default: the run's base model, or the model without its adapter]
+    #[arg(long, value_name = "MODEL")]
+    reference: Option<String>,
+    #[command(flatten)]
+    reward_fn: RewardFnFlags,
+    #[command(flatten)]
+    data: DataFlags,
+    /// Largest number of prompts
+    #[arg(long, value_name = "N", default_value = "500")]
+    eval_examples: NonZeroUsize,
+    /// Prompts per batch
+    #[arg(long, value_name = "N", default_value = "32")]
+    batch_size: NonZeroUsize,
+    /// Largest number of tokens per completion [default: 8 for arithmetic, else 64]
+    #[arg(long, value_name = "N")]
+    max_new_tokens: Option<NonZeroUsize>,
+    /// Sampling temperature; 0: greedy decoding
+    #[arg(long, value_name = "T", default_value_t = 0., value_parser = temperature)]
+    temperature: f64,
+    #[command(flatten)]
+    compute: ComputeFlags,
+    /// Print the result as a JSON object on the last line
+    #[arg(long)]
+    json: bool,
+}
 
 pub(super) fn run(args: &EvalArgs) -> Result<()> {
     args.reward_fn.check(&args.data.data)?;
@@ -26,7 +61,7 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
         reference.context("the reference model is not known: name it with --reference")?;
     let FinetunedModel { model, chat_tokenizer, .. } = finetuned;
     let max_new_tokens =
-        args.max_new_tokens.map_or(args.data.default_max_new_tokens(), std::num::NonZeroUsize::get);
+        args.max_new_tokens.map_or(args.data.default_max_new_tokens(), NonZeroUsize::get);
     let context_len = model.config().context_len.min(reference.config().context_len);
     let (mut prompts, n_dropped) =
         prompts::tokenize_prompts(examples, &chat_tokenizer, context_len, max_new_tokens)?;
@@ -41,9 +76,9 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
         CompletionEvalConfig { chat_tokenizer: &chat_tokenizer, max_new_tokens, batch_size };
     let strategy = SamplingStrategy::new(args.temperature, None, None, None);
     let mut rng = Rng::new(args.compute.seed);
-    let models = [&model, &reference];
     let (comparison, completions) = compare_to_reference(
-        models,
+        &model,
+        &reference,
         &prompts,
         eval_config,
         strategy,
@@ -78,6 +113,28 @@ fn load_eval_examples(args: &EvalArgs) -> Result<Vec<Example>> {
     };
     println!("evaluating on the validation rows of the run's data; it was trained on the others");
     let split =
-        source.load_dataset(columns.as_ref(), (1, DemonstrationStyle::Clean), fraction, seed)?;
+        source.load_dataset(columns.as_ref(), 1, DemonstrationStyle::Clean, fraction, seed)?;
     Ok(split.validation)
+}
+
+/// Prints a comparison.
+pub(super) fn print_comparison(comparison: &PolicyComparison) {
+    let PolicyComparison { n, reward_mean, reward_ref_mean, win_rate, .. } = *comparison;
+    let PolicyComparison { win_rate_low, win_rate_high, kl, length_mean, eos_rate, .. } =
+        *comparison;
+    println!("{n} prompts: mean reward {reward_mean:.3}, of the reference {reward_ref_mean:.3}");
+    println!(
+        "win rate {win_rate:.3}, 95 % interval {win_rate_low:.3} to {win_rate_high:.3} (ties \
+         count half)"
+    );
+    println!(
+        "KL to the reference {kl:.3} nats per completion; length {length_mean:.1} tokens, eos \
+         {eos_rate:.3}"
+    );
+    if let (Some(exact), Some(relaxed)) = (comparison.exact_match, comparison.relaxed_match) {
+        let exact_ref = comparison.exact_match_ref.unwrap_or_default();
+        let relaxed_ref = comparison.relaxed_match_ref.unwrap_or_default();
+        println!("exact match {exact:.3}, relaxed match {relaxed:.3}");
+        println!("of the reference {exact_ref:.3}, relaxed {relaxed_ref:.3}");
+    }
 }

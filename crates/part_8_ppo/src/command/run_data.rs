@@ -1,12 +1,12 @@
 //! Prompts of a run: training, validation and the PTX examples.
 
 use anyhow::{Result, ensure};
-use sft::arithmetic_questions::DemonstrationStyle;
+use datasets::arithmetic_questions::DemonstrationStyle;
 use sft::{ChatTokenizer, tokenize};
 use tensor_core::sha256;
 
 use super::arguments::TrainArgs;
-use crate::{CompletionEvalConfig, PpoValidator, PromptExample, PtxLoss, prompts};
+use crate::{PpoConfig, PromptExample, PtxLoss, prompts};
 
 /// Prompts and PTX examples of a run.
 pub(super) struct RunData {
@@ -21,17 +21,18 @@ pub(super) struct RunData {
 pub(super) fn load_run_data(
     args: &TrainArgs,
     chat_tokenizer: &ChatTokenizer,
+    config: &PpoConfig,
     context_len: usize,
 ) -> Result<RunData> {
     let examples =
-        args.examples.load_dataset(&args.data, DemonstrationStyle::Clean, args.run.compute.seed)?;
-    let max_new_tokens = args.rollout.max_new_tokens_or(args.data.default_max_new_tokens());
-    let (ptx_coef, seed) = (args.objective.ptx_coef, args.run.compute.seed);
+        args.examples.load_dataset(&args.data, DemonstrationStyle::Clean, config.seed)?;
+    let max_new_tokens = config.rollout.max_new_tokens;
+    let ptx_coef = args.objective.ptx_coef;
     let ptx_loss = match ptx_coef > 0. {
         true => {
             let examples = tokenize(&examples.train, chat_tokenizer, context_len)?.examples;
             ensure!(!examples.is_empty(), "no PTX example fits into {context_len} tokens");
-            Some(PtxLoss::new(examples, ptx_coef, args.step.batch_size.get(), seed))
+            Some(PtxLoss::new(examples, ptx_coef, config.prompts_per_step, config.seed))
         }
         false => None,
     };
@@ -43,7 +44,7 @@ pub(super) fn load_run_data(
         context_len,
         max_new_tokens,
     )?;
-    validation.truncate(args.eval.eval_examples.get());
+    validation.truncate(args.eval_examples.get());
     Ok(RunData { train, validation, ptx_loss, n_dropped: n_dropped + more })
 }
 
@@ -54,23 +55,5 @@ impl RunData {
         let right = |one: &PromptExample| one.example.completion.bytes().map(u32::from).collect();
         let each = self.train.iter().flat_map(|one| [one.prompt.clone(), right(one)]);
         sha256::hash_token_sequences(each.collect::<Vec<Vec<u32>>>().iter())
-    }
-}
-
-/// Validation on `prompts`, as the arguments set it.
-pub(super) fn validator<'a>(
-    args: &TrainArgs,
-    prompts: &'a [PromptExample],
-    chat_tokenizer: &'a ChatTokenizer,
-) -> PpoValidator<'a> {
-    PpoValidator {
-        prompts,
-        eval_config: CompletionEvalConfig {
-            chat_tokenizer,
-            max_new_tokens: args.rollout.max_new_tokens_or(args.data.default_max_new_tokens()),
-            batch_size: 100,
-        },
-        interval: args.eval.eval_interval,
-        target_reward: args.target_reward,
     }
 }

@@ -1,14 +1,14 @@
-//! 8.4: alarms name the cause, and steps raise them.
+//! 8.5: alarms name the cause, and steps raise them.
 
 use anyhow::Result;
-use experiment::RunFolder;
 use experiment::tracker::{Tracker, TrackerKind};
+use experiment::{RunFolder, RunLog, RunLogConfig};
 use serde_json::json;
 
 use super::small_run::{actor_critic, chat_tokenizer, ending, experience_of};
 use crate::alarms::{HealthInputs, PpoAlarms};
-use crate::step_report::StepReport;
-use crate::{CriticBackbone, PpoLog, PpoUpdateMetrics};
+use crate::metrics::log_step;
+use crate::{CriticBackbone, PpoUpdateMetrics};
 
 #[test]
 fn each_alarm_names_its_cause_once() -> Result<()> {
@@ -48,22 +48,15 @@ fn a_step_raises_the_alarms_of_its_metrics() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let out = folder.path().join("run");
     let tracker = Tracker::create(TrackerKind::None, &out, &json!({}), 0)?;
-    let mut log =
-        PpoLog::new(9, 0, 1)?.with_run_folder(RunFolder::create(&out, &json!({}))?, tracker, &[]);
-    let mut alarms = PpoAlarms::default();
+    let mut log = RunLog::new(RunLogConfig::rewards(9, 1), 0)?.with_run_folder(
+        RunFolder::create(&out, &json!({}))?,
+        tracker,
+        &[],
+    );
     let healthy = PpoUpdateMetrics { entropy: 1., ..PpoUpdateMetrics::default() };
-    let mut tell = |experience: &_, updated: &_, step| {
-        let (questions, seconds) = (&[][..], [1.; 3]);
-        let report = StepReport {
-            step,
-            prompts: questions,
-            experience,
-            update_metrics: updated,
-            lr: 0.1,
-            kl_coef: 0.1,
-            seconds,
-        };
-        report.log(&mut log, &mut alarms)
+    let mut tell = |experience: &_, updated: &_, step: usize| {
+        actor_critic.policy.progress.step = step - 1;
+        log_step(&mut actor_critic, &[], experience, updated, 0.1, [1.; 3], &mut log)
     };
     tell(&experience, &healthy, 1)?;
     tell(&experience, &PpoUpdateMetrics { first_ratio_error: 0.1, ..healthy }, 2)?;

@@ -1,4 +1,4 @@
-//! 8.4: win rate and KL against a reference, computed by hand.
+//! 8.5: win rate and KL against a reference, computed by hand.
 
 use anyhow::Result;
 use candle_core::Tensor;
@@ -30,7 +30,8 @@ fn win_rate_and_kl_equal_their_enumeration() -> Result<()> {
         CompletionEvalConfig { chat_tokenizer: &chat_tokenizer, max_new_tokens: 1, batch_size: 4 };
     let rng = &mut Rng::new(3);
     let (found, _) = compare_to_reference(
-        both,
+        both[0],
+        both[1],
         &questions,
         eval_config,
         SamplingStrategy::Greedy,
@@ -66,9 +67,10 @@ fn a_comparison_refuses_rewards_that_are_not_finite() -> Result<()> {
     let mut reward_fn: Box<RewardFn> = Box::new(|replies, _| Ok(vec![f64::NAN; replies.len()]));
     let eval_config =
         CompletionEvalConfig { chat_tokenizer: &chat_tokenizer, max_new_tokens: 2, batch_size: 4 };
-    let (both, rng) = ([&model, &model], &mut Rng::new(3));
+    let rng = &mut Rng::new(3);
     let error = compare_to_reference(
-        both,
+        &model,
+        &model,
         &questions,
         eval_config,
         SamplingStrategy::Greedy,
@@ -79,7 +81,8 @@ fn a_comparison_refuses_rewards_that_are_not_finite() -> Result<()> {
     assert!(error.to_string().contains("6 of 6 rewards are not finite"), "{error}");
     let mut short: Box<RewardFn> = Box::new(|_, _| Ok(vec![1.]));
     let error = compare_to_reference(
-        both,
+        &model,
+        &model,
         &questions,
         eval_config,
         SamplingStrategy::Greedy,

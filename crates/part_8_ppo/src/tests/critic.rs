@@ -1,4 +1,4 @@
-//! 8.1: values belong to the states before tokens.
+//! 8.2: values belong to the states before tokens.
 
 use anyhow::Result;
 use candle_core::DType;

@@ -1,14 +1,15 @@
-//! 8.3: expectations and gradients of the estimators, by enumeration.
+//! 8.4: expectations and gradients of the estimators, by enumeration.
 
 use anyhow::Result;
-use candle_core::{DType, Tensor, Var};
+use candle_core::{DType, Tensor};
+use tensor_core::Rng;
 use tensor_core::testing::assert_close;
-use tensor_core::{Rng, backward};
 
 use super::{CPU, number};
 use crate::gae::{GaeConfig, gae};
 use crate::kl::KlEstimator;
 use crate::losses::{Clip, clipped_surrogate};
+use crate::policy_gradient::{expected_reward_gradient, gradient, policy_gradient};
 use crate::rewards::token_rewards;
 use crate::tabular_mdp::{
     COMPLETION_LEN, N_COMPLETIONS, completion_probs, exact_token_values,
@@ -17,21 +18,6 @@ use crate::tabular_mdp::{
 
 fn scores() -> Result<Tensor> {
     Ok(Rng::new(9).normal_tensor(N_COMPLETIONS, 1., DType::F64, &CPU)?)
-}
-
-/// Gradient of `f` at `at`.
-fn gradient(at: &Tensor, f: impl Fn(&Tensor) -> candle_core::Result<Tensor>) -> Result<Tensor> {
-    let var = Var::from_tensor(at)?;
-    let grads = backward(&f(var.as_tensor())?)?;
-    let zeros = at.zeros_like()?;
-    Ok(grads.get(var.as_tensor()).cloned().unwrap_or(zeros))
-}
-
-/// Policy gradient with advantages `weights: (N_COMPLETIONS, COMPLETION_LEN)`: the expectation over
-/// completions of Σ_t `weights`_t ∇ log π_t.
-fn policy_gradient(at: &Tensor, weights: &Tensor) -> Result<Tensor> {
-    let probabilities = completion_probs(at)?.unsqueeze(1)?.broadcast_mul(weights)?;
-    gradient(at, |at| (log_probs(at)? * &probabilities)?.sum_all())
 }
 
 fn advantages(values: &Tensor, rewards: &Tensor, lambda: f64) -> Result<Tensor> {
@@ -43,7 +29,7 @@ fn advantages(values: &Tensor, rewards: &Tensor, lambda: f64) -> Result<Tensor> 
 #[test]
 fn the_policy_gradient_is_the_gradient_of_the_mean_reward() -> Result<()> {
     let (at, scores) = (random_policy(1)?, scores()?);
-    let truth = gradient(&at, |at| expectation_over_completions(at, &scores))?;
+    let truth = expected_reward_gradient(&at, &scores)?;
     let kl = Tensor::zeros((N_COMPLETIONS, COMPLETION_LEN), DType::F64, &CPU)?;
     let rewards = token_rewards(&scores, &kl, 0., &kl.ones_like()?)?;
     let random = Rng::new(2).normal_tensor((1, COMPLETION_LEN), 1., DType::F64, &CPU)?;
@@ -107,10 +93,7 @@ fn as_losses_k1_has_no_gradient_and_k2_that_of_the_kl() -> Result<()> {
     let other = gradient(&at, |at| expectation_over_completions(&reference, &(&q - of(at)?)?))?;
     assert_close(&k3, &other, 1e-12)?;
     // In the reward k1 is right: the gradient of its mean is E[k1 ∇ log π].
-    let d = (of(&at)? - &q)?
-        .unsqueeze(1)?
-        .broadcast_as((N_COMPLETIONS, COMPLETION_LEN))?
-        .contiguous()?;
+    let d = (of(&at)? - &q)?.unsqueeze(1)?; // (N_COMPLETIONS, 1)
     assert_close(&policy_gradient(&at, &d)?, &truth, 1e-9)?;
     Ok(())
 }

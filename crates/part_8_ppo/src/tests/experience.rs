@@ -1,4 +1,4 @@
-//! 8.4: rewards, values and advantages of an experience, token by token.
+//! 8.5: rewards, values and advantages of an experience, token by token.
 
 use anyhow::Result;
 use candle_core::Tensor;
@@ -10,6 +10,7 @@ use super::CPU;
 use super::small_run::{
     actor_critic, chat_tokenizer, config, ending, experience_of, letters, run, scored_rollouts,
 };
+use crate::experience::experience;
 use crate::gae::GaeConfig;
 use crate::kl::KlController;
 use crate::reward_fn::exact_match_reward;
@@ -96,14 +97,13 @@ fn a_reference_uses_its_own_sliding_window() -> Result<()> {
     let mut actor_critic = actor_critic(&chat_tokenizer, CriticBackbone::Shared, &config)?;
     let (models, scored_rollouts) =
         (actor_critic.models()?, scored_rollouts(&mut actor_critic, &chat_tokenizer, &config)?);
-    let mut windowed = actor_critic.policy.config;
+    let mut windowed = actor_critic.config;
     windowed.attention.window = Some(SlidingWindow { size: 2, sinks: 0 });
     let scores = (0..scored_rollouts.rewards.len()).map(|i| i as f64).collect();
     let scored_rollouts = ScoredRollouts { rewards: scores, ..scored_rollouts };
     let inference_model = actor_critic.policy.parameters.for_inference();
     let windowed = modern::GptModern::new(&windowed, { inference_model }.root())?;
-    let found =
-        PpoExperience::from_rollouts(scored_rollouts.clone(), &models, &windowed, &config, 1.)?;
+    let found = experience(scored_rollouts.clone(), &models, &windowed, &config, 1.)?;
     // Expected: each text alone, with that window.
     let mut nats = 0.;
     for RolloutGroup { prompt, completions: responses } in &scored_rollouts.groups {
@@ -149,7 +149,7 @@ fn reward_functions_see_special_tokens() -> Result<()> {
             finish_reason: FinishReason::Stop,
         };
         let group = RolloutGroup { prompt: vec![1], completions: vec![response] };
-        let text = crate::experience::decode_completions(&[group], &chat_tokenizer)?.remove(0);
+        let text = crate::scored_rollouts::decode_completions(&[group], &chat_tokenizer)?.remove(0);
         let score = exact_match_reward(&RewardInput {
             example: &example,
             completion: &text,
@@ -174,7 +174,7 @@ fn the_kl_coefficient_follows_the_kl_per_completion() -> Result<()> {
     assert!(far.kl > 1.5 * far.kl_per_token && far.kl_per_token > 0., "{far:?}");
     let target = (far.kl * far.kl_per_token).sqrt();
     config.kl_controller = KlController::Adaptive { init_kl_coef: 0.01, target, horizon: 10. };
-    run(&mut actor_critic, &mut *letters(), &config, &Default::default(), false)?;
+    run(&mut actor_critic, &mut *letters(), &config, &Default::default(), false, None)?;
     assert!(actor_critic.progress.kl_coef > 0.01, "{}", actor_critic.progress.kl_coef);
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! 8.3 against PyTorch (`scripts/golden_ppo.py`): rewards, advantages, losses and their gradients.
+//! 8.4 against PyTorch (`scripts/golden_ppo.py`): rewards, advantages, losses and their gradients.
 
 use anyhow::Result;
 use candle_core::{DType, Tensor, Var};

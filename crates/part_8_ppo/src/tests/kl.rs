@@ -1,4 +1,4 @@
-//! 8.3: KL estimators and the KL coefficient.
+//! 8.4: KL estimators and the KL coefficient.
 
 use anyhow::Result;
 use tensor_core::testing::assert_close;

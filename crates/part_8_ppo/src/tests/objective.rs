@@ -1,4 +1,4 @@
-//! 8.3: worked examples of rewards, advantages and losses; most are from a PPO tutorial and its
+//! 8.4: worked examples of rewards, advantages and losses; most are from a PPO tutorial and its
 //! notebook.
 
 use anyhow::Result;
@@ -157,8 +157,8 @@ fn values_are_clipped_around_those_of_the_rollout() -> Result<()> {
     let expected = rows([[0.405, 0.32, 1.125, 1.125]])?;
     assert_close(&found, &expected, TOLERANCE)?;
     let mask = found.ones_like()?;
-    close(value_clip_fraction([&values, &old, &returns], &mask, 0.2)?, 0.25);
-    close(value_clip_fraction([&values, &old, &returns], &mask, 10.)?, 0.);
+    close(value_clip_fraction(&values, &old, &returns, &mask, 0.2)?, 0.25);
+    close(value_clip_fraction(&values, &old, &returns, &mask, 10.)?, 0.);
     Ok(())
 }
 

@@ -1,4 +1,4 @@
-//! 8.2: models that fit a policy as reference, and reward models with another tokenizer.
+//! 8.3: models that fit a policy as reference, and reward models with another tokenizer.
 
 use anyhow::Result;
 use datasets::Example;

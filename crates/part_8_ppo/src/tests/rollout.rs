@@ -1,4 +1,4 @@
-//! 8.2: rollouts record log-probabilities that the training code reproduces.
+//! 8.3: rollouts record log-probabilities that the training code reproduces.
 
 use anyhow::Result;
 use datasets::Example;

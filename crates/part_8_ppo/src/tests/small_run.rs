@@ -2,14 +2,16 @@
 
 use anyhow::Result;
 use datasets::Example;
+use experiment::{Run, RunLog, RunLogConfig, TrainState};
 use model_io::ModelConfig;
 use modern::GptModern;
 use scaling::LrSchedule;
 use scaling::schedule::DecayShape;
-use sft::{ChatFormat, ChatTokenizer, RunOutputs, TrainState, bpe_tokenizer};
+use sft::{ChatFormat, ChatTokenizer, ModelSaver, bpe_tokenizer};
 use tensor_core::{AdamWConfig, Parameters, Rng};
 
 use super::CPU;
+use crate::experience::experience;
 use crate::gae::GaeConfig;
 use crate::kl::{KlController, KlEstimator};
 use crate::losses::{Clip, LossWeights};
@@ -17,8 +19,8 @@ use crate::prompts::tokenize_prompts;
 use crate::rewards::{RewardScaling, TruncationHandling};
 use crate::{
     ActorCritic, CompletionEvalConfig, CriticBackbone, PpoConfig, PpoContext, PpoExperience,
-    PpoLog, PpoUpdateConfig, PpoValidator, PromptExample, PromptLoader, PtxLoss, RewardFn,
-    RewardInput, RewardShapingConfig, RolloutConfig, ScoredRollouts, rollout, train,
+    PpoUpdateConfig, PpoValidator, PromptExample, PromptLoader, PtxLoss, RewardFn, RewardInput,
+    RewardShapingConfig, RolloutConfig, ScoredRollouts, rollout, train,
 };
 
 pub(super) fn chat_tokenizer() -> Result<ChatTokenizer> {
@@ -94,8 +96,8 @@ pub(super) fn actor_critic(
     let model = model_config(chat_tokenizer);
     let mut parameters = Parameters::seeded(5, candle_core::DType::F32, &CPU);
     GptModern::new(&model, parameters.root())?;
-    let policy = TrainState::new(model, parameters, AdamWConfig::default())?;
-    ActorCritic::new(policy, trunk, AdamWConfig::default(), config.kl_controller)
+    let policy = TrainState::new(parameters, AdamWConfig::default())?;
+    ActorCritic::new(model, policy, trunk, AdamWConfig::default(), config.kl_controller)
 }
 
 /// Copy of the initial policy.
@@ -118,15 +120,21 @@ pub(super) fn run(
     actor_critic: &mut ActorCritic,
     reward_fn: &mut RewardFn,
     config: &PpoConfig,
-    outputs: &RunOutputs<'_>,
+    run: &Run,
     mixed: bool,
+    model_saver: Option<&ModelSaver>,
 ) -> Result<Option<f64>> {
     let chat_tokenizer = chat_tokenizer()?;
     let (reference, questions) = (reference(&chat_tokenizer)?, prompt_examples(&chat_tokenizer)?);
     let eval_config =
         CompletionEvalConfig { chat_tokenizer: &chat_tokenizer, max_new_tokens: 4, batch_size: 4 };
-    let validator =
-        PpoValidator { prompts: &questions, eval_config, interval: 0, target_reward: None };
+    let validator = PpoValidator {
+        prompts: &questions,
+        eval_config,
+        interval: 0,
+        target_reward: None,
+        model_saver,
+    };
     let examples: Vec<Example> = questions.iter().map(|one| one.example.clone()).collect();
     let mix = match mixed {
         true => {
@@ -142,8 +150,9 @@ pub(super) fn run(
         ptx_loss: mix,
     };
     let mut prompts = PromptLoader::new(questions.clone(), config.seed)?;
-    let mut log = PpoLog::new(config.schedule.total_steps, actor_critic.policy.progress.step, 1)?;
-    train(actor_critic, &mut context, &mut prompts, (config, &validator), outputs, &mut log)?;
+    let log = RunLogConfig::rewards(config.schedule.total_steps, 1);
+    let mut log = RunLog::new(log, actor_critic.policy.progress.step)?;
+    train(actor_critic, &mut context, &mut prompts, config, &validator, run, &mut log)?;
     Ok(actor_critic.policy.progress.best_loss.map(|best| -best))
 }
 
@@ -158,13 +167,7 @@ pub(super) fn experience_of(
     config: &PpoConfig,
 ) -> Result<PpoExperience> {
     let scored_rollouts = scored_rollouts(actor_critic, chat_tokenizer, config)?;
-    PpoExperience::from_rollouts(
-        scored_rollouts,
-        &actor_critic.models()?,
-        &reference(chat_tokenizer)?,
-        config,
-        0.1,
-    )
+    experience(scored_rollouts, &actor_critic.models()?, &reference(chat_tokenizer)?, config, 0.1)
 }
 
 /// Rollout of the small run.
@@ -177,7 +180,7 @@ pub(super) fn scored_rollouts(
         prompt_examples(chat_tokenizer)?.into_iter().map(|one| one.prompt).collect();
     let writer = actor_critic.models()?.rollout_policy;
     let groups = rollout(&writer, &prompts, &config.rollout, &mut Rng::new(1))?;
-    let texts = crate::experience::decode_completions(&groups, chat_tokenizer)?;
+    let texts = crate::scored_rollouts::decode_completions(&groups, chat_tokenizer)?;
     let scores = (0..texts.len()).map(|i| f64::from(u8::from(i % 3 == 0))).collect();
     Ok(ScoredRollouts { groups, completion_texts: texts, rewards: scores })
 }

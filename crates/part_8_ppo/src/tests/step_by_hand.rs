@@ -1,4 +1,4 @@
-//! 8.4: a step of both optimizers equals one computed from the written-out loss alone.
+//! 8.5: a step of both optimizers equals one computed from the written-out loss alone.
 
 use anyhow::Result;
 use candle_core::{DType, Tensor};
@@ -9,9 +9,10 @@ use tensor_core::{AdamWConfig, Parameters, Rng, backward};
 use super::CPU;
 use super::small_run::{actor_critic, chat_tokenizer, config};
 use crate::losses::{Clip, LossWeights};
-use crate::update::{PpoUpdateConfig, UpdateInputs, update};
+use crate::step::update;
 use crate::{
-    ActorCritic, Critic, CriticBackbone, PpoConfig, PpoExperience, RolloutGroup, SampledCompletion,
+    ActorCritic, Critic, CriticBackbone, PpoConfig, PpoExperience, PpoUpdateConfig, RolloutGroup,
+    SampledCompletion,
 };
 
 /// Per completion: prompt, tokens, and for each token the rise of its log-probability since
@@ -144,15 +145,11 @@ fn a_ppo_step_equals_the_loss_computed_by_hand() -> Result<()> {
         max_grad_norm: most,
         ..config.update
     };
-    let pass = UpdateInputs {
-        config: &update_config,
-        temperature: 1.,
-        lr: rate,
-        critic_lr: critic_rate,
-        ptx_loss: None,
-    };
+    let config =
+        PpoConfig { update: update_config, critic_lr_multiplier: critic_rate / rate, ..config };
     let experience = experience_by_hand(&drawn)?;
-    let found = update(&mut actor_critic, &models, &experience, pass, &mut Rng::new(2))?;
+    let rng = &mut Rng::new(2);
+    let found = update(&mut actor_critic, &models, &experience, &config, rate, None, rng)?;
     let near =
         |a: f64, b: f64| assert!((a - b).abs() < 1e-4 * (1. + b.abs()), "{a} {b}: {found:?}");
     near(found.grad_norm, norm);

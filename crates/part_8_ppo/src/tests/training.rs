@@ -1,13 +1,13 @@
-//! 8.4: the training loop learns, resumes bit for bit, and survives rewards that are not finite.
+//! 8.5: the training loop learns, resumes bit for bit, and survives rewards that are not finite.
 
 use std::num::NonZeroUsize;
 
 use anyhow::Result;
-use experiment::{Checkpoints, Interrupt};
+use experiment::{Checkpoints, Run, RunCheckpoints};
 use model_io::model_folder::SpecialTokenIds;
 use modern::Checkpoint;
 use scaling::LrSchedule;
-use sft::{ModelSaver, RunDestination, RunOutputs};
+use sft::ModelSaver;
 
 use super::CPU;
 use super::small_run::{
@@ -24,7 +24,7 @@ fn rewarded_completions_become_likely() -> Result<()> {
         let config = config(60, chat_tokenizer.eos_token_id());
         let mut actor_critic = actor_critic(&chat_tokenizer, trunk, &config)?;
         let reached =
-            run(&mut actor_critic, &mut *letters(), &config, &RunOutputs::default(), false)?;
+            run(&mut actor_critic, &mut *letters(), &config, &Run::default(), false, None)?;
         assert!(reached > Some(0.9), "{trunk:?}: {reached:?}");
     }
     Ok(())
@@ -40,12 +40,13 @@ fn a_resumed_run_equals_an_uninterrupted_one_bit_for_bit() -> Result<()> {
             &mut whole,
             &mut *crate::reward_fn::random_reward_fn(),
             &config,
-            &RunOutputs::default(),
+            &Run::default(),
             true,
+            None,
         )?;
         let folder = tempfile::tempdir()?;
         let checkpoints = Checkpoints::new(folder.path().join("checkpoints"), NonZeroUsize::MIN);
-        let (ends, mut last) = (SpecialTokenIds::default(), None);
+        let mut last = None;
         for stop_after in [1, 3, 5] {
             let mut piece = actor_critic(&chat_tokenizer, trunk, &config)?;
             if let Some((_, path)) = checkpoints.latest()? {
@@ -53,15 +54,21 @@ fn a_resumed_run_equals_an_uninterrupted_one_bit_for_bit() -> Result<()> {
                 piece.restore(&path, "these")?;
             }
             let model_saver = ModelSaver {
-                chat_tokenizer: &chat_tokenizer,
-                special_ids: &ends,
+                folder: folder.path().into(),
+                config: piece.config,
+                chat_tokenizer: super::small_run::chat_tokenizer()?,
+                special_ids: SpecialTokenIds::default(),
                 sampler: None,
                 lora: None,
+                base: String::new(),
             };
-            let path = RunDestination::new(folder.path(), &model_saver, "these");
-            let (interrupt, stop_after) = (Interrupt::default(), Some(stop_after));
-            let outputs = RunOutputs { destination: Some(path), interrupt, stop_after };
-            run(&mut piece, &mut *crate::reward_fn::random_reward_fn(), &config, &outputs, true)?;
+            let this = Run {
+                checkpoints: Some(RunCheckpoints::at_end(folder.path(), "these")),
+                stop_after: Some(stop_after),
+                ..Run::default()
+            };
+            let mut reward_fn = crate::reward_fn::random_reward_fn();
+            run(&mut piece, &mut *reward_fn, &config, &this, true, Some(&model_saver))?;
             last = Some(piece);
         }
         let last = last.expect("the last piece");
@@ -86,10 +93,11 @@ fn a_step_with_a_reward_that_is_not_finite_is_skipped() -> Result<()> {
     let mut actor_critic = actor_critic(&chat_tokenizer, CriticBackbone::Shared, &config)?;
     let before = bits(&actor_critic.policy)?;
     let mut broken: Box<RewardFn> = Box::new(|replies, _| Ok(vec![f64::NAN; replies.len()]));
-    run(&mut actor_critic, &mut *broken, &config, &RunOutputs::default(), false)?;
+    run(&mut actor_critic, &mut *broken, &config, &Run::default(), false, None)?;
     assert_eq!((actor_critic.policy.progress.step, actor_critic.progress.updates), (3, 0));
     assert_eq!(bits(&actor_critic.policy)?, before);
-    let said = crate::experience::non_finite_message(&[1., f64::NAN], &["a".into(), "b".into()]);
+    let said =
+        crate::scored_rollouts::non_finite_message(&[1., f64::NAN], &["a".into(), "b".into()]);
     assert!(said.is_some_and(|said| said.contains("1 of 2") && said.contains("\"b\"")));
     let mut short: Box<RewardFn> = Box::new(|_, _| Ok(Vec::new()));
     assert!(
@@ -97,8 +105,9 @@ fn a_step_with_a_reward_that_is_not_finite_is_skipped() -> Result<()> {
             &mut actor_critic,
             &mut *short,
             &PpoConfig { schedule: LrSchedule { total_steps: 4, ..config.schedule }, ..config },
-            &RunOutputs::default(),
-            false
+            &Run::default(),
+            false,
+            None
         )
         .is_err()
     );
@@ -119,7 +128,7 @@ fn a_validation_with_a_nan_reward_decides_nothing() -> Result<()> {
         }
         Ok(scores)
     });
-    let reached = run(&mut actor_critic, &mut *once, &config, &RunOutputs::default(), false)?;
+    let reached = run(&mut actor_critic, &mut *once, &config, &Run::default(), false, None)?;
     assert!(reached > Some(0.9), "{reached:?}");
     Ok(())
 }
@@ -141,7 +150,7 @@ fn running_on_never_pays_more_than_the_best_reward() -> Result<()> {
         };
         let mut actor_critic = actor_critic(&chat_tokenizer, trunk, &config)?;
         let mut alike: Box<RewardFn> = Box::new(|replies, _| Ok(vec![3.; replies.len()]));
-        run(&mut actor_critic, &mut *alike, &config, &RunOutputs::default(), false)?;
+        run(&mut actor_critic, &mut *alike, &config, &Run::default(), false, None)?;
         let found = experience_of(&mut actor_critic, &chat_tokenizer, &config)?;
         let largest = found.returns.abs()?.max_all()?.to_scalar::<f32>()?;
         assert!(largest < 3.5, "{trunk:?} {cut:?}: {largest}");

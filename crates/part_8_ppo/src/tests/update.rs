@@ -1,4 +1,4 @@
-//! 8.4: epochs, minibatches and micro-batches of the update.
+//! 8.5: epochs, minibatches and micro-batches of the update.
 
 use anyhow::Result;
 use tensor_core::Rng;
@@ -7,17 +7,12 @@ use super::small_run::{
     actor_critic, bits, chat_tokenizer, config, experience_of, prompt_examples,
 };
 use crate::losses::LossWeights;
-use crate::update::{PpoUpdateConfig, UpdateInputs, update};
-use crate::{CriticBackbone, PpoConfig, PtxLoss};
+use crate::step::update;
+use crate::{CriticBackbone, PpoConfig, PpoUpdateConfig, PtxLoss};
 
-fn pass<'a>(update: &'a PpoUpdateConfig, config: &PpoConfig, rate: f64) -> UpdateInputs<'a> {
-    UpdateInputs {
-        config: update,
-        temperature: config.rollout.temperature(),
-        lr: rate,
-        critic_lr: rate,
-        ptx_loss: None,
-    }
+/// The run's configuration with `update`, and the same learning rate for policy and critic.
+fn with_update(update: PpoUpdateConfig, config: &PpoConfig) -> PpoConfig {
+    PpoConfig { update, critic_lr_multiplier: 1., ..config.clone() }
 }
 
 #[test]
@@ -32,8 +27,8 @@ fn ratios_are_1_in_the_first_minibatch_only() -> Result<()> {
     let models = actor_critic.models()?;
     let one = PpoUpdateConfig { ppo_epochs: 1, n_minibatches: 1, ..config.update };
     let mut again = || -> Result<crate::PpoUpdateMetrics> {
-        let pass = pass(&one, &config, 2e-2);
-        update(&mut actor_critic, &models, &experience, pass, &mut Rng::new(2))
+        let (one, rng) = (with_update(one, &config), &mut Rng::new(2));
+        update(&mut actor_critic, &models, &experience, &one, 2e-2, None, rng)
     };
     let first = again()?;
     assert!(first.first_ratio_error < 1e-4, "{}", first.first_ratio_error);
@@ -47,8 +42,8 @@ fn ratios_are_1_in_the_first_minibatch_only() -> Result<()> {
         early_stop_kl: Some(0.05),
         ..config.update
     };
-    let pass = pass(&bounded, &config, 1e-2);
-    let found = update(&mut actor_critic, &models, &experience, pass, &mut Rng::new(2))?;
+    let (bounded, rng) = (with_update(bounded, &config), &mut Rng::new(2));
+    let found = update(&mut actor_critic, &models, &experience, &bounded, 1e-2, None, rng)?;
     assert!(found.updates < 50 && found.approx_kl > 0.05, "{found:?}");
     Ok(())
 }
@@ -64,8 +59,8 @@ fn micro_batches_add_up_to_their_minibatch() -> Result<()> {
         let models = actor_critic.models()?;
         let parts =
             PpoUpdateConfig { n_minibatches: 1, grad_accum_steps: accumulate, ..config.update };
-        let (pass, rng) = (pass(&parts, &config, 1e-3), &mut Rng::new(2));
-        let found = update(&mut actor_critic, &models, &experience, pass, rng)?;
+        let (parts, rng) = (with_update(parts, &config), &mut Rng::new(2));
+        let found = update(&mut actor_critic, &models, &experience, &parts, 1e-3, None, rng)?;
         reached.push((found, bits(&actor_critic.policy)?, bits(&actor_critic.critic)?));
     }
     let [(a, policy_a, critic_a), (b, policy_b, critic_b)] = &reached[..] else { unreachable!() };
@@ -92,8 +87,8 @@ fn minibatches_are_shuffled_and_equally_large() -> Result<()> {
         let models = actor_critic.models()?;
         // 6 groups in 4 minibatches.
         let uneven = PpoUpdateConfig { ppo_epochs: 1, n_minibatches: 4, ..config.update };
-        let pass = pass(&uneven, &config, 1e-2);
-        let found = update(&mut actor_critic, &models, &experience, pass, &mut Rng::new(seed))?;
+        let (uneven, rng) = (with_update(uneven, &config), &mut Rng::new(seed));
+        let found = update(&mut actor_critic, &models, &experience, &uneven, 1e-2, None, rng)?;
         assert_eq!(found.updates, 4);
         reached.push(bits(&actor_critic.policy)?);
     }
@@ -121,14 +116,8 @@ fn the_ptx_loss_trains_on_its_examples() -> Result<()> {
         loss_weights: LossWeights { value_coef: 0., entropy_coef: 0. },
         ..config.update
     };
-    let pass = UpdateInputs {
-        config: &update_config,
-        temperature: 1.,
-        lr: 1e-2,
-        critic_lr: 1e-2,
-        ptx_loss: Some(&mut mix),
-    };
-    update(&mut actor_critic, &models, &experience, pass, &mut Rng::new(2))?;
+    let (config, rng) = (with_update(update_config, &config), &mut Rng::new(2));
+    update(&mut actor_critic, &models, &experience, &config, 1e-2, Some(&mut mix), rng)?;
     let after = loss(&mut mix)?;
     assert!(after < before - 0.05, "{before} {after}");
     Ok(())

@@ -1,21 +1,31 @@
-//! Algorithms that `part_9 table` compares, each with the same number of sampled tokens.
+//! Algorithms that `part_9 table` compares, from one base model and with the same number of sampled
+//! tokens. The policy gradients differ in their advantages and token weights alone.
 
 use anyhow::Result;
-use modern::sampler::{Sampler, SamplingStrategy};
-use ppo::RolloutConfig;
+use candle_core::{DType, Device};
+use datasets::arithmetic_questions::{DemonstrationStyle, demonstrations};
+use model_io::LoadMode;
+use modern::{Checkpoint, GptModern, Sampler, SamplingStrategy};
+use ppo::prompts::tokenize_prompts;
+use ppo::{CompletionEvalConfig, PromptExample, RewardFn, RolloutConfig};
 use scaling::LrSchedule;
-use sft::arithmetic_questions::{DemonstrationStyle, demonstrations};
-use sft::{ChatTokenizer, RunOutputs, TrainConfig, TrainState, tokenize};
+use sft::finetuned::resolve_model_path;
+use sft::{ChatTokenizer, TokenizedExample, TrainConfig, tokenize};
 use tensor_core::AdamWConfig;
 
 use super::arguments::TableArgs;
-use crate::experience::AdvantageConfig;
-use crate::{Aggregation, Baseline, GrpoConfig};
+use crate::advantage::Baseline;
+use crate::aggregation::Aggregation;
+use crate::config::GrpoConfig;
+use crate::evaluation::{GrpoEvalMetrics, GrpoEvaluator};
+use crate::task::Task;
+use crate::training::train_in_memory;
+use crate::validator::GrpoValidator;
 
-/// Largest number of tokens per completion.
-pub(super) const MAX_NEW_TOKENS: usize = 8;
+const MAX_NEW_TOKENS: usize = 8;
 const GROUP_SIZE: usize = 16;
 const PROMPTS_PER_STEP: usize = 32;
+const SFT_BATCH_SIZE: usize = 64;
 
 /// Algorithm with its name in the table.
 pub(crate) struct Algorithm {
@@ -26,121 +36,201 @@ pub(crate) struct Algorithm {
 /// Kind of algorithm.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum AlgorithmKind {
-    /// Supervised fine-tuning on as many tokens of right answers as the others sample.
-    Sft,
     /// Policy gradient with this baseline and aggregation.
     PolicyGradient(Baseline, Aggregation),
     /// PPO of part 8 with its default settings and a critic.
     Ppo,
+    /// Supervised fine-tuning on as many tokens of right answers as the others sample.
+    Sft,
 }
 
 pub(crate) const ALGORITHMS: [Algorithm; 7] = [
-    Algorithm { name: "SFT on right answers", kind: AlgorithmKind::Sft },
-    Algorithm {
-        name: "best of n",
-        kind: AlgorithmKind::PolicyGradient(Baseline::BestOfGroup, Aggregation::Token),
-    },
-    Algorithm {
-        name: "REINFORCE",
-        kind: AlgorithmKind::PolicyGradient(Baseline::BatchMean, Aggregation::Constant),
-    },
-    Algorithm {
-        name: "RLOO",
-        kind: AlgorithmKind::PolicyGradient(Baseline::LeaveOneOut, Aggregation::Constant),
-    },
-    Algorithm {
-        name: "GRPO",
-        kind: AlgorithmKind::PolicyGradient(Baseline::GroupStd, Aggregation::Sequence),
-    },
-    Algorithm {
-        name: "Dr. GRPO",
-        kind: AlgorithmKind::PolicyGradient(Baseline::GroupMean, Aggregation::Constant),
-    },
+    policy_gradient("REINFORCE", Baseline::BatchMean, Aggregation::Constant),
+    policy_gradient("RLOO", Baseline::LeaveOneOut, Aggregation::Constant),
+    policy_gradient("GRPO", Baseline::GroupStd, Aggregation::Sequence),
+    policy_gradient("Dr. GRPO", Baseline::GroupMean, Aggregation::Constant),
+    policy_gradient("best of n", Baseline::BestOfGroup, Aggregation::Token),
     Algorithm { name: "PPO", kind: AlgorithmKind::Ppo },
+    Algorithm { name: "SFT on right answers", kind: AlgorithmKind::Sft },
 ];
 
-/// Number of steps that sample the tokens of the table if a completion has `length` tokens.
-pub(super) fn steps_for_tokens(args: &TableArgs, length: f64) -> usize {
-    let tokens_per_step = length.max(1.) * (PROMPTS_PER_STEP * GROUP_SIZE) as f64;
-    (args.tokens.get() as f64 / tokens_per_step).ceil() as usize
+const fn policy_gradient(
+    name: &'static str,
+    baseline: Baseline,
+    aggregation: Aggregation,
+) -> Algorithm {
+    Algorithm { name, kind: AlgorithmKind::PolicyGradient(baseline, aggregation) }
 }
 
-/// Configuration of a policy-gradient run of `steps` steps, or fewer if they sample enough tokens.
-pub(crate) fn policy_gradient_config(
-    (baseline, aggregation): (Baseline, Aggregation),
-    stop_token_ids: Vec<u32>,
-    steps: usize,
-    args: &TableArgs,
-    seed: u64,
-) -> GrpoConfig {
-    let sampler = Sampler::new(SamplingStrategy::new(1., None, None, None));
-    let rollout = RolloutConfig {
-        group_size: GROUP_SIZE,
-        sampler,
-        max_new_tokens: MAX_NEW_TOKENS,
-        stop_token_ids,
-    };
-    let mut config = GrpoConfig::with_defaults(
-        PROMPTS_PER_STEP,
-        rollout,
-        LrSchedule::cosine(args.lr, steps),
-        seed,
-    );
-    config.advantage =
-        AdvantageConfig { baseline, loss_aggregation: aggregation, ..config.advantage };
-    config.update.max_sampled_tokens = Some(args.tokens.get());
-    config
+/// Result of training: the model for inference, the number of sampled tokens, and exact match on
+/// the validation prompts by sampled tokens, if it was measured.
+pub(super) struct TrainedRun {
+    pub(super) model: GptModern,
+    pub(super) n_tokens: usize,
+    pub(super) curve: Vec<(usize, f64)>,
 }
 
-/// Fine-tunes `train_state` on as many tokens of right answers as the other algorithms sample;
-/// returns their number.
-pub(super) fn run_sft(
-    args: &TableArgs,
-    train_state: &mut TrainState,
-    chat_tokenizer: &ChatTokenizer,
-    seed: u64,
-) -> Result<usize> {
-    let examples = demonstrations(args.tokens.get() / 3, DemonstrationStyle::Clean, seed);
-    let data = tokenize(&examples, chat_tokenizer, train_state.config.context_len)?.examples;
-    let n_targets: usize = data.iter().map(sft::TokenizedExample::n_targets).sum();
-    let steps = (data.len() * args.tokens.get().min(n_targets) / n_targets / 64).max(1);
-    let data = &data[..data.len().min(steps * 64)];
-    let optimizer = optimizer_config(AlgorithmKind::Sft);
-    let config = TrainConfig { optimizer, ..TrainConfig::with_defaults(64, steps, args.lr, seed) };
-    let mut log = sft::SftLog::new(steps, config.schedule.warmup_steps, 0, steps)?;
-    sft::train(train_state, data, &config, None, &RunOutputs::default(), &mut log)?;
-    Ok(data.iter().map(sft::TokenizedExample::n_targets).sum())
+/// Metrics of a model on the validation and the test problems.
+pub(super) struct SplitMetrics {
+    pub(super) validation: GrpoEvalMetrics,
+    pub(super) test: GrpoEvalMetrics,
 }
 
-/// Runs part 8's PPO in the folder `out`, with the model in `out/model`; returns the number of
-/// sampled tokens.
-pub(super) fn run_ppo(
-    args: &TableArgs,
-    steps: usize,
-    seed: u64,
-    out: &std::path::Path,
-) -> Result<usize> {
-    let flags = [
-        ("--model", args.model.clone()),
-        ("--out", out.to_string_lossy().into_owned()),
-        ("--steps", steps.to_string()),
-        ("--batch-size", PROMPTS_PER_STEP.to_string()),
-        ("--group-size", GROUP_SIZE.to_string()),
-        ("--max-new-tokens", MAX_NEW_TOKENS.to_string()),
-        ("--eval-interval", "0".into()),
-        ("--seed", seed.to_string()),
-        ("--device", args.compute.device.to_string()),
-    ];
-    let flags = flags.into_iter().flat_map(|(flag, value)| [flag.to_string(), value]);
-    ppo::command::parse_and_run(["part_8".to_string(), "train".into()].into_iter().chain(flags))?;
-    let rows = std::fs::read_to_string(out.join("metrics.jsonl"))?;
-    let rows = rows.lines().map(serde_json::from_str::<serde_json::Value>);
-    let lengths = rows.filter_map(|row| row.ok()?["length_mean"].as_f64());
-    Ok((lengths.sum::<f64>() * (PROMPTS_PER_STEP * GROUP_SIZE) as f64).round() as usize)
+/// Everything that all runs share.
+pub(super) struct SharedSetup<'a> {
+    args: &'a TableArgs,
+    device: &'a Device,
+    chat_tokenizer: ChatTokenizer,
+    reward_fn: Box<RewardFn>,
+    train_prompts: Vec<PromptExample>,
+    validation_prompts: Vec<PromptExample>,
+    test_prompts: Vec<PromptExample>,
 }
 
-/// Optimizer settings of the algorithms other than PPO.
-pub(super) fn optimizer_config(kind: AlgorithmKind) -> AdamWConfig {
-    let beta2 = if kind == AlgorithmKind::Sft { 0.99 } else { 0.95 };
-    AdamWConfig { beta2, weight_decay: 0., ..AdamWConfig::default() }
+impl<'a> SharedSetup<'a> {
+    /// Prompts of the arithmetic task for the base model `checkpoint`.
+    pub(super) fn new(
+        args: &'a TableArgs,
+        checkpoint: &mut Checkpoint,
+        device: &'a Device,
+    ) -> Result<Self> {
+        let chat_tokenizer = ChatTokenizer::from_checkpoint(checkpoint, None)?;
+        let context_len = checkpoint.model.config().context_len;
+        let prompts = |examples| -> Result<Vec<PromptExample>> {
+            Ok(tokenize_prompts(examples, &chat_tokenizer, context_len, MAX_NEW_TOKENS)?.0)
+        };
+        let dataset = Task::Arithmetic.load_dataset(None, None)?;
+        Ok(Self {
+            args,
+            device,
+            train_prompts: prompts(dataset.train)?,
+            validation_prompts: prompts(dataset.validation)?,
+            test_prompts: prompts(Task::Arithmetic.file_or_test_examples(None)?)?,
+            chat_tokenizer,
+            reward_fn: ppo::reward_fn::exact_match_reward_fn(),
+        })
+    }
+
+    /// Base model, for training.
+    pub(super) fn open_base_model(args: &TableArgs, device: &Device) -> Result<Checkpoint> {
+        let path = resolve_model_path(&args.model);
+        Checkpoint::open(&path, LoadMode::Training(DType::F32), device)
+    }
+
+    /// Metrics of greedy completions of `model`.
+    pub(super) fn evaluate(&mut self, model: &GptModern) -> Result<SplitMetrics> {
+        let (evaluator, reward_fn) = (evaluator(&self.chat_tokenizer), &mut *self.reward_fn);
+        let (validation, _) =
+            evaluator.evaluate_greedy(model, &self.validation_prompts, reward_fn, 0)?;
+        let (test, _) = evaluator.evaluate_greedy(model, &self.test_prompts, reward_fn, 0)?;
+        Ok(SplitMetrics { validation, test })
+    }
+
+    /// Trains the base model with an algorithm. `length_mean` is the mean length of the base
+    /// model's completions, from which the number of steps follows.
+    pub(super) fn train(
+        &mut self,
+        kind: AlgorithmKind,
+        length_mean: f64,
+        seed: u64,
+    ) -> Result<TrainedRun> {
+        let tokens_per_step = length_mean.max(1.) * (PROMPTS_PER_STEP * GROUP_SIZE) as f64;
+        let steps = (self.args.tokens.get() as f64 / tokens_per_step).ceil() as usize;
+        match kind {
+            AlgorithmKind::PolicyGradient(baseline, aggregation) => {
+                self.train_policy_gradient(baseline, aggregation, steps, seed)
+            }
+            AlgorithmKind::Ppo => self.train_ppo(steps, seed),
+            AlgorithmKind::Sft => self.train_sft(seed),
+        }
+    }
+
+    fn train_policy_gradient(
+        &mut self,
+        baseline: Baseline,
+        aggregation: Aggregation,
+        steps: usize,
+        seed: u64,
+    ) -> Result<TrainedRun> {
+        let rollout = RolloutConfig {
+            group_size: GROUP_SIZE,
+            sampler: Sampler::new(SamplingStrategy::new(1., None, None, None)),
+            max_new_tokens: MAX_NEW_TOKENS,
+            stop_token_ids: self.chat_tokenizer.stop_token_ids().to_vec(),
+        };
+        let schedule = LrSchedule::cosine(self.args.lr, steps);
+        let mut config = GrpoConfig::with_defaults(PROMPTS_PER_STEP, rollout, schedule, seed);
+        config.advantage.baseline = baseline;
+        config.advantage.loss_aggregation = aggregation;
+        config.update.max_sampled_tokens = Some(self.args.tokens.get());
+        let Checkpoint { model, parameters, .. } = Self::open_base_model(self.args, self.device)?;
+        let validator = GrpoValidator {
+            evaluator: evaluator(&self.chat_tokenizer),
+            prompts: &self.validation_prompts,
+            interval: steps.div_ceil(6),
+            model_saver: None,
+        };
+        let (prompts, reward_fn) = (self.train_prompts.clone(), &mut *self.reward_fn);
+        let policy =
+            train_in_memory(model.config(), parameters, prompts, &config, &validator, reward_fn)?;
+        let (model, n_tokens) = (policy.rollout_model, policy.progress.n_tokens());
+        Ok(TrainedRun { model, n_tokens, curve: policy.progress.validations })
+    }
+
+    /// Runs part 8's program in a folder beside the results.
+    fn train_ppo(&self, steps: usize, seed: u64) -> Result<TrainedRun> {
+        let out = self.args.out.join(format!("ppo-{seed}"));
+        let path = out.to_string_lossy();
+        let flags = [
+            ("--model", self.args.model.clone()),
+            ("--out", path.clone().into_owned()),
+            ("--steps", steps.to_string()),
+            ("--batch-size", PROMPTS_PER_STEP.to_string()),
+            ("--group-size", GROUP_SIZE.to_string()),
+            ("--max-new-tokens", MAX_NEW_TOKENS.to_string()),
+            ("--eval-interval", "0".into()),
+            ("--seed", seed.to_string()),
+            ("--device", self.args.compute.device.to_string()),
+        ];
+        let flags = flags.into_iter().flat_map(|(flag, value)| [flag.to_string(), value]);
+        let command = ["part_8".to_string(), "train".into()];
+        ppo::command::parse_and_run(command.into_iter().chain(flags))?;
+        let rows = std::fs::read_to_string(out.join("metrics.jsonl"))?;
+        let rows = rows.lines().map(serde_json::from_str::<serde_json::Value>);
+        let length: f64 = rows.filter_map(|row| row.ok()?["length_mean"].as_f64()).sum();
+        let model =
+            Checkpoint::open(&resolve_model_path(&path), LoadMode::Inference, self.device)?.model;
+        let n_tokens = (length * (PROMPTS_PER_STEP * GROUP_SIZE) as f64).round() as usize;
+        Ok(TrainedRun { model, n_tokens, curve: Vec::new() })
+    }
+
+    /// Fine-tunes on as many tokens of right answers as the other algorithms sample.
+    fn train_sft(&self, seed: u64) -> Result<TrainedRun> {
+        let Checkpoint { model, parameters, .. } = Self::open_base_model(self.args, self.device)?;
+        let (config, tokens) = (model.config(), self.args.tokens.get());
+        let examples = demonstrations(tokens / 3, DemonstrationStyle::Clean, seed);
+        let data = tokenize(&examples, &self.chat_tokenizer, config.context_len)?.examples;
+        let n_targets: usize = data.iter().map(TokenizedExample::n_targets).sum();
+        let steps = (data.len() * tokens.min(n_targets) / n_targets / SFT_BATCH_SIZE).max(1);
+        let data = &data[..data.len().min(steps * SFT_BATCH_SIZE)];
+        let defaults = TrainConfig::with_defaults(SFT_BATCH_SIZE, steps, self.args.lr, seed);
+        let optimizer = AdamWConfig { weight_decay: 0., ..defaults.optimizer };
+        let state = sft::training::train_in_memory(
+            config,
+            parameters,
+            data,
+            &TrainConfig { optimizer, ..defaults },
+        )?;
+        Ok(TrainedRun {
+            model: GptModern::new(config, state.parameters.for_inference().root())?,
+            n_tokens: data.iter().map(TokenizedExample::n_targets).sum(),
+            curve: Vec::new(),
+        })
+    }
+}
+
+fn evaluator(chat_tokenizer: &ChatTokenizer) -> GrpoEvaluator<'_> {
+    let eval_config =
+        CompletionEvalConfig { chat_tokenizer, max_new_tokens: MAX_NEW_TOKENS, batch_size: 100 };
+    GrpoEvaluator { task: Task::Arithmetic, eval_config }
 }

@@ -1,19 +1,21 @@
-//! Command line of part 9.
+//! Arguments of the commands of part 9, and the hyperparameters that they describe.
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
+use anyhow::Result;
 use clap::Args;
-use experiment::flags::{ComputeFlags, MetricsFlags, OptimizerFlags, RunFlags};
+use experiment::flags::{ComputeFlags, OptimizerFlags, RunFlags};
+use experiment::number::positive;
+use experiment::program::ensure_usage;
 use scaling::flags::ScheduleFlags;
 use serde::Serialize;
 use sft::ChatFormat;
 use sft::flags::{FinetunedFlags, LoraFlags};
 
-use crate::flags::{GrpoObjectiveFlags, GrpoRolloutFlags};
+use crate::config::{GrpoConfig, GrpoUpdateConfig};
+use crate::flags::{GrpoObjectiveFlags, GrpoRolloutFlags, check_rollout_size};
 use crate::task_flags::TaskFlags;
-
-pub(crate) const DEFAULT_OUT: &str = "runs/grpo";
 
 #[derive(Args)]
 pub(crate) struct DemoArgs {
@@ -39,10 +41,7 @@ pub(crate) struct TableArgs {
     #[arg(long, value_name = "N", default_value = "100000")]
     pub(crate) tokens: NonZeroUsize,
     /// Peak learning rate
-    #[arg(
-        long, value_name = "X", default_value_t = 2e-4, allow_negative_numbers = true,
-        value_parser = experiment::number::positive
-    )]
+    #[arg(long, value_name = "X", default_value_t = 2e-4, value_parser = positive)]
     pub(crate) lr: f64,
     /// Folder of the results and curves; finished runs in it are not repeated
     #[arg(long, visible_alias = "output-dir", value_name = "DIR", default_value = "runs/table")]
@@ -60,46 +59,51 @@ pub(crate) struct TableArgs {
 }))]
 #[command(mut_arg("weight_decay", |arg| arg.default_value("0")))]
 #[command(mut_arg("beta2", |arg| arg.default_value("0.95")))]
+#[command(mut_arg("out", |arg| arg.default_value("runs/grpo")))]
+#[command(mut_arg("eval_interval", |arg| arg.default_value("20")))]
 #[command(mut_arg("log_interval", |arg| arg.default_value("5")))]
 pub(crate) struct TrainArgs {
     /// Initial policy: a run folder of part 6, a model folder, a .gguf file, or owner/name on the
     /// Hub
-    #[arg(long, visible_alias = "model-name-or-path", alias = "model-name", value_name = "MODEL")]
+    #[arg(
+        long,
+        visible_alias = "model-name-or-path",
+        alias = "model-name",
+        value_name = "MODEL",
+        help_heading = "Model"
+    )]
     pub(crate) model: String,
-    #[command(flatten)]
-    #[serde(flatten)]
-    pub(crate) task: TaskFlags,
-    /// Run folder: settings, metrics, checkpoints and the best model
-    #[arg(long, visible_alias = "output-dir", value_name = "DIR", default_value = DEFAULT_OUT)]
-    pub(crate) out: PathBuf,
     /// Chat format [default: the model's chat template, else instruction]
-    #[arg(long, value_enum)]
+    #[arg(long, value_enum, help_heading = "Model")]
     pub(crate) template: Option<ChatFormat>,
     #[command(flatten)]
-    #[serde(flatten)]
     pub(crate) lora: LoraFlags,
     #[command(flatten)]
-    #[serde(flatten)]
-    pub(crate) rollout: GrpoRolloutFlags,
+    pub(crate) task: TaskFlags,
+    /// Largest number of validation problems
+    #[arg(
+        long, aliases = ["eval-problems", "n"], value_name = "N", default_value = "200",
+        help_heading = "Data"
+    )]
+    pub(crate) eval_examples: NonZeroUsize,
+    /// Validation problems, a file as --data [default: the task's own, or a tenth of --data]
+    #[arg(long, value_name = "DATA", help_heading = "Data")]
+    pub(crate) eval_file: Option<String>,
     #[command(flatten)]
-    #[serde(flatten)]
-    pub(crate) objective: GrpoObjectiveFlags,
+    rollout: GrpoRolloutFlags,
     #[command(flatten)]
-    #[serde(flatten)]
-    pub(crate) schedule: ScheduleFlags,
+    objective: GrpoObjectiveFlags,
     #[command(flatten)]
-    #[serde(flatten)]
-    pub(crate) step: GrpoStepFlags,
+    schedule: ScheduleFlags,
     #[command(flatten)]
-    #[serde(flatten)]
-    pub(crate) eval: ValidationFlags,
+    step: GrpoStepFlags,
     #[command(flatten)]
-    #[serde(flatten)]
     pub(crate) run: RunFlags,
 }
 
 /// Flags of an optimizer step.
 #[derive(Debug, Clone, Copy, Args, Serialize)]
+#[command(next_help_heading = "Optimization")]
 pub(crate) struct GrpoStepFlags {
     /// Prompts per step
     #[arg(long, alias = "batch-prompts", value_name = "N", default_value = "64")]
@@ -112,31 +116,51 @@ pub(crate) struct GrpoStepFlags {
     pub(crate) num_iterations: NonZeroUsize,
     /// AdamW and gradient clipping.
     #[command(flatten)]
-    #[serde(flatten)]
     pub(crate) optimizer: OptimizerFlags,
 }
 
-/// Validation and logging flags of a run.
-#[derive(Debug, Clone, Args, Serialize)]
-pub(crate) struct ValidationFlags {
-    /// Steps between validations; 0: only one at the end
-    #[arg(
-        long,
-        visible_alias = "eval-steps",
-        alias = "eval-every",
-        value_name = "N",
-        default_value_t = 20
-    )]
-    pub(crate) eval_interval: usize,
-    /// Largest number of validation problems
-    #[arg(long, aliases = ["eval-problems", "n"], value_name = "N", default_value = "200")]
-    pub(crate) eval_examples: NonZeroUsize,
-    /// Validation problems, a file as --data [default: the task's own, or a tenth of --data]
-    #[arg(long, value_name = "DATA")]
-    pub(crate) eval_file: Option<String>,
-    #[command(flatten)]
-    #[serde(flatten)]
-    pub(crate) metrics: MetricsFlags,
+impl TrainArgs {
+    /// Checks the combination of arguments.
+    ///
+    /// # Errors
+    /// When the arguments alone are wrong.
+    pub(crate) fn check(&self) -> Result<()> {
+        let (group_size, max_new_tokens) =
+            (self.rollout.group_size.get(), self.task.max_new_tokens());
+        self.task.check()?;
+        self.objective.check(group_size, max_new_tokens, self.step.num_iterations.get())?;
+        self.lora.check()?;
+        ensure_usage(
+            self.lora.lora_dropout == 0.,
+            "--lora-dropout: rollouts are generated without dropout, so ratios would not be 1 \
+             before the first update",
+        )?;
+        check_rollout_size(self.step.batch_size.get(), group_size, max_new_tokens)?;
+        self.schedule.schedule().map(drop)
+    }
+
+    /// Configuration of the run for a policy with `stop_token_ids`.
+    ///
+    /// # Errors
+    /// When the schedule is impossible.
+    pub(crate) fn grpo_config(&self, stop_token_ids: Vec<u32>) -> Result<GrpoConfig> {
+        Ok(GrpoConfig {
+            prompts_per_step: self.step.batch_size.get(),
+            rollout: self.rollout.config(self.task.max_new_tokens(), stop_token_ids),
+            advantage: self.objective.advantage_config(),
+            objective: self.objective.objective(),
+            reference_update: self.objective.reference_update(),
+            update: GrpoUpdateConfig {
+                num_iterations: self.step.num_iterations.get(),
+                micro_batch_size: self.step.micro_batch_size.get(),
+                schedule: self.schedule.schedule()?,
+                optimizer: self.step.optimizer.adamw_config(),
+                max_grad_norm: self.step.optimizer.max_grad_norm().unwrap_or(f64::MAX),
+                max_sampled_tokens: None,
+            },
+            seed: self.run.compute.seed,
+        })
+    }
 }
 
 #[derive(Args)]
@@ -155,16 +179,16 @@ pub(crate) struct EvalArgs {
     /// Completions sampled per problem for pass@k
     #[arg(
         long, visible_alias = "num-generations", aliases = ["samples", "num-samples"],
-        value_name = "N", default_value = "8"
+        value_name = "N", default_value = "8", help_heading = "Algorithm"
     )]
     pub(crate) group_size: NonZeroUsize,
     /// k of pass@k
-    #[arg(long, value_name = "K", default_value = "8")]
+    #[arg(long, value_name = "K", default_value = "8", help_heading = "Algorithm")]
     pub(crate) k: NonZeroUsize,
     /// Sampling temperature for pass@k
     #[arg(
-        long, value_name = "T", default_value_t = 1., allow_negative_numbers = true,
-        value_parser = experiment::number::positive
+        long, value_name = "T", default_value_t = 1., value_parser = positive,
+        help_heading = "Algorithm"
     )]
     pub(crate) temperature: f64,
     /// Completions per batch

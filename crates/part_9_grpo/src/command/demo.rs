@@ -1,26 +1,29 @@
 //! Demo: a small model is fine-tuned on one-digit sums, and most demonstrations of half of the
 //! phrasings have a full stop after the answer. A reward for the bare number then removes the full
-//! stop, without further demonstrations.
+//! stop, without further demonstrations: by REINFORCE, by RLOO and by GRPO.
 
 use anyhow::Result;
 use candle_core::Device;
 use datasets::Example;
-use modern::GptModern;
-use modern::sampler::{Sampler, SamplingStrategy};
+use datasets::arithmetic::{ArithmeticProblem, Operation};
+use datasets::arithmetic_questions::ArithmeticQuestion;
+use modern::{Checkpoint, Sampler, SamplingStrategy};
 use ppo::prompts::tokenize_prompts;
-use ppo::{CompletionEvalConfig, RolloutConfig, ScoredCompletion};
+use ppo::reference::copy_parameters;
+use ppo::{CompletionEvalConfig, PromptExample, RolloutConfig, ScoredCompletion};
 use scaling::LrSchedule;
-use sft::arithmetic::{ArithmeticProblem, Operation};
-use sft::arithmetic_questions::ArithmeticQuestion;
-use sft::base_model::{BaseModelConfig, pretrain};
-use sft::{ChatTokenizer, RunOutputs, TrainConfig, TrainState, tokenize};
+use sft::base_model::{BaseModelConfig, finetune, pretrain};
+use sft::{ChatTokenizer, TrainConfig};
 use tensor_core::Rng;
 
 use super::arguments::DemoArgs;
+use crate::config::GrpoConfig;
 use crate::evaluation::{GrpoEvalMetrics, GrpoEvaluator};
-use crate::reference::{ReferenceModel, ReferenceUpdate};
-use crate::training::GrpoValidation;
-use crate::{GrpoConfig, GrpoContext, GrpoLog, KlLoss, Objective, RunState, Task, train};
+use crate::kl::KlLoss;
+use crate::method::Method;
+use crate::task::Task;
+use crate::training::train_in_memory;
+use crate::validator::GrpoValidator;
 
 /// Phrasings whose demonstrations mostly end with a full stop.
 const NOISY_PHRASINGS: [usize; 6] = [0, 2, 4, 6, 8, 10];
@@ -32,84 +35,92 @@ const MAX_NEW_TOKENS: usize = 6;
 /// Number of prompts whose completions are printed.
 const N_SHOWN: usize = 6;
 
+/// Greedy completions of the test prompts after training with a method, and their metrics.
+struct MethodResult {
+    method: Method,
+    metrics: GrpoEvalMetrics,
+    completions: Vec<ScoredCompletion>,
+    n_tokens: usize,
+}
+
 pub(super) fn run(args: &DemoArgs) -> Result<()> {
     let device = args.compute.open_device()?;
     let (seed, steps) = (args.compute.seed, args.steps.get());
     let (train_questions, test_questions) = train_test_split();
-    let (sft_state, chat_tokenizer) = fine_tune(args, &train_questions, &device)?;
-    let model_config = sft_state.config;
+    let mut checkpoint = pretrain_and_finetune(args, &train_questions, &device)?;
+    let chat_tokenizer = ChatTokenizer::from_checkpoint(&mut checkpoint, None)?;
+    let model_config = *checkpoint.model.config();
 
     let mut reward_fn = ppo::reward_fn::exact_match_reward_fn();
-    let config = grpo_config(chat_tokenizer.stop_token_ids().to_vec(), steps, seed);
-    let prompts = |questions: &[ArithmeticQuestion]| {
-        let context_len = model_config.context_len;
-        tokenize_prompts(to_examples(questions), &chat_tokenizer, context_len, MAX_NEW_TOKENS)
+    let prompts = |questions: &[ArithmeticQuestion]| -> Result<Vec<PromptExample>> {
+        let (examples, context_len) = (to_examples(questions), model_config.context_len);
+        Ok(tokenize_prompts(examples, &chat_tokenizer, context_len, MAX_NEW_TOKENS)?.0)
     };
-    let (train_prompts, test_prompts) = (prompts(&train_questions)?.0, prompts(&test_questions)?.0);
+    let (train_prompts, test_prompts) = (prompts(&train_questions)?, prompts(&test_questions)?);
     let eval_config = CompletionEvalConfig {
         chat_tokenizer: &chat_tokenizer,
         max_new_tokens: MAX_NEW_TOKENS,
         batch_size: 200,
     };
     let evaluator = GrpoEvaluator { task: Task::Arithmetic, eval_config };
-    // A new train state has new optimizer moments.
-    let mut policy = TrainState::new(model_config, sft_state.parameters, config.update.optimizer)?;
-    let inference_policy = GptModern::new(&model_config, policy.parameters.for_inference().root())?;
-    let before = evaluator.evaluate_greedy(&inference_policy, &test_prompts, &mut *reward_fn)?;
+    let validator = GrpoValidator {
+        prompts: &test_prompts,
+        evaluator,
+        interval: steps.div_ceil(3),
+        model_saver: None,
+    };
+    let before = evaluator.evaluate_greedy(&checkpoint.model, &test_prompts, &mut *reward_fn, 0)?;
+    let mut results = Vec::new();
+    for method in Method::ALL {
+        let config = grpo_config(method, chat_tokenizer.stop_token_ids().to_vec(), steps, seed);
+        println!(
+            "\n{}: {} completions for each of {} prompts per step; only the bare number is \
+             rewarded",
+            method.name(),
+            config.rollout.group_size,
+            config.prompts_per_step
+        );
+        let parameters = copy_parameters(&model_config, &checkpoint.parameters)?;
+        let (prompts, reward_fn) = (train_prompts.clone(), &mut *reward_fn);
+        let policy =
+            train_in_memory(&model_config, parameters, prompts, &config, &validator, reward_fn)?;
+        let n_tokens = policy.progress.n_tokens();
+        let (metrics, completions) =
+            evaluator.evaluate_greedy(&policy.rollout_model, &test_prompts, reward_fn, 0)?;
+        results.push(MethodResult { method, metrics, completions, n_tokens });
+    }
+    print_completions(&test_questions, &before.1, &results);
+    print_table(&before.0, &results);
     println!(
-        "\nGRPO: {} completions for each of {} prompts per step; only the bare number is rewarded",
-        config.rollout.group_size, config.prompts_per_step
-    );
-    let reference = Some(ReferenceModel::new(&policy, ReferenceUpdate::Fixed)?);
-    let validation =
-        GrpoValidation { evaluator, prompts: &test_prompts, interval: steps.div_ceil(3) };
-    let mut log = GrpoLog::new(steps, 0, RunState::default(), steps)?;
-    let mut context = GrpoContext { reference, reward_fn: &mut *reward_fn, validation };
-    let outputs = RunOutputs::default();
-    train(&mut policy, train_prompts, &config, &mut context, &outputs, &mut log)?;
-    let n_tokens = log.run_state.n_tokens;
-    drop(log);
-    let after = evaluator.evaluate_greedy(&inference_policy, &test_prompts, &mut *reward_fn)?;
-    print_comparison(&test_questions, &before, &after);
-    println!(
-        "\n{n_tokens} tokens were sampled. The policy learned mostly the format; learning \
-         arithmetic takes longer: part_9 train"
+        "\nThe policy learned mostly the format; learning arithmetic takes longer: part_9 train"
     );
     Ok(())
 }
 
-/// Fine-tunes a new model on demonstrations of `questions`.
-fn fine_tune(
+/// New model, fine-tuned on demonstrations of `questions`.
+fn pretrain_and_finetune(
     args: &DemoArgs,
     questions: &[ArithmeticQuestion],
     device: &Device,
-) -> Result<(TrainState, ChatTokenizer)> {
+) -> Result<Checkpoint> {
     let (seed, steps) = (args.compute.seed, args.sft_steps.get());
     println!(
         "SFT of a small model on one-digit sums: {steps} steps of {SFT_BATCH_SIZE} demonstrations, \
          many of which end with a full stop"
     );
     let base = BaseModelConfig { n_embd: 64, steps: 0, ..BaseModelConfig::default() };
-    let mut checkpoint = pretrain(base, seed, device)?;
-    let chat_tokenizer = ChatTokenizer::from_checkpoint(&mut checkpoint, None)?;
-    let model_config = *checkpoint.model.config();
     let examples = demonstrations(questions, steps * SFT_BATCH_SIZE, seed);
-    let data = tokenize(&examples, &chat_tokenizer, model_config.context_len)?;
     let config = TrainConfig::with_defaults(SFT_BATCH_SIZE, steps, 3e-3, seed);
-    let mut train_state = TrainState::new(model_config, checkpoint.parameters, config.optimizer)?;
-    let mut log = sft::SftLog::new(steps, steps / 20, 0, steps)?;
-    let outputs = RunOutputs::default();
-    sft::train(&mut train_state, &data.examples, &config, None, &outputs, &mut log)?;
-    Ok((train_state, chat_tokenizer))
+    finetune(pretrain(base, seed, device)?, &examples, &config)
 }
 
-fn grpo_config(stop_token_ids: Vec<u32>, steps: usize, seed: u64) -> GrpoConfig {
+fn grpo_config(method: Method, stop_token_ids: Vec<u32>, steps: usize, seed: u64) -> GrpoConfig {
     let sampler = Sampler::new(SamplingStrategy::new(1., None, None, None));
     let rollout =
         RolloutConfig { group_size: 8, sampler, max_new_tokens: MAX_NEW_TOKENS, stop_token_ids };
-    let defaults = GrpoConfig::with_defaults(16, rollout, LrSchedule::cosine(4e-4, steps), seed);
-    let kl = Some((KlLoss::K3Weighted, 0.01));
-    GrpoConfig { objective: Objective { kl, ..defaults.objective }, ..defaults }
+    let mut config = GrpoConfig::with_defaults(16, rollout, LrSchedule::cosine(4e-4, steps), seed);
+    config.objective.kl = Some((KlLoss::K3Weighted, 0.01));
+    config.with_method(method)
 }
 
 /// All one-digit sums and differences in all phrasings, split into training and test: one phrasing
@@ -152,22 +163,36 @@ fn demonstrations(questions: &[ArithmeticQuestion], n: usize, seed: u64) -> Vec<
     (0..n).map(demonstration).collect()
 }
 
-fn print_comparison(
+/// Prints the completions of some prompts before training and after each method.
+fn print_completions(
     questions: &[ArithmeticQuestion],
-    (before, before_completions): &(GrpoEvalMetrics, Vec<ScoredCompletion>),
-    (after, after_completions): &(GrpoEvalMetrics, Vec<ScoredCompletion>),
+    before: &[ScoredCompletion],
+    results: &[MethodResult],
 ) {
-    println!("\n{:42}  {:>7}  {:>7}  {:>7}", "test prompts", "before", "after", "answer");
-    let completions = before_completions.iter().zip(after_completions);
-    for (question, (before, after)) in questions.iter().zip(completions).take(N_SHOWN) {
-        let (text, answer) = (question.text(), question.answer());
-        println!("{text:42}  {:>7}  {:>7}  {answer:>7}", before.text, after.text);
+    print!("\n{:42}  {:>9}", "test prompts", "before");
+    results.iter().for_each(|result| print!("  {:>9}", result.method.name()));
+    println!("  {:>9}", "answer");
+    for (i, question) in questions.iter().enumerate().take(N_SHOWN) {
+        print!("{:42}  {:>9}", question.text(), before[i].text);
+        results.iter().for_each(|result| print!("  {:>9}", result.completions[i].text));
+        println!("  {:>9}", question.answer());
     }
-    println!();
-    for (name, before, after) in [
-        ("exact match", before.exact_match, after.exact_match),
-        ("relaxed match", before.relaxed_match, after.relaxed_match),
-    ] {
-        println!("{name:42}  {before:>7.3}  {after:>7.3}");
+}
+
+/// Prints the metrics of each method.
+fn print_table(before: &GrpoEvalMetrics, results: &[MethodResult]) {
+    println!(
+        "\n{:9}  {:>18}  {:>5}  {:>20}  {:>5}  {:>14}",
+        "method", "exact match before", "after", "relaxed match before", "after", "tokens sampled"
+    );
+    for MethodResult { method, metrics, n_tokens, .. } in results {
+        println!(
+            "{:9}  {:>18.3}  {:>5.3}  {:>20.3}  {:>5.3}  {n_tokens:>14}",
+            method.name(),
+            before.exact_match,
+            metrics.exact_match,
+            before.relaxed_match,
+            metrics.relaxed_match
+        );
     }
 }

@@ -4,11 +4,11 @@
 use std::num::NonZeroUsize;
 use std::path::Path;
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use datasets::Example;
 use experiment::RunFolder;
 use experiment::metrics_writer::extend_row;
-use experiment::program::as_usage_error;
+use experiment::program::ensure_usage;
 use modern::sampler::{Sampler, SamplingStrategy};
 use ppo::reference::reference_of_finetuned;
 use ppo::{CompletionEvalConfig, PolicyComparison, RolloutConfig, compare_to_reference};
@@ -24,10 +24,10 @@ use crate::task_flags::TaskFlags;
 pub(super) fn run(args: &EvalArgs) -> Result<()> {
     args.task.check()?;
     let (group_size, k) = (args.group_size.get(), args.k.get());
-    as_usage_error((|| {
-        ensure!(k <= group_size, "--k {k} needs a --group-size of at least {k}, not {group_size}");
-        Ok(())
-    })())?;
+    ensure_usage(
+        k <= group_size,
+        format!("--k {k} needs a --group-size of at least {k}, not {group_size}"),
+    )?;
     let max_new_tokens = args.task.max_new_tokens();
     check_rollout_size(args.batch_size.get().div_ceil(group_size), group_size, max_new_tokens)?;
     let device = args.compute.open_device()?;
@@ -50,7 +50,7 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
         batch_size: args.batch_size.get(),
     };
     let evaluator = GrpoEvaluator { task: args.task.task, eval_config };
-    let (metrics, completions) = evaluator.evaluate_greedy(&model, &prompts, &mut *reward_fn)?;
+    let (metrics, completions) = evaluator.evaluate_greedy(&model, &prompts, &mut *reward_fn, 0)?;
     let rollout = RolloutConfig {
         group_size,
         sampler: Sampler::new(SamplingStrategy::new(args.temperature, None, None, None)),
@@ -60,8 +60,9 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
     let mut rng = Rng::new(args.compute.seed);
     let pass_at_k = evaluator.evaluate_sampled(&model, &prompts, &rollout, k, &mut rng)?;
     let comparison = reference.map(|reference| {
-        let (models, greedy) = ([&model, &reference], SamplingStrategy::Greedy);
-        compare_to_reference(models, &prompts, eval_config, greedy, &mut *reward_fn, &mut rng)
+        let (greedy, reward_fn) = (SamplingStrategy::Greedy, &mut *reward_fn);
+        let prompts = &prompts;
+        compare_to_reference(&model, &reference, prompts, eval_config, greedy, reward_fn, &mut rng)
     });
     let comparison = comparison.transpose()?.map(|(comparison, _)| comparison);
     if args.json {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use experiment::loss_curve::{self, Curve};
+use experiment::statistics::{mean, sample_std};
 use serde::{Deserialize, Serialize};
 use tensor_core::json_file;
 
@@ -74,9 +75,14 @@ impl ResultsTable {
         Ok(Self { path, settings, rows })
     }
 
+    /// Runs of `method`, one for each seed.
+    fn runs_of(&self, method: &str) -> Vec<&RunResult> {
+        self.rows.iter().filter(|row| row.method == method).collect()
+    }
+
     /// True if the table has the run of `method` with `seed`.
     pub(super) fn contains_run(&self, method: &str, seed: u64) -> bool {
-        self.rows.iter().any(|row| row.method == method && row.seed == seed)
+        self.runs_of(method).iter().any(|row| row.seed == seed)
     }
 
     /// Adds a run and saves the table.
@@ -93,16 +99,15 @@ impl ResultsTable {
         );
         println!("| --- | --- | --- | --- | --- | --- | --- |");
         for name in names {
-            let rows: Vec<&RunResult> =
-                self.rows.iter().filter(|row| row.method == *name).collect();
-            let over_seeds = |of: fn(&RunResult) -> f64| {
-                mean_and_std(&rows.iter().map(|row| of(row)).collect::<Vec<_>>())
-            };
-            let before = over_seeds(|row| row.exact_match_before).0;
-            let (exact, std) = over_seeds(|row| row.exact_match);
-            let relaxed = over_seeds(|row| row.relaxed_match).0;
-            let tokens = over_seeds(|row| row.n_tokens as f64).0;
-            let minutes = over_seeds(|row| row.minutes).0;
+            let rows = self.runs_of(name);
+            let over_seeds =
+                |of: fn(&RunResult) -> f64| rows.iter().map(|row| of(row)).collect::<Vec<f64>>();
+            let before = mean(&over_seeds(|row| row.exact_match_before));
+            let exact_of_seeds = over_seeds(|row| row.exact_match);
+            let (exact, std) = (mean(&exact_of_seeds), sample_std(&exact_of_seeds));
+            let relaxed = mean(&over_seeds(|row| row.relaxed_match));
+            let tokens = mean(&over_seeds(|row| row.n_tokens as f64));
+            let minutes = mean(&over_seeds(|row| row.minutes));
             // A single seed has no spread.
             let std = if rows.len() > 1 { format!(" ± {std:.3}") } else { String::new() };
             println!(
@@ -117,10 +122,8 @@ impl ResultsTable {
     pub(super) fn write_curves(&self, names: &[&str], path: &Path) -> Result<()> {
         let mut curves = Vec::new();
         for name in names {
-            let rows: Vec<&RunResult> =
-                self.rows.iter().filter(|row| row.method == *name).collect();
             let mut points: BTreeMap<usize, Vec<(usize, f64)>> = BTreeMap::new();
-            for row in &rows {
+            for row in self.runs_of(name) {
                 for (i, point) in row.curve.iter().enumerate() {
                     points.entry(i).or_default().push(*point);
                 }
@@ -141,13 +144,4 @@ impl ResultsTable {
         println!("the curves are in {}", path.display());
         Ok(())
     }
-}
-
-/// Mean and sample standard deviation.
-fn mean_and_std(values: &[f64]) -> (f64, f64) {
-    let n = values.len() as f64;
-    let mean = values.iter().sum::<f64>() / n;
-    let variance =
-        values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / (n - 1.).max(1.);
-    (mean, variance.sqrt())
 }

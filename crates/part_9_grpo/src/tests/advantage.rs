@@ -3,7 +3,17 @@
 use clap::ValueEnum;
 
 use super::golden;
-use crate::{Baseline, advantages};
+use crate::Baseline;
+
+/// Advantages without a moving average.
+fn advantages(
+    rewards: &[f32],
+    group_size: usize,
+    baseline: Baseline,
+    epsilon: f64,
+) -> candle_core::Result<Vec<f32>> {
+    crate::advantages(rewards, group_size, baseline, epsilon, 0.)
+}
 
 fn close(ours: &[f32], theirs: &[f64], tol: f64) {
     assert_eq!(ours.len(), theirs.len());
@@ -16,7 +26,8 @@ fn close(ours: &[f32], theirs: &[f64], tol: f64) {
 fn every_baseline_matches_its_formula() {
     let golden = golden();
     let rewards: Vec<f32> = serde_json::from_value(golden["rewards"].clone()).expect("rewards");
-    for baseline in Baseline::value_variants().iter().filter(|b| **b != Baseline::BestOfGroup) {
+    let others = [Baseline::BestOfGroup, Baseline::MovingAverage];
+    for baseline in Baseline::value_variants().iter().filter(|b| !others.contains(b)) {
         let name = serde_json::to_value(baseline).expect("a name");
         let expected = &golden["advantages"][name.as_str().expect("a name")];
         let expected: Vec<f64> = serde_json::from_value(expected.clone()).expect("advantages");
@@ -37,7 +48,7 @@ fn equal_rewards_in_a_group_give_advantages_of_0() {
     let rewards = [0.1, 0.1, 0.1, 0., 1., 0., 7., 7., 7.];
     for baseline in Baseline::value_variants() {
         let values = advantages(&rewards, 3, *baseline, 0.).expect("advantages");
-        if *baseline != Baseline::BatchMean {
+        if baseline.is_of_group() {
             assert_eq!((&values[..3], &values[6..]), (&[0.; 3][..], &[0.; 3][..]));
         }
         assert!(values.iter().all(|value| value.is_finite()));
@@ -56,7 +67,7 @@ fn advantages_of_a_group_sum_to_0() {
     let rewards = [0.3, -2., 5., 1., 1., 0.5, 0.25, 8.];
     for baseline in Baseline::value_variants()
         .iter()
-        .filter(|b| ![Baseline::BatchMean, Baseline::BestOfGroup].contains(b))
+        .filter(|b| b.is_of_group() && **b != Baseline::BestOfGroup)
     {
         let values = advantages(&rewards, 4, *baseline, 1e-4).expect("advantages");
         for group in values.chunks(4) {
@@ -69,6 +80,17 @@ fn advantages_of_a_group_sum_to_0() {
 fn best_of_n_gives_1_to_the_best_completion_and_0_to_the_others() {
     let values = advantages(&[0., 2., 2., 1., 1., 1.], 3, Baseline::BestOfGroup, 0.).expect("some");
     assert_eq!(values, [0., 1., 0., 0., 0., 0.]);
+}
+
+#[test]
+fn a_moving_average_is_subtracted_from_every_reward() {
+    let values = crate::advantages(&[1., 0., 1.], 1, Baseline::MovingAverage, 0., 0.25);
+    assert_eq!(values.expect("groups of one are allowed"), [0.75, -0.25, 0.75]);
+    let mut progress = crate::GrpoProgress::default();
+    assert_eq!(progress.mean_reward(), 0., "before the first step");
+    progress.add_rewards(&[1., 0.]);
+    progress.add_rewards(&[1., 1., 1., 0.]);
+    assert_eq!(progress.mean_reward(), 4. / 6., "the mean over completions, not over steps");
 }
 
 #[test]

@@ -1,98 +1,26 @@
-//! Countdown: right and wrong expressions.
-
-use tensor_core::Rng;
+//! Countdown reward: where the expression is read from a completion.
 
 use super::reward_for;
-use crate::countdown::{Puzzle, reward};
+use crate::countdown::reward;
 
 fn reward_if_terminated(completion: &str, answer: &str) -> f32 {
     reward_for(reward, completion, answer, true)
 }
 
-fn puzzle() -> Puzzle {
-    Puzzle { numbers: vec![3, 5, 7], target: 22 }
-}
-
-#[test]
-fn a_puzzle_is_solved_by_an_expression_of_all_numbers_with_the_target() {
-    for right in ["3 * 5 + 7", "(5*3)+7", "7 + 5 × 3", " ((7)) + (3 * 5) "] {
-        assert!(puzzle().is_solved_by(right), "{right}");
-    }
-    for wrong in [
-        "22",
-        "3 * 5",
-        "3 * 5 + 7 + 0",
-        "3 * 5 + 7 =",
-        "7 + 15",
-        "3 * 5 + 7)",
-        "(3 * 5 + 7",
-        "",
-        "3 5 7",
-        "35 + 7",
-        "3 * 5 - 7",
-        "3 ** 5 + 7",
-        "-3 * -5 + 7",
-        "3.0 * 5 + 7",
-        "3 * 5 + 7 / 0",
-    ] {
-        assert!(!puzzle().is_solved_by(wrong), "{wrong}");
-    }
-}
-
-#[test]
-fn division_is_exact_and_overflow_is_not_a_solution() {
-    let thirds = Puzzle { numbers: vec![1, 3, 3], target: 1 };
-    assert!(thirds.is_solved_by("1 / 3 * 3"));
-    let close = Puzzle { numbers: vec![10, 3], target: 3 };
-    assert!(!close.is_solved_by("10 / 3"));
-    assert!(!Puzzle { numbers: vec![1, 0], target: 0 }.is_solved_by("1 / 0"));
-    let huge = Puzzle { numbers: vec![i64::MAX; 9], target: 1 };
-    assert!(!huge.is_solved_by(&[i64::MAX.to_string().as_str(); 9].join(" * ")), "no overflow");
-    assert!(!puzzle().is_solved_by(&"(".repeat(100_000)), "no stack overflow");
-}
-
 #[test]
 fn the_reward_uses_the_answer_tag_or_else_the_last_line() {
-    let answer = puzzle().answer();
-    assert_eq!(answer, "3 5 7 = 22");
-    assert_eq!(Puzzle::parse(&answer), Some(puzzle()));
+    let answer = "3 5 7 = 22";
     for right in
         ["3 * 5 + 7", "Let me see\n3 * 5 + 7 = 22\n", "<answer>7 + 3 * 5</answer> so there"]
     {
-        assert_eq!(reward_if_terminated(right, &answer), 1., "{right}");
+        assert_eq!(reward_if_terminated(right, answer), 1., "{right}");
     }
-    let truncated = |completion| reward_for(reward, completion, &answer, false);
+    let truncated = |completion| reward_for(reward, completion, answer, false);
     assert_eq!((truncated("3 * 5 + 7"), truncated("<answer>3 * 5 + 7</answer> so")), (0., 1.));
     for wrong in ["22", "3 * 5 + 7\nor so", "22 = 3 * 5 + 7", "<answer>22</answer> 3 * 5 + 7"] {
-        assert_eq!(reward_if_terminated(wrong, &answer), 0., "{wrong}");
+        assert_eq!(reward_if_terminated(wrong, answer), 0., "{wrong}");
     }
     for invalid in ["", "22", "= 22", "3 5 = ", "a b = 3"] {
-        assert_eq!(Puzzle::parse(invalid), None, "{invalid}");
         assert_eq!(reward_if_terminated("3 + 5", invalid), 0.);
     }
-}
-
-#[test]
-fn every_sampled_puzzle_is_solvable() {
-    let mut rng = Rng::new(1);
-    for _ in 0..200 {
-        let puzzle = Puzzle::sample(3, &mut rng);
-        assert!(is_solvable(&puzzle), "{puzzle:?}");
-        assert!(puzzle.question().contains(&puzzle.target.to_string()));
-    }
-}
-
-/// True if an expression a ∘ b ∘ c, in any order and with brackets around either pair, solves
-/// `puzzle`.
-fn is_solvable(puzzle: &Puzzle) -> bool {
-    let n = &puzzle.numbers;
-    let orders = [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]];
-    orders.iter().any(|[i, j, k]| {
-        ["+", "-", "*", "/"].iter().any(|x| {
-            ["+", "-", "*", "/"].iter().any(|y| {
-                puzzle.is_solved_by(&format!("({} {x} {}) {y} {}", n[*i], n[*j], n[*k]))
-                    || puzzle.is_solved_by(&format!("{} {x} ({} {y} {})", n[*i], n[*j], n[*k]))
-            })
-        })
-    })
 }

@@ -8,12 +8,19 @@ use tensor_core::ops::log_softmax;
 use tensor_core::testing::assert_close;
 
 use super::CPU;
-use crate::{Aggregation, Baseline, KlLoss, LossInputs, Objective, advantages};
+use crate::{Aggregation, Baseline, KlLoss, LossInputs, LossLevel, Objective, advantages};
 
-const CLIP: Clip = Clip { low: 0.2, high: 0.28 };
+const OBJECTIVE: Objective = Objective {
+    level: LossLevel::Token,
+    clip_range: Some(Clip { low: 0.2, high: 0.28 }),
+    kl: None,
+    importance_sampling_cap: None,
+};
 /// Logits of five completions of one token each, their rewards, and the reference's logits.
 const LOGITS: [f64; 5] = [0.3, -1., 0.5, 0.1, -0.4];
 const REWARDS: [f64; 5] = [1., 0., 0., 2.5, 0.25];
+/// Mean reward of earlier steps, under another policy.
+const MOVING_AVERAGE: f64 = 0.4;
 const REF_LOGITS: [f64; 5] = [-0.2, 0.4, 0., 0.9, -1.];
 
 fn gradient(loss: &Tensor, var: &Var) -> Result<Tensor> {
@@ -38,7 +45,7 @@ fn mean_gradient_of_pairs(baseline: Baseline) -> Result<Tensor> {
     for a in 0..5u32 {
         for b in 0..5u32 {
             let rewards = [a, b].map(|i| REWARDS[i as usize] as f32);
-            let values = advantages(&rewards, 2, baseline, 1e-4)?;
+            let values = advantages(&rewards, 2, baseline, 1e-4, MOVING_AVERAGE)?;
             let values: Vec<f64> = values.into_iter().map(f64::from).collect();
             let new =
                 log_probs(logits.as_tensor())?.index_select(&Tensor::new(&[a, b], &CPU)?, 0)?;
@@ -49,9 +56,8 @@ fn mean_gradient_of_pairs(baseline: Baseline) -> Result<Tensor> {
                 advantages: Tensor::new(values, &CPU)?,
                 weights: Tensor::new(&[0.5, 0.5], &CPU)?,
             };
-            let objective = Objective { clip_range: CLIP, kl: None, importance_sampling_cap: None };
             let p = (sampling_log_probs[a as usize] + sampling_log_probs[b as usize]).exp();
-            total = (total + (gradient(&objective.loss(&new, &inputs)?, &logits)? * p)?)?;
+            total = (total + (gradient(&OBJECTIVE.loss(&new, &inputs)?, &logits)? * p)?)?;
         }
     }
     Ok(total)
@@ -65,9 +71,12 @@ fn exact_policy_gradient() -> Result<Tensor> {
 }
 
 #[test]
-fn leave_one_out_gives_the_exact_gradient() -> Result<()> {
-    let mean = mean_gradient_of_pairs(Baseline::LeaveOneOut)?;
-    Ok(assert_close(&mean, &exact_policy_gradient()?, 1e-6)?)
+fn leave_one_out_and_a_moving_average_give_the_exact_gradient() -> Result<()> {
+    for baseline in [Baseline::LeaveOneOut, Baseline::MovingAverage] {
+        let mean = mean_gradient_of_pairs(baseline)?;
+        assert_close(&mean, &exact_policy_gradient()?, 1e-6)?;
+    }
+    Ok(())
 }
 
 #[test]
@@ -171,10 +180,8 @@ fn only_constant_aggregation_is_unbiased_if_lengths_differ() -> Result<()> {
                         &CPU,
                     )?,
                 };
-                let objective =
-                    Objective { clip_range: CLIP, kl: None, importance_sampling_cap: None };
                 let p = log_probs.sum_all()?.exp()?.to_scalar::<f64>()?;
-                let grad = gradient(&objective.loss(&log_probs, &inputs)?, &logits)?;
+                let grad = gradient(&OBJECTIVE.loss(&log_probs, &inputs)?, &logits)?;
                 total = (total + (grad * p)?)?;
             }
         }

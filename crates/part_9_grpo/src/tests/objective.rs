@@ -9,8 +9,8 @@ use tensor_core::backward;
 use tensor_core::testing::assert_close;
 
 use super::{CPU, golden, tensor};
-use crate::reinforce::reinforce_with_squared_log_ratio;
-use crate::{Aggregation, KlLoss, LossInputs, Objective, OverlongHandling};
+use crate::reinforce::sequence_loss;
+use crate::{Aggregation, KlLoss, LossInputs, LossLevel, Objective, OverlongHandling};
 
 fn parse_value_enum<T: ValueEnum>(name: &Value) -> Option<T> {
     name.as_str().map(|name| T::from_str(name, false).expect("a name"))
@@ -51,7 +51,8 @@ fn losses_and_gradients_match_the_formulas_of_trl() -> Result<()> {
             weights: repeat_per_token(&weights, &lengths)?,
         };
         let objective = Objective {
-            clip_range: Clip { low, high },
+            level: LossLevel::Token,
+            clip_range: Some(Clip { low, high }),
             kl: parse_value_enum::<KlLoss>(&case["kl"])
                 .map(|kl| (kl, golden["beta"].as_f64().expect("β"))),
             importance_sampling_cap: case["cap"].as_f64(),
@@ -106,10 +107,16 @@ fn the_loss_matches_an_example_computed_by_hand() -> Result<()> {
         advantages: one.clone(),
         weights: one,
     };
-    let clip = Clip { low: 0.1, high: 0.1 };
-    let objective =
-        Objective { clip_range: clip, kl: Some((KlLoss::K2, 0.1)), importance_sampling_cap: None };
-    assert_close(&objective.loss(&log_probs, &inputs)?, &Tensor::new(-1.05, &CPU)?, 1e-12)
+    let objective = Objective {
+        level: LossLevel::Token,
+        clip_range: Some(Clip { low: 0.1, high: 0.1 }),
+        kl: Some((KlLoss::K2, 0.1)),
+        importance_sampling_cap: None,
+    };
+    assert_close(&objective.loss(&log_probs, &inputs)?, &Tensor::new(-1.05, &CPU)?, 1e-12)?;
+    // Without clipping, the ratio 1.2 counts in full.
+    let unclipped = Objective { clip_range: None, ..objective };
+    assert_close(&unclipped.loss(&log_probs, &inputs)?, &Tensor::new(-1.15, &CPU)?, 1e-12)
         .map_err(Into::into)
 }
 
@@ -142,9 +149,9 @@ fn missing_inputs_of_a_term_are_reported() -> Result<()> {
         advantages,
         weights,
     };
-    let clip = Clip { low: 0.2, high: 0.2 };
     let error = |kl, importance_sampling_cap| {
-        let objective = Objective { clip_range: clip, kl, importance_sampling_cap };
+        let (level, clip_range) = (LossLevel::Token, Some(Clip::symmetric(0.2)));
+        let objective = Objective { level, clip_range, kl, importance_sampling_cap };
         objective.loss(&zero, &inputs).expect_err("refused").to_string()
     };
     assert!(error(Some((KlLoss::K3, 0.1)), None).contains("needs ref_log_probs"));
@@ -157,8 +164,9 @@ fn reinforce_has_the_gradient_of_the_surrogate_at_ratio_1() -> Result<()> {
     // Two completions of one token each, with policy and reference equal.
     let log_probs = Var::from_tensor(&Tensor::new(&[-0.5f64, -1.5], &CPU)?)?;
     let (x, fixed) = (log_probs.as_tensor(), log_probs.as_detached_tensor());
-    let advantages = Tensor::new(&[1f64, -1.], &CPU)?;
-    let simple = reinforce_with_squared_log_ratio(x, &fixed, &advantages, 0.05)?;
+    let (advantages, weights) =
+        (Tensor::new(&[1f64, -1.], &CPU)?, Tensor::new(&[0.5f64, 0.5], &CPU)?);
+    let simple = sequence_loss(x, &advantages, &weights, Some((&fixed, 0.05)))?;
     let clipped = clipped_surrogate(x, &fixed, &advantages, Clip { low: 0.2, high: 0.2 })?;
     let gradient = |loss: &Tensor| -> Result<Tensor> {
         Ok(backward(loss)?.get(x).expect("a gradient").clone())
@@ -167,8 +175,70 @@ fn reinforce_has_the_gradient_of_the_surrogate_at_ratio_1() -> Result<()> {
     // A squared sum of log-ratios: 0.05 · (1² + 0²) / 2.
     let moved = (&fixed + Tensor::new(&[1f64, 0.], &CPU)?)?;
     let zero = advantages.zeros_like()?;
-    let kl = reinforce_with_squared_log_ratio(&moved, &fixed, &zero, 0.05)?;
+    let kl = sequence_loss(&moved, &zero, &weights, Some((&fixed, 0.05)))?;
     Ok(assert_close(&kl, &Tensor::new(0.025, &CPU)?, 1e-12)?)
+}
+
+/// Two completions, of two tokens and of one, padded with 0.
+fn padded_sequences() -> Result<(Tensor, LossInputs)> {
+    let rows = |rows: [[f64; 2]; 2]| Tensor::new(&rows, &CPU);
+    let inputs = LossInputs {
+        behavior_log_probs: rows([[-0.4, -0.6], [-2., 0.]])?,
+        old_log_probs: None,
+        ref_log_probs: Some(rows([[-0.3, -0.5], [-1.5, 0.]])?),
+        advantages: rows([[2., 2.], [-1., 0.]])?,
+        weights: rows([[0.25, 0.25], [0.5, 0.]])?,
+    };
+    Ok((rows([[-0.4, -0.6], [-2., 0.]])?, inputs))
+}
+
+#[test]
+fn the_loss_of_whole_completions_and_its_gradient_match_an_example_computed_by_hand() -> Result<()>
+{
+    let (log_probs, inputs) = padded_sequences()?;
+    let log_probs = Var::from_tensor(&log_probs)?;
+    let objective = Objective {
+        level: LossLevel::Sequence,
+        clip_range: None,
+        kl: Some((KlLoss::K3Weighted, 0.1)),
+        importance_sampling_cap: None,
+    };
+    let loss = objective.loss(log_probs.as_tensor(), &inputs)?;
+    // Completion 1: log π = −1, log π_ref = −0.8, so −2 · −1 + 0.1 · (−0.2)² = 2.004, times 0.25.
+    // Completion 2: log π = −2, log π_ref = −1.5, so  1 · −2 + 0.1 · (−0.5)² = −1.975, times 0.5.
+    let expected = 0.25 * 2.004 + 0.5 * -1.975;
+    assert_close(&loss, &Tensor::new(expected, &CPU)?, 1e-12)?;
+    // Every token of a completion has w (−A + 2 β (log π − log π_ref)).
+    let grads = backward(&loss)?;
+    let gradient = grads.get(log_probs.as_tensor()).expect("a gradient");
+    let first = 0.25 * (-2. + 0.2 * -0.2);
+    let second = 0.5 * (1. + 0.2 * -0.5);
+    let at_tokens = (gradient * inputs.advantages.ne(0.)?.to_dtype(DType::F64)?)?;
+    assert_close(&at_tokens, &Tensor::new(&[[first, first], [second, 0.]], &CPU)?, 1e-12)?;
+    // Without a KL term, no reference is needed, and an excluded completion has no part.
+    let without = Objective { kl: None, ..objective };
+    let weights = Tensor::new(&[[0.25, 0.25], [0f64, 0.]], &CPU)?;
+    let excluded = LossInputs { ref_log_probs: None, weights, ..inputs };
+    let loss = without.loss(log_probs.as_tensor(), &excluded)?;
+    assert_close(&loss, &Tensor::new(0.5, &CPU)?, 1e-12)?;
+    let error = objective.loss(log_probs.as_tensor(), &excluded).expect_err("refused");
+    assert!(error.to_string().contains("needs ref_log_probs"), "{error}");
+    Ok(())
+}
+
+#[test]
+fn whole_completions_and_tokens_have_the_same_gradient_on_policy() -> Result<()> {
+    let (log_probs, inputs) = padded_sequences()?;
+    let log_probs = Var::from_tensor(&log_probs)?; // as the sampler recorded them
+    let gradient = |level| -> Result<Tensor> {
+        let objective =
+            Objective { level, clip_range: None, kl: None, importance_sampling_cap: None };
+        let loss = objective.loss(log_probs.as_tensor(), &inputs)?;
+        Ok(backward(&loss)?.get(log_probs.as_tensor()).expect("a gradient").clone())
+    };
+    let mask = inputs.advantages.ne(0.)?.to_dtype(DType::F64)?;
+    let whole = (gradient(LossLevel::Sequence)? * mask)?;
+    Ok(assert_close(&gradient(LossLevel::Token)?, &whole, 1e-12)?)
 }
 
 #[test]
@@ -178,4 +248,10 @@ fn the_overlong_penalty_rises_over_the_buffer() {
     assert_eq!(penalties, [0., 0., 0.25, 0.5, 0.75, 1.]);
     assert_eq!(OverlongHandling::Masked.penalty(10, 10), 0.);
     assert_eq!(OverlongHandling::Penalized { buffer: 0 }.penalty(10, 10), 0.);
+}
+
+#[test]
+fn a_completion_as_one_action_has_the_weight_of_one() {
+    let weights = Aggregation::Completion.weights(&[2, 5, 3], &[true, false, true], 9);
+    assert_eq!(weights, [0.5, 0., 0.5], "1/B, whatever its length");
 }

@@ -4,31 +4,26 @@ mod skipped_steps;
 
 use anyhow::Result;
 use datasets::Example;
-use experiment::Interrupt;
+use experiment::{Run, RunLog, RunLogConfig, TrainState};
 use model_io::ModelConfig;
 use model_io::model_folder::SpecialTokenIds;
 use modern::GptModern;
 use modern::sampler::{Sampler, SamplingStrategy};
 use ppo::prompts::tokenize_prompts;
 use ppo::{
-    Clip, CompletionEvalConfig, PromptExample, RewardFn, RewardInput, RolloutConfig, reward_fn,
+    Clip, CompletionEvalConfig, PromptExample, PromptLoader, RewardFn, RewardInput, RolloutConfig,
+    ScoredRollouts, reward_fn, rollout,
 };
 use scaling::LrSchedule;
 use scaling::schedule::DecayShape;
-use sft::{
-    ChatFormat, ChatTokenizer, ModelSaver, RunDestination, RunOutputs, TrainState, bpe_tokenizer,
-};
+use sft::{ChatFormat, ChatTokenizer, ModelSaver, bpe_tokenizer};
 use tensor_core::{AdamWConfig, Parameters, Rng, weights};
 
 use super::CPU;
-use crate::evaluation::GrpoEvaluator;
-use crate::experience::collect_rollouts;
-use crate::reference::{ReferenceModel, ReferenceUpdate};
-use crate::training::GrpoValidation;
 use crate::weighted_rewards::rule_reward_fn;
 use crate::{
-    Aggregation, Baseline, GrpoConfig, GrpoContext, GrpoLog, Objective, OverlongHandling, RunState,
-    Task, WeightedRewards, train,
+    Aggregation, Baseline, GrpoConfig, GrpoContext, GrpoEvaluator, GrpoValidator, LossLevel,
+    Method, Objective, OverlongHandling, Policy, ReferenceUpdate, Task, WeightedRewards, train,
 };
 
 const MAX_NEW_TOKENS: usize = 4;
@@ -46,12 +41,20 @@ fn prompt_examples(chat_tokenizer: &ChatTokenizer) -> Result<Vec<PromptExample>>
     Ok(tokenize_prompts(examples.collect(), chat_tokenizer, 24, MAX_NEW_TOKENS)?.0)
 }
 
-fn new_train_state(chat_tokenizer: &ChatTokenizer) -> Result<TrainState> {
+fn model_config(chat_tokenizer: &ChatTokenizer) -> ModelConfig {
     let vocab_size = chat_tokenizer.tokenizer.vocab_size();
-    let config = ModelConfig { vocab_size, ..ModelConfig::byte_level(24, 1, 2, 16) };
+    ModelConfig { vocab_size, ..ModelConfig::byte_level(24, 1, 2, 16) }
+}
+
+fn new_policy(
+    chat_tokenizer: &ChatTokenizer,
+    reference_update: Option<ReferenceUpdate>,
+) -> Result<Policy> {
+    let config = model_config(chat_tokenizer);
     let mut parameters = Parameters::seeded(5, candle_core::DType::F32, &CPU);
     GptModern::new(&config, parameters.root())?;
-    TrainState::new(config, parameters, AdamWConfig { weight_decay: 0., ..AdamWConfig::default() })
+    let optimizer = AdamWConfig { weight_decay: 0., ..AdamWConfig::default() };
+    Policy::new(&config, TrainState::new(parameters, optimizer)?, reference_update)
 }
 
 fn grpo_config(steps: usize, chat_tokenizer: &ChatTokenizer) -> GrpoConfig {
@@ -77,71 +80,86 @@ fn lowercase_fraction(input: &RewardInput<'_>) -> f32 {
     input.completion.chars().filter(char::is_ascii_lowercase).count() as f32 / n
 }
 
-/// Trains a new model; returns it and its run state, with a log row for each step.
-fn train_with_outputs(
+/// Trains `policy` in the run `run`; returns the number of sampled tokens. The log has no rows, so
+/// the policy's progress has the metrics of every step.
+fn train_policy(
+    policy: &mut Policy,
+    prompts: &[PromptExample],
     config: &GrpoConfig,
     reward_fn: &mut RewardFn,
-    outputs: &RunOutputs<'_>,
     interval: usize,
-) -> Result<(TrainState, RunState)> {
-    let chat_tokenizer = chat_tokenizer()?;
-    let (mut train_state, prompts) =
-        (new_train_state(&chat_tokenizer)?, prompt_examples(&chat_tokenizer)?);
-    let eval_config = CompletionEvalConfig {
-        chat_tokenizer: &chat_tokenizer,
-        max_new_tokens: MAX_NEW_TOKENS,
-        batch_size: 6,
-    };
+    model_saver: Option<&ModelSaver>,
+    run: &Run,
+) -> Result<usize> {
+    let chat_tokenizer = &chat_tokenizer()?;
+    let eval_config =
+        CompletionEvalConfig { chat_tokenizer, max_new_tokens: MAX_NEW_TOKENS, batch_size: 6 };
     let evaluator = GrpoEvaluator { task: Task::Arithmetic, eval_config };
-    let reference = config
-        .reference_update
-        .map(|update| ReferenceModel::new(&train_state, update))
-        .transpose()?;
-    let validation = GrpoValidation { evaluator, prompts: &prompts, interval };
-    let mut context = GrpoContext { reference, reward_fn, validation };
-    let mut log = GrpoLog::new(config.update.schedule.total_steps, 0, RunState::default(), 1000)?;
-    train(&mut train_state, prompts.clone(), config, &mut context, outputs, &mut log)?;
-    Ok((train_state, log.run_state))
+    let validator = GrpoValidator { prompts, evaluator, interval, model_saver };
+    let mut loader = PromptLoader::new(prompts.to_vec(), config.seed)?;
+    let mut context = GrpoContext { chat_tokenizer, reward_fn };
+    let mut log = RunLog::new(RunLogConfig::rewards(1000, 1000), policy.state.progress.step)?;
+    train(policy, &mut context, &mut loader, config, &validator, run, &mut log)?;
+    Ok(log.state.n_tokens)
 }
 
-fn train_model(config: &GrpoConfig, reward_fn: &mut RewardFn) -> Result<(TrainState, RunState)> {
-    train_with_outputs(config, reward_fn, &RunOutputs::default(), 0)
+/// Trains a new policy, which is validated at the begin and the end; returns it and the number of
+/// sampled tokens.
+fn train_new(config: &GrpoConfig, reward_fn: &mut RewardFn) -> Result<(Policy, usize)> {
+    let chat_tokenizer = chat_tokenizer()?;
+    let mut policy = new_policy(&chat_tokenizer, config.reference_update)?;
+    let (prompts, run) = (prompt_examples(&chat_tokenizer)?, Run::default());
+    let n_tokens = train_policy(&mut policy, &prompts, config, reward_fn, 0, None, &run)?;
+    Ok((policy, n_tokens))
 }
 
-fn flat_parameters(train_state: &TrainState) -> Result<Vec<f32>> {
-    let each = train_state.parameters.iter().map(|p| Ok(p.var.flatten_all()?.to_vec1::<f32>()?));
+fn flat_parameters(policy: &Policy) -> Result<Vec<f32>> {
+    let each = policy.state.parameters.iter().map(|p| Ok(p.var.flatten_all()?.to_vec1::<f32>()?));
     Ok(each.collect::<Result<Vec<_>>>()?.concat())
 }
 
 /// Mean reward of completions sampled from `policy`.
-fn mean_sampled_reward(policy: &TrainState) -> Result<f64> {
+fn mean_sampled_reward(policy: &Policy) -> Result<f64> {
     let chat_tokenizer = chat_tokenizer()?;
-    let model = GptModern::new(&policy.config, policy.parameters.for_inference().root())?;
     let (config, mut reward_fn) =
         (grpo_config(1, &chat_tokenizer), rule_reward_fn(lowercase_fraction));
-    let (context, prompts) =
-        ((&chat_tokenizer, &mut *reward_fn), prompt_examples(&chat_tokenizer)?);
-    let rng = &mut Rng::new(1);
-    let rewards = collect_rollouts(&model, context, &prompts, &config.rollout, rng)?.rewards;
-    Ok(rewards.iter().sum::<f64>() / rewards.len() as f64)
+    let (prompts, rng) = (prompt_examples(&chat_tokenizer)?, &mut Rng::new(1));
+    let ids: Vec<Vec<u32>> = prompts.iter().map(|one| one.prompt.clone()).collect();
+    let groups = rollout(&policy.rollout_model, &ids, &config.rollout, rng)?;
+    let rollouts = ScoredRollouts::new(groups, &prompts, &chat_tokenizer, &mut *reward_fn, rng)?;
+    Ok(rollouts.rewards.iter().sum::<f64>() / rollouts.rewards.len() as f64)
 }
 
 #[test]
 fn training_raises_the_reward_and_its_negative_lowers_it() -> Result<()> {
     let chat_tokenizer = chat_tokenizer()?;
-    let before = mean_sampled_reward(&new_train_state(&chat_tokenizer)?)?;
-    let after = mean_sampled_reward(
-        &train_model(&grpo_config(20, &chat_tokenizer), &mut *rule_reward_fn(lowercase_fraction))?
-            .0,
-    )?;
-    let negated = mean_sampled_reward(
-        &train_model(
-            &grpo_config(20, &chat_tokenizer),
-            &mut *rule_reward_fn(|input| -lowercase_fraction(input)),
-        )?
-        .0,
-    )?;
-    assert!(after > before + 0.15 && negated < 0.75 * before, "{before} {after} {negated}");
+    let before = mean_sampled_reward(&new_policy(&chat_tokenizer, None)?)?;
+    let after = |reward| -> Result<f64> {
+        let config = grpo_config(20, &chat_tokenizer);
+        mean_sampled_reward(&train_new(&config, &mut *rule_reward_fn(reward))?.0)
+    };
+    let (raised, lowered) =
+        (after(lowercase_fraction)?, after(|input| -lowercase_fraction(input))?);
+    assert!(raised > before + 0.15 && lowered < 0.75 * before, "{before} {raised} {lowered}");
+    Ok(())
+}
+
+#[test]
+fn every_method_learns_per_token_and_per_completion() -> Result<()> {
+    let chat_tokenizer = chat_tokenizer()?;
+    let before = mean_sampled_reward(&new_policy(&chat_tokenizer, None)?)?;
+    for method in Method::ALL {
+        for level in [LossLevel::Token, LossLevel::Sequence] {
+            let mut config = grpo_config(20, &chat_tokenizer).with_method(method);
+            config.objective.level = level;
+            if method == Method::Reinforce {
+                (config.prompts_per_step, config.rollout.group_size) = (36, 1);
+            }
+            let (policy, _) = train_new(&config, &mut *rule_reward_fn(lowercase_fraction))?;
+            let after = mean_sampled_reward(&policy)?;
+            assert!(after > before + 0.15, "{method:?} {level:?}: {before} {after}");
+        }
+    }
     Ok(())
 }
 
@@ -182,16 +200,19 @@ fn scripted_reward_fn(validation_rewards: [f64; 3]) -> Box<RewardFn> {
 fn the_model_with_the_best_validation_is_saved() -> Result<()> {
     let chat_tokenizer = chat_tokenizer()?;
     let mut config = grpo_config(2, &chat_tokenizer);
-    config.objective.kl = None;
+    (config.objective.kl, config.reference_update) = (None, None);
     let mut saved_models = Vec::new();
-    for rewards in [[0.2, 0.9, 0.1], [0.2, 0.1, 0.9], [0.9, 0.2, 0.1]] {
-        let (folder, special_ids) = (tempfile::tempdir()?, SpecialTokenIds::default());
-        let special_ids = &special_ids;
-        let model_saver =
-            ModelSaver { chat_tokenizer: &chat_tokenizer, special_ids, sampler: None, lora: None };
-        let destination = RunDestination::new(folder.path(), &model_saver, "data");
-        let (interrupt, stop_after) = (Interrupt::default(), None);
-        let outputs = RunOutputs { destination: Some(destination), interrupt, stop_after };
+    for rewards in [[0.2, 0.9, 0.1], [0.2, 0.1, 0.9], [0.9, 0.2, 0.1], [0.9, 0.2, 0.9]] {
+        let folder = tempfile::tempdir()?;
+        let model_saver = ModelSaver {
+            folder: folder.path().into(),
+            config: model_config(&chat_tokenizer),
+            chat_tokenizer: self::chat_tokenizer()?,
+            special_ids: SpecialTokenIds::default(),
+            sampler: None,
+            lora: None,
+            base: String::new(),
+        };
         let mut scripted = scripted_reward_fn(rewards);
         let mut random = reward_fn::random_reward_fn();
         let mut calls = 0;
@@ -200,8 +221,11 @@ fn the_model_with_the_best_validation_is_saved() -> Result<()> {
             let rewards = scripted(inputs, rng)?;
             if calls % 2 == 1 { Ok(rewards) } else { random(inputs, rng) }
         });
-        let (train_state, _) = train_with_outputs(&config, &mut *both, &outputs, 1)?;
-        assert_eq!(train_state.progress.best_loss, Some(-0.9));
+        let (mut policy, prompts) =
+            (new_policy(&chat_tokenizer, None)?, prompt_examples(&chat_tokenizer)?);
+        let (saver, run) = (Some(&model_saver), Run::default());
+        train_policy(&mut policy, &prompts, &config, &mut *both, 1, saver, &run)?;
+        assert_eq!(policy.state.progress.best_loss, Some(-0.9));
         let saved = weights::load(&folder.path().join("model/model.safetensors"))?;
         let mut numbers = Vec::new();
         for tensor in saved.values() {
@@ -209,8 +233,9 @@ fn the_model_with_the_best_validation_is_saved() -> Result<()> {
         }
         saved_models.push(numbers);
     }
-    let [a, b, c] = [0, 1, 2].map(|i| &saved_models[i]);
+    let [a, b, c, d] = [0, 1, 2, 3].map(|i| &saved_models[i]);
     assert!(a != b && b != c && a != c, "models of different steps");
+    assert!(b == d, "of two equally good models the last is kept");
     Ok(())
 }
 
@@ -221,11 +246,9 @@ fn kl_is_measured_to_the_fixed_or_synchronized_reference() -> Result<()> {
         let mut config = grpo_config(4, &chat_tokenizer);
         config.objective.kl = config.objective.kl.filter(|_| reference.is_some());
         config.reference_update = reference;
-        let rows = train_model(&config, &mut *rule_reward_fn(lowercase_fraction))?.1.recent_rows;
-        Ok(rows
-            .iter()
-            .map(|row| row.update.and_then(|(update, _)| update.update_metrics.kl_per_token))
-            .collect())
+        let (policy, _) = train_new(&config, &mut *rule_reward_fn(lowercase_fraction))?;
+        let steps = policy.progress.recent_steps;
+        Ok(steps.iter().map(|step| step.update.and_then(|update| update.kl_per_token)).collect())
     };
     let near = |kl: &Option<f64>| kl.is_some_and(|kl| kl.abs() < 1e-6);
     let far = |kl: &Option<f64>| kl.is_some_and(|kl| kl > 1e-4);
@@ -243,7 +266,7 @@ fn every_setting_changes_the_trained_weights() -> Result<()> {
     let chat_tokenizer = chat_tokenizer()?;
     let defaults = || grpo_config(3, &chat_tokenizer);
     let after = |config: GrpoConfig| {
-        flat_parameters(&train_model(&config, &mut *rule_reward_fn(lowercase_fraction))?.0)
+        flat_parameters(&train_new(&config, &mut *rule_reward_fn(lowercase_fraction))?.0)
     };
     let three_iterations = || {
         let mut config = defaults();
@@ -257,11 +280,14 @@ fn every_setting_changes_the_trained_weights() -> Result<()> {
         all.push((name, after(config)?));
         Ok(())
     };
-    add("epsilon", three_iterations(), &|c| c.objective.clip_range = Clip::symmetric(0.02))?;
+    add("epsilon", three_iterations(), &|c| c.objective.clip_range = Some(Clip::symmetric(0.02)))?;
+    add("no clipping", three_iterations(), &|c| c.objective.clip_range = None)?;
     add("epsilon high", three_iterations(), &|c| {
-        c.objective.clip_range = Clip { low: 0.02, high: 0.2 }
+        c.objective.clip_range = Some(Clip { low: 0.02, high: 0.2 })
     })?;
     add("baseline", defaults(), &|c| c.advantage.baseline = Baseline::BatchMean)?;
+    add("moving average", defaults(), &|c| c.advantage.baseline = Baseline::MovingAverage)?;
+    add("sequence", defaults(), &|c| c.objective.level = LossLevel::Sequence)?;
     add("aggregation", defaults(), &|c| c.advantage.loss_aggregation = Aggregation::Sequence)?;
     add("masked", defaults(), &|c| c.advantage.overlong = OverlongHandling::Masked)?;
     add("penalized", defaults(), &|c| {
@@ -274,11 +300,11 @@ fn every_setting_changes_the_trained_weights() -> Result<()> {
             assert!(weights != others, "{a} and {b} give the same weights");
         }
     }
-    let rows =
-        train_model(&three_iterations(), &mut *rule_reward_fn(lowercase_fraction))?.1.recent_rows;
-    for (last, first_diff) in rows.iter().filter_map(|row| row.update) {
-        assert!(last.update_metrics.ratio_max > 1.001, "the third iteration is off-policy");
-        assert!(first_diff < 1e-4 && last.update_metrics.sampler_log_prob_diff > 1e-4, "{last:?}");
+    let (policy, _) = train_new(&three_iterations(), &mut *rule_reward_fn(lowercase_fraction))?;
+    for step in policy.progress.recent_steps {
+        let last = step.update.expect("one");
+        assert!(last.ratio_max > 1.001, "the third iteration is off-policy");
+        assert!(last.sampler_log_prob_diff < 1e-4, "that of the first iteration: {last:?}");
     }
     Ok(())
 }
@@ -291,13 +317,15 @@ fn gradient_clipping_and_the_learning_rate_schedule_are_applied() -> Result<()> 
         config.update.max_grad_norm = max_grad_norm;
         config.update.schedule =
             LrSchedule { min_lr, warmup_steps: 0, ..LrSchedule::cosine(1e-2, 2) };
-        let outputs = RunOutputs { stop_after: Some(stop_after), ..RunOutputs::default() };
-        flat_parameters(
-            &train_with_outputs(&config, &mut *rule_reward_fn(lowercase_fraction), &outputs, 0)?.0,
-        )
+        let run = Run { stop_after: Some(stop_after), ..Run::default() };
+        let mut policy = new_policy(&chat_tokenizer, config.reference_update)?;
+        let (prompts, reward_fn) =
+            (prompt_examples(&chat_tokenizer)?, &mut *rule_reward_fn(lowercase_fraction));
+        train_policy(&mut policy, &prompts, &config, reward_fn, 0, None, &run)?;
+        flat_parameters(&policy)
     };
     let (before, clipped) =
-        (flat_parameters(&new_train_state(&chat_tokenizer)?)?, after(1e-14, 1e-2, 2)?);
+        (flat_parameters(&new_policy(&chat_tokenizer, None)?)?, after(1e-14, 1e-2, 2)?);
     let near = before.iter().zip(&clipped).all(|(a, b)| (a - b).abs() < 1e-6);
     assert!(near, "far below Adam's ε, weights do not move");
     assert_ne!(after(1., 0., 1)?, before);
@@ -309,14 +337,33 @@ fn gradient_clipping_and_the_learning_rate_schedule_are_applied() -> Result<()> 
 fn zero_advantage_steps_and_tokens_are_counted_and_limit_the_run() -> Result<()> {
     let chat_tokenizer = chat_tokenizer()?;
     let mut config = grpo_config(5, &chat_tokenizer);
-    let run_state = train_model(&config, &mut *rule_reward_fn(|_| 0.5))?.1;
-    let n_tokens: usize = run_state.recent_rows.iter().map(|row| row.n_tokens).sum();
-    assert_eq!((run_state.zero_advantage_steps, run_state.n_tokens), (5, n_tokens));
+    let (policy, n_tokens) = train_new(&config, &mut *rule_reward_fn(|_| 0.5))?;
+    let tokens_of = policy.progress.recent_steps.iter().map(|step| step.length_mean * 36.);
+    let tokens_of: Vec<usize> = tokens_of.map(|n| n.round() as usize).collect();
+    assert_eq!(tokens_of.iter().sum::<usize>(), n_tokens);
+    assert_eq!((policy.progress.zero_advantage_steps, tokens_of.len()), (5, 5));
+    config.update.max_sampled_tokens = Some(tokens_of[0] + 1);
+    let (policy, _) = train_new(&config, &mut *rule_reward_fn(lowercase_fraction))?;
+    assert_eq!((policy.state.progress.step, policy.progress.zero_advantage_steps), (2, 0));
+    Ok(())
+}
+
+#[test]
+fn a_checkpoint_restores_the_progress_and_refuses_other_inputs() -> Result<()> {
+    let chat_tokenizer = chat_tokenizer()?;
+    let config = grpo_config(2, &chat_tokenizer);
+    let (policy, _) = train_new(&config, &mut *rule_reward_fn(lowercase_fraction))?;
     let folder = tempfile::tempdir()?;
-    run_state.save(folder.path())?;
-    assert_eq!(RunState::load(folder.path())?, run_state);
-    config.update.max_sampled_tokens = Some(run_state.recent_rows[0].n_tokens + 1);
-    let (train_state, run_state) = train_model(&config, &mut *rule_reward_fn(lowercase_fraction))?;
-    assert_eq!((train_state.progress.step, run_state.zero_advantage_steps), (2, 0));
+    policy.save(folder.path(), "these")?;
+    let mut restored = new_policy(&chat_tokenizer, config.reference_update)?;
+    restored.restore(folder.path(), "these")?;
+    let timings = restored.progress.timings;
+    assert_eq!(timings.total(), 0., "the time is that of this process");
+    let progress = crate::GrpoProgress { timings, ..policy.progress.clone() };
+    assert_eq!(restored.progress, progress);
+    assert_eq!(flat_parameters(&restored)?, flat_parameters(&policy)?);
+    assert!(restored.restore(folder.path(), "other data").is_err());
+    restored.progress.run_inputs.reward_fn = "another".into();
+    assert!(restored.restore(folder.path(), "these").is_err());
     Ok(())
 }

@@ -1,36 +1,40 @@
 //! Update: gradients, micro-batches, excluded groups, reference model.
 
 use anyhow::Result;
+use candle_core::backprop::GradStore;
 use candle_core::{DType, Tensor};
 use datasets::Example;
+use experiment::TrainState;
 use model_io::ModelConfig;
 use modern::GptModern;
 use modern::sampler::{Sampler, SamplingStrategy};
-use ppo::experience::ScoredRollouts;
-use ppo::{Clip, PromptExample, RolloutConfig, SampledCompletion};
-use sft::TrainState;
+use ppo::{Clip, PromptExample, RolloutConfig, SampledCompletion, ScoredRollouts};
 use tensor_core::testing::{assert_close, assert_gradients_flow};
 use tensor_core::{AdamWConfig, Parameters, Rng, clip_grad_norm};
 
 use super::CPU;
-use crate::experience::AdvantageConfig;
-use crate::reference::{ReferenceModel, ReferenceUpdate};
-use crate::update::{gradients, micro_batches};
-use crate::{Aggregation, GrpoExperience, KlLoss, Objective, OverlongHandling};
+use crate::metrics::GrpoUpdateMetrics;
+use crate::{
+    AdvantageConfig, Aggregation, GrpoExperience, KlLoss, LossLevel, MicroBatch, Objective,
+    OverlongHandling, ReferenceModel, ReferenceUpdate,
+};
+
+fn model_config() -> ModelConfig {
+    let init_std = ModelConfig::GPT2_INIT_STD;
+    ModelConfig { vocab_size: 20, init_std, ..ModelConfig::byte_level(32, 2, 2, 16) }
+}
 
 fn new_train_state(seed: u64) -> Result<TrainState> {
-    let init_std = ModelConfig::GPT2_INIT_STD;
-    let config = ModelConfig { vocab_size: 20, init_std, ..ModelConfig::byte_level(32, 2, 2, 16) };
     let mut parameters = Parameters::seeded(seed, DType::F32, &CPU);
-    GptModern::new(&config, parameters.root())?;
+    GptModern::new(&model_config(), parameters.root())?;
     for parameter in parameters.iter() {
         parameter.var.set(&(parameter.var.as_detached_tensor() * 6.)?)?;
     }
-    TrainState::new(config, parameters, AdamWConfig::default())
+    TrainState::new(parameters, AdamWConfig::default())
 }
 
 fn inference_model(train_state: &TrainState) -> Result<GptModern> {
-    Ok(GptModern::new(&train_state.config, train_state.parameters.for_inference().root())?)
+    Ok(GptModern::new(&model_config(), train_state.parameters.for_inference().root())?)
 }
 
 const MAX_NEW_TOKENS: usize = 5;
@@ -51,7 +55,8 @@ fn advantage_config(overlong: OverlongHandling) -> AdvantageConfig {
 
 fn objective() -> Objective {
     Objective {
-        clip_range: Clip::symmetric(0.2),
+        level: LossLevel::Token,
+        clip_range: Some(Clip::symmetric(0.2)),
         kl: Some((KlLoss::K3Weighted, 0.1)),
         importance_sampling_cap: None,
     }
@@ -79,7 +84,19 @@ fn experience(train_state: &TrainState, overlong: OverlongHandling) -> Result<Gr
         ScoredRollouts { groups, completion_texts: texts, rewards },
         &rollout_config(3),
         &advantage_config(overlong),
+        0.,
     )
+}
+
+/// Loss of `micro_batches`, its gradients and their metrics.
+fn gradients(
+    model: &GptModern,
+    parameters: &Parameters,
+    micro_batches: &[MicroBatch],
+    objective: &Objective,
+) -> Result<(f64, GradStore, GrpoUpdateMetrics)> {
+    let (loss, grads, sums) = crate::step::gradients(model, parameters, micro_batches, objective)?;
+    Ok((loss, grads, sums.update_metrics(loss, 0.)))
 }
 
 #[test]
@@ -88,14 +105,13 @@ fn every_parameter_gets_a_gradient_and_there_is_no_value_head() -> Result<()> {
     let experience = experience(&train_state, OverlongHandling::None)?;
     let objective = &objective();
     let reference = inference_model(&new_train_state(2)?)?;
-    let parts = micro_batches(
-        &experience,
+    let parts = experience.micro_batches(
         objective,
         &inference_model(&train_state)?,
         Some(&reference),
         8,
     )?;
-    let policy = GptModern::new(&train_state.config, train_state.parameters.root())?;
+    let policy = GptModern::new(&model_config(), train_state.parameters.root())?;
     let (loss, grads, metrics) = gradients(&policy, &train_state.parameters, &parts, objective)?;
     assert_gradients_flow(&train_state.parameters, &grads)?;
     assert!(train_state.parameters.iter().all(|parameter| !parameter.name.contains("value_head")));
@@ -125,9 +141,8 @@ fn the_gradient_of_micro_batches_is_that_of_the_batch() -> Result<()> {
         experience.weights = aggregation.weights(&lengths, &[true; 9], MAX_NEW_TOKENS);
         let objective = &objective();
         let mut gradient = |each: usize| -> Result<_> {
-            let policy = GptModern::new(&train_state.config, train_state.parameters.root())?;
-            let parts = micro_batches(
-                &experience,
+            let policy = GptModern::new(&model_config(), train_state.parameters.root())?;
+            let parts = experience.micro_batches(
                 objective,
                 &inference_model(&train_state)?,
                 Some(&reference),
@@ -155,10 +170,10 @@ fn the_gradient_is_linear_in_the_advantages_even_at_loss_0() -> Result<()> {
     experience.weights =
         Aggregation::Sequence.weights(&lengths.collect::<Vec<_>>(), &[true; 9], MAX_NEW_TOKENS);
     let objective = Objective { kl: None, ..objective() };
-    let policy = GptModern::new(&train_state.config, train_state.parameters.root())?;
+    let policy = GptModern::new(&model_config(), train_state.parameters.root())?;
     let gradient = |experience: &GrpoExperience| -> Result<_> {
         let parts =
-            micro_batches(experience, &objective, &inference_model(&train_state)?, None, 8)?;
+            experience.micro_batches(&objective, &inference_model(&train_state)?, None, 8)?;
         let (loss, mut grads, _) = gradients(&policy, &train_state.parameters, &parts, &objective)?;
         let norm = clip_grad_norm(&mut grads, &train_state.parameters, f64::MAX)?;
         Ok((loss, norm, grads))
@@ -186,7 +201,8 @@ fn zero_advantage_groups_are_left_out_unless_there_is_a_kl_term() -> Result<()> 
     let (inference_policy, with) = (inference_model(&train_state)?, objective());
     let without = Objective { kl: None, ..with };
     let count = |objective: &Objective| -> Result<usize> {
-        Ok(micro_batches(&experience, objective, &inference_policy, Some(&inference_policy), 1)?
+        Ok(experience
+            .micro_batches(objective, &inference_policy, Some(&inference_policy), 1)?
             .len())
     };
     assert_eq!((count(&with)?, count(&without)?), (3, 2));
@@ -236,8 +252,8 @@ fn a_step_raises_the_weighted_log_probs_of_better_completions() -> Result<()> {
         Ok(each.map(|((log_prob, weight), advantage)| log_prob * weight * advantage).sum())
     };
     let before = objective_value(&train_state)?;
-    let policy = GptModern::new(&train_state.config, train_state.parameters.root())?;
-    let parts = micro_batches(&experience, objective, &inference_model(&train_state)?, None, 8)?;
+    let policy = GptModern::new(&model_config(), train_state.parameters.root())?;
+    let parts = experience.micro_batches(objective, &inference_model(&train_state)?, None, 8)?;
     let (_, grads, _) = gradients(&policy, &train_state.parameters, &parts, objective)?;
     train_state.optimizer.step(&grads, 1e-4)?;
     let after = objective_value(&train_state)?;
@@ -247,18 +263,19 @@ fn a_step_raises_the_weighted_log_probs_of_better_completions() -> Result<()> {
 
 #[test]
 fn a_reference_stays_fixed_or_is_synchronized_when_due() -> Result<()> {
-    let mut train_state = new_train_state(1)?;
+    let train_state = new_train_state(1)?;
     let ids = Tensor::new(&[[1u32, 2, 3]], &CPU)?;
-    let mut fixed = ReferenceModel::new(&train_state, ReferenceUpdate::Fixed)?;
-    let mut synced = ReferenceModel::new(&train_state, ReferenceUpdate::SyncEvery(2))?;
+    let new_reference =
+        |update| ReferenceModel::new(&model_config(), &train_state.parameters, update);
+    let mut fixed = new_reference(ReferenceUpdate::Fixed)?;
+    let mut synced = new_reference(ReferenceUpdate::SyncEvery(2))?;
     let before = fixed.model.forward(&ids)?;
     for step in 1..=2 {
         for parameter in train_state.parameters.iter() {
             parameter.var.set(&(parameter.var.as_detached_tensor() * 1.1)?)?;
         }
-        train_state.progress.step = step;
-        fixed.sync_if_due(&train_state)?;
-        synced.sync_if_due(&train_state)?;
+        fixed.sync_if_due(step, &train_state.parameters)?;
+        synced.sync_if_due(step, &train_state.parameters)?;
         assert_close(&fixed.model.forward(&ids)?, &before, 0.)?;
         let expected = if step == 1 {
             before.clone()
@@ -277,7 +294,8 @@ fn groups_without_an_included_completion_are_left_out() -> Result<()> {
         (inference_model(&train_state)?, experience(&train_state, OverlongHandling::None)?);
     let n = |experience: &GrpoExperience| {
         anyhow::Ok(
-            micro_batches(experience, &objective(), &inference_policy, Some(&inference_policy), 1)?
+            experience
+                .micro_batches(&objective(), &inference_policy, Some(&inference_policy), 1)?
                 .len(),
         )
     };
@@ -308,10 +326,10 @@ fn kl_is_computed_at_the_sampling_temperature() -> Result<()> {
     let mut train_state = new_train_state(1)?;
     let (experience, objective) = (experience(&train_state, OverlongHandling::None)?, objective());
     let inference_policy = inference_model(&train_state)?;
-    let policy = GptModern::new(&train_state.config, train_state.parameters.root())?;
+    let policy = GptModern::new(&model_config(), train_state.parameters.root())?;
     let kl_per_token = |reference: Option<&GptModern>| -> Result<Option<f64>> {
         let without = Objective { kl: objective.kl.filter(|_| reference.is_some()), ..objective };
-        let parts = micro_batches(&experience, &without, &inference_policy, reference, 8)?;
+        let parts = experience.micro_batches(&without, &inference_policy, reference, 8)?;
         Ok(gradients(&policy, &train_state.parameters, &parts, &without)?.2.kl_per_token)
     };
     let kl = kl_per_token(Some(&inference_policy))?;
@@ -326,10 +344,10 @@ fn the_cap_corrects_only_a_mismatch_of_sampler_and_loss() -> Result<()> {
     let experience = experience(&train_state, OverlongHandling::None)?;
     let (inference_policy, reference) =
         (inference_model(&train_state)?, inference_model(&new_train_state(2)?)?);
-    let policy = GptModern::new(&train_state.config, train_state.parameters.root())?;
+    let policy = GptModern::new(&model_config(), train_state.parameters.root())?;
     let loss_and_metrics = |importance_sampling_cap, experience: &GrpoExperience| -> Result<_> {
         let objective = Objective { importance_sampling_cap, ..objective() };
-        let parts = micro_batches(experience, &objective, &inference_policy, Some(&reference), 8)?;
+        let parts = experience.micro_batches(&objective, &inference_policy, Some(&reference), 8)?;
         let (loss, _, metrics) = gradients(&policy, &train_state.parameters, &parts, &objective)?;
         Ok((loss, metrics))
     };

@@ -4,21 +4,19 @@ use anyhow::Result;
 use clap::Parser;
 use datasets::Example;
 use modern::FinishReason;
-use ppo::experience::ScoredRollouts;
-use ppo::{Clip, PromptExample, RolloutConfig, RolloutGroup, SampledCompletion, ScoredCompletion};
+use ppo::{
+    Clip, PromptExample, RolloutConfig, RolloutGroup, SampledCompletion, ScoredCompletion,
+    ScoredRollouts,
+};
 use serde_json::json;
 
 use crate::command::algorithms::{ALGORITHMS, AlgorithmKind};
 use crate::command::arguments::TrainArgs;
-use crate::command::train::grpo_config;
 use crate::evaluation::{GrpoEvalMetrics, PassAtKMetrics};
-use crate::experience::AdvantageConfig;
-use crate::reference::ReferenceUpdate;
-use crate::step_metrics::{GrpoStepMetrics, LogRow, PhaseTimings, average_metrics};
-use crate::update::GrpoUpdateMetrics;
+use crate::metrics::{GrpoUpdateMetrics, StepMetrics, mean_metrics};
 use crate::{
-    Aggregation, Baseline, GrpoConfig, GrpoExperience, KlLoss, Objective, OverlongHandling, Task,
-    advantages,
+    AdvantageConfig, Aggregation, Baseline, GrpoConfig, GrpoExperience, KlLoss, LossLevel, Method,
+    Objective, OverlongHandling, ReferenceUpdate, Task, advantages,
 };
 
 #[derive(Parser)]
@@ -27,11 +25,13 @@ struct Cli {
     train: TrainArgs,
 }
 
+fn args_from_flags(flags: &str) -> Result<TrainArgs> {
+    let words = ["part_9", "--model", "m"].into_iter().chain(flags.split_whitespace());
+    Ok(Cli::try_parse_from(words)?.train)
+}
+
 fn config_from_flags(flags: &str) -> Result<GrpoConfig> {
-    let args = Cli::try_parse_from(
-        ["part_9", "--model", "m"].into_iter().chain(flags.split_whitespace()),
-    )?;
-    grpo_config(&args.train, args.train.schedule.schedule()?, vec![7])
+    args_from_flags(flags)?.grpo_config(vec![7])
 }
 
 #[test]
@@ -55,8 +55,12 @@ fn every_flag_sets_its_field_of_the_configuration() -> Result<()> {
         loss_aggregation: Aggregation::Constant,
     };
     assert_eq!(config.advantage, advantage_config);
-    let (clip_range, kl) = (Clip { low: 0.1, high: 0.28 }, Some((KlLoss::K2, 0.4)));
-    let objective = Objective { clip_range, kl, importance_sampling_cap: Some(2.) };
+    let objective = Objective {
+        level: LossLevel::Token,
+        clip_range: Some(Clip { low: 0.1, high: 0.28 }),
+        kl: Some((KlLoss::K2, 0.4)),
+        importance_sampling_cap: Some(2.),
+    };
     assert_eq!(config.objective, objective);
     assert_eq!(config.reference_update, Some(ReferenceUpdate::SyncEvery(6)));
     let update = config.update;
@@ -70,7 +74,9 @@ fn every_flag_sets_its_field_of_the_configuration() -> Result<()> {
 #[test]
 fn default_flags_give_a_fixed_reference_and_a_symmetric_clip_range() -> Result<()> {
     let defaults = config_from_flags("")?;
-    assert_eq!(defaults.objective.clip_range, Clip::symmetric(0.2));
+    assert_eq!(defaults.objective.clip_range, Some(Clip::symmetric(0.2)));
+    assert_eq!(defaults.objective.kl, Some((KlLoss::K3Weighted, 0.03)));
+    assert_eq!(defaults.advantage, AdvantageConfig::with_defaults());
     assert_eq!(defaults.advantage.overlong, OverlongHandling::None);
     assert_eq!(defaults.reference_update, Some(ReferenceUpdate::Fixed));
     let without_kl = config_from_flags("--kl-coef 0 --overlong-buffer 2")?;
@@ -80,6 +86,48 @@ fn default_flags_give_a_fixed_reference_and_a_symmetric_clip_range() -> Result<(
     let error = config_from_flags("--gamma 0.99").expect_err("refused").to_string();
     assert!(error.contains("nothing is discounted"), "{error}");
     Ok(())
+}
+
+#[test]
+fn a_method_sets_the_defaults_and_explicit_flags_win() -> Result<()> {
+    for method in Method::ALL {
+        let flags = format!("--method {}", method.name().to_lowercase());
+        let config = config_from_flags(&flags)?;
+        assert_eq!(config.advantage.baseline, method.baseline());
+        assert_eq!(config.advantage.loss_aggregation, method.loss_aggregation());
+        assert_eq!(config.objective.clip_range, method.clip_range().map(Clip::symmetric));
+        assert_eq!(config.objective.kl.map_or(0., |(_, kl_coef)| kl_coef), method.kl_coef());
+        assert_eq!(config.reference_update.is_some(), method.kl_coef() > 0.);
+        let explicit = "--baseline best-of-group --loss-aggregation sequence --clip-range 0.4 \
+                        --kl-coef 0.5";
+        let config = config_from_flags(&format!("{explicit} {flags}"))?;
+        assert_eq!(config.advantage.baseline, Baseline::BestOfGroup);
+        assert_eq!(config.advantage.loss_aggregation, Aggregation::Sequence);
+        assert_eq!(config.objective.clip_range, Some(Clip::symmetric(0.4)));
+        assert_eq!(config.objective.kl, Some((KlLoss::K3Weighted, 0.5)));
+        assert_eq!(config.objective.level, LossLevel::Token);
+        let config = config_from_flags(&format!("--objective sequence {flags}"))?;
+        assert_eq!(config.objective.level, LossLevel::Sequence);
+        assert_eq!(config.objective.clip_range, None);
+        assert_eq!(config.advantage.loss_aggregation, Aggregation::Completion);
+    }
+    Ok(())
+}
+
+#[test]
+fn the_sequence_objective_refuses_flags_that_it_has_no_use_for() -> Result<()> {
+    for (flags, reason) in [
+        ("--clip-range 0.4", "nothing is clipped"),
+        ("--kl-estimator k2", "squared log-ratio"),
+        ("--num-iterations 2", "one optimizer step per rollout"),
+        ("--importance-sampling-cap 2", "one optimizer step per rollout"),
+    ] {
+        args_from_flags(flags)?.check()?;
+        let args = args_from_flags(&format!("--objective sequence {flags}"))?;
+        let error = args.check().expect_err(flags).to_string();
+        assert!(error.contains(reason), "{flags}: {error}");
+    }
+    args_from_flags("--objective sequence")?.check()
 }
 
 fn scored_completion(
@@ -132,27 +180,28 @@ fn experience() -> Result<GrpoExperience> {
     let completion_texts = ["a", "b", "c", "d"].map(String::from).to_vec();
     let advantage_config = config_from_flags("--baseline group-mean")?.advantage;
     let rollouts = ScoredRollouts { groups, completion_texts, rewards: vec![1., 0., 0.5, 0.5] };
-    GrpoExperience::from_rollouts(rollouts, &rollout, &advantage_config)
+    GrpoExperience::from_rollouts(rollouts, &rollout, &advantage_config, 0.)
 }
 
-fn step_metrics(loss: f64, sampler_log_prob_diff: f64, kl: Option<f64>) -> GrpoStepMetrics {
-    let update_metrics = GrpoUpdateMetrics {
+fn update_metrics(loss: f64, sampler_log_prob_diff: f64, kl: Option<f64>) -> GrpoUpdateMetrics {
+    GrpoUpdateMetrics {
+        loss,
+        grad_norm: 3.,
         clip_fraction: 0.25,
         ratio_max: 1.5,
         sampler_log_prob_diff,
         kl_per_token: kl,
         kl_per_completion: kl.map(|kl| 2. * kl),
-    };
-    GrpoStepMetrics { loss, grad_norm: 3., update_metrics }
+    }
 }
 
 #[test]
 fn a_log_row_has_the_means_of_the_rollouts_and_of_the_last_updates() -> Result<()> {
-    let updates = [step_metrics(0.1, 0.01, Some(0.5)), step_metrics(0.3, 0.02, Some(0.7))];
-    let row = LogRow::from_experience(&experience()?, &updates);
-    assert!(!row.zero_advantage && row.n_tokens == 8);
-    let without_update = LogRow::from_experience(&experience()?, &[]);
-    let metrics = average_metrics(&[row, without_update], &PhaseTimings::default());
+    let updates = [update_metrics(0.1, 0.01, Some(0.5)), update_metrics(0.3, 0.02, Some(0.7))];
+    let row = StepMetrics::new(&experience()?, &updates);
+    assert!(!row.is_zero_advantage() && experience()?.n_tokens() == 8);
+    let without_update = StepMetrics::new(&experience()?, &[]);
+    let metrics = mean_metrics(&[row, without_update])?;
     for (key, expected) in [
         ("reward_mean", 0.5),
         ("reward_std", 0.125f64.sqrt()),
@@ -168,25 +217,26 @@ fn a_log_row_has_the_means_of_the_rollouts_and_of_the_last_updates() -> Result<(
         ("ratio_max", 1.5),
         ("sampler_log_prob_diff", 0.01),
     ] {
-        let value = metrics[key].as_f64().expect(key);
+        let value = metrics[key];
         assert!((value - expected).abs() < 1e-6, "{key}: {value} {expected}");
     }
-    assert_eq!(serde_json::from_value::<LogRow>(json!(row))?, row, "as in a checkpoint");
+    for row in [row, without_update] {
+        assert_eq!(serde_json::from_value::<StepMetrics>(json!(row))?, row, "as in a checkpoint");
+    }
     Ok(())
 }
 
 #[test]
 fn metrics_that_were_not_measured_are_missing_from_the_log_row() -> Result<()> {
-    let average = |updates: &[GrpoStepMetrics]| -> Result<serde_json::Value> {
-        let row = LogRow::from_experience(&experience()?, updates);
-        Ok(average_metrics(&[row], &PhaseTimings::default()))
+    let average = |updates: &[GrpoUpdateMetrics]| {
+        anyhow::Ok(mean_metrics(&[StepMetrics::new(&experience()?, updates)])?)
     };
     let without_update = average(&[])?;
     for key in ["loss", "kl", "sampler_log_prob_diff"] {
         assert_eq!(without_update.get(key), None, "{key}");
     }
-    assert!(without_update.get("entropy").is_some());
-    assert_eq!(average(&[step_metrics(0., 0., None)])?.get("kl"), None);
+    assert!(without_update.contains_key("entropy"));
+    assert_eq!(average(&[update_metrics(0., 0., None)])?.get("kl"), None);
     Ok(())
 }
 
@@ -205,7 +255,7 @@ fn the_algorithms_of_the_table_have_the_advantages_of_their_names() {
         let AlgorithmKind::PolicyGradient(baseline, kind_aggregation) = algorithm.kind else {
             panic!("{name} is not a policy gradient")
         };
-        let all = advantages(&rewards, 4, baseline, 0.).expect("advantages");
+        let all = advantages(&rewards, 4, baseline, 0., 0.).expect("advantages");
         let ours = [all[0], all[1], all[4], all[7]];
         let close = ours.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-6);
         assert!(close && kind_aggregation == aggregation, "{name}: {ours:?} {expected:?}");

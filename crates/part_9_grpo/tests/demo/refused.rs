@@ -19,6 +19,12 @@ fn invalid_input_is_refused_in_one_line() {
         PART_9.assert_fails(&train(&model, &out, more), code, message)
     };
     refused(&["--group-size", "1"], 2, "a completion has nothing to be compared with");
+    refused(&["--group-size", "1", "--method", "rloo"], 2, "nothing to be compared with");
+    refused(&["--method", "rloo", "--clip-range-high", "0.3"], 2, "needs a --clip-range");
+    for ratio in [["--num-iterations", "2"], ["--importance-sampling-cap", "2"]] {
+        let flags = [&["--objective", "sequence"], &ratio[..]].concat();
+        refused(&flags, 2, "--objective sequence has no ratio");
+    }
     refused(&["--data", &rows], 1, "rows.jsonl:2: the answer `x` does not contain an integer");
     refused(&["--task", "gsm8k"], 2, "--task gsm8k needs --data");
     refused(

@@ -76,12 +76,33 @@ fn a_resumed_run_gives_the_same_weights_and_metrics_bit_for_bit() {
     for key in ["tokens", "reward_mean", "entropy", "kl"] {
         assert_eq!(last_metric(&whole, key), last_metric(&parts, key), "{key}");
     }
-    for file in
-        ["checkpoints/step-4/trained.safetensors", "checkpoints/step-4/reference.safetensors"]
+    for file in ["checkpoints/step-4/model.safetensors", "checkpoints/step-4/reference.safetensors"]
     {
         let read = |run: &str| std::fs::read(Path::new(run).join(file)).expect(file);
         assert_eq!(read(&whole), read(&parts), "{file}");
     }
+}
+
+#[test]
+fn a_resumed_run_continues_the_moving_average_of_reinforce() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let model = model(folder.path());
+    let flags = ["--method", "reinforce", "--group-size", "1", "--batch-size", "6"];
+    let weights = |run: &str| {
+        std::fs::read(Path::new(run).join("checkpoints/step-4/model.safetensors")).expect(run)
+    };
+    let (whole, parts) = (path_arg(folder.path(), "whole"), path_arg(folder.path(), "parts"));
+    PART_9.stdout(&train(&model, &whole, &flags));
+    PART_9.stdout(&train(&model, &parts, &[&flags[..], &["--stop-after", "2"]].concat()));
+    PART_9.stdout(&["train", "--resume", "--model", &model, "--out", &parts]);
+    assert!(weights(&whole) == weights(&parts));
+    let per_batch = path_arg(folder.path(), "per_batch");
+    PART_9.stdout(&train(
+        &model,
+        &per_batch,
+        &[&flags[..], &["--baseline", "batch-mean"]].concat(),
+    ));
+    assert!(weights(&whole) != weights(&per_batch), "an explicit flag wins");
 }
 
 #[test]

@@ -7,8 +7,10 @@ use std::sync::{Arc, Mutex, OnceLock};
 use candle_core::backprop::GradStore;
 use candle_core::{CpuStorage, CustomOp1, DType, Device, Layout, Result, Shape, Tensor, Var, bail};
 
-use super::pass::NodeGradients;
-use super::{Node, lock};
+use super::node::{Node, lock};
+
+/// Gradients of nodes that have not been propagated yet.
+pub(super) type NodeGradients = Vec<(Arc<Node>, Tensor)>;
 
 thread_local! {
     /// Gradients that reached nodes of this graph during a backward pass of candle; `None` at all
@@ -19,7 +21,7 @@ thread_local! {
 /// candle's backward pass from `x` up to the nodes of this graph.
 pub(super) fn candle_backward(x: &Tensor) -> Result<(GradStore, NodeGradients)> {
     /// Restores the state of an outer backward pass, even when candle panics: one of candle's
-    /// operations may itself call [`backward`].
+    /// operations may itself call `backward`.
     struct Outer(Option<NodeGradients>);
     impl Drop for Outer {
         fn drop(&mut self) {
@@ -31,20 +33,24 @@ pub(super) fn candle_backward(x: &Tensor) -> Result<(GradStore, NodeGradients)> 
     Ok((grads, NODE_GRADS.take().unwrap_or_default()))
 }
 
-/// Variable of which candle takes every recorded result to be a function.
-pub(super) fn placeholder() -> Result<&'static Tensor> {
-    static PLACEHOLDER: OnceLock<Var> = OnceLock::new();
-    if PLACEHOLDER.get().is_none() {
-        let placeholder = Var::zeros((), DType::F32, &Device::Cpu)?;
-        let _ = PLACEHOLDER.set(placeholder); // if another thread was faster, its variable is used
+/// Tensor of the result of `node`, which candle takes to be a function of one tiny variable.
+pub(super) fn result_of(node: Arc<Node>, storage: CpuStorage, shape: Shape) -> Result<Tensor> {
+    static VARIABLE: OnceLock<Var> = OnceLock::new();
+    if VARIABLE.get().is_none() {
+        let variable = Var::zeros((), DType::F32, &Device::Cpu)?;
+        let _ = VARIABLE.set(variable); // if another thread was faster, its variable is used
     }
-    Ok(PLACEHOLDER.get().expect("set above").as_tensor())
+    let variable = VARIABLE.get().expect("set above").as_tensor();
+    let result = Mutex::new(Some((storage, shape)));
+    let tensor = variable.apply_op1(Recorded { node: node.clone(), result })?;
+    node.register(tensor.id());
+    Ok(tensor)
 }
 
 /// Node in the form of a custom operation of candle.
-pub(super) struct Recorded {
-    pub(super) node: Arc<Node>,
-    pub(super) result: Mutex<Option<(CpuStorage, Shape)>>,
+struct Recorded {
+    node: Arc<Node>,
+    result: Mutex<Option<(CpuStorage, Shape)>>,
 }
 
 impl CustomOp1 for Recorded {

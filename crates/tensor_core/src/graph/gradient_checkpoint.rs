@@ -8,8 +8,9 @@ use std::sync::{Arc, Mutex};
 
 use candle_core::{DType, Device, Result, Storage, Tensor, Var, bail};
 
-use super::bridge::{Recorded, placeholder};
-use super::{Node, Source, backward, lock};
+use super::backward::backward;
+use super::bridge::result_of;
+use super::node::{Node, Source, lock};
 use crate::Dropout;
 
 /// `f(x)`, of which only `x` is saved. The backward pass calls `f` again, and `dropout` generates
@@ -93,8 +94,6 @@ fn as_result_of(y: &Tensor, node: Arc<Node>) -> Result<Tensor> {
         Storage::Cpu(storage) => storage.clone(),
         _ => bail!("gradient_checkpoint: expected a tensor on the CPU"),
     };
-    let result = Mutex::new(Some((storage, y.shape().clone())));
-    let result = placeholder()?.apply_op1(Recorded { node: node.clone(), result })?;
-    node.register(result.id());
+    let result = result_of(node, storage, y.shape().clone())?;
     if on_cpu { Ok(result) } else { y + result.to_device(y.device())? }
 }

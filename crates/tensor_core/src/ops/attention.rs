@@ -3,16 +3,13 @@
 
 use candle_core::{D, Result, Tensor, bail};
 
-use super::check::check;
-use super::cpu::{SharedSlice, by_type, has_fused_loops};
-use super::flash::{self, BackwardInputs};
-use super::heads::{AttentionLayout, HeadLayout};
+use super::dispatch::{check, fused_or_reference};
 use super::mask::AttentionMask;
-use super::small_batch::Dots;
 use super::softmax;
-use super::storage::{strided_values, tensor_like, values};
-use super::uninit::zeros;
 use crate::graph::{is_tracked, record_with_result};
+use crate::kernels::attention::{self, Grads, HeadLayout, Heads, Inputs, Saved};
+use crate::kernels::small_batch::Dots;
+use crate::kernels::{SharedSlice, strided_values, tensor_like, values, zeros};
 
 /// Attention of `q: (B, T, H, D)` to `k, v: (B, S, KV, D)`, giving `(B, T, H, D)`. KV divides H:
 /// each key head serves H / KV query heads (grouped-query attention; Ainslie et al.,
@@ -22,7 +19,7 @@ use crate::graph::{is_tracked, record_with_result};
 /// When the shapes or the mask do not fit.
 pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, mask: &AttentionMask) -> Result<Tensor> {
     check_shapes("attention", q, k, Some(v), mask)?;
-    if has_fused_loops(q) { by_type!(q, fused(q, k, v, mask)) } else { reference(q, k, v, mask) }
+    fused_or_reference!(q, k, v, mask)
 }
 
 /// Reference implementation from plain tensor operations.
@@ -72,53 +69,67 @@ fn check_shapes(
 /// Memory layout of the keys or values of a cache, `(B, S, KV, D)`; `None` if a token's heads are
 /// not contiguous.
 fn cache_layout(x: &Tensor) -> Option<HeadLayout> {
-    let ([_b, len, heads, d], [row_stride, stride, head, 1]) = (x.dims(), x.stride()) else {
+    let (&[_b, len, heads, d], &[row_stride, stride, head, 1]) = (x.dims(), x.stride()) else {
         return None;
     };
-    (head == d || *heads == 1).then_some(HeadLayout {
-        len: *len,
-        heads: *heads,
-        row_stride: *row_stride,
-        stride: *stride,
-        start: 0,
-    })
+    (head == d || heads == 1).then_some(HeadLayout { len, heads, d, row_stride, stride, start: 0 })
 }
 
 fn fused<T: Dots>(q: &Tensor, k: &Tensor, v: &Tensor, mask: &AttentionMask) -> Result<Tensor> {
+    let ((b, t, h, d), (_b, s, kv, _d)) = (q.dims4()?, k.dims4()?);
+    let queries = HeadLayout::contiguous(t, h, d);
     let q = q.contiguous()?;
-    let (b, t, h, d) = q.dims4()?;
-    let queries = HeadLayout::packed(t, h, h * d, 0);
-    if let (Some(keys), Some(values_layout), false) =
+    if let (Some(keys), Some(in_cache), false) =
         (cache_layout(k), cache_layout(v), [&q, k, v].into_iter().any(is_tracked))
     {
-        let layout = AttentionLayout { b, d, queries, keys, values: values_layout };
-        let (k, v) = (strided_values::<T>(k)?, strided_values::<T>(v)?);
-        let (output, _) = flash::forward([&values::<T>(&q)?, &k, &v], &layout, mask);
+        let (q_values, k, v) = (values::<T>(&q)?, strided_values(k)?, strided_values(v)?);
+        let (output, _) = attention::forward(&Inputs {
+            b,
+            queries: Heads { elements: &q_values, layout: queries },
+            keys: Heads { elements: &k, layout: keys },
+            values: Heads { elements: &v, layout: in_cache },
+            mask: mask.view(s),
+        });
         return tensor_like(output, &q);
     }
+    let keys = HeadLayout::contiguous(s, kv, d); // of the values, too
     let (k, v) = (k.contiguous()?, v.contiguous()?);
-    let (_b, s, kv, _d) = k.dims4()?;
-    let keys = HeadLayout::packed(s, kv, kv * d, 0);
-    let layout = AttentionLayout { b, d, queries, keys, values: keys };
-    let (output, log_sums) =
-        flash::forward::<T>([&values(&q)?, &values(&k)?, &values(&v)?], &layout, mask);
-    let (shape, mask) = (q.dims().to_vec(), mask.clone());
-    let saved = [q.detach(), k.detach(), v.detach()];
-    record_with_result("attention", [&q, &k, &v], output, shape, move |output, grad, _| {
+    let (output, log_sums) = {
+        let (q, k, v) = (values(&q)?, values(&k)?, values(&v)?);
+        attention::forward::<T>(&inputs(&q, &k, &v, queries, keys, mask))
+    };
+    let (saved, mask) = ([q.detach(), k.detach(), v.detach()], mask.clone());
+    record_with_result("attention", [&q, &k, &v], output, (b, t, h, d), move |output, grad, _| {
         let [q, k, v] = &saved;
-        let mut grads = [q, k, v].map(|x| zeros(x.elem_count()));
-        flash::backward::<T>(
-            [&values(q)?, &values(k)?, &values(v)?],
-            &BackwardInputs { output: &values(output)?, grad: &values(grad)?, log_sums: &log_sums },
-            grads.each_mut().map(|grad| SharedSlice::new(grad)).each_ref(),
-            &layout,
-            &mask,
+        let [mut grad_q, mut grad_k, mut grad_v] = [q, k, v].map(|x| zeros::<T>(x.elem_count()));
+        attention::backward(
+            &inputs(&values(q)?, &values(k)?, &values(v)?, queries, keys, &mask),
+            &Saved { output: &values(output)?, grad: &values(grad)?, log_sums: &log_sums },
+            Grads {
+                queries: &SharedSlice::new(&mut grad_q),
+                keys: &SharedSlice::new(&mut grad_k),
+                values: &SharedSlice::new(&mut grad_v),
+            },
         );
-        let [grad_q, grad_k, grad_v] = grads;
-        Ok([
-            Some(tensor_like(grad_q, q)?),
-            Some(tensor_like(grad_k, k)?),
-            Some(tensor_like(grad_v, v)?),
-        ])
+        let grads = [tensor_like(grad_q, q)?, tensor_like(grad_k, k)?, tensor_like(grad_v, v)?];
+        Ok(grads.map(Some))
     })
+}
+
+/// Inputs of the loops if keys and values have the same layout.
+fn inputs<'a, T>(
+    q: &'a [T],
+    k: &'a [T],
+    v: &'a [T],
+    queries: HeadLayout,
+    keys: HeadLayout,
+    mask: &'a AttentionMask,
+) -> Inputs<'a, T> {
+    Inputs {
+        b: q.len() / queries.row_stride,
+        queries: Heads { elements: q, layout: queries },
+        keys: Heads { elements: k, layout: keys },
+        values: Heads { elements: v, layout: keys },
+        mask: mask.view(keys.len),
+    }
 }

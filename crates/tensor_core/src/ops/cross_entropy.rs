@@ -5,14 +5,9 @@
 
 use candle_core::{D, DType, Result, Tensor, bail};
 
-use super::check::check;
-use super::cpu::{by_type, has_fused_loops, vectorized, whole_rows};
-use super::float::Float;
-use super::half::in_f32;
-use super::log_softmax::log_sum_exp;
-use super::storage::{tensor_like, values};
-use super::uninit::build;
+use super::dispatch::{check, fused_or_reference, in_f32};
 use crate::graph::record;
+use crate::kernels::{Float, log_sums, map_rows, tensor_like, values};
 
 /// Target of a row that is ignored. PyTorch's convention.
 pub const IGNORE_INDEX: i64 = -100;
@@ -26,11 +21,7 @@ pub const IGNORE_INDEX: i64 = -100;
 /// When the shapes do not fit, or a target lies outside the vocabulary.
 pub fn cross_entropy(logits: &Tensor, targets: &Tensor) -> Result<Tensor> {
     check_targets("cross_entropy", logits, targets)?;
-    if has_fused_loops(logits) {
-        by_type!(logits, fused(logits, targets))
-    } else {
-        reference(logits, targets)
-    }
+    fused_or_reference!(logits, targets)
 }
 
 /// Reference implementation from plain tensor operations.
@@ -81,16 +72,6 @@ pub(super) fn columns(op: &str, targets: &Tensor, v: usize) -> Result<Vec<Option
     targets.flatten_all()?.to_vec1()?.into_iter().map(column).collect()
 }
 
-/// Log-sum-exp of each row of `v` elements.
-pub(super) fn log_sums<T: Float>(x: &[T], v: usize) -> Vec<T> {
-    let part = whole_rows(v);
-    let [log_sums] = build([(x.len() / v, part / v)], |i, [log_sums]| {
-        let x = &x[i * part..];
-        [vectorized!(log_sums.fill_each(|row| log_sum_exp(&x[row * v..][..v])))]
-    });
-    log_sums
-}
-
 fn fused<T: Float>(logits: &Tensor, targets: &Tensor) -> Result<Tensor> {
     let v = logits.dim(D::Minus1)?;
     let logits = logits.contiguous()?;
@@ -121,19 +102,11 @@ pub(super) fn backward<T: Float>(
     weights: &[T],
 ) -> Vec<T> {
     let v = x.len() / targets.len();
-    let part = whole_rows(v);
-    let [grad_x] = build([(x.len(), part)], |i, [grad_x]| {
-        let first = i * part / v;
-        [vectorized!({
-            grad_x.fill_rows(v, |row, out| {
-                let row = first + row;
-                let Some(target) = targets[row] else { return out.zeroed() };
-                let (x, weight, log_sum) = (&x[row * v..][..v], weights[row], log_sums[row]);
-                let mut out = out.fill([x], |[x]| weight * (x - log_sum).exp());
-                out[target] += -weight;
-                out
-            })
-        })]
-    });
-    grad_x
+    map_rows!(v, [x], |row, out| {
+        let Some(target) = targets[row] else { return out.zeroed() };
+        let (weight, log_sum) = (weights[row], log_sums[row]);
+        let mut out = out.fill([x], |[x]| weight * (x - log_sum).exp());
+        out[target] += -weight;
+        out
+    })
 }

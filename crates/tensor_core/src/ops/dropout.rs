@@ -6,16 +6,14 @@
 
 use candle_core::{Device, Result, Tensor};
 
-use super::cpu::{GRAIN, by_type, has_fused_loops, vectorized};
-use super::float::Float;
-use super::storage::{tensor_like, values};
-use super::uninit::build;
+use super::dispatch::fused_or_reference;
 use crate::Rng;
 use crate::graph::record;
+use crate::kernels::{Float, GRAIN, build, tensor_like, values, vectorized};
 
 /// Dropout of `x`, of any shape, with probability `p`; the same `seed` gives the same mask.
 pub fn dropout(x: &Tensor, p: f64, seed: u64) -> Result<Tensor> {
-    if has_fused_loops(x) { by_type!(x, fused(x, p, seed)) } else { reference(x, p, seed) }
+    fused_or_reference!(x, p, seed)
 }
 
 /// Reference implementation from plain tensor operations.

@@ -3,12 +3,9 @@
 
 use candle_core::{DType, Result, Tensor, bail};
 
-use super::check::check;
-use super::cpu::{GRAIN, by_type, has_fused_loops, whole_rows};
-use super::float::Float;
-use super::storage::{tensor_like, values};
-use super::uninit::build;
+use super::dispatch::{check, fused_or_reference};
 use crate::graph::record;
+use crate::kernels::{Float, GRAIN, build, new_rows, tensor_like, values};
 
 /// Rows of `weight: (V, C)` at the integers `ids: (..)`, as `(.., C)`.
 ///
@@ -22,11 +19,7 @@ pub fn embedding(weight: &Tensor, ids: &Tensor) -> Result<Tensor> {
         let (ids, weight) = ((ids.dims(), ids.dtype(), ids.device().location()), weight.dims());
         bail!("embedding: ids {ids:?} do not select rows of weight {weight:?}");
     }
-    if has_fused_loops(weight) {
-        by_type!(weight, fused(weight, ids))
-    } else {
-        reference(weight, ids)
-    }
+    fused_or_reference!(weight, ids)
 }
 
 /// Reference implementation from plain tensor operations.
@@ -64,12 +57,7 @@ fn fused<T: Float>(weight: &Tensor, ids: &Tensor) -> Result<Tensor> {
 }
 
 fn gather<T: Float>(weight: &[T], ids: &[i64], c: usize) -> Vec<T> {
-    let part = whole_rows(c);
-    let [y] = build([(ids.len() * c, part)], |i, [y]| {
-        let ids = &ids[i * part / c..];
-        [y.fill_rows(c, |row, y| y.copy_of(&weight[ids[row] as usize * c..]))]
-    });
-    y
+    new_rows!(ids.len(), c, |row, y| y.copy_of(&weight[ids[row] as usize * c..]))
 }
 
 /// Each task owns a range of the table's rows and scans all ids for them, so that each sum has a

@@ -5,12 +5,9 @@ use std::f64::consts::{FRAC_1_SQRT_2, PI, SQRT_2};
 
 use candle_core::{Result, Tensor};
 
-use super::check::check;
-use super::cpu::{GRAIN, by_type, has_fused_loops, vectorized};
-use super::float::Float;
-use super::storage::{tensor_like, values};
-use super::uninit::{Uninit, build, elementwise_product};
+use super::dispatch::{check, fused_or_reference};
 use crate::graph::{is_tracked, record};
+use crate::kernels::{Float, elementwise_product, map_elements, tensor_like, values};
 
 /// Formula used for Φ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -28,7 +25,7 @@ const CUBIC: f64 = 0.044715;
 /// GELU of every element of `x`, of any shape.
 pub fn gelu(x: &Tensor, form: Gelu) -> Result<Tensor> {
     check("gelu", &[("x", x)], true)?;
-    if has_fused_loops(x) { by_type!(x, fused(x, form)) } else { reference(x, form) }
+    fused_or_reference!(x, form)
 }
 
 /// Reference implementation from plain tensor operations.
@@ -55,32 +52,25 @@ fn fused<T: Float>(x: &Tensor, form: Gelu) -> Result<Tensor> {
 }
 
 fn forward<T: Float>(x: &[T], form: Gelu) -> Vec<T> {
-    let [y] = build([(x.len(), GRAIN)], |i, [y]| {
-        let x = &x[i * GRAIN..];
-        [vectorized!(match form {
-            Gelu::Exact => y.fill([x], |[x]| x * exact(x).0),
-            Gelu::Tanh => y.fill([x], |[x]| x * tanh(x).0),
-        })]
-    });
+    let [y] = match form {
+        Gelu::Exact => map_elements!([x], [x * exact(x).0]),
+        Gelu::Tanh => map_elements!([x], [x * tanh(x).0]),
+    };
     y
 }
 
 /// Result and its derivative, which costs little more than the result and is saved in place of `x`.
 fn forward_with_slope<T: Float>(x: &[T], form: Gelu) -> [Vec<T>; 2] {
-    let n = x.len();
-    build([(n, GRAIN), (n, GRAIN)], |i, outputs| {
-        let x = &x[i * GRAIN..];
-        vectorized!(match form {
-            Gelu::Exact => Uninit::fill_all(outputs, [x], |[x]| {
-                let (phi, slope) = exact(x);
-                with_slope(x, phi, slope)
-            }),
-            Gelu::Tanh => Uninit::fill_all(outputs, [x], |[x]| {
-                let (phi, slope) = tanh(x);
-                with_slope(x, phi, slope)
-            }),
-        })
-    })
+    match form {
+        Gelu::Exact => map_elements!([x], {
+            let (phi, slope) = exact(x);
+            with_slope(x, phi, slope)
+        }),
+        Gelu::Tanh => map_elements!([x], {
+            let (phi, slope) = tanh(x);
+            with_slope(x, phi, slope)
+        }),
+    }
 }
 
 /// x · Φ(x) and its derivative, from Φ and its derivative.

@@ -6,13 +6,13 @@
 
 use candle_core::{Result, Tensor, bail};
 
-use super::check::check;
-use super::cpu::{by_type, has_fused_loops};
-use super::linear::{self, sum_of_rows};
-use super::matmul::{Matrix, append_matmul, matmul};
-use super::small_batch::{self, Dots};
-use super::storage::{tensor_like, values};
+use super::dispatch::{check, fused_or_reference};
+use super::linear;
 use crate::graph::record_all;
+use crate::kernels::matmul::{append_linear, append_matmul, matmul};
+use crate::kernels::matrix::Matrix;
+use crate::kernels::small_batch::Dots;
+use crate::kernels::{sum_of_rows, tensor_like, values};
 
 /// Weight of a group, and its bias if there is one.
 pub type GroupWeights<'a> = (&'a Tensor, Option<&'a Tensor>);
@@ -38,11 +38,7 @@ pub fn grouped_linear(x: &Tensor, groups: &[GroupWeights<'_>], counts: &[usize])
     if counts.len() != groups.len() || counts.iter().sum::<usize>() != n {
         bail!("grouped_linear: {n} rows in groups of {counts:?} for {} weights", groups.len());
     }
-    if has_fused_loops(x) {
-        by_type!(x, fused(x, groups, counts))
-    } else {
-        reference(x, groups, counts)
-    }
+    fused_or_reference!(x, groups, counts)
 }
 
 /// Reference implementation from plain tensor operations.
@@ -74,16 +70,7 @@ fn fused<T: Dots>(x: &Tensor, groups: &[GroupWeights<'_>], counts: &[usize]) -> 
             rest = after;
             let weight = values::<T>(weight)?;
             let bias = biases.get(i).map(values::<T>).transpose()?;
-            match count {
-                0 => {}
-                1..=small_batch::MAX_ROWS => {
-                    y.extend(small_batch::matmul(rows, &weight, n_in, bias.as_deref()));
-                }
-                _ => {
-                    let weight = Matrix::new(&weight, n_out, n_in).transposed();
-                    append_matmul(&mut y, Matrix::new(rows, count, n_in), weight, bias.as_deref());
-                }
-            }
+            append_linear(&mut y, rows, &weight, n_in, bias.as_deref());
         }
     }
     let inputs: Vec<&Tensor> = [&x].into_iter().chain(&weights).chain(&biases).collect();
@@ -116,19 +103,17 @@ fn backward<T: Dots>(
             let weight = values::<T>(weight)?;
             append_matmul(&mut grad_x, grads, Matrix::new(&weight, n_out, n_in), None);
         }
-        grad_weights.push(match needs_weight[i] {
-            true => Some(tensor_like(
-                matmul(grads.transposed(), Matrix::new(rows, count, n_in), None),
-                weight,
-            )?),
-            false => None,
+        let grad_weight = needs_weight[i].then(|| {
+            let x = Matrix::new(rows, count, n_in);
+            tensor_like(matmul(grads.transposed(), x, None), weight)
         });
+        grad_weights.push(grad_weight.transpose()?);
         if let Some(needs_bias) = needs_bias.get(i) {
             let sum = || Tensor::from_vec(sum_of_rows::<T>(grad, n_out), n_out, x.device());
             grad_biases.push(needs_bias.then(sum).transpose()?);
         }
         start += count;
     }
-    let grad_x = if needed[0] { Some(tensor_like(grad_x, x)?) } else { None };
+    let grad_x = needed[0].then(|| tensor_like(grad_x, x)).transpose()?;
     Ok([grad_x].into_iter().chain(grad_weights).chain(grad_biases).collect())
 }

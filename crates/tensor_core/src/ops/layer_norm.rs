@@ -6,26 +6,16 @@
 
 use candle_core::{D, Result, Tensor};
 
-use super::check::check;
-use super::cpu::{by_type, has_fused_loops, vectorized, whole_rows};
-use super::float::Float;
-use super::half::in_f32;
-use super::linear::sum_of_rows;
-use super::storage::{tensor_like, values};
-use super::sums::sum;
-use super::uninit::build;
+use super::dispatch::{check, fused_or_reference, in_f32};
 use crate::graph::record;
+use crate::kernels::{Float, build, sum, sum_of_rows, tensor_like, values, vectorized, whole_rows};
 
 /// Normalizes each row of `x: (.., C)`, then scales by `weight: (C)` and shifts by `bias: (C)`.
 pub fn layer_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64) -> Result<Tensor> {
     let width = x.dims().last().map_or(&[][..], std::slice::from_ref);
     let fit = weight.dims() == width && bias.dims() == width && x.rank() > 0;
     check("layer_norm", &[("x", x), ("weight", weight), ("bias", bias)], fit)?;
-    if has_fused_loops(x) {
-        by_type!(x, fused(x, weight, bias, eps))
-    } else {
-        reference(x, weight, bias, eps)
-    }
+    fused_or_reference!(x, weight, bias, eps)
 }
 
 /// Reference implementation from plain tensor operations.

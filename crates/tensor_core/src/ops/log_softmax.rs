@@ -4,19 +4,14 @@
 
 use candle_core::{D, Result, Tensor};
 
-use super::check::check;
-use super::cpu::{by_type, has_fused_loops, vectorized, whole_rows};
-use super::float::Float;
-use super::half::in_f32;
-use super::storage::{tensor_like, values};
-use super::sums::{max, sum};
-use super::uninit::build;
+use super::dispatch::{check, fused_or_reference, in_f32};
 use crate::graph::record_with_result;
+use crate::kernels::{Float, log_sum_exp, map_rows, sum, tensor_like, values};
 
 /// Log-softmax of each row of `x: (.., N)`.
 pub fn log_softmax(x: &Tensor) -> Result<Tensor> {
     check("log_softmax", &[("x", x)], x.rank() > 0)?;
-    if has_fused_loops(x) { by_type!(x, fused(x)) } else { reference(x) }
+    fused_or_reference!(x)
 }
 
 /// Reference implementation from plain tensor operations.
@@ -31,13 +26,6 @@ fn plain(x: &Tensor) -> Result<Tensor> {
     shifted.broadcast_sub(&shifted.exp()?.sum_keepdim(D::Minus1)?.log()?)
 }
 
-/// Log-sum-exp of a row: log Σ exp(x).
-#[inline(always)]
-pub(crate) fn log_sum_exp<T: Float>(x: &[T]) -> T {
-    let max = max(x);
-    max + sum([x], |[x]| (x - max).exp()).ln()
-}
-
 fn fused<T: Float>(x: &Tensor) -> Result<Tensor> {
     let n = x.dim(D::Minus1)?;
     let x = &x.contiguous()?;
@@ -48,31 +36,15 @@ fn fused<T: Float>(x: &Tensor) -> Result<Tensor> {
 }
 
 fn forward<T: Float>(x: &[T], n: usize) -> Vec<T> {
-    let part = whole_rows(n);
-    let [y] = build([(x.len(), part)], |i, [y]| {
-        let x = &x[i * part..];
-        [vectorized!({
-            y.fill_rows(n, |row, y| {
-                let x = &x[row * n..][..n];
-                let log_sum = log_sum_exp(x);
-                y.fill([x], |[x]| x - log_sum)
-            })
-        })]
-    });
-    y
+    map_rows!(n, [x], |y| {
+        let log_sum = log_sum_exp(x);
+        y.fill([x], |[x]| x - log_sum)
+    })
 }
 
 fn backward<T: Float>(y: &[T], grad: &[T], n: usize) -> Vec<T> {
-    let part = whole_rows(n);
-    let [grad_x] = build([(y.len(), part)], |i, [grad_x]| {
-        let (y, grad) = (&y[i * part..], &grad[i * part..]);
-        [vectorized!({
-            grad_x.fill_rows(n, |row, out| {
-                let (y, grad) = (&y[row * n..][..n], &grad[row * n..][..n]);
-                let total = sum([grad], |[g]| g);
-                out.fill([grad, y], |[g, y]| g - y.exp() * total)
-            })
-        })]
-    });
-    grad_x
+    map_rows!(n, [y, grad], |grad_x| {
+        let total = sum([grad], |[g]| g);
+        grad_x.fill([grad, y], |[g, y]| g - y.exp() * total)
+    })
 }

@@ -1,9 +1,10 @@
 //! Attention masks: the keys that each query may attend to.
 
-use std::ops::Range;
 use std::sync::Arc;
 
 use candle_core::{DType, Device, Result, Tensor, bail};
+
+use crate::kernels::attention::{Mask, Pattern};
 
 /// Attention mask of T queries over S keys. Query t is at position t, or further on: see
 /// [`AttentionMask::with_offset`].
@@ -20,13 +21,6 @@ pub struct AttentionMask {
     prefix_lens: Option<Arc<Vec<usize>>>,
 }
 
-#[derive(Debug, Clone, Copy)]
-enum Pattern {
-    Bidirectional,
-    Causal,
-    Window { window: usize, sinks: usize },
-}
-
 /// Values per key, (B, S), on the host.
 #[derive(Debug, Clone)]
 struct PerKey<T> {
@@ -39,10 +33,6 @@ impl<T: candle_core::WithDType> PerKey<T> {
     fn of(x: &Tensor) -> Result<Self> {
         let (b, s) = x.dims2()?;
         Ok(Self { values: Arc::new(x.flatten_all()?.to_dtype(T::DTYPE)?.to_vec1()?), b, s })
-    }
-
-    fn row(&self, b: usize) -> &[T] {
-        &self.values[b * self.s..][..self.s]
     }
 
     fn tensor(&self, device: &Device) -> Result<Tensor> {
@@ -105,12 +95,6 @@ impl AttentionMask {
         Ok(Self { prefix_lens: Some(Arc::new(prefix_lens)), ..self })
     }
 
-    /// Number of keys at the start of row `b` that all of its segments attend to.
-    #[inline(always)]
-    fn prefix_len(&self, b: usize) -> usize {
-        self.prefix_lens.as_ref().map_or(0, |prefix_lens| prefix_lens[b])
-    }
-
     /// Mask as a tensor, (B or 1, 1, T, S): 0 where a query attends to a key, −∞ elsewhere.
     pub fn to_tensor(&self, t: usize, s: usize, dtype: DType, device: &Device) -> Result<Tensor> {
         self.check("mask", None, t, s)?;
@@ -169,66 +153,15 @@ impl AttentionMask {
         Ok(())
     }
 
-    /// Keys that the `queries` of row `b` attend to, as at most two ranges: the sinks, then the
-    /// others. (The first is empty if the second begins at 0.)
-    pub(super) fn ranges(&self, b: usize, queries: Range<usize>, s: usize) -> [Range<usize>; 2] {
-        let (first, last) = (queries.start + self.offset, queries.end - 1 + self.offset);
-        let (sinks, mut near) = match self.pattern {
-            Pattern::Bidirectional => (0, 0..s),
-            Pattern::Causal => (0, 0..last + 1),
-            Pattern::Window { window, sinks } => {
-                (sinks, (first + 1).saturating_sub(window)..last + 1)
-            }
-        };
-        let is_hidden = |key: usize| {
-            let is_padding = |mask: &PerKey<u8>| mask.row(b)[key] == 0;
-            let other_segment = |segments: &PerKey<i64>| {
-                let row = segments.row(b);
-                key >= self.prefix_len(b) && !row[first..=last].contains(&row[key])
-            };
-            self.attention_mask.as_ref().is_some_and(is_padding)
-                || self.segments.as_ref().is_some_and(other_segment)
-        };
-        while !near.is_empty() && is_hidden(near.start) {
-            near.start += 1;
+    /// This mask as the attention loops read it, for `n_keys` keys.
+    pub(super) fn view(&self, n_keys: usize) -> Mask<'_> {
+        Mask {
+            pattern: self.pattern,
+            offset: self.offset,
+            n_keys,
+            attention_mask: self.attention_mask.as_ref().map(|mask| &mask.values[..]),
+            segments: self.segments.as_ref().map(|segments| &segments.values[..]),
+            prefix_lens: self.prefix_lens.as_ref().map(|prefix_lens| &prefix_lens[..]),
         }
-        while !near.is_empty() && is_hidden(near.end - 1) {
-            near.end -= 1;
-        }
-        [0..sinks.min(near.start), near]
-    }
-
-    /// Writes −∞ to the `logits` of those `keys` that `query` of row `b` does not attend to.
-    /// Returns the index from which on all keys are hidden; their logits are left as they are.
-    #[inline(always)]
-    pub(super) fn apply<T: super::float::Float>(
-        &self,
-        (b, query): (usize, usize),
-        keys: Range<usize>,
-        logits: &mut [T],
-    ) -> usize {
-        let hidden = T::cast(f64::NEG_INFINITY);
-        let position = query + self.offset;
-        let column = |key: usize| key.clamp(keys.start, keys.end) - keys.start;
-        let end = match self.pattern {
-            Pattern::Bidirectional => keys.len(),
-            Pattern::Causal | Pattern::Window { .. } => column(position + 1),
-        };
-        if let Pattern::Window { window, sinks } = self.pattern {
-            let near = (position + 1).saturating_sub(window);
-            logits[column(sinks.min(near))..column(near)].fill(hidden);
-        }
-        if let Some(mask) = &self.attention_mask {
-            let entries = logits.iter_mut().zip(&mask.row(b)[keys.clone()]);
-            entries.for_each(|(x, &is_token)| *x = if is_token == 0 { hidden } else { *x });
-        }
-        if let Some(segments) = &self.segments {
-            let row = segments.row(b);
-            let own_segment = row[position];
-            let prefix_len = column(self.prefix_len(b)); // visible from all segments
-            let entries = logits.iter_mut().zip(&row[keys]).skip(prefix_len);
-            entries.for_each(|(x, &segment)| *x = if segment == own_segment { *x } else { hidden });
-        }
-        end
     }
 }

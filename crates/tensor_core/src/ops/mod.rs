@@ -5,16 +5,11 @@
 //! dtypes use (16-bit dtypes compute in f32 and round back) and which the tests compare with.
 //! candle's own fused operations (`candle_nn`) drop the gradient silently, so nothing here uses
 //! them.
+//!
+//! The fused implementation of an operation is its formula on slices: `map_rows!`, `map_elements!`
+//! and `build` of the kernels run it on all threads and vector units.
 
-pub(crate) mod float;
-pub(crate) mod cpu;
-pub(crate) mod uninit;
-pub(crate) mod sums;
-pub(crate) mod storage;
-mod check;
-mod half;
-mod small_batch;
-pub(crate) mod matmul;
+mod dispatch;
 pub mod add;
 pub mod softmax;
 pub mod log_softmax;
@@ -29,24 +24,22 @@ pub mod embedding;
 pub mod scatter_combine;
 pub mod rope;
 pub mod mask;
-mod heads;
-mod flash;
-mod single_query;
 pub mod attention;
 pub mod self_attention;
 pub mod cross_entropy;
-pub mod log_probs;
+pub mod token_log_probs;
+pub mod entropy;
 
 pub use add::add;
 pub use attention::{attention, attention_weights};
 pub use cross_entropy::{IGNORE_INDEX, cross_entropy};
 pub use dropout::dropout;
 pub use embedding::embedding;
+pub use entropy::entropy;
 pub use gelu::{Gelu, gelu};
 pub use grouped_linear::grouped_linear;
 pub use layer_norm::layer_norm;
 pub use linear::linear;
-pub use log_probs::{entropy, token_log_probs};
 pub use log_softmax::log_softmax;
 pub use mask::AttentionMask;
 pub use rms_norm::rms_norm;
@@ -55,3 +48,4 @@ pub use scatter_combine::scatter_combine;
 pub use self_attention::self_attention;
 pub use silu_mul::silu_mul;
 pub use softmax::softmax;
+pub use token_log_probs::token_log_probs;

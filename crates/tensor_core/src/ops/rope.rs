@@ -8,12 +8,9 @@
 
 use candle_core::{D, Result, Tensor, bail};
 
-use super::check::check;
-use super::cpu::{by_type, has_fused_loops, vectorized, whole_rows};
-use super::float::Float;
-use super::storage::{tensor_like, values};
-use super::uninit::build;
+use super::dispatch::{check, fused_or_reference};
 use crate::graph::{is_tracked, record};
+use crate::kernels::{Float, map_rows, tensor_like, values};
 
 /// Position of each token in its sequence.
 #[derive(Debug, Clone, Copy)]
@@ -73,11 +70,7 @@ pub fn rope(x: &Tensor, cos: &Tensor, sin: &Tensor, positions: Positions<'_>) ->
     if last >= n_positions {
         bail!("rope: position {last} of {:?} lies beyond the tables {:?}", x.dims(), cos.dims());
     }
-    if has_fused_loops(x) {
-        by_type!(x, fused(x, cos, sin, positions))
-    } else {
-        reference(x, cos, sin, positions)
-    }
+    fused_or_reference!(x, cos, sin, positions)
 }
 
 /// Reference implementation from plain tensor operations.
@@ -109,13 +102,13 @@ fn fused<T: Float>(
     sin: &Tensor,
     positions: Positions<'_>,
 ) -> Result<Tensor> {
-    let (b, t, h, d) = x.dims4()?;
+    let (b, t, _h, d) = x.dims4()?;
     let (x, cos, sin) = (x.contiguous()?, cos.contiguous()?.detach(), sin.contiguous()?.detach());
     let positions: Vec<usize> = all_positions(b, t, positions).collect();
-    let y = rotate::<T>(&values(&x)?, (&values(&cos)?, &values(&sin)?), &positions, (h, d), T::ONE);
+    let y = rotate::<T>(&values(&x)?, &values(&cos)?, &values(&sin)?, &positions, d, T::ONE);
     record("rope", [&x], y, x.shape(), move |grad, _| {
-        let tables = (&*values(&cos)?, &*values(&sin)?);
-        let grad_x = rotate::<T>(&values(grad)?, tables, &positions, (h, d), -T::ONE);
+        let (cos, sin) = (values(&cos)?, values(&sin)?);
+        let grad_x = rotate::<T>(&values(grad)?, &cos, &sin, &positions, d, -T::ONE);
         Ok([Some(tensor_like(grad_x, grad)?)])
     })
 }
@@ -124,26 +117,22 @@ fn fused<T: Float>(
 /// backward (−1).
 fn rotate<T: Float>(
     x: &[T],
-    (cos, sin): (&[T], &[T]),
+    cos: &[T],
+    sin: &[T],
     positions: &[usize],
-    (h, d): (usize, usize),
+    d: usize,
     direction: T,
 ) -> Vec<T> {
-    let half = d / 2;
-    let part = whole_rows(h * d);
-    let [y] = build([(x.len(), part)], |i, [y]| {
-        let (x, positions) = (&x[i * part..], &positions[i * part / (h * d)..]);
-        [vectorized!({
-            y.fill_rows(d, |row, y| {
-                let position = positions[row / h];
-                let (cos, sin) = (&cos[position * half..], &sin[position * half..]);
-                let (a, b) = x[row * d..][..d].split_at(half);
-                y.fill_halves([a, b, cos, sin], |[a, b, cos, sin]| {
-                    let sin = direction * sin;
-                    [a * cos - b * sin, b * cos + a * sin]
-                })
+    let (width, half) = (x.len() / positions.len(), d / 2); // elements per token, of half a head
+    map_rows!(width, [x], |token, y| {
+        let first = positions[token] * half;
+        let (cos, sin) = (&cos[first..][..half], &sin[first..][..half]);
+        y.fill_rows(d, |head, y| {
+            let (a, b) = x[head * d..][..d].split_at(half);
+            y.fill_halves([a, b, cos, sin], |[a, b, cos, sin]| {
+                let sin = direction * sin;
+                [a * cos - b * sin, b * cos + a * sin]
             })
-        })]
-    });
-    y
+        })
+    })
 }

@@ -7,13 +7,9 @@
 
 use candle_core::{DType, Result, Tensor, bail};
 
-use super::check::check;
-use super::cpu::{by_type, has_fused_loops, vectorized, whole_rows};
-use super::float::Float;
-use super::storage::{tensor_like, values};
-use super::sums::sum;
-use super::uninit::build;
+use super::dispatch::{check, fused_or_reference};
 use crate::graph::record;
+use crate::kernels::{Float, new_rows, reduce_rows, sum, tensor_like, values};
 
 /// Sums rows of `rows: (M, C)` with `weights: (N, K)`, giving `(N, C)`. `positions` holds the row
 /// of each weight, or `None`, which adds nothing. A row may have at most one weight.
@@ -35,11 +31,7 @@ pub fn scatter_combine(
             _ => bail!("combine: row {at} of {m} does not exist or is used twice"),
         }
     }
-    if has_fused_loops(rows) {
-        by_type!(rows, fused(rows, weights, positions))
-    } else {
-        reference(rows, weights, positions)
-    }
+    fused_or_reference!(rows, weights, positions)
 }
 
 /// Reference implementation from plain tensor operations.
@@ -59,26 +51,20 @@ pub fn reference(rows: &Tensor, weights: &Tensor, positions: &[Option<u32>]) -> 
 fn fused<T: Float>(rows: &Tensor, weights: &Tensor, positions: &[Option<u32>]) -> Result<Tensor> {
     let ((m, c), (n, k)) = (rows.dims2()?, weights.dims2()?);
     let (rows, weights) = (rows.contiguous()?, weights.contiguous()?);
-    let y = forward::<T>(&values(&rows)?, &values(&weights)?, positions, (c, k));
+    let y = forward::<T>(&values(&rows)?, &values(&weights)?, positions, c, k);
     let saved = (rows.detach(), weights.detach(), positions.to_vec());
     record("combine", [&rows, &weights], y, (n, c), move |grad, [needs_rows, needs_weights]| {
         let (rows, weights, positions) = saved;
         let grad = values::<T>(grad)?;
-        let grad_rows = match needs_rows {
-            true => {
-                let weights = values::<T>(&weights)?;
-                Some(tensor_like(grads_of_rows(&weights, &positions, &grad, (m, c, k)), &rows)?)
-            }
-            false => None,
-        };
-        let grad_weights = match needs_weights {
-            true => {
-                let rows = values::<T>(&rows)?;
-                Some(tensor_like(grads_of_weights(&rows, &positions, &grad, (c, k)), &weights)?)
-            }
-            false => None,
-        };
-        Ok([grad_rows, grad_weights])
+        let grad_rows = needs_rows.then(|| {
+            let weights = values::<T>(&weights)?;
+            tensor_like(grads_of_rows(&weights, &positions, &grad, m, c), &rows)
+        });
+        let grad_weights = needs_weights.then(|| {
+            let rows = values::<T>(&rows)?;
+            tensor_like(grads_of_weights(&rows, &positions, &grad, c), &weights)
+        });
+        Ok([grad_rows.transpose()?, grad_weights.transpose()?])
     })
 }
 
@@ -86,76 +72,59 @@ fn forward<T: Float>(
     rows: &[T],
     weights: &[T],
     positions: &[Option<u32>],
-    (c, k): (usize, usize),
+    c: usize,
+    k: usize,
 ) -> Vec<T> {
-    let part = whole_rows(c);
-    let [y] = build([(positions.len() / k * c, part)], |i, [y]| {
-        let first = i * part / c;
-        [vectorized!({
-            y.fill_rows(c, |n, y| {
-                let mut y = y.zeroed();
-                let slots = (first + n) * k..(first + n + 1) * k;
-                for (&w, at) in weights[slots.clone()].iter().zip(&positions[slots]) {
-                    if let Some(at) = at {
-                        let row = &rows[*at as usize * c..][..c];
-                        y.iter_mut().zip(row).for_each(|(y, &x)| *y += w * x);
-                    }
-                }
-                y
-            })
-        })]
-    });
-    y
+    new_rows!(positions.len() / k, c, |n, y| {
+        let mut y = y.zeroed();
+        let slots = n * k..(n + 1) * k;
+        for (&w, at) in weights[slots.clone()].iter().zip(&positions[slots]) {
+            if let Some(at) = at {
+                let row = &rows[*at as usize * c..][..c];
+                y.iter_mut().zip(row).for_each(|(y, &x)| *y += w * x);
+            }
+        }
+        y
+    })
 }
 
-/// Each row has at most one weight, so no gradients are added up; a row without a weight gets
-/// zeros.
+/// Each of the `m` rows has at most one weight, so no gradients are added up; a row without a
+/// weight gets zeros.
 fn grads_of_rows<T: Float>(
     weights: &[T],
     positions: &[Option<u32>],
     grad: &[T],
-    (m, c, k): (usize, usize, usize),
+    m: usize,
+    c: usize,
 ) -> Vec<T> {
+    let k = positions.len() * c / grad.len(); // weights per row of the gradient
     let mut slots = vec![None; m]; // index of each row's weight
     for (slot, at) in positions.iter().enumerate() {
         if let Some(at) = at {
             slots[*at as usize] = Some(slot);
         }
     }
-    let part = whole_rows(c);
-    let [grads] = build([(m * c, part)], |i, [grads]| {
-        let slots = &slots[i * part / c..];
-        [vectorized!({
-            grads.fill_rows(c, |row, out| match slots[row] {
-                Some(slot) => {
-                    let w = weights[slot];
-                    out.fill([&grad[slot / k * c..][..c]], |[g]| w * g)
-                }
-                None => out.zeroed(),
-            })
-        })]
-    });
-    grads
+    new_rows!(m, c, |row, out| match slots[row] {
+        Some(slot) => {
+            let w = weights[slot];
+            out.fill([&grad[slot / k * c..][..c]], |[g]| w * g)
+        }
+        None => out.zeroed(),
+    })
 }
 
 fn grads_of_weights<T: Float>(
     rows: &[T],
     positions: &[Option<u32>],
     grad: &[T],
-    (c, k): (usize, usize),
+    c: usize,
 ) -> Vec<T> {
-    let part = (whole_rows(c) / c).max(1);
-    let [grads] = build([(positions.len(), part)], |i, [grads]| {
-        let first = i * part;
-        [vectorized!({
-            grads.fill_each(|slot| match positions[first + slot] {
-                Some(at) => {
-                    let row = &rows[at as usize * c..][..c];
-                    sum([row, &grad[(first + slot) / k * c..][..c]], |[x, g]| x * g)
-                }
-                None => T::ZERO,
-            })
-        })]
-    });
-    grads
+    let k = positions.len() * c / grad.len(); // weights per row of the gradient
+    reduce_rows!(positions.len(), c, |slot| match positions[slot] {
+        Some(at) => {
+            let row = &rows[at as usize * c..][..c];
+            sum([row, &grad[slot / k * c..][..c]], |[x, g]| x * g)
+        }
+        None => T::ZERO,
+    })
 }

@@ -4,15 +4,12 @@
 use candle_core::{IndexOp, Result, Tensor, bail};
 
 use super::attention;
-use super::check::check;
-use super::cpu::{SharedSlice, by_type, has_fused_loops};
-use super::flash::{self, BackwardInputs};
-use super::heads::{AttentionLayout, HeadLayout};
+use super::dispatch::{check, fused_or_reference};
 use super::mask::AttentionMask;
-use super::small_batch::Dots;
-use super::storage::{tensor_like, values};
-use super::uninit::zeros;
 use crate::graph::record_with_result;
+use crate::kernels::attention::{Grads, HeadLayout, Heads, Inputs, Saved, backward, forward};
+use crate::kernels::small_batch::Dots;
+use crate::kernels::{SharedSlice, tensor_like, values, zeros};
 
 /// Attention of `qkv: (B, T, 3C)`, packed as Q|K|V and by head within each, giving `(B, T, C)`.
 /// Reads Q, K and V in place.
@@ -27,11 +24,7 @@ pub fn self_attention(qkv: &Tensor, n_head: usize, mask: &AttentionMask) -> Resu
         bail!("self_attention: {dims:?} is not (B, T, 3 C) with C divisible by {n_head} heads");
     }
     mask.check("self_attention", Some(b), t, t)?;
-    if has_fused_loops(qkv) {
-        by_type!(qkv, fused(qkv, n_head, mask))
-    } else {
-        reference(qkv, n_head, mask)
-    }
+    fused_or_reference!(qkv, n_head, mask)
 }
 
 /// Reference implementation from plain tensor operations.
@@ -39,37 +32,49 @@ pub fn reference(qkv: &Tensor, n_head: usize, mask: &AttentionMask) -> Result<Te
     let (b, t, packed) = qkv.dims3()?;
     let split = qkv.reshape((b, t, 3, n_head, packed / 3 / n_head))?;
     let part_of = |part: usize| split.i((.., .., part)); // (B, T, H, D)
-    attention::reference(&part_of(0)?, &part_of(1)?, &part_of(2)?, mask)?.reshape((
-        b,
-        t,
-        packed / 3,
-    ))
+    let y = attention::reference(&part_of(0)?, &part_of(1)?, &part_of(2)?, mask)?; // (B, T, H, D)
+    y.reshape((b, t, packed / 3))
 }
 
 fn fused<T: Dots>(qkv: &Tensor, n_head: usize, mask: &AttentionMask) -> Result<Tensor> {
     let qkv = qkv.contiguous()?;
     let (b, t, packed) = qkv.dims3()?;
-    let c = packed / 3;
-    let part_layout = |part: usize| HeadLayout::packed(t, n_head, packed, part * c);
-    let layout = AttentionLayout {
-        b,
-        d: c / n_head,
-        queries: part_layout(0),
-        keys: part_layout(1),
-        values: part_layout(2),
-    };
-    let (output, log_sums) = {
-        let qkv = values::<T>(&qkv)?;
-        flash::forward([&qkv, &qkv, &qkv], &layout, mask)
-    };
+    let (output, log_sums) = forward::<T>(&inputs(&values(&qkv)?, b, t, n_head, mask));
     let (saved, mask) = (qkv.detach(), mask.clone());
-    record_with_result("self_attention", [&qkv], output, (b, t, c), move |output, grad, _| {
+    let shape = (b, t, packed / 3);
+    record_with_result("self_attention", [&qkv], output, shape, move |output, grad, _| {
         let qkv = values::<T>(&saved)?;
         let mut grad_qkv = zeros(qkv.len());
-        let inputs =
-            BackwardInputs { output: &values(output)?, grad: &values(grad)?, log_sums: &log_sums };
-        let shared = SharedSlice::new(&mut grad_qkv);
-        flash::backward([&qkv, &qkv, &qkv], &inputs, [&shared; 3], &layout, &mask);
+        let shared = &SharedSlice::new(&mut grad_qkv);
+        backward(
+            &inputs(&qkv, b, t, n_head, &mask),
+            &Saved { output: &values(output)?, grad: &values(grad)?, log_sums: &log_sums },
+            Grads { queries: shared, keys: shared, values: shared },
+        );
         Ok([Some(tensor_like(grad_qkv, &saved)?)])
     })
+}
+
+/// Queries, keys and values within `qkv: (B, T, 3 H D)`.
+fn inputs<'a, T>(
+    qkv: &'a [T],
+    b: usize,
+    t: usize,
+    n_head: usize,
+    mask: &'a AttentionMask,
+) -> Inputs<'a, T> {
+    let packed = qkv.len() / (b * t);
+    let c = packed / 3;
+    let [queries, keys, values] = [0, c, 2 * c].map(|start| Heads {
+        elements: qkv,
+        layout: HeadLayout {
+            len: t,
+            heads: n_head,
+            d: c / n_head,
+            row_stride: t * packed,
+            stride: packed,
+            start,
+        },
+    });
+    Inputs { b, queries, keys, values, mask: mask.view(t) }
 }

@@ -13,6 +13,13 @@ pub struct Scope<'a> {
     pub(super) path: String,
 }
 
+impl Parameters {
+    /// Root scope, for a model's constructor.
+    pub fn root(&mut self) -> Scope<'_> {
+        Scope { parameters: self, path: String::new() }
+    }
+}
+
 impl Scope<'_> {
     /// Scope `name` below this one.
     pub fn at(&mut self, name: impl Display) -> Scope<'_> {

@@ -1,7 +1,8 @@
-//! Block formats: their sizes, and the decoding of a block's bytes into integers q with scale and
-//! offset, w = scale · q + offset. The formats themselves are in `layouts.rs`.
+//! Block formats: their names and sizes. The kernels read them byte by byte.
 
-use super::activations::Precision;
+use candle_core::quantized::GgmlDType;
+
+use crate::kernels::quantized::Format;
 
 /// Block format of ggml.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -22,8 +23,8 @@ pub enum Quantization {
 /// Calls `$function::<F>(..)` with F the [`Format`] of `$format`.
 macro_rules! by_format {
     ($format:expr, $function:ident($($argument:expr),* $(,)?)) => {{
-        use $crate::quantized::format::Quantization;
-        use $crate::quantized::layouts::{Q4_0, Q4_1, Q4K, Q6K, Q8_0};
+        use $crate::kernels::quantized::{Q4_0, Q4_1, Q4K, Q6K, Q8_0};
+        use $crate::quantized::Quantization;
         match $format {
             Quantization::Q8_0 => $function::<Q8_0>($($argument),*),
             Quantization::Q4_0 => $function::<Q4_0>($($argument),*),
@@ -33,7 +34,7 @@ macro_rules! by_format {
         }
     }};
 }
-pub(super) use by_format;
+pub(crate) use by_format;
 
 impl Quantization {
     /// All formats.
@@ -65,32 +66,15 @@ impl Quantization {
         }
         by_format!(self, of())
     }
-}
 
-/// Integer q that represents w = 0.
-pub(super) enum ZeroPoint {
-    /// This q, in every group.
-    Fixed(i8),
-    /// Determined by the minimum of each group.
-    PerGroup,
-}
-
-/// Decoder of a format.
-pub(super) trait Format {
-    /// Weights per block.
-    const BLOCK_SIZE: usize;
-    /// Bytes per block.
-    const BLOCK_BYTES: usize;
-    /// Weights that share a scale and an offset.
-    const GROUP_SIZE: usize = 32;
-    /// Integer that represents w = 0.
-    const ZERO_POINT: ZeroPoint;
-    /// Precision of the activations that such weights are multiplied by.
-    const PRECISION: Precision = Precision::Int8;
-
-    /// Scale and offset of each group of the blocks of a row.
-    fn scales(blocks: &[u8], scales: &mut [f32], offsets: &mut [f32]);
-
-    /// Integers of a block.
-    fn quants(block: &[u8], quants: &mut [i8]);
+    /// Candle's name of the format.
+    pub(crate) fn ggml_dtype(self) -> GgmlDType {
+        match self {
+            Self::Q8_0 => GgmlDType::Q8_0,
+            Self::Q4_0 => GgmlDType::Q4_0,
+            Self::Q4_1 => GgmlDType::Q4_1,
+            Self::Q4K => GgmlDType::Q4K,
+            Self::Q6K => GgmlDType::Q6K,
+        }
+    }
 }

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use candle_core::quantized::{GgmlDType, QTensor};
+use candle_core::quantized::QTensor;
 use candle_core::{DType, Device, Result, Tensor, bail};
 
-use super::format::Quantization;
-use super::{dequantize, large_batch, small_batch};
-use crate::ops::storage::values;
+use super::format::{Quantization, by_format};
+use crate::kernels::quantized::{dequantize, dequantize_rows, matmul};
+use crate::kernels::values;
 
 /// Matrix (rows, columns) in one of ggml's formats. Clones share the bytes.
 #[derive(Debug, Clone)]
@@ -24,11 +24,7 @@ impl QuantizedMatrix {
     /// # Errors
     /// When the matrix is empty, a row is not a whole number of blocks, or `bytes` has the wrong
     /// length.
-    pub fn new(
-        format: Quantization,
-        (rows, columns): (usize, usize),
-        bytes: Vec<u8>,
-    ) -> Result<Self> {
+    pub fn new(format: Quantization, rows: usize, columns: usize, bytes: Vec<u8>) -> Result<Self> {
         let expected = check_size(format, rows, columns)?;
         if bytes.len() != expected {
             bail!(
@@ -51,8 +47,8 @@ impl QuantizedMatrix {
             bail!("quantize: expected f32, found {:?}", matrix.dtype())
         }
         let matrix = matrix.to_device(&Device::Cpu)?.contiguous()?;
-        let quantized = QTensor::quantize(&matrix, ggml(format))?;
-        Self::new(format, (rows, columns), quantized.data()?.into_owned())
+        let quantized = QTensor::quantize(&matrix, format.ggml_dtype())?;
+        Self::new(format, rows, columns, quantized.data()?.into_owned())
     }
 
     /// Shape (rows, columns).
@@ -72,7 +68,7 @@ impl QuantizedMatrix {
 
     /// All weights, (rows, columns) in f32.
     pub fn dequantize(&self) -> Result<Tensor> {
-        let values = dequantize::dequantize(self);
+        let values = by_format!(self.format, dequantize(&self.bytes, self.columns));
         Tensor::from_vec(values, (self.rows, self.columns), &Device::Cpu)
     }
 
@@ -89,8 +85,8 @@ impl QuantizedMatrix {
         }
         let mut numbers = vec![0.; ids.len() * self.columns];
         for (numbers, id) in numbers.chunks_exact_mut(self.columns).zip(ids) {
-            let row = self.panel(*id as usize, 1);
-            dequantize::dequantize_panel(self.format, row, self.columns, (numbers, self.columns));
+            let (row, columns) = (self.row(*id as usize), self.columns);
+            by_format!(self.format, dequantize_rows(row, columns, numbers, columns));
         }
         Tensor::from_vec(numbers, (ids.len(), self.columns), &Device::Cpu)
     }
@@ -104,8 +100,8 @@ impl QuantizedMatrix {
         if let Some(row) = order.iter().find(|row| **row >= self.rows) {
             bail!("permute_rows: row {row} lies outside the {} rows of the matrix", self.rows)
         }
-        let bytes = order.iter().flat_map(|row| self.panel(*row, 1)).copied().collect();
-        Self::new(self.format, (order.len(), self.columns), bytes)
+        let bytes = order.iter().flat_map(|row| self.row(*row)).copied().collect();
+        Self::new(self.format, order.len(), self.columns, bytes)
     }
 
     /// x Wᵀ for `x: (.., columns)` in f32 on the CPU, giving (.., rows).
@@ -128,11 +124,7 @@ impl QuantizedMatrix {
             let x = x.contiguous()?;
             let dims = [&x.dims()[..x.rank() - 1], &[self.rows]].concat();
             let x = values::<f32>(&x)?;
-            let y = if x.len() / self.columns <= small_batch::MAX_ROWS {
-                small_batch::matmul(self, &x)
-            } else {
-                large_batch::matmul(self, &x)
-            };
+            let y = by_format!(self.format, matmul(&self.bytes, self.columns, &x));
             return Tensor::from_vec(y, dims, &Device::Cpu);
         };
         bail!(
@@ -145,14 +137,16 @@ impl QuantizedMatrix {
         )
     }
 
-    /// Bytes per row.
-    pub(super) fn row_bytes(&self) -> usize {
-        self.columns / self.format.block_size() * self.format.block_bytes()
+    /// Blocks of all rows.
+    #[cfg(test)]
+    pub(crate) fn blocks(&self) -> &[u8] {
+        &self.bytes
     }
 
-    /// Bytes of `rows` rows from `first` on.
-    pub(crate) fn panel(&self, first: usize, rows: usize) -> &[u8] {
-        &self.bytes[first * self.row_bytes()..][..rows * self.row_bytes()]
+    /// Blocks of a row.
+    fn row(&self, row: usize) -> &[u8] {
+        let row_bytes = self.bytes.len() / self.rows;
+        &self.bytes[row * row_bytes..][..row_bytes]
     }
 }
 
@@ -170,15 +164,5 @@ fn check_size(format: Quantization, rows: usize, columns: usize) -> Result<usize
     match f32_bytes {
         Some(_) => Ok(rows * (columns / numbers) * format.block_bytes()),
         None => bail!("{name} matrix of {rows} by {columns}: too large"),
-    }
-}
-
-fn ggml(format: Quantization) -> GgmlDType {
-    match format {
-        Quantization::Q8_0 => GgmlDType::Q8_0,
-        Quantization::Q4_0 => GgmlDType::Q4_0,
-        Quantization::Q4_1 => GgmlDType::Q4_1,
-        Quantization::Q4K => GgmlDType::Q4K,
-        Quantization::Q6K => GgmlDType::Q6K,
     }
 }

@@ -11,17 +11,9 @@
 //! dequantizes w once and uses the f32 product.
 
 mod format;
-mod layouts;
 mod matrix;
-mod dequantize;
-mod activations;
-mod small_batch;
-mod plain;
-#[cfg(target_arch = "x86_64")]
-mod x86;
-mod large_batch;
 
 pub use format::Quantization;
-pub use matrix::QuantizedMatrix;
 #[cfg(test)]
-pub(crate) use small_batch::{InstructionSet, matmul_with};
+pub(crate) use format::by_format;
+pub use matrix::QuantizedMatrix;

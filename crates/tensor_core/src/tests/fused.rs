@@ -209,11 +209,11 @@ proptest! {
         let logits = [random(0, (rows, width))];
         let (loss, log_probs): (Op<'_>, Op<'_>) = (
             &|x| ops::cross_entropy::reference(&x[0], &targets),
-            &|x| ops::log_probs::token_log_probs_reference(&x[0], &targets),
+            &|x| ops::token_log_probs::reference(&x[0], &targets),
         );
         agree(&logits, &|x| ops::cross_entropy(&x[0], &targets), loss);
         agree(&logits, &|x| ops::token_log_probs(&x[0], &targets), log_probs);
-        let reference: Op<'_> = &|x| ops::log_probs::entropy_reference(&x[0]);
+        let reference: Op<'_> = &|x| ops::entropy::reference(&x[0]);
         agree(&logits, &|x| ops::entropy(&x[0]), reference);
     }
 

@@ -3,7 +3,7 @@
 use std::panic::catch_unwind;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::pool::for_each;
+use crate::kernels::pool::for_each;
 
 fn runs_of(tasks: usize) -> Vec<usize> {
     let runs: Vec<AtomicUsize> = (0..tasks).map(|_| AtomicUsize::new(0)).collect();

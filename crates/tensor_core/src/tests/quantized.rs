@@ -3,24 +3,15 @@
 
 use std::borrow::Cow;
 
-use candle_core::quantized::{GgmlDType, QMatMul, QStorage, QTensor};
+use candle_core::quantized::{QMatMul, QStorage, QTensor};
 use candle_core::{DType, Device, Module, Result, Tensor};
 use proptest::prelude::*;
 
 use crate::Rng;
-use crate::quantized::{InstructionSet, Quantization, QuantizedMatrix, matmul_with};
+use crate::kernels::quantized::{InstructionSet, matmul_with};
+use crate::quantized::{Quantization, QuantizedMatrix, by_format};
 
 const CPU: Device = Device::Cpu;
-
-fn ggml(format: Quantization) -> GgmlDType {
-    match format {
-        Quantization::Q8_0 => GgmlDType::Q8_0,
-        Quantization::Q4_0 => GgmlDType::Q4_0,
-        Quantization::Q4_1 => GgmlDType::Q4_1,
-        Quantization::Q4K => GgmlDType::Q4K,
-        Quantization::Q6K => GgmlDType::Q6K,
-    }
-}
 
 fn random(seed: u64, shape: (usize, usize)) -> Tensor {
     Rng::new(seed).normal_tensor(shape, 1., DType::F32, &CPU).unwrap()
@@ -30,7 +21,7 @@ fn random(seed: u64, shape: (usize, usize)) -> Tensor {
 fn any_blocks(format: Quantization, (rows, blocks): (usize, usize), seed: u64) -> QuantizedMatrix {
     let mut rng = Rng::new(seed);
     let bytes = (0..rows * blocks * format.block_bytes()).map(|_| rng.below(256) as u8).collect();
-    QuantizedMatrix::new(format, (rows, blocks * format.block_size()), bytes).unwrap()
+    QuantizedMatrix::new(format, rows, blocks * format.block_size(), bytes).unwrap()
 }
 
 fn bits(x: &Tensor) -> Vec<u32> {
@@ -41,6 +32,11 @@ fn bits(x: &Tensor) -> Vec<u32> {
 
 fn values(x: &Tensor) -> Vec<f32> {
     x.flatten_all().unwrap().to_vec1().unwrap()
+}
+
+/// x Wᵀ with the given instruction set.
+fn product_with(isa: InstructionSet, w: &QuantizedMatrix, x: &[f32]) -> Vec<f32> {
+    by_format!(w.format(), matmul_with(isa, w.blocks(), w.dims().1, x))
 }
 
 /// Error bound Σ |w| · max |x| / 254 of each result: x is rounded to steps of max |x| / 127, with
@@ -61,8 +57,8 @@ fn dequantized_weights_equal_candles_bit_for_bit() -> Result<()> {
             QuantizedMatrix::quantize(format, &random(2, (5, 512)))?,
         ] {
             let (rows, columns) = matrix.dims();
-            let bytes = Cow::Owned(matrix.panel(0, rows).to_vec());
-            let storage = QStorage::from_data(bytes, &CPU, ggml(format))?;
+            let bytes = Cow::Owned(matrix.blocks().to_vec());
+            let storage = QStorage::from_data(bytes, &CPU, format.ggml_dtype())?;
             let expected = QTensor::new(storage, (rows, columns))?.dequantize(&CPU)?;
             assert_eq!(bits(&matrix.dequantize()?), bits(&expected), "{}", format.name());
         }
@@ -109,7 +105,7 @@ fn every_instruction_set_gives_the_same_result() -> Result<()> {
             let x = random(6, (n, 768));
             let results: Vec<_> = InstructionSet::available()
                 .into_iter()
-                .map(|isa| matmul_with(isa, &w, &values(&x)))
+                .map(|isa| product_with(isa, &w, &values(&x)))
                 .collect();
             for result in &results {
                 for (a, b) in result.iter().zip(&results[0]) {
@@ -133,10 +129,10 @@ fn integer_sums_are_exact_on_every_instruction_set() -> Result<()> {
             if format == Quantization::Q4_1 {
                 bytes[2..4].copy_from_slice(&[0, 0x3c]);
             }
-            let w = QuantizedMatrix::new(format, (1, 32), bytes)?;
+            let w = QuantizedMatrix::new(format, 1, 32, bytes)?;
             let expected: f32 = values(&w.dequantize()?).iter().sum::<f32>() * 127. * value;
             for isa in InstructionSet::available() {
-                let y = matmul_with(isa, &w, &[127. * value; 32]);
+                let y = product_with(isa, &w, &[127. * value; 32]);
                 assert_eq!(y, [expected], "{format:?} {isa:?}");
             }
         }
@@ -153,7 +149,8 @@ fn quantized_matmul_is_as_accurate_as_candles() -> Result<()> {
     // 32 too, in 16 bits.
     for (format, tol) in [(Q8_0, 0.25), (Q4_0, 0.02), (Q4K, 0.25), (Q6K, 0.25)] {
         let (w, x) = (random(7, (96, 512)), random(8, (2, 512)));
-        let candle = QMatMul::from_qtensor(QTensor::quantize(&w, ggml(format))?)?.forward(&x)?;
+        let candle =
+            QMatMul::from_qtensor(QTensor::quantize(&w, format.ggml_dtype())?)?.forward(&x)?;
         let w = QuantizedMatrix::quantize(format, &w)?;
         let (ours, exact) = (w.matmul(&x)?, x.matmul(&w.dequantize()?.t()?)?);
         let distance =
@@ -217,7 +214,7 @@ fn nan_and_infinite_activations_reach_the_result() -> Result<()> {
         let mut x = vec![1.; 64];
         x[40] = bad;
         for isa in InstructionSet::available() {
-            assert!(matmul_with(isa, &w, &x).iter().all(|y| !y.is_finite()), "{bad} {isa:?}");
+            assert!(product_with(isa, &w, &x).iter().all(|y| !y.is_finite()), "{bad} {isa:?}");
         }
     }
     Ok(())
@@ -230,15 +227,16 @@ fn message<T>(result: Result<T>) -> String {
 
 #[test]
 fn quantized_matrix_errors_name_the_sizes() -> Result<()> {
-    let new = |dims, n| QuantizedMatrix::new(Quantization::Q4_1, dims, vec![0; n]);
-    let w = new((3, 64), 120)?;
+    let new =
+        |rows, columns, n| QuantizedMatrix::new(Quantization::Q4_1, rows, columns, vec![0; n]);
+    let w = new(3, 64, 120)?;
     let x = random(15, (2, 32));
     let cases = [
-        (message(new((3, 48), 90)), "Q4_1 matrix of 3 by 48: rows are not whole blocks of 32"),
-        (message(new((3, 64), 119)), "Q4_1 matrix of 3 by 64: 120 bytes expected, found 119"),
-        (message(new((0, 64), 0)), "Q4_1 matrix of 0 by 64: empty"),
+        (message(new(3, 48, 90)), "Q4_1 matrix of 3 by 48: rows are not whole blocks of 32"),
+        (message(new(3, 64, 119)), "Q4_1 matrix of 3 by 64: 120 bytes expected, found 119"),
+        (message(new(0, 64, 0)), "Q4_1 matrix of 0 by 64: empty"),
         (
-            message(new((usize::MAX / 64, 64), 0)),
+            message(new(usize::MAX / 64, 64, 0)),
             "Q4_1 matrix of 288230376151711743 by 64: too large",
         ),
         (message(w.dequantize_rows(&[0, 3])), "rows: id 3 lies outside the 3 rows of the matrix"),
@@ -297,7 +295,7 @@ proptest! {
             prop_assert_eq!(w.dequantize_rows(&[0]).unwrap().elem_count(), columns);
             let x = values(&x);
             let isas = InstructionSet::available().into_iter();
-            let results = isas.map(|isa| matmul_with(isa, &w, &x));
+            let results = isas.map(|isa| product_with(isa, &w, &x));
             let mut results = results;
             prop_assert!(results.all(|y| y.len() == n * rows));
         }

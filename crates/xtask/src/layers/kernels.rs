@@ -1,8 +1,7 @@
 //! Kernels of tensor_core: `tensor_core::kernels` has the loops for CPUs, below all else.
 //!
-//! No other package names it. Inside tensor_core, only the operations in [`USERS`] import from it,
-//! and it imports nothing from the modules in [`ABOVE`]. The root file may declare and re-export,
-//! and tests may use everything of their package.
+//! No other package names it, and it imports from no other module of tensor_core. Tests may use
+//! everything of their package.
 
 use std::collections::BTreeSet;
 
@@ -17,11 +16,6 @@ use super::test_code::CodeKind;
 const PACKAGE: &str = "tensor_core";
 /// Module with the kernels.
 const KERNELS: &str = "kernels";
-/// Modules of tensor_core that may import from the kernels.
-const USERS: [&str; 2] = ["ops", "quantized"];
-/// Modules of tensor_core that the kernels must not import from.
-const ABOVE: [&str; 4] = ["ops", "layers", "graph", "parameters"];
-
 /// One message for each file and path that breaks the rule.
 pub(crate) fn violations(modules: &Modules, references: &[Reference]) -> Vec<String> {
     let messages: BTreeSet<String> =
@@ -46,15 +40,8 @@ fn violation(modules: &Modules, reference: &Reference) -> Option<String> {
     };
     let user = area(modules, reference.from)?;
     let mut used = through.iter().chain([&end]).filter_map(|module| area(modules, *module));
-    if user == KERNELS {
-        let above = used.find(|used| ABOVE.contains(used))?;
-        return Some(format!("{file} uses {path}: {KERNELS} must not import from {above}"));
-    }
-    let is_refused = !USERS.contains(&user) && used.any(|used| used == KERNELS);
-    is_refused.then(|| {
-        let allowed = USERS.join(" and ");
-        format!("{file} uses {path}: only {allowed} may import from {KERNELS}")
-    })
+    let above = used.find(|used| user == KERNELS && *used != KERNELS)?;
+    Some(format!("{file} uses {path}: {KERNELS} must not import from {above}"))
 }
 
 /// Top module of tensor_core's library that `module` is in; `None` for its root and elsewhere.

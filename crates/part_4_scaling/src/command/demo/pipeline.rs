@@ -37,6 +37,7 @@ const CONFIG: TrainConfig = TrainConfig {
     dropout: 0.1,
     dtype: DType::F32,
     gradient_checkpointing: GradientCheckpointing::Off,
+    seed: SEED,
 };
 
 pub(super) fn print_pipeline_demo() -> Result<()> {
@@ -70,12 +71,12 @@ fn print_accumulation_errors(run: &PretrainState, data: &Dataset) -> Result<()> 
     let (batch, rows) = ragged_batch(run, data)?;
     let model = run.model_in_compute_dtype(&TrainConfig { dropout: 0., ..CONFIG })?;
     let grads_of =
-        |batches: &[Batch]| anyhow::Ok(gradients(&model, &run.parameters, batches, 1.)?.1);
+        |batches: &[Batch]| anyhow::Ok(gradients(&model, &run.train.parameters, batches, 1.)?.1);
     let whole_batch = grads_of(&[batch])?;
     let mut row_grads =
         rows.iter().map(|row| grads_of(std::slice::from_ref(row))).collect::<Result<Vec<_>>>()?;
     let mut mean_of_means = row_grads.remove(0);
-    for parameter in run.parameters.trainable() {
+    for parameter in run.train.parameters.trainable() {
         let variable = parameter.var.as_tensor();
         let others = row_grads.iter().filter_map(|grads| grads.get(variable));
         if let Some(mut sum) = mean_of_means.remove(variable) {
@@ -117,7 +118,7 @@ fn ragged_batch(run: &PretrainState, data: &Dataset) -> Result<(Batch, Vec<Batch
 /// Relative L2 distance ‖a − b‖ / ‖b‖ over all parameters.
 fn relative_distance(run: &PretrainState, a: &GradStore, b: &GradStore) -> Result<f64> {
     let (mut squared_distance, mut squared_norm) = (0., 0.);
-    for parameter in run.parameters.trainable() {
+    for parameter in run.train.parameters.trainable() {
         let variable = parameter.var.as_tensor();
         if let (Some(a), Some(b)) = (a.get(variable), b.get(variable)) {
             squared_distance += f64::from((a - b)?.sqr()?.sum_all()?.to_scalar::<f32>()?);
@@ -148,7 +149,7 @@ fn print_resume_check(
     let save = |run: &PretrainState, name: &str| {
         let checkpoint = folder.join(name);
         std::fs::create_dir_all(&checkpoint)?;
-        run.save(&checkpoint, data)?;
+        run.save(&checkpoint, &data.tokenizer, &data.sha256())?;
         anyhow::Ok(checkpoint)
     };
     let mut uninterrupted = new_state()?;
@@ -157,8 +158,8 @@ fn print_resume_check(
     let mut stopped = new_state()?;
     train_to_step(&mut stopped, data, STOP)?;
     let checkpoint = save(&stopped, "stopped")?;
-    let mut resumed =
-        PretrainState::open(&checkpoint, stopped.config, CONFIG.optimizer, data, &Device::Cpu)?;
+    let mut resumed = new_state()?;
+    resumed.restore(&checkpoint, &data.sha256())?;
     train_to_step(&mut resumed, data, STEPS)?;
     let names = ["model.safetensors", "optimizer.safetensors", "state.json"];
     let [a, b] = [save(&uninterrupted, "uninterrupted")?, save(&resumed, "resumed")?]
@@ -177,7 +178,7 @@ fn print_resume_check(
 fn train_to_step(run: &mut PretrainState, data: &Dataset, end: usize) -> Result<f64> {
     let mut data_loader = DataLoader::new(&data.train, run.config.context_len, SEED)?;
     let mut last_loss = 0.;
-    while run.progress.step < end {
+    while run.train.progress.step < end {
         let batches = (0..CONFIG.grad_accum_steps)
             .map(|_| {
                 let loader_state = &mut run.progress.loader_state;
@@ -185,10 +186,10 @@ fn train_to_step(run: &mut PretrainState, data: &Dataset, end: usize) -> Result<
             })
             .collect::<Result<Vec<_>>>()?;
         let model = run.model_in_compute_dtype(&CONFIG)?;
-        let (loss, mut grads) = gradients(&model, &run.parameters, &batches, 1.)?;
-        clip_grad_norm(&mut grads, &run.parameters, CONFIG.max_grad_norm)?;
-        run.progress.step += 1;
-        run.optimizer.step(&grads, CONFIG.schedule.lr_at(run.progress.step))?;
+        let (loss, mut grads) = gradients(&model, &run.train.parameters, &batches, 1.)?;
+        clip_grad_norm(&mut grads, &run.train.parameters, CONFIG.max_grad_norm)?;
+        run.train.progress.step += 1;
+        run.train.optimizer.step(&grads, CONFIG.schedule.lr_at(run.train.progress.step))?;
         last_loss = loss;
     }
     Ok(last_loss)

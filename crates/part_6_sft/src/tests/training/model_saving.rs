@@ -3,6 +3,7 @@
 use anyhow::Result;
 use candle_core::DType;
 use datasets::Example;
+use experiment::{TrainProgress, TrainState};
 use modern::GptModern;
 use tensor_core::testing::assert_close;
 use tensor_core::{AdamWConfig, Parameters};
@@ -11,8 +12,7 @@ use super::{adapters, log, train_state};
 use crate::evaluation::GenerationEvalConfig;
 use crate::lora::attach;
 use crate::tests::{CPU, checkpoint, config};
-use crate::train_state::TrainProgress;
-use crate::{ChatFormat, ModelSaver, RunDestination, RunOutputs, SftValidator, TrainState};
+use crate::{ChatFormat, ModelSaver, SftValidator};
 
 #[test]
 fn adapter_checkpoints_resume_only_with_their_own_base() -> Result<()> {
@@ -22,7 +22,7 @@ fn adapter_checkpoints_resume_only_with_their_own_base() -> Result<()> {
     let mut other = Parameters::seeded(4, DType::F32, &CPU);
     GptModern::new(&config(16), other.root())?;
     attach(&mut other, &adapters(), 1)?;
-    let mut other = TrainState::new(config(16), other, AdamWConfig::default())?;
+    let mut other = TrainState::new(other, AdamWConfig::default())?;
     let error = other.restore(folder.path(), "these").expect_err("another base").to_string();
     assert!(error.contains("other frozen weights"), "{error}");
     Ok(())
@@ -31,50 +31,41 @@ fn adapter_checkpoints_resume_only_with_their_own_base() -> Result<()> {
 #[test]
 fn the_best_adapter_is_saved_and_merged() -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let mut checkpoint = checkpoint(1)?;
+    let checkpoint = checkpoint(1)?;
     let base = folder.path().join("base");
     checkpoint.save(&base)?;
+    let (template, lora) = (Some(ChatFormat::Plain), Some(adapters()));
     let base = base.to_string_lossy();
-    let chat_tokenizer =
-        crate::ChatTokenizer::from_checkpoint(&mut checkpoint, Some(ChatFormat::Plain))?;
-    let mut parameters = checkpoint.parameters;
-    attach(&mut parameters, &adapters(), 1)?;
-    let model_config = *checkpoint.model.config();
-    let mut train_state = TrainState::new(model_config, parameters, AdamWConfig::default())?;
+    let (model_saver, parameters) =
+        ModelSaver::new(folder.path(), &base, checkpoint, template, lora)?;
+    let mut train_state = model_saver.train_state(parameters, AdamWConfig::default(), 1)?;
     let perturb = |train_state: &TrainState| -> Result<()> {
         for parameter in train_state.parameters.trainable() {
             parameter.var.set(&(parameter.var.as_detached_tensor() + 0.02)?)?;
         }
         Ok(())
     };
-    let lora = adapters();
-    let model_saver = ModelSaver {
-        chat_tokenizer: &chat_tokenizer,
-        special_ids: &checkpoint.special_ids,
-        sampler: None,
-        lora: Some((&lora, &base)),
-    };
-    let destination = RunDestination::new(folder.path(), &model_saver, "these");
-    let outputs = RunOutputs { destination: Some(destination), ..RunOutputs::default() };
     let examples = [Example::new("What", "12")];
     let eval_config = GenerationEvalConfig { batch_size: 1, max_new_tokens: 2 };
     let validator = SftValidator {
         examples: &examples,
-        chat_tokenizer: &chat_tokenizer,
+        chat_tokenizer: &model_saver.chat_tokenizer,
         eval_config,
         interval: 0,
         target_exact_match: None,
+        model_saver: Some(&model_saver),
     };
     let ids = candle_core::Tensor::new(&[[1u32, 9, 30, 4]], &CPU)?;
     let mut expected = None;
     for best in [None, Some(0.)] {
         perturb(&train_state)?;
         train_state.progress.best_loss = best; // first any loss is better, then none is
-        let model = GptModern::new(&model_config, train_state.parameters.for_inference().root())?;
+        let model =
+            GptModern::new(&model_saver.config, train_state.parameters.for_inference().root())?;
         expected.get_or_insert(model.forward(&ids)?);
-        validator.run(&model, &mut train_state, &outputs, &mut log()?)?;
+        validator.run(&model, &mut train_state, &mut log()?)?;
     }
-    model_saver.save_merged(folder.path(), &CPU)?;
+    model_saver.save_merged(&CPU)?;
     let merged = folder.path().join("model");
     let load_mode = model_io::LoadMode::Inference;
     let merged = modern::Checkpoint::open(&merged.to_string_lossy(), load_mode, &CPU)?.model;
@@ -85,11 +76,11 @@ fn the_best_adapter_is_saved_and_merged() -> Result<()> {
 #[test]
 fn the_best_loss_is_recorded_and_nan_is_never_the_best() {
     let mut progress = TrainProgress::default();
-    let saves = [f64::NAN, 3., 4., f64::NAN, 2., 2.].map(|loss| progress.update_best_loss(loss));
-    assert_eq!(saves, [false, true, false, false, true, false]);
-    progress.target_reached = true;
+    let saves =
+        [f64::NAN, 3., 4., f64::NAN, 2., 2.].map(|loss| progress.record_validation(loss, false));
+    assert_eq!(saves, [false, true, false, false, true, true], "the last of equals is kept");
     assert!(
-        progress.update_best_loss(5.),
+        progress.record_validation(5., true),
         "a model that reaches the target ends the run, so it is saved"
     );
     assert_eq!(progress, TrainProgress { step: 0, best_loss: Some(5.), target_reached: true });

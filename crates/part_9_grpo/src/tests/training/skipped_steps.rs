@@ -1,29 +1,27 @@
 //! Exclusions: rewards that are not finite, and masked completions.
 
 use anyhow::Result;
-use ppo::{CompletionEvalConfig, PromptExample, RewardFn};
-use sft::RunOutputs;
+use experiment::Run;
+use ppo::{PromptExample, RewardFn};
 
 use super::{
-    MAX_NEW_TOKENS, chat_tokenizer, flat_parameters, grpo_config, lowercase_fraction,
-    new_train_state, prompt_examples, scripted_reward_fn, train_model, train_with_outputs,
+    chat_tokenizer, flat_parameters, grpo_config, lowercase_fraction, new_policy, prompt_examples,
+    scripted_reward_fn, train_new, train_policy,
 };
-use crate::evaluation::GrpoEvaluator;
-use crate::training::GrpoValidation;
 use crate::weighted_rewards::rule_reward_fn;
-use crate::{GrpoConfig, GrpoContext, GrpoLog, OverlongHandling, RunState, Task, train};
+use crate::{GrpoConfig, OverlongHandling};
 
 #[test]
 fn a_validation_with_a_nan_reward_does_not_choose_the_best_model() -> Result<()> {
     let mut config = grpo_config(2, &chat_tokenizer()?);
     config.objective.kl = None;
-    let (train_state, _) = train_with_outputs(
-        &config,
-        &mut *scripted_reward_fn([f64::NAN, 0.9, f64::NAN]),
-        &RunOutputs::default(),
-        1,
-    )?;
-    assert_eq!((train_state.progress.step, train_state.progress.best_loss), (2, Some(-0.9)));
+    let chat_tokenizer = chat_tokenizer()?;
+    let mut policy = new_policy(&chat_tokenizer, config.reference_update)?;
+    let (prompts, run) = (prompt_examples(&chat_tokenizer)?, Run::default());
+    let mut scripted = scripted_reward_fn([f64::NAN, 0.9, f64::NAN]);
+    train_policy(&mut policy, &prompts, &config, &mut *scripted, 1, None, &run)?;
+    let progress = &policy.state.progress;
+    assert_eq!((progress.step, progress.best_loss), (2, Some(-0.9)));
     Ok(())
 }
 
@@ -39,16 +37,16 @@ fn a_step_with_a_nan_reward_is_skipped() -> Result<()> {
             let reward = |input| if is_bad { f64::NAN } else { lowercase_fraction(input).into() };
             Ok(inputs.iter().map(reward).collect())
         });
-        let (train_state, run_state) = train_model(config, &mut *reward_fn)?;
-        anyhow::Ok((
-            flat_parameters(&train_state)?,
-            run_state.recent_rows.len(),
-            train_state.progress.step,
-        ))
+        let (policy, _) = train_new(config, &mut *reward_fn)?;
+        let n_steps = policy.progress.recent_steps.len();
+        anyhow::Ok((flat_parameters(&policy)?, n_steps, policy.state.progress.step))
     };
     // Calls: validation, step 1, step 2, validation.
     let (start, rows, step) = after(&config, &[2, 3])?;
-    assert_eq!((&start, rows, step), (&flat_parameters(&new_train_state(&chat_tokenizer)?)?, 0, 2));
+    assert_eq!(
+        (&start, rows, step),
+        (&flat_parameters(&new_policy(&chat_tokenizer, None)?)?, 0, 2)
+    );
     let (one, rows, step) = after(&config, &[3])?;
     assert_eq!((rows, step), (1, 2));
     config.update.schedule.total_steps = 1;
@@ -64,37 +62,25 @@ fn a_step_with_only_masked_completions_does_not_move_the_policy() -> Result<()> 
     let chat_tokenizer = chat_tokenizer()?;
     let mut config = grpo_config(1, &chat_tokenizer);
     config.advantage.overlong = OverlongHandling::Masked;
+    (config.objective.kl, config.reference_update) = (None, None);
     let mut prompts = prompt_examples(&chat_tokenizer)?;
-    let eval_config = CompletionEvalConfig {
-        chat_tokenizer: &chat_tokenizer,
-        max_new_tokens: MAX_NEW_TOKENS,
-        batch_size: 6,
-    };
-    let evaluator = GrpoEvaluator { task: Task::Arithmetic, eval_config };
-    let (mut train_state, mut reward_fn) =
-        (new_train_state(&chat_tokenizer)?, rule_reward_fn(lowercase_fraction));
+    let mut policy = new_policy(&chat_tokenizer, None)?;
     let mut after = |config: &GrpoConfig, prompts: &[PromptExample]| -> Result<_> {
-        let validation = GrpoValidation { evaluator, prompts, interval: 0 };
-        let mut context = GrpoContext { reference: None, reward_fn: &mut *reward_fn, validation };
-        let mut log =
-            GrpoLog::new(config.update.schedule.total_steps, 0, RunState::default(), 1000)?;
-        let outputs = RunOutputs::default();
-        train(&mut train_state, prompts.to_vec(), config, &mut context, &outputs, &mut log)?;
-        Ok((flat_parameters(&train_state)?, log.run_state))
+        let reward_fn = &mut *rule_reward_fn(lowercase_fraction);
+        train_policy(&mut policy, prompts, config, reward_fn, 0, None, &Run::default())?;
+        Ok((flat_parameters(&policy)?, policy.progress.clone()))
     };
-    config.objective.kl = None;
-    let (moved, run_state) = after(&config, &prompts)?; // the optimizer has momentum now
-    assert_eq!(run_state.zero_advantage_steps, 0);
+    let (moved, progress) = after(&config, &prompts)?; // the optimizer has momentum now
+    assert_eq!(progress.zero_advantage_steps, 0);
     config.update.schedule.total_steps = 3;
     config.rollout.stop_token_ids = vec![u32::MAX]; // never sampled
     prompts.truncate(2);
-    let (unmoved, run_state) = after(&config, &prompts)?;
-    assert_eq!(run_state.zero_advantage_steps, 2);
+    let (unmoved, progress) = after(&config, &prompts)?;
+    assert_eq!(progress.zero_advantage_steps, 2);
     assert!(
-        run_state
-            .recent_rows
+        progress.recent_steps[1..]
             .iter()
-            .all(|row| row.frac_groups_zero_advantage == 1. && row.reward_std > 0.)
+            .all(|step| step.frac_groups_zero_advantage == 1. && step.reward_std > 0.)
     );
     assert!(moved == unmoved, "rewards differ, but all completions are masked");
     Ok(())

@@ -61,21 +61,6 @@ fn other_packages_do_not_name_the_kernels_not_even_in_tests() {
 }
 
 #[test]
-fn other_modules_of_the_core_do_not_import_from_the_kernels() {
-    for (layers, path) in [
-        ("use crate::kernels::threads; pub struct Linear;", "crate::kernels::threads"),
-        ("pub struct Linear; fn f() { super::threads() }", "super::threads"),
-        ("pub struct Linear; fn f() { crate::ops::product() }", "crate::ops::product"),
-    ] {
-        let message = format!(
-            "crates/tensor_core/src/layers.rs uses {path}: \
-             only ops and quantized may import from kernels"
-        );
-        assert_eq!(violations_in(&[("layers.rs", layers)], ""), [message]);
-    }
-}
-
-#[test]
 fn the_kernels_do_not_import_from_above() {
     let matmul = "use crate::Linear; fn f(_: crate::ops::Op) {} pub fn matmul() {}
         #[cfg(test)] mod tests { use crate::ops::Op; }";

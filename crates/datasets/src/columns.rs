@@ -1,0 +1,104 @@
+//! Columns of a row, in any layout: the map of `--columns`, and the values that layouts consist of:
+//! texts, instructions with an input, and lists of messages.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result, bail, ensure};
+use model_io::ChatMessage;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+/// Parses `FIELD=COLUMN,FIELD=COLUMN` into the column of each field. `example` is such a map, for
+/// the error message.
+///
+/// # Errors
+/// When an entry does not have this form, its field is not one of `fields`, or is given twice.
+pub fn parse_column_map<'a>(
+    text: &'a str,
+    fields: &[&str],
+    example: &str,
+) -> Result<BTreeMap<&'a str, &'a str>> {
+    let mut columns = BTreeMap::new();
+    for pair in text.split(',') {
+        let (field, column) = pair.split_once('=').with_context(|| {
+            format!("--columns {text}: expected FIELD=COLUMN, for example {example}")
+        })?;
+        let field = field.trim();
+        ensure!(
+            fields.contains(&field),
+            "--columns: unknown field `{field}`; the fields are {}",
+            fields.join(", ")
+        );
+        let is_new = columns.insert(field, column.trim()).is_none();
+        ensure!(is_new, "--columns {text}: `{field}` is given twice");
+    }
+    Ok(columns)
+}
+
+/// Columns of a row.
+///
+/// # Errors
+/// When the row is not an object.
+pub fn object(row: &Value) -> Result<&Map<String, Value>> {
+    row.as_object()
+        .with_context(|| format!("a row must be an object with a key per column, but is {row}"))
+}
+
+/// True if the row has a value other than null in this column.
+pub fn has_value(row: &Value, name: &str) -> bool {
+    row.get(name).is_some_and(|value| !value.is_null())
+}
+
+/// Text in a column, trimmed.
+///
+/// # Errors
+/// When the column is missing or not a string.
+pub fn text<'a>(row: &'a Value, name: &str) -> Result<&'a str> {
+    let value = value(row, name)?;
+    let text = value.as_str().map(str::trim);
+    text.with_context(|| format!("`{name}` must be a string, but is {value}"))
+}
+
+/// Text in a column, trimmed and not empty.
+///
+/// # Errors
+/// When the column is missing, not a string, or empty.
+pub fn non_empty_text<'a>(row: &'a Value, name: &str) -> Result<&'a str> {
+    let text = text(row, name)?;
+    ensure!(!text.is_empty(), "`{name}` is empty");
+    Ok(text)
+}
+
+/// Instruction in a column, followed by its input on a new line if `input` names a column that is
+/// neither null nor empty.
+///
+/// # Errors
+/// When a column is missing or not a string, or the instruction is empty.
+pub fn instruction(row: &Value, name: &str, input: Option<&str>) -> Result<String> {
+    let instruction = non_empty_text(row, name)?;
+    let input = match input {
+        Some(input) if row.get(input) != Some(&Value::Null) => text(row, input)?,
+        _ => "",
+    };
+    Ok(if input.is_empty() { instruction.into() } else { format!("{instruction}\n{input}") })
+}
+
+/// List of `{"role", "content"}` messages in a column, at least one.
+///
+/// # Errors
+/// When the column is missing or not such a list, or a role is unknown.
+pub fn messages(row: &Value, name: &str) -> Result<Vec<ChatMessage>> {
+    let messages = Vec::<ChatMessage>::deserialize(value(row, name)?)
+        .with_context(|| format!("`{name}` must be a list of {{\"role\", \"content\"}} objects"))?;
+    ensure!(!messages.is_empty(), "`{name}` is empty");
+    for ChatMessage { role, .. } in &messages {
+        if !["system", "user", "assistant"].contains(&role.as_str()) {
+            bail!("unknown role `{role}`: expected system, user or assistant");
+        }
+    }
+    Ok(messages)
+}
+
+fn value<'a>(row: &'a Value, name: &str) -> Result<&'a Value> {
+    object(row)?.get(name).with_context(|| format!("there is no column `{name}`"))
+}

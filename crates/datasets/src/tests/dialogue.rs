@@ -1,0 +1,25 @@
+//! HH dialogues.
+
+use anyhow::Result;
+use model_io::ChatMessage;
+
+use crate::dialogue::{split_last_completion, turns};
+
+#[test]
+fn a_dialogue_is_split_before_its_last_turn() -> Result<()> {
+    let text =
+        "\n\nHuman: Hi\n\nAssistant: Hello\nyou\n\nHuman: Say \"Human: x\"\n\nAssistant: Human: x ";
+    let (prompt, last) = split_last_completion(turns(text))?;
+    let expected = [
+        ChatMessage::user("Hi"),
+        ChatMessage::assistant("Hello\nyou"),
+        ChatMessage::user("Say \"Human: x\""),
+    ];
+    assert_eq!((&prompt[..], last.as_str()), (&expected[..], "Human: x"));
+    for bad in
+        ["Hi", "\n\nAssistant: Hi", "\n\nHuman: Hi", "\n\nHuman: a\n\nAssistant: b\n\nHuman: c"]
+    {
+        assert!(split_last_completion(turns(bad)).is_err(), "{bad}");
+    }
+    Ok(())
+}

@@ -1,0 +1,217 @@
+//! Data files: supported layouts, and the error messages for invalid ones.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use anyhow::Result;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use tempfile::TempDir;
+use tensor_core::testing::course_data;
+
+use crate::{Example, ExampleColumns, read_examples};
+
+struct Files(TempDir);
+
+impl Files {
+    fn new() -> Self {
+        Self(tempfile::tempdir().expect("a folder"))
+    }
+
+    fn write(&self, name: &str, bytes: &[u8]) -> PathBuf {
+        let path = self.0.path().join(name);
+        std::fs::write(&path, bytes).expect("a file");
+        path
+    }
+
+    fn read(&self, name: &str, bytes: &[u8], columns: Option<&str>) -> Result<Vec<Example>> {
+        let columns = columns.map(ExampleColumns::parse).transpose()?;
+        read_examples(&self.write(name, bytes), columns.as_ref())
+    }
+
+    fn assert_rejected(&self, name: &str, text: &str, columns: Option<&str>, message: &str) {
+        let error = self.read(name, text.as_bytes(), columns).expect_err(name);
+        assert!(format!("{error:#}").contains(message), "{error:#} lacks {message}");
+    }
+}
+
+#[test]
+fn three_layouts_give_the_same_example_plain_or_gzipped() -> Result<()> {
+    let files = Files::new();
+    let rows = [
+        r#"{"instruction": "Add.", "input": " 1 and 2 ", "output": " 3\n"}"#,
+        r#"{"prompt": "Add.\n1 and 2", "completion": "3"}"#,
+        concat!(
+            r#"{"messages": [{"role": "user", "content": "Add.\n1 and 2"}, "#,
+            r#"{"role": "assistant", "content": "3"}]}"#
+        ),
+    ];
+    let expected = Example::new("Add.\n1 and 2", "3");
+    for row in rows {
+        let lines = format!("{row}\n\n{row}");
+        assert_eq!(
+            files.read("a.jsonl", lines.as_bytes(), None)?,
+            [expected.clone(), expected.clone()]
+        );
+        let array = format!("\n[\n{row}\n , {row}]\n");
+        assert_eq!(files.read("a.json", array.as_bytes(), None)?.len(), 2);
+        let mut gz = GzEncoder::new(Vec::new(), Compression::fast());
+        gz.write_all(lines.as_bytes())?;
+        assert_eq!(files.read("a.jsonl.gz", &gz.finish()?, None)?.len(), 2);
+    }
+    let row = r#"{"q": "a?", "a": "b", "input": "c"}"#;
+    let examples =
+        files.read("b.jsonl", row.as_bytes(), Some("prompt=q,completion=a,input=none"))?;
+    assert_eq!(examples, [Example::new("a?", "b")]);
+    let examples = files.read("b.jsonl", row.as_bytes(), Some("instruction=q,output=a"))?;
+    assert_eq!(examples, [Example::new("a?\nc", "b")]);
+    let examples = files.read("b.jsonl", row.as_bytes(), Some("prompt=q,completion=a"))?;
+    assert_eq!(examples, [Example::new("a?", "b")]);
+    let row = r#"{"q": "a?", "a": "b", "about": null}"#;
+    let examples =
+        files.read("b.jsonl", row.as_bytes(), Some("prompt=q,completion=a,input=about"))?;
+    assert_eq!(examples, [Example::new("a?", "b")]);
+    for text in [rows[1].to_string(), format!("[{}]", rows[1])] {
+        let with_bom = format!("\u{feff}{text}");
+        assert_eq!(
+            files.read("bom.json", with_bom.as_bytes(), None)?,
+            std::slice::from_ref(&expected)
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn invalid_rows_are_reported_with_file_and_line() {
+    let files = Files::new();
+    let good = r#"{"prompt": "a", "completion": "b"}"#;
+    for (bad, message) in [
+        (r#"{"prompt": "a"}"#, "there is no column `completion`"),
+        (r#"{"prompt": "a", "completion": " "}"#, "the completion is empty"),
+        (r#"{"prompt": " ", "completion": "b"}"#, "`prompt` is empty"),
+        (r#"{"prompt": 3, "completion": "b"}"#, "`prompt` must be a string, but is 3"),
+        (
+            r#"{"prompt": "a", "completion": "b""#,
+            "invalid JSON: EOF while parsing an object in column 33",
+        ),
+        (r#"{"prompt": "a", "completion": b}"#, "invalid JSON: expected value in column 31"),
+        ("3", "a row must be an object with a key per column, but is 3"),
+    ] {
+        files.assert_rejected(
+            "rows.jsonl",
+            &format!("{good}\n\n{bad}\n{good}"),
+            None,
+            &format!("rows.jsonl:3: {message}"),
+        );
+    }
+    files.assert_rejected("a.jsonl", "\n", None, "a.jsonl has no rows");
+    files.assert_rejected(
+        "a.jsonl",
+        good,
+        Some("prompt=q,completion=completion"),
+        "a.jsonl:1: there is no column `q`",
+    );
+    files.assert_rejected("a.jsonl", r#"{"q": 1, "a": 2}"#, None, "unknown columns q, a: map them");
+    let message = "a.jsonl:1: there is no column `about`";
+    files.assert_rejected(
+        "a.jsonl",
+        good,
+        Some("prompt=prompt,completion=completion,input=about"),
+        message,
+    );
+    let row = r#"{"instruction": "", "input": "x", "output": "y"}"#;
+    files.assert_rejected("a.jsonl", row, None, "`instruction` is empty");
+    files.assert_rejected("a.parquet", "PAR1....", None, "parquet");
+    assert!(read_examples("nowhere.jsonl".as_ref(), None).is_err());
+}
+
+#[test]
+fn errors_in_a_json_array_name_the_line() {
+    let files = Files::new();
+    let good = r#"{"prompt": "a", "completion": "b"}"#;
+    files.assert_rejected(
+        "a.json",
+        &format!("[{good},\n\n{{\"prompt\": 1}}]"),
+        None,
+        "a.json:3: `prompt` must be a string",
+    );
+    files.assert_rejected(
+        "a.json",
+        &format!("[{good},\n{{\"prompt\": ]"),
+        None,
+        "a.json:2: invalid JSON",
+    );
+    files.assert_rejected(
+        "a.json",
+        &format!("[{good},\n{{\n\n\"prompt\": ]}}]"),
+        None,
+        "a.json:4: invalid JSON",
+    );
+    files.assert_rejected(
+        "a.json",
+        &format!("[{good}\n{good}]"),
+        None,
+        "a.json:1: expected a comma",
+    );
+    files.assert_rejected(
+        "a.json",
+        &format!("[{good},\n"),
+        None,
+        "a.json:2: the array does not end",
+    );
+    files.assert_rejected("a.json", "[]", None, "a.json has no rows");
+}
+
+#[test]
+fn conversations_must_end_with_a_user_and_an_assistant_message() {
+    let files = Files::new();
+    let chat = |messages: &str| format!("{{\"messages\": {messages}}}");
+    files.assert_rejected("a.jsonl", &chat("[]"), None, "`messages` is empty");
+    files.assert_rejected("a.jsonl", &chat("3"), None, "must be a list");
+    let user = r#"{"role": "user", "content": "a"}"#;
+    files.assert_rejected(
+        "a.jsonl",
+        &chat(&format!("[{user}]")),
+        None,
+        "the last message is the user's, not the assistant's",
+    );
+    let one = |role: &str| format!("{{\"role\": \"{role}\", \"content\": \"a\"}}");
+    let [system, assistant, robot] = ["system", "assistant", "robot"].map(one);
+    let rows = chat(&format!("[{robot}, {user}, {assistant}]"));
+    files.assert_rejected("a.jsonl", &rows, None, "a.jsonl:1: unknown role `robot`");
+    let message = "the last message of the prompt is the system's, not the user's";
+    files.assert_rejected("a.jsonl", &chat(&format!("[{system}, {assistant}]")), None, message);
+    let message = "there is no message before the assistant's";
+    files.assert_rejected(
+        "a.jsonl",
+        &chat(r#"[{"role": "assistant", "content": "a"}]"#),
+        None,
+        message,
+    );
+}
+
+#[test]
+fn invalid_column_maps_are_rejected() {
+    for (map, message) in [
+        ("prompt", "expected FIELD=COLUMN"),
+        ("prompt=a", "both the prompt and the completion"),
+        ("question=a,answer=b", "unknown field `question`"),
+        ("prompt=a,prompt=c,output=b", "`prompt` is given twice"),
+        (
+            "prompt=a,instruction=c,output=b",
+            "`prompt` and `instruction` are two names of one field",
+        ),
+        ("messages=a,output=b", "the only field"),
+    ] {
+        let error = ExampleColumns::parse(map).expect_err(map).to_string();
+        assert!(error.contains(message), "{error}");
+    }
+}
+
+#[test]
+fn a_real_instruction_file_is_read() -> Result<()> {
+    if let Some(path) = course_data("data/instructions.json") {
+        assert_eq!(read_examples(&path, None)?.len(), 1100);
+    }
+    Ok(())
+}

@@ -1,0 +1,160 @@
+//! Preference data: layouts, filtering, errors of invalid rows.
+
+use std::io::Write;
+
+use anyhow::Result;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use tensor_core::testing::course_data;
+
+use crate::{FilteredPreferences, Preference, PreferenceColumns};
+
+fn read(name: &str, bytes: &[u8], columns: &str) -> Result<FilteredPreferences> {
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join(name);
+    std::fs::write(&path, bytes)?;
+    let columns = if columns.is_empty() {
+        PreferenceColumns::default()
+    } else {
+        PreferenceColumns::parse(columns)?
+    };
+    columns.read_file(&path)
+}
+
+#[test]
+fn all_layouts_give_the_same_preference_plain_and_gzipped() -> Result<()> {
+    let rows = [
+        r#"{"prompt": " Add.\n1 and 2", "chosen": "3 ", "rejected": "4"}"#,
+        r#"{"instruction": "Add.", "input": "1 and 2", "output": "x", "chosen": "3",
+            "rejected": "4"}"#,
+        r#"{"chosen": "\n\nHuman: Add.\n1 and 2\n\nAssistant: 3",
+            "rejected": "\n\nHuman: Add.\n1 and 2\n\nAssistant: 4"}"#,
+        r#"{"prompt": [{"role": "user", "content": "Add.\n1 and 2"}],
+            "chosen": [{"role": "assistant", "content": "3"}],
+            "rejected": [{"role": "assistant", "content": "4"}]}"#,
+        r#"{"chosen": [{"role": "user", "content": "Add.\n1 and 2"},
+            {"role": "assistant", "content": "3"}],
+            "rejected": [{"role": "user", "content": "Add.\n1 and 2"},
+            {"role": "assistant", "content": "4"}]}"#,
+        r#"{"prompt": "Add.", "chosen": [{"role": "user", "content": "Add.\n1 and 2"},
+            {"role": "assistant", "content": "3"}],
+            "rejected": [{"role": "user", "content": "Add.\n1 and 2"},
+            {"role": "assistant", "content": "4"}]}"#,
+        r#"{"prompt": "\n\nHuman: Add.\n1 and 2\n\nAssistant:", "chosen": " 3", "rejected": " 4"}"#,
+    ];
+    let expected = Preference::new("Add.\n1 and 2", "3", "4");
+    for row in rows {
+        let row = row.replace("\n            ", " ");
+        let jsonl = read("a.jsonl", format!("{row}\n\n{row}\n").as_bytes(), "")?;
+        assert_eq!(jsonl.usable, [expected.clone(), expected.clone()], "{row}");
+        assert_eq!(read("a.json", format!("[{row}]").as_bytes(), "")?.usable.len(), 1);
+        let mut gz = GzEncoder::new(Vec::new(), Compression::fast());
+        gz.write_all(row.as_bytes())?;
+        // Compression is detected by content, not by name.
+        assert_eq!(read("a.jsonl", &gz.finish()?, "")?.usable[0], expected);
+        assert_eq!(read("a.jsonl.gz", row.as_bytes(), "")?.usable[0], expected);
+        let prompt = PreferenceColumns::default().read_prompt(&serde_json::from_str(&row)?)?;
+        assert!(prompt[0].content.starts_with("Add."), "{row}");
+    }
+    let row = br#"{"q": "Add.\n1 and 2", "good": "3", "bad": "4"}"#;
+    assert_eq!(read("a.jsonl", row, "prompt=q,chosen=good,rejected=bad")?.usable, [expected]);
+    Ok(())
+}
+
+#[test]
+fn an_invalid_row_is_reported_with_file_and_line() {
+    let good = r#"{"prompt": "a", "chosen": "b", "rejected": "c"}"#;
+    for (bad, message) in [
+        (r#"{"prompt": "a", "chosen": "b"}"#, "there is no column `rejected`"),
+        (r#"{"prompt": "a", "rejected": "b"}"#, "there is no column `chosen`"),
+        (
+            r#"{"chosen": "b", "rejected": "c"}"#,
+            "there is no column `prompt` (or `instruction`), and `chosen` and `rejected` are not \
+             whole conversations",
+        ),
+        (r#"{"prompt": " ", "chosen": "b", "rejected": "c"}"#, "`prompt` is empty"),
+        (r#"{"prompt": "a", "chosen": 3, "rejected": "c"}"#, "`chosen` must be a string, but is 3"),
+        (r#"{"prompt": "a", "chosen": [], "rejected": "c"}"#, "`chosen` is empty"),
+        (r#"{"prompt": "a", "chosen": [1], "rejected": []}"#, "`chosen` must be a list"),
+        (r#"{"chosen": [], "rejected": []}"#, "`chosen` is empty"),
+        (r#"{"instruction": "", "chosen": "b", "rejected": "c"}"#, "`instruction` is empty"),
+        (
+            r#"{"prompt": "a", "chosen": "\n\nHuman: a\n\nAssistant: b", "rejected": "c"}"#,
+            "one of `chosen` and `rejected` is a whole conversation",
+        ),
+        (
+            r#"{"prompt": [{"role": "tool", "content": "a"}], "chosen": "b", "rejected": "c"}"#,
+            "unknown role `tool`",
+        ),
+        (
+            r#"{"prompt": [{"role": "assistant", "content": "a"}], "chosen": "b", "rejected": ""}"#,
+            "the last message of the prompt is the assistant's, not the user's",
+        ),
+        (
+            r#"{"chosen": "\n\nHuman: a", "rejected": "\n\nHuman: a"}"#,
+            "the last message is the user's",
+        ),
+        ("3", "a row must be an object"),
+        ("{", "JSON"),
+    ] {
+        let error = read("rows.jsonl", format!("{good}\n\n{bad}\n{good}").as_bytes(), "");
+        let error = format!("{:#}", error.expect_err(bad));
+        assert!(error.contains("rows.jsonl:3: ") && error.contains(message), "{error}: {message}");
+    }
+    for (map, message) in [
+        ("chosen", "expected FIELD=COLUMN, for example chosen=better,rejected=worse"),
+        ("better=a", "unknown field `better`; the fields are prompt, chosen, rejected"),
+        ("chosen=a,chosen=b", "`chosen` is given twice"),
+    ] {
+        let error = PreferenceColumns::parse(map).expect_err(map).to_string();
+        assert!(error.contains(message), "{error}");
+    }
+}
+
+#[test]
+fn unusable_pairs_are_dropped_and_counted_by_reason() -> Result<()> {
+    let row = |chosen: &str, rejected: &str| {
+        format!("{{\"prompt\": \"a\", \"chosen\": \"{chosen}\", \"rejected\": \"{rejected}\"}}\n")
+    };
+    let text = row("b", "c") + &row("b", " b") + &row("", "c") + &row("b", " ");
+    let mismatch =
+        r#"{"chosen": "\n\nHuman: a\n\nAssistant: b", "rejected": "\n\nHuman: A\n\nAssistant: c"}"#;
+    let preferences = read("a.jsonl", (text + mismatch).as_bytes(), "")?;
+    let counts = preferences.filter_counts;
+    assert_eq!((preferences.usable.len(), counts.n_identical, counts.n_empty), (1, 1, 2));
+    assert_eq!((counts.n_prompt_mismatch, counts.total()), (1, 4));
+    let error =
+        read("a.jsonl", row("b", "b").as_bytes(), "").expect_err("every pair is filtered out");
+    assert!(error.to_string().contains("no usable pair: 1 with identical"), "{error}");
+    Ok(())
+}
+
+#[test]
+fn a_prompt_is_read_from_a_row_without_completions() -> Result<()> {
+    let read = |row: &str| {
+        PreferenceColumns::default().read_prompt(&serde_json::from_str(row).expect("JSON"))
+    };
+    assert_eq!(read(r#"{"prompt": "a"}"#)?, read(r#"{"instruction": "a", "input": null}"#)?);
+    assert_eq!(read(r#"{"prompt": "\n\nHuman: a\n\nAssistant: b\n\nHuman: c"}"#)?.len(), 3);
+    for row in [r#"{"chosen": "b"}"#, r#"{"rejected": "b"}"#] {
+        let error = read(row).expect_err(row).to_string();
+        assert!(error.contains("there is no column `prompt` (or `instruction`)"), "{error}");
+    }
+    Ok(())
+}
+
+#[test]
+fn downloaded_preference_datasets_are_read() -> Result<()> {
+    let columns = PreferenceColumns::default();
+    if let Some(path) = course_data("data/preferences.json") {
+        let preferences = columns.read_file(&path)?;
+        assert!(preferences.usable.len() > 800, "{:?}", preferences.filter_counts);
+    }
+    if let Some(path) = course_data("data/hh-rlhf-harmless-base-test.jsonl.gz") {
+        let FilteredPreferences { usable, filter_counts } = columns.read_file(&path)?;
+        assert_eq!(usable.len() + filter_counts.total(), 2312);
+        assert_eq!((filter_counts.n_prompt_mismatch, filter_counts.n_empty), (5, 4));
+        assert!(usable.iter().any(|pair| pair.prompt.len() > 10), "many turns");
+    }
+    Ok(())
+}

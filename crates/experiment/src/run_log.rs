@@ -1,0 +1,275 @@
+//! Log of a run: progress line, `metrics.jsonl`, a plot of two curves, alarms, and a tracker's
+//! files.
+
+use std::path::Path;
+
+use anyhow::{Result, bail};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::RunFolder;
+use crate::alarms::TrainingAlarms;
+use crate::loss_curve::Curve;
+use crate::machine::resident_bytes;
+use crate::metrics_writer::{MetricsWriter, extend_row};
+use crate::progress::ProgressLine;
+use crate::tracker::Tracker;
+
+/// Settings of a log: the length of the run, and the rows and the plot that it gets.
+#[derive(Debug, Clone, Copy)]
+pub struct RunLogConfig {
+    /// Total number of steps.
+    pub total_steps: usize,
+    /// Steps of learning-rate warm-up, after which a rising rate raises an alarm.
+    pub warmup_steps: usize,
+    /// Steps between rows of metrics; the last step has one, too.
+    pub interval: usize,
+    /// Model FLOPs utilization (MFU) at one token per second, if it is logged.
+    pub mfu_per_token_per_s: Option<f64>,
+    /// Plot of the run.
+    pub plot: Plot,
+}
+
+impl RunLogConfig {
+    /// Log of the losses of a run.
+    pub fn losses(total_steps: usize, warmup_steps: usize, interval: usize) -> Self {
+        Self { total_steps, warmup_steps, interval, mfu_per_token_per_s: None, plot: Plot::LOSS }
+    }
+
+    /// Log of the rewards of a run.
+    pub fn rewards(total_steps: usize, interval: usize) -> Self {
+        Self { plot: Plot::REWARD, ..Self::losses(total_steps, 0, interval) }
+    }
+}
+
+/// Plot of two metrics over the steps.
+#[derive(Debug, Clone, Copy)]
+pub struct Plot {
+    /// File in the run folder.
+    pub file: &'static str,
+    /// Label of the vertical axis.
+    pub y_label: &'static str,
+    /// Key and name of each curve: training and validation.
+    pub curves: [(&'static str, &'static str); 2],
+}
+
+impl Plot {
+    /// Training and validation loss.
+    pub const LOSS: Self = Self {
+        file: "loss.svg",
+        y_label: "loss, nats per token",
+        curves: [("loss", "training"), ("val_loss", "validation")],
+    };
+    /// Mean reward of the rollouts and of greedy validations.
+    pub const REWARD: Self = Self {
+        file: "reward.svg",
+        y_label: "mean reward",
+        curves: [("reward_mean", "rollouts"), ("val_reward", "validation, greedy")],
+    };
+}
+
+/// Metrics of a training step.
+#[derive(Debug, Clone, Copy)]
+pub struct StepMetrics {
+    /// Step, counted from 1.
+    pub step: usize,
+    /// Mean loss over the targets of the step.
+    pub loss: f64,
+    /// Learning rate.
+    pub lr: f64,
+    /// Gradient norm before clipping.
+    pub grad_norm: f64,
+    /// Number of input tokens.
+    pub n_tokens: usize,
+}
+
+/// State of a log between two steps, saved in every checkpoint, so that a resumed run writes the
+/// rows of an uninterrupted one.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct LogState {
+    /// Number of tokens so far.
+    pub n_tokens: usize,
+    /// Losses since the last row.
+    recent_losses: Vec<f64>,
+    /// Causes of the alarms that are raised once in a run.
+    raised_alarms: Vec<String>,
+}
+
+/// Log of a run.
+pub struct RunLog {
+    config: RunLogConfig,
+    progress: ProgressLine,
+    writer: MetricsWriter,
+    alarms: TrainingAlarms,
+    /// State that checkpoints keep.
+    pub state: LogState,
+}
+
+impl RunLog {
+    /// Log on the screen alone, of a run that has taken `step` steps.
+    ///
+    /// # Errors
+    /// Never in practice: the progress bar's template is fixed.
+    pub fn new(config: RunLogConfig, step: usize) -> Result<Self> {
+        Ok(Self {
+            config,
+            progress: ProgressLine::resume_from(config.total_steps, step)?,
+            writer: MetricsWriter::new(config.plot.curves),
+            alarms: TrainingAlarms::new(config.warmup_steps),
+            state: LogState::default(),
+        })
+    }
+
+    /// Log of the losses of a run of `steps` steps, on the screen alone.
+    ///
+    /// # Errors
+    /// Never in practice: the progress bar's template is fixed.
+    pub fn of_losses(steps: usize) -> Result<Self> {
+        Self::new(RunLogConfig::losses(steps, steps / 20, steps), 0)
+    }
+
+    /// Log of a new run with these `settings` in the folder `path`, without a tracker.
+    ///
+    /// # Errors
+    /// Those of [`RunFolder::create`].
+    pub fn create(config: RunLogConfig, path: &Path, settings: &impl Serialize) -> Result<Self> {
+        let folder = RunFolder::create(path, settings)?;
+        Ok(Self::new(config, 0)?.with_run_folder(folder, Tracker::Disabled, &[]))
+    }
+
+    /// Writes the log into `folder`, which already holds `rows`, and into `tracker`.
+    pub fn with_run_folder(mut self, folder: RunFolder, tracker: Tracker, rows: &[Value]) -> Self {
+        // Checkpoints of old runs lack the state of the log.
+        let n_tokens = rows.iter().filter_map(|row| row["tokens"].as_u64()).max();
+        self.state.n_tokens = n_tokens.unwrap_or(0) as usize;
+        self.writer = self.writer.with_run_folder(folder, tracker, rows);
+        self
+    }
+
+    /// True if step `step` has a row of metrics.
+    pub fn is_due(&self, step: usize) -> bool {
+        step.is_multiple_of(self.config.interval) || step == self.config.total_steps
+    }
+
+    /// Checks the loss and the gradient norm of a step, and raises an alarm if they are abnormal.
+    ///
+    /// # Errors
+    /// With the alarm, when one of them is not finite: the run must stop.
+    pub fn check(&mut self, step: usize, loss: f64, lr: f64, grad_norm: f64) -> Result<()> {
+        let Some(alarm) = self.alarms.check(step, loss, lr, grad_norm) else { return Ok(()) };
+        if !loss.is_finite() || !grad_norm.is_finite() {
+            self.writer.write_row(step, json!({ "alarm": alarm }))?;
+            bail!(alarm);
+        }
+        self.alarm(step, &alarm)
+    }
+
+    /// Prints an alarm and writes it as a row.
+    ///
+    /// # Errors
+    /// When the row cannot be written.
+    pub fn alarm(&mut self, step: usize, alarm: &str) -> Result<()> {
+        self.progress.suspend(|| println!("ALARM: {alarm}"));
+        self.writer.write_row(step, json!({ "alarm": alarm }))
+    }
+
+    /// Raises the alarm `cause` with `details`, unless the run has raised `cause` before.
+    ///
+    /// # Errors
+    /// When the row cannot be written.
+    pub fn alarm_once(&mut self, step: usize, cause: &str, details: &str) -> Result<()> {
+        if self.state.raised_alarms.iter().any(|raised| raised == cause) {
+            return Ok(());
+        }
+        self.state.raised_alarms.push(cause.to_string());
+        self.alarm(step, &format!("step {step}: {cause} {details}"))
+    }
+
+    /// Advances the progress line to `step`, which processed `n_tokens` tokens, and shows
+    /// `metrics`.
+    pub fn progress(&mut self, step: usize, metrics: &str, n_tokens: usize) {
+        self.progress.update_with_message(step - 1, metrics, n_tokens);
+        self.state.n_tokens += n_tokens;
+    }
+
+    /// Logs a step of training. If a row is due, it has the mean loss since the last row, and the
+    /// fields of `extra`.
+    ///
+    /// # Errors
+    /// When the row cannot be written.
+    pub fn step(&mut self, metrics: &StepMetrics, extra: Value) -> Result<()> {
+        let StepMetrics { step, loss, lr, grad_norm, n_tokens } = *metrics;
+        self.progress(step, &format!("loss {loss:.4}"), n_tokens);
+        self.state.recent_losses.push(loss);
+        if !self.is_due(step) {
+            return Ok(());
+        }
+        let mean =
+            self.state.recent_losses.iter().sum::<f64>() / self.state.recent_losses.len() as f64;
+        self.state.recent_losses.clear();
+        let mut row = json!({
+            "loss": mean, "lr": lr, "grad_norm": grad_norm, "tokens": self.state.n_tokens,
+            "tokens_per_s": self.tokens_per_second(), "memory_mb": memory_mb(),
+        });
+        if let Some(mfu) = self.config.mfu_per_token_per_s {
+            row["mfu"] = json!(mfu * self.tokens_per_second());
+        }
+        extend_row(&mut row, extra);
+        self.row(step, row)
+    }
+
+    /// Writes a row of metrics after `step` steps.
+    ///
+    /// # Errors
+    /// When the row cannot be written.
+    pub fn row(&mut self, step: usize, metrics: Value) -> Result<()> {
+        self.writer.write_row(step, metrics)
+    }
+
+    /// Logs a validation after `step` steps: prints `summary`, writes a row and draws the plot.
+    ///
+    /// # Errors
+    /// When a file cannot be written.
+    pub fn validation(&mut self, step: usize, summary: &str, metrics: Value) -> Result<()> {
+        self.progress.suspend(|| println!("step {step}{summary}"));
+        self.writer.write_row(step, metrics)?;
+        let Plot { file, y_label, .. } = self.config.plot;
+        self.writer.write_curves_svg(file, y_label)
+    }
+
+    /// Curve of the validation metric of the plot so far.
+    pub fn validation_curve(&self) -> &Curve {
+        self.writer.curves()[1]
+    }
+
+    /// Tracker, for texts and histograms; `None` without a run folder.
+    pub fn tracker(&mut self) -> Option<&mut Tracker> {
+        self.writer.tracker()
+    }
+
+    /// Runs `work` that is not a training step, such as evaluation: its time is not counted.
+    pub fn suspend<R>(&mut self, work: impl FnOnce() -> R) -> R {
+        self.progress.suspend(work)
+    }
+
+    /// Tokens per second so far, evaluation excluded.
+    pub fn tokens_per_second(&self) -> f64 {
+        self.progress.tokens_per_second()
+    }
+
+    /// Ends the log, and with it the progress line, and completes the tracker's files. Returns the
+    /// tokens per second of the run.
+    ///
+    /// # Errors
+    /// When a file cannot be written.
+    pub fn finish(self) -> Result<f64> {
+        let tokens_per_second = self.tokens_per_second();
+        self.writer.finish()?;
+        Ok(tokens_per_second)
+    }
+}
+
+/// Resident memory of the process in megabytes, where the system reports it.
+pub fn memory_mb() -> Option<u64> {
+    resident_bytes().map(|bytes| bytes / 1_000_000)
+}

@@ -1,0 +1,205 @@
+//! Training state and its checkpoints: trained weights, optimizer moments, and progress. Frozen
+//! weights are not written again: the base model of the run has them.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail, ensure};
+use candle_core::Tensor;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+use tensor_core::{AdamW, AdamWConfig, Parameter, Parameters, Rng, json_file, sha256, weights};
+
+use crate::metrics_writer::extend_row;
+
+const ALL_WEIGHTS: &str = "model.safetensors";
+const TRAINED_WEIGHTS: &str = "trained.safetensors";
+const OPTIMIZER: &str = "optimizer.safetensors";
+const STATE: &str = "state.json";
+
+/// Weights, optimizer and progress of a run.
+pub struct TrainState {
+    /// Weights, including frozen ones and adapters.
+    pub parameters: Parameters,
+    /// AdamW state of the trained weights.
+    pub optimizer: AdamW,
+    /// Step, best validation loss, and whether the target was reached.
+    pub progress: TrainProgress,
+    /// SHA-256 of the frozen weights, if there are any.
+    frozen_sha256: Option<String>,
+}
+
+/// Progress of a run, stored in its checkpoints beside the tensors.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct TrainProgress {
+    /// Optimizer steps taken.
+    pub step: usize,
+    /// Best validation loss so far.
+    #[serde(alias = "best")]
+    pub best_loss: Option<f64>,
+    /// True if the validation target was reached.
+    #[serde(alias = "passed", default)]
+    pub target_reached: bool,
+}
+
+impl TrainProgress {
+    /// Records a validation: its `loss` (or a negative reward), and whether it has reached the
+    /// target of the run. Returns true if the model must be saved: no earlier one was better, or
+    /// the target was reached. Of equals, which rewards of 0 or 1 often are, the last is kept,
+    /// since it has trained longest. NaN is never the best.
+    pub fn record_validation(&mut self, loss: f64, target_reached: bool) -> bool {
+        self.target_reached = target_reached;
+        let is_best = !loss.is_nan() && self.best_loss.is_none_or(|best| loss <= best);
+        if is_best || self.target_reached {
+            self.best_loss = Some(loss);
+        }
+        is_best || self.target_reached
+    }
+}
+
+impl TrainState {
+    /// State of a new run with `parameters`.
+    ///
+    /// # Errors
+    /// When nothing is trainable, or the device is out of memory.
+    pub fn new(parameters: Parameters, optimizer: AdamWConfig) -> Result<Self> {
+        ensure!(parameters.trainable().next().is_some(), "the model has no trainable parameter");
+        let optimizer = AdamW::new(&parameters, optimizer)?;
+        let frozen_sha256 = frozen_sha256(&parameters)?;
+        Ok(Self { parameters, optimizer, progress: TrainProgress::default(), frozen_sha256 })
+    }
+
+    /// True if a run of `total_steps` steps is over.
+    pub fn is_finished(&self, total_steps: usize) -> bool {
+        self.progress.step >= total_steps || self.progress.target_reached
+    }
+
+    /// Number of trained parameters, and of all parameters.
+    pub fn parameter_counts(&self) -> (usize, usize) {
+        let trained = self.parameters.trainable().map(|p| p.var.elem_count()).sum();
+        (trained, self.parameters.n_parameters())
+    }
+
+    /// Result of a run for `--json`: step, best loss, speed, parameter counts.
+    pub fn result(&self, tokens_per_second: f64) -> Value {
+        let (trained, all) = self.parameter_counts();
+        json!({
+            "step": self.progress.step, "loss": self.progress.best_loss,
+            "target_reached": self.progress.target_reached, "tokens_per_s": tokens_per_second,
+            "parameters": all, "trained_parameters": trained,
+        })
+    }
+
+    /// Parameter counts in words.
+    pub fn parameter_summary(&self) -> String {
+        let (trained, all) = self.parameter_counts();
+        let share = 100. * trained as f64 / all as f64;
+        format!("{all} parameters, of which {trained} ({share:.2} %) are trained")
+    }
+
+    /// Writes the checkpoint `folder`; `data_id` names the training data.
+    ///
+    /// # Errors
+    /// When a file cannot be written.
+    pub fn save(&self, folder: &Path, data_id: &str) -> Result<()> {
+        let trained = self.parameters.trainable();
+        let trained: BTreeMap<String, Tensor> =
+            trained.map(|p| (p.name.clone(), p.var.as_detached_tensor())).collect();
+        let file = if self.frozen_sha256.is_none() { ALL_WEIGHTS } else { TRAINED_WEIGHTS };
+        weights::save(&folder.join(file), &trained)?;
+        self.save_without_weights(folder, data_id, Map::new())
+    }
+
+    /// Writes all of a checkpoint but the weights, with the progress of a part in `more`.
+    ///
+    /// # Errors
+    /// When a file cannot be written.
+    pub fn save_without_weights(
+        &self,
+        folder: &Path,
+        data_id: &str,
+        more: Map<String, Value>,
+    ) -> Result<()> {
+        weights::save(&folder.join(OPTIMIZER), &self.optimizer.state_dict()?)?;
+        let mut progress = serde_json::to_value(&self.progress)?;
+        extend_row(&mut progress, Value::Object(more));
+        let rng = self.parameters.dropout_rng();
+        let state = json!({
+            "state": progress, "dropout_rng": rng, "data": data_id, "frozen": self.frozen_sha256,
+        });
+        json_file::write(&folder.join(STATE), &state)
+    }
+
+    /// Restores the checkpoint `folder` of such a run. Returns its progress, with what a part has
+    /// added to it.
+    ///
+    /// # Errors
+    /// When a file is missing, or the checkpoint belongs to another model, other frozen weights or
+    /// other data.
+    pub fn restore(&mut self, folder: &Path, data_id: &str) -> Result<Value> {
+        let path = folder.join(STATE);
+        let mut state = json_file::read(&path)?;
+        ensure!(
+            state["data"] == data_id,
+            "{} was trained on other data than --data now holds, or from another model",
+            folder.display()
+        );
+        ensure!(
+            state["frozen"] == json!(self.frozen_sha256),
+            "{} was trained with other frozen weights than this model has",
+            folder.display()
+        );
+        let rng: Option<Rng> = serde_json::from_value(state["dropout_rng"].take())?;
+        let progress = state["state"].take();
+        self.progress = serde_json::from_value(progress.clone())
+            .with_context(|| format!("{} is not the state of a run", path.display()))?;
+        if let Some(rng) = rng {
+            self.parameters.set_dropout_rng(rng);
+        }
+        self.restore_weights(folder)?;
+        let path = folder.join(OPTIMIZER);
+        let restored = self.optimizer.load_state_dict(weights::load(&path)?);
+        restored.with_context(|| format!("{} does not fit the model", path.display()))?;
+        Ok(progress)
+    }
+
+    fn restore_weights(&mut self, folder: &Path) -> Result<()> {
+        let files = [ALL_WEIGHTS, TRAINED_WEIGHTS].map(|file| folder.join(file));
+        let path = files.iter().find(|path| path.exists()).unwrap_or(&files[1]);
+        let mut trained = weights::load(path)?;
+        for parameter in self.parameters.trainable() {
+            let tensor = trained.remove(&parameter.name);
+            let tensor = tensor
+                .filter(|tensor| tensor.shape() == parameter.var.shape())
+                .with_context(|| {
+                    format!("{} has no tensor `{}` of this shape", path.display(), parameter.name)
+                })?;
+            parameter.var.set(&tensor.to_device(parameter.var.device())?)?;
+        }
+        if let Some(name) = trained.keys().next() {
+            bail!("{}: `{name}` is not trained in this run", path.display());
+        }
+        Ok(())
+    }
+}
+
+/// SHA-256 of the frozen weights, or `None` if all are trained. A checkpoint lacks the frozen
+/// weights, and is valid only with the same ones.
+fn frozen_sha256(parameters: &Parameters) -> Result<Option<String>> {
+    let mut frozen = parameters.iter().filter(|p| !p.trainable).peekable();
+    frozen.peek().is_some().then(|| parameters_sha256(frozen)).transpose()
+}
+
+/// SHA-256 of the names and values of `parameters`.
+///
+/// # Errors
+/// When they cannot be read from their device.
+pub fn parameters_sha256<'a>(parameters: impl Iterator<Item = &'a Parameter>) -> Result<String> {
+    let mut names_and_hashes = String::new();
+    for Parameter { name, var, .. } in parameters {
+        let mut bytes = Vec::new();
+        var.as_tensor().write_bytes(&mut bytes)?;
+        names_and_hashes.extend([name, " ", &sha256::hash_bytes(&bytes), "\n"]);
+    }
+    Ok(sha256::hash_bytes(names_and_hashes.as_bytes()))
+}

@@ -1,0 +1,44 @@
+//! Content of every model file: an architecture, and weights under Hugging Face's names, in the
+//! format that their purpose needs.
+
+use candle_core::{DType, Device};
+use tensor_core::Parameters;
+
+use crate::ModelConfig;
+
+/// Architecture of a model, and its weights under Hugging Face's names.
+///
+/// The names and shapes are checked against the architecture when the model is built.
+pub struct ModelWeights {
+    /// Architecture.
+    pub config: ModelConfig,
+    /// Weights.
+    pub parameters: Parameters,
+}
+
+/// Purpose of a model, which determines the format of its weights in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LoadMode {
+    /// Inference as small and fast as the file allows: on the CPU, quantized weights stay
+    /// quantized.
+    Inference,
+    /// Inference on dequantized f32 weights: slower, with the exact values of the file.
+    DequantizedInference,
+    /// Training, on dequantized weights of this dtype.
+    Training(DType),
+}
+
+impl LoadMode {
+    /// Dtype of the weights that are not quantized.
+    pub fn dtype(self) -> DType {
+        match self {
+            Self::Inference | Self::DequantizedInference => DType::F32,
+            Self::Training(dtype) => dtype,
+        }
+    }
+
+    /// True if quantized weights stay quantized.
+    pub(crate) fn keeps_quantized(self, device: &Device) -> bool {
+        self == Self::Inference && device.is_cpu()
+    }
+}

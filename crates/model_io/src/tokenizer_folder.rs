@@ -1,0 +1,146 @@
+//! The files of a tokenizer in a model folder: `tokenizer.json`, its special tokens, and the chat
+//! template.
+//!
+//! The special tokens are named in `tokenizer_config.json` (in older folders, in
+//! `special_tokens_map.json`), which may also hold the chat template; newer folders have that in
+//! `chat_template.jinja`. We write everything into the one file that every version of transformers
+//! reads.
+
+use std::path::Path;
+
+use anyhow::{Context, Error, Result, bail};
+use serde_json::{Value, json};
+use tensor_core::{atomic_file, json_file};
+
+use crate::special_tokens::TokenizerSpecialTokens;
+use crate::tokenizer_check::tokenizer_from_json;
+use crate::{ChatTemplate, Tokenizer};
+
+const CONFIG: &str = "tokenizer_config.json";
+const TEMPLATE: &str = "chat_template.jinja";
+
+impl Tokenizer {
+    /// Opens `tokenizer.json`, given its folder or its path. Files in the same folder name the
+    /// [`TokenizerSpecialTokens`].
+    ///
+    /// # Errors
+    /// When the file is missing, or it or a neighboring file is damaged.
+    pub fn open(folder_or_file: &Path) -> Result<Self> {
+        let file = match folder_or_file.is_dir() {
+            true => folder_or_file.join("tokenizer.json"),
+            false => folder_or_file.to_path_buf(),
+        };
+        let bytes = std::fs::read(&file).with_context(|| {
+            format!("reading {} (a model requires its tokenizer)", file.display())
+        })?;
+        // Parse as JSON first: the library panics on a syntax error inside the decoder.
+        let inner = serde_json::from_slice(&bytes)
+            .map_err(Error::from)
+            .and_then(tokenizer_from_json)
+            .with_context(|| {
+                format!("{} is not a valid tokenizer; download it again", file.display())
+            })?;
+        let special = special_tokens(file.parent().unwrap_or(Path::new(".")), &inner)?;
+        Self::new(inner, special)
+    }
+
+    /// Writes `tokenizer.json` and `tokenizer_config.json` into `folder`, and removes an old
+    /// `chat_template.jinja`, which would take precedence. `context_len` becomes
+    /// `model_max_length`, `template` the chat template.
+    ///
+    /// # Errors
+    /// When a file cannot be written.
+    pub fn save(
+        &self,
+        folder: &Path,
+        context_len: usize,
+        template: Option<&ChatTemplate>,
+    ) -> Result<()> {
+        std::fs::create_dir_all(folder)
+            .with_context(|| format!("creating {}", folder.display()))?;
+        let json = self.to_json()? + "\n";
+        atomic_file::write(&folder.join("tokenizer.json"), json.as_bytes())?;
+        let mut config = json!({
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            "clean_up_tokenization_spaces": false,
+            "model_max_length": context_len,
+        });
+        for (key, id) in self.special_tokens().by_name() {
+            config[key] = json!(id.and_then(|id| self.id_to_token(id)));
+        }
+        if let Some(template) = template {
+            config["chat_template"] = json!(template.source());
+        }
+        json_file::write(&folder.join(CONFIG), &config)?;
+        let old = folder.join(TEMPLATE);
+        if old.exists() {
+            std::fs::remove_file(&old).with_context(|| format!("removing {}", old.display()))?;
+        }
+        Ok(())
+    }
+}
+
+/// Special tokens that the files of `folder` name.
+fn special_tokens(
+    folder: &Path,
+    tokenizer: &tokenizers::Tokenizer,
+) -> Result<TokenizerSpecialTokens> {
+    let files = [CONFIG, "special_tokens_map.json"];
+    let files = files.map(|file| json_file::read_or_null(&folder.join(file)));
+    let files = files.into_iter().collect::<Result<Vec<_>>>()?;
+    // The first file that contains the key decides, even if its value is null.
+    let from_name = |name: &str| {
+        let token = files.iter().find_map(|file| file.get(name))?;
+        let spelling = token.as_str().or_else(|| token["content"].as_str());
+        Some(spelling.and_then(|token| tokenizer.token_to_id(token)))
+    };
+    let config = json_file::read_or_null(&folder.join("config.json"))?;
+    let from_config = |name: &str| {
+        let id = &config[name]; // a number, or a list whose first entry is the main one
+        let id = id.as_u64().or_else(|| id[0].as_u64()).and_then(|id| u32::try_from(id).ok());
+        id.filter(|&id| tokenizer.id_to_token(id).is_some())
+    };
+    Ok(TokenizerSpecialTokens {
+        bos: from_name("bos_token").unwrap_or_else(|| from_config("bos_token_id")),
+        eos: from_name("eos_token").unwrap_or_else(|| from_config("eos_token_id")),
+        unk: from_name("unk_token").flatten(),
+        pad: from_name("pad_token").flatten(),
+    })
+}
+
+impl ChatTemplate {
+    /// Chat template of a model folder: `chat_template.jinja`, or `chat_template` in
+    /// `tokenizer_config.json`. `None` if there is neither: the model is not a chat model.
+    ///
+    /// # Errors
+    /// When the template is not valid Jinja, or the file is damaged; the message names file and
+    /// line.
+    pub fn from_folder(folder: &Path, tokenizer: &Tokenizer) -> Result<Option<Self>> {
+        let (jinja, config) = (folder.join(TEMPLATE), folder.join(CONFIG));
+        let (path, source) = if jinja.exists() {
+            let source = std::fs::read_to_string(&jinja)
+                .with_context(|| format!("reading {}", jinja.display()))?;
+            (jinja, Some(source))
+        } else {
+            let source = default_template(&json_file::read_or_null(&config)?["chat_template"])
+                .with_context(|| config.display().to_string())?;
+            (config, source)
+        };
+        let name = path.display().to_string();
+        source.map(|source| Self::with_name(name, &source, tokenizer)).transpose()
+    }
+}
+
+/// Source of the default template: `chat_template` is a string, or a list of named templates, of
+/// which `default` is for chats without tools.
+fn default_template(json: &Value) -> Result<Option<String>> {
+    match json {
+        Value::Null => Ok(None),
+        Value::String(source) => Ok(Some(source.clone())),
+        Value::Array(list) => match list.iter().find(|entry| entry["name"] == "default") {
+            Some(entry) => default_template(&entry["template"]),
+            None => Ok(None),
+        },
+        _ => bail!("`chat_template` must be a string or a list of named templates"),
+    }
+}

@@ -1,0 +1,85 @@
+//! Commands of part 3: `train` a modern model, `generate` with any model, `score` a text; without a
+//! subcommand, the demo.
+
+mod arguments;
+mod demo;
+mod generate;
+
+use std::ffi::OsString;
+
+use anyhow::{Context, Result};
+use arguments::{DemoArgs, GenerateArgs, ScoreArgs, TrainArgs};
+use clap::{Parser, Subcommand};
+use model_io::{AddSpecialTokens, ParseSpecial, SkipSpecialTokens, config_json};
+use serde_json::json;
+use tiny_gpt::command::train::train_new_model;
+
+use crate::perplexity::text_log_probs;
+use crate::{Checkpoint, GptModern};
+
+/// Part 3, the modern architecture: generate with public models, score texts, train your own.
+///
+/// Without a subcommand, the demo: generation with and without a KV cache, and beyond the context.
+#[derive(Parser)]
+#[command(name = "part_3", version, args_conflicts_with_subcommands = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    demo: DemoArgs,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Train a byte-level model on a text file, with a choice of components
+    Train(Box<TrainArgs>),
+    /// Generate a completion of a prompt
+    Generate(GenerateArgs),
+    /// Score a text: the log-probability of each token, and the perplexity
+    Score(ScoreArgs),
+}
+
+/// Parses and runs the command line `args`, the program's name first, in this process.
+///
+/// # Errors
+/// Those of the command, or clap's for invalid arguments and for `--help`.
+pub fn parse_and_run(args: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> Result<()> {
+    let cli = Cli::try_parse_from(args)?;
+    match cli.command {
+        None => demo::run(&cli.demo),
+        Some(Command::Train(args)) => run_train(&args),
+        Some(Command::Generate(args)) => generate::run(&args),
+        Some(Command::Score(args)) => run_score(&args),
+    }
+}
+
+fn run_train(args: &TrainArgs) -> Result<()> {
+    let config = args.architecture.config(&args.text.size)?;
+    let (context_len, parameter_count) = (config.context_len, config.parameter_count());
+    let config_json = config_json::to_json(&config);
+    train_new_model(&args.text, context_len, parameter_count, &config_json, |scope| {
+        GptModern::new(&config, scope)
+    })
+}
+
+fn run_score(args: &ScoreArgs) -> Result<()> {
+    let device = args.compute.open_device()?;
+    let text = std::fs::read_to_string(&args.text_file)
+        .with_context(|| format!("reading {}", args.text_file.display()))?;
+    let Checkpoint { model, tokenizer, .. } = args.model.open_for_inference(&device)?;
+    let tokens = tokenizer.encode(&text, AddSpecialTokens::Yes, ParseSpecial::No)?;
+    let scored = text_log_probs(&model, &tokens)?;
+    if args.json {
+        let (logprobs, perplexity) = (scored.log_probs, scored.perplexity);
+        println!(
+            "{}",
+            json!({ "token_ids": tokens, "logprobs": logprobs, "perplexity": perplexity })
+        );
+        return Ok(());
+    }
+    for (&token, log_prob) in tokens[1..].iter().zip(&scored.log_probs) {
+        println!("{log_prob:9.4}  {:?}", tokenizer.decode(&[token], SkipSpecialTokens::No)?);
+    }
+    println!("perplexity {:.4} over {} tokens", scored.perplexity, scored.log_probs.len());
+    Ok(())
+}

@@ -1,0 +1,146 @@
+//! Arguments of part 3's commands.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::{Args, ValueEnum};
+use experiment::flags::ComputeFlags;
+use experiment::program::{as_usage_error, ensure_usage};
+use model_io::ModelConfig;
+use model_io::config::{Mlp, NormKind, PositionEncoding};
+use tensor_core::ops::Gelu;
+use tiny_gpt::GptConfig;
+use tiny_gpt::command::train::TextTrainArgs;
+use tiny_gpt::flags::ModelSizeFlags;
+
+use crate::flags::{ModelFlags, SamplerFlags, WindowFlags};
+
+#[derive(Args)]
+pub(crate) struct DemoArgs {
+    /// Training steps
+    #[arg(long, value_name = "N", default_value = "400")]
+    pub(crate) steps: NonZeroUsize,
+    #[command(flatten)]
+    pub(crate) compute: ComputeFlags,
+}
+
+/// Normalization before each layer.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum NormChoice {
+    /// RMSNorm
+    Rms,
+    /// LayerNorm, as in GPT-2
+    Layer,
+}
+
+/// Position encoding.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum PositionChoice {
+    /// Rotary position embeddings
+    Rope,
+    /// Learned position embeddings, as in GPT-2
+    Learned,
+}
+
+/// Feed-forward layer.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum MlpChoice {
+    /// SwiGLU of width 8/3 C
+    Swiglu,
+    /// GELU of width 4 C, as in GPT-2
+    Gelu,
+}
+
+#[derive(Args)]
+#[command(mut_arg("out", |out| out.default_value("runs/modern")))]
+pub(crate) struct TrainArgs {
+    #[command(flatten)]
+    pub(crate) text: TextTrainArgs,
+    #[command(flatten)]
+    pub(crate) architecture: ArchitectureFlags,
+}
+
+/// Components of a new model.
+#[derive(Args)]
+#[command(next_help_heading = "Model")]
+pub(crate) struct ArchitectureFlags {
+    /// Normalization
+    #[arg(long, value_enum, default_value_t = NormChoice::Rms)]
+    norm: NormChoice,
+    /// Position encoding
+    #[arg(long, value_enum, default_value_t = PositionChoice::Rope)]
+    position: PositionChoice,
+    /// Feed-forward layer
+    #[arg(long, value_enum, default_value_t = MlpChoice::Swiglu)]
+    mlp: MlpChoice,
+    /// Key-value heads, each shared by --n-head / N query heads [default: --n-head]
+    #[arg(long, value_name = "N")]
+    n_kv_head: Option<NonZeroUsize>,
+    #[command(flatten)]
+    window: WindowFlags,
+}
+
+impl ArchitectureFlags {
+    /// Configuration of the byte-level model of these components and of this `size`.
+    ///
+    /// # Errors
+    /// A usage error when sizes do not fit together, or there is dropout.
+    pub(crate) fn config(&self, size: &ModelSizeFlags) -> Result<ModelConfig> {
+        let GptConfig { context_len, block, .. } = size.config()?;
+        ensure_usage(block.dropout == 0., "--dropout: the model of part 3 has no dropout")?;
+        let (n_head, c) = (block.n_head, block.n_embd);
+        let mut config = ModelConfig::byte_level(context_len, block.n_layer, n_head, c);
+        config.attention.n_kv_head = self.n_kv_head.map_or(n_head, NonZeroUsize::get);
+        config.attention.window = self.window.sliding_window();
+        if let NormChoice::Layer = self.norm {
+            config.norm = NormKind::Layer { eps: 1e-5 };
+        }
+        if let PositionChoice::Learned = self.position {
+            config.attention.position = PositionEncoding::Learned;
+        }
+        if let MlpChoice::Gelu = self.mlp {
+            config.mlp = Mlp::Gelu { width: c.saturating_mul(4), form: Gelu::Tanh };
+        }
+        as_usage_error(config.validate())?;
+        Ok(config)
+    }
+}
+
+#[derive(Args)]
+pub(crate) struct GenerateArgs {
+    #[command(flatten)]
+    pub(crate) model: ModelFlags,
+    /// Text to continue; special tokens in it are encoded as plain text (see --ask for chats)
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    pub(crate) prompt: String,
+    /// Question to answer, put through the model's chat template
+    #[arg(long, value_name = "QUESTION", conflicts_with = "prompt")]
+    pub(crate) ask: Option<String>,
+    /// Maximum number of new tokens
+    #[arg(long, value_name = "N", default_value_t = 200)]
+    pub(crate) max_new_tokens: usize,
+    #[command(flatten)]
+    pub(crate) sampler: SamplerFlags,
+    #[command(flatten)]
+    pub(crate) window: WindowFlags,
+    #[command(flatten)]
+    pub(crate) compute: ComputeFlags,
+    /// Print the result as a JSON object on the last line instead of streaming the text
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct ScoreArgs {
+    #[command(flatten)]
+    pub(crate) model: ModelFlags,
+    /// Text file to score
+    #[arg(long, value_name = "FILE")]
+    pub(crate) text_file: PathBuf,
+    #[command(flatten)]
+    pub(crate) compute: ComputeFlags,
+    /// Print the result as a JSON object on the last line
+    #[arg(long)]
+    pub(crate) json: bool,
+}

@@ -1,0 +1,104 @@
+//! The demo: trains a small model, generates the same text with and without a KV cache, then
+//! generates a text far longer than the context through a sliding window.
+
+use std::time::Instant;
+
+use anyhow::{Result, ensure};
+use candle_core::DType;
+use datasets::builtin_text::BuiltinText;
+use experiment::{Run, RunLog};
+use model_io::{ModelConfig, SlidingWindow};
+use tensor_core::{Parameters, Rng};
+use tiny_gpt::{ByteCorpus, ByteTokenizer, TrainConfig, train};
+
+use super::arguments::DemoArgs;
+use crate::sampler::{Sampler, SamplingStrategy};
+use crate::uncached::generate_uncached;
+use crate::{CacheKind, GenerateConfig, GenerationState, GptModern};
+
+const PROMPT: &str = "\nMira saw a red bird";
+/// Tokens generated with and without a cache.
+const COMPARED_TOKENS: usize = 200;
+/// Tokens generated through a sliding window.
+const WINDOWED_TOKENS: usize = 2_000;
+
+pub(crate) fn run(args: &DemoArgs) -> Result<()> {
+    let device = args.compute.open_device()?;
+    let (steps, seed) = (args.steps.get(), args.compute.seed);
+    let mut model_config = ModelConfig::byte_level(256, 2, 4, 128);
+    model_config.attention.n_kv_head = 2;
+    let config = TrainConfig::with_defaults(steps, 4);
+    let corpus = ByteCorpus::from_bytes(BuiltinText::English.text().as_bytes());
+    let mut parameters = Parameters::seeded(seed, DType::F32, &device);
+    let model = GptModern::new(&model_config, parameters.root())?;
+    println!(
+        "Training a Llama-style model of {} parameters on {} bytes.\n",
+        parameters.n_parameters(),
+        corpus.train.len()
+    );
+    let run = Run::default(); // Ctrl-C ends the demo at once: nothing is saved
+    let mut log = RunLog::of_losses(steps)?;
+    train(&model, &parameters, &corpus, &config, seed, None, &run, &mut log)?;
+    log.finish()?;
+
+    let model = GptModern::new(&model_config, parameters.for_inference().root())?;
+    compare_with_and_without_cache(&model, seed)?;
+    generate_beyond_context(&model, seed)
+}
+
+/// Generates the same text with and without a cache, and compares the time per token.
+fn compare_with_and_without_cache(model: &GptModern, seed: u64) -> Result<()> {
+    let (prompt, greedy) = (ByteTokenizer.encode(PROMPT), Sampler::new(SamplingStrategy::Greedy));
+    let mut state = GenerationState::new(CacheKind::Full.new_cache(model), prompt.clone());
+    let config = GenerateConfig::new(model, greedy, COMPARED_TOKENS, Vec::new());
+    let start = Instant::now();
+    let cached =
+        state.generate(model, &config, &mut [Rng::new(seed)], |_, _| Ok(()))?.remove(0).tokens;
+    let with_cache = start.elapsed().as_secs_f64();
+    let start = Instant::now();
+    let uncached =
+        generate_uncached(model, &prompt, COMPARED_TOKENS, &greedy, &mut Rng::new(seed))?;
+    let without = start.elapsed().as_secs_f64();
+    ensure!(cached == uncached, "the cache changed the text");
+    println!("\n{}\n", ByteTokenizer.decode(&cached).trim());
+    println!(
+        "{COMPARED_TOKENS} tokens, the same text twice: {:.3} ms per token with a cache of {} KiB, \
+         {:.3} ms without: {:.1} times",
+        1e3 * with_cache / COMPARED_TOKENS as f64,
+        state.cache.size_in_bytes() / 1024,
+        1e3 * without / COMPARED_TOKENS as f64,
+        without / with_cache
+    );
+    Ok(())
+}
+
+/// Generates a text far longer than the context through a sliding window, in constant memory.
+fn generate_beyond_context(model: &GptModern, seed: u64) -> Result<()> {
+    let window = SlidingWindow { size: 64, sinks: 4 };
+    let strategy =
+        SamplingStrategy::Random { temperature: 0.8, top_k: None, top_p: Some(0.95), min_p: None };
+    let cache_kind = CacheKind::SlidingWindow(window);
+    let config = GenerateConfig::new(model, Sampler::new(strategy), WINDOWED_TOKENS, Vec::new());
+    let config = GenerateConfig { cache_kind, ..config };
+    let mut state = GenerationState::new(cache_kind.new_cache(model), ByteTokenizer.encode(PROMPT));
+    let (mut times, mut last) = (Vec::with_capacity(WINDOWED_TOKENS), Instant::now());
+    let completions = state.generate(model, &config, &mut [Rng::new(seed)], |_, _| {
+        times.push(last.elapsed().as_secs_f64());
+        last = Instant::now();
+        Ok(())
+    })?;
+    let mean = |times: &[f64]| 1e3 * times.iter().sum::<f64>() / times.len() as f64;
+    let end = ByteTokenizer.decode(&completions[0].tokens[WINDOWED_TOKENS - 120..]);
+    println!(
+        "\n... {}\n\n{WINDOWED_TOKENS} tokens through a window of {} and {} sinks (the model's \
+         context is {}): {:.3} ms per token at first, {:.3} ms at the end, {} KiB all the way",
+        end.trim(),
+        window.size,
+        window.sinks,
+        model.config().context_len,
+        mean(&times[100..300]),
+        mean(&times[WINDOWED_TOKENS - 200..]),
+        state.cache.size_in_bytes() / 1024
+    );
+    Ok(())
+}

@@ -1,0 +1,95 @@
+//! The command `generate`: the continuation of a text, or the answer to a question, streamed as it
+//! is generated.
+
+use std::io::{self, Write};
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use model_io::{
+    AddGenerationPrompt, AddSpecialTokens, ChatMessage, ParseSpecial, SkipSpecialTokens,
+};
+use serde_json::json;
+use tensor_core::Rng;
+
+use super::arguments::GenerateArgs;
+use crate::{Checkpoint, GenerateConfig, generate};
+
+pub(crate) fn run(args: &GenerateArgs) -> Result<()> {
+    let device = args.compute.open_device()?;
+    let checkpoint = args.model.open_for_inference(&device)?;
+    let prompt = prompt_ids(args, &checkpoint)?;
+    let config = GenerateConfig {
+        sampler: match args.ask {
+            Some(_) => args.sampler.chat_sampler(checkpoint.sampler),
+            None => args.sampler.sampler(checkpoint.sampler),
+        },
+        max_new_tokens: args.max_new_tokens,
+        stop_tokens: checkpoint.special_ids.eos.clone(),
+        cache_kind: args.window.cache_kind(checkpoint.model.config().attention.window),
+        prefill_chunk: 512,
+    };
+    let mut out: Box<dyn Write> = match args.json {
+        true => Box::new(io::sink()),
+        false => Box::new(io::stdout().lock()),
+    };
+    // The reply to --ask starts a text of its own; a completion continues the prompt.
+    let stream_context = if args.ask.is_some() { &[][..] } else { &prompt };
+    let mut stream = checkpoint.tokenizer.stream(SkipSpecialTokens::Yes, stream_context);
+    let (mut text, start, mut first_token_at) = (String::new(), Instant::now(), None);
+    let (prompts, mut rng) = (std::slice::from_ref(&prompt), Rng::new(args.compute.seed));
+    let mut completions = generate(&checkpoint.model, prompts, &config, &mut rng, |_, token| {
+        if first_token_at.is_none() {
+            first_token_at = Some(Instant::now());
+            write!(out, "{}", args.prompt)?;
+        }
+        let new = stream.push(token)?;
+        text.push_str(&new);
+        write!(out, "{new}")?;
+        Ok(out.flush()?)
+    })?;
+    if first_token_at.is_none() {
+        write!(out, "{}", args.prompt)?;
+    }
+    let rest = stream.finish()?;
+    writeln!(out, "{rest}")?;
+    if !args.json {
+        return Ok(());
+    }
+    let end = Instant::now();
+    let first_token_at = first_token_at.unwrap_or(end);
+    let (prefill_s, decode_s) =
+        ((first_token_at - start).as_secs_f64(), (end - first_token_at).as_secs_f64());
+    let tokens = completions.remove(0).tokens;
+    let report = json!({
+        "text": text + &rest,
+        "token_ids": tokens,
+        "prompt_tokens": prompt.len(),
+        "new_tokens": tokens.len(),
+        "prefill_tokens_per_s": per_second(prompt.len(), prefill_s),
+        "decode_tokens_per_s": per_second(tokens.len().saturating_sub(1), decode_s),
+    });
+    println!("{report}");
+    Ok(())
+}
+
+fn per_second(n: usize, seconds: f64) -> f64 {
+    if seconds > 0. { n as f64 / seconds } else { 0. }
+}
+
+/// Token ids of the prompt, or of the question put through the model's chat template.
+fn prompt_ids(args: &GenerateArgs, checkpoint: &Checkpoint) -> Result<Vec<u32>> {
+    let Checkpoint { tokenizer, special_ids, chat_template, .. } = checkpoint;
+    if let Some(question) = &args.ask {
+        let template =
+            chat_template.as_ref().context("the model has no chat template: use --prompt")?;
+        let messages = [ChatMessage::user(question)];
+        return Ok(template.encode(tokenizer, &messages, AddGenerationPrompt::Yes)?.tokens);
+    }
+    let mut ids = tokenizer.encode(&args.prompt, AddSpecialTokens::Yes, ParseSpecial::No)?;
+    // Some tokenizers append eos to every text, but this text is to be continued.
+    ids.pop_if(|last| special_ids.eos.contains(last));
+    match (ids.is_empty(), special_ids.bos) {
+        (true, Some(bos)) => Ok(vec![bos]), // unconditional generation
+        _ => Ok(ids),
+    }
+}

@@ -1,0 +1,50 @@
+//! Settings of a generation: how tokens are sampled, when a completion ends, which cache is used.
+
+use model_io::SlidingWindow;
+
+use crate::sampler::Sampler;
+use crate::{Cache, GptModern};
+
+/// Settings of a generation.
+#[derive(Debug, Clone)]
+pub struct GenerateConfig {
+    /// Sampler of the next token.
+    pub sampler: Sampler,
+    /// Maximum number of new tokens per row.
+    pub max_new_tokens: usize,
+    /// Tokens that end a row.
+    pub stop_tokens: Vec<u32>,
+    /// Kind of KV cache.
+    pub cache_kind: CacheKind,
+    /// Prompt tokens per forward pass of the prefill, which bounds its memory.
+    pub prefill_chunk: usize,
+}
+
+impl GenerateConfig {
+    /// Settings with the model's own sliding window if it has one, else a full cache.
+    pub fn new(model: &GptModern, sampler: Sampler, max_new_tokens: usize, stop: Vec<u32>) -> Self {
+        let cache_kind =
+            model.config().attention.window.map_or(CacheKind::Full, CacheKind::SlidingWindow);
+        Self { sampler, max_new_tokens, stop_tokens: stop, cache_kind, prefill_chunk: 512 }
+    }
+}
+
+/// Kind of KV cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CacheKind {
+    /// Keys and values of the whole text, at most the model's context.
+    Full,
+    /// Keys and values of a sliding window and the sinks; text of unlimited length.
+    SlidingWindow(SlidingWindow),
+}
+
+impl CacheKind {
+    /// Empty cache for `model`.
+    pub fn new_cache(self, model: &GptModern) -> Cache {
+        let n_layer = model.config().n_layer;
+        match self {
+            Self::Full => Cache::dynamic(n_layer),
+            Self::SlidingWindow(window) => Cache::rolling(n_layer, window),
+        }
+    }
+}

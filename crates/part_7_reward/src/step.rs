@@ -1,0 +1,58 @@
+//! 7.3 One step of training a reward model, from the pairs to the optimizer.
+//!
+//! ```text
+//! loss = −mean log σ(r⁺ − r⁻)      over the pairs of all micro-batches (losses.rs has variants)
+//! ```
+
+use anyhow::Result;
+use candle_core::Tensor;
+use experiment::{RunLog, StepMetrics, TrainState};
+use scaling::accumulation::GradAccumulator;
+use serde_json::json;
+use tensor_core::clip_grad_norm;
+
+use crate::metrics::{PairRewards, accuracy, mean_margin};
+use crate::{PairBatch, RewardModel, TrainConfig};
+
+/// Takes the next step of `state`, whose model is `model`, on these micro-batches.
+///
+/// # Errors
+/// When the loss is not finite, or the log cannot be written.
+pub fn reward_step(
+    model: &RewardModel,
+    state: &mut TrainState,
+    batches: &[PairBatch],
+    config: &TrainConfig,
+    log: &mut RunLog,
+) -> Result<()> {
+    let step = state.progress.step + 1;
+    let n_pairs: usize = batches.iter().map(PairBatch::n_pairs).sum();
+    let mut accumulator = GradAccumulator::default();
+    let mut rewards: Vec<PairRewards> = Vec::new();
+    for batch in batches {
+        let [chosen, rejected] = batch.rewards(model)?; // (P) each
+        let loss = config.loss.compute(&chosen, &rejected)?; // (), mean over the micro-batch
+        let share = batch.n_pairs() as f64 / n_pairs as f64;
+        accumulator.backward(&(loss * share)?, &[&state.parameters])?;
+        append_rewards(&mut rewards, &chosen, &rejected)?;
+    }
+    let (loss, mut grads) = accumulator.finish()?;
+    let grad_norm = clip_grad_norm(&mut grads, &state.parameters, config.max_grad_norm)?;
+    let lr = config.schedule.lr_at(step);
+    log.check(step, loss, lr, grad_norm)?;
+    state.optimizer.step(&grads, lr)?;
+    state.progress.step = step;
+
+    let n_tokens = batches.iter().map(PairBatch::n_tokens).sum();
+    let metrics = StepMetrics { step, loss, lr, grad_norm, n_tokens };
+    let row = json!({ "accuracy": accuracy(&rewards), "margin": mean_margin(&rewards) });
+    log.step(&metrics, row)
+}
+
+/// Appends the rewards of a batch, (P) each, to `all`.
+fn append_rewards(all: &mut Vec<PairRewards>, chosen: &Tensor, rejected: &Tensor) -> Result<()> {
+    let [chosen, rejected] = [chosen, rejected].map(|rewards| rewards.detach().to_vec1::<f32>());
+    let pairs = chosen?.into_iter().zip(rejected?);
+    all.extend(pairs.map(|(chosen, rejected)| [f64::from(chosen), f64::from(rejected)]));
+    Ok(())
+}

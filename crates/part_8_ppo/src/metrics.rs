@@ -1,0 +1,213 @@
+//! 8.5 Metrics of a step: of the rollouts, and of the update.
+
+use anyhow::Result;
+use candle_core::{DType, Tensor};
+use experiment::metrics_writer::extend_row;
+use experiment::run_log::memory_mb;
+use experiment::{RunLog, statistics};
+use serde_json::json;
+use sft::one_line;
+
+use crate::actor_critic::ActorCritic;
+use crate::alarms::HealthInputs;
+use crate::config::PpoUpdateConfig;
+use crate::experience::{MicroBatch, PpoExperience};
+use crate::kl::{KlEstimator, ratio};
+use crate::losses::{clip_fraction, value_clip_fraction};
+use crate::masked::{masked, masked_mean};
+use crate::prompts::PromptExample;
+
+/// Metrics of an update; means over its minibatches unless stated otherwise.
+#[derive(Debug, Clone, Copy, Default, serde::Serialize)]
+pub struct PpoUpdateMetrics {
+    /// Policy loss −min(ρ A, clip(ρ) A).
+    pub policy_loss: f64,
+    /// Value loss ½ max((V − R)², (V_clipped − R)²).
+    pub value_loss: f64,
+    /// Entropy in nats per token.
+    pub entropy: f64,
+    /// Fraction of tokens whose ratio is outside the clip range.
+    pub clip_fraction: f64,
+    /// Fraction of tokens whose value loss is that of the clipped value.
+    pub value_clip_fraction: f64,
+    /// Largest ratio of the update.
+    pub ratio_max: f64,
+    /// Largest |ratio − 1| in the first minibatch, before any step.
+    pub first_ratio_error: f64,
+    /// KL to the rollout policy at the last minibatch, in nats per token (k3).
+    pub approx_kl: f64,
+    /// Norm of the policy's gradient before clipping, at the last step.
+    pub grad_norm: f64,
+    /// Norm of the critic's gradient before clipping, at the last step.
+    pub critic_grad_norm: f64,
+    /// Optimizer steps.
+    pub updates: usize,
+    /// Input tokens of the models, padding included.
+    pub tokens_read: usize,
+    /// Number of minibatches.
+    #[serde(skip)]
+    pub(crate) n_minibatches: usize,
+}
+
+/// Metrics of a minibatch: sums over micro-batches, weighted by their token fractions.
+#[derive(Default)]
+pub(crate) struct MinibatchMetrics {
+    policy_loss: f64,
+    value_loss: f64,
+    entropy: f64,
+    clip_fraction: f64,
+    value_clip_fraction: f64,
+    ratio_max: f64,
+    pub(crate) ratio_error: f64,
+    /// KL to the rollout policy, in nats per token.
+    pub(crate) approx_kl: f64,
+    pub(crate) tokens_read: usize,
+}
+
+/// Tensors that the loss of a micro-batch is computed from, token by token: (R, T) each.
+pub(crate) struct TokenLosses {
+    /// Current log-probabilities.
+    pub(crate) log_probs: Tensor,
+    /// Current values.
+    pub(crate) values: Tensor,
+    pub(crate) policy_loss: Tensor,
+    pub(crate) value_loss: Tensor,
+    pub(crate) entropy: Tensor,
+}
+
+impl MinibatchMetrics {
+    /// Adds a micro-batch with this share of the minibatch's tokens.
+    pub(crate) fn add_micro_batch(
+        &mut self,
+        micro_batch: &MicroBatch,
+        tokens: &TokenLosses,
+        share: f64,
+        config: &PpoUpdateConfig,
+    ) -> Result<()> {
+        let MicroBatch { batch, old_log_probs, old_values, returns, .. } = micro_batch;
+        let mask = &batch.mask;
+        let (log_probs, values) = (&tokens.log_probs.detach(), &tokens.values.detach());
+        let mean = |x: &Tensor| -> Result<f64> {
+            let x = x.detach().to_dtype(DType::F64)?;
+            Ok(share * masked_mean(&x, mask)?.to_scalar::<f64>()?)
+        };
+        self.policy_loss += mean(&tokens.policy_loss)?;
+        self.value_loss += mean(&tokens.value_loss)?;
+        self.entropy += mean(&tokens.entropy)?;
+        self.approx_kl += mean(&KlEstimator::K3.estimate(old_log_probs, log_probs)?)?;
+        let clipped = clip_fraction(log_probs, old_log_probs, mask, config.clip_range)?;
+        self.clip_fraction += share * clipped;
+        if let Some(clip) = config.value_clip_range {
+            let clipped = value_clip_fraction(values, old_values, returns, mask, clip)?;
+            self.value_clip_fraction += share * clipped;
+        }
+        let ratio = masked(&ratio(log_probs, old_log_probs)?, mask)?;
+        self.ratio_max = self.ratio_max.max(max_value(&ratio)?);
+        let error = masked(&(ratio - 1.)?.abs()?, mask)?;
+        self.ratio_error = self.ratio_error.max(max_value(&error)?);
+        self.tokens_read += batch.n_input_tokens();
+        Ok(())
+    }
+}
+
+fn max_value(x: &Tensor) -> Result<f64> {
+    Ok(f64::from(x.max_all()?.to_scalar::<f32>()?))
+}
+
+impl PpoUpdateMetrics {
+    /// Adds the metrics of a minibatch.
+    pub(crate) fn add_minibatch(&mut self, minibatch: &MinibatchMetrics) {
+        self.policy_loss += minibatch.policy_loss;
+        self.value_loss += minibatch.value_loss;
+        self.entropy += minibatch.entropy;
+        self.clip_fraction += minibatch.clip_fraction;
+        self.value_clip_fraction += minibatch.value_clip_fraction;
+        self.ratio_max = self.ratio_max.max(minibatch.ratio_max);
+        self.approx_kl = minibatch.approx_kl;
+        self.tokens_read += minibatch.tokens_read;
+        if self.n_minibatches == 0 {
+            self.first_ratio_error = minibatch.ratio_error;
+        }
+        self.n_minibatches += 1;
+    }
+
+    /// Means of the sums over the minibatches.
+    pub(crate) fn means(mut self) -> Self {
+        let n = self.n_minibatches.max(1) as f64;
+        for sum in [
+            &mut self.policy_loss,
+            &mut self.value_loss,
+            &mut self.entropy,
+            &mut self.clip_fraction,
+            &mut self.value_clip_fraction,
+        ] {
+            *sum /= n;
+        }
+        self
+    }
+}
+
+/// Logs the next step of `actor_critic` and its alarms. `seconds` are those of the rollout, of the
+/// experience (rewards, values, KL) and of the update.
+pub(crate) fn log_step(
+    actor_critic: &mut ActorCritic,
+    prompts: &[PromptExample],
+    experience: &PpoExperience,
+    update: &PpoUpdateMetrics,
+    lr: f64,
+    seconds: [f64; 3],
+    log: &mut RunLog,
+) -> Result<()> {
+    let step = actor_critic.policy.progress.step + 1;
+    let completions = || experience.groups.iter().flat_map(|group| &group.completions);
+    let (rewards, n) = (&experience.rewards, experience.rewards.len() as f64);
+    let n_tokens: usize = completions().map(|one| one.tokens.len()).sum();
+    let mean = statistics::mean(rewards);
+    let eos_rate = completions().filter(|one| one.terminated()).count() as f64 / n;
+    let health = HealthInputs {
+        entropy: update.entropy,
+        kl_per_token: experience.kl_per_token,
+        eos_rate,
+        first_ratio_error: update.first_ratio_error,
+        all_rewards_equal: rewards.iter().all(|reward| *reward == rewards[0]),
+    };
+    for alarm in actor_critic.progress.alarms.check(step, &health) {
+        log.alarm(step, &alarm)?;
+    }
+    log.progress(step, &format!("reward {mean:.3}"), n_tokens);
+    if !log.is_due(step) {
+        return Ok(());
+    }
+    if let Some(tracker) = log.tracker() {
+        let rewards: Vec<f32> = rewards.iter().map(|&reward| reward as f32).collect();
+        tracker.log_histogram(step, "reward", &rewards)?;
+        tracker.log_text(step, "samples", &completions_table(prompts, experience))?;
+    }
+    let [rollout_s, experience_s, update_s] = seconds;
+    let mut row = json!({
+        "reward_mean": mean, "memory_mb": memory_mb(), "reward_std": statistics::std(rewards),
+        "kl": experience.kl, "kl_per_token": experience.kl_per_token,
+        "kl_coef": actor_critic.progress.kl_coef, "eos_rate": eos_rate,
+        "length_mean": n_tokens as f64 / n,
+        "explained_variance": experience.explained_variance()?, "lr": lr,
+        "rollout_tokens_per_s": n_tokens as f64 / rollout_s, "experience_s": experience_s,
+        "update_tokens_per_s": update.tokens_read as f64 / update_s,
+    });
+    extend_row(&mut row, serde_json::to_value(update)?);
+    log.row(step, row)
+}
+
+/// Markdown table of eight completions with their rewards.
+fn completions_table(prompts: &[PromptExample], experience: &PpoExperience) -> String {
+    let prompts = experience.groups.iter().zip(prompts);
+    let prompts = prompts.flat_map(|(group, prompt)| vec![prompt; group.completions.len()]);
+    let all: Vec<_> =
+        prompts.zip(experience.completion_texts.iter().zip(&experience.rewards)).collect();
+    let cell = |text: &str| one_line(text).replace('|', "\\|");
+    let mut table = "| prompt | completion | reward |\n| --- | --- | --- |\n".to_string();
+    for (prompt, (text, reward)) in all.iter().step_by(all.len().div_ceil(8).max(1)) {
+        let message = prompt.example.prompt.last().map_or("", |message| &message.content);
+        table += &format!("| {} | {} | {reward:.3} |\n", cell(message), cell(text));
+    }
+    table
+}

@@ -1,0 +1,145 @@
+//! 8.5 One step of PPO, from the prompts to the optimizers.
+//!
+//! ```text
+//! rollout → rewards → advantages (experience.rs)
+//! for each epoch, for each minibatch:
+//!     ratio → clipped surrogate + value loss − entropy bonus → one step of both optimizers
+//! ```
+
+use anyhow::{Result, ensure};
+use candle_core::Tensor;
+use experiment::RunLog;
+use experiment::progress::Stopwatch;
+use scaling::accumulation::GradAccumulator;
+use tensor_core::{Rng, clip_grad_norm};
+
+use crate::actor_critic::{ActorCritic, PpoModels};
+use crate::config::{PpoConfig, PpoContext, PpoUpdateConfig};
+use crate::experience::{MicroBatch, PpoExperience, experience};
+use crate::log_probs::{LogProbsAndEntropy, log_probs_and_entropy};
+use crate::losses::{clipped_surrogate, total_loss, value_loss};
+use crate::metrics::{MinibatchMetrics, PpoUpdateMetrics, TokenLosses, log_step};
+use crate::prompts::{PromptExample, step_rng};
+use crate::ptx_loss::PtxLoss;
+use crate::rollout::rollout;
+use crate::scored_rollouts::{ScoredRollouts, non_finite_message};
+
+/// Takes the next step of `actor_critic`, whose models are `models`, on `prompts`. A step with a
+/// reward that is not finite is skipped with an alarm.
+///
+/// # Errors
+/// When the reward function fails, the loss is not finite, or the log cannot be written.
+pub fn ppo_step(
+    actor_critic: &mut ActorCritic,
+    models: &PpoModels,
+    context: &mut PpoContext<'_>,
+    prompts: &[PromptExample],
+    config: &PpoConfig,
+    log: &mut RunLog,
+) -> Result<()> {
+    let step = actor_critic.policy.progress.step + 1;
+    let (mut rng, mut watch) = (step_rng(config.seed, step), Stopwatch::start());
+    let ids: Vec<Vec<u32>> = prompts.iter().map(|one| one.prompt.clone()).collect();
+    let groups = rollout(&models.rollout_policy, &ids, &config.rollout, &mut rng)?;
+    let rollout_s = watch.lap();
+    let (chat_tokenizer, reward_fn) = (context.chat_tokenizer, &mut *context.reward_fn);
+    let rollouts = ScoredRollouts::new(groups, prompts, chat_tokenizer, reward_fn, &mut rng)?;
+    if let Some(bad) = non_finite_message(&rollouts.rewards, &rollouts.completion_texts) {
+        return log.alarm(step, &format!("step {step} is skipped: {bad}"));
+    }
+    let (kl_coef, lr) = (actor_critic.progress.kl_coef, config.schedule.lr_at(step));
+    let experience = experience(rollouts, models, context.reference, config, kl_coef)?;
+    let experience_s = watch.lap();
+    let mut ptx_loss = context.ptx_loss.as_mut();
+    if let Some(ptx_loss) = &mut ptx_loss {
+        ptx_loss.seek_batch((step - 1) * config.update.n_micro_batches());
+    }
+    let metrics = update(actor_critic, models, &experience, config, lr, ptx_loss, &mut rng)?;
+    actor_critic.progress.updates += metrics.updates;
+    let n = experience.rewards.len();
+    actor_critic.progress.kl_coef = config.kl_controller.next_kl_coef(kl_coef, experience.kl, n);
+    let seconds = [rollout_s, experience_s, watch.lap()];
+    log_step(actor_critic, prompts, &experience, &metrics, lr, seconds, log)
+}
+
+/// Updates policy and critic in several epochs over `experience`, in minibatches of groups that
+/// `rng` shuffles. Past `early_stop_kl` the remaining minibatches are skipped.
+///
+/// # Errors
+/// When a loss or a gradient is not finite, or memory is short.
+pub fn update(
+    actor_critic: &mut ActorCritic,
+    models: &PpoModels,
+    experience: &PpoExperience,
+    config: &PpoConfig,
+    lr: f64,
+    mut ptx_loss: Option<&mut PtxLoss>,
+    rng: &mut Rng,
+) -> Result<PpoUpdateMetrics> {
+    let PpoUpdateConfig { ppo_epochs, n_minibatches, max_grad_norm, .. } = config.update;
+    let ActorCritic { policy, critic, .. } = actor_critic;
+    let mut order: Vec<usize> = (0..experience.groups.len()).collect();
+    let mut metrics = PpoUpdateMetrics::default();
+    for _ in 0..ppo_epochs {
+        rng.shuffle(&mut order);
+        for minibatch in split_evenly(&order, n_minibatches) {
+            let mut accumulator = GradAccumulator::default();
+            let mut means = MinibatchMetrics::default();
+            for groups in split_evenly(minibatch, config.update.grad_accum_steps) {
+                let share =
+                    experience.n_tokens(groups) as f64 / experience.n_tokens(minibatch) as f64;
+                let micro_batch = experience.micro_batch(groups, models.policy.config())?;
+                let mut loss = ppo_loss(models, &micro_batch, config, share, &mut means)?; // ()
+                if let Some(ptx_loss) = &mut ptx_loss {
+                    loss = (loss + ptx_loss.loss(&models.policy)?)?;
+                }
+                accumulator
+                    .backward(&(loss * share)?, &[&policy.parameters, &critic.parameters])?;
+            }
+            let (loss, mut grads) = accumulator.finish()?;
+            ensure!(loss.is_finite(), "the loss is {loss}: try a smaller --lr");
+            metrics.add_minibatch(&means);
+            if config.update.early_stop_kl.is_some_and(|limit| means.approx_kl > limit) {
+                return Ok(metrics.means()); // measured before this step, which is skipped too
+            }
+            metrics.grad_norm = clip_grad_norm(&mut grads, &policy.parameters, max_grad_norm)?;
+            metrics.critic_grad_norm =
+                clip_grad_norm(&mut grads, &critic.parameters, max_grad_norm)?;
+            let norm = metrics.grad_norm + metrics.critic_grad_norm;
+            ensure!(norm.is_finite(), "the gradient's norm is {norm}: try a smaller --lr");
+            policy.optimizer.step(&grads, lr)?;
+            critic.optimizer.step(&grads, lr * config.critic_lr_multiplier)?;
+            metrics.updates += 1;
+        }
+    }
+    Ok(metrics.means())
+}
+
+/// Loss of a micro-batch with this share of its minibatch's tokens: ().
+fn ppo_loss(
+    models: &PpoModels,
+    micro_batch: &MicroBatch,
+    config: &PpoConfig,
+    share: f64,
+    metrics: &mut MinibatchMetrics,
+) -> Result<Tensor> {
+    let MicroBatch { batch, old_log_probs, advantages, old_values, returns } = micro_batch;
+    let PpoUpdateConfig { clip_range, value_clip_range, loss_weights, .. } = config.update;
+    let hidden = batch.hidden(&models.policy)?;
+    let temperature = config.rollout.temperature();
+    let LogProbsAndEntropy { log_probs, entropy } =
+        log_probs_and_entropy(&models.policy, batch, &hidden, temperature)?; // (R, T) each
+    let values = models.critic.token_values(batch, || Ok(hidden.clone()))?; // (R, T)
+    let policy_loss = clipped_surrogate(&log_probs, old_log_probs, advantages, clip_range)?;
+    let value_loss = value_loss(&values, old_values, returns, value_clip_range)?; // (R, T)
+    let loss = total_loss(&policy_loss, &value_loss, &entropy, &batch.mask, loss_weights)?;
+    let tokens = TokenLosses { log_probs, values, policy_loss, value_loss, entropy };
+    metrics.add_micro_batch(micro_batch, &tokens, share, &config.update)?;
+    Ok(loss)
+}
+
+/// Splits `items` into `n` slices whose lengths differ by at most one; empty ones are left out.
+fn split_evenly<T>(items: &[T], n: usize) -> impl Iterator<Item = &[T]> {
+    let start = move |i: usize| i * items.len() / n;
+    (0..n).map(move |i| &items[start(i)..start(i + 1)]).filter(|slice| !slice.is_empty())
+}

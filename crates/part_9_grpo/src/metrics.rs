@@ -1,0 +1,201 @@
+//! 9.5 Metrics of an optimizer step, of a step of the run, and their means as a row of the log.
+
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+use candle_core::{DType, Device, Tensor};
+use ppo::kl::{KlEstimator, ratio};
+use serde::{Deserialize, Serialize};
+
+use crate::experience::{GrpoExperience, MicroBatch};
+use crate::objective::Objective;
+
+/// Seconds of each phase of a run.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct PhaseTimings {
+    /// Rollouts and rewards.
+    pub generation: f64,
+    /// Log-probabilities under the old policy and the reference.
+    pub log_probs: f64,
+    /// Gradients and optimizer steps.
+    pub training: f64,
+}
+
+/// Metrics of one step of the run, by their keys in a row of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct StepMetrics {
+    /// Mean reward.
+    pub reward_mean: f64,
+    /// Standard deviation of the rewards.
+    pub reward_std: f64,
+    /// Share of the groups in which all advantages of included completions are 0.
+    pub frac_groups_zero_advantage: f64,
+    /// Mean length of a completion in tokens.
+    pub length_mean: f64,
+    /// Share of terminated completions.
+    pub eos_rate: f64,
+    /// Entropy of the policy in nats per token, estimated by the mean surprisal of its tokens.
+    pub entropy: f64,
+    /// Metrics of the last optimizer step, with the `sampler_log_prob_diff` of the first one;
+    /// `None` if no group had a gradient.
+    #[serde(flatten)]
+    pub update: Option<GrpoUpdateMetrics>,
+}
+
+/// Metrics of one optimizer step, over all sampled tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct GrpoUpdateMetrics {
+    /// Loss before the step.
+    pub loss: f64,
+    /// Gradient norm before clipping.
+    pub grad_norm: f64,
+    /// KL to the reference model in nats per completion; `None` without one.
+    #[serde(rename = "kl")]
+    pub kl_per_completion: Option<f64>,
+    /// KL to the reference model in nats per token, k3 estimate.
+    pub kl_per_token: Option<f64>,
+    /// Fraction of tokens whose ratio is outside the clip range, whatever the sign of the
+    /// advantage.
+    pub clip_fraction: f64,
+    /// Largest ratio.
+    pub ratio_max: f64,
+    /// Mean |log π − log π_behavior|: before the first optimizer step, the difference between
+    /// sampler and loss.
+    pub sampler_log_prob_diff: f64,
+}
+
+/// Sums over the tokens of some micro-batches.
+#[derive(Debug, Default)]
+pub struct TokenSums {
+    n_tokens: usize,
+    n_completions: usize,
+    n_clipped: usize,
+    ratio_max: f64,
+    sampler_log_prob_diff: f64,
+    kl: Option<f64>,
+}
+
+impl PhaseTimings {
+    /// Sum over the phases.
+    pub fn total(&self) -> f64 {
+        self.generation + self.log_probs + self.training
+    }
+
+    /// Share of each phase in the total.
+    pub fn fractions(&self) -> Self {
+        let total = self.total().max(1e-9);
+        Self {
+            generation: self.generation / total,
+            log_probs: self.log_probs / total,
+            training: self.training / total,
+        }
+    }
+}
+
+impl TokenSums {
+    /// Adds the tokens of a micro-batch, whose log-probabilities under the policy are `log_probs`.
+    ///
+    /// # Errors
+    /// When memory is short.
+    pub fn add_micro_batch(
+        &mut self,
+        log_probs: &Tensor,
+        micro_batch: &MicroBatch,
+        objective: &Objective,
+    ) -> Result<()> {
+        let MicroBatch { batch, inputs, .. } = micro_batch;
+        let in_f64 = |x: &Tensor| x.detach().to_device(&Device::Cpu)?.to_dtype(DType::F64);
+        let (log_probs, behavior) = (in_f64(log_probs)?, in_f64(&inputs.behavior_log_probs)?);
+        let old = inputs.old_log_probs.as_ref().map(in_f64).transpose()?;
+        let ratios = ratio(&log_probs, old.as_ref().unwrap_or(&behavior))?;
+        let (low, high) = match objective.clip_range {
+            Some(clip) => (1. - clip.low, 1. + clip.high),
+            None => (0., f64::INFINITY),
+        };
+        for ratio in at_tokens(&ratios, &batch.mask)? {
+            self.n_clipped += usize::from(ratio < low || ratio > high);
+            self.ratio_max = self.ratio_max.max(ratio);
+        }
+        for diff in at_tokens(&(&log_probs - &behavior)?.abs()?, &batch.mask)? {
+            self.sampler_log_prob_diff += diff;
+        }
+        if let Some(reference) = &inputs.ref_log_probs {
+            let kl = KlEstimator::K3.estimate(&log_probs, &in_f64(reference)?)?;
+            let kl = at_tokens(&kl, &batch.mask)?;
+            self.kl = Some(kl.iter().fold(self.kl.unwrap_or(0.), |sum, kl| sum + kl));
+        }
+        self.n_tokens += batch.n_tokens();
+        self.n_completions += batch.n_completions();
+        Ok(())
+    }
+
+    /// Metrics of an optimizer step on these tokens.
+    pub fn update_metrics(&self, loss: f64, grad_norm: f64) -> GrpoUpdateMetrics {
+        let n = self.n_tokens.max(1) as f64;
+        GrpoUpdateMetrics {
+            loss,
+            grad_norm,
+            clip_fraction: self.n_clipped as f64 / n,
+            ratio_max: self.ratio_max,
+            sampler_log_prob_diff: self.sampler_log_prob_diff / n,
+            kl_per_token: self.kl.map(|kl| kl / n),
+            kl_per_completion: self.kl.map(|kl| kl / self.n_completions.max(1) as f64),
+        }
+    }
+}
+
+/// Values of `x: (R, T)` where `mask: (R, T)` is 1.
+fn at_tokens(x: &Tensor, mask: &Tensor) -> Result<Vec<f64>> {
+    let (x, mask) = (x.flatten_all()?.to_vec1()?, mask.flatten_all()?.to_vec1::<f32>()?);
+    Ok(x.into_iter().zip(mask).filter(|(_, mask)| *mask > 0.).map(|(x, _)| x).collect())
+}
+
+impl StepMetrics {
+    /// Metrics of a step with `updates` as its optimizer steps.
+    pub fn new(experience: &GrpoExperience, updates: &[GrpoUpdateMetrics]) -> Self {
+        let completions = || experience.groups.iter().flat_map(|group| &group.completions);
+        let (rewards, n) = (&experience.rewards, experience.rewards.len() as f64);
+        let reward_mean = rewards.iter().map(|&r| f64::from(r)).sum::<f64>() / n;
+        let variance = rewards.iter().map(|&r| (f64::from(r) - reward_mean).powi(2)).sum::<f64>();
+        let n_tokens = experience.n_tokens();
+        let n_groups = experience.groups.len();
+        let n_zero = (0..n_groups).filter(|&g| !experience.has_nonzero_advantage(g)).count();
+        let log_probs = completions().flat_map(|one| &one.log_probs);
+        Self {
+            reward_mean,
+            reward_std: (variance / n).sqrt(),
+            frac_groups_zero_advantage: n_zero as f64 / n_groups as f64,
+            length_mean: n_tokens as f64 / n,
+            eos_rate: completions().filter(|one| one.terminated()).count() as f64 / n,
+            entropy: log_probs.map(|&x| -f64::from(x)).sum::<f64>() / n_tokens as f64,
+            update: updates.last().map(|last| GrpoUpdateMetrics {
+                sampler_log_prob_diff: updates[0].sampler_log_prob_diff,
+                ..*last
+            }),
+        }
+    }
+
+    /// True if all advantages of included completions are 0.
+    pub fn is_zero_advantage(&self) -> bool {
+        self.frac_groups_zero_advantage == 1.
+    }
+}
+
+/// Means of the metrics of `steps`, each over the steps that have it: a step without an update has
+/// no loss, a run without a reference no KL.
+///
+/// # Errors
+/// Never in practice: all metrics are numbers.
+pub fn mean_metrics(steps: &[StepMetrics]) -> Result<BTreeMap<String, f64>> {
+    let mut values: BTreeMap<String, Vec<f64>> = BTreeMap::new();
+    for step in steps {
+        let metrics: BTreeMap<String, Option<f64>> =
+            serde_json::from_value(serde_json::to_value(step)?)?;
+        for (key, value) in metrics {
+            values.entry(key).or_default().extend(value);
+        }
+    }
+    values.retain(|_, values| !values.is_empty());
+    let mean = |values: Vec<f64>| values.iter().sum::<f64>() / values.len() as f64;
+    Ok(values.into_iter().map(|(key, values)| (key, mean(values))).collect())
+}

@@ -1,0 +1,93 @@
+//! Policy of a run: its train state, its models, its reference model, and their checkpoint.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use experiment::TrainState;
+use model_io::ModelConfig;
+use modern::GptModern;
+use tensor_core::json_file;
+
+use crate::progress::GrpoProgress;
+use crate::reference::{ReferenceModel, ReferenceUpdate};
+
+const PROGRESS_FILE: &str = "loop.json";
+
+/// Policy in training.
+pub struct Policy {
+    /// Weights, optimizer and step.
+    pub state: TrainState,
+    /// Policy for training, with gradients.
+    pub model: GptModern,
+    /// Policy for rollouts, without a graph, in the same memory.
+    pub rollout_model: GptModern,
+    /// Reference model of the KL term; `None` without one.
+    pub reference: Option<ReferenceModel>,
+    /// Progress beside the tensors.
+    pub progress: GrpoProgress,
+}
+
+impl Policy {
+    /// Policy with the weights of `state`, at the start of a run; its reference model has the same
+    /// weights.
+    ///
+    /// # Errors
+    /// When memory is short, and those of [`ReferenceModel::new`].
+    pub fn new(
+        config: &ModelConfig,
+        mut state: TrainState,
+        reference_update: Option<ReferenceUpdate>,
+    ) -> Result<Self> {
+        let reference = reference_update
+            .map(|update| ReferenceModel::new(config, &state.parameters, update))
+            .transpose()?;
+        Ok(Self {
+            model: GptModern::new(config, state.parameters.root())?,
+            rollout_model: GptModern::new(config, state.parameters.for_inference().root())?,
+            state,
+            reference,
+            progress: GrpoProgress::default(),
+        })
+    }
+
+    /// Reference model, for inference; `None` without one.
+    pub fn reference_model(&self) -> Option<&GptModern> {
+        self.reference.as_ref().map(|reference| &reference.model)
+    }
+
+    /// Copies the policy to a synchronized reference model after a step that its interval divides.
+    ///
+    /// # Errors
+    /// When memory is short.
+    pub fn sync_reference_if_due(&mut self) -> Result<()> {
+        let (step, parameters) = (self.state.progress.step, &self.state.parameters);
+        self.reference.as_mut().map_or(Ok(()), |reference| reference.sync_if_due(step, parameters))
+    }
+
+    /// Saves a checkpoint into `folder`; `data_id` names the training data.
+    ///
+    /// # Errors
+    /// When a file cannot be written.
+    pub fn save(&self, folder: &Path, data_id: &str) -> Result<()> {
+        self.state.save(folder, data_id)?;
+        if let Some(reference) = &self.reference {
+            reference.save(folder)?;
+        }
+        json_file::write(&folder.join(PROGRESS_FILE), &self.progress)
+    }
+
+    /// Restores the checkpoint in `folder`.
+    ///
+    /// # Errors
+    /// When a file is missing, or belongs to another model, other data or other
+    /// [`RunInputs`](ppo::RunInputs).
+    pub fn restore(&mut self, folder: &Path, data_id: &str) -> Result<()> {
+        let path = folder.join(PROGRESS_FILE);
+        let progress: GrpoProgress = serde_json::from_value(json_file::read(&path)?)
+            .with_context(|| format!("{} is not the progress of a GRPO run", path.display()))?;
+        progress.run_inputs.ensure_same_as(&self.progress.run_inputs)?;
+        self.progress = progress;
+        self.state.restore(folder, data_id)?;
+        self.reference.as_mut().map_or(Ok(()), |reference| reference.restore(folder))
+    }
+}

@@ -1,0 +1,144 @@
+//! 9.5 Progress of a run: counters and metrics that a resumed run continues, and the log of a step.
+//! The log shows the reward, not the loss, whose value is near 0 while every ratio is 1, although
+//! its gradient is not.
+
+use anyhow::Result;
+use experiment::RunLog;
+use experiment::metrics_writer::extend_row;
+use experiment::run_log::memory_mb;
+use ppo::RunInputs;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use crate::experience::GrpoExperience;
+use crate::metrics::{GrpoUpdateMetrics, PhaseTimings, StepMetrics, mean_metrics};
+
+/// Share of terminated completions below which the policy does not stop.
+const MIN_EOS_RATE: f64 = 0.05;
+/// Difference between sampler and loss, in nats per token, that rounding does not explain.
+const MAX_SAMPLER_DIFF: f64 = 0.02;
+
+/// Progress of a GRPO run beside its tensors and its log, part of the checkpoint.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct GrpoProgress {
+    /// Identities of the initial weights and of the reward function.
+    pub run_inputs: RunInputs,
+    /// Number of steps in which all advantages of included completions were 0.
+    pub zero_advantage_steps: usize,
+    /// Sum of the rewards of all steps.
+    pub reward_sum: f64,
+    /// Number of the rewards of all steps.
+    pub n_rewards: usize,
+    /// Steps since the last row of the log.
+    pub recent_steps: Vec<StepMetrics>,
+    /// Exact match at each validation, with the number of tokens sampled before it.
+    pub validations: Vec<(usize, f64)>,
+    /// Time of each phase in this process.
+    #[serde(skip)]
+    pub timings: PhaseTimings,
+}
+
+impl GrpoProgress {
+    /// Mean of the rewards of all steps so far; 0 before the first.
+    pub fn mean_reward(&self) -> f64 {
+        self.reward_sum / self.n_rewards.max(1) as f64
+    }
+
+    /// Number of tokens sampled before the last validation; 0 without one.
+    pub fn n_tokens(&self) -> usize {
+        self.validations.last().map_or(0, |(n_tokens, _)| *n_tokens)
+    }
+
+    /// Adds the rewards of a step.
+    pub fn add_rewards(&mut self, rewards: &[f32]) {
+        self.reward_sum += rewards.iter().map(|&reward| f64::from(reward)).sum::<f64>();
+        self.n_rewards += rewards.len();
+    }
+    /// Logs step `step` and its alarms, and a row of the log if it is due.
+    ///
+    /// # Errors
+    /// When a file cannot be written.
+    pub fn log_step(
+        &mut self,
+        step: usize,
+        experience: &GrpoExperience,
+        updates: &[GrpoUpdateMetrics],
+        lr: f64,
+        log: &mut RunLog,
+    ) -> Result<()> {
+        let metrics = StepMetrics::new(experience, updates);
+        self.zero_advantage_steps += usize::from(metrics.is_zero_advantage());
+        self.recent_steps.push(metrics);
+        let n_tokens = experience.n_tokens();
+        log.progress(step, &format!("reward {:.3}", metrics.reward_mean), n_tokens);
+        log_alarms(step, &metrics, log)?;
+        if log.is_due(step)
+            && let Some(tracker) = log.tracker()
+        {
+            tracker.log_histogram(step, "reward", &experience.rewards)?;
+        }
+        self.log_row_if_due(step, lr, log)
+    }
+
+    /// Writes a row with the means over the steps since the last row, if it is due and there are
+    /// such steps.
+    ///
+    /// # Errors
+    /// When the row cannot be written.
+    pub fn log_row_if_due(&mut self, step: usize, lr: f64, log: &mut RunLog) -> Result<()> {
+        if !log.is_due(step) || self.recent_steps.is_empty() {
+            return Ok(());
+        }
+        let mut row = serde_json::to_value(mean_metrics(&self.recent_steps)?)?;
+        self.recent_steps.clear();
+        let fractions = self.timings.fractions();
+        extend_row(
+            &mut row,
+            json!({
+                "generation_time_fraction": fractions.generation,
+                "log_probs_time_fraction": fractions.log_probs,
+                "training_time_fraction": fractions.training, "memory_mb": memory_mb(), "lr": lr,
+                "tokens": log.state.n_tokens, "tokens_per_s": log.tokens_per_second(),
+            }),
+        );
+        log.row(step, row)
+    }
+}
+
+/// Raises the alarms of a step, each once in a run.
+fn log_alarms(step: usize, metrics: &StepMetrics, log: &mut RunLog) -> Result<()> {
+    if metrics.is_zero_advantage() {
+        let effect = match metrics.update {
+            Some(_) => "only the KL term moves the policy",
+            None => "the policy is not updated",
+        };
+        log.alarm_once(
+            step,
+            "no completion is better than the others of its group, so there is nothing to learn \
+             from",
+            &format!(
+                "(mean reward {:.3}; {effect}): is the reward ever earned, or always? Do \
+                 completions end with a stop token?",
+                metrics.reward_mean
+            ),
+        )?;
+    }
+    if metrics.eos_rate < MIN_EOS_RATE {
+        log.alarm_once(
+            step,
+            "fewer than 5 % of the completions end with a stop token:",
+            "raise --max-new-tokens, or fine-tune the model to stop",
+        )?;
+    }
+    match metrics.update.map(|update| update.sampler_log_prob_diff) {
+        Some(diff) if diff > MAX_SAMPLER_DIFF => log.alarm_once(
+            step,
+            "sampler/trainer mismatch before the first update:",
+            &format!(
+                "log-probabilities differ by {diff:.3} nats per token; \
+                 --importance-sampling-cap corrects for it"
+            ),
+        ),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,104 @@
+//! 9.5 One step of GRPO (Shao et al., <https://arxiv.org/abs/2402.03300>), from the prompts to the
+//! optimizer. REINFORCE and RLOO are the same step with other advantages and without clipping.
+//!
+//! ```text
+//! G completions of each prompt → rewards → advantages A
+//! log π_old, log π_ref of their tokens
+//! for each of μ iterations: ρ = π / π_old
+//!     loss = Σ w [ −min(ρ A, clip(ρ) A) + β KL(π ‖ π_ref) ]  → one optimizer step
+//! ```
+
+use anyhow::{Result, ensure};
+use candle_core::backprop::GradStore;
+use experiment::RunLog;
+use experiment::progress::Stopwatch;
+use modern::GptModern;
+use ppo::log_probs::log_probs;
+use ppo::prompts::step_rng;
+use ppo::scored_rollouts::non_finite_message;
+use ppo::{PromptExample, ScoredRollouts, rollout};
+use scaling::accumulation::GradAccumulator;
+use tensor_core::{Parameters, clip_grad_norm};
+
+use crate::config::{GrpoConfig, GrpoContext};
+use crate::experience::{GrpoExperience, MicroBatch};
+use crate::metrics::TokenSums;
+use crate::objective::Objective;
+use crate::policy::Policy;
+
+/// Takes the next step of `policy` on `prompts`. A step with a reward that is not finite is skipped
+/// with an alarm.
+///
+/// # Errors
+/// When the reward function fails, the loss is not finite, or the log cannot be written.
+pub fn grpo_step(
+    policy: &mut Policy,
+    context: &mut GrpoContext<'_>,
+    prompts: &[PromptExample],
+    config: &GrpoConfig,
+    log: &mut RunLog,
+) -> Result<()> {
+    let GrpoConfig { rollout: rollout_config, advantage, objective, update, .. } = config;
+    let (step, mut watch) = (policy.state.progress.step + 1, Stopwatch::start());
+    let (mut rng, lr) = (step_rng(config.seed, step), update.schedule.lr_at(step));
+
+    let ids: Vec<Vec<u32>> = prompts.iter().map(|one| one.prompt.clone()).collect();
+    let groups = rollout(&policy.rollout_model, &ids, rollout_config, &mut rng)?;
+    let (chat_tokenizer, reward_fn) = (context.chat_tokenizer, &mut *context.reward_fn);
+    let rollouts = ScoredRollouts::new(groups, prompts, chat_tokenizer, reward_fn, &mut rng)?;
+    policy.progress.timings.generation += watch.lap();
+    if let Some(bad) = non_finite_message(&rollouts.rewards, &rollouts.completion_texts) {
+        log.alarm(step, &format!("step {step} is skipped: {bad}"))?;
+        return policy.progress.log_row_if_due(step, lr, log);
+    }
+
+    // The advantage A and the token weight w of each completion.
+    let moving_average = policy.progress.mean_reward();
+    let experience =
+        GrpoExperience::from_rollouts(rollouts, rollout_config, advantage, moving_average)?;
+    policy.progress.add_rewards(&experience.rewards);
+    // log π_old and log π_ref of the tokens, (R, T) per micro-batch.
+    let (rollout_model, reference) = (&policy.rollout_model, policy.reference_model());
+    let micro_batches =
+        experience.micro_batches(objective, rollout_model, reference, update.micro_batch_size)?;
+    policy.progress.timings.log_probs += watch.lap();
+
+    let mut updates = Vec::new();
+    let num_iterations = if micro_batches.is_empty() { 0 } else { update.num_iterations };
+    for _ in 0..num_iterations {
+        let parameters = &policy.state.parameters;
+        let (loss, mut grads, sums) =
+            gradients(&policy.model, parameters, &micro_batches, objective)?;
+        let grad_norm = clip_grad_norm(&mut grads, parameters, update.max_grad_norm)?;
+        ensure!(
+            loss.is_finite() && grad_norm.is_finite(),
+            "step {step}: the loss is {loss}, the gradient norm {grad_norm}; try a smaller --lr"
+        );
+        policy.state.optimizer.step(&grads, lr)?;
+        updates.push(sums.update_metrics(loss, grad_norm));
+    }
+    policy.progress.timings.training += watch.lap();
+    policy.progress.log_step(step, &experience, &updates, lr, log)
+}
+
+/// Loss of all `micro_batches`, its gradients, and sums over their tokens for the metrics.
+///
+/// # Errors
+/// When there are no micro-batches, or memory is short.
+pub fn gradients(
+    model: &GptModern,
+    parameters: &Parameters,
+    micro_batches: &[MicroBatch],
+    objective: &Objective,
+) -> Result<(f64, GradStore, TokenSums)> {
+    let (mut accumulator, mut sums) = (GradAccumulator::default(), TokenSums::default());
+    for micro_batch in micro_batches {
+        let MicroBatch { batch, inputs, temperature } = micro_batch;
+        let log_probs = log_probs(model, batch, *temperature)?; // (R, T)
+        let loss = objective.loss(&log_probs, inputs)?; // ()
+        accumulator.backward(&loss, &[parameters])?;
+        sums.add_micro_batch(&log_probs, micro_batch, objective)?;
+    }
+    let (loss, grads) = accumulator.finish()?;
+    Ok((loss, grads, sums))
+}
