@@ -1,7 +1,6 @@
 #![doc = include_str!("../README.md")]
 
 pub mod builtin_text; // text
-pub mod text_files;
 pub mod documents;
 pub mod corpus;
 pub mod token_file; // tokens
@@ -11,10 +10,8 @@ pub mod json_rows; // rows
 pub mod columns;
 pub mod dialogue;
 pub mod example; // layouts
-pub mod example_columns;
 pub mod preference;
 pub mod preference_columns;
-pub mod question_columns;
 pub mod split;
 pub mod numbers; // answers
 pub mod answers;
@@ -26,11 +23,9 @@ pub mod countdown;
 
 pub use corpus::TextCorpus;
 pub use dataset::Dataset;
-pub use example::Example;
-pub use example_columns::{ExampleColumns, read_examples};
+pub use example::{Example, ExampleColumns, parse_question_row, read_examples};
 pub use preference::{FilteredPreferences, Preference};
 pub use preference_columns::PreferenceColumns;
-pub use question_columns::parse_question_row;
 pub use split::{Split, Splits};
 pub use token_file::TokenFile;
 pub use token_writer::TokenWriter;

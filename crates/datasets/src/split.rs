@@ -1,8 +1,9 @@
 //! Splits of a data set: rows to train on, rows to validate with, and rows to report results on.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::hash::Hash;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result};
 use tensor_core::Rng;
 
 use crate::example::Example;
@@ -30,27 +31,49 @@ pub struct Splits<T> {
 }
 
 impl<T> Splits<T> {
-    /// Random split: `rows` are shuffled with `seed`, the last `n_validation` are for validation,
-    /// and the `n_test` before them for test. So the validation rows do not depend on `n_test`.
+    /// Random split that keeps rows of one prompt together, because a model that has learned an
+    /// answer to a question is not to be asked the same question. `prompt` names a row's prompt.
+    ///
+    /// The prompts are shuffled with `seed`; the last ones, with `n_validation` rows or a few more,
+    /// are for validation, and those before them, with `n_test` rows, for test. So the validation
+    /// rows do not depend on `n_test`.
     ///
     /// # Errors
     /// When no row is left to train on.
-    pub fn hold_out(
-        mut rows: Vec<T>,
+    pub fn hold_out<P: Eq + Hash>(
+        rows: Vec<T>,
+        prompt: impl Fn(&T) -> P,
         n_validation: usize,
         n_test: usize,
         seed: u64,
     ) -> Result<Self> {
         let n = rows.len();
-        ensure!(
-            n > n_validation + n_test,
-            "{n} rows are too few: {n_validation} for validation and {n_test} for test leave \
-             nothing to train on"
-        );
-        Rng::new(seed).shuffle(&mut rows);
-        let validation = rows.split_off(n - n_validation);
-        let test = rows.split_off(rows.len() - n_test);
-        Ok(Self { train: rows, validation, test })
+        let mut prompts: Vec<Vec<T>> = Vec::new();
+        let mut index_of = HashMap::new();
+        for row in rows {
+            let index = *index_of.entry(prompt(&row)).or_insert(prompts.len());
+            match prompts.get_mut(index) {
+                Some(rows) => rows.push(row),
+                None => prompts.push(vec![row]),
+            }
+        }
+        Rng::new(seed).shuffle(&mut prompts);
+        let mut hold_out = |n: usize| {
+            let (mut start, mut n_rows) = (prompts.len(), 0);
+            while n_rows < n {
+                start = start.checked_sub(1)?;
+                n_rows += prompts[start].len();
+            }
+            Some(prompts.split_off(start).into_iter().flatten().collect())
+        };
+        let held_out = hold_out(n_validation).zip(hold_out(n_test));
+        let (validation, test) = held_out.filter(|_| !prompts.is_empty()).with_context(|| {
+            format!(
+                "{n} rows are too few: {n_validation} for validation and {n_test} for test leave \
+                 nothing to train on (rows of one prompt stay together)"
+            )
+        })?;
+        Ok(Self { train: prompts.into_iter().flatten().collect(), validation, test })
     }
 
     /// [`Splits::hold_out`] of the shares `validation` and `test` of the rows; at least one row is
@@ -58,10 +81,16 @@ impl<T> Splits<T> {
     ///
     /// # Errors
     /// When no row is left to train on.
-    pub fn hold_out_shares(rows: Vec<T>, validation: f64, test: f64, seed: u64) -> Result<Self> {
+    pub fn hold_out_shares<P: Eq + Hash>(
+        rows: Vec<T>,
+        prompt: impl Fn(&T) -> P,
+        validation: f64,
+        test: f64,
+        seed: u64,
+    ) -> Result<Self> {
         let n_validation = (rows.len() as f64 * validation).round() as usize;
         let n_test = (rows.len() as f64 * test).round() as usize;
-        Self::hold_out(rows, n_validation.max(1), n_test, seed)
+        Self::hold_out(rows, prompt, n_validation.max(1), n_test, seed)
     }
 }
 

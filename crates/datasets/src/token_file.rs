@@ -23,12 +23,6 @@ pub struct TokenFile {
     document_ends: Range<usize>,
     /// Bytes per token.
     item_size: usize,
-    metadata: TokenFileMetadata,
-}
-
-/// Metadata in the header.
-#[derive(Debug, Clone)]
-struct TokenFileMetadata {
     vocab_size: usize,
     n_text_bytes: usize,
     sha256: String,
@@ -72,11 +66,7 @@ impl TokenFile {
             entries.get(name).with_context(|| format!("the metadata entry `{name}` is missing"))
         };
         let number = |name: &str| Ok::<usize, anyhow::Error>(entry(name)?.parse()?);
-        let file_metadata = TokenFileMetadata {
-            vocab_size: number("vocab_size")?,
-            n_text_bytes: number("text_bytes")?,
-            sha256: entry("sha256")?.clone(),
-        };
+        let (vocab_size, n_text_bytes) = (number("vocab_size")?, number("text_bytes")?);
         ensure!(
             entry("tokenizer")? == tokenizer_sha256,
             "it was tokenized with a different tokenizer: tokenize the text again"
@@ -84,10 +74,10 @@ impl TokenFile {
         let hash = Sha256::new().chain_update(&bytes[tokens.clone()]);
         let sha256 = hex(hash.chain_update(&bytes[document_ends.clone()]).finalize());
         ensure!(
-            sha256 == file_metadata.sha256,
+            sha256 == *entry("sha256")?,
             "the file is damaged (checksum mismatch): tokenize the text again"
         );
-        Ok(Self { file, tokens, document_ends, item_size, metadata: file_metadata })
+        Ok(Self { file, tokens, document_ends, item_size, vocab_size, n_text_bytes, sha256 })
     }
 
     /// Number of tokens.
@@ -122,12 +112,12 @@ impl TokenFile {
 
     /// Bytes of the original text, without end-of-text tokens.
     pub fn n_text_bytes(&self) -> usize {
-        self.metadata.n_text_bytes
+        self.n_text_bytes
     }
 
     /// SHA-256 of the tokens and document ends.
     pub fn sha256(&self) -> &str {
-        &self.metadata.sha256
+        &self.sha256
     }
 
     /// Tokens in `range`.
@@ -148,7 +138,7 @@ impl TokenFile {
             }
             _ => bytes.as_chunks().0.iter().map(|bytes| u32::from_le_bytes(*bytes)).collect(),
         };
-        let outside = tokens.iter().find(|&&token| token as usize >= self.metadata.vocab_size);
+        let outside = tokens.iter().find(|&&token| token as usize >= self.vocab_size);
         ensure!(outside.is_none(), "token {outside:?} is outside the vocabulary");
         Ok(tokens)
     }

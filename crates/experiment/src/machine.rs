@@ -28,18 +28,23 @@ pub fn gemm_peak(dtype: DType, device: &Device) -> Result<f64> {
 
 /// Resident memory of the process in bytes, if the system reports it (Linux).
 pub fn resident_bytes() -> Option<u64> {
-    status_bytes("VmRSS:")
+    kernel_bytes("/proc/self/status", "VmRSS:")
 }
 
 /// Peak of the resident memory of the process in bytes, if the system reports it (Linux).
 pub fn peak_resident_bytes() -> Option<u64> {
-    status_bytes("VmHWM:")
+    kernel_bytes("/proc/self/status", "VmHWM:")
 }
 
-/// Number of bytes in the line of the process status that begins with `label`.
-fn status_bytes(label: &str) -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix(label))?;
+/// Available memory in bytes, as Linux estimates it (`MemAvailable`: without swapping).
+pub fn available_bytes() -> Option<u64> {
+    kernel_bytes("/proc/meminfo", "MemAvailable:")
+}
+
+/// Number of bytes in the line that begins with `label`, in a report of the kernel.
+fn kernel_bytes(report: &str, label: &str) -> Option<u64> {
+    let text = std::fs::read_to_string(report).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix(label))?;
     let kibibytes: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
     Some(kibibytes * 1024)
 }

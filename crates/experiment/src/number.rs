@@ -1,13 +1,12 @@
 //! Parsers of numbers in a range, for the values of flags.
 
-fn finite_number(text: &str) -> Result<f64, String> {
-    let number: f64 = text.parse().map_err(|_| "not a number".to_string())?;
-    if number.is_finite() { Ok(number) } else { Err("not a finite number".into()) }
-}
-
 fn in_range(text: &str, is_in_range: impl Fn(f64) -> bool, message: &str) -> Result<f64, String> {
-    let number = finite_number(text)?;
-    if is_in_range(number) { Ok(number) } else { Err(message.into()) }
+    match text.parse::<f64>() {
+        Err(_) => Err("not a number".into()),
+        Ok(number) if !number.is_finite() => Err("not a finite number".into()),
+        Ok(number) if !is_in_range(number) => Err(message.into()),
+        Ok(number) => Ok(number),
+    }
 }
 
 /// Parses a temperature: 0 or more.

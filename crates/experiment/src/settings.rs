@@ -14,7 +14,7 @@ mod resumed;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use clap::{Command, CommandFactory};
 use names::{Settings, canonical, find_flag, spellings};
 pub use resumed::{check_resumable, check_unchanged};
@@ -122,7 +122,7 @@ fn read_settings_file(path: &Path, command: &Command) -> Result<Settings> {
     let reading = || format!("reading {}", path.display());
     let text = std::fs::read_to_string(path).with_context(reading)?;
     let settings: Settings = serde_saphyr::from_str(&text)
-        .map_err(|error| first_line(&error))
+        .map_err(|error| anyhow!("{}", error.to_string().lines().next().unwrap_or_default()))
         .with_context(|| format!("{} is not a YAML file of settings", path.display()))?;
     let settings = canonical(settings, command).with_context(|| path.display().to_string())?;
     settings_to_flags(&settings).with_context(|| path.display().to_string())?;
@@ -161,8 +161,4 @@ fn settings_to_flags(settings: &Settings) -> Result<Vec<OsString>> {
         }
     }
     Ok(flags)
-}
-
-fn first_line(error: &impl ToString) -> anyhow::Error {
-    anyhow::anyhow!(error.to_string().lines().next().unwrap_or_default().to_string())
 }

@@ -4,6 +4,8 @@
 use anyhow::{Result, ensure};
 use candle_core::Device;
 
+use crate::machine::available_bytes;
+
 /// Bytes per parameter: weight, gradient and AdamW's two moments, four bytes each. Activations are
 /// not included.
 const BYTES_PER_PARAMETER: f64 = 16.;
@@ -14,8 +16,8 @@ const BYTES_PER_PARAMETER: f64 = 16.;
 /// # Errors
 /// When it does not fit: the message has the needed memory and the flags to lower.
 pub fn ensure_fits_in_memory(parameters: f64, device: &Device) -> Result<()> {
-    match free_memory().filter(|_| device.is_cpu()) {
-        Some(free) => ensure_fits_in(parameters, free),
+    match available_bytes().filter(|_| device.is_cpu()) {
+        Some(free) => ensure_fits_in(parameters, free as f64),
         None => Ok(()),
     }
 }
@@ -35,12 +37,4 @@ pub fn ensure_fits_in(parameters: f64, free: f64) -> Result<()> {
          lower --n-embd or --n-layer"
     );
     Ok(())
-}
-
-/// Available memory in bytes, as Linux estimates it (`MemAvailable`: without swapping).
-fn free_memory() -> Option<f64> {
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    let kib: f64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(1024. * kib)
 }

@@ -5,20 +5,40 @@
 //! of metrics, each with an updated summary (the last value of each metric), and the exit status.
 //! W&B shows a run without an exit record as failed.
 //! <https://github.com/wandb/wandb/blob/main/wandb/proto/wandb_internal.proto>
-
-pub(crate) mod log_file;
+//!
+//! The records follow a W&B header in LevelDB's log format. The file is divided into blocks of
+//! 32 KiB. A record that does not fit in the rest of its block continues in the next, so a reader
+//! can resynchronize at any block. Each fragment has a frame, which never crosses a block:
+//!
+//! ```text
+//! crc32 of type and data: u32 | length: u16 | type: u8 | data          (little-endian)
+//! type: full 1, first 2, middle 3, last 4
+//! ```
+//!
+//! LevelDB uses crc32c; W&B uses crc32.
+//! <https://github.com/google/leveldb/blob/main/doc/log_format.md>
 
 use std::fs::{self, File};
 use std::hash::{BuildHasher, RandomState};
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
+use crc::{CRC_32_ISO_HDLC, Crc};
 use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
+use time::format_description::parse_strftime_borrowed;
 
 use crate::protobuf::Message;
+
+const CRC32: Crc<u32> = Crc::<u32>::new(&CRC_32_ISO_HDLC);
+
+/// File header: identifier, magic number 0xBEE1, version 0.
+pub(crate) const HEADER: &[u8; 7] = b":W&B\xe1\xbe\x00";
+
+const BLOCK_BYTES: usize = 32 * 1024;
+const FRAME_HEADER_BYTES: usize = 7;
 
 /// Writer of a W&B run. Each record is one write, so a killed process leaves at most one torn
 /// record, at the end.
@@ -50,7 +70,7 @@ impl Wandb {
         let file =
             File::create_new(&path).with_context(|| format!("creating {}", path.display()))?;
         let mut run = Self { file, path, offset: 0, n_records: 0, start_time: Instant::now() };
-        run.write(log_file::HEADER)?;
+        run.write(HEADER)?;
         run.write_record(17, &run_record(&id, project, name, settings, now))?;
         Ok(run)
     }
@@ -98,7 +118,7 @@ impl Wandb {
         self.n_records += 1;
         // num, and one field of the `oneof record_type`
         let record = Message::new().varint(1, self.n_records).bytes(field, content);
-        self.write(&log_file::frame_record(self.offset, record.as_ref()))
+        self.write(&frame_record(self.offset, record.as_ref()))
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<()> {
@@ -126,7 +146,7 @@ fn run_record(
 }
 
 fn unix_time() -> Duration {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+    UNIX_EPOCH.elapsed().unwrap_or_default()
 }
 
 /// Random id of eight letters and digits. Its randomness is that of std's hash maps and not of the
@@ -140,8 +160,36 @@ fn run_id() -> String {
 /// UTC time as `YYYYMMDD_HHMMSS`.
 pub(crate) fn format_utc(unix_seconds: u64) -> Result<String> {
     let time = OffsetDateTime::from_unix_timestamp(unix_seconds as i64)?;
-    let (year, month, day) = time.to_calendar_date();
-    let (hour, minute, second) = time.to_hms();
-    let month = u8::from(month);
-    Ok(format!("{year:04}{month:02}{day:02}_{hour:02}{minute:02}{second:02}"))
+    Ok(time.format(&parse_strftime_borrowed("%Y%m%d_%H%M%S")?)?)
+}
+
+/// Framed `data`, for a file that has `offset` bytes so far.
+pub(crate) fn frame_record(offset: usize, data: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(data.len() + FRAME_HEADER_BYTES);
+    let (mut rest, mut is_first) = (data, true);
+    loop {
+        let mut left_in_block = BLOCK_BYTES - (offset + bytes.len()) % BLOCK_BYTES;
+        if left_in_block < FRAME_HEADER_BYTES {
+            bytes.resize(bytes.len() + left_in_block, 0);
+            left_in_block = BLOCK_BYTES;
+        }
+        let (fragment, after) = rest.split_at(rest.len().min(left_in_block - FRAME_HEADER_BYTES));
+        let kind = match (is_first, after.is_empty()) {
+            (true, true) => 1,
+            (true, false) => 2,
+            (false, false) => 3,
+            (false, true) => 4,
+        };
+        let mut crc = CRC32.digest();
+        crc.update(&[kind]);
+        crc.update(fragment);
+        bytes.extend(crc.finalize().to_le_bytes());
+        bytes.extend((fragment.len() as u16).to_le_bytes());
+        bytes.push(kind);
+        bytes.extend(fragment);
+        if after.is_empty() {
+            return bytes;
+        }
+        (rest, is_first) = (after, false);
+    }
 }

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::{Tokenizer, jinja};
 
 /// Message of a conversation.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ChatMessage {
     /// Role of the sender: `system`, `user`, `assistant`, or another one that the template
     /// supports.

@@ -3,10 +3,86 @@
 //! Llama, Mistral, Qwen2 and Qwen3 are special cases of our configuration and are written under
 //! their names. Every other model gets `model_type: llm_from_scratch`, which transformers refuses
 //! instead of misreading it.
+//!
+//! What we write, transformers 4 and 5 both read.
 
 mod family;
-mod write;
 mod read;
 
+use family::Family;
 pub use read::from_json;
-pub use write::{add_custom_keys, to_custom_json, to_json};
+use serde_json::{Value, json};
+use tensor_core::ops::Gelu;
+
+use crate::config::{AttentionBias, LmHead, Mlp, ModelConfig, NormKind, PositionEncoding, QkNorm};
+
+/// Content of `config.json`, without special token ids and dtype.
+pub fn to_json(config: &ModelConfig) -> Value {
+    to_family_json(config, Family::of(config))
+}
+
+/// Content of `config.json` under our own `model_type`, for a model that resembles a known family
+/// but that no transformers class would read correctly.
+pub fn to_custom_json(config: &ModelConfig) -> Value {
+    to_family_json(config, Family::Custom)
+}
+
+fn to_family_json(config: &ModelConfig, family: Family) -> Value {
+    let attention = config.attention;
+    let (NormKind::Rms { eps } | NormKind::Layer { eps }) = config.norm;
+    let (Mlp::SwiGlu { width } | Mlp::Gelu { width, .. }) = config.mlp;
+    let activation = match config.mlp {
+        Mlp::SwiGlu { .. } => "silu",
+        Mlp::Gelu { form: Gelu::Tanh, .. } => "gelu_new",
+        Mlp::Gelu { form: Gelu::Exact, .. } => "gelu",
+    };
+    let mut json = json!({
+        "architectures": [family.class()],
+        "model_type": family.name(),
+        "vocab_size": config.vocab_size,
+        "max_position_embeddings": config.context_len,
+        "num_hidden_layers": config.n_layer,
+        "hidden_size": config.n_embd,
+        "num_attention_heads": attention.n_head,
+        "num_key_value_heads": attention.n_kv_head,
+        "head_dim": attention.head_dim,
+        "intermediate_size": width,
+        "hidden_act": activation,
+        "rms_norm_eps": eps,
+        "tie_word_embeddings": config.lm_head == LmHead::Tied,
+        "sliding_window": attention.window.map(|window| window.size),
+        "attention_bias": attention.bias == AttentionBias::All,
+        "attention_dropout": 0.0,
+        "initializer_range": config.init_std,
+    });
+    if let PositionEncoding::Rope { base, scaling } = attention.position {
+        json["rope_theta"] = json!(base); // read by transformers 4
+        let mut parameters = json!({ "rope_type": "default" });
+        if let Some(scaling) = scaling {
+            parameters = json!({
+                "rope_type": "llama3",
+                "factor": scaling.factor,
+                "low_freq_factor": scaling.low_freq_factor,
+                "high_freq_factor": scaling.high_freq_factor,
+                "original_max_position_embeddings": scaling.original_context_len,
+            });
+            json["rope_scaling"] = parameters.clone();
+        }
+        parameters["rope_theta"] = json!(base);
+        json["rope_parameters"] = parameters; // read by transformers 5
+    }
+    if family == Family::Custom {
+        add_custom_keys(&mut json, config);
+    }
+    json
+}
+
+/// Adds the keys that a file of our own `model_type` has besides those of transformers: design
+/// choices that otherwise follow from the family.
+pub fn add_custom_keys(json: &mut Value, config: &ModelConfig) {
+    let attention = config.attention;
+    json["norm"] = json!(if matches!(config.norm, NormKind::Rms { .. }) { "rms" } else { "layer" });
+    json["attention_sinks"] = json!(attention.window.map_or(0, |window| window.sinks));
+    json["qkv_bias"] = json!(attention.bias != AttentionBias::None);
+    json["qk_norm"] = json!(attention.qk_norm == QkNorm::PerHead);
+}

@@ -37,18 +37,14 @@ pub fn open(file: &Gguf, mode: LoadMode, device: &Device) -> Result<ModelWeights
             ensure!(name == "rope_freqs.weight", "unexpected tensor `{name}`");
             continue;
         };
-        let d = config.attention.head_dim;
-        let order = match n_rotated_heads(&hf_name, &config.attention) {
-            Some(n_head) if interleaved_rope => {
-                ensure!(
-                    info.dims.first() == Some(&(n_head * d)),
-                    "`{name}` has shape {:?}, which does not match the heads",
-                    info.dims
-                );
-                Some(interleaved_to_half_order(n_head, d))
-            }
-            _ => None,
-        };
+        let n_head = n_rotated_heads(&hf_name, &config.attention).filter(|_| interleaved_rope);
+        let head_dim = config.attention.head_dim;
+        ensure!(
+            n_head.is_none_or(|n_head| info.dims.first() == Some(&(n_head * head_dim))),
+            "`{name}` has shape {:?}, which does not match the heads",
+            info.dims
+        );
+        let order = n_head.map(|n_head| interleaved_to_half_order(n_head, head_dim));
         match read_weight(file, name, order.as_deref())? {
             Weight::Quantized(matrix) if keep_quantized => _ = quantized.insert(hf_name, matrix),
             Weight::Quantized(matrix) => _ = tensors.insert(hf_name, matrix.dequantize()?),

@@ -13,6 +13,7 @@ use tensor_core::Parameters;
 use tensor_core::ops::Gelu;
 
 use crate::ModelConfig;
+use crate::json_fields::Fields;
 use crate::weight_files::{self, WEIGHTS_FILE, drop_tied_lm_head};
 
 const PREFIX: &str = "transformer.";
@@ -74,43 +75,38 @@ impl Gpt2Config {
     /// # Errors
     /// When a key is invalid or describes a model that is not supported; names the key.
     pub fn from_json(json: &Value) -> Result<Self> {
-        let model_type = json["model_type"].as_str().unwrap_or("none");
+        let fields = Fields(json.as_object().context("expected a JSON object")?);
+        let model_type = fields.string("model_type")?.unwrap_or("none");
         ensure!(model_type == "gpt2", "model_type is `{model_type}`, expected `gpt2`");
-        let size = |key: &str| {
-            let value = json[key]
-                .as_u64()
-                .with_context(|| format!("`{key}` must be a non-negative integer"))?;
-            usize::try_from(value).with_context(|| format!("`{key}` is {value}"))
-        };
-        let number = |key: &str, default: f64| json[key].as_f64().unwrap_or(default);
-        let activation_function = match json["activation_function"].as_str().unwrap_or("gelu_new") {
+        let activation_function = fields.string("activation_function")?.unwrap_or("gelu_new");
+        let activation_function = match activation_function {
             "gelu_new" | "gelu_pytorch_tanh" => Gelu::Tanh,
             "gelu" => Gelu::Exact,
             other => bail!("activation_function is `{other}`, expected `gelu_new` or `gelu`"),
         };
-        let (n_embd, dropout) = (size("n_embd")?, number("resid_pdrop", 0.1));
-        let inner = json["n_inner"].as_u64().unwrap_or(4 * n_embd as u64);
-        ensure!(inner == 4 * n_embd as u64, "n_inner is {inner}, expected 4 n_embd");
+        let (n_embd, dropout) = (fields.size("n_embd")?, fields.number_or("resid_pdrop", 0.1)?);
+        let inner = fields.size_or("n_inner", n_embd.saturating_mul(4))?;
+        ensure!(inner == n_embd.saturating_mul(4), "n_inner is {inner}, expected 4 n_embd");
         for key in ["attn_pdrop", "embd_pdrop"] {
-            ensure!(number(key, 0.1) == dropout, "`{key}` differs from `resid_pdrop`");
+            ensure!(fields.number_or(key, 0.1)? == dropout, "`{key}` differs from `resid_pdrop`");
         }
         for (key, required) in [
             ("tie_word_embeddings", true),
             ("scale_attn_weights", true),
             ("scale_attn_by_inverse_layer_idx", false),
         ] {
-            let value = json[key].as_bool().unwrap_or(required);
-            ensure!(value == required, "`{key}` must be {required}");
+            let value = fields.value(key).is_none_or(|value| *value == required);
+            ensure!(value, "`{key}` must be {required}");
         }
         Ok(Self {
-            n_layer: size("n_layer")?,
-            n_head: size("n_head")?,
+            n_layer: fields.size("n_layer")?,
+            n_head: fields.size("n_head")?,
             n_embd,
             activation_function,
-            layer_norm_epsilon: number("layer_norm_epsilon", 1e-5),
+            layer_norm_epsilon: fields.number_or("layer_norm_epsilon", 1e-5)?,
             dropout,
-            vocab_size: size("vocab_size")?,
-            n_positions: size("n_positions")?,
+            vocab_size: fields.size("vocab_size")?,
+            n_positions: fields.size("n_positions")?,
         })
     }
 }

@@ -1,13 +1,14 @@
 //! Jinja environment for chat templates, configured as in `transformers`, on top of minijinja.
 
 use std::ops::{Range, RangeInclusive};
+use std::time::UNIX_EPOCH;
 
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Kwargs, Value};
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, filters};
 use minijinja_contrib::pycompat;
-
-use crate::strftime::strftime_now;
+use time::OffsetDateTime;
+use time::format_description::parse_strftime_owned;
 
 /// Unicode noncharacters (reserved for internal use) that mark the start and end of an assistant
 /// span in the rendered text.
@@ -29,7 +30,9 @@ pub(crate) fn environment(name: &str, source: &str) -> anyhow::Result<Environmen
     environment.set_auto_escape_callback(|_| AutoEscape::None);
     environment.set_unknown_method_callback(pycompat::unknown_method_callback);
     environment.add_function("raise_exception", raise_exception);
-    environment.add_function("strftime_now", |format: &str| strftime_now(format));
+    environment.add_function("strftime_now", |format: &str| {
+        strftime(format, UNIX_EPOCH.elapsed().unwrap_or_default().as_secs())
+    });
     environment.add_filter("tojson", tojson);
     environment.add_filter("mark_generation", |text: &str| {
         format!("{}{text}{}", GENERATION_MARKS[0], GENERATION_MARKS[1])
@@ -90,6 +93,19 @@ pub(crate) fn extract_generation_spans(marked: &str) -> (String, Vec<Range<usize
 /// Template function `raise_exception`, with which a template rejects a conversation.
 fn raise_exception(message: &str) -> Result<Value, Error> {
     Err(Error::new(ErrorKind::InvalidOperation, message.to_string()))
+}
+
+/// Time `seconds` after the Unix epoch, in UTC, in a `format` of Python's `strftime`. With it, a
+/// template gives the model the date (Llama 3).
+pub(crate) fn strftime(format: &str, seconds: u64) -> Result<String, Error> {
+    let formatted = || -> anyhow::Result<String> {
+        let time = OffsetDateTime::from_unix_timestamp(seconds as i64)?;
+        Ok(time.format(&parse_strftime_owned(format)?)?)
+    };
+    formatted().map_err(|error| {
+        let message = format!("strftime_now does not support `{format}`: {error}");
+        Error::new(ErrorKind::InvalidOperation, message)
+    })
 }
 
 /// Filter `tojson` with the output of Python's `json.dumps(.., ensure_ascii=False)`. Minijinja's

@@ -7,7 +7,6 @@ mod parameter_count;
 
 // What every format gives
 mod model_weights;
-mod special_tokens;
 
 // Model folders of Hugging Face
 mod json_fields;
@@ -24,7 +23,6 @@ mod tokenizer_check;
 mod tokenizer;
 mod text_stream;
 mod jinja;
-mod strftime;
 mod chat_template;
 mod tokenized_chat;
 mod tokenizer_folder;
@@ -52,11 +50,12 @@ pub use gguf_tokenizer::GgufTokenizer;
 pub use hub::{Hub, HubAccess, fetch_dataset_file, fetch_from_hub, is_dataset_id, is_hub_id};
 pub use lora_config::{LoraConfig, TargetModules};
 pub use model_files::ModelFiles;
-pub use model_weights::{LoadMode, ModelWeights};
-pub use special_tokens::{SpecialTokenIds, TokenizerSpecialTokens};
+pub use model_weights::{LoadMode, ModelWeights, SpecialTokenIds};
 pub use text_stream::TextStream;
 pub use tokenized_chat::TokenizedChat;
-pub use tokenizer::{AddSpecialTokens, ParseSpecial, SkipSpecialTokens, Tokenizer};
+pub use tokenizer::{
+    AddSpecialTokens, ParseSpecial, SkipSpecialTokens, Tokenizer, TokenizerSpecialTokens,
+};
 
 #[cfg(test)]
 mod tests;

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tensor_core::{Parameters, json_file};
 
 use crate::config::LmHead;
-pub use crate::special_tokens::SpecialTokenIds;
+pub use crate::model_weights::SpecialTokenIds;
 use crate::weight_files::{self, WEIGHTS_FILE, drop_tied_lm_head};
 use crate::{GenerationConfig, ModelConfig, ModelWeights, config_json};
 

@@ -1,5 +1,5 @@
-//! Content of every model file: an architecture, and weights under Hugging Face's names, in the
-//! format that their purpose needs.
+//! Content of every model file: an architecture, weights under Hugging Face's names, in the format
+//! that their purpose needs, and the ids of the tokens that begin and end a text.
 
 use candle_core::{DType, Device};
 use tensor_core::Parameters;
@@ -41,4 +41,16 @@ impl LoadMode {
     pub(crate) fn keeps_quantized(self, device: &Device) -> bool {
         self == Self::Inference && device.is_cpu()
     }
+}
+
+/// IDs of the tokens that begin and end a text (`generation_config.json`).
+///
+/// They are not the special tokens that a tokenizer names: a chat model names one EOS token, but a
+/// text may end with any of several.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SpecialTokenIds {
+    /// Beginning-of-text token.
+    pub bos: Option<u32>,
+    /// End tokens of a text or of a chat turn; any of them ends it.
+    pub eos: Vec<u32>,
 }

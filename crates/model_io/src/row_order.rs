@@ -8,12 +8,10 @@ use crate::config::AttentionConfig;
 
 /// Number of heads of the tensor `name` if RoPE rotates its rows: those of queries or of keys.
 pub(crate) fn n_rotated_heads(name: &str, attention: &AttentionConfig) -> Option<usize> {
-    if name.contains(".q_proj") {
-        Some(attention.n_head)
-    } else if name.contains(".k_proj") {
-        Some(attention.n_kv_head)
-    } else {
-        None
+    match name {
+        _ if name.contains(".q_proj") => Some(attention.n_head),
+        _ if name.contains(".k_proj") => Some(attention.n_kv_head),
+        _ => None,
     }
 }
 

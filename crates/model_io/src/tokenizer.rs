@@ -11,7 +11,6 @@ use tokenizers::{
     AddedToken, AddedVocabulary, Encoding, Model, OffsetType, PreTokenizedString, PreTokenizer,
 };
 
-use crate::special_tokens::TokenizerSpecialTokens;
 use crate::tokenizer_check::tokenizer_from_json;
 
 /// Addition of the tokens that a model expects around a text, such as `<s>`.
@@ -40,6 +39,27 @@ pub enum SkipSpecialTokens {
     Yes,
     /// Print their names.
     No,
+}
+
+/// Named special tokens of a tokenizer, as IDs (`tokenizer_config.json`).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct TokenizerSpecialTokens {
+    /// Beginning-of-text token.
+    pub bos: Option<u32>,
+    /// End-of-text token (in a chat model: end of turn).
+    pub eos: Option<u32>,
+    /// Unknown token, for characters without a token of their own.
+    pub unk: Option<u32>,
+    /// Padding token, for short rows of a batch.
+    pub pad: Option<u32>,
+}
+
+impl TokenizerSpecialTokens {
+    /// Pairs of transformers' name and token ID.
+    pub(crate) fn by_name(&self) -> [(&'static str, Option<u32>); 4] {
+        let Self { bos, eos, unk, pad } = *self;
+        [("bos_token", bos), ("eos_token", eos), ("unk_token", unk), ("pad_token", pad)]
+    }
 }
 
 /// Subword tokenizer defined by a `tokenizer.json`.

@@ -12,9 +12,8 @@ use anyhow::{Context, Error, Result, bail};
 use serde_json::{Value, json};
 use tensor_core::{atomic_file, json_file};
 
-use crate::special_tokens::TokenizerSpecialTokens;
 use crate::tokenizer_check::tokenizer_from_json;
-use crate::{ChatTemplate, Tokenizer};
+use crate::{ChatTemplate, Tokenizer, TokenizerSpecialTokens};
 
 const CONFIG: &str = "tokenizer_config.json";
 const TEMPLATE: &str = "chat_template.jinja";

@@ -89,20 +89,16 @@ impl SafetensorsIndex {
         if folder.join(WEIGHTS_FILE).exists() || !path.exists() {
             return Ok(None);
         }
-        let json = json_file::read(&path)?;
-        let map = json["weight_map"]
-            .as_object()
+        let weight_map = json_file::read(&path)?["weight_map"].take();
+        let file_of: BTreeMap<String, String> = serde_json::from_value(weight_map)
             .with_context(|| format!("{} lacks a `weight_map`", path.display()))?;
-        let mut file_of = BTreeMap::new();
-        for (tensor, file) in map {
-            let file = file.as_str().unwrap_or_default();
+        for file in file_of.values() {
             let is_plain = !file.starts_with('.') && !file.contains(['/', '\\', ':']);
             ensure!(
                 is_plain && file.ends_with(".safetensors"),
                 "{} names `{file}`, which is not a safetensors file of this folder",
                 path.display()
             );
-            file_of.insert(tensor.clone(), file.to_string());
         }
         Ok(Some(Self { path, file_of }))
     }

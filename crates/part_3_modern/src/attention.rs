@@ -34,7 +34,8 @@ impl Attention {
         c: usize,
         config: &AttentionConfig,
         norm: config::NormKind,
-        [init, residual]: [Init; 2],
+        init: Init,
+        residual: Init,
     ) -> Result<Self> {
         let AttentionConfig { n_head, n_kv_head, head_dim: d, bias, qk_norm, .. } = *config;
         let (qkv, output) = match bias {

@@ -1,6 +1,8 @@
 //! The transformer block: x ← x + Attention(norm(x)), then x ← x + FFN(norm(x)), as in part 1, with
-//! the components of this part.
+//! the components of this part. The feed-forward layer is a trait: dense here, a mixture of experts
+//! in part 5.
 
+use std::fmt;
 use std::sync::Arc;
 
 use candle_core::{Result, Tensor};
@@ -11,9 +13,22 @@ use tensor_core::{Dropout, Scope, gradient_checkpoint_all};
 use crate::attention::Attention;
 use crate::attention_context::AttentionContext;
 use crate::cache::LayerCache;
-use crate::feed_forward_layer::FeedForwardLayer;
 use crate::rms_norm::Norm;
 use crate::rope::RotaryTable;
+use crate::swiglu::FeedForward;
+
+/// Position-wise layer of a block.
+pub trait FeedForwardLayer: fmt::Debug + Send + Sync {
+    /// Maps `x: (B, T, C)` to `(B, T, C)`, each token on its own. Appends the tensors that an
+    /// auxiliary loss needs to `aux_outputs`: a fixed number per layer, with gradient.
+    fn forward(&self, x: &Tensor, aux_outputs: &mut Vec<Tensor>) -> Result<Tensor>;
+}
+
+impl FeedForwardLayer for FeedForward {
+    fn forward(&self, x: &Tensor, _aux_outputs: &mut Vec<Tensor>) -> Result<Tensor> {
+        self.forward(x)
+    }
+}
 
 /// Pre-norm transformer block; parameters are named as in Llama.
 #[derive(Debug, Clone)]
@@ -33,7 +48,7 @@ impl Block {
         config: &ModelConfig,
         mlp: impl FnOnce(Scope<'_>) -> Result<Arc<dyn FeedForwardLayer>>,
     ) -> Result<Self> {
-        let (c, norm) = (config.n_embd, config.norm);
+        let (c, norm, [init, residual]) = (config.n_embd, config.norm, config.weight_inits());
         Ok(Self {
             input_layernorm: Norm::new(scope.at("input_layernorm"), c, norm)?,
             self_attn: Attention::new(
@@ -41,7 +56,8 @@ impl Block {
                 c,
                 &config.attention,
                 norm,
-                config.weight_inits(),
+                init,
+                residual,
             )?,
             post_attention_layernorm: Norm::new(scope.at("post_attention_layernorm"), c, norm)?,
             mlp: mlp(scope)?,

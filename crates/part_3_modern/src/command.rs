@@ -3,7 +3,7 @@
 
 mod arguments;
 mod demo;
-mod generate;
+pub mod generate;
 
 use std::ffi::OsString;
 

@@ -1,4 +1,5 @@
-//! Command-line flags of programs that generate text: model, sampler, sliding window.
+//! Command-line flags of programs that train a model or generate text: sizes, model, sampler,
+//! sliding window.
 
 use std::num::NonZeroUsize;
 
@@ -6,9 +7,20 @@ use anyhow::Result;
 use candle_core::Device;
 use clap::Args;
 use experiment::number::{non_negative, probability, temperature};
-use model_io::{LoadMode, SlidingWindow};
+use model_io::{LoadMode, ModelConfig, SlidingWindow};
+use tiny_gpt::GptConfig;
+use tiny_gpt::flags::ModelSizeFlags;
 
 use crate::{CacheKind, Checkpoint, Sampler, SamplingStrategy};
+
+/// Configuration of a byte-level model of these sizes, with this part's components.
+///
+/// # Errors
+/// Those of [`ModelSizeFlags::config`].
+pub fn byte_level_config(size: &ModelSizeFlags) -> Result<ModelConfig> {
+    let GptConfig { context_len, block, .. } = size.config()?;
+    Ok(ModelConfig::byte_level(context_len, block.n_layer, block.n_head, block.n_embd))
+}
 
 /// Flags that name the model and the precision of its weights.
 #[derive(Debug, Clone, Args)]

@@ -6,11 +6,13 @@
 //! batches of more than 16 rows are computed more exactly than smaller ones.)
 
 use anyhow::{Result, ensure};
+use candle_core::{DType, Device, Tensor};
 use tensor_core::Rng;
 
 use crate::generate_config::{CacheKind, GenerateConfig};
 use crate::generation_state::{Completion, FinishReason, GenerationState};
 use crate::model::GptModern;
+use crate::sampler::Sampler;
 
 /// Completes each of `prompts`. `on_token(row, token)` is called for each new token except stop
 /// tokens; an error from it ends the generation.
@@ -113,4 +115,35 @@ fn batches(prompts: &[Vec<u32>], cache_kind: CacheKind, model: &GptModern) -> Ve
         }
     }
     batches
+}
+
+/// Generates `n` tokens after `prompt` without a KV cache: the whole text is processed again for
+/// every token. Reference for the cache's speed and correctness: the result is that of [`generate`]
+/// for a single prompt and random stream.
+///
+/// # Errors
+/// When the prompt is empty or the text exceeds the context length.
+pub fn generate_uncached(
+    model: &GptModern,
+    prompt: &[u32],
+    n: usize,
+    sampler: &Sampler,
+    rng: &mut Rng,
+) -> Result<Vec<u32>> {
+    ensure!(!prompt.is_empty(), "the prompt is empty: there is nothing to continue");
+    let (context_len, v) = (model.config().context_len, model.config().vocab_size);
+    let end = prompt.len() + n.saturating_sub(1); // the last token is not an input
+    ensure!(end <= context_len, "{end} tokens exceed the model's context of {context_len}");
+    let mut tokens = prompt.to_vec();
+    let mut seen = vec![false; v];
+    for _ in 0..n {
+        let ids = Tensor::new(&tokens[..], model.device())?.unsqueeze(0)?; // (1, T)
+        let hidden = model.hidden_states(&ids)?; // (1, T, C)
+        let hidden = hidden.narrow(1, tokens.len() - 1, 1)?.contiguous()?; // (1, 1, C)
+        let logits = model.logits(&hidden)?.flatten_all()?.to_dtype(DType::F32)?;
+        let logits = logits.to_device(&Device::Cpu)?.to_vec1::<f32>()?; // (V)
+        tokens.iter().for_each(|&token| seen[token as usize] = true);
+        tokens.push(sampler.sample_token(&logits, &seen, rng).token);
+    }
+    Ok(tokens.split_off(prompt.len()))
 }

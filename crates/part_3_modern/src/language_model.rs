@@ -4,7 +4,7 @@ use std::path::Path;
 
 use candle_core::Tensor;
 use model_io::model_folder::{self, SpecialTokenIds};
-use model_io::{Tokenizer, TokenizerSpecialTokens};
+use model_io::{ModelConfig, Tokenizer, TokenizerSpecialTokens};
 use tensor_core::{Parameters, Rng};
 use tiny_gpt::{ByteTokenizer, LanguageModel, Sampling};
 
@@ -25,11 +25,7 @@ impl LanguageModel for GptModern {
     }
 
     fn save(&self, folder: &Path, parameters: &Parameters) -> anyhow::Result<()> {
-        if self.config().vocab_size == ByteTokenizer::VOCAB_SIZE {
-            let tokenizer =
-                Tokenizer::from_json(ByteTokenizer.to_json(), TokenizerSpecialTokens::default())?;
-            tokenizer.save(folder, self.config().context_len, None)?;
-        }
+        save_byte_tokenizer(folder, self.config())?;
         model_folder::save(folder, self.config(), parameters, &SpecialTokenIds::default(), None)
     }
 
@@ -44,6 +40,19 @@ impl LanguageModel for GptModern {
         let mut completions = generate(self, &[prompt.to_vec()], &config, rng, |_, _| Ok(()))?;
         Ok(completions.remove(0).tokens)
     }
+}
+
+/// Saves the tokenizer of a byte-level model in `folder`; that of another model is not known here.
+///
+/// # Errors
+/// When the file cannot be written.
+pub fn save_byte_tokenizer(folder: &Path, config: &ModelConfig) -> anyhow::Result<()> {
+    if config.vocab_size != ByteTokenizer::VOCAB_SIZE {
+        return Ok(());
+    }
+    let tokenizer =
+        Tokenizer::from_json(ByteTokenizer.to_json(), TokenizerSpecialTokens::default())?;
+    tokenizer.save(folder, config.context_len, None)
 }
 
 impl From<Sampling> for SamplingStrategy {

@@ -13,26 +13,24 @@ pub mod rolling_cache; // 3.6
 pub mod attention_context;
 pub mod cache;
 pub mod attention;
-pub mod feed_forward_layer;
 pub mod block;
 pub mod model;
 pub mod sampler;
 pub mod generate_config;
 pub mod generation_state;
 pub mod generation;
-pub mod uncached;
 pub mod perplexity;
 pub mod checkpoint;
 pub mod chat;
-mod language_model;
+pub mod language_model;
 pub mod flags;
 pub mod command;
 
 pub use attention_context::AttentionContext;
+pub use block::FeedForwardLayer;
 pub use cache::Cache;
 pub use chat::Chat;
 pub use checkpoint::Checkpoint;
-pub use feed_forward_layer::FeedForwardLayer;
 pub use generate_config::{CacheKind, GenerateConfig};
 pub use generation::{generate, generate_samples};
 pub use generation_state::{Completion, FinishReason, GenerationState};

@@ -9,9 +9,8 @@ use tensor_core::ops::add;
 use tensor_core::{Bias, Dropout, Embedding, Linear, Scope};
 
 use crate::attention_context::AttentionContext;
-use crate::block::Block;
+use crate::block::{Block, FeedForwardLayer};
 use crate::cache::{Cache, LayerCache};
-use crate::feed_forward_layer::FeedForwardLayer;
 use crate::rms_norm::Norm;
 use crate::rope::{Rope, RotaryTable};
 use crate::swiglu::FeedForward;

@@ -4,13 +4,11 @@ pub mod pretokenizer; // 4.1
 pub mod naive_bpe;
 pub mod bpe;
 mod pair_counts;
-pub mod merges_file;
 pub mod tokenizer_training;
 pub mod data_loader;
 pub mod accumulation; // 4.2
 pub mod grad_scaler;
 pub mod schedule; // 4.3
-pub mod config;
 pub mod pretrain_state;
 pub mod evaluation;
 pub mod metrics; // 4.5
@@ -20,9 +18,8 @@ pub mod flags;
 pub mod command;
 
 pub use bpe::Bpe;
-pub use config::TrainConfig;
 pub use data_loader::{DataLoader, LoaderState};
-pub use pretrain_state::PretrainState;
+pub use pretrain_state::{PretrainState, TrainConfig};
 pub use schedule::LrSchedule;
 pub use training::train;
 

@@ -1,5 +1,5 @@
-//! 4.4 Complete state of a run between two steps. A checkpoint holds all of it, so a resumed run
-//! continues bit for bit; it is a model folder, too.
+//! 4.4 Hyperparameters of a run, and its complete state between two steps. A checkpoint holds all
+//! of it, so a resumed run continues bit for bit; it is a model folder, too.
 
 use std::path::Path;
 
@@ -8,13 +8,36 @@ use candle_core::backprop::GradStore;
 use candle_core::{DType, Device};
 use experiment::TrainState;
 use model_io::{ModelConfig, SpecialTokenIds, Tokenizer};
-use modern::GptModern;
+use modern::{GptModern, GradientCheckpointing};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tensor_core::{AdamWConfig, Parameters};
 
 use crate::grad_scaler::GradScaler;
-use crate::{LoaderState, TrainConfig};
+use crate::{LoaderState, LrSchedule};
+
+/// Hyperparameters that determine the result.
+#[derive(Debug, Clone, Copy)]
+pub struct TrainConfig {
+    /// Sequences per micro-batch.
+    pub batch_size: usize,
+    /// Micro-batches per optimizer step.
+    pub grad_accum_steps: usize,
+    /// Learning-rate schedule, which includes the number of steps.
+    pub schedule: LrSchedule,
+    /// β₁, β₂, ε and weight decay.
+    pub optimizer: AdamWConfig,
+    /// Maximum gradient norm.
+    pub max_grad_norm: f64,
+    /// Dropout probability.
+    pub dropout: f64,
+    /// Data type of the model's computations.
+    pub dtype: DType,
+    /// Gradient checkpointing.
+    pub gradient_checkpointing: GradientCheckpointing,
+    /// Seed of the shuffle.
+    pub seed: u64,
+}
 
 /// Model, optimizer and progress of a pretraining run.
 pub struct PretrainState {

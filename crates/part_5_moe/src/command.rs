@@ -8,16 +8,15 @@ mod train;
 mod variant;
 
 use std::ffi::OsString;
-use std::io::Write;
 
 use anyhow::Result;
 use arguments::{DemoArgs, SampleArgs, TrainArgs};
 use candle_core::DType;
 use clap::{Parser, Subcommand};
-use model_io::{AddSpecialTokens, ParseSpecial, SkipSpecialTokens, Tokenizer};
+use model_io::{AddSpecialTokens, ParseSpecial, Tokenizer};
+use modern::GenerateConfig;
+use modern::command::generate::print_completion;
 use modern::sampler::Sampler;
-use modern::{GenerateConfig, generate};
-use tensor_core::Rng;
 use tiny_gpt::LanguageModel;
 
 use crate::model_folder;
@@ -64,14 +63,5 @@ fn run_sample(args: &SampleArgs) -> Result<()> {
     let stop_tokens = model_io::model_folder::read_special_token_ids(&args.model)?.eos;
     let sampler = Sampler::new(args.sampling.sampling().into());
     let config = GenerateConfig::new(&model, sampler, args.max_new_tokens, stop_tokens);
-    let mut out = std::io::stdout().lock();
-    write!(out, "{}", args.prompt)?;
-    let mut stream = tokenizer.stream(SkipSpecialTokens::Yes, &prompt);
-    let mut rng = Rng::new(args.compute.seed);
-    generate(&model, std::slice::from_ref(&prompt), &config, &mut rng, |_, token| {
-        write!(out, "{}", stream.push(token)?)?;
-        Ok(out.flush()?)
-    })?;
-    writeln!(out, "{}", stream.finish()?)?;
-    Ok(())
+    print_completion(&model, &tokenizer, &args.prompt, prompt, &config, args.compute.seed)
 }

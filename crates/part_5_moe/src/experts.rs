@@ -34,9 +34,11 @@ impl Experts {
     /// `residual` initializes the last matrix of each expert.
     pub fn new(
         mut scope: Scope<'_>,
-        (e, c): (usize, usize),
+        e: usize,
+        c: usize,
         mlp: Mlp,
-        [init, residual]: [Init; 2],
+        init: Init,
+        residual: Init,
     ) -> Result<Self> {
         let mut layers = |name, n_in, n_out, bias, init| -> Result<Vec<Linear>> {
             (0..e).map(|i| Linear::new(scope.at(i).at(name), n_in, n_out, bias, init)).collect()

@@ -4,8 +4,7 @@
 // K experts per token, F width of an expert, V vocabulary.
 
 pub mod config;
-pub mod top_k; // 5.1
-pub mod router;
+pub mod router; // 5.1
 pub mod auxiliary_losses;
 pub mod balancing_bias;
 pub mod expert_load;
@@ -14,13 +13,9 @@ pub mod dispatch;
 pub mod moe_layer;
 pub mod hybrid; // 5.3
 pub mod model;
-mod parameter_count;
-pub mod config_json;
 pub mod model_folder;
-mod language_model;
 pub mod load_monitor;
 pub mod training;
-pub mod expert_usage;
 pub mod picture;
 pub mod command;
 

@@ -46,12 +46,12 @@ impl GptMoe {
         let MoeConfig { model, router, dense_branch } = *config;
         let (c, [init, residual]) = (model.n_embd, model.weight_inits());
         let gpt = GptModern::with_feed_forward_layers(&model, scope, |mut block| {
-            let (scope, inits) = (block.at("block_sparse_moe"), [init, residual]);
-            let experts = MoeLayer::new(scope, c, (router, model.mlp), router_training, inits)?;
+            let (scope, mlp) = (block.at("block_sparse_moe"), model.mlp);
+            let experts = MoeLayer::new(scope, c, router, mlp, router_training, init, residual)?;
             let layer: Arc<dyn FeedForwardLayer> = match dense_branch {
                 DenseBranch::None => Arc::new(experts),
                 DenseBranch::Weighted { dense_weight } => {
-                    let dense = FeedForward::new(block.at("mlp"), c, model.mlp, init, residual)?;
+                    let dense = FeedForward::new(block.at("mlp"), c, mlp, init, residual)?;
                     Arc::new(Hybrid { dense, experts, dense_weight })
                 }
             };

@@ -25,20 +25,23 @@ pub struct MoeLayer {
 }
 
 impl MoeLayer {
-    /// Creates the parameters `gate` and `experts`. The second of `inits` initializes each expert's
-    /// last matrix, the first one all others.
+    /// Creates the parameters `gate` and `experts`. `residual` initializes each expert's last
+    /// matrix, `init` all others.
     ///
     /// # Errors
     /// Those of [`RouterConfig::check`].
     pub fn new(
         mut scope: Scope<'_>,
         c: usize,
-        (config, mlp): (RouterConfig, Mlp),
+        config: RouterConfig,
+        mlp: Mlp,
         router_training: RouterTrainingConfig,
-        inits: [Init; 2],
+        init: Init,
+        residual: Init,
     ) -> Result<Self> {
-        let router = Router::new(scope.at("gate"), c, config, inits[0])?;
-        let experts = Experts::new(scope.at("experts"), (config.n_expert, c), mlp, inits)?;
+        let router = Router::new(scope.at("gate"), c, config, init)?;
+        let e = config.n_expert;
+        let experts = Experts::new(scope.at("experts"), e, c, mlp, init, residual)?;
         Ok(Self { router, experts, config, router_training })
     }
 

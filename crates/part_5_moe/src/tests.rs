@@ -8,7 +8,7 @@ mod layer;
 mod model;
 mod folder;
 mod training;
-mod expert_usage;
+mod picture;
 
 use std::path::{Path, PathBuf};
 
@@ -56,8 +56,8 @@ fn layer(
     dtype: DType,
 ) -> Result<(MoeLayer, Parameters)> {
     let mut parameters = Parameters::seeded(3, dtype, &CPU);
-    let inits = [Init::Normal { std: 0.7 }; 2];
-    let layer = MoeLayer::new(parameters.root(), WIDTH, (router, mlp), router_training, inits)?;
+    let (root, init) = (parameters.root(), Init::Normal { std: 0.7 });
+    let layer = MoeLayer::new(root, WIDTH, router, mlp, router_training, init, init)?;
     // Biases are initialized to 0, which would hide a missing one.
     for parameter in parameters.iter().filter(|p| p.name.ends_with("bias")) {
         parameter.var.set(&random(8, parameter.var.shape(), dtype)?)?;

@@ -6,12 +6,14 @@ use anyhow::{Context, Result, ensure};
 use candle_core::Tensor;
 use experiment::loss_curve::Curve;
 use experiment::{Run, RunLog, StepMetrics, is_due};
+use model_io::model_folder::SpecialTokenIds;
+use modern::language_model::save_byte_tokenizer;
 use serde_json::Value;
 use tensor_core::ops::{add, cross_entropy};
 use tensor_core::{AdamW, Parameters, Rng, backward, clip_grad_norm};
 use tiny_gpt::evaluation::Validator;
 use tiny_gpt::training::print_sample;
-use tiny_gpt::{Batch, ByteCorpus, LanguageModel, LmEvalMetrics};
+use tiny_gpt::{Batch, ByteCorpus, LanguageModel, LmEvalMetrics, Sampling};
 
 use crate::auxiliary_losses::{load_balancing_loss, router_z_loss};
 use crate::balancing_bias::update_biases;
@@ -19,6 +21,7 @@ use crate::config::LoadBalancing;
 use crate::expert_load::ExpertLoad;
 use crate::load_monitor::LoadMonitor;
 use crate::model::GptMoe;
+use crate::model_folder;
 use crate::router::RouterOutput;
 
 /// Hyperparameters that determine the result.
@@ -126,4 +129,34 @@ pub fn train(
         dropped_fraction: load_monitor.dropped_fraction(),
         max_load_curve: load_monitor.curve(),
     })
+}
+
+impl LanguageModel for GptMoe {
+    fn context_len(&self) -> usize {
+        self.config().model.context_len
+    }
+
+    fn forward(&self, ids: &Tensor) -> candle_core::Result<Tensor> {
+        self.gpt.forward(ids)
+    }
+
+    fn for_inference(&self, parameters: &Parameters) -> candle_core::Result<Self> {
+        Self::new(self.config(), parameters.for_inference().root())
+    }
+
+    fn save(&self, folder: &Path, parameters: &Parameters) -> anyhow::Result<()> {
+        let config = self.config();
+        save_byte_tokenizer(folder, &config.model)?;
+        model_folder::save(folder, config, parameters, &SpecialTokenIds::default())
+    }
+
+    fn generate(
+        &self,
+        prompt: &[u32],
+        n: usize,
+        sampling: &Sampling,
+        rng: &mut Rng,
+    ) -> anyhow::Result<Vec<u32>> {
+        self.gpt.generate(prompt, n, sampling, rng)
+    }
 }

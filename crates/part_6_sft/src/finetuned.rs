@@ -67,9 +67,7 @@ impl FinetunedFlags {
             base_folder: base,
         })
     }
-}
 
-impl FinetunedFlags {
     /// Path of the base model to compare `finetuned` with: `named` if given, else `base/` of its
     /// run folder, else the model that its run started from. `None` if it is unknown.
     ///

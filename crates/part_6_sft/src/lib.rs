@@ -6,10 +6,8 @@
 pub mod template; // 6.1
 pub mod chat_tokenizer;
 pub mod tokenized_example; // 6.2
-pub mod loss_mask;
 pub mod batch;
 pub mod curriculum; // 6.3
-pub mod batch_sampler;
 pub mod metrics; // 6.4
 pub mod evaluation;
 pub mod source; // data
@@ -17,9 +15,7 @@ pub mod bpe_tokenizer;
 pub mod base_model;
 pub mod lora;
 pub mod model_saver;
-pub mod validator;
-pub mod config; // the loop
-pub mod step;
+pub mod step; // the loop
 pub mod training;
 pub mod flags;
 pub mod finetuned;
@@ -27,19 +23,17 @@ pub mod initial_model;
 pub mod command;
 
 pub use batch::SftBatch;
-pub use batch_sampler::BatchSampler;
 pub use chat_tokenizer::{ChatTokenizer, one_line};
-pub use config::{BatchLayout, TrainConfig};
-pub use curriculum::Curriculum;
-pub use evaluation::{SftEvalMetrics, evaluate};
+pub use curriculum::{BatchSampler, Curriculum};
+pub use evaluation::{SftEvalMetrics, SftValidator, evaluate};
 pub use finetuned::FinetunedModel;
 pub use initial_model::InitialModel;
 pub use model_saver::ModelSaver;
 pub use source::SftSource;
+pub use step::{BatchLayout, TrainConfig};
 pub use template::ChatFormat;
 pub use tokenized_example::{TokenizedExample, tokenize};
 pub use training::train;
-pub use validator::SftValidator;
 
 #[cfg(test)]
 mod tests;

@@ -47,9 +47,9 @@ impl SftSource {
         }
     }
 
-    /// Training and validation examples. A file is split at random by `seed`, with the share
-    /// `validation` in the validation split. The arithmetic task has `n` demonstrations in the
-    /// given style, and its own validation and test problems.
+    /// Training and validation examples. A file is split at random by `seed`, rows of one prompt
+    /// together, with the share `validation` in the validation split. The arithmetic task has `n`
+    /// demonstrations in the given style, and its own validation and test problems.
     ///
     /// # Errors
     /// Those of [`SftSource::load_eval_examples`], or when there are too few rows for both splits.
@@ -68,7 +68,9 @@ impl SftSource {
                 validation: examples(ProblemSet::Sums, Split::Validation),
                 test: rows,
             }),
-            Self::Everyday | Self::File(_) => Splits::hold_out_shares(rows, validation, 0., seed),
+            Self::Everyday | Self::File(_) => {
+                Splits::hold_out_shares(rows, |row| row.prompt.clone(), validation, 0., seed)
+            }
         }
     }
 }

@@ -13,6 +13,7 @@
 
 use anyhow::Result;
 use datasets::Example;
+use model_io::{SkipSpecialTokens, Tokenizer};
 use tensor_core::ops::IGNORE_INDEX;
 
 use crate::ChatTokenizer;
@@ -72,6 +73,29 @@ impl TokenizedExample {
         self.ids.len().saturating_sub(self.prompt_len)
     }
 
+    /// Loss mask as text: the tokens separated by `|`, with `^` under those in the loss. A token
+    /// that is only a part of a character is shown as its id.
+    ///
+    /// # Errors
+    /// When the tokenizer's decoder fails.
+    pub fn render_loss_mask(&self, tokenizer: &Tokenizer) -> Result<String> {
+        let (mut line, mut marks, mut text) = (String::new(), String::new(), String::new());
+        for (position, &id) in self.ids.iter().enumerate() {
+            let token = tokenizer.decode(&[id], SkipSpecialTokens::No)?.replace('\n', "⏎");
+            let is_partial = token.contains(char::REPLACEMENT_CHARACTER);
+            let token = if is_partial { format!("<{id}>") } else { token };
+            let width = token.chars().count();
+            if line.chars().count() + width > 100 {
+                flush_line(&mut text, &mut line, &mut marks);
+            }
+            line.extend([token.as_str(), "|"]);
+            let mark = if position < self.prompt_len { " " } else { "^" };
+            marks.extend([&mark.repeat(width), " "]);
+        }
+        flush_line(&mut text, &mut line, &mut marks);
+        Ok(text.trim_end().to_string())
+    }
+
     /// Example with at most `context_len` inputs. A truncated completion loses its EOS, so the
     /// model does not learn to stop there.
     pub fn truncated(mut self, context_len: usize) -> Self {
@@ -102,4 +126,14 @@ pub fn tokenize(
         dataset.examples.push(tokens);
     }
     Ok(dataset)
+}
+
+/// Appends a line to the text, and the line of its marks if there are any.
+fn flush_line(text: &mut String, line: &mut String, marks: &mut String) {
+    text.extend(["  ", line.as_str(), "\n"]);
+    if marks.contains('^') {
+        text.extend(["  ", marks.trim_end(), "\n"]);
+    }
+    line.clear();
+    marks.clear();
 }

@@ -8,8 +8,7 @@ use modern::GptModern;
 use tensor_core::Parameters;
 
 use crate::step::sft_step;
-use crate::validator::SftValidator;
-use crate::{BatchLayout, BatchSampler, SftBatch, TokenizedExample, TrainConfig};
+use crate::{BatchLayout, BatchSampler, SftBatch, SftValidator, TokenizedExample, TrainConfig};
 
 /// Trains `model`, whose weights are those of `state`, on `examples` from its current step, until
 /// the schedule ends, the run is stopped, or `validator` reaches its target.

@@ -211,8 +211,8 @@ fn invalid_input_is_rejected_in_one_line() {
     rejected(&["--columns", "prompt=a,completion=b"], 2, "--columns is for files");
     rejected(&["--validation", "1"], 2, "must be below 1");
     let long = path_arg(folder.path(), "long.jsonl");
-    let row = serde_json::json!({ "prompt": "7 ".repeat(200), "completion": "b" });
-    std::fs::write(&long, format!("{row}\n{row}\n")).expect("a file");
+    let row = |prompt: &str| format!("{{\"prompt\": \"{prompt}\", \"completion\": \"b\"}}\n");
+    std::fs::write(&long, row(&"7 ".repeat(200)) + &row(&"8 ".repeat(200))).expect("a file");
     rejected(&["--data", &long], 1, "no example fits");
     rejected(&["--target-exact-match", "1.5"], 2, "--target-exact-match");
     rejected(&["--model", "nowhere/at/all"], 1, "nowhere/at/all");

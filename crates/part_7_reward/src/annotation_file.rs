@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use model_io::ChatMessage;
 use serde::{Deserialize, Serialize};
+use sft::metrics::exact_match;
 use tensor_core::atomic_file;
 
 /// Label of a pair of completions.
@@ -153,5 +154,37 @@ impl AnnotationFile {
     /// Number of rows with a preference.
     pub fn n_preferences(&self) -> usize {
         self.rows.iter().filter(|row| matches!(row.outcome, Outcome::Labeled { .. })).count()
+    }
+}
+
+/// Rule that labels the better of two completions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum PreferenceRule {
+    /// Prefer the completion that matches the dataset's answer exactly, if the other does not
+    Exact,
+    /// Prefer the shorter completion
+    Shorter,
+}
+
+impl PreferenceRule {
+    /// Index (0 or 1) of the better completion of `pair`, or `None` if the rule does not decide.
+    /// `expected` is the right answer.
+    pub fn preferred_index(self, pair: [&str; 2], expected: &str) -> Option<usize> {
+        let order = match self {
+            Self::Exact => {
+                let [a, b] = pair.map(|completion| exact_match(completion, expected));
+                a.cmp(&b)
+            }
+            Self::Shorter => {
+                let [a, b] = pair.map(|completion| completion.chars().count());
+                b.cmp(&a)
+            }
+        };
+        match order {
+            std::cmp::Ordering::Greater => Some(0),
+            std::cmp::Ordering::Less => Some(1),
+            std::cmp::Ordering::Equal => None,
+        }
     }
 }

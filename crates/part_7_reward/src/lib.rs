@@ -13,24 +13,21 @@ pub mod losses; // 7.3
 pub mod metrics; // 7.4
 pub mod evaluation;
 pub mod annotation_file; // collecting preferences
-pub mod rule;
 pub mod validator; // training loop
-pub mod config;
 pub mod step;
 pub mod training;
 pub mod flags;
 pub mod command;
 pub mod testing;
 
-pub use annotation_file::AnnotationFile;
+pub use annotation_file::{AnnotationFile, PreferenceRule};
 pub use checkpoint::RewardCheckpoint;
-pub use config::TrainConfig;
 pub use evaluation::{RewardEvalMetrics, evaluate};
 pub use losses::{LossKind, PreferenceLoss};
 pub use normalization::RewardNormalization;
 pub use reward_model::{RewardArchitecture, RewardModel};
-pub use rule::PreferenceRule;
 pub use source::PreferenceSource;
+pub use step::TrainConfig;
 pub use tokenized_pairs::{PairBatch, TokenizedPair, tokenize_pairs};
 pub use training::train;
 pub use validator::RewardValidator;

@@ -58,8 +58,8 @@ impl PreferenceSource {
 
     /// Loads the training, validation and test preferences.
     ///
-    /// A file is shuffled with `seed` and split: `validation` and `test` are the fractions of the
-    /// rows held out. Of a built-in source, `n` training pairs are generated.
+    /// A file is split at random by `seed`, pairs of one prompt together: `validation` and `test`
+    /// are the shares of the rows held out. Of a built-in source, `n` training pairs are generated.
     ///
     /// # Errors
     /// When [`PreferenceSource::load_eval_preferences`] fails, or the splits leave nothing to train
@@ -84,7 +84,10 @@ impl PreferenceSource {
                 validation: politeness::eval_pairs(Split::Validation),
                 test: usable,
             },
-            Self::File(_) => Splits::hold_out_shares(usable, validation, test, seed)?,
+            Self::File(_) => {
+                let prompt = |pair: &Preference| pair.prompt.clone();
+                Splits::hold_out_shares(usable, prompt, validation, test, seed)?
+            }
         };
         Ok(PreferenceDataset { train, validation, test, filter_counts })
     }

@@ -1,4 +1,5 @@
-//! 7.3 One step of training a reward model, from the pairs to the optimizer.
+//! 7.3 One step of training a reward model, from the pairs to the optimizer, and its
+//! hyperparameters.
 //!
 //! ```text
 //! loss = −mean log σ(r⁺ − r⁻)      over the pairs of all micro-batches (losses.rs has variants)
@@ -7,12 +8,32 @@
 use anyhow::Result;
 use candle_core::Tensor;
 use experiment::{RunLog, StepMetrics, TrainState};
+use scaling::LrSchedule;
 use scaling::accumulation::GradAccumulator;
 use serde_json::json;
-use tensor_core::clip_grad_norm;
+use tensor_core::{AdamWConfig, clip_grad_norm};
 
 use crate::metrics::{PairRewards, accuracy, mean_margin};
-use crate::{PairBatch, RewardModel, TrainConfig};
+use crate::{PairBatch, PreferenceLoss, RewardModel};
+
+/// Hyperparameters that determine the result of a run.
+#[derive(Debug, Clone, Copy)]
+pub struct TrainConfig {
+    /// Pairs per micro-batch.
+    pub batch_size: usize,
+    /// Micro-batches per optimizer step (gradient accumulation).
+    pub grad_accum_steps: usize,
+    /// Preference loss.
+    pub loss: PreferenceLoss,
+    /// Learning-rate schedule, which includes the number of steps.
+    pub schedule: LrSchedule,
+    /// AdamW's β₁, β₂, ε and weight decay.
+    pub optimizer: AdamWConfig,
+    /// Maximum gradient norm (clipping).
+    pub max_grad_norm: f64,
+    /// Seed of the shuffle.
+    pub seed: u64,
+}
 
 /// Takes the next step of `state`, whose model is `model`, on these micro-batches.
 ///

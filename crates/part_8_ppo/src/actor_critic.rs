@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use experiment::TrainState;
 use model_io::ModelConfig;
 use modern::GptModern;
@@ -12,7 +12,6 @@ use tensor_core::{AdamWConfig, json_file};
 use crate::alarms::PpoAlarms;
 use crate::critic::{Critic, CriticBackbone, new_critic};
 use crate::kl::KlController;
-use crate::run_inputs::RunInputs;
 
 const PROGRESS_FILE: &str = "loop.json";
 
@@ -42,6 +41,36 @@ pub struct PpoProgress {
     pub updates: usize,
     /// State of the health checks.
     pub alarms: PpoAlarms,
+}
+
+/// Run inputs: the reference model and the reward function that a run started with, by content. A
+/// run does not copy them, so resuming checks that they are the same.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunInputs {
+    /// Hash of the reference's weights.
+    pub reference: String,
+    /// Name of a reward rule, or hash of a reward model's weights.
+    #[serde(alias = "scorer")]
+    pub reward_fn: String,
+}
+
+impl RunInputs {
+    /// Checks that a run that started with `self` can be resumed with `these`.
+    ///
+    /// # Errors
+    /// Names the input that differs.
+    pub fn ensure_same_as(&self, these: &Self) -> Result<()> {
+        ensure!(
+            self.reference == these.reference,
+            "the run started with another reference model, or from other weights, than it is \
+             given now"
+        );
+        ensure!(
+            self.reward_fn == these.reward_fn,
+            "the run started with another reward function than --reward names now"
+        );
+        Ok(())
+    }
 }
 
 /// Models over the parameters of an [`ActorCritic`], in the same memory.

@@ -9,8 +9,9 @@ use sft::metrics::{exact_match, relaxed_match};
 use tensor_core::Rng;
 
 use crate::prompts::PromptExample;
-use crate::reward_fn::{RewardFn, RewardInput, call_reward_fn};
-use crate::scored_rollouts::{decode_completion, non_finite_message};
+use crate::reward_fn::{
+    RewardFn, RewardInput, call_reward_fn, decode_completion, non_finite_message,
+};
 
 /// Settings of generation for evaluation.
 #[derive(Debug, Clone, Copy)]

@@ -1,4 +1,7 @@
-//! 8.2 Critic: the value head and its backbone.
+//! 8.2 Critic: the expected return of a completion, estimated before each of its tokens.
+//!
+//! V(s_t) = w · h_t + b, where h_t is the hidden state that predicts token t. Both start at 0, so
+//! the first advantages are the rewards themselves rather than the noise of a random estimate.
 //!
 //! A head on the policy's backbone is almost free and shares its features, but its gradient also
 //! moves the policy. A separate backbone costs a second model and can have its own learning rate;
@@ -10,11 +13,31 @@ use experiment::TrainState;
 use model_io::ModelConfig;
 use modern::GptModern;
 use serde::Serialize;
-use tensor_core::{AdamWConfig, Parameters};
+use tensor_core::{AdamWConfig, Bias, Init, Linear, Parameters, Scope};
 
-use crate::rollout_group::{RolloutGroup, longest_completion};
-use crate::token_batch::TokenBatch;
-use crate::value_head::ValueHead;
+use crate::token_batch::{RolloutGroup, TokenBatch, longest_completion};
+
+/// Value head: a linear layer from hidden states to values.
+#[derive(Debug, Clone)]
+pub struct ValueHead(Linear);
+
+impl ValueHead {
+    /// Parameters `weight: (1, C)` and `bias: (1)`, both 0.
+    ///
+    /// # Errors
+    /// When the store has tensors of other names or shapes.
+    pub fn new(scope: Scope<'_>, c: usize) -> Result<Self> {
+        Ok(Self(Linear::new(scope, c, 1, Bias::Yes, Init::Zeros)?))
+    }
+
+    /// Values of `hidden: (N, C)`: (N), in f32.
+    ///
+    /// # Errors
+    /// When the widths differ.
+    pub fn forward(&self, hidden: &Tensor) -> Result<Tensor> {
+        Ok(self.0.forward(hidden)?.squeeze(1)?.to_dtype(DType::F32)?)
+    }
+}
 
 /// Backbone of the critic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, clap::ValueEnum)]

@@ -12,10 +12,9 @@ use crate::gae::{GaeOutput, gae};
 use crate::kl::KlEstimator;
 use crate::log_probs::log_probs_of_groups;
 use crate::masked::{ShiftMean, masked_mean, masked_whiten};
+use crate::reward_fn::ScoredRollouts;
 use crate::rewards::{RewardScaling, TruncationHandling, terminal_rewards, token_rewards};
-use crate::rollout_group::RolloutGroup;
-use crate::scored_rollouts::ScoredRollouts;
-use crate::token_batch::TokenBatch;
+use crate::token_batch::{RolloutGroup, TokenBatch};
 
 /// Experience of one PPO step: R completions, the longest of T tokens.
 #[derive(Debug)]
@@ -144,8 +143,7 @@ impl PpoExperience {
 
     /// Number of completion tokens of the groups `chosen`.
     pub(crate) fn n_tokens(&self, chosen: &[usize]) -> usize {
-        let completions = chosen.iter().flat_map(|&group| &self.groups[group].completions);
-        completions.map(|one| one.tokens.len()).sum()
+        chosen.iter().map(|&group| self.groups[group].n_tokens()).sum()
     }
 
     /// Rows of `x: (R, T)` that belong to groups `chosen`, the longest of which has `t` tokens.

@@ -8,12 +8,9 @@ pub mod tabular_mdp; // 8.1
 pub mod policy_gradient;
 pub mod reinforce;
 pub mod gradient_variance;
-pub mod value_head; // 8.2
-pub mod critic;
+pub mod critic; // 8.2
 pub mod prompts; // 8.3
-pub mod rollout_group;
 pub mod rollout;
-pub mod scored_rollouts;
 pub mod token_batch;
 pub mod log_probs;
 pub mod reference;
@@ -23,9 +20,7 @@ pub mod rewards;
 pub mod gae;
 pub mod losses;
 pub mod ptx_loss;
-pub mod final_answer; // 8.5
-pub mod reward_fn;
-pub mod run_inputs;
+pub mod reward_fn; // 8.5
 pub mod actor_critic;
 pub mod config;
 pub mod experience;
@@ -40,7 +35,7 @@ pub mod flags;
 pub mod ppo_flags;
 pub mod command;
 
-pub use actor_critic::ActorCritic;
+pub use actor_critic::{ActorCritic, RunInputs};
 pub use comparison::{PolicyComparison, compare_to_reference};
 pub use completion_eval::{CompletionEvalConfig, ScoredCompletion};
 pub use config::{PpoConfig, PpoContext, PpoUpdateConfig};
@@ -56,14 +51,11 @@ pub use metrics::PpoUpdateMetrics;
 pub use prompts::{PromptExample, PromptLoader};
 pub use ptx_loss::PtxLoss;
 pub use reinforce::{RewardBaseline, reinforce_loss};
-pub use reward_fn::{RewardFn, RewardInput};
+pub use reward_fn::{RewardFn, RewardInput, ScoredRollouts};
 pub use rewards::{RewardShapingConfig, TruncationHandling};
 pub use rollout::{RolloutConfig, rollout};
-pub use rollout_group::{RolloutGroup, SampledCompletion};
-pub use run_inputs::RunInputs;
-pub use scored_rollouts::ScoredRollouts;
 pub use step::ppo_step;
-pub use token_batch::TokenBatch;
+pub use token_batch::{RolloutGroup, SampledCompletion, TokenBatch};
 pub use training::train;
 pub use validator::PpoValidator;
 

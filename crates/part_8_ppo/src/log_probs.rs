@@ -13,8 +13,7 @@ use candle_core::{DType, Device, Tensor};
 use modern::{GptModern, Sampler};
 use tensor_core::ops::{entropy, token_log_probs};
 
-use crate::rollout_group::{RolloutGroup, longest_completion};
-use crate::token_batch::TokenBatch;
+use crate::token_batch::{RolloutGroup, TokenBatch, longest_completion};
 
 /// Log-probabilities and entropies of a batch, 0 at padding.
 #[derive(Debug)]

@@ -8,7 +8,7 @@
 //! Masked entries are replaced, not multiplied by 0, because 0 · NaN is NaN. The mean over an empty
 //! mask is 0.
 
-use candle_core::{D, DType, Result, Tensor};
+use candle_core::{Result, Tensor};
 
 /// Whether whitening also shifts the mean to 0 (TRL's `shift_mean`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,14 +27,8 @@ pub fn masked(x: &Tensor, mask: &Tensor) -> Result<Tensor> {
 
 /// Mean of `x` where `mask` (of its shape) is not 0: ().
 pub fn masked_mean(x: &Tensor, mask: &Tensor) -> Result<Tensor> {
-    let x = masked(x, mask)?.flatten_all()?;
-    masked_mean_along(&x, &mask.flatten_all()?, 0)
-}
-
-/// Mean of `x` where `mask` is not 0, along dimension `dim`, which the result lacks.
-pub fn masked_mean_along(x: &Tensor, mask: &Tensor, dim: usize) -> Result<Tensor> {
-    let count = mask.ne(0.)?.to_dtype(x.dtype())?.sum(dim)?.maximum(1.)?;
-    masked(x, mask)?.sum(dim)? / count
+    let count = mask.ne(0.)?.to_dtype(x.dtype())?.flatten_all()?.sum(0)?.maximum(1.)?;
+    masked(x, mask)?.flatten_all()?.sum(0)? / count
 }
 
 /// `x` scaled to variance 1 where `mask` (of its shape) is not 0, and 0 elsewhere. The variance is
@@ -49,10 +43,4 @@ pub fn masked_whiten(x: &Tensor, mask: &Tensor, mean: ShiftMean) -> Result<Tenso
         ShiftMean::No => whitened.broadcast_add(&average)?,
     };
     masked(&whitened, mask)
-}
-
-/// Number of unmasked tokens in each row of `mask: (R, T)`: R numbers on the host.
-pub fn lengths(mask: &Tensor) -> Result<Vec<usize>> {
-    let counts = mask.ne(0.)?.to_dtype(DType::F64)?.sum(D::Minus1)?.to_vec1::<f64>()?;
-    Ok(counts.into_iter().map(|count| count as usize).collect())
 }

@@ -16,6 +16,16 @@ use crate::kl::{KlEstimator, ratio};
 use crate::losses::{clip_fraction, value_clip_fraction};
 use crate::masked::{masked, masked_mean};
 use crate::prompts::PromptExample;
+use crate::token_batch::RolloutGroup;
+
+/// Seconds of each phase of a step.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PhaseSeconds {
+    pub(crate) rollout: f64,
+    /// Rewards, values, KL and advantages.
+    pub(crate) experience: f64,
+    pub(crate) update: f64,
+}
 
 /// Metrics of an update; means over its minibatches unless stated otherwise.
 #[derive(Debug, Clone, Copy, Default, serde::Serialize)]
@@ -147,21 +157,20 @@ impl PpoUpdateMetrics {
     }
 }
 
-/// Logs the next step of `actor_critic` and its alarms. `seconds` are those of the rollout, of the
-/// experience (rewards, values, KL) and of the update.
+/// Logs the next step of `actor_critic` and its alarms.
 pub(crate) fn log_step(
     actor_critic: &mut ActorCritic,
     prompts: &[PromptExample],
     experience: &PpoExperience,
     update: &PpoUpdateMetrics,
     lr: f64,
-    seconds: [f64; 3],
+    seconds: PhaseSeconds,
     log: &mut RunLog,
 ) -> Result<()> {
     let step = actor_critic.policy.progress.step + 1;
     let completions = || experience.groups.iter().flat_map(|group| &group.completions);
     let (rewards, n) = (&experience.rewards, experience.rewards.len() as f64);
-    let n_tokens: usize = completions().map(|one| one.tokens.len()).sum();
+    let n_tokens: usize = experience.groups.iter().map(RolloutGroup::n_tokens).sum();
     let mean = statistics::mean(rewards);
     let eos_rate = completions().filter(|one| one.terminated()).count() as f64 / n;
     let health = HealthInputs {
@@ -183,15 +192,15 @@ pub(crate) fn log_step(
         tracker.log_histogram(step, "reward", &rewards)?;
         tracker.log_text(step, "samples", &completions_table(prompts, experience))?;
     }
-    let [rollout_s, experience_s, update_s] = seconds;
     let mut row = json!({
         "reward_mean": mean, "memory_mb": memory_mb(), "reward_std": statistics::std(rewards),
         "kl": experience.kl, "kl_per_token": experience.kl_per_token,
         "kl_coef": actor_critic.progress.kl_coef, "eos_rate": eos_rate,
         "length_mean": n_tokens as f64 / n,
         "explained_variance": experience.explained_variance()?, "lr": lr,
-        "rollout_tokens_per_s": n_tokens as f64 / rollout_s, "experience_s": experience_s,
-        "update_tokens_per_s": update.tokens_read as f64 / update_s,
+        "tokens": log.state.n_tokens, "experience_s": seconds.experience,
+        "rollout_tokens_per_s": n_tokens as f64 / seconds.rollout,
+        "update_tokens_per_s": update.tokens_read as f64 / seconds.update,
     });
     extend_row(&mut row, serde_json::to_value(update)?);
     log.row(step, row)

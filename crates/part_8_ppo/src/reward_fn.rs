@@ -1,17 +1,20 @@
-//! 8.5 Reward functions: a rule that compares with the right answer, a reward model of part 7, or a
-//! random reward as a control.
+//! 8.5 Rewards of rollouts, and reward functions: a rule that compares with the right answer, a
+//! reward model of part 7, or a random reward as a control.
 
 use anyhow::{Result, ensure};
 use candle_core::Device;
 use datasets::Example;
+use datasets::answers::final_answer;
+use datasets::numbers::approx_equal;
 use experiment::train_state::parameters_sha256;
-use model_io::LoadMode;
+use model_io::{LoadMode, SkipSpecialTokens};
 use reward::RewardCheckpoint;
 use sft::ChatTokenizer;
 use sft::metrics::exact_match;
 use tensor_core::Rng;
 
-use crate::final_answer::final_answer_reward;
+use crate::prompts::PromptExample;
+use crate::token_batch::RolloutGroup;
 
 /// Completion to be rewarded, with its example.
 #[derive(Debug, Clone, Copy)]
@@ -26,6 +29,51 @@ pub struct RewardInput<'a> {
 
 /// Reward function: one reward per input; randomness comes from the given stream.
 pub type RewardFn = dyn FnMut(&[RewardInput<'_>], &mut Rng) -> Result<Vec<f64>>;
+
+/// Rollouts with their rewards.
+#[derive(Debug, Clone)]
+pub struct ScoredRollouts {
+    /// Prompts with their completions.
+    pub groups: Vec<RolloutGroup>,
+    /// Decoded completions.
+    pub completion_texts: Vec<String>,
+    /// Reward of each of the R completions.
+    pub rewards: Vec<f64>,
+}
+
+impl ScoredRollouts {
+    /// Rewards of the completions of `groups`, whose prompts are `prompts`.
+    ///
+    /// # Errors
+    /// Those of `reward_fn`, or when a token is outside the tokenizer's vocabulary.
+    pub fn new(
+        groups: Vec<RolloutGroup>,
+        prompts: &[PromptExample],
+        chat_tokenizer: &ChatTokenizer,
+        reward_fn: &mut RewardFn,
+        rng: &mut Rng,
+    ) -> Result<Self> {
+        let (mut completion_texts, mut inputs) = (Vec::new(), Vec::new());
+        for completion in groups.iter().flat_map(|group| &group.completions) {
+            let (tokens, terminated) = (&completion.tokens, completion.terminated());
+            completion_texts.push(decode_completion(tokens, terminated, chat_tokenizer)?);
+        }
+        let mut texts = completion_texts.iter();
+        for (group, prompt) in groups.iter().zip(prompts) {
+            for (completion, text) in group.completions.iter().zip(&mut texts) {
+                let (example, terminated) = (&prompt.example, completion.terminated());
+                inputs.push(RewardInput { example, completion: text, terminated });
+            }
+        }
+        let rewards = call_reward_fn(reward_fn, &inputs, rng)?;
+        Ok(Self { groups, completion_texts, rewards })
+    }
+
+    /// Number of completion tokens.
+    pub fn n_tokens(&self) -> usize {
+        self.groups.iter().map(RolloutGroup::n_tokens).sum()
+    }
+}
 
 /// Rewards of `inputs` by `reward_fn`.
 ///
@@ -42,6 +90,36 @@ pub(crate) fn call_reward_fn(
     Ok(rewards)
 }
 
+/// Message that names the first of `rewards` that is not finite, with its completion.
+pub fn non_finite_message(rewards: &[f64], texts: &[String]) -> Option<String> {
+    let at = rewards.iter().position(|reward| !reward.is_finite())?;
+    let bad = rewards.iter().filter(|reward| !reward.is_finite()).count();
+    let (reward, text) = (rewards[at], &texts[at]);
+    Some(format!(
+        "{bad} of {} rewards are not finite; the first, {reward}, is that of {text:?}",
+        rewards.len()
+    ))
+}
+
+/// Text of `tokens` without the stop token of a terminated completion. All other special tokens
+/// stay visible by name: what a reward function cannot see, a policy could generate without
+/// penalty.
+///
+/// # Errors
+/// When they cannot be decoded.
+pub(crate) fn decode_completion(
+    tokens: &[u32],
+    terminated: bool,
+    chat_tokenizer: &ChatTokenizer,
+) -> Result<String> {
+    let tokens = &tokens[..tokens.len() - usize::from(terminated && !tokens.is_empty())];
+    let tokenizer = &chat_tokenizer.tokenizer;
+    let mut text = tokenizer.decode(tokens, SkipSpecialTokens::No)?;
+    let unknown = tokens.iter().filter(|&&token| tokenizer.id_to_token(token).is_none()).count();
+    text.extend(std::iter::repeat_n('\u{fffd}', unknown)); // ids beyond the tokenizer's vocabulary
+    Ok(text)
+}
+
 /// Exact-match reward: 1 for a terminated completion that equals the right one, else 0.
 pub fn exact_match_reward(input: &RewardInput<'_>) -> f64 {
     let right = input.terminated && exact_match(input.completion, &input.example.completion);
@@ -51,6 +129,16 @@ pub fn exact_match_reward(input: &RewardInput<'_>) -> f64 {
 /// Reward function of [`exact_match_reward`].
 pub fn exact_match_reward_fn() -> Box<RewardFn> {
     Box::new(|inputs, _| Ok(inputs.iter().map(exact_match_reward).collect()))
+}
+
+/// Final-answer reward of `text`: 1 if its answer is that of `right`, `format_reward` for a wrong
+/// number, 0 without an answer. Texts that reason end with `#### 42`, as GSM8K's do.
+pub fn final_answer_reward(text: &str, right: &str, format_reward: f64) -> f64 {
+    match (final_answer(text), final_answer(right)) {
+        (Some(answer), Some(right)) if approx_equal(answer, right) => 1.,
+        (Some(_), _) => format_reward,
+        (None, _) => 0.,
+    }
 }
 
 /// Reward function of [`final_answer_reward`], with `format_reward` for a wrong number.

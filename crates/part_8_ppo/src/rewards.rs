@@ -13,7 +13,7 @@ use candle_core::{D, DType, Device, Result, Tensor};
 use crate::gae::GaeConfig;
 use crate::kl::KlEstimator;
 use crate::masked::masked;
-use crate::rollout_group::{RolloutGroup, SampledCompletion};
+use crate::token_batch::RolloutGroup;
 
 /// Settings from rewards to advantages.
 #[derive(Debug, Clone, Copy)]
@@ -60,11 +60,12 @@ pub enum RewardScaling {
 }
 
 impl RewardShapingConfig {
-    /// Reward at the last token of `completion`, whose reward function's `reward` is given.
-    pub fn terminal_reward(&self, reward: f64, completion: &SampledCompletion) -> f64 {
+    /// Reward at the last token of a completion that is `terminated` or truncated, whose reward
+    /// function's `reward` is given.
+    pub fn terminal_reward(&self, reward: f64, terminated: bool) -> f64 {
         let reward = clip_reward(reward, self.reward_clip);
         match self.truncation {
-            _ if completion.terminated() => reward,
+            _ if terminated => reward,
             TruncationHandling::Terminal => reward - self.missing_eos_penalty,
             TruncationHandling::Bootstrap => -self.missing_eos_penalty,
         }
@@ -83,7 +84,8 @@ pub fn terminal_rewards(
 ) -> Result<Tensor> {
     let completions = groups.iter().flat_map(|group| &group.completions);
     let each = rewards.iter().zip(completions);
-    let terminal = each.map(|(&reward, one)| config.terminal_reward(reward, one) as f32);
+    let terminal =
+        each.map(|(&reward, one)| config.terminal_reward(reward, one.terminated()) as f32);
     Tensor::from_iter(terminal, device)
 }
 

@@ -2,8 +2,7 @@
 //!
 //! The completions of a prompt share its prefill. Each token keeps the log-probability with which
 //! it was sampled, temperature and filters included, because the ratio compares with that
-//! distribution. Lengths are stored, never inferred from token values, so a model whose EOS token
-//! is also its padding token works.
+//! distribution.
 
 use anyhow::{Result, ensure};
 use modern::{
@@ -12,7 +11,7 @@ use modern::{
 use tensor_core::Rng;
 
 use crate::log_probs::record_allowed_tokens;
-use crate::rollout_group::{RolloutGroup, SampledCompletion};
+use crate::token_batch::{RolloutGroup, SampledCompletion};
 
 /// Sampling of completions.
 #[derive(Debug, Clone)]

@@ -18,14 +18,15 @@ use crate::config::{PpoConfig, PpoContext, PpoUpdateConfig};
 use crate::experience::{MicroBatch, PpoExperience, experience};
 use crate::log_probs::{LogProbsAndEntropy, log_probs_and_entropy};
 use crate::losses::{clipped_surrogate, total_loss, value_loss};
-use crate::metrics::{MinibatchMetrics, PpoUpdateMetrics, TokenLosses, log_step};
+use crate::metrics::{MinibatchMetrics, PhaseSeconds, PpoUpdateMetrics, TokenLosses, log_step};
 use crate::prompts::{PromptExample, step_rng};
 use crate::ptx_loss::PtxLoss;
+use crate::reward_fn::{ScoredRollouts, non_finite_message};
 use crate::rollout::rollout;
-use crate::scored_rollouts::{ScoredRollouts, non_finite_message};
 
 /// Takes the next step of `actor_critic`, whose models are `models`, on `prompts`. A step with a
-/// reward that is not finite is skipped with an alarm.
+/// reward that is not finite is skipped with an alarm: its tokens count as sampled, and nothing is
+/// learned from them.
 ///
 /// # Errors
 /// When the reward function fails, the loss is not finite, or the log cannot be written.
@@ -41,15 +42,16 @@ pub fn ppo_step(
     let (mut rng, mut watch) = (step_rng(config.seed, step), Stopwatch::start());
     let ids: Vec<Vec<u32>> = prompts.iter().map(|one| one.prompt.clone()).collect();
     let groups = rollout(&models.rollout_policy, &ids, &config.rollout, &mut rng)?;
-    let rollout_s = watch.lap();
+    let rollout_seconds = watch.lap();
     let (chat_tokenizer, reward_fn) = (context.chat_tokenizer, &mut *context.reward_fn);
     let rollouts = ScoredRollouts::new(groups, prompts, chat_tokenizer, reward_fn, &mut rng)?;
     if let Some(bad) = non_finite_message(&rollouts.rewards, &rollouts.completion_texts) {
+        log.progress(step, "skipped", rollouts.n_tokens());
         return log.alarm(step, &format!("step {step} is skipped: {bad}"));
     }
     let (kl_coef, lr) = (actor_critic.progress.kl_coef, config.schedule.lr_at(step));
     let experience = experience(rollouts, models, context.reference, config, kl_coef)?;
-    let experience_s = watch.lap();
+    let experience_seconds = watch.lap();
     let mut ptx_loss = context.ptx_loss.as_mut();
     if let Some(ptx_loss) = &mut ptx_loss {
         ptx_loss.seek_batch((step - 1) * config.update.n_micro_batches());
@@ -58,7 +60,11 @@ pub fn ppo_step(
     actor_critic.progress.updates += metrics.updates;
     let n = experience.rewards.len();
     actor_critic.progress.kl_coef = config.kl_controller.next_kl_coef(kl_coef, experience.kl, n);
-    let seconds = [rollout_s, experience_s, watch.lap()];
+    let seconds = PhaseSeconds {
+        rollout: rollout_seconds,
+        experience: experience_seconds,
+        update: watch.lap(),
+    };
     log_step(actor_critic, prompts, &experience, &metrics, lr, seconds, log)
 }
 

@@ -16,7 +16,7 @@ mod comparison;
 mod reference;
 mod golden;
 mod estimators;
-mod final_answer;
+mod reward_fn;
 
 use anyhow::Result;
 use candle_core::{DType, Device, Tensor};

@@ -1,4 +1,5 @@
-//! 8.3 Batches of a shared prefix: each row is a prompt followed by all completions of its group.
+//! 8.3 Groups of completions, and batches of a shared prefix: each row is a prompt followed by all
+//! completions of its group.
 //!
 //! ```text
 //! tokens      p p p  a a a  b b  c c c        position  0 1 2  3 4 5  3 4  3 4 5
@@ -6,14 +7,49 @@
 //! ```
 //!
 //! With eight short completions per prompt, that is a third of the tokens of eight separate texts.
-//! Per-token results have shape (R, T), with a mask of the lengths.
+//! Per-token results have shape (R, T), with a mask of the lengths. Lengths are stored, never
+//! inferred from token values, so a model whose EOS token is also its padding token works.
 
 use anyhow::Result;
 use candle_core::{DType, Device, Tensor};
 use model_io::ModelConfig;
-use modern::{AttentionContext, GptModern};
+use modern::{AttentionContext, FinishReason, GptModern};
 
-use crate::rollout_group::{RolloutGroup, SampledCompletion};
+/// Prompt with its completions.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RolloutGroup {
+    /// Token ids of the prompt.
+    pub prompt: Vec<u32>,
+    /// Completions sampled for it.
+    pub completions: Vec<SampledCompletion>,
+}
+
+impl RolloutGroup {
+    /// Number of completion tokens.
+    pub fn n_tokens(&self) -> usize {
+        self.completions.iter().map(|completion| completion.tokens.len()).sum()
+    }
+}
+
+/// Completion as it was sampled.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SampledCompletion {
+    /// Token ids, with the stop token if it terminated; at least one.
+    pub tokens: Vec<u32>,
+    /// Log-probability with which each token was sampled.
+    pub log_probs: Vec<f32>,
+    /// Tokens that the sampling filters allowed at each position; empty without filters.
+    pub allowed_tokens: Vec<Vec<u32>>,
+    /// Reason why it ended.
+    pub finish_reason: FinishReason,
+}
+
+impl SampledCompletion {
+    /// Whether it ended with a stop token, so was not truncated.
+    pub fn terminated(&self) -> bool {
+        self.finish_reason == FinishReason::Stop
+    }
+}
 
 /// Batch of groups: R completions, the longest of T tokens, N tokens in all.
 #[derive(Debug)]
@@ -93,6 +129,7 @@ impl TokenBatch {
         };
         let (mask, token_numbers) = mask_and_token_numbers(&all, device)?;
         let targets = all.iter().flat_map(|completion| &completion.tokens).map(|&id| i64::from(id));
+        let allowed_tokens = all.iter().flat_map(|completion| completion.allowed_tokens.clone());
         Ok(Self {
             mask,
             targets: Tensor::from_iter(targets, device)?,
@@ -101,11 +138,7 @@ impl TokenBatch {
             predicting_positions: Tensor::new(predicting, device)?,
             bootstrap_positions: (Tensor::new(bootstrap, device)?, truncated),
             token_numbers,
-            allowed_tokens: all
-                .iter()
-                .flat_map(|completion| &completion.allowed_tokens)
-                .cloned()
-                .collect(),
+            allowed_tokens: allowed_tokens.collect(),
         })
     }
 
@@ -191,6 +224,12 @@ impl TokenBatch {
         }
         Ok(Some(Tensor::from_vec(mask, (self.allowed_tokens.len(), v), self.mask.device())?))
     }
+}
+
+/// T, the number of tokens of the longest completion of `groups`.
+pub fn longest_completion(groups: &[RolloutGroup]) -> usize {
+    let completions = groups.iter().flat_map(|group| &group.completions);
+    completions.map(|completion| completion.tokens.len()).max().unwrap_or(0)
 }
 
 /// Completion mask, (R, T), and the token index of each position, (R · T).

@@ -9,21 +9,25 @@ use sft::ModelSaver;
 use tensor_core::Rng;
 
 use crate::completion_eval::{
-    CompletionEvalConfig, PpoEvalMetrics, compute_metrics, non_finite_reward_message,
+    CompletionEvalConfig, PpoEvalMetrics, ScoredCompletion, compute_metrics,
+    non_finite_reward_message,
 };
 use crate::prompts::PromptExample;
 use crate::reward_fn::RewardFn;
+use crate::rewards::RewardShapingConfig;
 
 /// Validation set, generation settings and interval.
 #[derive(Debug)]
 pub struct PpoValidator<'a> {
     /// Validation prompts. They can end the run, so results are reported on other prompts.
     pub prompts: &'a [PromptExample],
+    /// Reward shaping of the run: clipping, and the rewards of truncated completions.
+    pub reward_shaping: &'a RewardShapingConfig,
     /// Settings of generation.
     pub eval_config: CompletionEvalConfig<'a>,
     /// Steps between validations; 0 validates only before and after training.
     pub interval: usize,
-    /// Mean reward at which the run ends.
+    /// Mean reward, shaped as in training, at which the run ends.
     pub target_reward: Option<f64>,
     /// Where the best model is saved, if it is.
     pub model_saver: Option<&'a ModelSaver>,
@@ -31,8 +35,9 @@ pub struct PpoValidator<'a> {
 
 impl PpoValidator<'_> {
     /// Validates `policy` through `inference_policy`, its view for inference, and saves it if it is
-    /// the best so far. A validation with a reward that is not finite raises an alarm and decides
-    /// nothing.
+    /// the best so far. A completion's reward is what training gives its last token, so a truncated
+    /// one loses the penalty here too. A validation with a reward that is not finite raises an
+    /// alarm and decides nothing.
     ///
     /// # Errors
     /// When a file cannot be written, and those of `reward_fn`.
@@ -45,22 +50,20 @@ impl PpoValidator<'_> {
     ) -> Result<()> {
         let step = policy.progress.step;
         let mut rng = Rng::new(step as u64);
-        let generate = || {
-            self.eval_config.generate_and_score(
-                inference_policy,
-                self.prompts,
-                SamplingStrategy::Greedy,
-                reward_fn,
-                &mut rng,
-            )
-        };
-        let completions = log.suspend(generate)?;
+        let (prompts, greedy) = (self.prompts, SamplingStrategy::Greedy);
+        let mut completions = log.suspend(|| {
+            let (model, config) = (inference_policy, &self.eval_config);
+            config.generate_and_score(model, prompts, greedy, reward_fn, &mut rng)
+        })?;
         if let Some(bad) = non_finite_reward_message(&completions) {
             return log.alarm(step, &format!("validation at step {step} is ignored: {bad}"));
         }
+        for ScoredCompletion { reward, terminated, .. } in &mut completions {
+            *reward = self.reward_shaping.terminal_reward(*reward, *terminated);
+        }
         let PpoEvalMetrics {
             reward_mean, exact_match, relaxed_match, length_mean, eos_rate, ..
-        } = compute_metrics(self.prompts, &completions);
+        } = compute_metrics(prompts, &completions);
         let mut summary = format!("length {length_mean:.1}, eos {eos_rate:.3}");
         if let (Some(exact), Some(relaxed)) = (exact_match, relaxed_match) {
             summary = format!("exact match {exact:.3}, relaxed {relaxed:.3}, {summary}");

@@ -5,7 +5,6 @@ pub(crate) mod arguments;
 mod demo;
 mod eval;
 pub(crate) mod algorithms;
-mod report;
 mod results_table;
 mod table;
 mod train;
@@ -35,7 +34,7 @@ enum Command {
     Train(Box<TrainArgs>),
     /// Evaluate a policy: exact match, pass@k, and a comparison with its reference model
     Eval(EvalArgs),
-    /// Compare REINFORCE, RLOO, GRPO, Dr. GRPO, best of n, PPO and SFT on arithmetic
+    /// Compare baselines of the advantage, PPO and SFT on arithmetic
     Table(TableArgs),
     /// Write data/math_tasks_train.jsonl and data/math_tasks_eval.jsonl
     Tasks {

@@ -71,39 +71,38 @@ pub struct GrpoContext<'a> {
 }
 
 impl AdvantageConfig {
-    /// Default settings: GRPO's advantages, token aggregation, truncated completions rewarded like
-    /// all others.
+    /// Default settings: the advantages and the aggregation of the default method; truncated
+    /// completions are rewarded like all others.
     pub fn with_defaults() -> Self {
         Self {
             overlong: OverlongHandling::None,
-            baseline: Baseline::GroupStd,
+            baseline: Method::default().baseline(),
             advantage_epsilon: 1e-4,
-            loss_aggregation: Aggregation::Token,
+            loss_aggregation: Method::default().loss_aggregation(),
         }
     }
 }
 
 impl GrpoConfig {
-    /// Default configuration: GRPO's advantages, token aggregation, KL coefficient 0.003 (that of
-    /// configs/grpo_learning.yaml; the flag's default is 0.03) to the initial policy, one optimizer
-    /// step per batch of rollouts.
+    /// Default configuration: that of the default [`Method`], with one optimizer step per batch of
+    /// rollouts.
     pub fn with_defaults(
         prompts_per_step: usize,
         rollout: RolloutConfig,
         schedule: LrSchedule,
         seed: u64,
     ) -> Self {
-        Self {
+        let config = Self {
             prompts_per_step,
             rollout,
             advantage: AdvantageConfig::with_defaults(),
             objective: Objective {
                 level: LossLevel::Token,
-                clip_range: Some(Clip::symmetric(0.2)),
-                kl: Some((KlLoss::K3Weighted, 0.003)),
+                clip_range: None,
+                kl: None,
                 importance_sampling_cap: None,
             },
-            reference_update: Some(ReferenceUpdate::Fixed),
+            reference_update: None,
             update: GrpoUpdateConfig {
                 num_iterations: 1,
                 micro_batch_size: prompts_per_step,
@@ -113,17 +112,19 @@ impl GrpoConfig {
                 max_sampled_tokens: None,
             },
             seed,
-        }
+        };
+        config.with_method(Method::default())
     }
-    /// This configuration with the baseline, the clip range and the loss aggregation of `method`,
-    /// and without KL term and reference model if `method` has none.
+
+    /// This configuration with the baseline, the loss aggregation, the clip range and the KL
+    /// coefficient of `method`; the reference model of its KL term is the initial policy.
     pub fn with_method(mut self, method: Method) -> Self {
         self.advantage.baseline = method.baseline();
         self.advantage.loss_aggregation = method.loss_aggregation();
         self.objective.clip_range = method.clip_range().map(Clip::symmetric);
-        if method.kl_coef() == 0. {
-            (self.objective.kl, self.reference_update) = (None, None);
-        }
+        let kl = (KlLoss::default(), method.kl_coef());
+        self.objective.kl = Some(kl).filter(|(_, kl_coef)| *kl_coef > 0.);
+        self.reference_update = self.objective.kl.map(|_| ReferenceUpdate::Fixed);
         self
     }
 }

@@ -91,7 +91,8 @@ impl GrpoExperience {
             .filter(|&group| objective.kl.is_some() || self.has_nonzero_advantage(group))
             .collect();
         // Groups of similar length together need less padding.
-        chosen.sort_by_key(|&group| n_group_tokens(&self.groups[group]));
+        chosen
+            .sort_by_key(|&group| self.groups[group].prompt.len() + self.groups[group].n_tokens());
         let chunks = chosen.chunks(groups_each.max(1));
         chunks.map(|chosen| self.micro_batch(chosen, objective, rollout_model, reference)).collect()
     }
@@ -154,11 +155,6 @@ impl GrpoExperience {
 
     /// Number of sampled tokens.
     pub fn n_tokens(&self) -> usize {
-        self.groups.iter().flat_map(|group| &group.completions).map(|one| one.tokens.len()).sum()
+        self.groups.iter().map(RolloutGroup::n_tokens).sum()
     }
-}
-
-/// Number of tokens of a group: its prompt and its completions.
-fn n_group_tokens(group: &RolloutGroup) -> usize {
-    group.prompt.len() + group.completions.iter().map(|one| one.tokens.len()).sum::<usize>()
 }

@@ -1,9 +1,185 @@
-//! Flags of rollout and objective, and the configurations that they describe. Names of other
-//! programs for the same setting are accepted on the command line and in a settings file:
-//! `num_generations`, `kl_coeff`, `max_completion_length` and so on.
+//! Flags of the task, the rewards and the rollout. Names of other programs for the same setting are
+//! accepted on the command line and in a settings file: `num_generations`, `max_completion_length`
+//! and so on.
 
-mod objective;
-mod rollout;
+use std::num::NonZeroUsize;
 
-pub use objective::GrpoObjectiveFlags;
-pub use rollout::{GrpoRolloutFlags, check_rollout_size};
+use anyhow::{Result, ensure};
+use candle_core::Device;
+use clap::Args;
+use datasets::Example;
+use experiment::number::{positive, probability};
+use experiment::program::{as_usage_error, ensure_usage};
+use modern::{Sampler, SamplingStrategy};
+use ppo::prompts::tokenize_prompts;
+use ppo::reward_fn::NamedRewardFn;
+use ppo::{PromptExample, RolloutConfig};
+use serde::Serialize;
+use sft::ChatTokenizer;
+
+use crate::rewards::describe_reward_rules;
+use crate::{Task, WeightedRewards};
+
+/// Task and reward flags.
+#[derive(Debug, Clone, Serialize, Args)]
+#[command(next_help_heading = "Data")]
+pub struct TaskFlags {
+    /// Task, which sets the format of --data and the rewards; `eval` of a run uses the run's task
+    #[arg(long, value_enum, default_value_t = Task::Arithmetic)]
+    pub task: Task,
+    /// Problems (question or prompt, and answer): a .json or .jsonl file, also .gz, or
+    /// owner/name:file.jsonl on the Hub
+    #[arg(long, visible_alias = "dataset", alias = "train-file", value_name = "DATA")]
+    pub data: Option<String>,
+    /// Reward functions with weights.
+    #[arg(long, value_name = "REWARDS", help = reward_help(), help_heading = "Algorithm")]
+    pub reward: Option<String>,
+    /// Largest number of tokens per completion [default: the task's]
+    #[arg(
+        long, visible_alias = "max-completion-length", aliases = ["max-gen-length", "resp-len"],
+        value_name = "N", help_heading = "Algorithm"
+    )]
+    pub max_new_tokens: Option<NonZeroUsize>,
+    /// Maximum prompt length in tokens; problems with longer prompts are dropped [default: what
+    /// leaves room for a completion]
+    #[arg(long, value_name = "N")]
+    pub max_prompt_length: Option<NonZeroUsize>,
+}
+
+/// Help text of --reward.
+fn reward_help() -> String {
+    format!(
+        "Weighted sum of rewards, as name=weight,name=weight: {}, random (a control), or a \
+         reward model (a folder, or owner/name on the Hub) [default: the task's]",
+        describe_reward_rules()
+    )
+}
+
+impl TaskFlags {
+    /// Reward function for a policy with `chat_tokenizer`. Prints a note if a reward model has
+    /// another tokenizer.
+    ///
+    /// # Errors
+    /// Those of [`TaskFlags::weighted_rewards`], and when a reward model cannot be opened.
+    pub fn open_reward_fn(
+        &self,
+        chat_tokenizer: &ChatTokenizer,
+        device: &Device,
+    ) -> Result<NamedRewardFn> {
+        let (reward_fn, other_tokenizers) =
+            self.weighted_rewards()?.open_reward_fn(chat_tokenizer, 32, device)?;
+        for name in other_tokenizers {
+            println!(
+                "{name} has another tokenizer than the policy: completions are tokenized again for \
+                 it"
+            );
+        }
+        Ok(reward_fn)
+    }
+
+    /// Rewards as text: those of --reward, else the task's.
+    pub fn reward_spec(&self) -> &str {
+        self.reward.as_deref().unwrap_or(self.task.default_rewards())
+    }
+
+    /// Weighted rewards.
+    ///
+    /// # Errors
+    /// A [`UsageError`](experiment::program::UsageError) when they cannot be parsed.
+    pub fn weighted_rewards(&self) -> Result<WeightedRewards> {
+        as_usage_error(WeightedRewards::parse(self.reward_spec()))
+    }
+
+    /// Checks the flags.
+    ///
+    /// # Errors
+    /// A [`UsageError`](experiment::program::UsageError) when the rewards cannot be parsed, or the
+    /// task needs data.
+    pub fn check(&self) -> Result<()> {
+        self.weighted_rewards()?;
+        as_usage_error(self.task.ensure_has_data(self.data.as_deref()))
+    }
+
+    /// Tokenized prompts of `examples` for a model with `context_len`, and the number of examples
+    /// that were dropped because their prompt is too long.
+    ///
+    /// # Errors
+    /// When all are dropped.
+    pub fn prompt_examples(
+        &self,
+        examples: Vec<Example>,
+        chat_tokenizer: &ChatTokenizer,
+        context_len: usize,
+    ) -> Result<(Vec<PromptExample>, usize)> {
+        let (mut prompts, mut n_dropped) =
+            tokenize_prompts(examples, chat_tokenizer, context_len, self.max_new_tokens())?;
+        if let Some(longest) = self.max_prompt_length {
+            let n = prompts.len();
+            prompts.retain(|one| one.prompt.len() <= longest.get());
+            n_dropped += n - prompts.len();
+            ensure!(!prompts.is_empty(), "all prompts are longer than {longest} tokens");
+        }
+        Ok((prompts, n_dropped))
+    }
+
+    /// Largest number of tokens per completion.
+    pub fn max_new_tokens(&self) -> usize {
+        self.max_new_tokens.map_or(self.task.default_max_new_tokens(), NonZeroUsize::get)
+    }
+}
+
+/// Flags of the rollout: group size and sampling.
+#[derive(Debug, Clone, Copy, Serialize, Args)]
+#[command(next_help_heading = "Algorithm")]
+pub struct GrpoRolloutFlags {
+    /// Group size G: completions sampled per prompt
+    #[arg(
+        long, visible_alias = "num-generations",
+        aliases = ["num-completions", "samples", "num-samples"], value_name = "G",
+        default_value = "16"
+    )]
+    pub group_size: NonZeroUsize,
+    /// Sampling temperature
+    #[arg(long, value_name = "T", default_value_t = 1., value_parser = positive)]
+    pub temperature: f64,
+    /// Sample from the K most likely tokens [default: from all]
+    #[arg(long, value_name = "K")]
+    pub top_k: Option<NonZeroUsize>,
+    /// Nucleus sampling: sample from the fewest tokens with total probability P [default: from all]
+    #[arg(long, value_name = "P", value_parser = probability)]
+    pub top_p: Option<f64>,
+}
+
+/// Largest number of tokens in one rollout; larger ones are refused before they exhaust the memory.
+const MAX_ROLLOUT_TOKENS: usize = 1 << 24;
+
+/// Checks that a rollout of `prompts` prompts, `group_size` completions each, is of reasonable
+/// size.
+///
+/// # Errors
+/// A [`UsageError`](experiment::program::UsageError) when it may have more than 2²⁴ tokens.
+pub fn check_rollout_size(prompts: usize, group_size: usize, max_new_tokens: usize) -> Result<()> {
+    let tokens = prompts.saturating_mul(group_size).saturating_mul(max_new_tokens);
+    ensure_usage(
+        tokens <= MAX_ROLLOUT_TOKENS,
+        format!(
+            "{prompts} prompts with {group_size} completions of up to {max_new_tokens} tokens \
+             exceed the limit of {MAX_ROLLOUT_TOKENS} tokens per rollout"
+        ),
+    )
+}
+
+impl GrpoRolloutFlags {
+    /// Rollout configuration: completions of at most `max_new_tokens` tokens that end with one of
+    /// `stop_token_ids`.
+    pub fn config(&self, max_new_tokens: usize, stop_token_ids: Vec<u32>) -> RolloutConfig {
+        let top_k = self.top_k.map(NonZeroUsize::get);
+        let strategy = SamplingStrategy::new(self.temperature, top_k, self.top_p, None);
+        RolloutConfig {
+            group_size: self.group_size.get(),
+            sampler: Sampler::new(strategy),
+            max_new_tokens,
+            stop_token_ids,
+        }
+    }
+}

@@ -18,7 +18,7 @@ use ppo::kl::{KlEstimator, ratio};
 use serde::Serialize;
 
 /// KL estimator in the loss.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum KlLoss {
     /// log_ratio² / 2
@@ -26,6 +26,7 @@ pub enum KlLoss {
     /// exp(log_ratio) − log_ratio − 1, as in GRPO's paper
     K3,
     /// k3 weighted by the ratio π / π_old
+    #[default]
     K3Weighted,
 }
 

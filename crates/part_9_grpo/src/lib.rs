@@ -12,7 +12,6 @@ pub mod kl; // 9.4
 pub mod overlong;
 pub mod rewards; // rewards
 pub mod weighted_rewards;
-pub mod countdown;
 pub mod pass_at_k;
 pub mod task; // tasks
 pub mod config; // 9.5
@@ -25,8 +24,8 @@ pub mod step;
 pub mod evaluation;
 pub mod validator;
 pub mod training;
-pub mod task_flags;
 pub mod flags;
+pub mod grpo_flags;
 pub mod command;
 
 pub use advantage::{Baseline, advantages};

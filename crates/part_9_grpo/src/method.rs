@@ -13,7 +13,7 @@ use crate::advantage::Baseline;
 use crate::aggregation::Aggregation;
 
 /// Method of policy optimization, which sets the defaults of other settings.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Method {
     /// --baseline moving-average, no clipping, --loss-aggregation constant, --kl-coef 0;
@@ -22,6 +22,7 @@ pub enum Method {
     /// --baseline leave-one-out, no clipping, --loss-aggregation constant, --kl-coef 0
     Rloo,
     /// --baseline group-std, --clip-range 0.2, --loss-aggregation token, --kl-coef 0.03
+    #[default]
     Grpo,
 }
 

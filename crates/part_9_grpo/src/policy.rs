@@ -50,20 +50,6 @@ impl Policy {
         })
     }
 
-    /// Reference model, for inference; `None` without one.
-    pub fn reference_model(&self) -> Option<&GptModern> {
-        self.reference.as_ref().map(|reference| &reference.model)
-    }
-
-    /// Copies the policy to a synchronized reference model after a step that its interval divides.
-    ///
-    /// # Errors
-    /// When memory is short.
-    pub fn sync_reference_if_due(&mut self) -> Result<()> {
-        let (step, parameters) = (self.state.progress.step, &self.state.parameters);
-        self.reference.as_mut().map_or(Ok(()), |reference| reference.sync_if_due(step, parameters))
-    }
-
     /// Saves a checkpoint into `folder`; `data_id` names the training data.
     ///
     /// # Errors
@@ -88,6 +74,6 @@ impl Policy {
         progress.run_inputs.ensure_same_as(&self.progress.run_inputs)?;
         self.progress = progress;
         self.state.restore(folder, data_id)?;
-        self.reference.as_mut().map_or(Ok(()), |reference| reference.restore(folder))
+        self.reference.as_ref().map_or(Ok(()), |reference| reference.restore(folder))
     }
 }

@@ -54,6 +54,7 @@ impl GrpoProgress {
         self.reward_sum += rewards.iter().map(|&reward| f64::from(reward)).sum::<f64>();
         self.n_rewards += rewards.len();
     }
+
     /// Logs step `step` and its alarms, and a row of the log if it is due.
     ///
     /// # Errors

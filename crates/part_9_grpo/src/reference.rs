@@ -63,7 +63,7 @@ impl ReferenceModel {
     ///
     /// # Errors
     /// When memory is short.
-    pub fn sync_if_due(&mut self, step: usize, policy: &Parameters) -> Result<()> {
+    pub fn sync_if_due(&self, step: usize, policy: &Parameters) -> Result<()> {
         let Some((interval, copy)) = self.synchronized() else { return Ok(()) };
         if step.is_multiple_of(interval) {
             for (old, new) in copy.iter().zip(policy.iter()) {
@@ -95,7 +95,7 @@ impl ReferenceModel {
     ///
     /// # Errors
     /// When the file does not match the model.
-    pub fn restore(&mut self, folder: &Path) -> Result<()> {
+    pub fn restore(&self, folder: &Path) -> Result<()> {
         let Some((_, copy)) = self.synchronized() else { return Ok(()) };
         let path = folder.join(REFERENCE_FILE);
         let mut tensors = weights::load(&path)?;

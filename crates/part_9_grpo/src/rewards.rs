@@ -7,11 +7,10 @@
 //! is smaller than that of an answer.
 
 use datasets::answers::{answer_after_marker, extract_answer_tag, final_answer};
+use datasets::countdown::Puzzle;
 use datasets::numbers::{approx_equal, last_integer, single_number};
 use ppo::RewardInput;
 use ppo::reward_fn::exact_match_reward;
-
-use crate::countdown;
 
 /// Reward rule: the reward of a completion, with the right answer in its example's completion.
 pub type RewardRule = fn(input: &RewardInput<'_>) -> f32;
@@ -24,7 +23,7 @@ pub const REWARD_RULES: [(&str, RewardRule, &str); 8] = [
     ("gsm8k-flexible", gsm8k_flexible, "the same, or the last number without ####"),
     ("correctness", correctness, "text in <answer>: 2 if it is the answer, 1.5 if its number is"),
     ("format", format, "0.2 for each of the four tags that occurs once and in order"),
-    ("countdown", countdown::reward, "1 for an expression of the numbers that equals the target"),
+    ("countdown", countdown, "1 for an expression of the numbers that equals the target"),
     ("length", length, "−0.01 per word"),
 ];
 
@@ -88,6 +87,18 @@ pub fn format(input: &RewardInput<'_>) -> f32 {
         }
     }
     reward
+}
+
+/// Countdown reward: 1 for an expression that uses each number once and equals the target, which is
+/// easy to check and hard to find. The expression is the content of `<answer>`, else the last line
+/// of a completion that is not truncated; text after an equals sign is ignored.
+pub fn countdown(input: &RewardInput<'_>) -> f32 {
+    let Some(puzzle) = Puzzle::parse(&input.example.completion) else { return 0. };
+    let last_line =
+        || input.completion.trim().lines().last().filter(|_| input.terminated).unwrap_or_default();
+    let answer = extract_answer_tag(input.completion).unwrap_or_else(last_line);
+    let expression = answer.split('=').next().unwrap_or_default();
+    one_if(puzzle.is_solved_by(expression))
 }
 
 /// Length reward: −0.01 per word, to be combined with a reward for right answers.

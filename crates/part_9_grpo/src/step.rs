@@ -15,7 +15,7 @@ use experiment::progress::Stopwatch;
 use modern::GptModern;
 use ppo::log_probs::log_probs;
 use ppo::prompts::step_rng;
-use ppo::scored_rollouts::non_finite_message;
+use ppo::reward_fn::non_finite_message;
 use ppo::{PromptExample, ScoredRollouts, rollout};
 use scaling::accumulation::GradAccumulator;
 use tensor_core::{Parameters, clip_grad_norm};
@@ -27,7 +27,7 @@ use crate::objective::Objective;
 use crate::policy::Policy;
 
 /// Takes the next step of `policy` on `prompts`. A step with a reward that is not finite is skipped
-/// with an alarm.
+/// with an alarm: its tokens count as sampled, and nothing is learned from them.
 ///
 /// # Errors
 /// When the reward function fails, the loss is not finite, or the log cannot be written.
@@ -48,6 +48,7 @@ pub fn grpo_step(
     let rollouts = ScoredRollouts::new(groups, prompts, chat_tokenizer, reward_fn, &mut rng)?;
     policy.progress.timings.generation += watch.lap();
     if let Some(bad) = non_finite_message(&rollouts.rewards, &rollouts.completion_texts) {
+        log.progress(step, "skipped", rollouts.n_tokens());
         log.alarm(step, &format!("step {step} is skipped: {bad}"))?;
         return policy.progress.log_row_if_due(step, lr, log);
     }
@@ -58,7 +59,8 @@ pub fn grpo_step(
         GrpoExperience::from_rollouts(rollouts, rollout_config, advantage, moving_average)?;
     policy.progress.add_rewards(&experience.rewards);
     // log π_old and log π_ref of the tokens, (R, T) per micro-batch.
-    let (rollout_model, reference) = (&policy.rollout_model, policy.reference_model());
+    let rollout_model = &policy.rollout_model;
+    let reference = policy.reference.as_ref().map(|reference| &reference.model);
     let micro_batches =
         experience.micro_batches(objective, rollout_model, reference, update.micro_batch_size)?;
     policy.progress.timings.log_probs += watch.lap();

@@ -13,7 +13,7 @@ use ppo::RewardInput;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::{countdown, rewards};
+use crate::rewards;
 
 /// System prompt of GSM8K: the format in which the reward rules find the answer.
 pub const SYSTEM_PROMPT: &str =
@@ -64,7 +64,7 @@ impl Task {
         let reward = match self {
             Self::Arithmetic => rewards::exact,
             Self::Gsm8k => rewards::correctness,
-            Self::Countdown => countdown::reward,
+            Self::Countdown => rewards::countdown,
         };
         reward(input) > 0.
     }
@@ -107,7 +107,7 @@ impl Task {
                 let rows = self.read_file(data)?;
                 let n_validation = (rows.len() as f64 * MAX_VALIDATION_SHARE) as usize;
                 let n_validation = n_validation.clamp(1, MAX_VALIDATION_ROWS);
-                Splits::hold_out(rows, n_validation, 0, SPLIT_SEED)?
+                Splits::hold_out(rows, |row| row.prompt.clone(), n_validation, 0, SPLIT_SEED)?
             }
             (Some(data), Some(_)) => {
                 Splits { train: self.read_file(data)?, validation: Vec::new(), test: Vec::new() }

@@ -5,7 +5,6 @@ mod objective;
 mod estimators;
 mod rewards;
 mod uninformed_policies;
-mod countdown;
 mod pass_at_k;
 mod task;
 mod update;

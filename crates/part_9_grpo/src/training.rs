@@ -34,7 +34,9 @@ pub fn train(
         let batch = prompts.batch(step, config.prompts_per_step);
         grpo_step(policy, context, &batch, config, log)?;
         policy.state.progress.step = step;
-        policy.sync_reference_if_due()?;
+        if let Some(reference) = &policy.reference {
+            reference.sync_if_due(step, &policy.state.parameters)?;
+        }
         let is_last = policy.state.is_finished(schedule.total_steps)
             || max_sampled_tokens.is_some_and(|limit| log.state.n_tokens >= limit);
         if is_last || is_due(step, validator.interval) {

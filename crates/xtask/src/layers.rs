@@ -19,14 +19,12 @@ mod module_tree;
 mod resolve;
 mod macro_tokens;
 mod paths;
-mod references;
 mod imports;
 mod circles;
 mod kernels;
 
 use anyhow::{Result, ensure};
 use cargo_metadata::MetadataCommand;
-
 use module_tree::Modules;
 
 /// Checks the three rules on the workspace.
@@ -37,7 +35,7 @@ pub(crate) fn check() -> Result<()> {
     let metadata = MetadataCommand::new().no_deps().exec()?;
     let modules =
         Modules::parse(source_files::crates(&metadata)?, &source_files::sources(&metadata)?)?;
-    let references = references::references(&modules);
+    let references = resolve::references(&modules);
     let mut violations = crate_order::violations(&metadata);
     violations.extend(circles::violations(&imports::graphs(&modules, &references)));
     violations.extend(kernels::violations(&modules, &references));

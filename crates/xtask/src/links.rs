@@ -6,9 +6,11 @@
 //! mention.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
+
+use crate::repository::{self, has_extension, read};
 
 /// Link of a Markdown file.
 #[derive(Debug, PartialEq, Eq)]
@@ -29,15 +31,15 @@ struct Link<'a> {
 pub(crate) fn check(root: &Path, write: bool) -> Result<()> {
     let mut broken = Vec::new();
     let mut n_links = 0;
-    for path in markdown_files(root)? {
-        let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+    for path in repository::files(root)?.into_iter().filter(|path| has_extension(path, "md")) {
+        let text = read(&root.join(&path))?;
         let mut corrected = text.clone();
         for link in links(&text).iter().rev() {
             n_links += 1;
-            let target = path.parent().unwrap_or(root).join(link.file);
+            let target = root.join(&path).with_file_name(link.file);
             let name = format!(
                 "{}: [{}]({})",
-                path.strip_prefix(root).unwrap_or(&path).display(),
+                path.display(),
                 link.text,
                 &text[link.range.0..link.range.1]
             );
@@ -46,7 +48,7 @@ pub(crate) fn check(root: &Path, write: bool) -> Result<()> {
                 continue;
             }
             let Some(line) = link.line else { continue };
-            let source = fs::read_to_string(&target).with_context(|| name.clone())?;
+            let source = read(&target).with_context(|| name.clone())?;
             match line_of(&source, link.text) {
                 None => broken.push(format!("{name}: the file does not contain this text")),
                 Some(right) if write => {
@@ -60,7 +62,7 @@ pub(crate) fn check(root: &Path, write: bool) -> Result<()> {
             }
         }
         if corrected != text {
-            fs::write(&path, corrected).with_context(|| path.display().to_string())?;
+            fs::write(root.join(&path), corrected).with_context(|| path.display().to_string())?;
         }
     }
     ensure!(broken.is_empty(), "broken links:\n  {}", broken.join("\n  "));
@@ -104,29 +106,6 @@ fn links(text: &str) -> Vec<Link<'_>> {
         at += line.len();
     }
     links
-}
-
-/// Markdown files of the repository, of its crates and of its folders.
-fn markdown_files(root: &Path) -> Result<Vec<PathBuf>> {
-    let mut all = Vec::new();
-    let mut folders = vec![root.to_path_buf()];
-    folders.extend(
-        ["crates", "book/src"].map(|name| root.join(name)).into_iter().filter(|f| f.is_dir()),
-    );
-    for folder in folders.clone() {
-        for entry in fs::read_dir(folder)? {
-            folders.push(entry?.path());
-        }
-    }
-    for folder in folders.into_iter().filter(|folder| folder.is_dir()) {
-        for entry in fs::read_dir(folder)? {
-            let path = entry?.path();
-            if path.extension().is_some_and(|extension| extension == "md") && !all.contains(&path) {
-                all.push(path);
-            }
-        }
-    }
-    Ok(all)
 }
 
 #[cfg(test)]

@@ -13,7 +13,6 @@ mod words;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-
 use repository::root;
 
 #[derive(Parser)]

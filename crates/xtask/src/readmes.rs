@@ -5,10 +5,11 @@
 //! `cargo run` are listed here.
 
 use std::collections::BTreeSet;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
+
+use crate::repository::{self, read};
 
 /// Prefixes of other commands that READMEs may show, and the place where they run.
 const OTHER_COMMANDS: [(&str, &str); 3] = [
@@ -32,10 +33,10 @@ pub(crate) fn check(root: &Path) -> Result<()> {
     let ci_commands: Vec<RunCommand> = ci.lines().filter_map(parse_command).collect();
     ensure!(!ci_commands.is_empty(), ".ci/run has no `cargo run` command");
     let mut missing = Vec::new();
-    for path in readmes(root)? {
-        let text = join_continued_lines(&read(&path)?);
+    for path in repository::files(root)?.into_iter().filter(|path| path.ends_with("README.md")) {
+        let text = join_continued_lines(&read(&root.join(&path))?);
         for line in commands(&text).filter(|line| !is_run(line, &ci_commands)) {
-            missing.push(format!("{}: {line}", path.strip_prefix(root).unwrap_or(&path).display()));
+            missing.push(format!("{}: {line}", path.display()));
         }
     }
     ensure!(
@@ -44,22 +45,6 @@ pub(crate) fn check(root: &Path) -> Result<()> {
         missing.join("\n  ")
     );
     Ok(())
-}
-
-fn read(path: &Path) -> Result<String> {
-    fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))
-}
-
-/// Paths of the READMEs of the workspace, of its crates and of its folders.
-fn readmes(root: &Path) -> Result<Vec<PathBuf>> {
-    let mut all = vec![root.join("README.md")];
-    for entry in fs::read_dir(root.join("crates"))?.chain(fs::read_dir(root)?) {
-        let readme = entry?.path().join("README.md");
-        if readme.is_file() {
-            all.push(readme);
-        }
-    }
-    Ok(all)
 }
 
 /// Joins lines that end with a backslash to the next line.

@@ -23,6 +23,8 @@ use anyhow::{Context, Result, bail};
 use grammar::Grammar;
 use random::SplitMix64;
 
+use crate::repository::read;
+
 /// A training text: the grammar it is generated from and the file it is written to.
 pub(crate) struct Source {
     /// Grammar file, relative to the repository root.
@@ -71,8 +73,7 @@ pub(crate) fn check(root: &Path) -> Result<()> {
 /// Text of `source`, generated from its grammar.
 fn generate_text(root: &Path, source: &Source) -> Result<String> {
     let path = root.join(source.grammar);
-    let text = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
-    let grammar = Grammar::parse(source.grammar, &text)?;
+    let grammar = Grammar::parse(source.grammar, &read(&path)?)?;
     Ok(stories(&grammar)?.join("\n"))
 }
 

@@ -5,12 +5,12 @@
 //! not with "What ..." or "The same."; an identifier of the glossary exists in the code.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use regex::Regex;
 
+use crate::repository::{self, has_extension, read};
 use crate::rust_text::{code_only, without_comments};
 
 /// Longest line of code, comments and prose, in columns.
@@ -38,13 +38,11 @@ const RETIRED: &str = "retired-names.txt";
 /// Lists every offence with its file and line.
 pub(crate) fn check(root: &Path) -> Result<()> {
     let retired = Retired::parse(&read(&root.join(RETIRED))?)?;
-    let files: BTreeMap<PathBuf, String> = text_files(root)?
-        .into_iter()
-        .map(|path| {
-            let text = read(&root.join(&path))?;
-            Ok((path, text))
-        })
-        .collect::<Result<_>>()?;
+    let mut files = BTreeMap::new();
+    for path in repository::files(root)?.into_iter().filter(|path| is_checked(path)) {
+        let text = read(&root.join(&path))?;
+        files.insert(path, text);
+    }
     let mut offences = Vec::new();
     for (path, text) in &files {
         offences.extend(long_lines(path, text));
@@ -57,39 +55,11 @@ pub(crate) fn check(root: &Path) -> Result<()> {
     Ok(())
 }
 
-fn read(path: &Path) -> Result<String> {
-    fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))
-}
-
-/// Text files of the repository, relative to `root`: sources, prose, scripts and settings. Build
-/// outputs, run folders and the vendored data are not among them.
-fn text_files(root: &Path) -> Result<Vec<PathBuf>> {
-    let (mut files, mut folders) = (Vec::new(), vec![PathBuf::new()]);
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(root.join(&folder))? {
-            let entry = entry?;
-            let (name, path) = (entry.file_name(), folder.join(entry.file_name()));
-            let hidden = name.to_string_lossy().starts_with('.') && name != ".ci";
-            if entry.file_type()?.is_dir() {
-                let skipped = ["target", "runs", "data"].iter().any(|skipped| name == *skipped);
-                if !hidden && !skipped {
-                    folders.push(path);
-                }
-            } else if path == Path::new(".ci/run") || has_text_extension(&path) {
-                files.push(path);
-            }
-        }
-    }
-    Ok(files)
-}
-
-fn has_text_extension(path: &Path) -> bool {
-    let extension = path.extension().map(|extension| extension.to_string_lossy().into_owned());
-    extension.is_some_and(|extension| EXTENSIONS.contains(&extension.as_str()))
-}
-
-fn is_rust(path: &Path) -> bool {
-    path.extension().is_some_and(|extension| extension == "rs")
+/// True for sources, prose, scripts and settings outside the vendored data.
+fn is_checked(path: &Path) -> bool {
+    let is_data = path.iter().any(|folder| folder == "data");
+    path == Path::new(".ci/run")
+        || !is_data && EXTENSIONS.iter().any(|extension| has_extension(path, extension))
 }
 
 fn offence(path: &Path, line: usize, what: &str) -> String {
@@ -113,7 +83,7 @@ fn long_lines(path: &Path, text: &str) -> Vec<String> {
 fn riddles(path: &Path, text: &str) -> Vec<String> {
     let mut before = "";
     let mut found = Vec::new();
-    for (at, line) in text.lines().enumerate().filter(|_| is_rust(path)) {
+    for (at, line) in text.lines().enumerate().filter(|_| has_extension(path, "rs")) {
         let line = line.trim_start();
         let doc = |line: &str| line.strip_prefix("///").map(str::trim_start).map(str::to_string);
         if let (Some(text), None) = (doc(line), doc(before))
@@ -149,7 +119,7 @@ impl Retired {
         }
         let word = Regex::new(r#"--[a-z][a-z0-9-]*|"[a-z][a-z0-9_-]*"|\b[A-Za-z_]\w*"#)
             .expect("the pattern is valid");
-        let (code, strings) = match is_rust(path) {
+        let (code, strings) = match has_extension(path, "rs") {
             true => (code_only(text), without_comments(text)),
             false => (String::new(), text.to_string()),
         };
@@ -208,7 +178,7 @@ fn code_of(library: &str, files: &BTreeMap<PathBuf, String>) -> String {
             && src.is_some_and(|src| src == "src")
             && stripped.unwrap_or(&name) == library
     };
-    let sources = files.iter().filter(|(path, _)| is_rust(path) && of_crate(path));
+    let sources = files.iter().filter(|(path, _)| has_extension(path, "rs") && of_crate(path));
     sources.map(|(_, text)| code_only(text)).collect()
 }
 

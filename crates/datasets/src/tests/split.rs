@@ -9,19 +9,37 @@ use crate::{Example, Splits};
 #[test]
 fn a_random_split_is_disjoint_and_complete() -> Result<()> {
     let rows: Vec<usize> = (0..50).collect();
-    let Splits { train, validation, test } = Splits::hold_out_shares(rows.clone(), 0.2, 0.1, 4)?;
+    let shares = |validation, test, seed| {
+        Splits::hold_out_shares(rows.clone(), |row| *row, validation, test, seed)
+    };
+    let Splits { train, validation, test } = shares(0.2, 0.1, 4)?;
     assert_eq!((train.len(), validation.len(), test.len()), (35, 10, 5));
     let all: BTreeSet<usize> = [train, validation.clone(), test].concat().into_iter().collect();
     assert_eq!(all.len(), 50);
-    let without_test = Splits::hold_out_shares(rows.clone(), 0.2, 0., 4)?;
-    assert_eq!(
-        without_test.validation, validation,
-        "the validation rows do not depend on the test"
-    );
-    assert_ne!(Splits::hold_out(rows.clone(), 10, 0, 5)?.validation, validation, "another seed");
-    assert_eq!(Splits::hold_out_shares(rows, 0.001, 0., 4)?.validation.len(), 1, "at least one");
-    let error = Splits::hold_out(vec![1, 2, 3], 2, 1, 0).expect_err("refused").to_string();
-    assert!(error.contains("3 rows are too few: 2 for validation and 1 for test"), "{error}");
+    let without_test = shares(0.2, 0., 4)?.validation;
+    assert_eq!(without_test, validation, "the validation rows do not depend on the test");
+    assert_ne!(shares(0.2, 0., 5)?.validation, validation, "another seed");
+    assert_eq!(shares(0.001, 0., 4)?.validation.len(), 1, "at least one");
+    let split = Splits::hold_out(vec![1, 2, 3], |row| *row, 2, 1, 0);
+    let error = split.expect_err("nothing to train on").to_string();
+    assert!(error.contains("3 rows are too few: 2 for validation and 1"), "{error}");
+    Ok(())
+}
+
+#[test]
+fn rows_of_a_prompt_are_in_one_split() -> Result<()> {
+    let rows: Vec<usize> = (0..30).collect();
+    let prompt = |row: &usize| row % 10;
+    for seed in 0..20 {
+        let Splits { train, validation, test } =
+            Splits::hold_out(rows.clone(), prompt, 4, 3, seed)?;
+        assert_eq!((train.len(), validation.len(), test.len()), (21, 6, 3), "whole prompts");
+        let prompts = [train, validation, test]
+            .map(|rows| rows.iter().map(prompt).collect::<BTreeSet<_>>().len());
+        assert_eq!(prompts, [7, 2, 1]);
+    }
+    let error = Splits::hold_out(rows, |_| "one", 1, 0, 0).expect_err("one prompt").to_string();
+    assert!(error.contains("30 rows are too few"), "{error}");
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use crate::text_files::find_text_files;
+use crate::corpus::find_text_files;
 
 #[test]
 fn a_folder_gives_its_txt_files_at_any_depth_sorted_by_name() -> Result<()> {

@@ -6,13 +6,12 @@ use std::fs;
 use anyhow::Result;
 use serde_json::json;
 
-use crate::tensorboard::TensorBoard;
-use crate::tensorboard::event::{
-    CRC32C, file_version_event, session_start_event, summary_event, tfrecord,
-};
 use crate::tensorboard::histogram::histogram;
 use crate::tensorboard::summary::{
     flatten_settings, hyperparameters, image, markdown_table, scalar, text,
+};
+use crate::tensorboard::{
+    CRC32C, TensorBoard, file_version_event, session_start_event, summary_event, tfrecord,
 };
 
 /// Data of the complete records of a file.

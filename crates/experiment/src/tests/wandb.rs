@@ -5,8 +5,7 @@ use std::fs;
 use anyhow::Result;
 use serde_json::json;
 
-use crate::wandb::log_file::{HEADER, frame_record};
-use crate::wandb::{Wandb, format_utc};
+use crate::wandb::{HEADER, Wandb, format_utc, frame_record};
 
 const BLOCK: usize = 32 * 1024;
 

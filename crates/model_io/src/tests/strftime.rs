@@ -1,4 +1,4 @@
-use crate::strftime::strftime;
+use crate::jinja::strftime;
 
 #[test]
 fn strftime_gives_the_same_dates_as_python() {

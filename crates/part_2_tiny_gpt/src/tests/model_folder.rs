@@ -125,7 +125,7 @@ fn damaged_and_unsupported_folders_give_a_clear_error() -> Result<()> {
     for (key, value, expected) in [
         ("model_type", json!("llama"), "model_type is `llama`, expected `gpt2`"),
         ("n_inner", json!(17), "n_inner is 17"),
-        ("n_layer", json!(-2), "`n_layer` must be a non-negative integer"),
+        ("n_layer", json!(-2), "`n_layer` is -2, expected a size"),
         ("n_layer", json!(0), "each must be at least 1"),
         ("n_head", json!(5), "n_embd 16 is not divisible by n_head 5"),
         ("n_layer", json!(3), "tensor `h.2.ln_1.weight` is missing"),

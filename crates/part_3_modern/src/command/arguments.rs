@@ -10,11 +10,10 @@ use experiment::program::{as_usage_error, ensure_usage};
 use model_io::ModelConfig;
 use model_io::config::{Mlp, NormKind, PositionEncoding};
 use tensor_core::ops::Gelu;
-use tiny_gpt::GptConfig;
 use tiny_gpt::command::train::TextTrainArgs;
 use tiny_gpt::flags::ModelSizeFlags;
 
-use crate::flags::{ModelFlags, SamplerFlags, WindowFlags};
+use crate::flags::{ModelFlags, SamplerFlags, WindowFlags, byte_level_config};
 
 #[derive(Args)]
 pub(crate) struct DemoArgs {
@@ -87,11 +86,11 @@ impl ArchitectureFlags {
     /// # Errors
     /// A usage error when sizes do not fit together, or there is dropout.
     pub(crate) fn config(&self, size: &ModelSizeFlags) -> Result<ModelConfig> {
-        let GptConfig { context_len, block, .. } = size.config()?;
-        ensure_usage(block.dropout == 0., "--dropout: the model of part 3 has no dropout")?;
-        let (n_head, c) = (block.n_head, block.n_embd);
-        let mut config = ModelConfig::byte_level(context_len, block.n_layer, n_head, c);
-        config.attention.n_kv_head = self.n_kv_head.map_or(n_head, NonZeroUsize::get);
+        let mut config = byte_level_config(size)?;
+        ensure_usage(size.dropout == 0., "--dropout: the model of part 3 has no dropout")?;
+        if let Some(n_kv_head) = self.n_kv_head {
+            config.attention.n_kv_head = n_kv_head.get();
+        }
         config.attention.window = self.window.sliding_window();
         if let NormChoice::Layer = self.norm {
             config.norm = NormKind::Layer { eps: 1e-5 };
@@ -100,7 +99,7 @@ impl ArchitectureFlags {
             config.attention.position = PositionEncoding::Learned;
         }
         if let MlpChoice::Gelu = self.mlp {
-            config.mlp = Mlp::Gelu { width: c.saturating_mul(4), form: Gelu::Tanh };
+            config.mlp = Mlp::Gelu { width: config.n_embd.saturating_mul(4), form: Gelu::Tanh };
         }
         as_usage_error(config.validate())?;
         Ok(config)

@@ -12,8 +12,8 @@ use tensor_core::{Parameters, Rng};
 use tiny_gpt::{ByteCorpus, ByteTokenizer, TrainConfig, train};
 
 use super::arguments::DemoArgs;
+use crate::generation::generate_uncached;
 use crate::sampler::{Sampler, SamplingStrategy};
-use crate::uncached::generate_uncached;
 use crate::{CacheKind, GenerateConfig, GenerationState, GptModern};
 
 const PROMPT: &str = "\nMira saw a red bird";

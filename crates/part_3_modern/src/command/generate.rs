@@ -6,13 +6,13 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use model_io::{
-    AddGenerationPrompt, AddSpecialTokens, ChatMessage, ParseSpecial, SkipSpecialTokens,
+    AddGenerationPrompt, AddSpecialTokens, ChatMessage, ParseSpecial, SkipSpecialTokens, Tokenizer,
 };
 use serde_json::json;
 use tensor_core::Rng;
 
 use super::arguments::GenerateArgs;
-use crate::{Checkpoint, GenerateConfig, generate};
+use crate::{Checkpoint, GenerateConfig, GptModern, generate};
 
 pub(crate) fn run(args: &GenerateArgs) -> Result<()> {
     let device = args.compute.open_device()?;
@@ -92,4 +92,26 @@ fn prompt_ids(args: &GenerateArgs, checkpoint: &Checkpoint) -> Result<Vec<u32>> 
         (true, Some(bos)) => Ok(vec![bos]), // unconditional generation
         _ => Ok(ids),
     }
+}
+
+/// Prints `prompt`, whose token ids are `ids`, and its completion as it is generated.
+///
+/// # Errors
+/// Those of [`generate`](fn@generate), and when stdout is closed.
+pub fn print_completion(
+    model: &GptModern,
+    tokenizer: &Tokenizer,
+    prompt: &str,
+    ids: Vec<u32>,
+    config: &GenerateConfig,
+    seed: u64,
+) -> Result<()> {
+    let mut out = io::stdout().lock();
+    write!(out, "{prompt}")?;
+    let mut stream = tokenizer.stream(SkipSpecialTokens::Yes, &ids);
+    generate(model, &[ids], config, &mut Rng::new(seed), |_, token| {
+        write!(out, "{}", stream.push(token)?)?;
+        Ok(out.flush()?)
+    })?;
+    Ok(writeln!(out, "{}", stream.finish()?)?)
 }

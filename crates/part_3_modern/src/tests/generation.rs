@@ -6,8 +6,8 @@ use tensor_core::Rng;
 use tiny_gpt::ByteTokenizer;
 
 use super::{CPU, error, fresh, tiny};
+use crate::generation::generate_uncached;
 use crate::sampler::{Sampler, SamplingStrategy};
-use crate::uncached::generate_uncached;
 use crate::{
     Cache, CacheKind, Completion, FinishReason, GenerateConfig, GenerationState, GptModern,
     generate, generate_samples,

@@ -10,6 +10,7 @@ use experiment::number::probability;
 use experiment::program::{as_usage_error, ensure_usage};
 use model_io::ModelConfig;
 use modern::GradientCheckpointing;
+use modern::flags::byte_level_config;
 use serde::Serialize;
 use tiny_gpt::flags::{ModelSizeFlags, SamplingFlags};
 
@@ -73,11 +74,10 @@ impl TrainArgs {
     /// # Errors
     /// When the sizes do not fit each other.
     pub(crate) fn model_config(&self) -> Result<ModelConfig> {
-        let gpt = self.size.config()?;
-        let block = gpt.block;
-        let mut model =
-            ModelConfig::byte_level(gpt.context_len, block.n_layer, block.n_head, block.n_embd);
-        model.attention.n_kv_head = self.n_kv_head.map_or(block.n_head, |n| n.get());
+        let mut model = byte_level_config(&self.size)?;
+        if let Some(n_kv_head) = self.n_kv_head {
+            model.attention.n_kv_head = n_kv_head.get();
+        }
         as_usage_error(model.validate())?;
         Ok(model)
     }

@@ -11,9 +11,8 @@ use tiny_gpt::{ByteCorpus, ByteTokenizer, LanguageModel};
 use super::arguments::DemoArgs;
 use super::variant::moe_config;
 use crate::auxiliary_losses::load_balancing_loss;
-use crate::expert_usage::{display_byte, expert_usage_table};
 use crate::load_monitor::{max_load_ratio, measure_loads};
-use crate::picture::write_routing_png;
+use crate::picture::{display_byte, expert_usage_table, write_routing_png};
 use crate::{GptMoe, LoadBalancing, TrainConfig, train};
 
 const SENTENCE: &str = "Mira saw a red bird. \"Where do you go?\" she asked.";

@@ -9,15 +9,16 @@ use experiment::program::ensure_usage;
 use experiment::{Interrupt, Run, RunLog, training_memory};
 use model_io::ModelConfig;
 use modern::GptModern;
+use modern::flags::byte_level_config;
 use serde_json::{Value, json};
 use tensor_core::Parameters;
-use tiny_gpt::{ByteCorpus, GptConfig, LanguageModel};
+use tiny_gpt::{ByteCorpus, LanguageModel};
 
 use super::arguments::TrainArgs;
 use super::comparison::{ComparisonRow, table, write_results};
 use crate::load_monitor::{max_load_ratio, measure_loads};
 use crate::model::is_selection_bias;
-use crate::{GptMoe, MoeConfig, RouterTrainingConfig, TrainConfig, config_json, training};
+use crate::{GptMoe, MoeConfig, RouterTrainingConfig, TrainConfig, model_folder, train};
 
 /// Settings and data that all runs share.
 struct Comparison<'a> {
@@ -29,7 +30,9 @@ struct Comparison<'a> {
 }
 
 pub(crate) fn run(args: &TrainArgs) -> Result<()> {
-    let dense = dense_config(args)?;
+    let dense = byte_level_config(&args.size)?;
+    let message = "--dropout must be 0: these models do not use dropout";
+    ensure_usage(args.size.dropout == 0., message)?;
     let models = &args.load_balancing.models;
     let (e, k) = (args.experts, args.experts_per_token);
     let configs = models.iter().map(|model| model.config(&dense, e, k));
@@ -59,13 +62,6 @@ pub(crate) fn run(args: &TrainArgs) -> Result<()> {
         println!("{}", json!({ "models": rows }));
     }
     Ok(())
-}
-
-fn dense_config(args: &TrainArgs) -> Result<ModelConfig> {
-    let GptConfig { context_len, block, .. } = args.size.config()?;
-    let message = "--dropout must be 0: these models do not use dropout";
-    ensure_usage(block.dropout == 0., message)?;
-    Ok(ModelConfig::byte_level(context_len, block.n_layer, block.n_head, block.n_embd))
 }
 
 impl Comparison<'_> {
@@ -99,21 +95,13 @@ impl Comparison<'_> {
         let model = GptModern::new(&self.dense, parameters.root())?;
         let folder = self.args.out.join(row.model.folder_name(seed));
         let config_json = model_io::config_json::to_json(&self.dense);
-        let mut log = self.create_log(&folder, seed, &config_json)?;
-        let run = Run { interrupt: Interrupt::listen()?, ..Run::default() };
+        let log = &mut self.create_log(&folder, seed, &config_json)?;
+        let run = &Run { interrupt: Interrupt::listen()?, ..Run::default() };
         let (corpus, config, saved) = (&self.corpus, &self.train, folder.join("model"));
-        let best = tiny_gpt::train(
-            &model,
-            &parameters,
-            corpus,
-            config,
-            seed,
-            Some(&saved),
-            &run,
-            &mut log,
-        )?;
+        let best =
+            tiny_gpt::train(&model, &parameters, corpus, config, seed, Some(&saved), run, log)?;
         if !run.interrupt.is_requested() {
-            record_result(row, &log, best.loss);
+            record_result(row, log, best.loss);
         }
         Ok(run.interrupt.is_requested())
     }
@@ -127,24 +115,15 @@ impl Comparison<'_> {
         let model = GptMoe::new_for_training(config, parameters.root(), router_training)?;
         parameters.freeze(is_selection_bias);
         let load_balancing = row.model.load_balancing(flags.aux_loss_coef, flags.z_loss_coef);
-        let mut config_json = config_json::to_json(config);
+        let mut config_json = model_folder::to_json(config);
         config_json["balancing"] = json!(load_balancing);
         config_json["strain"] = json!(router_training);
         let folder = self.args.out.join(row.model.folder_name(seed));
-        let mut log = self.create_log(&folder, seed, &config_json)?;
-        let run = Run { interrupt: Interrupt::listen()?, ..Run::default() };
+        let log = &mut self.create_log(&folder, seed, &config_json)?;
+        let run = &Run { interrupt: Interrupt::listen()?, ..Run::default() };
         let config = TrainConfig { base: self.train, load_balancing };
         let (corpus, saved) = (&self.corpus, folder.join("model"));
-        let outcome = training::train(
-            &model,
-            &parameters,
-            corpus,
-            &config,
-            seed,
-            Some(&saved),
-            &run,
-            &mut log,
-        )?;
+        let outcome = train(&model, &parameters, corpus, &config, seed, Some(&saved), run, log)?;
         if run.interrupt.is_requested() {
             return Ok(true);
         }
@@ -155,7 +134,7 @@ impl Comparison<'_> {
         if row.losses.is_empty() {
             row.load_curve = outcome.max_load_curve.with_name(row.model.label());
         }
-        record_result(row, &log, outcome.best_eval.loss);
+        record_result(row, log, outcome.best_eval.loss);
         Ok(run.interrupt.is_requested())
     }
 

@@ -12,8 +12,7 @@ use tensor_core::testing::assert_close;
 use super::{CPU, golden, ids, new_model, tiny_config};
 use crate::auxiliary_losses::load_balancing_loss;
 use crate::config::{DenseBranch, ExpertSelection, GateWeights, MoeConfig, RouterConfig};
-use crate::config_json::{from_json, to_json};
-use crate::model_folder::{open, save};
+use crate::model_folder::{from_json, open, save, to_json};
 
 /// Results of transformers: see scripts/golden_mixtral.py.
 #[derive(Deserialize)]

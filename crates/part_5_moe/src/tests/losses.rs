@@ -6,7 +6,7 @@ use tensor_core::testing::{assert_close, assert_grad};
 
 use super::{CPU, golden, random};
 use crate::auxiliary_losses::{load_balancing_loss, router_z_loss};
-use crate::top_k::top_k;
+use crate::router::top_k;
 
 fn scalar(x: &Tensor) -> Result<f64> {
     x.to_dtype(DType::F64)?.to_scalar()

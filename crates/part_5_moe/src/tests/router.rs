@@ -4,8 +4,7 @@ use tensor_core::{Init, Parameters, backward};
 
 use super::{CPU, WIDTH, random};
 use crate::config::{ExpertSelection, GateWeights, RouterConfig};
-use crate::router::{Router, Routing, jitter};
-use crate::top_k::top_k;
+use crate::router::{Router, Routing, jitter, top_k};
 
 fn route(logits: &Tensor, k: usize, weights: GateWeights) -> Result<Routing> {
     let e = logits.dim(1)?;

@@ -14,7 +14,7 @@ use tensor_core::AdamWConfig;
 use crate::base_model::{BaseModelConfig, pretrain};
 use crate::evaluation::{GenerationEvalConfig, print_before_and_after};
 use crate::training::train_in_memory;
-use crate::{ChatTokenizer, SftEvalMetrics, TrainConfig, evaluate, loss_mask, tokenize};
+use crate::{ChatTokenizer, SftEvalMetrics, TrainConfig, evaluate, tokenize};
 
 /// Number of demonstrations in the training set.
 const N_DEMONSTRATIONS: usize = 80_000;
@@ -42,7 +42,7 @@ pub(super) fn run(args: &DemoArgs) -> Result<()> {
     let examples = demonstrations(N_DEMONSTRATIONS, DemonstrationStyle::Clean, seed);
     let dataset = tokenize(&examples, &chat_tokenizer, config.context_len)?;
     println!("\nA demonstration; ^ marks the tokens in the loss:");
-    println!("{}\n", loss_mask::render_loss_mask(&dataset.examples[0], &chat_tokenizer.tokenizer)?);
+    println!("{}\n", dataset.examples[0].render_loss_mask(&chat_tokenizer.tokenizer)?);
 
     let test_set = test_examples(ProblemSet::Sums);
     let eval_config = GenerationEvalConfig { batch_size: 100, max_new_tokens: 8 };

@@ -9,7 +9,7 @@ use tensor_core::sha256;
 use super::arguments::TrainArgs;
 use crate::initial_model::InitialModel;
 use crate::tokenized_example::TokenizedDataset;
-use crate::{ModelSaver, SftValidator, loss_mask, tokenize, train};
+use crate::{ModelSaver, SftValidator, TokenizedExample, tokenize, train};
 
 pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let config = args.train_config()?;
@@ -65,7 +65,7 @@ fn print_dataset_summary(data: &TokenizedDataset, saver: &ModelSaver) -> Result<
         )
     })?;
     let n_tokens: usize = examples.iter().map(|example| example.ids.len()).sum();
-    let n_targets: usize = examples.iter().map(crate::TokenizedExample::n_targets).sum();
+    let n_targets: usize = examples.iter().map(TokenizedExample::n_targets).sum();
     println!(
         "{} examples, {n_tokens} tokens, {n_targets} of them in the loss; \
          {n_truncated} completions truncated, {n_skipped} examples skipped \
@@ -74,7 +74,7 @@ fn print_dataset_summary(data: &TokenizedDataset, saver: &ModelSaver) -> Result<
     );
     println!(
         "the first example; ^ marks the tokens in the loss:\n{}",
-        loss_mask::render_loss_mask(first, &saver.chat_tokenizer.tokenizer)?
+        first.render_loss_mask(&saver.chat_tokenizer.tokenizer)?
     );
     Ok(())
 }

@@ -13,6 +13,7 @@ use experiment::picture::create_parent_folder;
 use experiment::progress::ProgressLine;
 use experiment::{Interrupt, RunFolder};
 use model_io::LoadMode;
+use serde_json::Value;
 use tensor_core::Rng;
 
 use crate::evaluation::{compute_metrics, normalization_of_pairs, pair_rewards, write_histogram};
@@ -88,25 +89,20 @@ fn load_eval_preferences(args: &EvalArgs) -> Result<FilteredPreferences> {
     let columns = args.columns.clone();
     let requested = args.data.clone().map(|data| PreferenceFlags { data, columns });
     let Some(run) = RunFolder::read_settings(Path::new(&args.model))? else {
-        return load_all(
-            &requested
-                .unwrap_or_else(|| PreferenceFlags { data: "arithmetic".into(), columns: None }),
-        );
+        let arithmetic = PreferenceFlags { data: "arithmetic".into(), columns: None };
+        return load_all(&requested.unwrap_or(arithmetic));
     };
     let run_data: PreferenceFlags = serde_json::from_value(run.clone())?;
-    let run_dataset = || -> Result<PreferenceDataset> {
-        let split: SplitFlags = serde_json::from_value(run.clone())?;
-        split.load_dataset(&run_data, run["seed"].as_u64().unwrap_or_default())
-    };
     let Some(requested) = requested else {
-        let (usable, message) = run_dataset()?.into_eval_pairs();
+        let (usable, message) = load_run_dataset(&run_data, run)?.into_eval_pairs();
         println!("{message}");
         return Ok(FilteredPreferences { usable, ..FilteredPreferences::default() });
     };
     let all = load_all(&requested)?;
     if requested.data == run_data.data {
         let text = |pair: &Preference| format!("{pair:?}");
-        let train_texts: HashSet<String> = run_dataset()?.train.iter().map(text).collect();
+        let train_texts: HashSet<String> =
+            load_run_dataset(&run_data, run)?.train.iter().map(text).collect();
         let overlap = all.usable.iter().filter(|pair| train_texts.contains(&text(pair))).count();
         if overlap > 0 {
             println!(
@@ -116,6 +112,13 @@ fn load_eval_preferences(args: &EvalArgs) -> Result<FilteredPreferences> {
         }
     }
     Ok(all)
+}
+
+/// Splits of a run on `data` with these settings.
+fn load_run_dataset(data: &PreferenceFlags, settings: Value) -> Result<PreferenceDataset> {
+    let seed = settings["seed"].as_u64().unwrap_or_default();
+    let split: SplitFlags = serde_json::from_value(settings)?;
+    split.load_dataset(data, seed)
 }
 
 fn load_all(data: &PreferenceFlags) -> Result<FilteredPreferences> {

@@ -66,6 +66,7 @@ pub(super) fn run(args: &DemoArgs) -> Result<()> {
     };
     let validator = PpoValidator {
         prompts: &test_prompts,
+        reward_shaping: &config.reward_shaping,
         eval_config,
         interval: 0,
         target_reward: None,

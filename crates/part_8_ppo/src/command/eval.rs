@@ -25,28 +25,31 @@ pub(super) struct EvalArgs {
     #[command(flatten)]
     finetuned: FinetunedFlags,
     /// Reference model [default: the run's base model, or the model without its adapter]
-    #[arg(long, value_name = "MODEL")]
+    #[arg(long, value_name = "MODEL", help_heading = "Model")]
     reference: Option<String>,
-    #[command(flatten)]
-    reward_fn: RewardFnFlags,
     #[command(flatten)]
     data: DataFlags,
     /// Largest number of prompts
-    #[arg(long, value_name = "N", default_value = "500")]
+    #[arg(long, value_name = "N", default_value = "500", help_heading = "Data")]
     eval_examples: NonZeroUsize,
-    /// Prompts per batch
-    #[arg(long, value_name = "N", default_value = "32")]
-    batch_size: NonZeroUsize,
+    #[command(flatten)]
+    reward_fn: RewardFnFlags,
     /// Largest number of tokens per completion [default: 8 for arithmetic, else 64]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", help_heading = "Algorithm")]
     max_new_tokens: Option<NonZeroUsize>,
     /// Sampling temperature; 0: greedy decoding
-    #[arg(long, value_name = "T", default_value_t = 0., value_parser = temperature)]
+    #[arg(
+        long, value_name = "T", default_value_t = 0., value_parser = temperature,
+        help_heading = "Algorithm"
+    )]
     temperature: f64,
+    /// Prompts per batch
+    #[arg(long, value_name = "N", default_value = "32", help_heading = "Run")]
+    batch_size: NonZeroUsize,
     #[command(flatten)]
     compute: ComputeFlags,
     /// Print the result as a JSON object on the last line
-    #[arg(long)]
+    #[arg(long, help_heading = "Run")]
     json: bool,
 }
 

@@ -63,6 +63,7 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let max_new_tokens = config.rollout.max_new_tokens;
     let validator = PpoValidator {
         prompts: &data.validation,
+        reward_shaping: &config.reward_shaping,
         eval_config: CompletionEvalConfig { chat_tokenizer, max_new_tokens, batch_size: 100 },
         interval: metrics.eval_interval,
         target_reward: args.target_reward,

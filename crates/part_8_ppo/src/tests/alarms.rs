@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::small_run::{actor_critic, chat_tokenizer, ending, experience_of};
 use crate::alarms::{HealthInputs, PpoAlarms};
-use crate::metrics::log_step;
+use crate::metrics::{PhaseSeconds, log_step};
 use crate::{CriticBackbone, PpoUpdateMetrics};
 
 #[test]
@@ -56,7 +56,8 @@ fn a_step_raises_the_alarms_of_its_metrics() -> Result<()> {
     let healthy = PpoUpdateMetrics { entropy: 1., ..PpoUpdateMetrics::default() };
     let mut tell = |experience: &_, updated: &_, step: usize| {
         actor_critic.policy.progress.step = step - 1;
-        log_step(&mut actor_critic, &[], experience, updated, 0.1, [1.; 3], &mut log)
+        let seconds = PhaseSeconds { rollout: 1., experience: 1., update: 1. };
+        log_step(&mut actor_critic, &[], experience, updated, 0.1, seconds, &mut log)
     };
     tell(&experience, &healthy, 1)?;
     tell(&experience, &PpoUpdateMetrics { first_ratio_error: 0.1, ..healthy }, 2)?;

@@ -4,7 +4,6 @@ use anyhow::Result;
 use candle_core::Tensor;
 use datasets::Example;
 use model_io::SlidingWindow;
-use modern::FinishReason;
 
 use super::CPU;
 use super::small_run::{
@@ -13,7 +12,7 @@ use super::small_run::{
 use crate::experience::experience;
 use crate::gae::GaeConfig;
 use crate::kl::KlController;
-use crate::reward_fn::exact_match_reward;
+use crate::reward_fn::{decode_completion, exact_match_reward};
 use crate::rewards::{RewardScaling, TruncationHandling};
 use crate::{
     CriticBackbone, PpoExperience, RewardInput, RolloutGroup, SampledCompletion, ScoredRollouts,
@@ -141,15 +140,7 @@ fn reward_functions_see_special_tokens() -> Result<()> {
     for (inside, right) in [(&[][..], 1.), (&pad[..], 0.), (&beyond[..], 0.)] {
         let tokens =
             [&digits[..1], inside, &digits[1..], &[chat_tokenizer.eos_token_id()]].concat();
-        let log_probs = vec![0.; tokens.len()];
-        let response = SampledCompletion {
-            tokens,
-            log_probs,
-            allowed_tokens: Vec::new(),
-            finish_reason: FinishReason::Stop,
-        };
-        let group = RolloutGroup { prompt: vec![1], completions: vec![response] };
-        let text = crate::scored_rollouts::decode_completions(&[group], &chat_tokenizer)?.remove(0);
+        let text = decode_completion(&tokens, true, &chat_tokenizer)?;
         let score = exact_match_reward(&RewardInput {
             example: &example,
             completion: &text,

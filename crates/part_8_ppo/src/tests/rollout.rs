@@ -1,6 +1,7 @@
 //! 8.3: rollouts record log-probabilities that the training code reproduces.
 
 use anyhow::Result;
+use candle_core::Tensor;
 use datasets::Example;
 use model_io::SlidingWindow;
 use tensor_core::testing::{assert_close, assert_gradients_flow};
@@ -55,14 +56,20 @@ fn a_shared_prompt_batch_equals_its_texts_alone() -> Result<()> {
         let len = alone.dim(0)?;
         assert_close(&together.get(row)?.narrow(0, 0, len)?, alone, 1e-5)?;
     }
-    let of = |loss: &candle_core::Tensor| backward(&loss.sum_all()?);
-    let (a, b) = (of(&together)?, of(&candle_core::Tensor::cat(&alone, 0)?)?);
+    let of = |loss: &Tensor| backward(&loss.sum_all()?);
+    let (a, b) = (of(&together)?, of(&Tensor::cat(&alone, 0)?)?);
     assert_gradients_flow(&parameters, &a)?;
     for parameter in parameters.iter() {
         let [a, b] = [&a, &b].map(|grads| grads.get(parameter.var.as_tensor()).expect("one"));
         assert_close(a, b, 1e-3)?;
     }
     Ok(())
+}
+
+/// Number of unmasked tokens in each row of `mask: (R, T)`.
+fn lengths(mask: &Tensor) -> Result<Vec<usize>> {
+    let rows = mask.to_vec2::<f32>()?;
+    Ok(rows.iter().map(|row| row.iter().filter(|&&real| real != 0.).count()).collect())
 }
 
 #[test]
@@ -73,7 +80,7 @@ fn the_mask_holds_lengths_whatever_the_token_values() -> Result<()> {
     let groups = rollout(&model, &prompts(), &at(2., None, None), &mut Rng::new(1))?;
     let all: Vec<_> = groups.iter().flat_map(|group| &group.completions).collect();
     let batch = TokenBatch::from_groups(&groups, &config, &CPU)?;
-    let lengths = crate::masked::lengths(&batch.mask)?;
+    let lengths = lengths(&batch.mask)?;
     assert_eq!(lengths, all.iter().map(|response| response.tokens.len()).collect::<Vec<_>>());
     let ended = all.iter().filter(|response| response.terminated()).count();
     assert!(ended > 0 && ended < all.len(), "some terminate and some are truncated");
@@ -142,7 +149,7 @@ fn completions_of_many_lengths_share_a_batch() -> Result<()> {
     let groups = [group(&[3, 2]), group(&[5]), group(&[1, 4, 4])];
     let batch = TokenBatch::from_groups(&groups, &config(), &CPU)?;
     assert_eq!(batch.mask.dims(), [6, 5]);
-    assert_eq!(crate::masked::lengths(&batch.mask)?, [3, 2, 5, 1, 4, 4]);
+    assert_eq!(lengths(&batch.mask)?, [3, 2, 5, 1, 4, 4]);
     assert_close(&batch.behavior_log_probs(&groups)?, &batch.mask.neg()?, 0.)
         .map_err(anyhow::Error::from)
 }

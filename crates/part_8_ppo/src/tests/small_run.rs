@@ -12,15 +12,13 @@ use tensor_core::{AdamWConfig, Parameters, Rng};
 
 use super::CPU;
 use crate::experience::experience;
-use crate::gae::GaeConfig;
-use crate::kl::{KlController, KlEstimator};
-use crate::losses::{Clip, LossWeights};
+use crate::kl::KlController;
 use crate::prompts::tokenize_prompts;
-use crate::rewards::{RewardScaling, TruncationHandling};
+use crate::rewards::TruncationHandling;
 use crate::{
     ActorCritic, CompletionEvalConfig, CriticBackbone, PpoConfig, PpoContext, PpoExperience,
-    PpoUpdateConfig, PpoValidator, PromptExample, PromptLoader, PtxLoss, RewardFn, RewardInput,
-    RewardShapingConfig, RolloutConfig, ScoredRollouts, rollout, train,
+    PpoValidator, PromptExample, PromptLoader, PtxLoss, RewardFn, RewardInput, RolloutConfig,
+    ScoredRollouts, rollout, train,
 };
 
 pub(super) fn chat_tokenizer() -> Result<ChatTokenizer> {
@@ -42,43 +40,26 @@ pub(super) fn prompt_examples(chat_tokenizer: &ChatTokenizer) -> Result<Vec<Prom
 }
 
 pub(super) fn config(steps: usize, stop: u32) -> PpoConfig {
-    PpoConfig {
-        prompts_per_step: 4,
-        rollout: RolloutConfig {
-            group_size: 4,
-            sampler: modern::Sampler::new(modern::SamplingStrategy::new(1., None, None, None)),
-            max_new_tokens: 4,
-            stop_token_ids: vec![stop],
-        },
-        reward_shaping: RewardShapingConfig {
-            gae: GaeConfig { gamma: 1., lambda: 0.95 },
-            kl_estimator: KlEstimator::K1,
-            reward_clip: None,
-            truncation: TruncationHandling::Terminal,
-            missing_eos_penalty: 0.,
-            reward_scaling: RewardScaling::None,
-        },
-        kl_controller: KlController::Adaptive { init_kl_coef: 0.01, target: 0.5, horizon: 100. },
-        update: PpoUpdateConfig {
-            ppo_epochs: 2,
-            n_minibatches: 2,
-            grad_accum_steps: 1,
-            clip_range: Clip::symmetric(0.2),
-            value_clip_range: Some(0.2),
-            loss_weights: LossWeights { value_coef: 0.5, entropy_coef: 0. },
-            early_stop_kl: None,
-            max_grad_norm: 1.,
-        },
-        schedule: LrSchedule {
-            peak_lr: 5e-3,
-            min_lr: 5e-3,
-            warmup_steps: 1,
-            total_steps: steps,
-            decay: DecayShape::Constant,
-        },
-        critic_lr_multiplier: 2.,
-        seed: 3,
-    }
+    let rollout = RolloutConfig {
+        group_size: 4,
+        sampler: modern::Sampler::new(modern::SamplingStrategy::new(1., None, None, None)),
+        max_new_tokens: 4,
+        stop_token_ids: vec![stop],
+    };
+    let schedule = LrSchedule {
+        peak_lr: 5e-3,
+        min_lr: 5e-3,
+        warmup_steps: 1,
+        total_steps: steps,
+        decay: DecayShape::Constant,
+    };
+    let mut config = PpoConfig::with_defaults(4, rollout, schedule, 3);
+    config.reward_shaping.truncation = TruncationHandling::Terminal;
+    config.reward_shaping.missing_eos_penalty = 0.;
+    config.kl_controller =
+        KlController::Adaptive { init_kl_coef: 0.01, target: 0.5, horizon: 100. };
+    config.critic_lr_multiplier = 2.;
+    config
 }
 
 /// Settings with many stop tokens, so that some completions terminate and some are truncated.
@@ -124,12 +105,28 @@ pub(super) fn run(
     mixed: bool,
     model_saver: Option<&ModelSaver>,
 ) -> Result<Option<f64>> {
+    let log = RunLogConfig::rewards(config.schedule.total_steps, 1);
+    let mut log = RunLog::new(log, actor_critic.policy.progress.step)?;
+    run_with_log(actor_critic, reward_fn, config, run, mixed, model_saver, &mut log)
+}
+
+/// As [`run`], with the log `log`.
+pub(super) fn run_with_log(
+    actor_critic: &mut ActorCritic,
+    reward_fn: &mut RewardFn,
+    config: &PpoConfig,
+    run: &Run,
+    mixed: bool,
+    model_saver: Option<&ModelSaver>,
+    log: &mut RunLog,
+) -> Result<Option<f64>> {
     let chat_tokenizer = chat_tokenizer()?;
     let (reference, questions) = (reference(&chat_tokenizer)?, prompt_examples(&chat_tokenizer)?);
     let eval_config =
         CompletionEvalConfig { chat_tokenizer: &chat_tokenizer, max_new_tokens: 4, batch_size: 4 };
     let validator = PpoValidator {
         prompts: &questions,
+        reward_shaping: &config.reward_shaping,
         eval_config,
         interval: 0,
         target_reward: None,
@@ -150,9 +147,7 @@ pub(super) fn run(
         ptx_loss: mix,
     };
     let mut prompts = PromptLoader::new(questions.clone(), config.seed)?;
-    let log = RunLogConfig::rewards(config.schedule.total_steps, 1);
-    let mut log = RunLog::new(log, actor_critic.policy.progress.step)?;
-    train(actor_critic, &mut context, &mut prompts, config, &validator, run, &mut log)?;
+    train(actor_critic, &mut context, &mut prompts, config, &validator, run, log)?;
     Ok(actor_critic.policy.progress.best_loss.map(|best| -best))
 }
 
@@ -176,11 +171,11 @@ pub(super) fn scored_rollouts(
     chat_tokenizer: &ChatTokenizer,
     config: &PpoConfig,
 ) -> Result<ScoredRollouts> {
-    let prompts: Vec<Vec<u32>> =
-        prompt_examples(chat_tokenizer)?.into_iter().map(|one| one.prompt).collect();
-    let writer = actor_critic.models()?.rollout_policy;
-    let groups = rollout(&writer, &prompts, &config.rollout, &mut Rng::new(1))?;
-    let texts = crate::scored_rollouts::decode_completions(&groups, chat_tokenizer)?;
-    let scores = (0..texts.len()).map(|i| f64::from(u8::from(i % 3 == 0))).collect();
-    Ok(ScoredRollouts { groups, completion_texts: texts, rewards: scores })
+    let (prompts, rng) = (prompt_examples(chat_tokenizer)?, &mut Rng::new(1));
+    let ids: Vec<Vec<u32>> = prompts.iter().map(|one| one.prompt.clone()).collect();
+    let groups = rollout(&actor_critic.models()?.rollout_policy, &ids, &config.rollout, rng)?;
+    let mut every_third: Box<RewardFn> = Box::new(|inputs, _| {
+        Ok((0..inputs.len()).map(|i| f64::from(u8::from(i % 3 == 0))).collect())
+    });
+    ScoredRollouts::new(groups, &prompts, chat_tokenizer, &mut *every_third, rng)
 }

@@ -3,19 +3,24 @@
 use std::num::NonZeroUsize;
 
 use anyhow::Result;
-use experiment::{Checkpoints, Run, RunCheckpoints};
+use experiment::{Checkpoints, Run, RunCheckpoints, RunLog, RunLogConfig};
 use model_io::model_folder::SpecialTokenIds;
 use modern::Checkpoint;
 use scaling::LrSchedule;
-use sft::ModelSaver;
+use serde_json::{Value, json};
+use sft::{ChatTokenizer, ModelSaver};
 
 use super::CPU;
 use super::small_run::{
-    actor_critic, bits, chat_tokenizer, config, ending, experience_of, letters, run,
+    actor_critic, bits, chat_tokenizer, config, ending, experience_of, letters, prompt_examples,
+    run, run_with_log,
 };
 use crate::kl::KlController;
 use crate::rewards::TruncationHandling;
-use crate::{CriticBackbone, PpoConfig, RewardFn, RunInputs};
+use crate::{
+    CompletionEvalConfig, CriticBackbone, PpoConfig, PpoValidator, RewardFn, RewardShapingConfig,
+    RunInputs,
+};
 
 #[test]
 fn rewarded_completions_become_likely() -> Result<()> {
@@ -96,8 +101,7 @@ fn a_step_with_a_reward_that_is_not_finite_is_skipped() -> Result<()> {
     run(&mut actor_critic, &mut *broken, &config, &Run::default(), false, None)?;
     assert_eq!((actor_critic.policy.progress.step, actor_critic.progress.updates), (3, 0));
     assert_eq!(bits(&actor_critic.policy)?, before);
-    let said =
-        crate::scored_rollouts::non_finite_message(&[1., f64::NAN], &["a".into(), "b".into()]);
+    let said = crate::reward_fn::non_finite_message(&[1., f64::NAN], &["a".into(), "b".into()]);
     assert!(said.is_some_and(|said| said.contains("1 of 2") && said.contains("\"b\"")));
     let mut short: Box<RewardFn> = Box::new(|_, _| Ok(Vec::new()));
     assert!(
@@ -114,21 +118,106 @@ fn a_step_with_a_reward_that_is_not_finite_is_skipped() -> Result<()> {
     Ok(())
 }
 
+/// Reward of letters, but NaN in the call number `bad_call`, counted from 1.
+fn nan_once(bad_call: usize) -> Box<RewardFn> {
+    let (mut good, mut calls) = (letters(), 0);
+    Box::new(move |inputs, rng| {
+        calls += 1;
+        let mut rewards = good(inputs, rng)?;
+        if calls == bad_call {
+            rewards[0] = f64::NAN;
+        }
+        Ok(rewards)
+    })
+}
+
+#[test]
+fn a_skipped_step_counts_raises_one_alarm_and_changes_nothing() -> Result<()> {
+    let chat_tokenizer = chat_tokenizer()?;
+    let config = config(4, chat_tokenizer.eos_token_id());
+    let after = |bad_call, stop_after| {
+        let folder = tempfile::tempdir()?;
+        let log = RunLogConfig::rewards(4, 1);
+        let mut log = RunLog::create(log, &folder.path().join("run"), &json!({}))?;
+        let mut actor_critic = actor_critic(&chat_tokenizer, CriticBackbone::Shared, &config)?;
+        let (mut reward_fn, run) =
+            (nan_once(bad_call), Run { stop_after: Some(stop_after), ..Run::default() });
+        run_with_log(&mut actor_critic, &mut *reward_fn, &config, &run, false, None, &mut log)?;
+        let rows = std::fs::read_to_string(folder.path().join("run/metrics.jsonl"))?;
+        let rows: Vec<Value> = rows.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
+        anyhow::Ok((actor_critic, rows, log.state.n_tokens))
+    };
+    // Calls: validation, then a step each.
+    let (_, _, n_tokens) = after(usize::MAX, 1)?;
+    let (two, _, _) = after(usize::MAX, 2)?;
+    let (skipped, _, n_tokens_with_skip) = after(3, 2)?;
+    let (one, _, _) = after(usize::MAX, 1)?;
+    assert_eq!((skipped.policy.progress.step, skipped.progress.updates), (2, 4));
+    for (skipped, before) in [(&skipped.policy, &one.policy), (&skipped.critic, &one.critic)] {
+        assert_eq!(bits(skipped)?, bits(before)?, "the skipped step changes no weight");
+    }
+    assert_ne!(bits(&two.policy)?, bits(&one.policy)?);
+    assert_eq!(skipped.progress.kl_coef, one.progress.kl_coef);
+    assert!(n_tokens_with_skip > n_tokens, "its completions were sampled");
+
+    let (whole, rows, n_tokens) = after(3, usize::MAX)?;
+    assert_eq!((whole.policy.progress.step, whole.progress.updates), (4, 3 * 4));
+    assert_ne!(bits(&whole.policy)?, bits(&one.policy)?, "training goes on");
+    let steps = |is_of_kind: fn(&Value) -> bool| -> Vec<u64> {
+        rows.iter().filter(|row| is_of_kind(row)).filter_map(|row| row["step"].as_u64()).collect()
+    };
+    assert_eq!(steps(|row| row["reward_mean"].is_number()), [1, 3, 4], "{rows:?}");
+    let is_skip = |row: &Value| row["alarm"].as_str().is_some_and(|text| text.contains("skipped"));
+    assert_eq!(steps(is_skip), [2], "{rows:?}");
+    let last = rows.iter().filter_map(|row| row["tokens"].as_u64()).max();
+    assert_eq!(last, Some(n_tokens as u64), "rows count the tokens of all steps");
+    Ok(())
+}
+
+#[test]
+fn a_validation_judges_truncated_completions_as_training_does() -> Result<()> {
+    let n_tokens = chat_tokenizer()?.tokenizer.vocab_size() as u32;
+    let config = config(1, 0);
+    let judged = |truncation, stop_token_ids: Vec<u32>, reward_clip| -> Result<Option<f64>> {
+        let ChatTokenizer { tokenizer, template, .. } = chat_tokenizer()?;
+        let chat_tokenizer = &ChatTokenizer::new(tokenizer, template, stop_token_ids)?;
+        let mut actor_critic = actor_critic(chat_tokenizer, CriticBackbone::Shared, &config)?;
+        let reward_shaping = &RewardShapingConfig {
+            truncation,
+            missing_eos_penalty: 0.5,
+            reward_clip,
+            ..config.reward_shaping
+        };
+        let validator = PpoValidator {
+            prompts: &prompt_examples(chat_tokenizer)?,
+            reward_shaping,
+            eval_config: CompletionEvalConfig { chat_tokenizer, max_new_tokens: 4, batch_size: 4 },
+            interval: 0,
+            target_reward: None,
+            model_saver: None,
+        };
+        let mut always_3: Box<RewardFn> = Box::new(|inputs, _| Ok(vec![3.; inputs.len()]));
+        let mut log = RunLog::new(RunLogConfig::rewards(1, 1), 0)?;
+        let model = actor_critic.models()?.rollout_policy;
+        validator.run(&model, &mut actor_critic.policy, &mut *always_3, &mut log)?;
+        Ok(actor_critic.policy.progress.best_loss.map(|best| -best))
+    };
+    let (never, always) = (vec![u32::MAX], (0..n_tokens).collect::<Vec<u32>>());
+    use TruncationHandling::{Bootstrap, Terminal};
+    assert_eq!(judged(Bootstrap, never.clone(), None)?, Some(-0.5), "only the penalty");
+    assert_eq!(judged(Terminal, never, None)?, Some(2.5), "the reward less the penalty");
+    assert_eq!(judged(Bootstrap, always.clone(), None)?, Some(3.));
+    assert_eq!(judged(Bootstrap, always, Some(1.))?, Some(1.), "clipped as in training");
+    Ok(())
+}
+
 #[test]
 fn a_validation_with_a_nan_reward_decides_nothing() -> Result<()> {
     let chat_tokenizer = chat_tokenizer()?;
     let config = config(60, chat_tokenizer.eos_token_id());
     let mut actor_critic = actor_critic(&chat_tokenizer, CriticBackbone::Shared, &config)?;
-    let (mut good, mut calls) = (letters(), 0);
-    let mut once: Box<RewardFn> = Box::new(move |replies, rng| {
-        calls += 1;
-        let mut scores = good(replies, rng)?;
-        if calls == 1 {
-            scores[0] = f64::NAN; // the first validation
-        }
-        Ok(scores)
-    });
-    let reached = run(&mut actor_critic, &mut *once, &config, &Run::default(), false, None)?;
+    let mut first = nan_once(1); // the first validation
+    let reached = run(&mut actor_critic, &mut *first, &config, &Run::default(), false, None)?;
     assert!(reached > Some(0.9), "{reached:?}");
     Ok(())
 }

@@ -1,14 +1,20 @@
 //! Algorithms that `part_9 table` compares, from one base model and with the same number of sampled
-//! tokens. The policy gradients differ in their advantages and token weights alone.
+//! tokens. The policy gradients differ in their advantages and token weights alone: the clip range
+//! and the KL term are the same for all, not those of a [`Method`](crate::Method), so each row has
+//! the name of its baseline.
 
-use anyhow::Result;
+use std::path::Path;
+
+use anyhow::{Context, Result};
 use candle_core::{DType, Device};
+use clap::ValueEnum;
 use datasets::arithmetic_questions::{DemonstrationStyle, demonstrations};
 use model_io::LoadMode;
 use modern::{Checkpoint, GptModern, Sampler, SamplingStrategy};
 use ppo::prompts::tokenize_prompts;
 use ppo::{CompletionEvalConfig, PromptExample, RewardFn, RolloutConfig};
 use scaling::LrSchedule;
+use serde_json::Value;
 use sft::finetuned::resolve_model_path;
 use sft::{ChatTokenizer, TokenizedExample, TrainConfig, tokenize};
 use tensor_core::AdamWConfig;
@@ -18,6 +24,7 @@ use crate::advantage::Baseline;
 use crate::aggregation::Aggregation;
 use crate::config::GrpoConfig;
 use crate::evaluation::{GrpoEvalMetrics, GrpoEvaluator};
+use crate::kl::KlLoss;
 use crate::task::Task;
 use crate::training::train_in_memory;
 use crate::validator::GrpoValidator;
@@ -27,15 +34,12 @@ const GROUP_SIZE: usize = 16;
 const PROMPTS_PER_STEP: usize = 32;
 const SFT_BATCH_SIZE: usize = 64;
 
-/// Algorithm with its name in the table.
-pub(crate) struct Algorithm {
-    pub(crate) name: &'static str,
-    pub(crate) kind: AlgorithmKind,
-}
+/// KL coefficient β of all policy gradients, that of configs/grpo_learning.yaml.
+const KL_COEF: f64 = 0.003;
 
-/// Kind of algorithm.
+/// Algorithm of a row.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) enum AlgorithmKind {
+pub(crate) enum Algorithm {
     /// Policy gradient with this baseline and aggregation.
     PolicyGradient(Baseline, Aggregation),
     /// PPO of part 8 with its default settings and a critic.
@@ -45,21 +49,26 @@ pub(crate) enum AlgorithmKind {
 }
 
 pub(crate) const ALGORITHMS: [Algorithm; 7] = [
-    policy_gradient("REINFORCE", Baseline::BatchMean, Aggregation::Constant),
-    policy_gradient("RLOO", Baseline::LeaveOneOut, Aggregation::Constant),
-    policy_gradient("GRPO", Baseline::GroupStd, Aggregation::Sequence),
-    policy_gradient("Dr. GRPO", Baseline::GroupMean, Aggregation::Constant),
-    policy_gradient("best of n", Baseline::BestOfGroup, Aggregation::Token),
-    Algorithm { name: "PPO", kind: AlgorithmKind::Ppo },
-    Algorithm { name: "SFT on right answers", kind: AlgorithmKind::Sft },
+    Algorithm::PolicyGradient(Baseline::BatchMean, Aggregation::Constant),
+    Algorithm::PolicyGradient(Baseline::LeaveOneOut, Aggregation::Constant),
+    Algorithm::PolicyGradient(Baseline::GroupStd, Aggregation::Sequence),
+    Algorithm::PolicyGradient(Baseline::GroupMean, Aggregation::Constant),
+    Algorithm::PolicyGradient(Baseline::BestOfGroup, Aggregation::Token),
+    Algorithm::Ppo,
+    Algorithm::Sft,
 ];
 
-const fn policy_gradient(
-    name: &'static str,
-    baseline: Baseline,
-    aggregation: Aggregation,
-) -> Algorithm {
-    Algorithm { name, kind: AlgorithmKind::PolicyGradient(baseline, aggregation) }
+impl Algorithm {
+    /// Name in the table: for a policy gradient, the value of --baseline.
+    pub(crate) fn name(self) -> String {
+        match self {
+            Self::PolicyGradient(baseline, _) => baseline
+                .to_possible_value()
+                .map_or_else(String::new, |value| value.get_name().to_string()),
+            Self::Ppo => "PPO".to_string(),
+            Self::Sft => "SFT on right answers".to_string(),
+        }
+    }
 }
 
 /// Result of training: the model for inference, the number of sampled tokens, and exact match on
@@ -130,18 +139,18 @@ impl<'a> SharedSetup<'a> {
     /// model's completions, from which the number of steps follows.
     pub(super) fn train(
         &mut self,
-        kind: AlgorithmKind,
+        algorithm: Algorithm,
         length_mean: f64,
         seed: u64,
     ) -> Result<TrainedRun> {
         let tokens_per_step = length_mean.max(1.) * (PROMPTS_PER_STEP * GROUP_SIZE) as f64;
         let steps = (self.args.tokens.get() as f64 / tokens_per_step).ceil() as usize;
-        match kind {
-            AlgorithmKind::PolicyGradient(baseline, aggregation) => {
+        match algorithm {
+            Algorithm::PolicyGradient(baseline, aggregation) => {
                 self.train_policy_gradient(baseline, aggregation, steps, seed)
             }
-            AlgorithmKind::Ppo => self.train_ppo(steps, seed),
-            AlgorithmKind::Sft => self.train_sft(seed),
+            Algorithm::Ppo => self.train_ppo(steps, seed),
+            Algorithm::Sft => self.train_sft(seed),
         }
     }
 
@@ -162,6 +171,7 @@ impl<'a> SharedSetup<'a> {
         let mut config = GrpoConfig::with_defaults(PROMPTS_PER_STEP, rollout, schedule, seed);
         config.advantage.baseline = baseline;
         config.advantage.loss_aggregation = aggregation;
+        config.objective.kl = Some((KlLoss::default(), KL_COEF));
         config.update.max_sampled_tokens = Some(self.args.tokens.get());
         let Checkpoint { model, parameters, .. } = Self::open_base_model(self.args, self.device)?;
         let validator = GrpoValidator {
@@ -195,13 +205,9 @@ impl<'a> SharedSetup<'a> {
         let flags = flags.into_iter().flat_map(|(flag, value)| [flag.to_string(), value]);
         let command = ["part_8".to_string(), "train".into()];
         ppo::command::parse_and_run(command.into_iter().chain(flags))?;
-        let rows = std::fs::read_to_string(out.join("metrics.jsonl"))?;
-        let rows = rows.lines().map(serde_json::from_str::<serde_json::Value>);
-        let length: f64 = rows.filter_map(|row| row.ok()?["length_mean"].as_f64()).sum();
         let model =
             Checkpoint::open(&resolve_model_path(&path), LoadMode::Inference, self.device)?.model;
-        let n_tokens = (length * (PROMPTS_PER_STEP * GROUP_SIZE) as f64).round() as usize;
-        Ok(TrainedRun { model, n_tokens, curve: Vec::new() })
+        Ok(TrainedRun { model, n_tokens: n_sampled_tokens(&out)?, curve: Vec::new() })
     }
 
     /// Fine-tunes on as many tokens of right answers as the other algorithms sample.
@@ -227,6 +233,15 @@ impl<'a> SharedSetup<'a> {
             curve: Vec::new(),
         })
     }
+}
+
+/// Number of tokens that the run in `folder` has sampled: each row of its log counts those of all
+/// steps before it, whether they have a row or not.
+pub(crate) fn n_sampled_tokens(folder: &Path) -> Result<usize> {
+    let rows = std::fs::read_to_string(folder.join("metrics.jsonl"))?;
+    let rows = rows.lines().filter_map(|row| serde_json::from_str::<Value>(row).ok());
+    let n_tokens = rows.filter_map(|row| row["tokens"].as_u64()).max();
+    n_tokens.map(|n_tokens| n_tokens as usize).context("the run has no row with its tokens")
 }
 
 fn evaluator(chat_tokenizer: &ChatTokenizer) -> GrpoEvaluator<'_> {

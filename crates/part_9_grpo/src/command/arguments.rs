@@ -14,8 +14,8 @@ use sft::ChatFormat;
 use sft::flags::{FinetunedFlags, LoraFlags};
 
 use crate::config::{GrpoConfig, GrpoUpdateConfig};
-use crate::flags::{GrpoObjectiveFlags, GrpoRolloutFlags, check_rollout_size};
-use crate::task_flags::TaskFlags;
+use crate::flags::{GrpoRolloutFlags, TaskFlags, check_rollout_size};
+use crate::grpo_flags::GrpoObjectiveFlags;
 
 #[derive(Args)]
 pub(crate) struct DemoArgs {
@@ -32,19 +32,34 @@ pub(crate) struct DemoArgs {
 #[derive(Args)]
 pub(crate) struct TableArgs {
     /// Model that every run starts from: a run folder of part 6, or a model folder
-    #[arg(long, visible_alias = "model-name-or-path", alias = "model-name", value_name = "MODEL")]
+    #[arg(
+        long,
+        visible_alias = "model-name-or-path",
+        alias = "model-name",
+        value_name = "MODEL",
+        help_heading = "Model"
+    )]
     pub(crate) model: String,
-    /// Runs per algorithm
-    #[arg(long, value_name = "N", default_value = "3")]
-    pub(crate) seeds: NonZeroUsize,
-    /// Tokens that each run samples
-    #[arg(long, value_name = "N", default_value = "100000")]
-    pub(crate) tokens: NonZeroUsize,
     /// Peak learning rate
-    #[arg(long, value_name = "X", default_value_t = 2e-4, value_parser = positive)]
+    #[arg(
+        long, value_name = "X", default_value_t = 2e-4, value_parser = positive,
+        help_heading = "Optimization"
+    )]
     pub(crate) lr: f64,
+    /// Tokens that each run samples
+    #[arg(long, value_name = "N", default_value = "100000", help_heading = "Optimization")]
+    pub(crate) tokens: NonZeroUsize,
+    /// Runs per algorithm
+    #[arg(long, value_name = "N", default_value = "3", help_heading = "Run")]
+    pub(crate) seeds: NonZeroUsize,
     /// Folder of the results and curves; finished runs in it are not repeated
-    #[arg(long, visible_alias = "output-dir", value_name = "DIR", default_value = "runs/table")]
+    #[arg(
+        long,
+        visible_alias = "output-dir",
+        value_name = "DIR",
+        default_value = "runs/table",
+        help_heading = "Run"
+    )]
     pub(crate) out: PathBuf,
     #[command(flatten)]
     pub(crate) compute: ComputeFlags,
@@ -169,12 +184,12 @@ pub(crate) struct EvalArgs {
     #[command(flatten)]
     pub(crate) finetuned: FinetunedFlags,
     /// Reference model [default: the run's base model]
-    #[arg(long, value_name = "MODEL")]
+    #[arg(long, value_name = "MODEL", help_heading = "Model")]
     pub(crate) reference: Option<String>,
     #[command(flatten)]
     pub(crate) task: TaskFlags,
     /// Largest number of problems
-    #[arg(long, aliases = ["eval-problems", "n"], value_name = "N")]
+    #[arg(long, aliases = ["eval-problems", "n"], value_name = "N", help_heading = "Data")]
     pub(crate) eval_examples: Option<NonZeroUsize>,
     /// Completions sampled per problem for pass@k
     #[arg(
@@ -192,11 +207,17 @@ pub(crate) struct EvalArgs {
     )]
     pub(crate) temperature: f64,
     /// Completions per batch
-    #[arg(long, alias = "batch-prompts", value_name = "N", default_value = "64")]
+    #[arg(
+        long,
+        alias = "batch-prompts",
+        value_name = "N",
+        default_value = "64",
+        help_heading = "Run"
+    )]
     pub(crate) batch_size: NonZeroUsize,
     #[command(flatten)]
     pub(crate) compute: ComputeFlags,
     /// Print the result as a JSON object on the last line
-    #[arg(long)]
+    #[arg(long, help_heading = "Run")]
     pub(crate) json: bool,
 }

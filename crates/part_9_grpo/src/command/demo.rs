@@ -19,7 +19,6 @@ use tensor_core::Rng;
 use super::arguments::DemoArgs;
 use crate::config::GrpoConfig;
 use crate::evaluation::{GrpoEvalMetrics, GrpoEvaluator};
-use crate::kl::KlLoss;
 use crate::method::Method;
 use crate::task::Task;
 use crate::training::train_in_memory;
@@ -118,9 +117,8 @@ fn grpo_config(method: Method, stop_token_ids: Vec<u32>, steps: usize, seed: u64
     let sampler = Sampler::new(SamplingStrategy::new(1., None, None, None));
     let rollout =
         RolloutConfig { group_size: 8, sampler, max_new_tokens: MAX_NEW_TOKENS, stop_token_ids };
-    let mut config = GrpoConfig::with_defaults(16, rollout, LrSchedule::cosine(4e-4, steps), seed);
-    config.objective.kl = Some((KlLoss::K3Weighted, 0.01));
-    config.with_method(method)
+    let schedule = LrSchedule::cosine(4e-4, steps);
+    GrpoConfig::with_defaults(16, rollout, schedule, seed).with_method(method)
 }
 
 /// All one-digit sums and differences in all phrasings, split into training and test: one phrasing

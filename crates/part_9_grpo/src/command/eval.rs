@@ -18,8 +18,7 @@ use tensor_core::Rng;
 
 use super::arguments::EvalArgs;
 use crate::evaluation::{GrpoEvalMetrics, GrpoEvaluator, PassAtKMetrics};
-use crate::flags::check_rollout_size;
-use crate::task_flags::TaskFlags;
+use crate::flags::{TaskFlags, check_rollout_size};
 
 pub(super) fn run(args: &EvalArgs) -> Result<()> {
     args.task.check()?;

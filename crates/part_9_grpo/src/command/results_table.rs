@@ -92,7 +92,7 @@ impl ResultsTable {
     }
 
     /// Prints the table with the methods in the order of `names`.
-    pub(super) fn print(&self, names: &[&str]) {
+    pub(super) fn print(&self, names: &[String]) {
         println!(
             "| method | seeds | exact match before | after | relaxed match after | tokens sampled \
              | minutes |"
@@ -119,7 +119,7 @@ impl ResultsTable {
     }
 
     /// Plots exact match against sampled tokens, a curve per method, the mean over its seeds.
-    pub(super) fn write_curves(&self, names: &[&str], path: &Path) -> Result<()> {
+    pub(super) fn write_curves(&self, names: &[String], path: &Path) -> Result<()> {
         let mut curves = Vec::new();
         for name in names {
             let mut points: BTreeMap<usize, Vec<(usize, f64)>> = BTreeMap::new();
@@ -128,7 +128,7 @@ impl ResultsTable {
                     points.entry(i).or_default().push(*point);
                 }
             }
-            let mut curve = Curve::new(*name);
+            let mut curve = Curve::new(name.as_str());
             for points in points.values() {
                 let n = points.len();
                 let tokens = points.iter().map(|(tokens, _)| tokens).sum::<usize>() / n;

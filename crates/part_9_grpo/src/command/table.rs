@@ -29,14 +29,15 @@ pub(super) fn run(args: &TableArgs) -> Result<()> {
     let base = GptModern::new(checkpoint.model.config(), inference.root())?;
     let before = setup.evaluate(&base)?;
     for seed in 1..=args.seeds.get() as u64 {
-        for Algorithm { name, kind } in &ALGORITHMS {
-            if table.contains_run(name, seed) {
+        for algorithm in ALGORITHMS {
+            let name = algorithm.name();
+            if table.contains_run(&name, seed) {
                 continue;
             }
             println!("{name}, seed {seed}");
             let begin = Instant::now();
             let TrainedRun { model, n_tokens, mut curve } =
-                setup.train(*kind, before.test.length_mean, seed)?;
+                setup.train(algorithm, before.test.length_mean, seed)?;
             let minutes = begin.elapsed().as_secs_f64() / 60.;
             let after = setup.evaluate(&model)?;
             if curve.is_empty() {
@@ -44,7 +45,7 @@ pub(super) fn run(args: &TableArgs) -> Result<()> {
                 curve.push((n_tokens, after.validation.exact_match));
             }
             table.add_run(RunResult {
-                method: (*name).into(),
+                method: name,
                 seed,
                 exact_match_before: before.test.exact_match,
                 exact_match: after.test.exact_match,
@@ -55,7 +56,7 @@ pub(super) fn run(args: &TableArgs) -> Result<()> {
             })?;
         }
     }
-    let names = ALGORITHMS.map(|algorithm| algorithm.name);
+    let names = ALGORITHMS.map(Algorithm::name);
     table.print(&names);
     table.write_curves(&names, &args.out.join("table.svg"))
 }

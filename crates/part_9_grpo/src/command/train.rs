@@ -15,7 +15,6 @@ use sft::finetuned::resolve_model_path;
 use tensor_core::sha256;
 
 use super::arguments::TrainArgs;
-use super::report::{print_run_report, print_run_summary};
 use crate::config::GrpoContext;
 use crate::evaluation::GrpoEvaluator;
 use crate::policy::Policy;
@@ -73,22 +72,40 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let n_tokens = log.state.n_tokens;
     let speed = log.finish()?; // ends the progress line before the report is printed
     if policy.state.is_finished(total_steps) {
-        finish_run(args, &policy, n_tokens, &saver, &device)?;
+        finish_run(args, &policy, &saver, &device)?;
     }
     print_run_report(&setup, &policy, n_tokens, speed, saver.subfolder());
     Ok(())
 }
 
+/// Prints the parameter counts, the numbers of training, validation and dropped problems, and the
+/// reward.
+fn print_run_summary(
+    args: &TrainArgs,
+    policy: &Policy,
+    n_train: usize,
+    n_validation: usize,
+    n_dropped: usize,
+) {
+    println!("{}", policy.state.parameter_summary());
+    println!(
+        "{n_train} problems for training, {n_validation} for validation; {n_dropped} were dropped \
+         because their prompt is too long; reward: {}",
+        args.task.reward_spec()
+    );
+}
+
 /// Checks, after the last step, that a model was saved, and merges its adapter if asked to.
-/// `n_tokens` is the number of sampled tokens.
 fn finish_run(
     args: &TrainArgs,
     policy: &Policy,
-    n_tokens: usize,
     saver: &ModelSaver,
     device: &Device,
 ) -> Result<()> {
-    ensure!(n_tokens > 0, "every step was skipped: each batch had a reward that is not finite");
+    ensure!(
+        policy.progress.n_rewards > 0,
+        "every step was skipped: each batch had a reward that is not finite"
+    );
     ensure!(
         policy.state.progress.best_loss.is_some(),
         "no model was saved: every validation had a reward that is not finite"
@@ -97,6 +114,41 @@ fn finish_run(
         saver.save_merged(device)?;
     }
     Ok(())
+}
+
+/// Prints timings, steps without a signal, and where the result is or how to resume. `n_tokens` is
+/// the number of sampled tokens, `model` the folder of the best model in the run folder.
+fn print_run_report(
+    setup: &RunSetup<'_>,
+    policy: &Policy,
+    n_tokens: usize,
+    tokens_per_second: f64,
+    model: &str,
+) {
+    let (progress, step) = (&policy.progress, policy.state.progress.step);
+    let (seconds, fractions) = (progress.timings.total(), progress.timings.fractions());
+    println!(
+        "{seconds:.0} s: {:.0} % generation, {:.0} % log-probs, {:.0} % training",
+        100. * fractions.generation,
+        100. * fractions.log_probs,
+        100. * fractions.training
+    );
+    if progress.zero_advantage_steps > 0 {
+        println!(
+            "in {} of {step} steps no completion was better than the others of its group, so there \
+             was nothing to learn from",
+            progress.zero_advantage_steps
+        );
+    }
+    let result = json!({
+        "step": step, "val_reward": policy.state.progress.best_loss.map(|best| -best),
+        "tokens": n_tokens, "zero_advantage_steps": progress.zero_advantage_steps,
+        "seconds": seconds, "saved": setup.out.join(model),
+        "generation_time_fraction": fractions.generation,
+        "log_probs_time_fraction": fractions.log_probs,
+        "training_time_fraction": fractions.training,
+    });
+    setup.print_report("part_9", &policy.state.progress, tokens_per_second, model, result);
 }
 
 /// Hash of the problems, so that a checkpoint is not resumed with other data.

@@ -2,7 +2,9 @@
 
 use super::reward_for;
 use crate::WeightedRewards;
-use crate::rewards::{correctness, exact, format, gsm8k, gsm8k_flexible, integer, length};
+use crate::rewards::{
+    correctness, countdown, exact, format, gsm8k, gsm8k_flexible, integer, length,
+};
 
 fn reward_if_terminated(reward: crate::rewards::RewardRule, completion: &str, answer: &str) -> f32 {
     reward_for(reward, completion, answer, true)
@@ -110,4 +112,22 @@ fn an_invalid_sum_of_rewards_is_refused_with_the_known_names() {
     assert!(error("").contains("unknown reward ``"));
     let rewards = WeightedRewards::parse("exact, runs/reward=0.5,random=0").expect("valid");
     assert_eq!(rewards.reward_models().collect::<Vec<_>>(), ["runs/reward"]);
+}
+
+#[test]
+fn countdown_uses_the_answer_tag_or_else_the_last_line() {
+    let answer = "3 5 7 = 22";
+    for right in
+        ["3 * 5 + 7", "Let me see\n3 * 5 + 7 = 22\n", "<answer>7 + 3 * 5</answer> so there"]
+    {
+        assert_eq!(reward_if_terminated(countdown, right, answer), 1., "{right}");
+    }
+    let truncated = |completion| reward_for(countdown, completion, answer, false);
+    assert_eq!((truncated("3 * 5 + 7"), truncated("<answer>3 * 5 + 7</answer> so")), (0., 1.));
+    for wrong in ["22", "3 * 5 + 7\nor so", "22 = 3 * 5 + 7", "<answer>22</answer> 3 * 5 + 7"] {
+        assert_eq!(reward_if_terminated(countdown, wrong, answer), 0., "{wrong}");
+    }
+    for invalid in ["", "22", "= 22", "3 5 = ", "a b = 3"] {
+        assert_eq!(reward_if_terminated(countdown, "3 + 5", invalid), 0.);
+    }
 }

@@ -267,8 +267,8 @@ fn a_reference_stays_fixed_or_is_synchronized_when_due() -> Result<()> {
     let ids = Tensor::new(&[[1u32, 2, 3]], &CPU)?;
     let new_reference =
         |update| ReferenceModel::new(&model_config(), &train_state.parameters, update);
-    let mut fixed = new_reference(ReferenceUpdate::Fixed)?;
-    let mut synced = new_reference(ReferenceUpdate::SyncEvery(2))?;
+    let fixed = new_reference(ReferenceUpdate::Fixed)?;
+    let synced = new_reference(ReferenceUpdate::SyncEvery(2))?;
     let before = fixed.model.forward(&ids)?;
     for step in 1..=2 {
         for parameter in train_state.parameters.iter() {

@@ -10,7 +10,7 @@ use ppo::{
 };
 use serde_json::json;
 
-use crate::command::algorithms::{ALGORITHMS, AlgorithmKind};
+use crate::command::algorithms::{ALGORITHMS, Algorithm, n_sampled_tokens};
 use crate::command::arguments::TrainArgs;
 use crate::evaluation::{GrpoEvalMetrics, PassAtKMetrics};
 use crate::metrics::{GrpoUpdateMetrics, StepMetrics, mean_metrics};
@@ -245,22 +245,54 @@ fn the_algorithms_of_the_table_have_the_advantages_of_their_names() {
     let rewards = [1., 0., 0., 0., 1., 1., 1., 0.];
     let std = 4f32.sqrt() / 2. * 0.5; // sample standard deviation of a single 1 among four
     for (name, aggregation, expected) in [
-        ("best of n", Aggregation::Token, [1., 0., 1., 0.]),
-        ("REINFORCE", Aggregation::Constant, [0.5, -0.5, 0.5, -0.5]),
-        ("RLOO", Aggregation::Constant, [1., -1. / 3., 1. / 3., -1.]),
-        ("GRPO", Aggregation::Sequence, [0.75 / std, -0.25 / std, 0.25 / std, -0.75 / std]),
-        ("Dr. GRPO", Aggregation::Constant, [0.75, -0.25, 0.25, -0.75]),
+        ("best-of-group", Aggregation::Token, [1., 0., 1., 0.]),
+        ("batch-mean", Aggregation::Constant, [0.5, -0.5, 0.5, -0.5]),
+        ("leave-one-out", Aggregation::Constant, [1., -1. / 3., 1. / 3., -1.]),
+        ("group-std", Aggregation::Sequence, [0.75 / std, -0.25 / std, 0.25 / std, -0.75 / std]),
+        ("group-mean", Aggregation::Constant, [0.75, -0.25, 0.25, -0.75]),
     ] {
-        let algorithm = ALGORITHMS.iter().find(|algorithm| algorithm.name == name).expect(name);
-        let AlgorithmKind::PolicyGradient(baseline, kind_aggregation) = algorithm.kind else {
+        let algorithm = ALGORITHMS.into_iter().find(|one| one.name() == name).expect(name);
+        let Algorithm::PolicyGradient(baseline, row_aggregation) = algorithm else {
             panic!("{name} is not a policy gradient")
         };
         let all = advantages(&rewards, 4, baseline, 0., 0.).expect("advantages");
         let ours = [all[0], all[1], all[4], all[7]];
         let close = ours.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-6);
-        assert!(close && kind_aggregation == aggregation, "{name}: {ours:?} {expected:?}");
+        assert!(close && row_aggregation == aggregation, "{name}: {ours:?} {expected:?}");
     }
-    let kind = |name| ALGORITHMS.iter().find(|one| one.name == name).map(|one| one.kind);
-    assert_eq!(kind("SFT on right answers"), Some(AlgorithmKind::Sft));
-    assert_eq!(kind("PPO"), Some(AlgorithmKind::Ppo));
+    let methods = Method::ALL.map(|method| method.name().to_string());
+    assert!(
+        ALGORITHMS.iter().all(|algorithm| !methods.contains(&algorithm.name())),
+        "a row with the settings of the table does not have the name of a method"
+    );
+}
+
+#[test]
+fn tokens_of_steps_without_a_row_are_counted() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let rows = r#"{"step":0,"val_reward":0.5}
+{"step":3,"length_mean":2.0,"tokens":120}
+{"step":5,"alarm":"step 5 is skipped"}
+{"step":6,"length_mean":3.0,"tokens":290}
+{"step":6,"val_reward":0.7}"#;
+    std::fs::write(folder.path().join("metrics.jsonl"), rows)?;
+    assert_eq!(n_sampled_tokens(folder.path())?, 290);
+    Ok(())
+}
+
+#[test]
+fn the_library_and_the_flags_have_the_same_defaults() -> Result<()> {
+    let from_flags = config_from_flags("")?;
+    let schedule = from_flags.update.schedule;
+    let library = GrpoConfig::with_defaults(64, from_flags.rollout.clone(), schedule, 1);
+    assert_eq!(library.objective, from_flags.objective);
+    assert_eq!(library.advantage, from_flags.advantage);
+    assert_eq!(library.reference_update, from_flags.reference_update);
+    assert_eq!(library.update.optimizer, from_flags.update.optimizer);
+    let rloo = library.with_method(Method::Rloo);
+    assert_eq!(rloo.objective, config_from_flags("--method rloo")?.objective);
+    assert_eq!(rloo.reference_update, None);
+    let grpo = rloo.with_method(Method::Grpo);
+    assert_eq!((grpo.objective, grpo.reference_update.is_some()), (from_flags.objective, true));
+    Ok(())
 }

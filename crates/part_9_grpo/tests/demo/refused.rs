@@ -102,10 +102,19 @@ fn a_table_is_continued_and_refuses_runs_with_other_settings() {
     let (model, out) = (model(folder.path()), path_arg(folder.path(), "table"));
     let table = ["table", "--model", &model, "--seeds", "1", "--out", &out, "--tokens"];
     let first = PART_9.stdout(&[&table[..], &["600"]].concat());
-    assert!(first.contains("Dr. GRPO, seed 1") && first.contains("| RLOO | 1 |"), "{first}");
+    assert!(first.contains("group-mean, seed 1") && first.contains("| group-std | 1 |"), "{first}");
     let again = PART_9.stdout(&[&table[..], &["600"]].concat());
-    assert!(!again.contains("seed 1") && again.contains("| RLOO | 1 |"), "a run was repeated");
+    assert!(!again.contains("seed 1") && again.contains("| group-std | 1 |"), "a run was repeated");
     assert!(again.contains("| PPO | 1 |") && !again.contains("±"), "a single seed has no spread");
+    let read = |file: &str| std::fs::read_to_string(Path::new(&out).join(file)).expect(file);
+    let lengths = read("ppo-1/metrics.jsonl");
+    let lengths = lengths.lines().map(|row| serde_json::from_str(row).expect("JSON"));
+    let lengths = lengths.filter_map(|row: serde_json::Value| row["length_mean"].as_f64());
+    let n_tokens = (lengths.sum::<f64>() * (32. * 16.)).round(); // every step has a row by default
+    let rows: serde_json::Value = serde_json::from_str(&read("rows.json")).expect("JSON");
+    let rows = rows[1].as_array().expect("rows");
+    let ppo = rows.iter().find(|row| row["method"] == "PPO").expect("PPO");
+    assert_eq!(ppo["n_tokens"].as_f64(), Some(n_tokens));
     let message = "not comparable: choose another --out";
     PART_9.assert_fails(&[&table[..], &["900"]].concat(), 1, message);
     model_with_seed(folder.path(), "start", 2); // other weights under the same name

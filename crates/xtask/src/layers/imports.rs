@@ -11,8 +11,7 @@ use std::path::{Path, PathBuf};
 use super::module_tree::Modules;
 use super::names::ModuleId;
 use super::paths::PathKind;
-use super::references::Reference;
-use super::resolve::Target;
+use super::resolve::{Reference, Target};
 use super::source_files::CrateKind;
 use super::test_code::CodeKind;
 

@@ -7,8 +7,7 @@ use std::collections::BTreeSet;
 
 use super::module_tree::Modules;
 use super::names::ModuleId;
-use super::references::Reference;
-use super::resolve::Target;
+use super::resolve::{Reference, Target};
 use super::source_files::CrateKind;
 use super::test_code::CodeKind;
 

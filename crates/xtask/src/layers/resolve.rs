@@ -1,4 +1,5 @@
-//! Resolution of paths: finds the module that defines the item at the end of a path.
+//! References between modules: the paths of all code that lead to a module or item of the
+//! workspace. Resolution finds the module that defines the item at the end of a path.
 //!
 //! A path is followed through `use` and `pub use`, so that a name that one file re-exports from
 //! another leads to the second. The rules are those of the language for modules; names of traits'
@@ -6,6 +7,7 @@
 
 use super::module_tree::Modules;
 use super::names::{Definition, ModuleId, NameVisibility};
+use super::paths::{SourcePath, paths};
 use super::use_tree::EXTERN;
 
 /// Thing in the workspace that a path leads to.
@@ -29,6 +31,29 @@ pub(crate) struct Resolution {
     pub(crate) through: Vec<ModuleId>,
     /// End of the path.
     pub(crate) target: Target,
+}
+
+/// Path in the code of a module, and its end.
+pub(crate) struct Reference {
+    /// Module whose code has the path.
+    pub(crate) from: ModuleId,
+    /// Path as the source has it.
+    pub(crate) path: SourcePath,
+    /// Module or item that the path leads to.
+    pub(crate) resolution: Resolution,
+}
+
+/// References in all code of `modules`.
+pub(crate) fn references(modules: &Modules) -> Vec<Reference> {
+    let mut references = Vec::new();
+    for (from, module) in modules.iter() {
+        for path in paths(&module.items, module.code_kind) {
+            if let Some(resolution) = resolve(modules, from, &path.segments) {
+                references.push(Reference { from, path, resolution });
+            }
+        }
+    }
+    references
 }
 
 /// Follows `path`, which is in the code of module `from`; `None` if it leads out of the workspace

@@ -1,11 +1,12 @@
 //! Crates of the workspace as cargo lists them, and the text of their source files.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use cargo_metadata::{Metadata, TargetKind};
+
+use crate::repository::{self, has_extension, read};
 
 /// Text of each `.rs` file, by its path relative to the root of the workspace.
 pub(crate) type Sources = BTreeMap<PathBuf, String>;
@@ -46,45 +47,26 @@ pub(crate) fn crates(metadata: &Metadata) -> Result<Vec<Crate>> {
                 Some(TargetKind::Bin) => CrateKind::Program,
                 _ => CrateKind::Other,
             };
+            let root = target.src_path.strip_prefix(&metadata.workspace_root);
+            let root =
+                root.with_context(|| format!("{} lies outside the workspace", target.src_path))?;
             crates.push(Crate {
                 package: package.name.to_string(),
                 name: target.name.replace('-', "_"),
                 kind,
-                root: relative(target.src_path.as_std_path(), metadata)?,
+                root: root.into(),
             });
         }
     }
     Ok(crates)
 }
 
-/// All `.rs` files in the folders of the workspace's packages.
+/// All `.rs` files of the workspace.
 ///
 /// # Errors
 /// If one cannot be read.
 pub(crate) fn sources(metadata: &Metadata) -> Result<Sources> {
-    let manifests = metadata.packages.iter().map(|p| p.manifest_path.as_std_path());
-    let mut folders: Vec<PathBuf> =
-        manifests.filter_map(|manifest| manifest.parent().map(Path::to_path_buf)).collect();
-    let mut sources = Sources::new();
-    while let Some(folder) = folders.pop() {
-        let reading = || format!("reading {}", folder.display());
-        for entry in fs::read_dir(&folder).with_context(reading)? {
-            let path = entry.with_context(reading)?.path();
-            if path.is_dir() && !path.ends_with("target") {
-                folders.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
-                let text = fs::read_to_string(&path)
-                    .with_context(|| format!("reading {}", path.display()))?;
-                sources.insert(relative(&path, metadata)?, text);
-            }
-        }
-    }
-    Ok(sources)
-}
-
-fn relative(path: &Path, metadata: &Metadata) -> Result<PathBuf> {
-    let relative = path.strip_prefix(&metadata.workspace_root);
-    Ok(relative
-        .with_context(|| format!("{} lies outside the workspace", path.display()))?
-        .to_path_buf())
+    let root = metadata.workspace_root.as_std_path();
+    let files = repository::files(root)?.into_iter().filter(|path| has_extension(path, "rs"));
+    files.map(|path| read(&root.join(&path)).map(|text| (path, text))).collect()
 }

@@ -10,7 +10,7 @@ use std::path::Path;
 use super::circles::violations;
 use super::imports::graphs;
 use super::module_tree::Modules;
-use super::references::references;
+use super::resolve::references;
 use super::source_files::{Crate, CrateKind, Sources};
 
 /// Modules of `crates`, whose source files are `files`: pairs of a path and a text.

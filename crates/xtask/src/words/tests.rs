@@ -1,5 +1,7 @@
 //! Planted offences of each kind, and what is allowed.
 
+use std::fs;
+
 use super::*;
 
 /// The names are invented, because this file is checked like any other.

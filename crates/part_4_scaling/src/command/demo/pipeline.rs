@@ -43,15 +43,9 @@ const CONFIG: TrainConfig = TrainConfig {
 pub(super) fn print_pipeline_demo() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let data = tokenize_builtin_stories(folder.path())?;
-    let model = ModelConfig {
-        vocab_size: data.tokenizer.vocab_size(),
-        ..ModelConfig::byte_level(64, 2, 2, 32)
-    };
-    let new_state =
-        || PretrainState::new(model, CONFIG.optimizer, CONFIG.dtype, SEED, &Device::Cpu);
-    print_accumulation_errors(&new_state()?, &data)?;
+    print_accumulation_errors(&new_state(&data)?, &data)?;
     print_lr_schedules();
-    print_resume_check(new_state, &data, folder.path())
+    print_resume_check(&data, folder.path())
 }
 
 /// Dataset of the built-in stories, with each paragraph as a document.
@@ -62,6 +56,13 @@ fn tokenize_builtin_stories(folder: &Path) -> Result<Dataset> {
     let tokenizer = train_on_corpus(&corpus, 512, |_| {})?;
     tokenize(&corpus, &tokenizer, ValidationSplit { fraction: 0.1, seed: SEED }, folder, |_| {})?;
     Dataset::open(folder)
+}
+
+/// State of a new run on `data`.
+fn new_state(data: &Dataset) -> Result<PretrainState> {
+    let vocab_size = data.tokenizer.vocab_size();
+    let model = ModelConfig { vocab_size, ..ModelConfig::byte_level(64, 2, 2, 32) };
+    PretrainState::new(model, CONFIG.optimizer, CONFIG.dtype, SEED, &Device::Cpu)
 }
 
 /// Error of the accumulated gradient of eight texts of different lengths against the gradient of
@@ -140,38 +141,39 @@ fn print_lr_schedules() {
 }
 
 /// Compares an uninterrupted run with one that is saved, dropped and loaded again on the way.
-fn print_resume_check(
-    new_state: impl Fn() -> Result<PretrainState>,
-    data: &Dataset,
-    folder: &Path,
-) -> Result<()> {
+fn print_resume_check(data: &Dataset, folder: &Path) -> Result<()> {
     const STOP: usize = 25;
-    let save = |run: &PretrainState, name: &str| {
-        let checkpoint = folder.join(name);
-        std::fs::create_dir_all(&checkpoint)?;
-        run.save(&checkpoint, &data.tokenizer, &data.sha256())?;
-        anyhow::Ok(checkpoint)
-    };
-    let mut uninterrupted = new_state()?;
+    let mut uninterrupted = new_state(data)?;
     let first_loss = train_to_step(&mut uninterrupted, data, 1)?;
     let last_loss = train_to_step(&mut uninterrupted, data, STEPS)?;
-    let mut stopped = new_state()?;
+    let mut stopped = new_state(data)?;
     train_to_step(&mut stopped, data, STOP)?;
-    let checkpoint = save(&stopped, "stopped")?;
-    let mut resumed = new_state()?;
+    let checkpoint = folder.join("stopped");
+    save(&stopped, data, &checkpoint)?;
+    let mut resumed = new_state(data)?;
     resumed.restore(&checkpoint, &data.sha256())?;
     train_to_step(&mut resumed, data, STEPS)?;
-    let names = ["model.safetensors", "optimizer.safetensors", "state.json"];
-    let [a, b] = [save(&uninterrupted, "uninterrupted")?, save(&resumed, "resumed")?]
-        .map(|checkpoint| names.map(|name| sha256::hash_file(&checkpoint.join(name))));
-    let equal = a.into_iter().zip(b).map(|(a, b)| Ok(a? == b?)).collect::<Result<Vec<_>>>()?;
-    let result = if equal == [true; 3] { "the same bytes" } else { "DIFFERENT bytes" };
+    let (a, b) = (folder.join("uninterrupted"), folder.join("resumed"));
+    save(&uninterrupted, data, &a)?;
+    save(&resumed, data, &b)?;
+    let mut result = "the same bytes";
+    for name in ["model.safetensors", "optimizer.safetensors", "state.json"] {
+        if sha256::hash_file(&a.join(name))? != sha256::hash_file(&b.join(name))? {
+            result = "DIFFERENT bytes";
+        }
+    }
     println!("\n{STEPS} steps with dropout: loss {first_loss:.3} -> {last_loss:.3}");
     println!(
         "{STOP} steps, saved, loaded, {} more: {result} of model, optimizer and state",
         STEPS - STOP
     );
     Ok(())
+}
+
+/// Saves a checkpoint of `run` in `folder`.
+fn save(run: &PretrainState, data: &Dataset, folder: &Path) -> Result<()> {
+    std::fs::create_dir_all(folder)?;
+    run.save(folder, &data.tokenizer, &data.sha256())
 }
 
 /// Trains up to step `end` and returns the last loss.

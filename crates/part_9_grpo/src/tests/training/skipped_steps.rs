@@ -1,15 +1,16 @@
 //! Exclusions: rewards that are not finite, and masked completions.
 
 use anyhow::Result;
-use experiment::Run;
-use ppo::{PromptExample, RewardFn};
+use experiment::{Run, RunLog, RunLogConfig};
+use ppo::{CompletionEvalConfig, PromptExample, PromptLoader, RewardFn};
+use serde_json::{Value, json};
 
 use super::{
-    chat_tokenizer, flat_parameters, grpo_config, lowercase_fraction, new_policy, prompt_examples,
-    scripted_reward_fn, train_new, train_policy,
+    MAX_NEW_TOKENS, chat_tokenizer, flat_parameters, grpo_config, lowercase_fraction, new_policy,
+    prompt_examples, scripted_reward_fn, train_new, train_policy,
 };
 use crate::weighted_rewards::rule_reward_fn;
-use crate::{GrpoConfig, OverlongHandling};
+use crate::{GrpoConfig, GrpoContext, GrpoEvaluator, GrpoValidator, OverlongHandling, Task, train};
 
 #[test]
 fn a_validation_with_a_nan_reward_does_not_choose_the_best_model() -> Result<()> {
@@ -54,6 +55,50 @@ fn a_step_with_a_nan_reward_is_skipped() -> Result<()> {
         one != start && one == after(&config, &[])?.0,
         "the skipped step has no effect on the first"
     );
+    Ok(())
+}
+
+#[test]
+fn a_skipped_step_counts_raises_one_alarm_and_training_goes_on() -> Result<()> {
+    let chat_tokenizer = &chat_tokenizer()?;
+    let (mut config, prompts) = (grpo_config(4, chat_tokenizer), prompt_examples(chat_tokenizer)?);
+    let eval_config =
+        CompletionEvalConfig { chat_tokenizer, max_new_tokens: MAX_NEW_TOKENS, batch_size: 6 };
+    let evaluator = GrpoEvaluator { task: Task::Arithmetic, eval_config };
+    let validator = GrpoValidator { prompts: &prompts, evaluator, interval: 0, model_saver: None };
+    let folder = tempfile::tempdir()?;
+    let out = folder.path().join("run");
+    let mut log = RunLog::create(RunLogConfig::rewards(4, 1), &out, &json!({}))?;
+    // Calls: validation, step 1, validation, step 2, validation, step 3 and so on.
+    let mut calls = 0;
+    let mut reward_fn: Box<RewardFn> = Box::new(move |inputs, _| {
+        calls += 1;
+        let reward = |input| if calls == 4 { f64::NAN } else { lowercase_fraction(input).into() };
+        Ok(inputs.iter().map(reward).collect())
+    });
+    let mut context = GrpoContext { chat_tokenizer, reward_fn: &mut *reward_fn };
+    let mut loader = PromptLoader::new(prompts.clone(), config.seed)?;
+    let mut policy = new_policy(chat_tokenizer, config.reference_update)?;
+    let run = Run::default();
+    let (mut weights, mut tokens) = (vec![flat_parameters(&policy)?], vec![0]);
+    for total_steps in 1..=4 {
+        config.update.schedule.total_steps = total_steps;
+        train(&mut policy, &mut context, &mut loader, &config, &validator, &run, &mut log)?;
+        assert_eq!(policy.state.progress.step, total_steps);
+        weights.push(flat_parameters(&policy)?);
+        tokens.push(log.state.n_tokens);
+    }
+    let changes: Vec<bool> = weights.windows(2).map(|pair| pair[0] != pair[1]).collect();
+    assert_eq!(changes, [true, false, true, true]);
+    assert!(tokens.is_sorted_by(|a, b| a < b), "its completions were sampled: {tokens:?}");
+    let rows = std::fs::read_to_string(out.join("metrics.jsonl"))?;
+    let rows: Vec<Value> = rows.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
+    let steps = |is_of_kind: fn(&Value) -> bool| -> Vec<u64> {
+        rows.iter().filter(|row| is_of_kind(row)).filter_map(|row| row["step"].as_u64()).collect()
+    };
+    assert_eq!(steps(|row| row["reward_mean"].is_number()), [1, 3, 4], "{rows:?}");
+    let is_skip = |row: &Value| row["alarm"].as_str().is_some_and(|text| text.contains("skipped"));
+    assert_eq!(steps(is_skip), [2], "{rows:?}");
     Ok(())
 }
 

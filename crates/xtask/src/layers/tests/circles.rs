@@ -1,7 +1,7 @@
 use super::{circles_in, library, modules, of_kind};
 use crate::layers::circles::violations;
 use crate::layers::imports::graphs;
-use crate::layers::references::references;
+use crate::layers::resolve::references;
 use crate::layers::source_files::CrateKind;
 
 #[test]

@@ -1,6 +1,6 @@
 use super::{library, modules, of_kind};
 use crate::layers::kernels::violations;
-use crate::layers::references::references;
+use crate::layers::resolve::references;
 use crate::layers::source_files::CrateKind;
 
 /// Messages about a workspace of tensor_core, with `core` in place of some of its files, and of

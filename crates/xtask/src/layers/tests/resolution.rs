@@ -1,6 +1,6 @@
 use super::{library, modules};
 use crate::layers::imports::graphs;
-use crate::layers::references::references;
+use crate::layers::resolve::references;
 
 /// Imports of `user.rs` in the library `a`, as `file: item, item`.
 fn imports_of(user: &str, others: &[(&str, &str)]) -> Vec<String> {

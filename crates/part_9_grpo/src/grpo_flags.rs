@@ -1,4 +1,4 @@
-//! Flags of the objective: method, baseline, loss aggregation, clipping, KL.
+//! Flags of GRPO: method, advantages, and the objective.
 
 use std::num::NonZeroUsize;
 
@@ -24,7 +24,7 @@ use crate::reference::ReferenceUpdate;
 pub struct GrpoObjectiveFlags {
     /// Method, which sets the defaults of --baseline, --clip-range, --loss-aggregation and
     /// --kl-coef
-    #[arg(long, value_enum, default_value_t = Method::Grpo, display_order = 0)]
+    #[arg(long, value_enum, default_value_t, display_order = 0)]
     pub method: Method,
     /// Baseline and scaling of the advantages [default: that of --method]
     #[arg(long, value_enum)]
@@ -163,11 +163,11 @@ impl GrpoObjectiveFlags {
     /// Loss of a step.
     pub fn objective(&self) -> Objective {
         let clip = |low| Clip { low, high: self.clip_range_high.unwrap_or(low) };
-        let kl_estimator = self.kl_estimator.unwrap_or(KlLoss::K3Weighted);
         Objective {
             level: self.objective,
             clip_range: self.clip_range().map(clip),
-            kl: (self.kl_coef() > 0.).then_some((kl_estimator, self.kl_coef())),
+            kl: (self.kl_coef() > 0.)
+                .then_some((self.kl_estimator.unwrap_or_default(), self.kl_coef())),
             importance_sampling_cap: self.importance_sampling_cap,
         }
     }

@@ -4,8 +4,9 @@ use anyhow::Result;
 use datasets::Example;
 use tensor_core::Rng;
 
-use crate::final_answer::final_answer_reward;
-use crate::reward_fn::{RewardInput, exact_match_reward_fn, final_answer_reward_fn};
+use crate::reward_fn::{
+    RewardInput, exact_match_reward_fn, final_answer_reward, final_answer_reward_fn,
+};
 
 #[test]
 fn a_right_number_gets_1_and_a_wrong_one_the_format_reward() {

@@ -1,4 +1,4 @@
-use crate::expert_usage::expert_usage_table;
+use crate::picture::expert_usage_table;
 
 #[test]
 fn all_assignments_count_in_the_loads_and_in_the_bytes() {
