@@ -1,4 +1,4 @@
-//! `config.json`: a [`ModelConfig`](crate::ModelConfig) in the format of transformers.
+//! `config.json`: a [`ModelConfig`] in the format of transformers.
 //!
 //! Llama, Mistral, Qwen2 and Qwen3 are special cases of our configuration and are written under
 //! their names. Every other model gets `model_type: llm_from_scratch`, which transformers refuses
