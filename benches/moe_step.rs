@@ -6,7 +6,7 @@
 
 use std::time::Instant;
 
-use candle_core::{DType, Device, Result, Tensor};
+use candle_core::{DType, Device, Module, Result, Tensor};
 use model_io::ModelConfig;
 use modern::GptModern;
 use moe::training::total_loss;
@@ -43,7 +43,7 @@ fn main() -> Result<()> {
         let mut parameters = Parameters::seeded(0, DType::F32, &Device::Cpu);
         let model = GptMoe::new(&moe_config, parameters.root())?;
         let mut moe_step = Stepper::new(parameters, || {
-            let (logits, routing) = model.forward(&ids)?;
+            let (logits, routing) = model.forward_with_routing(&ids)?;
             total_loss(&cross_entropy(&logits, &targets)?, &routing, &BALANCING)
         })?;
         let (mut times, mut ratios) = ([Vec::new(), Vec::new()], Vec::new());

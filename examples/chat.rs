@@ -1,7 +1,7 @@
 //! Chat with a model in the terminal. The KV cache is kept between turns, so each turn reads only
 //! its new tokens.
 //!
-//!     cargo run --release --example chat -- --model HuggingFaceTB/SmolLM2-135M-Instruct
+//!     cargo run --example chat -- --model HuggingFaceTB/SmolLM2-135M-Instruct
 //!
 //! `/new` starts a new conversation, `/bye` or the end of the input ends the program, and `/help`
 //! prints these commands.

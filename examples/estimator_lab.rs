@@ -2,7 +2,7 @@
 //! tokens and completions of 3:
 //!
 //! ```sh
-//! cargo run --release --example estimator_lab
+//! cargo run --example estimator_lab
 //! ```
 //!
 //! Every expectation is a sum over all 125 completions, so the results have no sampling noise.

@@ -1,8 +1,8 @@
 """Speed of part 8's rollouts and of transformers' `generate`, in tokens per second.
 
     pip install torch transformers
-    cargo build --release -p part_8
-    python scripts/compare_rollouts.py runs/noisy [--part-8 target/release/part_8] [--threads 2]
+    cargo build -p part_8
+    python scripts/compare_rollouts.py runs/noisy [--part-8 target/debug/part_8] [--threads 2]
 
 Both use the same model and the same kind of prompts, and sample batches of 32 completions of at
 most 8 tokens at temperature 1: 4 prompts with 8 completions each, and 32 prompts with one each.
@@ -71,7 +71,7 @@ parser = argparse.ArgumentParser(
     description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
 )
 parser.add_argument("model", help="a run folder of part 6")
-parser.add_argument("--part-8", default="target/release/part_8")
+parser.add_argument("--part-8", default="target/debug/part_8")
 parser.add_argument("--threads", type=int, default=2)
 args = parser.parse_args()
 random.seed(0)

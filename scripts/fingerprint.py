@@ -4,7 +4,7 @@ Trains briefly with each part from 2 to 9 and runs `course --quick`, with one se
 Prints a SHA-256 for each model file and for each series of numbers in the metrics, the evaluations
 and the scoreboard. Times, speeds and memory use are left out.
 
-    cargo build --release --workspace --bins --examples
+    cargo build --workspace --bins --examples
     python3 scripts/fingerprint.py > before.txt        # about ten minutes on one core
     ... change the code, build again ...
     python3 scripts/fingerprint.py --against before.txt
@@ -138,7 +138,7 @@ def compare(before, now):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--against", type=pathlib.Path, help="list made before the change")
-    parser.add_argument("--programs", type=pathlib.Path, default=ROOT / "target/release",
+    parser.add_argument("--programs", type=pathlib.Path, default=ROOT / "target/debug",
                         help="folder of the built programs")
     parser.add_argument("--no-course", action="store_true", help="skip `course --quick`")
     options = parser.parse_args()

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use candle_core::{DType, Device, Result, Tensor};
+use candle_core::{DType, Device, Module, Result, Tensor};
 use model_io::config::{Mlp, ModelConfig};
 use modern::GptModern;
 use serde::{Deserialize, Serialize};

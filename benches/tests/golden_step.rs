@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use benches::train_step::{Architecture, TrainStep};
-use candle_core::{DType, Device, Result, Tensor};
+use candle_core::{DType, Device, Module, Result, Tensor};
 use modern::GptModern;
 use tensor_core::ops::cross_entropy;
 use tensor_core::testing::assert_close;

@@ -202,7 +202,7 @@ impl CourseRun {
         line.extend(self.settings.to_flags());
         run(line.clone())?;
         let arguments: Vec<String> = line[1..].iter().map(shell_quote).collect();
-        Ok(format!("cargo run --release -p {} -- {}", line[0], arguments.join(" ")))
+        Ok(format!("cargo run -p {} -- {}", line[0], arguments.join(" ")))
     }
 
     /// The value of a setting for a full run or for `--quick`.

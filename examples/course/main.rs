@@ -1,7 +1,7 @@
 //! The whole course in one command, on built-in data. Each stage runs a command of a part, and a
 //! page shows the results.
 //!
-//!     cargo run --release --example course
+//!     cargo run --example course
 //!
 //! All output is in `runs/course/`; `report.html` there is the page.
 
@@ -71,7 +71,7 @@ fn run(args: Args) -> Result<()> {
         None => course.run()?,
     };
     let out = shell_quote(&course.out);
-    let resume_command = format!("cargo run --release --example course -- --resume --out {out}");
+    let resume_command = format!("cargo run --example course -- --resume --out {out}");
     if !completed {
         println!("\nInterrupted; to run the stage again and continue: {resume_command}");
         return Ok(());
@@ -85,7 +85,7 @@ fn run(args: Args) -> Result<()> {
     if let Some(name) = course.last_chat_stage()? {
         println!(
             "Chat with the model of the stage {name}: \
-             cargo run --release --example chat -- --model {}",
+             cargo run --example chat -- --model {}",
             shell_quote(course.stage_folder(name))
         );
     }

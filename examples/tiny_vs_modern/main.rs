@@ -1,7 +1,7 @@
 //! An ablation of the modern components: part 2's model against models with one component of
 //! part 3, and with all of them, on the same data and batches and for as many steps.
 //!
-//!     cargo run --release --example tiny_vs_modern -- --data shakespeare.txt --seeds 3
+//!     cargo run --example tiny_vs_modern -- --data shakespeare.txt --seeds 3
 //!
 //! Output in `runs/tiny_vs_modern/`: a folder per run, `table.md`, `results.json` and `loss.svg`.
 

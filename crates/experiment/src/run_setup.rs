@@ -197,7 +197,7 @@ fn collect_settings(group: Value, settings: &mut Map<String, Value>) {
 pub fn resume_hint(part: &str, step: usize, total: usize, out: &Path) -> String {
     format!(
         "stopped and saved after step {step} of {total}; \
-         continue with: cargo run --release -p {part} -- train --resume --out {}",
+         continue with: cargo run -p {part} -- train --resume --out {}",
         shell_quote(out)
     )
 }

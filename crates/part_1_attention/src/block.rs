@@ -6,7 +6,7 @@
 //! <https://arxiv.org/abs/2002.04745>) keeps the scale of its input: LN(x) = (x − mean) /
 //! √(variance + ε) · weight + bias, over the channels of each token.
 
-use candle_core::{Result, Tensor};
+use candle_core::{Module, Result, Tensor};
 use tensor_core::ops::add;
 use tensor_core::{LayerNorm, Scope};
 
@@ -33,14 +33,16 @@ impl Block {
         })
     }
 
-    /// Maps `x: (B, T, C)` to `(B, T, C)`; row t depends only on rows 0 to t.
-    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let x = add(x, &self.attn.forward(&self.ln_1.forward(x)?)?)?;
-        add(&x, &self.mlp.forward(&self.ln_2.forward(&x)?)?)
-    }
-
     /// Attention weights of [`Block::forward`] on `x: (B, T, C)`: (B, H, T, T).
     pub fn attention_weights(&self, x: &Tensor) -> Result<Tensor> {
         Ok(self.attn.trace(&self.ln_1.forward(x)?)?.weights)
+    }
+}
+
+impl Module for Block {
+    /// Maps `x: (B, T, C)` to `(B, T, C)`; row t depends only on rows 0 to t.
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let x = add(x, &self.attn.forward(&self.ln_1.forward(x)?)?)?;
+        add(&x, &self.mlp.forward(&self.ln_2.forward(&x)?)?)
     }
 }

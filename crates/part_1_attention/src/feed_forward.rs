@@ -3,7 +3,7 @@
 //!
 //! FFN(x) = W₂ · GELU(W₁ x + b₁) + b₂, with four times as many channels inside.
 
-use candle_core::{Result, Tensor};
+use candle_core::{Module, Result, Tensor};
 use tensor_core::ops::{Gelu, gelu};
 use tensor_core::{Bias, Dropout, Init, Linear, Scope};
 
@@ -42,9 +42,11 @@ impl FeedForward {
             dropout: scope.dropout(config.dropout),
         })
     }
+}
 
+impl Module for FeedForward {
     /// Maps `x: (B, T, C)` to `(B, T, C)`, each token independently.
-    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let hidden = gelu(&self.c_fc.forward(x)?, self.gelu)?; // (B, T, 4C)
         self.dropout.forward(&self.c_proj.forward(&hidden)?)
     }

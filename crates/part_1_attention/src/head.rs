@@ -1,6 +1,6 @@
 //! 1.3 Single attention head in candle: the steps of 1.2, batched and with autograd.
 
-use candle_core::{D, DType, Device, Result, Tensor};
+use candle_core::{D, DType, Device, Module, Result, Tensor};
 use tensor_core::{Bias, Init, Linear, Scope, ops};
 
 /// Causal mask (T, T), added to the attention scores of `t` tokens: 0 where j ≤ i, −∞ where key j
@@ -51,9 +51,11 @@ impl Head {
         let (query, key, value) = (projection("query")?, projection("key")?, projection("value")?);
         Ok(Self { query, key, value })
     }
+}
 
+impl Module for Head {
     /// Attention over `x: (B, T, C)`, giving `(B, T, D)`.
-    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let (q, k) = (self.query.forward(x)?, self.key.forward(x)?); // (B, T, D)
         causal_attention(&q, &k, &self.value.forward(x)?)
     }

@@ -5,7 +5,7 @@
 //! One linear layer `c_attn` computes all queries, keys and values, packed as Q|K|V and by head
 //! within each, as in GPT-2.
 
-use candle_core::{IndexOp, Result, Tensor};
+use candle_core::{IndexOp, Module, Result, Tensor};
 use tensor_core::ops::AttentionMask;
 use tensor_core::{Bias, Dropout, Init, Linear, Scope, ops};
 
@@ -68,17 +68,6 @@ impl MultiHeadAttention {
         })
     }
 
-    /// Attention over `x: (B, T, C)`, giving `(B, T, C)`. Fused equivalent of
-    /// [`MultiHeadAttention::trace`], except when attention weights have dropout.
-    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        if self.weights_dropout.is_active() {
-            return Ok(self.trace(x)?.output);
-        }
-        let qkv = self.c_attn.forward(x)?; // (B, T, 3C)
-        let merged = ops::self_attention(&qkv, self.n_head, &AttentionMask::causal())?; // (B, T, C)
-        self.output_dropout.forward(&self.c_proj.forward(&merged)?)
-    }
-
     /// Forward pass in plain steps that keeps every intermediate tensor.
     pub fn trace(&self, x: &Tensor) -> Result<MultiHeadTrace> {
         let (b, t, c) = x.dims3()?;
@@ -96,6 +85,19 @@ impl MultiHeadAttention {
         let merged = context.transpose(1, 2)?.reshape((b, t, c))?; // (B, T, H, D) -> (B, T, C)
         let output = self.output_dropout.forward(&self.c_proj.forward(&merged)?)?;
         Ok(MultiHeadTrace { qkv, qkv_by_head, q, k, v, scores, weights, context, merged, output })
+    }
+}
+
+impl Module for MultiHeadAttention {
+    /// Attention over `x: (B, T, C)`, giving `(B, T, C)`. Fused equivalent of
+    /// [`MultiHeadAttention::trace`], except when attention weights have dropout.
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        if self.weights_dropout.is_active() {
+            return Ok(self.trace(x)?.output);
+        }
+        let qkv = self.c_attn.forward(x)?; // (B, T, 3C)
+        let merged = ops::self_attention(&qkv, self.n_head, &AttentionMask::causal())?; // (B, T, C)
+        self.output_dropout.forward(&self.c_proj.forward(&merged)?)
     }
 }
 

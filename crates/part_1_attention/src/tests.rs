@@ -1,7 +1,7 @@
 //! Tests of part 1.
 
 use anyhow::Result;
-use candle_core::{DType, Device, Tensor, Var};
+use candle_core::{DType, Device, Module, Tensor, Var};
 use ndarray::Array2;
 use serde_json::Value;
 use tensor_core::ops::Gelu;

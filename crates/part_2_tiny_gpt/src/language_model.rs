@@ -3,18 +3,17 @@
 
 use std::path::Path;
 
-use candle_core::Tensor;
+use candle_core::Module;
 use tensor_core::{Parameters, Rng};
 
 use crate::{Gpt, Sampling, generate, model_folder};
 
 /// Language model: gives a logit to every token that may come next.
-pub trait LanguageModel: Sized {
+///
+/// As a [`Module`], it maps ids (B, T) to the logits (B, T, V) of the token after each.
+pub trait LanguageModel: Module + Sized {
     /// Context length in tokens: the longest text the model is trained on.
     fn context_len(&self) -> usize;
-
-    /// Logits (B, T, V) of the token after each of `ids: (B, T)`.
-    fn forward(&self, ids: &Tensor) -> candle_core::Result<Tensor>;
 
     /// Inference copy that shares the memory of `parameters`, without autograd graph and dropout.
     fn for_inference(&self, parameters: &Parameters) -> candle_core::Result<Self>;
@@ -35,10 +34,6 @@ pub trait LanguageModel: Sized {
 impl LanguageModel for Gpt {
     fn context_len(&self) -> usize {
         self.config().context_len
-    }
-
-    fn forward(&self, ids: &Tensor) -> candle_core::Result<Tensor> {
-        self.forward(ids)
     }
 
     fn for_inference(&self, parameters: &Parameters) -> candle_core::Result<Self> {

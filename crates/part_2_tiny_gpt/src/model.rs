@@ -5,7 +5,7 @@
 //! <https://arxiv.org/abs/1608.05859>).
 
 use attention::{Block, BlockConfig, LearnedPositions};
-use candle_core::{Device, Result, Tensor, bail};
+use candle_core::{Device, Module, Result, Tensor, bail};
 use tensor_core::ops::{Gelu, add};
 use tensor_core::{Dropout, Embedding, Init, LayerNorm, Scope};
 
@@ -85,11 +85,6 @@ impl Gpt {
         self.wte.weight.device()
     }
 
-    /// Logits (B, T, V) of the token after each of `ids: (B, T)`.
-    pub fn forward(&self, ids: &Tensor) -> Result<Tensor> {
-        self.wte.logits(&self.hidden(ids)?)
-    }
-
     /// Logits (B, V) of the token after the last one of `ids: (B, T)`.
     pub fn next_logits(&self, ids: &Tensor) -> Result<Tensor> {
         let (_b, t) = ids.dims2()?;
@@ -121,5 +116,12 @@ impl Gpt {
         let (_b, t) = ids.dims2()?;
         let x = add(&self.wte.forward(ids)?, &self.wpe.forward(t)?)?; // (B, T, C)
         self.dropout.forward(&x)
+    }
+}
+
+impl Module for Gpt {
+    /// Logits (B, T, V) of the token after each of `ids: (B, T)`.
+    fn forward(&self, ids: &Tensor) -> Result<Tensor> {
+        self.wte.logits(&self.hidden(ids)?)
     }
 }

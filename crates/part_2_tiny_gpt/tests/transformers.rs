@@ -7,7 +7,7 @@
 use std::path::Path;
 
 use anyhow::Result;
-use candle_core::{Device, Tensor};
+use candle_core::{Device, Module, Tensor};
 use serde_json::json;
 use tensor_core::testing::{Program, assert_python_agrees, path_arg};
 use tiny_gpt::{ByteTokenizer, model_folder};

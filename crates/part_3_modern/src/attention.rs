@@ -4,7 +4,7 @@
 //! The KV cache, which limits how long a text fits into memory, shrinks by the factor H / KV, at
 //! hardly any loss of quality.
 
-use candle_core::{Result, Tensor};
+use candle_core::{Module, Result, Tensor};
 use model_io::config::{self, AttentionBias, AttentionConfig, QkNorm};
 use tensor_core::ops::attention;
 use tensor_core::{Bias, Init, Linear, Scope, reshape};

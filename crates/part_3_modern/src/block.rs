@@ -5,7 +5,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use candle_core::{Result, Tensor};
+use candle_core::{Module, Result, Tensor};
 use model_io::config::ModelConfig;
 use tensor_core::ops::add;
 use tensor_core::{Dropout, Scope, gradient_checkpoint_all};
@@ -21,11 +21,12 @@ use crate::swiglu::FeedForward;
 pub trait FeedForwardLayer: fmt::Debug + Send + Sync {
     /// Maps `x: (B, T, C)` to `(B, T, C)`, each token on its own. Appends the tensors that an
     /// auxiliary loss needs to `aux_outputs`: a fixed number per layer, with gradient.
-    fn forward(&self, x: &Tensor, aux_outputs: &mut Vec<Tensor>) -> Result<Tensor>;
+    fn forward_with_aux_outputs(&self, x: &Tensor, aux_outputs: &mut Vec<Tensor>)
+    -> Result<Tensor>;
 }
 
 impl FeedForwardLayer for FeedForward {
-    fn forward(&self, x: &Tensor, _aux_outputs: &mut Vec<Tensor>) -> Result<Tensor> {
+    fn forward_with_aux_outputs(&self, x: &Tensor, _: &mut Vec<Tensor>) -> Result<Tensor> {
         self.forward(x)
     }
 }
@@ -69,7 +70,8 @@ impl Block {
         self.dropout = dropout;
     }
 
-    /// Maps `x: (B, T, C)` to `(B, T, C)`; `aux_outputs` as in [`FeedForwardLayer::forward`].
+    /// Maps `x: (B, T, C)` to `(B, T, C)`; `aux_outputs` as in
+    /// [`FeedForwardLayer::forward_with_aux_outputs`].
     pub fn forward(
         &self,
         x: &Tensor,
@@ -81,8 +83,9 @@ impl Block {
         let attention_output =
             self.self_attn.forward(&self.input_layernorm.forward(x)?, context, rotary, cache)?;
         let x = add(x, &self.dropout.forward(&attention_output)?)?;
-        let mlp_output =
-            self.mlp.forward(&self.post_attention_layernorm.forward(&x)?, aux_outputs)?;
+        let mlp_output = self
+            .mlp
+            .forward_with_aux_outputs(&self.post_attention_layernorm.forward(&x)?, aux_outputs)?;
         add(&x, &self.dropout.forward(&mlp_output)?)
     }
 

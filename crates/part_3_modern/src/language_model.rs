@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use candle_core::Tensor;
 use model_io::model_folder::{self, SpecialTokenIds};
 use model_io::{ModelConfig, Tokenizer, TokenizerSpecialTokens};
 use tensor_core::{Parameters, Rng};
@@ -14,10 +13,6 @@ use crate::{GenerateConfig, GptModern, generate};
 impl LanguageModel for GptModern {
     fn context_len(&self) -> usize {
         self.config().context_len
-    }
-
-    fn forward(&self, ids: &Tensor) -> candle_core::Result<Tensor> {
-        self.forward(ids)
     }
 
     fn for_inference(&self, parameters: &Parameters) -> candle_core::Result<Self> {

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use candle_core::{Device, Result, Tensor, bail};
+use candle_core::{Device, Module, Result, Tensor, bail};
 use model_io::config::{LmHead, ModelConfig, PositionEncoding};
 use tensor_core::ops::add;
 use tensor_core::{Bias, Dropout, Embedding, Linear, Scope};
@@ -121,11 +121,6 @@ impl GptModern {
         self.embed_tokens.weight.device()
     }
 
-    /// Next-token logits (B, T, V) after each of `ids: (B, T)`.
-    pub fn forward(&self, ids: &Tensor) -> Result<Tensor> {
-        self.logits(&self.hidden_states(ids)?)
-    }
-
     /// Logits (B, T, V) and the auxiliary outputs of the feed-forward layers, in block order.
     pub fn forward_with_aux_outputs(&self, ids: &Tensor) -> Result<(Tensor, Vec<Tensor>)> {
         let mut aux_outputs = Vec::new();
@@ -238,5 +233,12 @@ impl GptModern {
             None => None,
         };
         Ok((self.dropout.forward(&x)?, rotary))
+    }
+}
+
+impl Module for GptModern {
+    /// Next-token logits (B, T, V) after each of `ids: (B, T)`.
+    fn forward(&self, ids: &Tensor) -> Result<Tensor> {
+        self.logits(&self.hidden_states(ids)?)
     }
 }

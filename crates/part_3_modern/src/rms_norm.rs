@@ -4,7 +4,7 @@
 //! y = x / √(mean(x²) + ε) · weight. Rescaling keeps activations in range; subtracting the mean
 //! adds little for its cost.
 
-use candle_core::{D, Result, Tensor};
+use candle_core::{D, Module, Result, Tensor};
 use model_io::config;
 use tensor_core::{Init, LayerNorm, Scope, WeightDecay, ops};
 
@@ -39,9 +39,11 @@ impl Norm {
             config::NormKind::Layer { eps } => Ok(Self::Layer(LayerNorm::new(scope, width, eps)?)),
         }
     }
+}
 
+impl Module for Norm {
     /// Normalizes each row of `x: (.., C)`.
-    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
         match self {
             Self::Rms { weight, eps } => ops::rms_norm(x, weight, *eps),
             Self::Layer(norm) => norm.forward(x),

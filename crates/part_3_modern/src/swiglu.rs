@@ -3,7 +3,7 @@
 //! FFN(x) = W_down · (silu(W_gate x) · W_up x), with silu(x) = x / (1 + exp(−x)). It has three
 //! matrices instead of two, so its hidden width F is 8/3 C where a plain MLP has 4 C.
 
-use candle_core::{Result, Tensor};
+use candle_core::{Module, Result, Tensor};
 use model_io::config::Mlp;
 use tensor_core::ops::{self, Gelu, gelu};
 use tensor_core::{Bias, Init, Linear, Scope};
@@ -63,9 +63,11 @@ impl FeedForward {
             }),
         }
     }
+}
 
+impl Module for FeedForward {
     /// Maps `x: (B, T, C)` to `(B, T, C)`, each token separately.
-    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
         match self {
             Self::SwiGlu { gate_proj, up_proj, down_proj } => {
                 let (gate, up) = (gate_proj.forward(x)?, up_proj.forward(x)?); // (B, T, F)

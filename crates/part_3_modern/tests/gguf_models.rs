@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use candle_core::backprop::GradStore;
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Device, Module, Tensor};
 use model_io::config::PositionEncoding;
 use model_io::gguf::{Gguf, TensorFormat};
 use model_io::{LoadMode, gguf_model, model_folder};

@@ -7,7 +7,7 @@
 use std::path::Path;
 
 use anyhow::Result;
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Device, Module, Tensor};
 use model_io::config::{AttentionBias, Llama3Scaling, LmHead, PositionEncoding, QkNorm};
 use model_io::model_folder::{self, SpecialTokenIds};
 use model_io::{ModelConfig, SlidingWindow};

@@ -7,7 +7,7 @@
 
 use anyhow::{Context, Result, ensure};
 use candle_core::backprop::GradStore;
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Module, Tensor};
 use modern::GptModern;
 use tensor_core::ops::cross_entropy::IGNORE_INDEX;
 use tensor_core::ops::{add, cross_entropy};

@@ -2,7 +2,7 @@
 //! have to fit in memory.
 
 use anyhow::{Result, ensure};
-use candle_core::DType;
+use candle_core::{DType, Module};
 use datasets::TokenFile;
 use modern::GptModern;
 use tensor_core::ops::cross_entropy;

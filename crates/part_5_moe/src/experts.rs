@@ -1,6 +1,6 @@
 //! 5.2 The experts: E feed-forward layers of the same size.
 
-use candle_core::{Result, Tensor};
+use candle_core::{Module, Result, Tensor};
 use model_io::config::Mlp;
 use tensor_core::ops::grouped_linear::GroupWeights;
 use tensor_core::ops::{Gelu, gelu, grouped_linear, silu_mul};

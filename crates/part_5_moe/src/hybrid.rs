@@ -1,7 +1,7 @@
 //! 5.3 The hybrid layer: α · dense(x) + (1 − α) · experts(x). The dense branch learns what all
 //! tokens need, and the experts specialize; α = 0 is the MoE layer, α = 1 the dense layer.
 
-use candle_core::{Result, Tensor};
+use candle_core::{Module, Result, Tensor};
 use modern::FeedForwardLayer;
 use modern::swiglu::FeedForward;
 use tensor_core::ops::add;
@@ -20,7 +20,11 @@ pub struct Hybrid {
 }
 
 impl FeedForwardLayer for Hybrid {
-    fn forward(&self, x: &Tensor, aux_outputs: &mut Vec<Tensor>) -> Result<Tensor> {
+    fn forward_with_aux_outputs(
+        &self,
+        x: &Tensor,
+        aux_outputs: &mut Vec<Tensor>,
+    ) -> Result<Tensor> {
         let dense = (self.dense.forward(x)? * self.dense_weight)?; // (B, T, C)
         let experts = self.experts.forward_scaled(x, 1. - self.dense_weight, aux_outputs)?;
         add(&dense, &experts)

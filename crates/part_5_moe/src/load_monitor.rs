@@ -17,7 +17,7 @@ const LOG_INTERVAL: usize = 10;
 pub fn measure_loads(model: &GptMoe, tokens: &[u32], batch_size: usize) -> Result<Vec<ExpertLoad>> {
     let mut loads = vec![ExpertLoad::default(); model.config().model.n_layer];
     for batch in Batch::consecutive(tokens, batch_size, model.context_len(), model.device()) {
-        let (_, router_outputs) = model.forward(&batch?.inputs)?;
+        let (_, router_outputs) = model.forward_with_routing(&batch?.inputs)?;
         for (load, router_output) in loads.iter_mut().zip(&router_outputs) {
             load.add(&model.load(router_output));
         }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use candle_core::{Device, Result, Tensor};
+use candle_core::{Device, Module, Result, Tensor};
 use modern::swiglu::FeedForward;
 use modern::{FeedForwardLayer, GptModern};
 use tensor_core::Scope;
@@ -72,7 +72,7 @@ impl GptMoe {
 
     /// Logits (B, T, V) of the token after each of `ids: (B, T)`, and the router output of each
     /// layer.
-    pub fn forward(&self, ids: &Tensor) -> Result<(Tensor, Vec<RouterOutput>)> {
+    pub fn forward_with_routing(&self, ids: &Tensor) -> Result<(Tensor, Vec<RouterOutput>)> {
         let (logits, aux_outputs) = self.gpt.forward_with_aux_outputs(ids)?;
         Ok((logits, RouterOutput::from_aux_outputs(&aux_outputs)?))
     }
@@ -86,6 +86,13 @@ impl GptMoe {
             Dispatch::new(experts, k, e, Some(expert_capacity(factor, n, k, e))).n_dropped()
         });
         ExpertLoad::new(experts, e, dropped)
+    }
+}
+
+impl Module for GptMoe {
+    /// Logits (B, T, V) of the token after each of `ids: (B, T)`.
+    fn forward(&self, ids: &Tensor) -> Result<Tensor> {
+        self.gpt.forward(ids)
     }
 }
 

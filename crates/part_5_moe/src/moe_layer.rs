@@ -122,7 +122,11 @@ impl MoeLayer {
 }
 
 impl FeedForwardLayer for MoeLayer {
-    fn forward(&self, x: &Tensor, aux_outputs: &mut Vec<Tensor>) -> Result<Tensor> {
+    fn forward_with_aux_outputs(
+        &self,
+        x: &Tensor,
+        aux_outputs: &mut Vec<Tensor>,
+    ) -> Result<Tensor> {
         self.forward_scaled(x, 1., aux_outputs)
     }
 }

@@ -11,7 +11,7 @@
 //! The selection is not differentiable. The router learns through the gate weights and through p in
 //! the auxiliary losses.
 
-use candle_core::{DType, Result, Tensor, bail};
+use candle_core::{DType, Module, Result, Tensor, bail};
 use tensor_core::ops::softmax;
 use tensor_core::{Bias, Init, Linear, Rng, Scope, WeightDecay};
 

@@ -96,7 +96,8 @@ pub fn train(
     print_sample(0, &inference, &base.samples, log)?;
     for step in 0..base.steps {
         let batch = Batch::random(&corpus.train, base.batch_size, context_len, &mut rng, device)?;
-        let (logits, layers) = model.forward(&batch.inputs)?; // (B, T, V), output per router
+        // (B, T, V), and the output of each layer's router
+        let (logits, layers) = model.forward_with_routing(&batch.inputs)?;
         let loss = cross_entropy(&logits, &batch.targets)?; // ()
         let mut grads = backward(&total_loss(&loss, &layers, load_balancing)?)?;
         let grad_norm = clip_grad_norm(&mut grads, parameters, max_grad_norm)?;
@@ -134,10 +135,6 @@ pub fn train(
 impl LanguageModel for GptMoe {
     fn context_len(&self) -> usize {
         self.config().model.context_len
-    }
-
-    fn forward(&self, ids: &Tensor) -> candle_core::Result<Tensor> {
-        self.gpt.forward(ids)
     }
 
     fn for_inference(&self, parameters: &Parameters) -> candle_core::Result<Self> {

@@ -37,7 +37,7 @@ fn write(folder: &Path, config: &MoeConfig) -> Result<()> {
     let mut rng = Rng::new(2);
     let ids: Vec<u32> = (0..40).map(|_| rng.below(64) as u32).collect();
     let inputs = Tensor::new(&ids[..], &Device::Cpu)?.unsqueeze(0)?; // (1, T)
-    let (logits, _) = model.forward(&inputs)?; // (1, T, V)
+    let (logits, _) = model.forward_with_routing(&inputs)?; // (1, T, V)
     let check = json!({
         "class": "MixtralForCausalLM", "eos_token_id": 7, "input_ids": ids, "dtype": "float32",
         "logits": logits.squeeze(0)?.to_vec2::<f32>()?,

@@ -13,7 +13,7 @@
 //! ends of their names. Adapters on all layers come close to full fine-tuning (Schulman et al.,
 //! "LoRA Without Regret"; they use ten times the learning rate of full fine-tuning, which is too
 //! high for the small models of this course). The base weights stay unchanged: built from
-//! [`Parameters::without_adapters`], the model is the reference model of parts 8 to 10 without a
+//! [`Parameters::without_adapters`], the model is the reference model of parts 8 and 9 without a
 //! second copy.
 
 use std::collections::BTreeMap;

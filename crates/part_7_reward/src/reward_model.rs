@@ -12,7 +12,7 @@
 //! layers without the causal mask. The end of a text is given by its length and never inferred from
 //! its tokens, because the padding token of one row may be a real token of another.
 
-use candle_core::{DType, Result, Tensor, bail};
+use candle_core::{DType, Module, Result, Tensor, bail};
 use model_io::ModelConfig;
 use model_io::config::LmHead;
 use modern::{AttentionContext, GptModern};

@@ -8,7 +8,7 @@
 //! it starts as a copy of the policy.
 
 use anyhow::{Context, Result};
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Module, Tensor};
 use experiment::TrainState;
 use model_io::ModelConfig;
 use modern::GptModern;

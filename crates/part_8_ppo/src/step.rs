@@ -58,14 +58,15 @@ pub fn ppo_step(
     }
     let metrics = update(actor_critic, models, &experience, config, lr, ptx_loss, &mut rng)?;
     actor_critic.progress.updates += metrics.updates;
-    let n = experience.rewards.len();
-    actor_critic.progress.kl_coef = config.kl_controller.next_kl_coef(kl_coef, experience.kl, n);
     let seconds = PhaseSeconds {
         rollout: rollout_seconds,
         experience: experience_seconds,
         update: watch.lap(),
     };
-    log_step(actor_critic, prompts, &experience, &metrics, lr, seconds, log)
+    log_step(actor_critic, prompts, &experience, &metrics, lr, seconds, log)?;
+    let n = experience.rewards.len();
+    actor_critic.progress.kl_coef = config.kl_controller.next_kl_coef(kl_coef, experience.kl, n);
+    Ok(())
 }
 
 /// Updates policy and critic in several epochs over `experience`, in minibatches of groups that

@@ -4,7 +4,7 @@
 //! sequence   1/B Σ_i 1/|o_i| Σ_t l_it      GRPO; punishes long wrong completions less per token
 //! token      Σ_i Σ_t l_it / Σ_i |o_i|      DAPO, <https://arxiv.org/abs/2503.14476>
 //! constant   Σ_i Σ_t l_it / (B L)          Dr. GRPO, with L the largest length of a completion
-//! completion 1/B Σ_i Σ_t l_it              REINFORCE: a completion is one action
+//! completion 1/B Σ_i Σ_t l_it              a completion is one action
 //! ```
 //!
 //! All four are Σ w_t l_t over the sampled tokens, so the choice is a weight per token. Excluded

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! G completions of each prompt → rewards → advantages A
-//! log π_old, log π_ref of their tokens
+//! log π_old of their tokens, as they were sampled, and log π_ref
 //! for each of μ iterations: ρ = π / π_old
 //!     loss = Σ w [ −min(ρ A, clip(ρ) A) + β KL(π ‖ π_ref) ]  → one optimizer step
 //! ```

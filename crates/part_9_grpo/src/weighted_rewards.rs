@@ -53,8 +53,8 @@ impl WeightedRewards {
         let mut terms: Vec<RewardTerm> = Vec::new();
         for term in text.split(',') {
             let (name, weight_text) = term.split_once('=').unwrap_or((term, "1"));
-            let (name, weight_text) = (name.trim(), weight_text.trim());
-            let name = if name == "random" { RANDOM_NAME } else { name };
+            let (given_name, weight_text) = (name.trim(), weight_text.trim());
+            let name = if given_name == "random" { RANDOM_NAME } else { given_name };
             let rule = REWARD_RULES.iter().find(|(known, ..)| *known == name);
             let source = match rule {
                 Some((_, reward, _)) => RewardSource::Rule(*reward),
@@ -75,7 +75,7 @@ impl WeightedRewards {
                 "the weight of the reward {name} must be a finite number, got `{weight_text}`"
             );
             let repeated = terms.iter().any(|term| term.name == name);
-            ensure!(!repeated, "the reward {name} is listed twice");
+            ensure!(!repeated, "the reward {given_name} is listed twice");
             terms.push(RewardTerm { name: name.into(), source, weight });
         }
         Ok(Self { terms })

@@ -9,13 +9,14 @@
 use std::collections::BTreeMap;
 
 use candle_core::backprop::GradStore;
-use candle_core::{DType, Result, Tensor, bail};
+use candle_core::{DType, Result, Tensor, Var, bail};
+use candle_nn::{Optimizer, ParamsAdamW};
 use serde::{Deserialize, Serialize};
 
 use crate::kernels::{
     Float, GRAIN, by_type, for_each_part, has_fused_loops, values, vectorized, write,
 };
-use crate::{Parameter, Parameters, WeightDecay};
+use crate::{Parameter, Parameters, WeightDecay, backward};
 
 /// Hyperparameters of [`AdamW`]; the learning rate is an argument of each step.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -48,18 +49,15 @@ struct Moments {
 pub struct AdamW {
     config: AdamWConfig,
     moments: Vec<Moments>,
+    /// Learning rate of steps that are taken through candle-nn's trait.
+    learning_rate: f64,
 }
 
 impl AdamW {
     /// Optimizer of all trainable `parameters`, with moments 0.
     pub fn new(parameters: &Parameters, config: AdamWConfig) -> Result<Self> {
-        let init = |parameter: &Parameter| {
-            let var = &parameter.var;
-            let zeros = || Tensor::zeros(var.shape(), moment_dtype(var.dtype()), var.device());
-            let (first, second) = (zeros()?, zeros()?);
-            Ok(Moments { parameter: parameter.clone(), updates: 0, first, second })
-        };
-        Ok(Self { config, moments: parameters.trainable().map(init).collect::<Result<_>>()? })
+        let moments = parameters.trainable().cloned().map(Moments::new).collect::<Result<_>>()?;
+        Ok(Self { config, moments, learning_rate: 0. })
     }
 
     /// Updates every parameter that has a gradient in `grads`, at learning rate `lr`.
@@ -114,7 +112,49 @@ impl AdamW {
     }
 }
 
+/// For programs written for candle-nn, whose AdamW has no [`AdamW::state_dict`]: weight decay
+/// applies to every variable, and `backward_step` differentiates through the operations of this
+/// crate too.
+impl Optimizer for AdamW {
+    type Config = ParamsAdamW;
+
+    fn new(vars: Vec<Var>, params: ParamsAdamW) -> Result<Self> {
+        let ParamsAdamW { lr, beta1, beta2, eps, weight_decay } = params;
+        let vars = vars.into_iter().filter(|var| var.dtype().is_float());
+        let moments = vars.enumerate().map(|(i, var)| {
+            let (name, weight_decay) = (i.to_string(), WeightDecay::Yes);
+            Moments::new(Parameter { name, var, weight_decay, trainable: true })
+        });
+        let moments = moments.collect::<Result<_>>()?;
+        let config = AdamWConfig { beta1, beta2, eps, weight_decay };
+        Ok(Self { config, moments, learning_rate: lr })
+    }
+
+    fn step(&mut self, grads: &GradStore) -> Result<()> {
+        Self::step(self, grads, self.learning_rate)
+    }
+
+    fn learning_rate(&self) -> f64 {
+        self.learning_rate
+    }
+
+    fn set_learning_rate(&mut self, lr: f64) {
+        self.learning_rate = lr;
+    }
+
+    fn backward_step(&mut self, loss: &Tensor) -> Result<()> {
+        Optimizer::step(self, &backward(loss)?)
+    }
+}
+
 impl Moments {
+    fn new(parameter: Parameter) -> Result<Self> {
+        let var = &parameter.var;
+        let zeros = || Tensor::zeros(var.shape(), moment_dtype(var.dtype()), var.device());
+        let (first, second) = (zeros()?, zeros()?);
+        Ok(Self { parameter, updates: 0, first, second })
+    }
+
     fn update(&mut self, grad: &Tensor, lr: f64, config: &AdamWConfig) -> Result<()> {
         self.updates += 1;
         let t = self.updates as i32;

@@ -4,7 +4,7 @@
 //! A layer uses an adapter if its parameters have one: see
 //! [`Parameters::add_adapter`](crate::Parameters::add_adapter).
 
-use candle_core::{Result, Tensor};
+use candle_core::{Module, Result, Tensor};
 
 use crate::{Dropout, ops};
 
@@ -30,9 +30,11 @@ pub struct LoraAdapter {
     pub dropout: Dropout,
 }
 
-impl LoraAdapter {
+impl LoraAdapter {}
+
+impl Module for LoraAdapter {
     /// Correction s · (x Aᵀ) Bᵀ for `x: (.., in)`: (.., out).
-    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let inner = ops::linear(&self.dropout.forward(x)?, &self.lora_a, None)?; // (.., R)
         ops::linear(&inner, &self.lora_b, None)? * self.scale // (.., out)
     }

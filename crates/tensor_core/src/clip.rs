@@ -22,10 +22,7 @@ pub fn clip_grad_norm(
     let mut sum_of_squares = 0.;
     for parameter in parameters.trainable() {
         if let Some(grad) = grads.get(parameter.var.as_tensor()) {
-            sum_of_squares += match has_fused_loops(grad) {
-                true => by_type!(grad, fused_sum_of_squares(&grad.contiguous()?))?,
-                false => grad.to_dtype(DType::F64)?.sqr()?.sum_all()?.to_scalar::<f64>()?,
-            };
+            sum_of_squares += grad_sum_of_squares(grad)?;
         }
     }
     let norm = sum_of_squares.sqrt();
@@ -41,6 +38,14 @@ pub fn clip_grad_norm(
         }
     }
     Ok(norm)
+}
+
+/// Sum of the squares of `grad`, in f64.
+pub(crate) fn grad_sum_of_squares(grad: &Tensor) -> Result<f64> {
+    match has_fused_loops(grad) {
+        true => by_type!(grad, fused_sum_of_squares(&grad.contiguous()?)),
+        false => grad.to_dtype(DType::F64)?.sqr()?.sum_all()?.to_scalar(),
+    }
 }
 
 /// Sum of squares in f64, as a square may overflow or underflow f32. Chunks of fixed size are added

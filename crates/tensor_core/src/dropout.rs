@@ -3,7 +3,8 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use candle_core::{Result, Tensor};
+use candle_core::{Module, Result, Tensor};
+use rand::RngCore;
 
 use crate::{Rng, ops};
 
@@ -29,14 +30,6 @@ impl Dropout {
         self.rng.is_some() && self.probability > 0.
     }
 
-    /// Dropout of `x`, of any shape.
-    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        match (&self.rng, self.is_active()) {
-            (Some(rng), true) => ops::dropout(x, self.probability, lock(rng).next_u64()),
-            _ => Ok(x.clone()),
-        }
-    }
-
     /// State of the random stream, from which the next mask will be generated.
     pub(crate) fn rng_state(&self) -> Option<Rng> {
         self.is_active().then(|| self.rng.as_deref().map(|rng| lock(rng).clone())).flatten()
@@ -51,6 +44,16 @@ impl Dropout {
         let result = f();
         *lock(rng) = saved;
         result
+    }
+}
+
+impl Module for Dropout {
+    /// Dropout of `x`, of any shape.
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        match (&self.rng, self.is_active()) {
+            (Some(rng), true) => ops::dropout(x, self.probability, lock(rng).next_u64()),
+            _ => Ok(x.clone()),
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Embedding table: one vector per id.
 
-use candle_core::{Result, Tensor};
+use candle_core::{Module, Result, Tensor};
 
 use crate::{Init, Scope, Weight, WeightDecay};
 
@@ -17,14 +17,16 @@ impl Embedding {
         Ok(Self { weight: scope.matrix("weight", (n_ids, n_embd), init, WeightDecay::No)? })
     }
 
-    /// Vectors of `ids: (..)`, as `(.., C)`.
-    pub fn forward(&self, ids: &Tensor) -> Result<Tensor> {
-        self.weight.embedding(ids)
-    }
-
     /// Logits `(.., V)` of `x: (.., C)`: the dot product with every vector, for an output layer
     /// tied to the input embedding.
     pub fn logits(&self, x: &Tensor) -> Result<Tensor> {
         self.weight.linear(x, None)
+    }
+}
+
+impl Module for Embedding {
+    /// Vectors of `ids: (..)`, as `(.., C)`.
+    fn forward(&self, ids: &Tensor) -> Result<Tensor> {
+        self.weight.embedding(ids)
     }
 }

@@ -1,7 +1,7 @@
 //! Layer normalization with a learned scale and shift (Ba, Kiros and Hinton,
 //! <https://arxiv.org/abs/1607.06450>).
 
-use candle_core::{Result, Tensor};
+use candle_core::{Module, Result, Tensor};
 
 use crate::{Init, Scope, WeightDecay, ops};
 
@@ -20,9 +20,11 @@ impl LayerNorm {
         let bias = scope.parameter("bias", n_embd, Init::Zeros, WeightDecay::No)?;
         Ok(Self { weight, bias, eps })
     }
+}
 
+impl Module for LayerNorm {
     /// Normalizes each row of `x: (.., C)`.
-    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
         ops::layer_norm(x, &self.weight, &self.bias, self.eps)
     }
 }

@@ -1,6 +1,6 @@
 //! Linear layer: y = x Wᵀ + b.
 
-use candle_core::{Result, Tensor};
+use candle_core::{Module, Result, Tensor};
 
 use crate::{Init, LoraAdapter, Scope, Weight, WeightDecay, ops};
 
@@ -40,9 +40,11 @@ impl Linear {
         };
         Ok(Self { weight, bias, adapter: scope.adapter((n_out, n_in))? })
     }
+}
 
+impl Module for Linear {
     /// Maps `x: (.., in)` to `(.., out)`.
-    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let y = self.weight.linear(x, self.bias.as_ref())?;
         match &self.adapter {
             Some(adapter) => ops::add(&y, &adapter.forward(x)?),

@@ -9,6 +9,7 @@
 mod adapters;
 mod parameter;
 mod scope;
+mod var_builder;
 mod views;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};

@@ -4,24 +4,67 @@
 //! xoshiro256++ (Blackman and Vigna, <https://arxiv.org/abs/1805.01407>), seeded through splitmix64
 //! as its authors advise. Numbers are generated on the CPU and copied to the device, so that a
 //! model has the same initial weights on a CPU and on a GPU.
+//!
+//! The generator is rand_xoshiro's, and [`Rng`] has rand's traits, so every distribution of rand
+//! can sample from it. Normal numbers, integers and shuffles are written out here nevertheless: a
+//! seed then means the same run in every version of rand, whose algorithms for them change.
 
 use std::f64::consts::TAU;
 
 use candle_core::{DType, Device, Result, Shape, Tensor};
+use rand::{Rng as _, RngCore, SeedableRng};
+use rand_xoshiro::Xoshiro256PlusPlus;
 use serde::{Deserialize, Serialize};
 
 /// Random number generator. Its whole state is four words, saved and restored by `serde`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Saved")]
 pub struct Rng {
-    state: [u64; 4],
+    state: Xoshiro256PlusPlus,
+}
+
+/// State in a file: as it is written, or the four words alone.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Saved {
+    Generator { state: Xoshiro256PlusPlus },
+    Words { state: [u64; 4] },
+}
+
+impl From<Saved> for Rng {
+    fn from(saved: Saved) -> Self {
+        let state = match saved {
+            Saved::Generator { state } => state,
+            Saved::Words { state } => {
+                let mut bytes = [0; 32];
+                for (bytes, word) in bytes.chunks_exact_mut(8).zip(state) {
+                    bytes.copy_from_slice(&word.to_le_bytes());
+                }
+                Xoshiro256PlusPlus::from_seed(bytes)
+            }
+        };
+        Self { state }
+    }
+}
+
+impl RngCore for Rng {
+    fn next_u32(&mut self) -> u32 {
+        self.state.next_u32()
+    }
+
+    fn next_u64(&mut self) -> u64 {
+        self.state.next_u64()
+    }
+
+    fn fill_bytes(&mut self, bytes: &mut [u8]) {
+        self.state.fill_bytes(bytes);
+    }
 }
 
 impl Rng {
     /// Stream of `seed`.
     pub fn new(seed: u64) -> Self {
-        let mut x = seed;
-        let state = std::array::from_fn(|_| splitmix64(&mut x));
-        Self { state }
+        Self { state: Xoshiro256PlusPlus::seed_from_u64(seed) }
     }
 
     /// New independent stream. Using it never shifts the numbers that this one generates later.
@@ -29,23 +72,9 @@ impl Rng {
         Self::new(self.next_u64())
     }
 
-    /// Next 64 random bits.
-    pub fn next_u64(&mut self) -> u64 {
-        let [a, b, c, d] = &mut self.state;
-        let result = a.wrapping_add(*d).rotate_left(23).wrapping_add(*a);
-        let shifted = *b << 17;
-        *c ^= *a;
-        *d ^= *b;
-        *b ^= *c;
-        *a ^= *d;
-        *c ^= shifted;
-        *d = d.rotate_left(45);
-        result
-    }
-
     /// Uniform sample from [0, 1).
     pub fn uniform(&mut self) -> f64 {
-        (self.next_u64() >> 11) as f64 / (1u64 << 53) as f64 // 53 bits, all that an f64 holds
+        self.random() // 53 bits, all that an f64 holds
     }
 
     /// Sample from the standard normal distribution (Box and Muller).
@@ -110,11 +139,4 @@ impl Rng {
         // Converted to the target dtype here, since few CUDA kernels convert from f64.
         Tensor::from_vec(values, shape, &Device::Cpu)?.to_dtype(dtype)?.to_device(device)
     }
-}
-
-fn splitmix64(x: &mut u64) -> u64 {
-    *x = x.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let z = (*x ^ (*x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
 }

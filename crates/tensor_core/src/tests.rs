@@ -12,6 +12,7 @@ mod errors;
 mod half;
 mod adamw;
 mod parameters;
+mod candle_nn;
 mod rng;
 mod files;
 mod testing;

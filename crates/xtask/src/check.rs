@@ -5,12 +5,13 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 
 use crate::repository::root;
-use crate::{layers, links, readmes, tiny_text, words};
+use crate::{features, layers, links, readmes, tiny_text, words};
 
 /// Runs all checks and stops at the first failure.
 pub(crate) fn run() -> Result<()> {
     cargo(&["fmt", "--all", "--check"], None)?;
     layers::check()?;
+    features::check()?;
     readmes::check(&root())?;
     links::check(&root(), false)?;
     words::check(&root())?;

@@ -5,6 +5,7 @@ mod check;
 mod compare;
 mod worker;
 mod layers;
+mod features;
 mod links;
 mod readmes;
 mod rust_text;
@@ -24,10 +25,12 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Run all checks: formatting, layers, READMEs, data, lints, docs and tests
+    /// Run all checks: formatting, layers, features, READMEs, data, lints, docs and tests
     Check,
     /// Check that crates and files depend in one direction
     Layers,
+    /// Check that all packages build a dependency with the same features
+    Features,
     /// Check that .ci/run runs every command shown in a README
     Readmes,
     /// Check the relative links of the Markdown files, also those to a line
@@ -52,6 +55,7 @@ fn main() -> Result<()> {
     match Cli::parse().task {
         Task::Check => check::run(),
         Task::Layers => layers::check(),
+        Task::Features => features::check(),
         Task::Readmes => readmes::check(&root()),
         Task::Links { write } => links::check(&root(), write),
         Task::Words => words::check(&root()),

@@ -93,12 +93,12 @@ mod tests {
 
     #[test]
     fn a_command_needs_its_program_subcommand_and_flags_in_ci() {
-        let ci = "cargo run --release -p part_6 -- train --steps 5 --data everyday --out x # short";
+        let ci = "cargo run -p part_6 -- train --steps 5 --data everyday --out x # short";
         let ci_commands: Vec<RunCommand> = ci.lines().filter_map(parse_command).collect();
-        assert!(is_run("cargo run --release -p part_6 -- train --data my.jsonl", &ci_commands));
-        assert!(!is_run("cargo run --release -p part_6 -- train --merge", &ci_commands));
-        assert!(!is_run("cargo run --release -p part_6 -- eval --data my.jsonl", &ci_commands));
-        assert!(!is_run("cargo run --release -p part_6", &ci_commands));
+        assert!(is_run("cargo run -p part_6 -- train --data my.jsonl", &ci_commands));
+        assert!(!is_run("cargo run -p part_6 -- train --merge", &ci_commands));
+        assert!(!is_run("cargo run -p part_6 -- eval --data my.jsonl", &ci_commands));
+        assert!(!is_run("cargo run -p part_6", &ci_commands));
         assert!(!is_run("cargo build", &ci_commands));
         assert!(is_run("cargo test -p part_6", &ci_commands));
     }

@@ -1,5 +1,5 @@
 use anyhow::Result;
-use candle_core::DType;
+use candle_core::{DType, Module};
 use tensor_core::ops::cross_entropy;
 
 use super::{CPU, new_model};

@@ -1,4 +1,4 @@
-use candle_core::{DType, Result, Tensor};
+use candle_core::{DType, Module, Result, Tensor};
 use tensor_core::ops::cross_entropy;
 use tensor_core::testing::{assert_close, assert_gradients_flow};
 use tensor_core::{Parameters, WeightDecay, backward};

@@ -1,7 +1,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Module, Tensor};
 use serde_json::{Value, json};
 use tensor_core::ops::cross_entropy;
 use tensor_core::testing::assert_close;

@@ -1,4 +1,4 @@
-use candle_core::{DType, Result, Tensor};
+use candle_core::{DType, Module, Result, Tensor};
 use model_io::{ModelConfig, SlidingWindow};
 use proptest::prelude::*;
 use tensor_core::testing::assert_close;

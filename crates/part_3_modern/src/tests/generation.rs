@@ -1,5 +1,5 @@
 use anyhow::{Result, ensure};
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Module, Tensor};
 use model_io::config::PositionEncoding;
 use model_io::{ModelConfig, SkipSpecialTokens, SlidingWindow, Tokenizer, TokenizerSpecialTokens};
 use tensor_core::Rng;

@@ -1,4 +1,4 @@
-use candle_core::{DType, Result, Tensor};
+use candle_core::{DType, Module, Result, Tensor};
 use model_io::ModelConfig;
 use model_io::config::Mlp;
 use tensor_core::ops::cross_entropy;

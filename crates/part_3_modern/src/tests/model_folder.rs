@@ -1,7 +1,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Module, Tensor};
 use model_io::config::LmHead;
 use model_io::config_json;
 use model_io::model_folder::{SpecialTokenIds, open, read_special_token_ids, save};

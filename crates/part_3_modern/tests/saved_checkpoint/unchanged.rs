@@ -1,7 +1,7 @@
 //! Comparison of a checkpoint before and after saving, by its outputs for a few texts and chats.
 
 use anyhow::Result;
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Module, Tensor};
 use model_io::{
     AddGenerationPrompt, AddSpecialTokens, ChatMessage, LoadMode, ParseSpecial, SkipSpecialTokens,
     TokenizedChat, TokenizerSpecialTokens,

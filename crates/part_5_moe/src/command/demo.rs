@@ -57,7 +57,8 @@ pub(crate) fn run(args: &DemoArgs) -> Result<()> {
 /// Prints the routing of a sentence as a table and as a line per layer, and writes the picture.
 fn print_routing(model: &GptMoe, args: &DemoArgs) -> Result<()> {
     let ids = ByteTokenizer.encode(SENTENCE);
-    let (logits, layers) = model.forward(&Tensor::new(&ids[..], model.device())?.unsqueeze(0)?)?;
+    let (logits, layers) =
+        model.forward_with_routing(&Tensor::new(&ids[..], model.device())?.unsqueeze(0)?)?;
     let (n_expert, k) = (model.config().router.n_expert, model.config().router.top_k);
     println!("\nRouting of a sentence: {} bytes, logits of shape {:?}", ids.len(), logits.dims());
     for (layer, router_output) in layers.iter().enumerate() {

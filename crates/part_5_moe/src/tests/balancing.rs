@@ -40,12 +40,12 @@ fn each_layer_updates_its_own_bias_and_the_model_uses_it() -> Result<()> {
     let mut parameters = Parameters::seeded(0, DType::F32, &CPU);
     let model = GptMoe::new(&config, parameters.root())?;
     let ids = super::ids(1, 20, 0)?;
-    let (_, before) = model.forward(&ids)?;
+    let (_, before) = model.forward_with_routing(&ids)?;
     let overload = |expert: u32| ExpertLoad::new(&[expert; 8], 4, 0);
     for _ in 0..100 {
         update_biases(&parameters, &[overload(0), overload(1)], 0.1)?;
     }
-    let (_, after) = model.forward(&ids)?;
+    let (_, after) = model.forward_with_routing(&ids)?;
     assert!(before[0].selected_experts.contains(&0) && before[1].selected_experts.contains(&1));
     assert!(!after[0].selected_experts.contains(&0) && after[0].selected_experts.contains(&1));
     assert!(!after[1].selected_experts.contains(&1) && after[1].selected_experts.contains(&0));

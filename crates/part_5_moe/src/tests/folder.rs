@@ -43,10 +43,10 @@ fn logits_of_a_mixtral_match_transformers() -> Result<()> {
     let (model, _) = open(&golden("mixtral"), DType::F32, &CPU)?;
     let golden = read_golden()?;
     for Sequence { input_ids, logits } in &golden.sequences {
-        let (output, _) = model.forward(&row(input_ids)?)?;
+        let (output, _) = model.forward_with_routing(&row(input_ids)?)?;
         assert_close(&output.squeeze(0)?, &Tensor::new(logits.clone(), &CPU)?, 1e-4)?;
     }
-    let (_, layers) = model.forward(&row(&golden.sequences[0].input_ids)?)?;
+    let (_, layers) = model.forward_with_routing(&row(&golden.sequences[0].input_ids)?)?;
     for (layer, expected) in layers.iter().zip(&golden.router_logits) {
         assert_close(&layer.logits, &Tensor::new(expected.clone(), &CPU)?, 1e-4)?;
     }
@@ -65,7 +65,7 @@ fn loss_and_gradient_norms_match_transformers() -> Result<()> {
     let golden = read_golden()?;
     let ids = &golden.sequences[0].input_ids;
     let targets: Vec<i64> = ids[1..].iter().map(|&id| i64::from(id)).collect();
-    let (logits, _) = model.forward(&row(&ids[..ids.len() - 1])?)?;
+    let (logits, _) = model.forward_with_routing(&row(&ids[..ids.len() - 1])?)?;
     let loss = cross_entropy(&logits, &Tensor::new(targets, &CPU)?.unsqueeze(0)?)?;
     assert!((f64::from(loss.to_scalar::<f32>()?) - golden.loss).abs() < 1e-5);
     let grads = backward(&loss)?;
@@ -115,7 +115,11 @@ fn saving_and_loading_a_model_does_not_change_it() -> Result<()> {
         let (loaded, _) = open(folder.path(), DType::F32, &CPU)?;
         assert_eq!(to_json(&config)["model_type"], model_type);
         assert_eq!(loaded.config(), &config);
-        assert_close(&loaded.forward(&ids(2, 9, 0)?)?.0, &model.forward(&ids(2, 9, 0)?)?.0, 0.)?;
+        assert_close(
+            &loaded.forward_with_routing(&ids(2, 9, 0)?)?.0,
+            &model.forward_with_routing(&ids(2, 9, 0)?)?.0,
+            0.,
+        )?;
         let json: Value =
             serde_json::from_slice(&std::fs::read(folder.path().join("config.json"))?)?;
         assert_eq!((&json["eos_token_id"], &json["dtype"]), (&json!(2), &json!("float32")));

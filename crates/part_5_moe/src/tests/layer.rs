@@ -1,4 +1,4 @@
-use candle_core::{DType, Result, Tensor, Var};
+use candle_core::{DType, Module, Result, Tensor, Var};
 use model_io::config::Mlp;
 use modern::FeedForwardLayer;
 use modern::swiglu::FeedForward;
@@ -80,7 +80,7 @@ fn one_expert_equals_the_dense_layer() -> Result<()> {
             let expert = parameters.iter().find(|p| p.name == expert).expect("the same layer");
             parameter.var.set(expert.var.as_tensor())?;
         }
-        let y = FeedForwardLayer::forward(&layer, &x, &mut Vec::new())?;
+        let y = FeedForwardLayer::forward_with_aux_outputs(&layer, &x, &mut Vec::new())?;
         assert_close(&y, &feed_forward.forward(&x)?, 1e-12)?;
     }
     Ok(())
@@ -160,7 +160,7 @@ fn jitter_affects_the_router_but_not_the_experts() -> Result<()> {
     let routing = jittered.route(&flat)?;
     let difference = (&routing.logits - unlimited.route(&flat)?.logits)?.abs()?;
     assert!(difference.max_all()?.to_scalar::<f64>()? > 0.1);
-    let y = FeedForwardLayer::forward(&jittered, &x, &mut Vec::new())?;
+    let y = FeedForwardLayer::forward_with_aux_outputs(&jittered, &x, &mut Vec::new())?;
     assert_close(&y.squeeze(0)?, &unlimited.forward_grouped(&flat, &routing)?, 1e-12)
 }
 
@@ -195,9 +195,9 @@ fn a_hybrid_interpolates_between_the_experts_and_the_dense_layer() -> Result<()>
     let dense = FeedForward::new(parameters.root(), WIDTH, GELU, init, init)?;
     let hybrid = |dense_weight| {
         let hybrid = Hybrid { dense: dense.clone(), experts: experts.clone(), dense_weight };
-        hybrid.forward(&x, &mut Vec::new())
+        hybrid.forward_with_aux_outputs(&x, &mut Vec::new())
     };
-    let experts_only = FeedForwardLayer::forward(&experts, &x, &mut Vec::new())?;
+    let experts_only = FeedForwardLayer::forward_with_aux_outputs(&experts, &x, &mut Vec::new())?;
     assert_close(&hybrid(1.)?, &dense.forward(&x)?, 1e-12)?;
     assert_close(&hybrid(0.)?, &experts_only, 1e-12)?;
     let expected = ((dense.forward(&x)? * 0.3)? + (experts_only * 0.7)?)?;
@@ -209,7 +209,7 @@ fn auxiliary_outputs_hold_logits_probabilities_and_experts() -> Result<()> {
     let x = random(0, (2, 8, WIDTH), DType::F64)?;
     let (layer, _): (MoeLayer, _) = layer(RouterConfig::new(4, 2), SWIGLU, UNLIMITED, DType::F64)?;
     let mut aux_outputs = Vec::new();
-    FeedForwardLayer::forward(&layer, &x, &mut aux_outputs)?;
+    FeedForwardLayer::forward_with_aux_outputs(&layer, &x, &mut aux_outputs)?;
     let shapes: Vec<&[usize]> = aux_outputs.iter().map(Tensor::dims).collect();
     assert_eq!(shapes, [&[16, 4][..], &[16, 4], &[16, 2]]);
     assert_close(&aux_outputs[1].sum(1)?, &Tensor::ones(16, DType::F64, &CPU)?, 1e-12)

@@ -1,4 +1,4 @@
-use candle_core::{DType, Result, Tensor};
+use candle_core::{DType, Module, Result, Tensor};
 use model_io::ModelConfig;
 use model_io::config::Mlp;
 use modern::sampler::{Sampler, SamplingStrategy};
@@ -37,7 +37,7 @@ fn every_parameter_gets_a_gradient_except_the_selection_bias() -> Result<()> {
         parameters.freeze(is_selection_bias);
         let model = GptMoe::new(&config, parameters.root())?;
         let targets = ids(4, 30, 2)?.to_dtype(DType::I64)?;
-        let (logits, layers) = model.forward(&ids(4, 30, 1)?)?;
+        let (logits, layers) = model.forward_with_routing(&ids(4, 30, 1)?)?;
         let loss = total_loss(&cross_entropy(&logits, &targets)?, &layers, &BALANCING)?;
         println!("{config:?}");
         assert_gradients_flow(&parameters, &backward(&loss)?)?;
@@ -55,7 +55,7 @@ fn gradients(
     let (_, mut parameters) = new_model(&config, DType::F64)?;
     let mut model = GptMoe::new_for_training(&config, parameters.root(), router_training)?;
     model.gpt = model.gpt.for_training(Dropout::disabled(), checkpointing);
-    let (logits, layers) = model.forward(&ids(2, 9, 1)?)?;
+    let (logits, layers) = model.forward_with_routing(&ids(2, 9, 1)?)?;
     let loss = cross_entropy(&logits, &ids(2, 9, 2)?.to_dtype(DType::I64)?)?;
     let grads = backward(&total_loss(&loss, &layers, load_balancing)?)?;
     let grads =
@@ -87,7 +87,7 @@ fn gradient_checkpointing_gives_the_same_gradients() -> Result<()> {
 #[test]
 fn the_total_loss_adds_the_weighted_means_over_the_layers() -> Result<()> {
     let (model, _) = new_model(&tiny_config(RouterConfig::new(4, 2))?, DType::F64)?;
-    let (_, layers) = model.forward(&ids(2, 9, 1)?)?;
+    let (_, layers) = model.forward_with_routing(&ids(2, 9, 1)?)?;
     assert_eq!(layers.len(), 2);
     let mean = |loss: fn(&RouterOutput) -> Result<Tensor>| -> Result<f64> {
         let losses = layers.iter().map(|layer| loss(layer)?.to_scalar::<f64>());
@@ -111,7 +111,7 @@ fn gradient_accumulation_counts_the_auxiliary_losses_once() -> anyhow::Result<()
     let model = GptMoe::new(&config, parameters.root())?;
     let batch =
         tiny_gpt::Batch { inputs: ids(2, 9, 1)?, targets: ids(2, 9, 2)?.to_dtype(DType::I64)? };
-    let (logits, layers) = model.forward(&batch.inputs)?;
+    let (logits, layers) = model.forward_with_routing(&batch.inputs)?;
     let loss = cross_entropy(&logits, &batch.targets)?;
     let added = |layers: &[RouterOutput]| -> Result<f32> {
         (total_loss(&loss, layers, &BALANCING)? - &loss)?.to_scalar()
@@ -125,7 +125,7 @@ fn gradient_accumulation_counts_the_auxiliary_losses_once() -> anyhow::Result<()
         let (n_targets, mut accumulator) =
             (counts.iter().sum::<usize>(), GradAccumulator::default());
         for (batch, count) in batches.iter().zip(counts) {
-            let (logits, layers) = model.forward(&batch.inputs)?;
+            let (logits, layers) = model.forward_with_routing(&batch.inputs)?;
             let loss = total_loss(&cross_entropy(&logits, &batch.targets)?, &layers, &BALANCING)?;
             let share = count as f64 / n_targets as f64;
             accumulator.backward(&(loss * share)?, &[&parameters])?;
@@ -150,7 +150,7 @@ fn logits_do_not_depend_on_future_tokens() -> Result<()> {
         let (model, _) = new_model(&config, DType::F64)?;
         let past = |last: u32| {
             let ids = Tensor::new(&[[7u32, 8, 9, 3, 2, last]], &CPU)?;
-            model.forward(&ids)?.0.narrow(1, 0, 5)
+            model.forward_with_routing(&ids)?.0.narrow(1, 0, 5)
         };
         assert_close(&past(1)?, &past(5)?, 1e-12)?;
     }

@@ -1,7 +1,7 @@
 //! LoRA: the update, the trained parameters, and the unchanged base weights.
 
 use anyhow::Result;
-use candle_core::{DType, Tensor, Var};
+use candle_core::{DType, Module, Tensor, Var};
 use model_io::{LoraConfig, TargetModules};
 use modern::GptModern;
 use tensor_core::testing::{assert_close, assert_gradients_flow};

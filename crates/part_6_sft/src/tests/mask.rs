@@ -1,6 +1,7 @@
 //! 6.2: the loss mask. Each test guards against a mistake made in some real project.
 
 use anyhow::Result;
+use candle_core::Module;
 use datasets::Example;
 use model_io::{AddGenerationPrompt, ChatMessage};
 use tensor_core::ops::{IGNORE_INDEX, cross_entropy};

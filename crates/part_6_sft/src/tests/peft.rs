@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use candle_core::Tensor;
+use candle_core::{Module, Tensor};
 use model_io::{LoadMode, LoraConfig, TargetModules, peft_folder};
 use modern::{Checkpoint, GptModern};
 use serde_json::{Value, json};

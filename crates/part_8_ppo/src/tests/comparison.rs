@@ -1,7 +1,7 @@
 //! 8.5: win rate and KL against a reference, computed by hand.
 
 use anyhow::Result;
-use candle_core::Tensor;
+use candle_core::{Module, Tensor};
 use modern::{GptModern, SamplingStrategy};
 use tensor_core::ops::log_softmax;
 use tensor_core::{Parameters, Rng};

@@ -1,7 +1,7 @@
 //! 8.5: rewards, values and advantages of an experience, token by token.
 
 use anyhow::Result;
-use candle_core::Tensor;
+use candle_core::{Module, Tensor};
 use datasets::Example;
 use model_io::SlidingWindow;
 

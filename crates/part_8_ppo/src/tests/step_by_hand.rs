@@ -1,7 +1,7 @@
 //! 8.5: a step of both optimizers equals one computed from the written-out loss alone.
 
 use anyhow::Result;
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Module, Tensor};
 use modern::{FinishReason, GptModern};
 use tensor_core::ops::log_softmax;
 use tensor_core::{AdamWConfig, Parameters, Rng, backward};

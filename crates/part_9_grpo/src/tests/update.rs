@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use candle_core::backprop::GradStore;
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Module, Tensor};
 use datasets::Example;
 use experiment::TrainState;
 use model_io::ModelConfig;

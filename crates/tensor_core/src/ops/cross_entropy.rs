@@ -57,7 +57,9 @@ pub(super) fn check_targets(op: &str, logits: &Tensor, targets: &Tensor) -> Resu
     if !fit {
         let targets = (targets.dims(), targets.dtype(), targets.device().location());
         let logits = (logits.dims(), logits.dtype(), logits.device().location());
-        bail!("{op}: logits {logits:?} do not fit targets {targets:?}");
+        bail!(
+            "{op}: logits {logits:?} do not fit targets {targets:?}: one i64 per row is expected"
+        );
     }
     Ok(())
 }

@@ -5,6 +5,7 @@
 //! The mask follows from a seed, so the backward pass generates it again instead of saving it.
 
 use candle_core::{Device, Result, Tensor};
+use rand::RngCore;
 
 use super::dispatch::fused_or_reference;
 use crate::Rng;

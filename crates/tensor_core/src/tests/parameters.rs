@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use candle_core::{DType, Device, Result, Tensor};
+use candle_core::{DType, Device, Module, Result, Tensor};
 
 use crate::testing::{assert_close, assert_gradients_flow};
 use crate::{Bias, Embedding, Init, LayerNorm, Linear, Parameters, Scope, WeightDecay, backward};

@@ -1,4 +1,5 @@
 use candle_core::{DType, Device, Result};
+use rand::RngCore;
 
 use crate::Rng;
 
@@ -13,10 +14,24 @@ fn the_stream_is_xoshiro256_plus_plus() {
 }
 
 #[test]
+fn distributions_of_rand_sample_from_it() {
+    use rand::distr::{Distribution, Uniform};
+    let (mut rng, mut again) = (Rng::new(5), Rng::new(5));
+    let die = Uniform::new_inclusive(1, 6).unwrap();
+    for _ in 0..100 {
+        assert!((1..=6).contains(&die.sample(&mut rng)));
+    }
+    // The 53 high bits of a number, as fraction.
+    let word = again.clone().next_u64();
+    assert_eq!(again.uniform(), (word >> 11) as f64 / 2f64.powi(53));
+}
+
+#[test]
 fn a_saved_state_continues_the_same_stream() {
     let mut rng = Rng::new(7);
     rng.next_u64();
     let saved = serde_json::to_string(&rng).unwrap();
+    assert!(saved.starts_with(r#"{"state":{"s":["#), "{saved}");
     let mut restored: Rng = serde_json::from_str(&saved).unwrap();
     assert_eq!(rng.normal(), restored.normal());
     assert_eq!(rng.next_u64(), restored.next_u64());

@@ -1,7 +1,7 @@
 //! Saved state of a run: checkpoints, and the best model.
 
 use anyhow::Result;
-use candle_core::DType;
+use candle_core::{DType, Module};
 use datasets::Example;
 use experiment::{TrainProgress, TrainState};
 use modern::GptModern;

@@ -1,0 +1,3 @@
+//! Cargo reads the build dependencies of a package only if it has a build script.
+
+fn main() {}
