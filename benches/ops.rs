@@ -1,4 +1,4 @@
-//! Forward and backward pass of the single operations, fused against reference.
+//! Forward and backward pass of the single operations, fused against reference and candle-nn.
 //!
 //!     cargo bench -p benches --bench ops
 
@@ -17,9 +17,11 @@ fn ops(criterion: &mut Criterion) {
         let mut group = criterion.benchmark_group(format!("{name} {shape:?}"));
         group.sample_size(20);
         group.throughput(Throughput::Elements(shape.iter().product::<usize>() as u64));
-        for (implementation, name) in
-            [(Implementation::Fused, "fused"), (Implementation::Reference, "reference")]
-        {
+        for (implementation, name) in [
+            (Implementation::Fused, "fused"),
+            (Implementation::Reference, "reference"),
+            (Implementation::CandleNn, "candle-nn"),
+        ] {
             group.bench_function(name, |bencher| {
                 bencher.iter(|| black_box(operation.forward_backward(implementation)));
             });

@@ -131,7 +131,7 @@ fn prepare(work: &Work, threads: usize) -> Result<Benchmark> {
             let attention = Operation::attention(shape)?;
             Box::new(move |seconds| {
                 repeat(seconds, || match backward {
-                    true => attention.forward_backward(Implementation::Fused),
+                    true => attention.forward_backward(Implementation::Fused).map(drop),
                     false => attention.forward(Implementation::Fused).map(drop),
                 })
             })
@@ -141,7 +141,7 @@ fn prepare(work: &Work, threads: usize) -> Result<Benchmark> {
             let operation =
                 operation.with_context(|| format!("no operation `{op}` of shape {shape:?}"))?;
             Box::new(move |seconds| {
-                repeat(seconds, || operation.forward_backward(Implementation::Fused))
+                repeat(seconds, || operation.forward_backward(Implementation::Fused).map(drop))
             })
         }
         Work::TrainStep(step) => {

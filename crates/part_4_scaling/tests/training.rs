@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::Value;
 use tempfile::TempDir;
-use tensor_core::testing::{Program, path_arg};
+use tensor_core::testing::{Program, assert_close, path_arg};
 
 const PART_4: Program = Program(env!("CARGO_BIN_EXE_part_4"));
 
@@ -71,12 +71,9 @@ fn a_run_lowers_its_loss_and_its_model_can_be_sampled_and_evaluated() {
         |data: &str| PART_4.stdout_json(&["eval", "--model", &run, "--data", data, "--json"]);
     let validation = eval(&data);
     let best = report["loss"].as_f64().expect("a loss");
-    assert!(
-        (validation["loss"].as_f64().expect("a loss") - best).abs() < 1e-5,
-        "{validation} {report}"
-    );
+    assert_close(validation["loss"].as_f64().expect("a loss"), best, 1e-5);
     let bits = validations[1]["bits_per_byte"].as_f64().expect("bits");
-    assert!((validation["bits_per_byte"].as_f64().expect("bits") - bits).abs() < 1e-5);
+    assert_close(validation["bits_per_byte"].as_f64().expect("bits"), bits, 1e-5);
     let all = eval(&path_arg(folder.path(), "text.txt"));
     assert!(all["tokens"].as_u64() > validation["tokens"].as_u64());
 

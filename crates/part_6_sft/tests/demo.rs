@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use serde_json::Value;
-use tensor_core::testing::{Program, path_arg};
+use tensor_core::testing::{Program, assert_close, path_arg};
 
 const PART_6: Program = Program(env!("CARGO_BIN_EXE_part_6"));
 
@@ -136,7 +136,7 @@ fn a_lora_run_resumes_evaluates_and_merges() {
         .expect("a loss");
     let without =
         eval(&["--model", &model, "--template", "dialogue"])["loss"].as_f64().expect("a loss");
-    assert!((with - merged).abs() < 1e-3, "{with} {merged}");
+    assert_close(with, merged, 1e-3);
     assert!((with - without).abs() > 1e-2, "{with} {without}");
     let missing = path_arg(folder.path(), "missing");
     let args = ["eval", "--model", &other, "--adapter", &missing];

@@ -1,5 +1,5 @@
-//! Assertions for the tests of every crate: closeness of tensors, correctness of gradients,
-//! gradient flow to every parameter.
+//! Assertions for the tests of every crate: closeness of numbers and tensors, correctness of
+//! gradients, gradient flow to every parameter.
 //!
 //! A tolerance `tol` means |a − b| ≤ tol · (1 + |b|), element by element.
 
@@ -7,6 +7,7 @@ mod counting_allocator;
 mod outside;
 mod program;
 
+use approx::abs_diff_eq;
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Result, Tensor, Var};
 pub use counting_allocator::CountingAllocator;
@@ -28,15 +29,97 @@ fn values(x: &Tensor) -> Result<Vec<f64>> {
     x.to_device(&Device::Cpu)?.to_dtype(DType::F64)?.flatten_all()?.to_vec1()
 }
 
-/// Panics unless `a` and `b` have the same shape and are close everywhere (NaN is not close to
-/// anything).
-pub fn assert_close(a: &Tensor, b: &Tensor, tol: f64) -> Result<()> {
-    assert_eq!(a.dims(), b.dims(), "shapes differ");
-    for (i, (a, b)) in values(a)?.into_iter().zip(values(b)?).enumerate() {
-        let close = a == b || (a - b).abs() <= tol * (1. + b.abs());
-        assert!(close, "element {i}: {a} is not close to {b} (tolerance {tol})");
+/// Numbers to compare: one, a slice of them, or a tensor.
+pub trait Numbers {
+    /// Appends the numbers to `values`, row by row, and returns their shape.
+    ///
+    /// # Panics
+    /// When a tensor cannot be read as numbers, or rows differ in length.
+    fn append_to(&self, values: &mut Vec<f64>) -> Vec<usize>;
+}
+
+impl Numbers for f64 {
+    fn append_to(&self, values: &mut Vec<f64>) -> Vec<usize> {
+        values.push(*self);
+        Vec::new()
     }
-    Ok(())
+}
+
+impl Numbers for f32 {
+    fn append_to(&self, values: &mut Vec<f64>) -> Vec<usize> {
+        f64::from(*self).append_to(values)
+    }
+}
+
+impl Numbers for Tensor {
+    fn append_to(&self, all: &mut Vec<f64>) -> Vec<usize> {
+        all.extend(values(self).expect("a tensor of numbers"));
+        self.dims().to_vec()
+    }
+}
+
+impl<T: Numbers> Numbers for [T] {
+    fn append_to(&self, values: &mut Vec<f64>) -> Vec<usize> {
+        let shapes: Vec<_> = self.iter().map(|row| row.append_to(values)).collect();
+        assert!(shapes.windows(2).all(|pair| pair[0] == pair[1]), "rows differ in length");
+        let row = shapes.into_iter().next().unwrap_or_default();
+        [vec![self.len()], row].concat()
+    }
+}
+
+impl<T: Numbers> Numbers for Vec<T> {
+    fn append_to(&self, values: &mut Vec<f64>) -> Vec<usize> {
+        self.as_slice().append_to(values)
+    }
+}
+
+impl<T: Numbers, const N: usize> Numbers for [T; N] {
+    fn append_to(&self, values: &mut Vec<f64>) -> Vec<usize> {
+        self.as_slice().append_to(values)
+    }
+}
+
+impl<T: Numbers + ?Sized> Numbers for &T {
+    fn append_to(&self, values: &mut Vec<f64>) -> Vec<usize> {
+        (**self).append_to(values)
+    }
+}
+
+/// Panics unless `a` and `b` have the same shape and are close everywhere (NaN is not close to
+/// anything, and an infinity to itself only). The message has the largest difference, relative to
+/// 1 + |b|, and its place.
+#[track_caller]
+pub fn assert_close(a: impl Numbers, b: impl Numbers, tol: f64) {
+    let (mut left, mut right) = (Vec::new(), Vec::new());
+    let (dims, expected_dims) = (a.append_to(&mut left), b.append_to(&mut right));
+    assert_eq!(dims, expected_dims, "shapes differ");
+    let (mut n_far, mut worst) = (0, None);
+    for (i, (a, b)) in left.iter().zip(&right).enumerate() {
+        let scale = if b.is_finite() { 1. + b.abs() } else { 0. };
+        if a == b || abs_diff_eq!(a, b, epsilon = tol * scale) {
+            continue;
+        }
+        n_far += 1;
+        let distance = (a - b).abs() / scale;
+        if worst.is_none_or(|(_, largest)| distance > largest) {
+            worst = Some((i, distance));
+        }
+    }
+    if let Some((i, _)) = worst {
+        let (a, b, n, index) = (left[i], right[i], left.len(), index_of(i, &dims));
+        panic!("{a} is not close to {b} at {index:?}: {n_far} of {n} differ (tolerance {tol})");
+    }
+}
+
+/// Index in an array of shape `dims` of its element number `i`, row by row.
+fn index_of(mut i: usize, dims: &[usize]) -> Vec<usize> {
+    let mut index = Vec::new();
+    for &n in dims.iter().rev() {
+        index.push(i % n);
+        i /= n;
+    }
+    index.reverse();
+    index
 }
 
 /// Panics unless backpropagation through `f` agrees with finite differences at `x`.
@@ -65,7 +148,8 @@ pub fn assert_grad(x: &Tensor, f: impl Fn(&Tensor) -> Result<Tensor>, tol: f64) 
     let numeric = (0..at.len())
         .map(|i| Ok((shifted(i, STEP)? - shifted(i, -STEP)?) / (2. * STEP)))
         .collect::<Result<Vec<f64>>>()?;
-    assert_close(grad, &Tensor::from_vec(numeric, x.shape(), x.device())?, tol)
+    assert_close(grad, Tensor::from_vec(numeric, x.shape(), x.device())?, tol);
+    Ok(())
 }
 
 /// Panics unless every trainable parameter has a finite gradient that is not all 0, and frozen

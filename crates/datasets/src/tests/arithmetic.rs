@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use anyhow::Result;
+use tensor_core::testing::assert_close;
 
 use crate::Split;
 use crate::arithmetic::{ArithmeticProblem, Operation, ProblemSet};
@@ -112,7 +113,7 @@ fn noisy_demonstrations_differ_by_full_stops_only() {
         stops += usize::from(noisy.completion.ends_with('.'));
     }
     let share = stops as f64 / 4000.;
-    assert!((share - 0.8 * 5. / 12.).abs() < 0.03, "{share}");
+    assert_close(share, 0.8 * 5. / 12., 0.03);
 }
 
 #[test]

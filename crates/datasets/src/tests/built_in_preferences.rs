@@ -2,6 +2,8 @@
 
 use std::collections::HashSet;
 
+use tensor_core::testing::assert_close;
+
 use crate::{Preference, Split, arithmetic_preferences, politeness};
 
 #[test]
@@ -16,7 +18,7 @@ fn near_misses_are_wrong_by_1_to_10() {
         let same_digit =
             |pair: &&Preference| pair.chosen.chars().last() == pair.rejected.chars().last();
         let fraction = pairs.iter().filter(same_digit).count() as f64 / pairs.len() as f64;
-        assert!((fraction - 0.1).abs() < 0.04, "{fraction} have the right last digit");
+        assert_close(fraction, 0.1, 0.04);
     }
     assert_eq!(train_pairs, arithmetic_preferences::train_pairs(4000, 1));
     assert_ne!(train_pairs[..9], arithmetic_preferences::train_pairs(9, 2));

@@ -1,12 +1,14 @@
 //! Statistics, against published tables and by hand.
 
+use tensor_core::testing::assert_close;
+
 use crate::statistics::{mean, sample_std, std, wilson_interval};
 
 #[test]
 fn wilson_intervals_agree_with_published_tables() {
     // 8 of 10 and 0 of 20, at 95 %: (.490, .943) and (0, .161).
     let assert_near = |actual: [f64; 2], expected: [f64; 2]| {
-        actual.iter().zip(expected).for_each(|(a, b)| assert!((a - b).abs() < 5e-4, "{a} {b}"));
+        actual.iter().zip(expected).for_each(|(a, b)| assert_close(a, b, 5e-4));
     };
     assert_near(wilson_interval(0.8, 10), [0.490, 0.943]);
     assert_near(wilson_interval(0., 20), [0., 0.161]);

@@ -179,7 +179,7 @@ fn every_format_dequantizes_as_in_python() -> Result<()> {
         let (name, expected) = (format.to_string(), format!("{format}.f32"));
         let info = gguf.tensor_info(&name)?;
         assert_eq!((info.format, &info.dims[..]), (format, &[2, 256][..]));
-        assert_close(&dequantized(&gguf, &name)?, &dequantized(&gguf, &expected)?, 1e-6)?;
+        assert_close(&dequantized(&gguf, &name)?, &dequantized(&gguf, &expected)?, 1e-6);
     }
     assert_eq!(gguf.get_usize("general.alignment")?, 64);
     assert_eq!(gguf.get_strings("tokenizer.ggml.tokens")?, ["<s>", "é", "𝄞"]);

@@ -1,3 +1,5 @@
+use tensor_core::testing::assert_close;
+
 use crate::row_order::{interleaved_to_half_order, permute_rows};
 
 #[test]
@@ -31,5 +33,5 @@ fn permuting_rows_leaves_attention_logits_unchanged() {
     let (q2, k2) = (permute_rows(&q, &order), permute_rows(&k, &order));
     let a = logit(&rotate(&q, 5., adjacent), &rotate(&k, 2., adjacent));
     let b = logit(&rotate(&q2, 5., halves), &rotate(&k2, 2., halves));
-    assert!((a - b).abs() < 1e-12, "{a} {b}");
+    assert_close(a, b, 1e-12);
 }

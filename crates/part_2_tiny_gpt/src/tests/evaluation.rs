@@ -1,6 +1,7 @@
 use anyhow::Result;
 use candle_core::{DType, Module};
 use tensor_core::ops::cross_entropy;
+use tensor_core::testing::assert_close;
 
 use super::{CPU, new_model};
 use crate::{Batch, evaluate};
@@ -19,8 +20,8 @@ fn the_loss_is_the_mean_over_all_tokens_for_any_batch_size() -> Result<()> {
     for batch_size in [1, 2, 3, 100] {
         let metrics = evaluate(&model, &tokens, batch_size, &CPU)?;
         assert_eq!(metrics.tokens, 44);
-        assert!((metrics.loss - f64::from(nats) / 44.).abs() < 1e-5);
-        assert!((metrics.bits_per_byte - metrics.loss / 2f64.ln()).abs() < 1e-12);
+        assert_close(metrics.loss, f64::from(nats) / 44., 1e-5);
+        assert_close(metrics.bits_per_byte, metrics.loss / 2f64.ln(), 1e-12);
     }
     Ok(())
 }

@@ -12,7 +12,8 @@ fn layer_norm_matches_the_worked_example() -> Result<()> {
     let weight = Tensor::new(&[1f64, 1., 1., 2.], &CPU)?;
     let bias = Tensor::new(&[0f64, 0., 1., 0.], &CPU)?;
     let expected = Tensor::new(&[[-1.341641f64, -0.447214, 1.447214, 2.683282]], &CPU)?;
-    assert_close(&layer_norm(&x, &weight, &bias, 0.)?, &expected, 1e-6)
+    assert_close(&layer_norm(&x, &weight, &bias, 0.)?, &expected, 1e-6);
+    Ok(())
 }
 
 #[test]
@@ -36,7 +37,8 @@ fn the_scale_and_the_mean_of_a_row_do_not_matter() -> Result<()> {
     let x = Rng::new(1).normal_tensor((4, 8), 1., DType::F64, &CPU)?;
     let (ones, zeros) = (Tensor::ones(8, DType::F64, &CPU)?, Tensor::zeros(8, DType::F64, &CPU)?);
     let y = layer_norm(&x, &ones, &zeros, 0.)?;
-    assert_close(&layer_norm(&((&x * 100.)? + 7.)?, &ones, &zeros, 0.)?, &y, 1e-9)?;
-    assert_close(&y.mean(1)?, &Tensor::zeros(4, DType::F64, &CPU)?, 1e-12)?;
-    assert_close(&y.sqr()?.mean(1)?, &Tensor::ones(4, DType::F64, &CPU)?, 1e-12)
+    assert_close(&layer_norm(&((&x * 100.)? + 7.)?, &ones, &zeros, 0.)?, &y, 1e-9);
+    assert_close(&y.mean(1)?, &Tensor::zeros(4, DType::F64, &CPU)?, 1e-12);
+    assert_close(&y.sqr()?.mean(1)?, &Tensor::ones(4, DType::F64, &CPU)?, 1e-12);
+    Ok(())
 }

@@ -1,5 +1,6 @@
 use anyhow::Result;
 use candle_core::DType;
+use tensor_core::testing::assert_close;
 use tensor_core::{Parameters, Rng};
 
 use super::{CPU, new_model, tiny_config};
@@ -7,7 +8,7 @@ use crate::{Gpt, Sampling, generate};
 
 fn allowed_tokens(logits: &[f32], top_k: Option<usize>, top_p: Option<f64>) -> Vec<usize> {
     let p = Sampling::new(1., top_k, top_p).probabilities(logits);
-    assert!((p.iter().sum::<f64>() - 1.).abs() < 1e-12);
+    assert_close(p.iter().sum::<f64>(), 1., 1e-12);
     (0..p.len()).filter(|&i| p[i] > 0.).collect()
 }
 
@@ -40,8 +41,8 @@ fn top_p_applies_to_the_tokens_that_top_k_kept() {
 #[test]
 fn a_low_temperature_sharpens_and_zero_is_greedy() {
     let p = |t: f64| Sampling::new(t, None, None).probabilities(&[0., 1.])[1];
-    assert!((p(1.) - 1. / (1. + (-1f64).exp())).abs() < 1e-12);
-    assert!((p(0.5) - 1. / (1. + (-2f64).exp())).abs() < 1e-12);
+    assert_close(p(1.), 1. / (1. + (-1f64).exp()), 1e-12);
+    assert_close(p(0.5), 1. / (1. + (-2f64).exp()), 1e-12);
     assert_eq!(p(0.), 1.);
     assert_eq!(Sampling::new(0., None, None), Sampling::Greedy);
     assert_eq!(

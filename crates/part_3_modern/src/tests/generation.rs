@@ -3,6 +3,7 @@ use candle_core::{DType, Module, Tensor};
 use model_io::config::PositionEncoding;
 use model_io::{ModelConfig, SkipSpecialTokens, SlidingWindow, Tokenizer, TokenizerSpecialTokens};
 use tensor_core::Rng;
+use tensor_core::testing::assert_close;
 use tiny_gpt::ByteTokenizer;
 
 use super::{CPU, error, fresh, tiny};
@@ -99,7 +100,7 @@ fn shared_prefill_gives_the_completions_of_repeated_prompts() -> Result<()> {
         for (once, apart) in once.iter().zip(&apart) {
             assert_eq!((&once.tokens, once.finish_reason), (&apart.tokens, apart.finish_reason));
             for (a, b) in once.log_probs.iter().zip(&apart.log_probs) {
-                assert!((a - b).abs() < 1e-5, "{a} {b}");
+                assert_close(a, b, 1e-5);
             }
         }
         assert_ne!(once[0].tokens, once[1].tokens, "each row has its own random generator");
@@ -120,11 +121,7 @@ fn log_probs_are_those_of_the_sampling_distribution() -> Result<()> {
     for (i, (&token, log_prob)) in tokens.iter().zip(log_probs).enumerate() {
         let allowed = config.sampler.probabilities(&logits[prompt.len() - 1 + i], &[]);
         let (_, p) = allowed.into_iter().find(|(t, _)| *t == token).expect("it was allowed");
-        assert!(
-            (p.ln() - f64::from(log_prob)).abs() < 1e-4,
-            "token {i}: {} and {log_prob}",
-            p.ln()
-        );
+        assert_close(p.ln(), f64::from(log_prob), 1e-4);
     }
     Ok(())
 }

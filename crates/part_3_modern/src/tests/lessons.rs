@@ -32,8 +32,9 @@ fn assert_same_value_and_gradient(
         Ok((y.detach(), grads.get(x.as_tensor()).expect("a gradient").clone()))
     };
     let (a, b) = (gradient(&reference)?, gradient(&fused)?);
-    assert_close(&a.0, &b.0, 1e-6)?; // angles are rounded to f32
-    assert_close(&a.1, &b.1, 1e-6)
+    assert_close(&a.0, &b.0, 1e-6); // angles are rounded to f32
+    assert_close(&a.1, &b.1, 1e-6);
+    Ok(())
 }
 
 #[test]
@@ -42,7 +43,8 @@ fn rms_norm_matches_the_worked_example() -> Result<()> {
     let x = Tensor::new(&[[1f64, 2., 3., 4.]], &CPU)?;
     let y = rms_norm(&x, &Tensor::ones(4, DType::F64, &CPU)?, 1e-8)?;
     let expected = Tensor::new(&[[0.365148f64, 0.730297, 1.095445, 1.460593]], &CPU)?;
-    assert_close(&y, &expected, 1e-6)
+    assert_close(&y, &expected, 1e-6);
+    Ok(())
 }
 
 #[test]
@@ -53,8 +55,9 @@ fn rope_matches_the_worked_example() -> Result<()> {
     let x = Tensor::new(&[1f64, 3., 2., 4.], &CPU)?.reshape((1, 1, 1, 4))?;
     let one = Tensor::new(&[-1.142640f64, 2.959851, 1.922076, 4.029799], &CPU)?;
     let two = Tensor::new(&[-2.234742f64, 2.919405, 0.077004, 4.059196], &CPU)?;
-    assert_close(&apply_rope(&x, &rope, 1)?.flatten_all()?, &one, 1e-6)?;
-    assert_close(&apply_rope(&x, &rope, 2)?.flatten_all()?, &two, 1e-6)
+    assert_close(&apply_rope(&x, &rope, 1)?.flatten_all()?, &one, 1e-6);
+    assert_close(&apply_rope(&x, &rope, 2)?.flatten_all()?, &two, 1e-6);
+    Ok(())
 }
 
 #[test]
@@ -99,7 +102,7 @@ fn attention_logits_depend_on_the_token_distance_only() -> Result<()> {
     let logit = |query: usize, key: usize| -> Result<f64> {
         (apply_rope(&q, &rope, query)? * apply_rope(&k, &rope, key)?)?.sum_all()?.to_scalar()
     };
-    assert!((logit(5, 2)? - logit(1005, 1002)?).abs() < 1e-4);
+    assert_close(logit(5, 2)?, logit(1005, 1002)?, 1e-4);
     assert!((logit(5, 2)? - logit(5, 3)?).abs() > 1e-2);
     Ok(())
 }
@@ -122,7 +125,7 @@ fn llama_3_scaling_lowers_only_low_frequencies() -> Result<()> {
     assert_eq!(plain[..25], scaled[..25], "more than 4 turns in 8192 positions: unchanged");
     for i in 36..64 {
         let ratio = plain[i] / scaled[i];
-        assert!((ratio - 8.).abs() < 1e-2, "less than a turn: 8 times lower, not {ratio}");
+        assert_close(ratio, 8., 1e-2); // less than a turn: 8 times lower
     }
     assert!((1.1..7.9).contains(&(plain[31] / scaled[31])), "between: interpolated");
     Ok(())

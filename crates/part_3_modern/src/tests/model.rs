@@ -40,7 +40,7 @@ fn initial_weights_have_the_configured_std() -> Result<()> {
         let weight = parameters.iter().find(|parameter| parameter.name == name);
         let weight = weight.expect(name).var.as_tensor();
         let measured = f64::from(weight.sqr()?.mean_all()?.to_scalar::<f32>()?).sqrt();
-        assert!((measured / std - 1.).abs() < 0.1, "{name}: {measured}, not {std}");
+        assert_close(measured / std, 1., 0.1);
     }
     Ok(())
 }
@@ -54,7 +54,7 @@ fn logits_never_depend_on_future_tokens() -> Result<()> {
             model.forward(&ids)?.narrow(1, 0, 5)
         };
         println!("{name}");
-        assert_close(&logits_before(1)?, &logits_before(5)?, 1e-12)?;
+        assert_close(&logits_before(1)?, &logits_before(5)?, 1e-12);
     }
     Ok(())
 }
@@ -147,7 +147,7 @@ fn gradient_checkpointing_leaves_gradients_unchanged() -> Result<()> {
             let recomputed = gradients(&config, dtype, dropout, GradientCheckpointing::On)?;
             for ((name, expected), (_, recomputed)) in expected.iter().zip(&recomputed) {
                 println!("{name} {dtype:?}");
-                assert_close(recomputed, expected, tolerance)?;
+                assert_close(recomputed, expected, tolerance);
             }
         }
     }

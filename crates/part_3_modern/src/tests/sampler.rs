@@ -1,5 +1,6 @@
 use proptest::prelude::*;
 use tensor_core::Rng;
+use tensor_core::testing::assert_close;
 
 use crate::sampler::{Sampler, SamplingStrategy};
 
@@ -88,7 +89,7 @@ fn sampling_frequencies_match_the_probabilities() {
     }
     for (token, p) in Sampler::new(ALL).probabilities(&logits, &[]) {
         // Four standard errors of a frequency are at most 4 · √(0.25 / 20000) = 0.014.
-        assert!((counts[token as usize] - p).abs() < 0.014, "{counts:?}");
+        assert_close(counts[token as usize], p, 0.014);
     }
 }
 
@@ -136,7 +137,7 @@ fn log_probs_include_the_repetition_penalty() {
     for _ in 0..20 {
         let sampled = sampler.sample_token(&logits, &seen, &mut rng);
         let (_, p) = sampler.probabilities(&logits, &seen)[sampled.token as usize];
-        assert!((p.ln() - f64::from(sampled.log_prob)).abs() < 1e-6);
+        assert_close(p.ln(), f64::from(sampled.log_prob), 1e-6);
     }
 }
 

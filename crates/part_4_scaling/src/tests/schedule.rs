@@ -1,6 +1,7 @@
 //! 4.3: learning rates worked out by hand, and invariants of all schedules.
 
 use proptest::prelude::*;
+use tensor_core::testing::assert_close;
 
 use crate::schedule::{DecayShape, LrSchedule};
 
@@ -10,7 +11,7 @@ fn schedule(decay: DecayShape) -> LrSchedule {
 
 fn assert_lr(schedule: &LrSchedule, n: usize, expected: f64) {
     let lr = schedule.lr_at(n);
-    assert!((lr - expected).abs() < 5e-9, "step {n}: {lr}, expected {expected}");
+    assert_close(lr, expected, 5e-9);
 }
 
 #[test]

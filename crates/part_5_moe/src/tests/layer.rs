@@ -44,7 +44,7 @@ fn the_grouped_forward_equals_the_reference_forward() -> Result<()> {
             let grouped = value_and_gradients(&x, &parameters, forward_grouped)?;
             println!("{router:?} {mlp:?} {router_training:?}");
             for (grouped, reference) in grouped.iter().zip(&reference) {
-                assert_close(grouped, reference, 1e-10)?;
+                assert_close(grouped, reference, 1e-10);
             }
         }
     }
@@ -81,7 +81,7 @@ fn one_expert_equals_the_dense_layer() -> Result<()> {
             parameter.var.set(expert.var.as_tensor())?;
         }
         let y = FeedForwardLayer::forward_with_aux_outputs(&layer, &x, &mut Vec::new())?;
-        assert_close(&y, &feed_forward.forward(&x)?, 1e-12)?;
+        assert_close(&y, &feed_forward.forward(&x)?, 1e-12);
     }
     Ok(())
 }
@@ -114,7 +114,7 @@ fn permuting_the_experts_does_not_change_the_output() -> Result<()> {
             &layer_a.forward_grouped(&x, &routing_a)?,
             &layer_b.forward_grouped(&x, &routing_b)?,
             1e-12,
-        )?;
+        );
     }
     Ok(())
 }
@@ -161,7 +161,8 @@ fn jitter_affects_the_router_but_not_the_experts() -> Result<()> {
     let difference = (&routing.logits - unlimited.route(&flat)?.logits)?.abs()?;
     assert!(difference.max_all()?.to_scalar::<f64>()? > 0.1);
     let y = FeedForwardLayer::forward_with_aux_outputs(&jittered, &x, &mut Vec::new())?;
-    assert_close(&y.squeeze(0)?, &unlimited.forward_grouped(&flat, &routing)?, 1e-12)
+    assert_close(&y.squeeze(0)?, &unlimited.forward_grouped(&flat, &routing)?, 1e-12);
+    Ok(())
 }
 
 #[test]
@@ -179,8 +180,8 @@ fn dropped_tokens_get_zero_and_the_others_are_unchanged() -> Result<()> {
     for (token, row_of_token) in dispatch.row_of_choice.iter().enumerate() {
         let row = |y: &Tensor| y.narrow(0, token, 1);
         match row_of_token {
-            Some(_) => assert_close(&row(&dropped)?, &row(&full)?, 1e-12)?,
-            None => assert_close(&row(&dropped)?, &row(&full)?.zeros_like()?, 0.)?,
+            Some(_) => assert_close(&row(&dropped)?, &row(&full)?, 1e-12),
+            None => assert_close(&row(&dropped)?, &row(&full)?.zeros_like()?, 0.),
         }
     }
     Ok(())
@@ -198,10 +199,11 @@ fn a_hybrid_interpolates_between_the_experts_and_the_dense_layer() -> Result<()>
         hybrid.forward_with_aux_outputs(&x, &mut Vec::new())
     };
     let experts_only = FeedForwardLayer::forward_with_aux_outputs(&experts, &x, &mut Vec::new())?;
-    assert_close(&hybrid(1.)?, &dense.forward(&x)?, 1e-12)?;
-    assert_close(&hybrid(0.)?, &experts_only, 1e-12)?;
+    assert_close(&hybrid(1.)?, &dense.forward(&x)?, 1e-12);
+    assert_close(&hybrid(0.)?, &experts_only, 1e-12);
     let expected = ((dense.forward(&x)? * 0.3)? + (experts_only * 0.7)?)?;
-    assert_close(&hybrid(0.3)?, &expected, 1e-12)
+    assert_close(&hybrid(0.3)?, &expected, 1e-12);
+    Ok(())
 }
 
 #[test]
@@ -212,5 +214,6 @@ fn auxiliary_outputs_hold_logits_probabilities_and_experts() -> Result<()> {
     FeedForwardLayer::forward_with_aux_outputs(&layer, &x, &mut aux_outputs)?;
     let shapes: Vec<&[usize]> = aux_outputs.iter().map(Tensor::dims).collect();
     assert_eq!(shapes, [&[16, 4][..], &[16, 4], &[16, 2]]);
-    assert_close(&aux_outputs[1].sum(1)?, &Tensor::ones(16, DType::F64, &CPU)?, 1e-12)
+    assert_close(&aux_outputs[1].sum(1)?, &Tensor::ones(16, DType::F64, &CPU)?, 1e-12);
+    Ok(())
 }

@@ -4,6 +4,7 @@ use datasets::builtin_text::BuiltinText;
 use experiment::{Run, RunLog};
 use model_io::ModelConfig;
 use modern::GptModern;
+use tensor_core::testing::assert_close;
 use tensor_core::{AdamWConfig, Parameters};
 use tiny_gpt::{ByteCorpus, LanguageModel, LrDecay};
 
@@ -115,7 +116,7 @@ fn one_expert_trains_like_the_dense_model() -> Result<()> {
         train(&moe_model, &b, corpus, &config, 1, None, &run, &mut RunLog::of_losses(15)?)
     };
     let metrics = train_moe(base, &corpus)?.best_eval;
-    assert!((metrics.loss - expected.loss).abs() < 1e-4, "{} {}", metrics.loss, expected.loss);
+    assert_close(metrics.loss, expected.loss, 1e-4);
 
     // Training lowers the probability of validation bytes that never occur in the training text, so
     // the first evaluation is the best.
@@ -151,6 +152,6 @@ fn the_load_curve_has_the_worst_layer_of_each_interval() {
         let second = if (10..20).contains(&step) { &collapsed } else { &balanced };
         load_monitor.update(&[balanced.clone(), second.clone()]);
     }
-    assert!((load_monitor.dropped_fraction() - 10. / 92.).abs() < 1e-12);
+    assert_close(load_monitor.dropped_fraction(), 10. / 92., 1e-12);
     assert_eq!(load_monitor.curve().points(), [(10., 1.), (20., 2.), (23., 1.)]);
 }

@@ -3,6 +3,7 @@
 use anyhow::Result;
 use datasets::Example;
 use modern::{FinishReason, GptModern};
+use tensor_core::testing::assert_close;
 
 use super::{chat_tokenizer, checkpoint};
 use crate::evaluation::{GenerationEvalConfig, evaluate, mean_loss};
@@ -33,9 +34,9 @@ fn metrics_do_not_depend_on_the_batch_size() -> Result<()> {
     for batch_size in [2, 3, 50] {
         let (metrics, same) = evaluate_in_batches(batch_size)?;
         assert_eq!(same, completions, "greedy");
-        assert!((metrics.loss - one.loss).abs() < 1e-5, "{} {}", metrics.loss, one.loss);
+        assert_close(metrics.loss, one.loss, 1e-5);
     }
-    assert!((one.perplexity - one.loss.exp()).abs() < 1e-9);
+    assert_close(one.perplexity, one.loss.exp(), 1e-9);
     Ok(())
 }
 
@@ -54,7 +55,7 @@ fn the_loss_is_a_mean_over_tokens_not_over_examples() -> Result<()> {
         n += targets;
     }
     let loss = mean_loss(&model, &tokens, 2, model.device())?;
-    assert!((loss - nats / n).abs() < 1e-5, "{loss} {}", nats / n);
+    assert_close(loss, nats / n, 1e-5);
     Ok(())
 }
 
@@ -64,7 +65,7 @@ fn truncated_completions_lower_the_eos_rate_and_text_excludes_eos() -> Result<()
     let eval_config = GenerationEvalConfig { batch_size: 2, max_new_tokens: 3 };
     let (metrics, completions) = evaluate(&model, &examples(), &chat_tokenizer, eval_config)?;
     let stopped = completions.iter().filter(|c| c.finish_reason == FinishReason::Stop).count();
-    assert!((metrics.eos_rate - stopped as f64 / 3.).abs() < 1e-9);
+    assert_close(metrics.eos_rate, stopped as f64 / 3., 1e-9);
     assert!(completions.iter().all(|c| !c.text.contains("</s>")));
     Ok(())
 }

@@ -1,15 +1,13 @@
 //! 6.4: text metrics, on upstream's worked values and on cases by hand.
 
-use crate::metrics::{exact_match, relaxed_match, rouge_l, token_f1};
+use tensor_core::testing::assert_close;
 
-fn close(a: f64, b: f64) {
-    assert!((a - b).abs() < 1e-6, "{a} is not {b}");
-}
+use crate::metrics::{exact_match, relaxed_match, rouge_l, token_f1};
 
 #[test]
 fn metrics_match_the_values_of_upstream() {
-    close(token_f1("The cat sat", "the cat sat down"), 0.857143);
-    close(token_f1("a a b", "a b b"), 0.666667);
+    assert_close(token_f1("The cat sat", "the cat sat down"), 0.857143, 1e-6);
+    assert_close(token_f1("a a b", "a b b"), 0.666667, 1e-6);
     assert!(relaxed_match("Hello, World!", "hello world"));
 }
 
@@ -39,18 +37,18 @@ fn an_empty_text_agrees_only_with_another_empty_text() {
 
 #[test]
 fn rouge_l_depends_on_word_order_and_token_f1_does_not() {
-    close(token_f1("c b a", "a b c"), 1.);
-    close(rouge_l("c b a", "a b c"), 1. / 3.);
-    close(rouge_l("a a a", "a"), 0.5); // an expected word matches once
+    assert_close(token_f1("c b a", "a b c"), 1., 1e-6);
+    assert_close(rouge_l("c b a", "a b c"), 1. / 3., 1e-6);
+    assert_close(rouge_l("a a a", "a"), 0.5, 1e-6); // an expected word matches once
     // Lin's example: the longest common subsequence "police the gunman" is 3 of 4 words, F1 0.75;
     // "the gunman" gives 0.5.
-    close(rouge_l("police kill the gunman", "police killed the gunman"), 0.75);
-    close(rouge_l("the gunman kill police", "police killed the gunman"), 0.5);
+    assert_close(rouge_l("police kill the gunman", "police killed the gunman"), 0.75, 1e-6);
+    assert_close(rouge_l("the gunman kill police", "police killed the gunman"), 0.5, 1e-6);
 }
 
 #[test]
 fn words_in_other_scripts_are_compared() {
     assert!(relaxed_match("नमस्ते, दुनिया!", "नमस्ते दुनिया"));
     assert!(!relaxed_match("नमस्ते", "नमस्त"));
-    close(token_f1("“été”", "ÉTÉ"), 1.);
+    assert_close(token_f1("“été”", "ÉTÉ"), 1., 1e-6);
 }

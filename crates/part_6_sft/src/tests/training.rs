@@ -87,11 +87,11 @@ fn accumulated_single_examples_give_the_gradient_of_the_batch() -> Result<()> {
     let singles =
         examples.iter().map(|example| SftBatch::padded(std::slice::from_ref(example), &CPU));
     let (again, parts) = gradients(&singles.collect::<candle_core::Result<Vec<_>>>()?)?;
-    assert!((loss - again).abs() < 1e-5, "{loss} {again}");
+    assert_close(loss, again, 1e-5);
     for parameter in parameters.iter() {
         let [a, b] =
             [&whole, &parts].map(|grads| grads.get(parameter.var.as_tensor()).expect("a gradient"));
-        assert_close(a, b, 1e-4)?;
+        assert_close(a, b, 1e-4);
     }
     Ok(())
 }
@@ -195,7 +195,7 @@ fn packed_and_padded_training_give_the_same_weights() -> Result<()> {
     let [a, b] = &mut runs;
     let (a, b) = (a.as_ref().expect("a run"), b.as_ref().expect("a run"));
     for (a, b) in a.iter().flatten().zip(b.iter().flatten()) {
-        assert!((a - b).abs() < 1e-3, "{a} {b}");
+        assert_close(a, b, 1e-3);
     }
     Ok(())
 }
@@ -216,7 +216,7 @@ fn gradient_accumulation_gives_the_weights_of_a_larger_batch() -> Result<()> {
         weights(&train_state)
     };
     for (a, b) in weights_after(4, 1)?.iter().flatten().zip(weights_after(1, 4)?.iter().flatten()) {
-        assert!((a - b).abs() < 1e-5, "{a} {b}");
+        assert_close(a, b, 1e-5);
     }
     Ok(())
 }
@@ -234,7 +234,7 @@ fn gradients_are_clipped_and_the_lr_follows_the_schedule() -> Result<()> {
     let constant = train_config(2).schedule;
     let (before, still) = (weights(&train_state(false)?)?, after(1e-14, constant, 2)?);
     for (a, b) in before.iter().flatten().zip(still.iter().flatten()) {
-        assert!((a - b).abs() < 1e-6, "far below Adam's epsilon, weights do not move: {a} {b}");
+        assert_close(a, b, 1e-6); // far below Adam's epsilon, weights do not move
     }
     let cosine = LrSchedule { warmup_steps: 0, min_lr: 0., decay: DecayShape::Cosine, ..constant };
     assert_eq!(cosine.lr_at(2), 0.);

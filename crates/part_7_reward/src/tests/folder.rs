@@ -6,7 +6,7 @@ use model_io::{ChatMessage, LoadMode, LoraConfig, TargetModules};
 use modern::Checkpoint;
 use serde_json::json;
 use tensor_core::json_file;
-use tensor_core::testing::assert_python_agrees;
+use tensor_core::testing::{assert_close, assert_python_agrees};
 
 use super::{BOTH, CPU, chat_tokenizer, checkpoint, golden};
 use crate::model_folder::{self, RewardModelConfig};
@@ -37,7 +37,7 @@ fn a_saved_model_opens_with_its_normalization_and_tokenizer() -> Result<()> {
         assert_eq!(opened.model.architecture(), architecture);
         let (raw_rewards, rewards) = (initial.rewards(&texts(), 2)?, opened.rewards(&texts(), 2)?);
         for (raw, reward) in raw_rewards.iter().zip(&rewards) {
-            assert!(((raw - 2.) / 0.5 - reward).abs() < 1e-4, "{raw} {reward}");
+            assert_close((raw - 2.) / 0.5, reward, 1e-4);
         }
         let prompt = [ChatMessage::user("What is 12 + 7?")];
         let ids = opened.tokenize(&prompt, "19")?;

@@ -1,6 +1,7 @@
 //! 7.4 Metrics, checked by hand: ties, confidence intervals, length, calibration, normalization.
 
 use anyhow::Result;
+use tensor_core::testing::assert_close;
 
 use crate::RewardNormalization;
 use crate::evaluation::{compute_metrics, normalization_of_pairs, write_histogram};
@@ -9,7 +10,7 @@ use crate::metrics::{
 };
 
 fn assert_eq_f64(actual: f64, expected: f64) {
-    assert!((actual - expected).abs() < 1e-9, "{actual}, expected {expected}");
+    assert_close(actual, expected, 1e-9);
 }
 
 #[test]
@@ -69,7 +70,7 @@ fn trivial_baselines_have_an_accuracy_of_one_half() {
     assert_eq_f64(metrics.constant_accuracy, 0.5);
     assert_eq_f64(metrics.length_only_accuracy, 0.5);
     assert_eq_f64(metrics.random_low + metrics.random_high, 1.);
-    assert!((metrics.random_high - 0.515).abs() < 1e-3, "{}", metrics.random_high);
+    assert_close(metrics.random_high, 0.515, 1e-3);
     assert_eq_f64(compute_metrics(&[[0., 0.]], &[[1, 1]]).loss, 2f64.ln());
     assert_eq_f64(compute_metrics(&[[-1e4, 1e4]], &[[1, 1]]).loss, 2e4);
 }

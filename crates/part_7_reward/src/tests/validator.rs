@@ -6,6 +6,7 @@ use datasets::Preference;
 use experiment::{RunLog, TrainState};
 use model_io::LoadMode;
 use tensor_core::AdamWConfig;
+use tensor_core::testing::assert_close;
 
 use super::{CPU, chat_tokenizer, checkpoint, model_saver};
 use crate::evaluation::{normalization_of_pairs, pair_rewards};
@@ -45,7 +46,8 @@ fn the_best_model_or_the_one_that_reaches_the_target_is_saved() -> Result<()> {
         let saved = RewardCheckpoint::open(&source, LoadMode::Inference, &CPU)?;
         let rewards = pair_rewards(&saved.model, &pairs, 4)?;
         let (stored, own) = (saved.normalization, normalization_of_pairs(&rewards));
-        assert!((stored.mean - own.mean).abs() < 1e-5 && (stored.std - own.std).abs() < 1e-5);
+        assert_close(stored.mean, own.mean, 1e-5);
+        assert_close(stored.std, own.std, 1e-5);
         Ok(rewards)
     };
     let is_close = |a: Vec<[f64; 2]>, b: &[[f64; 2]]| {

@@ -4,6 +4,7 @@ use anyhow::Result;
 use candle_core::{Module, Tensor};
 use modern::{GptModern, SamplingStrategy};
 use tensor_core::ops::log_softmax;
+use tensor_core::testing::assert_close;
 use tensor_core::{Parameters, Rng};
 
 use super::CPU;
@@ -40,8 +41,8 @@ fn win_rate_and_kl_equal_their_enumeration() -> Result<()> {
     )?;
     assert_eq!(found.win_rate, (3. + 0.5 * 2.) / 6.);
     assert!(found.win_rate_low < found.win_rate && found.win_rate < found.win_rate_high);
-    assert!((found.reward_mean - 10. / 6.).abs() < 1e-12);
-    assert!((found.reward_ref_mean - 8. / 6.).abs() < 1e-12);
+    assert_close(found.reward_mean, 10. / 6., 1e-12);
+    assert_close(found.reward_ref_mean, 8. / 6., 1e-12);
     let mut nats = 0.;
     for question in &questions {
         let ids = Tensor::new(&question.prompt[..], &CPU)?.unsqueeze(0)?;

@@ -38,11 +38,11 @@ fn values_start_at_0_and_precede_their_tokens() -> Result<()> {
                 let expected = ((known.sum(1)? * 0.1)? + 0.1)?.to_dtype(DType::F32)?;
                 let (first, len) = (prompt.len() - 1, response.tokens.len());
                 let found = values.token_values.get(row)?.narrow(0, 0, len)?;
-                assert_close(&found, &expected.narrow(0, first, len)?, 1e-4)?;
+                assert_close(&found, &expected.narrow(0, first, len)?, 1e-4);
                 let after = values.bootstrap_values.get(row)?;
                 match response.terminated() {
                     true => assert_eq!(after.to_scalar::<f32>()?, 0.),
-                    false => assert_close(&after, &expected.get(first + len)?, 1e-4)?,
+                    false => assert_close(&after, &expected.get(first + len)?, 1e-4),
                 }
                 row += 1;
             }

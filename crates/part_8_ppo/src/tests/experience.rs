@@ -4,6 +4,7 @@ use anyhow::Result;
 use candle_core::{Module, Tensor};
 use datasets::Example;
 use model_io::SlidingWindow;
+use tensor_core::testing::assert_close;
 
 use super::CPU;
 use super::small_run::{
@@ -29,9 +30,9 @@ fn explained_variance_is_1_for_perfect_and_0_for_constant_values() -> Result<()>
     let config = config(1, chat_tokenizer.eos_token_id());
     let mut actor_critic = actor_critic(&chat_tokenizer, CriticBackbone::Shared, &config)?;
     let mut found = experience_of(&mut actor_critic, &chat_tokenizer, &config)?;
-    assert!(found.explained_variance()?.abs() < 1e-6, "a critic of value 0 explains nothing");
+    assert_close(found.explained_variance()?, 0., 1e-6); // a critic of value 0 explains nothing
     found.values = found.returns.clone();
-    assert!((found.explained_variance()? - 1.).abs() < 1e-6);
+    assert_close(found.explained_variance()?, 1., 1e-6);
     Ok(())
 }
 
@@ -57,7 +58,7 @@ fn a_truncated_completion_gets_a_reward_or_a_bootstrap_not_both() -> Result<()> 
                 (false, TruncationHandling::Bootstrap) => 0.7 - 2.,
                 (false, TruncationHandling::Terminal) => clipped - 2.,
             };
-            assert!((f64::from(paid) - expected).abs() < 1e-5, "{cut:?} {paid} {expected}");
+            assert_close(f64::from(paid), expected, 1e-5);
         }
         let ended = responses.iter().filter(|response| response.terminated()).count();
         assert!(ended > 0 && ended < responses.len(), "some terminate and some are truncated");
@@ -84,7 +85,7 @@ fn whitened_rewards_keep_their_mean() -> Result<()> {
     let white = |x: f64| (x - mean) / variance.sqrt() + mean;
     for ((response, last), paid) in responses.iter().zip(&paid_last).zip(paid(&found)?) {
         let expected = white(*last) + (response.tokens.len() - 1) as f64 * white(0.);
-        assert!((f64::from(paid) - expected).abs() < 1e-3, "{paid} {expected}");
+        assert_close(f64::from(paid), expected, 1e-3);
     }
     Ok(())
 }
@@ -118,7 +119,7 @@ fn a_reference_uses_its_own_sliding_window() -> Result<()> {
         }
     }
     let expected = nats / found.rewards.len() as f64;
-    assert!((found.kl - expected).abs() < 1e-4, "{} {expected}", found.kl);
+    assert_close(found.kl, expected, 1e-4);
     assert!(expected.abs() > 1e-4, "the window matters");
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use tensor_core::Rng;
+use tensor_core::testing::assert_close;
 
 use super::small_run::{
     actor_critic, bits, chat_tokenizer, config, experience_of, prompt_examples,
@@ -23,7 +24,7 @@ fn ratios_are_1_in_the_first_minibatch_only() -> Result<()> {
         modern::Sampler::new(modern::SamplingStrategy::new(0.7, Some(20), Some(0.9), None));
     let mut actor_critic = actor_critic(&chat_tokenizer, CriticBackbone::Shared, &config)?;
     let experience = experience_of(&mut actor_critic, &chat_tokenizer, &config)?;
-    assert!(experience.kl.abs() < 1e-4, "the reference is the policy: {}", experience.kl);
+    assert_close(experience.kl, 0., 1e-4); // the reference is the policy
     let models = actor_critic.models()?;
     let one = PpoUpdateConfig { ppo_epochs: 1, n_minibatches: 1, ..config.update };
     let mut again = || -> Result<crate::PpoUpdateMetrics> {
@@ -67,7 +68,7 @@ fn micro_batches_add_up_to_their_minibatch() -> Result<()> {
     for (a, b) in
         [(a.policy_loss, b.policy_loss), (a.value_loss, b.value_loss), (a.entropy, b.entropy)]
     {
-        assert!((a - b).abs() < 1e-5, "{a} {b}");
+        assert_close(a, b, 1e-5);
     }
     let near = |a: &[Vec<f32>], b: &[Vec<f32>]| {
         a.iter().flatten().zip(b.iter().flatten()).all(|(a, b)| (a - b).abs() < 1e-4)

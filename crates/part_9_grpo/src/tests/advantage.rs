@@ -1,6 +1,7 @@
 //! 9.1, 9.2: advantages by baseline.
 
 use clap::ValueEnum;
+use tensor_core::testing::assert_close;
 
 use super::golden;
 use crate::Baseline;
@@ -15,13 +16,6 @@ fn advantages(
     crate::advantages(rewards, group_size, baseline, epsilon, 0.)
 }
 
-fn close(ours: &[f32], theirs: &[f64], tol: f64) {
-    assert_eq!(ours.len(), theirs.len());
-    for (a, b) in ours.iter().zip(theirs) {
-        assert!((f64::from(*a) - b).abs() <= tol * (1. + b.abs()), "{ours:?} {theirs:?}");
-    }
-}
-
 #[test]
 fn every_baseline_matches_its_formula() {
     let golden = golden();
@@ -32,14 +26,14 @@ fn every_baseline_matches_its_formula() {
         let expected = &golden["advantages"][name.as_str().expect("a name")];
         let expected: Vec<f64> = serde_json::from_value(expected.clone()).expect("advantages");
         let advantages = advantages(&rewards, 3, *baseline, 1e-4).expect("advantages");
-        close(&advantages, &expected, 1e-6);
+        assert_close(&advantages, &expected, 1e-6);
     }
 }
 
 #[test]
 fn the_example_of_the_book_has_the_advantages_of_the_book() {
     let ours = advantages(&[2.8, 0.8, 0.2, 0.], 4, Baseline::GroupStd, 1e-4).expect("advantages");
-    close(&ours, &[1.445964, -0.117240, -0.586202, -0.742522], 1e-6);
+    assert_close(&ours, [1.445964, -0.117240, -0.586202, -0.742522], 1e-6);
 }
 
 #[test]
@@ -71,7 +65,7 @@ fn advantages_of_a_group_sum_to_0() {
     {
         let values = advantages(&rewards, 4, *baseline, 1e-4).expect("advantages");
         for group in values.chunks(4) {
-            assert!(group.iter().sum::<f32>().abs() < 1e-5, "{baseline:?}: {group:?}");
+            assert_close(group.iter().sum::<f32>(), 0., 1e-5);
         }
     }
 }

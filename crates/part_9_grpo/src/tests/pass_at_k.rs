@@ -1,5 +1,7 @@
 //! pass@k against enumeration.
 
+use tensor_core::testing::assert_close;
+
 use crate::pass_at_k;
 
 /// Share of the k-subsets of n samples, the first c of which are right, with a right one.
@@ -19,7 +21,7 @@ fn pass_at_k_is_the_share_of_subsets_with_a_right_sample() {
         for c in 0..=n {
             for k in 1..=n {
                 let (ours, exact) = (pass_at_k(n, c, k), pass_at_k_by_enumeration(n, c, k));
-                assert!((ours - exact).abs() < 1e-12, "pass@{k} of {c}/{n}: {ours} {exact}");
+                assert_close(ours, exact, 1e-12);
             }
         }
     }
@@ -27,6 +29,6 @@ fn pass_at_k_is_the_share_of_subsets_with_a_right_sample() {
 
 #[test]
 fn pass_at_1_is_the_share_of_right_samples() {
-    assert!((pass_at_k(200, 37, 1) - 37. / 200.).abs() < 1e-12);
+    assert_close(pass_at_k(200, 37, 1), 37. / 200., 1e-12);
     assert_eq!((pass_at_k(200, 0, 100), pass_at_k(200, 101, 100)), (0., 1.));
 }

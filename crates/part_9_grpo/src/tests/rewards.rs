@@ -1,5 +1,7 @@
 //! Reward rules and weighted sums.
 
+use tensor_core::testing::assert_close;
+
 use super::reward_for;
 use crate::WeightedRewards;
 use crate::rewards::{
@@ -97,7 +99,7 @@ fn format_rewards_each_tag_that_occurs_once_and_in_order() {
 #[test]
 fn length_costs_a_hundredth_per_word() {
     assert_eq!(reward_if_terminated(length, "", ""), 0.);
-    assert!((reward_if_terminated(length, "three words here", "") + 0.03).abs() < 1e-7);
+    assert_close(reward_if_terminated(length, "three words here", ""), -0.03, 1e-7);
 }
 
 #[test]

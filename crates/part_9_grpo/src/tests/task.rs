@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use anyhow::Result;
 use datasets::{Example, Splits};
 use ppo::RewardInput;
+use tensor_core::testing::assert_close;
 
 use super::reward_for;
 use crate::task::SYSTEM_PROMPT;
@@ -53,7 +54,7 @@ fn a_right_completion_earns_the_full_reward() {
     let completion = "<reasoning>\n2 * 9\n</reasoning>\n<answer>\n18\n</answer>\n";
     let earned: [f32; 2] =
         [rewards::correctness, rewards::format].map(|r| reward_for(r, completion, "18", true));
-    assert!(earned[0] == 2. && (earned[1] - 0.8).abs() < 1e-6, "{earned:?}");
+    assert_close(earned, [2., 0.8], 1e-6);
 }
 
 #[test]

@@ -17,6 +17,7 @@ use ppo::{
 use scaling::LrSchedule;
 use scaling::schedule::DecayShape;
 use sft::{ChatFormat, ChatTokenizer, ModelSaver, bpe_tokenizer};
+use tensor_core::testing::assert_close;
 use tensor_core::{AdamWConfig, Parameters, Rng, weights};
 
 use super::CPU;
@@ -175,7 +176,7 @@ fn rewards_are_summed_with_their_weights() -> Result<()> {
         Ok((named.reward_fn)(&[input], &mut Rng::new(1))?[0])
     };
     let total = reward("correctness=0.5, format , length=-2")?;
-    assert!((total - (0.5 * 2. + 0.4 + 2. * 0.01)).abs() < 1e-6, "{total}");
+    assert_close(total, 0.5 * 2. + 0.4 + 2. * 0.01, 1e-6);
     assert!([0.25, 0.].contains(&reward("random=0.25")?));
     let name = |text: &str| -> Result<String> {
         Ok(WeightedRewards::parse(text)?.open_reward_fn(&chat_tokenizer, 8, &CPU)?.0.name)

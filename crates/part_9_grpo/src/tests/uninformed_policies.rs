@@ -3,6 +3,7 @@
 
 use datasets::Example;
 use tensor_core::Rng;
+use tensor_core::testing::assert_close;
 
 use super::reward_for;
 use crate::Task;
@@ -114,7 +115,7 @@ fn a_chosen_number_of_words_earns_nothing() {
 fn the_format_alone_earns_less_than_an_answer() {
     let empty = "<reasoning>\n</reasoning>\n<answer>\n</answer>";
     let format = reward_for(rewards::format, empty, "42", true);
-    assert!((format - 0.8).abs() < 1e-6);
+    assert_close(format, 0.8, 1e-6);
     assert!(format < reward_for(rewards::correctness, "<answer>42</answer>", "42", true));
     assert_eq!(reward_for(rewards::correctness, empty, "42", true), 0.);
 }

@@ -119,7 +119,7 @@ fn every_parameter_gets_a_gradient_and_there_is_no_value_head() -> Result<()> {
     let (per_token, n) = (metrics.kl_per_token.expect("a KL"), experience.rewards.len() as f64);
     let per_completion = per_token * experience.n_tokens() as f64 / n;
     let kl = metrics.kl_per_completion.expect("a KL");
-    assert!((kl - per_completion).abs() < 1e-9, "{kl} {per_completion}");
+    assert_close(kl, per_completion, 1e-9);
     // Before the first step the ratio is 1, although the sampler used a cache.
     assert!(
         metrics.sampler_log_prob_diff < 1e-4 && (metrics.ratio_max - 1.).abs() < 1e-3,
@@ -153,10 +153,10 @@ fn the_gradient_of_micro_batches_is_that_of_the_batch() -> Result<()> {
             Ok((loss, grads))
         };
         let ((a, whole), (b, parts)) = (gradient(3)?, gradient(1)?);
-        assert!((a - b).abs() < 1e-5, "{aggregation:?}: {a} {b}");
+        assert_close(a, b, 1e-5);
         for parameter in train_state.parameters.iter() {
             let var = parameter.var.as_tensor();
-            assert_close(parts.get(var).expect("one"), whole.get(var).expect("one"), 1e-4)?;
+            assert_close(parts.get(var).expect("one"), whole.get(var).expect("one"), 1e-4);
         }
     }
     Ok(())
@@ -185,7 +185,7 @@ fn the_gradient_is_linear_in_the_advantages_even_at_loss_0() -> Result<()> {
     let twice = gradient(&experience)?.2; // equal to `once` if the loss normalized advantages again
     for parameter in train_state.parameters.iter() {
         let [once, twice] = [&once, &twice].map(|grads| grads.get(&parameter.var).expect("one"));
-        assert_close(twice, &(once * 2.)?, 1e-4)?;
+        assert_close(twice, &(once * 2.)?, 1e-4);
     }
     Ok(())
 }
@@ -222,12 +222,12 @@ fn truncated_completions_are_masked_or_penalized() -> Result<()> {
     assert!(truncated > 0 && truncated < 9, "some must be truncated, some not: {truncated}");
     let all: f32 =
         completions.iter().zip(&masked.weights).map(|(r, w)| w * r.tokens.len() as f32).sum();
-    assert!((all - 1.).abs() < 1e-5, "included completions have all the weight: {all}");
+    assert_close(all, 1., 1e-5); // included completions have all the weight
     for (i, completion) in completions.iter().enumerate() {
         assert_eq!(masked.weights[i] == 0., !completion.terminated());
         let penalty = plain.rewards[i] - penalized.rewards[i];
         let expected = (completion.tokens.len() as f32 - 3.).max(0.) / 2.;
-        assert!((penalty - expected).abs() < 1e-6, "{penalty} {expected}");
+        assert_close(penalty, expected, 1e-6);
     }
     Ok(())
 }
@@ -276,13 +276,13 @@ fn a_reference_stays_fixed_or_is_synchronized_when_due() -> Result<()> {
         }
         fixed.sync_if_due(step, &train_state.parameters)?;
         synced.sync_if_due(step, &train_state.parameters)?;
-        assert_close(&fixed.model.forward(&ids)?, &before, 0.)?;
+        assert_close(&fixed.model.forward(&ids)?, &before, 0.);
         let expected = if step == 1 {
             before.clone()
         } else {
             inference_model(&train_state)?.forward(&ids)?
         };
-        assert_close(&synced.model.forward(&ids)?, &expected, 1e-6)?;
+        assert_close(&synced.model.forward(&ids)?, &expected, 1e-6);
     }
     Ok(())
 }
@@ -353,7 +353,8 @@ fn the_cap_corrects_only_a_mismatch_of_sampler_and_loss() -> Result<()> {
     };
     let ((plain, _), (capped, metrics)) =
         (loss_and_metrics(None, &experience)?, loss_and_metrics(Some(2.), &experience)?);
-    assert!((plain - capped).abs() < 1e-5 && (metrics.ratio_max - 1.).abs() < 1e-4, "{metrics:?}");
+    assert_close(plain, capped, 1e-5);
+    assert_close(metrics.ratio_max, 1., 1e-4);
     // A sampler whose probabilities are too small by a factor of e: all ratios are e, unless the
     // loss recomputes the old log-probabilities.
     let mut mismatched = experience;
@@ -364,7 +365,7 @@ fn the_cap_corrects_only_a_mismatch_of_sampler_and_loss() -> Result<()> {
         (metrics.clip_fraction, (metrics.ratio_max * 1e3).round()) == (1., 2718.),
         "{metrics:?}"
     );
-    assert!((metrics.sampler_log_prob_diff - 1.).abs() < 1e-4, "{metrics:?}");
+    assert_close(metrics.sampler_log_prob_diff, 1., 1e-4);
     let metrics = loss_and_metrics(Some(2.), &mismatched)?.1;
     assert!(metrics.clip_fraction == 0. && (metrics.ratio_max - 1.).abs() < 1e-4, "{metrics:?}");
     Ok(())

@@ -9,6 +9,7 @@ use ppo::{
     ScoredRollouts,
 };
 use serde_json::json;
+use tensor_core::testing::assert_close;
 
 use crate::command::algorithms::{ALGORITHMS, Algorithm, n_sampled_tokens};
 use crate::command::arguments::TrainArgs;
@@ -155,9 +156,9 @@ fn evaluation_metrics_match_a_count_by_hand() {
     assert!(metrics.exact_match_low < 0.25 && metrics.exact_match_high > 0.25);
     let sampled = PassAtKMetrics::from_counts(&[0, 1, 4], 4, 2, 0.7);
     assert_eq!((sampled.temperature, sampled.k), (0.7, 2));
-    assert!((sampled.pass_at_1 - 5. / 12.).abs() < 1e-12);
+    assert_close(sampled.pass_at_1, 5. / 12., 1e-12);
     let pass_at_2 = (0.5 + 1.) / 3.; // 3 of the 6 pairs contain the right one
-    assert!((sampled.pass_at_k - pass_at_2).abs() < 1e-12);
+    assert_close(sampled.pass_at_k, pass_at_2, 1e-12);
 }
 
 /// Experience of two groups of two completions; in the second, rewards are equal.
@@ -218,7 +219,7 @@ fn a_log_row_has_the_means_of_the_rollouts_and_of_the_last_updates() -> Result<(
         ("sampler_log_prob_diff", 0.01),
     ] {
         let value = metrics[key];
-        assert!((value - expected).abs() < 1e-6, "{key}: {value} {expected}");
+        assert_close(value, expected, 1e-6);
     }
     for row in [row, without_update] {
         assert_eq!(serde_json::from_value::<StepMetrics>(json!(row))?, row, "as in a checkpoint");

@@ -123,7 +123,8 @@ fn gradients_of_a_sum_and_of_its_parts_agree() -> Result<()> {
     let whole = backward(&(a()? + b()?)?)?;
     let (a, b) = (backward(&a()?)?, backward(&b()?)?);
     let sum = (a.get(&x).unwrap() + b.get(&x).unwrap())?;
-    assert_close(whole.get(&x).unwrap(), &sum, 1e-12)
+    assert_close(whole.get(&x).unwrap(), &sum, 1e-12);
+    Ok(())
 }
 
 #[test]

@@ -26,10 +26,37 @@ fn a_wrong_gradient_is_caught() {
 }
 
 #[test]
-#[should_panic(expected = "is not close to")]
+fn numbers_slices_and_tensors_are_compared_relative_to_1_plus_b() -> Result<()> {
+    assert_close(1.5f32, 1.5, 0.);
+    assert_close(104., 100., 0.04);
+    assert_close([1., 2.], [1f32, 2.].as_slice(), 0.);
+    assert_close(Tensor::new(&[[1f32, 2.], [3., 4.]], &Device::Cpu)?, [[1., 2.], [3., 4.]], 0.);
+    assert_close(f64::INFINITY, f64::INFINITY, 0.);
+    Ok(())
+}
+
+#[test]
+#[should_panic(expected = "7 is not close to 5 at [1, 0]: 2 of 4 differ (tolerance 0.1)")]
+fn the_message_has_the_place_of_the_largest_difference() {
+    assert_close([[1., 2.], [7., 4.]], [[1., 1.5], [5., 4.]], 0.1);
+}
+
+#[test]
+#[should_panic(expected = "NaN is not close to NaN")]
 fn nan_is_close_to_nothing() {
-    let nan = Tensor::new(&[f64::NAN], &Device::Cpu).unwrap();
-    assert_close(&nan, &nan, 1e3).unwrap();
+    assert_close(f64::NAN, f64::NAN, 1e3);
+}
+
+#[test]
+#[should_panic(expected = "5 is not close to inf")]
+fn infinity_is_close_to_itself_only() {
+    assert_close(5., f64::INFINITY, 1e3);
+}
+
+#[test]
+#[should_panic(expected = "shapes differ")]
+fn different_shapes_are_not_close() {
+    assert_close([1.], [1., 1.], 1.);
 }
 
 fn two_parameters() -> Result<(Parameters, Tensor, Tensor)> {
