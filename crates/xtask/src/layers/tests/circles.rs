@@ -8,7 +8,7 @@ use crate::layers::source_files::CrateKind;
 fn files_that_import_in_one_direction_pass() {
     let lib = "mod low; mod high; pub use low::Low;";
     let high = "use crate::Low; pub fn high(low: Low) { crate::low::low(); }";
-    let low = "pub struct Low; pub fn low() -> std::path::PathBuf { todo!() }";
+    let low = "pub struct Low; pub fn low() -> std::path::PathBuf { std::path::PathBuf::new() }";
     assert!(circles_in(&[("lib.rs", lib), ("low.rs", low), ("high.rs", high)]).is_empty());
 }
 
