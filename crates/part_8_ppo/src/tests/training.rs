@@ -270,3 +270,23 @@ fn a_run_resumes_only_with_its_own_inputs() -> Result<()> {
     }
     Ok(())
 }
+
+#[test]
+fn a_row_has_the_kl_coefficient_that_its_step_was_trained_with() -> Result<()> {
+    let chat_tokenizer = chat_tokenizer()?;
+    let mut config = config(2, chat_tokenizer.eos_token_id());
+    config.kl_controller = KlController::Adaptive { init_kl_coef: 0.5, target: 1e-6, horizon: 1. };
+    let folder = tempfile::tempdir()?;
+    let log = RunLogConfig::rewards(2, 1);
+    let mut log = RunLog::create(log, &folder.path().join("run"), &json!({}))?;
+    let mut actor_critic = actor_critic(&chat_tokenizer, CriticBackbone::Shared, &config)?;
+    let run = Run::default();
+    run_with_log(&mut actor_critic, &mut *letters(), &config, &run, false, None, &mut log)?;
+    let rows = std::fs::read_to_string(folder.path().join("run/metrics.jsonl"))?;
+    let rows: Vec<Value> = rows.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
+    let coefficients: Vec<f64> = rows.iter().filter_map(|row| row["kl_coef"].as_f64()).collect();
+    assert_eq!((coefficients.len(), coefficients[0]), (2, 0.5), "{coefficients:?}");
+    assert_ne!(coefficients[1], 0.5, "the controller has moved it");
+    assert_ne!(actor_critic.progress.kl_coef, coefficients[1], "and again after the last step");
+    Ok(())
+}
