@@ -2,12 +2,17 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::rewards::TruncationHandling;
+
 /// Fraction of the first entropy below which the policy has collapsed.
 const MIN_ENTROPY_FRACTION: f64 = 0.02;
 /// KL to the reference, in nats per token, beyond which rewards lose their meaning.
 const MAX_KL_PER_TOKEN: f64 = 2.;
 /// Share of terminated completions below which the policy does not stop.
 const MIN_EOS_RATE: f64 = 0.05;
+/// Share below which bootstrapped values drift: the critic's value at a cut is never a target, so
+/// where most completions are cut, the values rest on it alone.
+const MIN_EOS_RATE_BOOTSTRAP: f64 = 0.5;
 /// Largest deviation of the first ratio from 1 that rounding explains.
 const RATIO_TOLERANCE: f64 = 1e-3;
 
@@ -20,6 +25,8 @@ pub struct HealthInputs {
     pub kl_per_token: f64,
     /// Share of terminated completions.
     pub eos_rate: f64,
+    /// Treatment of the others.
+    pub truncation: TruncationHandling,
     /// Largest |ratio − 1| before the first update.
     pub first_ratio_error: f64,
     /// Whether all completions got the same reward.
@@ -38,8 +45,17 @@ pub struct PpoAlarms {
 impl PpoAlarms {
     /// Alarms that step `step` raises.
     pub fn check(&mut self, step: usize, inputs: &HealthInputs) -> Vec<String> {
-        let HealthInputs { entropy, kl_per_token, eos_rate, first_ratio_error, all_rewards_equal } =
-            *inputs;
+        let HealthInputs { entropy, kl_per_token, eos_rate, truncation, .. } = *inputs;
+        let HealthInputs { first_ratio_error, all_rewards_equal, .. } = *inputs;
+        let (min_eos_rate, advice) = match truncation {
+            TruncationHandling::Terminal => {
+                (MIN_EOS_RATE, "the policy never learned to stop (raise --missing-eos-penalty)")
+            }
+            TruncationHandling::Bootstrap => (
+                MIN_EOS_RATE_BOOTSTRAP,
+                "use --truncation terminal, because values that rest on bootstraps drift",
+            ),
+        };
         let first = *self.first_entropy.get_or_insert(entropy);
         let causes = [
             (first_ratio_error > RATIO_TOLERANCE).then(|| format!(
@@ -56,10 +72,9 @@ impl PpoAlarms {
                  may have left the language to raise its reward; raise --kl-coef, or set an \
                  --adaptive-kl-target"
             )),
-            (eos_rate < MIN_EOS_RATE).then(|| format!(
+            (eos_rate < min_eos_rate).then(|| format!(
                 "{:.1} % of the completions end with a stop token: --max-new-tokens may be too \
-                 small, or the policy never learned to stop (raise --missing-eos-penalty; \
-                 truncated completions get a reward only with --truncation terminal)",
+                 small, or {advice}",
                 100. * eos_rate
             )),
             all_rewards_equal.then(|| {

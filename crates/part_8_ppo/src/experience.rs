@@ -10,7 +10,7 @@ use crate::config::PpoConfig;
 use crate::critic::{CriticValues, values_of_groups};
 use crate::gae::{GaeOutput, gae};
 use crate::kl::KlEstimator;
-use crate::log_probs::log_probs_of_groups;
+use crate::log_probs::ref_log_probs_of_groups;
 use crate::masked::{ShiftMean, masked_mean, masked_whiten};
 use crate::reward_fn::ScoredRollouts;
 use crate::rewards::{RewardScaling, TruncationHandling, terminal_rewards, token_rewards};
@@ -73,7 +73,8 @@ pub fn experience(
     let (n_tokens, old_log_probs) = (batch.n_tokens(), batch.behavior_log_probs(&groups)?);
     let mask = batch.mask; // (R, T), as the log-probabilities
     let n_groups = config.update.micro_batch_size(groups.len()); // per forward pass
-    let ref_log_probs = log_probs_of_groups(reference, &groups, temperature, n_groups)?; // (R, T)
+    // (R, T).
+    let ref_log_probs = ref_log_probs_of_groups(reference, &groups, temperature, n_groups)?;
     let CriticValues { token_values: values, bootstrap_values } =
         values_of_groups(&models.rollout_critic, policy, &groups, n_groups)?; // (R, T), (R)
 

@@ -16,6 +16,7 @@ use crate::kl::{KlEstimator, ratio};
 use crate::losses::{clip_fraction, value_clip_fraction};
 use crate::masked::{masked, masked_mean};
 use crate::prompts::PromptExample;
+use crate::rewards::TruncationHandling;
 use crate::token_batch::RolloutGroup;
 
 /// Seconds of each phase of a step.
@@ -157,12 +158,14 @@ impl PpoUpdateMetrics {
     }
 }
 
-/// Logs the next step of `actor_critic` and its alarms.
+/// Logs the next step of `actor_critic` and its alarms, given its treatment of truncated
+/// completions.
 pub(crate) fn log_step(
     actor_critic: &mut ActorCritic,
     prompts: &[PromptExample],
     experience: &PpoExperience,
     update: &PpoUpdateMetrics,
+    truncation: TruncationHandling,
     lr: f64,
     seconds: PhaseSeconds,
     log: &mut RunLog,
@@ -177,6 +180,7 @@ pub(crate) fn log_step(
         entropy: update.entropy,
         kl_per_token: experience.kl_per_token,
         eos_rate,
+        truncation,
         first_ratio_error: update.first_ratio_error,
         all_rewards_equal: rewards.iter().all(|reward| *reward == rewards[0]),
     };

@@ -45,12 +45,10 @@ pub struct RewardShapingFlags {
     /// Treatment of truncated completions
     #[arg(long, alias = "cut", value_enum, default_value_t)]
     pub truncation: TruncationHandling,
-    /// Penalty subtracted from the reward of a truncated completion
-    #[arg(
-        long, alias = "cut-penalty", value_name = "X", default_value_t = 1.,
-        value_parser = non_negative
-    )]
-    pub missing_eos_penalty: f64,
+    /// Penalty subtracted from the reward of a truncated completion [default: 1; none with
+    /// --truncation bootstrap]
+    #[arg(long, alias = "cut-penalty", value_name = "X", value_parser = non_negative)]
+    pub missing_eos_penalty: Option<f64>,
     /// Scaling of per-token rewards before advantages are computed
     #[arg(long, alias = "rewards", value_enum, default_value_t)]
     pub reward_scaling: RewardScaling,
@@ -69,8 +67,15 @@ impl RewardShapingFlags {
     /// Checks the combination of flags.
     ///
     /// # Errors
-    /// A usage error when --kl-coef 0 is to be adapted.
+    /// A usage error when --kl-coef 0 is to be adapted, or bootstrapped completions are to be
+    /// penalized.
     pub fn check(&self) -> Result<()> {
+        let penalized = self.missing_eos_penalty.is_some_and(|penalty| penalty > 0.);
+        ensure_usage(
+            self.truncation == TruncationHandling::Terminal || !penalized,
+            "--missing-eos-penalty needs --truncation terminal: with the bootstrap value every cut \
+             subtracts the penalty again, and the values fall without bound",
+        )?;
         ensure_usage(
             self.adaptive_kl_target.is_none() || self.kl_coef > 0.,
             "--adaptive-kl-target multiplies --kl-coef: set one above 0",
@@ -84,7 +89,7 @@ impl RewardShapingFlags {
             kl_estimator: self.kl_estimator,
             reward_clip: self.reward_clip,
             truncation: self.truncation,
-            missing_eos_penalty: self.missing_eos_penalty,
+            missing_eos_penalty: self.missing_eos_penalty.unwrap_or(1.),
             reward_scaling: self.reward_scaling,
         }
     }

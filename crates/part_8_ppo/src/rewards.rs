@@ -26,24 +26,27 @@ pub struct RewardShapingConfig {
     pub reward_clip: Option<f64>,
     /// Treatment of truncated completions.
     pub truncation: TruncationHandling,
-    /// Penalty subtracted from the reward of a truncated completion.
+    /// Penalty subtracted from the reward of a truncated completion with
+    /// [`TruncationHandling::Terminal`].
     pub missing_eos_penalty: f64,
     /// Scaling of per-token rewards.
     pub reward_scaling: RewardScaling,
 }
 
-/// Treatment of truncated completions. They get the critic's bootstrap value or the reward
-/// function's reward, never both: then running on would pay more than any answer.
+/// Treatment of truncated completions. They get the reward function's reward less a penalty, or the
+/// critic's bootstrap value, never both: with a reward and the bootstrap, running on would pay more
+/// than any answer; with a penalty and the bootstrap, the value of running on obeys V = −1 + V and
+/// falls without bound, because each cut subtracts the penalty again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum TruncationHandling {
-    /// The critic's value at the cut stands for the rest; no reward but the penalty
-    #[default]
-    #[value(alias = "bootstrapped")]
-    Bootstrap,
     /// The reward function's reward less the penalty, and nothing after it
+    #[default]
     #[value(alias = "scored")]
     Terminal,
+    /// No reward and no penalty: the critic's value at the cut stands for the rest
+    #[value(alias = "bootstrapped")]
+    Bootstrap,
 }
 
 /// Scaling of per-token rewards before advantages are computed.
@@ -67,7 +70,7 @@ impl RewardShapingConfig {
         match self.truncation {
             _ if terminated => reward,
             TruncationHandling::Terminal => reward - self.missing_eos_penalty,
-            TruncationHandling::Bootstrap => -self.missing_eos_penalty,
+            TruncationHandling::Bootstrap => 0.,
         }
     }
 }

@@ -63,7 +63,8 @@ pub fn ppo_step(
         experience: experience_seconds,
         update: watch.lap(),
     };
-    log_step(actor_critic, prompts, &experience, &metrics, lr, seconds, log)?;
+    let truncation = config.reward_shaping.truncation;
+    log_step(actor_critic, prompts, &experience, &metrics, truncation, lr, seconds, log)?;
     let n = experience.rewards.len();
     actor_critic.progress.kl_coef = config.kl_controller.next_kl_coef(kl_coef, experience.kl, n);
     Ok(())

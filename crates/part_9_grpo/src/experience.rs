@@ -8,7 +8,7 @@
 use anyhow::Result;
 use candle_core::Tensor;
 use modern::GptModern;
-use ppo::log_probs::log_probs;
+use ppo::log_probs::{log_probs, ref_log_probs};
 use ppo::{RolloutConfig, RolloutGroup, ScoredRollouts, TokenBatch};
 
 use crate::advantage::advantages;
@@ -120,7 +120,7 @@ impl GrpoExperience {
             inputs.old_log_probs = Some(log_probs(rollout_model, &batch, temperature)?);
         }
         if let (Some(_), Some(reference)) = (objective.kl, reference) {
-            inputs.ref_log_probs = Some(log_probs(reference, &batch, temperature)?);
+            inputs.ref_log_probs = Some(ref_log_probs(reference, &batch, temperature)?);
         }
         Ok(MicroBatch { batch, inputs, temperature })
     }

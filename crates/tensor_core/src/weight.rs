@@ -11,7 +11,7 @@ use crate::quantized::QuantizedMatrix;
 pub enum Weight {
     /// Tensor (rows, columns), trainable.
     Unquantized(Tensor),
-    /// Matrix in one of ggml's block formats: on the CPU, for inference only.
+    /// Matrix in one of ggml's block formats: on the CPU, a constant to the backward pass.
     Quantized(QuantizedMatrix),
 }
 

@@ -1,6 +1,8 @@
 //! Numbers in text, with cases that other graders read wrongly.
 
-use crate::numbers::{last_integer, last_number, number_strings, parse_numbers, single_number};
+use crate::numbers::{
+    approx_equal, last_integer, last_number, number_strings, parse_numbers, single_number,
+};
 
 #[test]
 fn the_last_integer_is_read_as_a_person_would() {
@@ -39,6 +41,15 @@ fn the_last_integer_is_read_as_a_person_would() {
         ("none", None),
         ("99999999999999999999", None),
         ("--5", Some(5)),
+        ("–7", Some(-7)), // an en dash, which models write for a minus
+        ("－7", Some(-7)),
+        ("10–20", Some(20)),
+        ("18 m^2", Some(18)),
+        ("18 m^{2}", Some(18)),
+        ("x_{2} = 5", Some(5)),
+        ("42°", Some(42)),
+        ("9007199254740991", Some(9_007_199_254_740_991)),
+        ("9007199254740993", None), // an f64 would hold …992
     ] {
         assert_eq!(last_integer(text), wanted, "{text:?}");
     }
@@ -63,4 +74,59 @@ fn a_single_number_and_the_last_number_are_found() {
     }
     assert_eq!(number_strings("from -$78,910.5 to 1e-3"), ["-78910.5", "1e-3"]);
     assert_eq!(parse_numbers("Ünï 7 … ５"), [7.], "digits are ASCII ones");
+}
+
+/// A policy that is paid for an earlier number learns to write it before whatever it likes.
+#[test]
+fn what_follows_the_last_number_does_not_let_an_earlier_one_pass() {
+    for last in [
+        "½",
+        "57½",
+        "５７",
+        "٥٧",
+        "②",
+        "3/4",
+        "12a",
+        "4^2",
+        "(3)^2",
+        "4^{2}",
+        "10^8",
+        "3×10^8",
+        "√9",
+        "\\sqrt{9}",
+        "\\frac{3}{4}",
+        "\\frac{3}{42}",
+        "10:30",
+        "1e999",
+        "-1e999",
+        "9e99",
+        "0x2A",
+        "1_000",
+        "4\u{200b}2",
+        "4\u{338}2",
+        "42²",
+        "1.2.3",
+    ] {
+        for text in [last.to_string(), format!("42 … no, {last}"), format!("42 {last}.")] {
+            assert_eq!(last_number(&text), None, "{text:?}");
+            assert_eq!(single_number(&text), None, "{text:?}");
+        }
+    }
+}
+
+#[test]
+fn whole_numbers_are_compared_exactly() {
+    for (a, b, equal) in [
+        (1_000_000_001., 1_000_000_000., false),
+        (9_007_199_254_740_991., 9_007_199_254_740_990., false),
+        (1_000_000_000.5, 1_000_000_000., false),
+        (0.333_333_333_33, 0.333_333_333_333_3, true),
+        (1e-12, 2e-12, false),
+        (-42., 42., false),
+        (0., 0., true),
+        (f64::NAN, f64::NAN, false),
+    ] {
+        assert_eq!(approx_equal(a, b), equal, "{a} {b}");
+        assert_eq!(approx_equal(b, a), equal, "{b} {a}");
+    }
 }

@@ -8,6 +8,7 @@ use serde_json::json;
 use super::small_run::{actor_critic, chat_tokenizer, ending, experience_of};
 use crate::alarms::{HealthInputs, PpoAlarms};
 use crate::metrics::{PhaseSeconds, log_step};
+use crate::rewards::TruncationHandling;
 use crate::{CriticBackbone, PpoUpdateMetrics};
 
 #[test]
@@ -16,15 +17,21 @@ fn each_alarm_names_its_cause_once() -> Result<()> {
         entropy: 1.,
         kl_per_token: 0.1,
         eos_rate: 0.9,
+        truncation: TruncationHandling::Terminal,
         first_ratio_error: 1e-6,
         all_rewards_equal: false,
     };
     let mut alarms = PpoAlarms::default();
     assert!(alarms.check(1, &healthy).is_empty());
+    assert!(alarms.check(1, &HealthInputs { eos_rate: 0.4, ..healthy }).is_empty());
     for (inputs, expected) in [
         (HealthInputs { entropy: 0.001, ..healthy }, "entropy has collapsed"),
         (HealthInputs { kl_per_token: 3., ..healthy }, "--kl-coef"),
-        (HealthInputs { eos_rate: 0.01, ..healthy }, "end with a stop token"),
+        (HealthInputs { eos_rate: 0.01, ..healthy }, "raise --missing-eos-penalty"),
+        (
+            HealthInputs { eos_rate: 0.4, truncation: TruncationHandling::Bootstrap, ..healthy },
+            "use --truncation terminal",
+        ),
         (HealthInputs { first_ratio_error: 0.1, ..healthy }, "before the first update"),
         (HealthInputs { all_rewards_equal: true, ..healthy }, "get the same reward"),
     ] {
@@ -57,7 +64,8 @@ fn a_step_raises_the_alarms_of_its_metrics() -> Result<()> {
     let mut tell = |experience: &_, updated: &_, step: usize| {
         actor_critic.policy.progress.step = step - 1;
         let seconds = PhaseSeconds { rollout: 1., experience: 1., update: 1. };
-        log_step(&mut actor_critic, &[], experience, updated, 0.1, seconds, &mut log)
+        let truncation = TruncationHandling::Terminal;
+        log_step(&mut actor_critic, &[], experience, updated, truncation, 0.1, seconds, &mut log)
     };
     tell(&experience, &healthy, 1)?;
     tell(&experience, &PpoUpdateMetrics { first_ratio_error: 0.1, ..healthy }, 2)?;

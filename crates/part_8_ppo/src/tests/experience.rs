@@ -4,6 +4,7 @@ use anyhow::Result;
 use candle_core::{Module, Tensor};
 use datasets::Example;
 use model_io::SlidingWindow;
+use modern::{Sampler, SamplingStrategy};
 use tensor_core::testing::assert_close;
 
 use super::CPU;
@@ -13,10 +14,12 @@ use super::small_run::{
 use crate::experience::experience;
 use crate::gae::GaeConfig;
 use crate::kl::KlController;
+use crate::log_probs::log_probs;
 use crate::reward_fn::{decode_completion, exact_match_reward};
 use crate::rewards::{RewardScaling, TruncationHandling};
 use crate::{
     CriticBackbone, PpoExperience, RewardInput, RolloutGroup, SampledCompletion, ScoredRollouts,
+    TokenBatch,
 };
 
 /// Return of each completion at its first token with γ = λ = 1: the sum of its rewards.
@@ -55,7 +58,7 @@ fn a_truncated_completion_gets_a_reward_or_a_bootstrap_not_both() -> Result<()> 
             let clipped = score.min(0.5);
             let expected = match (response.terminated(), cut) {
                 (true, _) => clipped,
-                (false, TruncationHandling::Bootstrap) => 0.7 - 2.,
+                (false, TruncationHandling::Bootstrap) => 0.7, // and no penalty
                 (false, TruncationHandling::Terminal) => clipped - 2.,
             };
             assert_close(f64::from(paid), expected, 1e-5);
@@ -168,5 +171,27 @@ fn the_kl_coefficient_follows_the_kl_per_completion() -> Result<()> {
     config.kl_controller = KlController::Adaptive { init_kl_coef: 0.01, target, horizon: 10. };
     run(&mut actor_critic, &mut *letters(), &config, &Default::default(), false, None)?;
     assert!(actor_critic.progress.kl_coef > 0.01, "{}", actor_critic.progress.kl_coef);
+    Ok(())
+}
+
+/// A policy that has collapsed: its nucleus holds one token, which the reference gives little.
+#[test]
+fn the_reference_is_not_restricted_to_the_nucleus_of_the_policy() -> Result<()> {
+    let chat_tokenizer = chat_tokenizer()?;
+    let mut config = config(1, chat_tokenizer.eos_token_id());
+    let nucleus = SamplingStrategy::new(1., None, Some(1e-6), None);
+    config.rollout.sampler = Sampler::new(nucleus);
+    let mut actor_critic = actor_critic(&chat_tokenizer, CriticBackbone::Shared, &config)?;
+    let found = experience_of(&mut actor_critic, &chat_tokenizer, &config)?;
+    assert_close(&found.old_log_probs, &found.mask.zeros_like()?, 1e-5); // one token, probability 1
+    // Expected: −log π of the same tokens without a filter, as the reference is the policy.
+    let mut unfiltered = found.groups.clone();
+    let completions = unfiltered.iter_mut().flat_map(|group| &mut group.completions);
+    completions.for_each(|completion| completion.allowed_tokens.clear());
+    let batch = TokenBatch::from_groups(&unfiltered, &actor_critic.config, &CPU)?;
+    let log_probs = log_probs(&actor_critic.models()?.rollout_policy, &batch, 1.)?.sum_all()?;
+    let expected = -f64::from(log_probs.to_scalar::<f32>()?) / batch.n_tokens() as f64;
+    assert_close(found.kl_per_token, expected, 1e-4);
+    assert!(expected > 3., "{expected}");
     Ok(())
 }

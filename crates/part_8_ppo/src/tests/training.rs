@@ -204,7 +204,7 @@ fn a_validation_judges_truncated_completions_as_training_does() -> Result<()> {
     };
     let (never, always) = (vec![u32::MAX], (0..n_tokens).collect::<Vec<u32>>());
     use TruncationHandling::{Bootstrap, Terminal};
-    assert_eq!(judged(Bootstrap, never.clone(), None)?, Some(-0.5), "only the penalty");
+    assert_eq!(judged(Bootstrap, never.clone(), None)?, Some(0.), "neither reward nor penalty");
     assert_eq!(judged(Terminal, never, None)?, Some(2.5), "the reward less the penalty");
     assert_eq!(judged(Bootstrap, always.clone(), None)?, Some(3.));
     assert_eq!(judged(Bootstrap, always, Some(1.))?, Some(1.), "clipped as in training");
@@ -244,6 +244,22 @@ fn running_on_never_pays_more_than_the_best_reward() -> Result<()> {
         let largest = found.returns.abs()?.max_all()?.to_scalar::<f32>()?;
         assert!(largest < 3.5, "{trunk:?} {cut:?}: {largest}");
     }
+    Ok(())
+}
+
+/// No completion terminates, so each value rests on the value at a cut.
+#[test]
+fn values_do_not_run_away_where_all_completions_are_truncated() -> Result<()> {
+    let chat_tokenizer = chat_tokenizer()?;
+    let mut config = config(100, u32::MAX);
+    config.kl_controller = KlController::Fixed(0.);
+    config.reward_shaping.truncation = TruncationHandling::Bootstrap;
+    config.reward_shaping.missing_eos_penalty = 1.;
+    let mut actor_critic = actor_critic(&chat_tokenizer, CriticBackbone::Shared, &config)?;
+    run(&mut actor_critic, &mut *letters(), &config, &Run::default(), false, None)?;
+    let found = experience_of(&mut actor_critic, &chat_tokenizer, &config)?;
+    let largest = found.returns.abs()?.max_all()?.to_scalar::<f32>()?;
+    assert!(largest < 0.5, "{largest}");
     Ok(())
 }
 

@@ -24,7 +24,6 @@ fn ratios_are_1_in_the_first_minibatch_only() -> Result<()> {
         modern::Sampler::new(modern::SamplingStrategy::new(0.7, Some(20), Some(0.9), None));
     let mut actor_critic = actor_critic(&chat_tokenizer, CriticBackbone::Shared, &config)?;
     let experience = experience_of(&mut actor_critic, &chat_tokenizer, &config)?;
-    assert_close(experience.kl, 0., 1e-4); // the reference is the policy
     let models = actor_critic.models()?;
     let one = PpoUpdateConfig { ppo_epochs: 1, n_minibatches: 1, ..config.update };
     let mut again = || -> Result<crate::PpoUpdateMetrics> {

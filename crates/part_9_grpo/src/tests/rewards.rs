@@ -55,6 +55,12 @@ fn gsm8k_rewards_the_number_after_the_hashes() {
     );
     assert_eq!(reward_if_terminated(gsm8k_flexible, "99.9", "100"), 0.);
     assert_eq!(reward_if_terminated(gsm8k_flexible, "50", "51"), 0.);
+    assert_eq!(reward_if_terminated(gsm8k, "#### 1000000001", "1000000000"), 0.);
+    for wrong in
+        ["42 or rather ½", "#### 42^2", "#### 42/7", "#### 1e999", "42, no: ５７", "42: √9"]
+    {
+        assert_eq!(reward_if_terminated(gsm8k_flexible, wrong, "42"), 0., "{wrong:?}");
+    }
     assert_eq!(
         reward_if_terminated(gsm8k_flexible, "#### none, 18", "18"),
         0.,
@@ -68,7 +74,14 @@ fn correctness_gives_2_for_the_answer_and_1_5_for_its_number() {
     assert_eq!(reward_if_terminated(correctness, "<answer>42</answer>", "42"), 2.);
     assert_eq!(reward_if_terminated(correctness, "<answer>$42.</answer>", "42"), 1.5);
     assert_eq!(reward_if_terminated(correctness, "<answer>1,234</answer>", "1234"), 1.5);
-    for wrong in ["42", "<answer>42", "<answer>41 or 42</answer>", "<answer></answer>", ""] {
+    for wrong in [
+        "42",
+        "<answer>42",
+        "<answer>41 or 42</answer>",
+        "<answer>42 ½</answer>",
+        "<answer></answer>",
+        "",
+    ] {
         assert_eq!(reward_if_terminated(correctness, wrong, "42"), 0., "{wrong:?}");
     }
     assert_eq!(reward_if_terminated(correctness, "<answer>None</answer>", ""), 0.);

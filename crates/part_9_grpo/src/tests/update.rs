@@ -370,3 +370,26 @@ fn the_cap_corrects_only_a_mismatch_of_sampler_and_loss() -> Result<()> {
     assert!(metrics.clip_fraction == 0. && (metrics.ratio_max - 1.).abs() < 1e-4, "{metrics:?}");
     Ok(())
 }
+
+/// A policy that has collapsed: its nucleus holds one token at each position.
+#[test]
+fn the_reference_is_not_restricted_to_the_nucleus_of_the_policy() -> Result<()> {
+    let train_state = new_train_state(1)?;
+    let model = inference_model(&train_state)?;
+    let one_batch = |experience: &GrpoExperience| -> Result<MicroBatch> {
+        Ok(experience.micro_batches(&objective(), &model, Some(&model), 8)?.remove(0))
+    };
+    let mut experience = experience(&train_state, OverlongHandling::None)?;
+    let all = one_batch(&experience)?;
+    for completion in experience.groups.iter_mut().flat_map(|group| &mut group.completions) {
+        completion.allowed_tokens = completion.tokens.iter().map(|&token| vec![token]).collect();
+    }
+    let nucleus = one_batch(&experience)?;
+    let log_probs = ppo::log_probs::log_probs(&model, &nucleus.batch, 0.9)?;
+    assert_close(&log_probs, &log_probs.zeros_like()?, 1e-6); // probability 1
+    let [expected, found] =
+        [all, nucleus].map(|part| part.inputs.ref_log_probs.expect("a reference"));
+    assert_close(&found, &expected, 1e-6);
+    assert!(expected.sum_all()?.to_scalar::<f32>()? < -5., "{expected}");
+    Ok(())
+}

@@ -6,7 +6,8 @@ use candle_core::quantized::QTensor;
 use candle_core::{DType, Device, Result, Tensor, bail};
 
 use super::format::{Quantization, by_format};
-use crate::kernels::quantized::{dequantize, dequantize_rows, matmul};
+use crate::graph::{is_tracked, record};
+use crate::kernels::quantized::{dequantize, dequantize_rows, matmul, matmul_f32};
 use crate::kernels::values;
 
 /// Matrix (rows, columns) in one of ggml's formats. Clones share the bytes.
@@ -104,11 +105,13 @@ impl QuantizedMatrix {
         Self::new(self.format, order.len(), self.columns, bytes)
     }
 
-    /// x Wᵀ for `x: (.., columns)` in f32 on the CPU, giving (.., rows).
+    /// x Wᵀ for `x: (.., columns)` in f32 on the CPU, giving (.., rows); differentiable in x, while
+    /// the weights are constants, as in QLoRA.
     ///
-    /// For up to 16 rows, x is quantized to 8 bits with a scale per 32 elements: the error of each
-    /// term of a sum is at most |w| · max |x| / 254, with the maximum over those 32; for weights of
-    /// more than 4 bits, a 254th of that. For more rows, x is not quantized.
+    /// For up to 16 rows, where no gradient is needed, x is quantized to 8 bits with a scale per 32
+    /// elements: the error of each term of a sum is at most |w| · max |x| / 254, with the maximum
+    /// over those 32; for weights of more than 4 bits, a 254th of that. Otherwise x is not
+    /// quantized.
     ///
     /// # Errors
     /// When x has another dtype, is on another device, is empty, or its last dimension differs from
@@ -121,11 +124,20 @@ impl QuantizedMatrix {
         } else if x.dims().last() != Some(&self.columns) {
             "shapes do not fit"
         } else {
-            let x = x.contiguous()?;
             let dims = [&x.dims()[..x.rank() - 1], &[self.rows]].concat();
-            let x = values::<f32>(&x)?;
-            let y = by_format!(self.format, matmul(&self.bytes, self.columns, &x));
-            return Tensor::from_vec(y, dims, &Device::Cpu);
+            let contiguous = x.contiguous()?;
+            let values = values::<f32>(&contiguous)?;
+            if !is_tracked(x) {
+                let y = by_format!(self.format, matmul(&self.bytes, self.columns, &values));
+                return Tensor::from_vec(y, dims, &Device::Cpu);
+            }
+            let y = by_format!(self.format, matmul_f32(&self.bytes, self.columns, &values));
+            let (weight, x_dims) = (self.clone(), x.dims().to_vec());
+            return record("quantized matmul", [x], y, dims, move |grad, _| {
+                let grad = grad.reshape(((), weight.rows))?; // (N, rows)
+                let grad_x = grad.matmul(&weight.dequantize()?)?; // (N, columns)
+                Ok([Some(grad_x.reshape(x_dims)?)])
+            });
         };
         bail!(
             "quantized matmul: {problem}: x {:?} ({:?}, {:?}), weight {} {:?}",

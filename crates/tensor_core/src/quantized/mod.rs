@@ -1,4 +1,5 @@
-//! Quantized matrices in ggml's block formats, for inference on the CPU.
+//! Quantized matrices in ggml's block formats, on the CPU: for inference, and as the frozen weights
+//! below LoRA adapters (QLoRA, Dettmers et al. 2023, <https://arxiv.org/abs/2305.14314>).
 //!
 //! A row is divided into blocks of 32 or 256 weights. A block stores small integers q, with a scale
 //! (and in some formats a minimum) for each group of 16 or 32: w = scale · q + offset. Text

@@ -4,12 +4,13 @@
 use std::borrow::Cow;
 
 use candle_core::quantized::{QMatMul, QStorage, QTensor};
-use candle_core::{DType, Device, Module, Result, Tensor};
+use candle_core::{DType, Device, Module, Result, Tensor, Var};
 use proptest::prelude::*;
 
-use crate::Rng;
 use crate::kernels::quantized::{InstructionSet, matmul_with};
 use crate::quantized::{Quantization, QuantizedMatrix, by_format};
+use crate::testing::assert_close;
+use crate::{Rng, backward, ops};
 
 const CPU: Device = Device::Cpu;
 
@@ -172,6 +173,28 @@ fn quantized_matmul_keeps_leading_dims_and_accepts_strides() -> Result<()> {
     assert_eq!(bits(&w.matmul(&batched)?), bits(&y));
     // The result of a row does not depend on the other rows of a small batch.
     assert_eq!(bits(&w.matmul(&x.narrow(0, 5, 1)?)?), bits(&y.narrow(0, 5, 1)?));
+    Ok(())
+}
+
+/// For few rows, too, where inference would quantize x.
+#[test]
+fn a_tracked_quantized_matmul_has_the_gradient_of_the_dequantized_weights() -> Result<()> {
+    for (format, n) in [(Quantization::Q4_1, 1), (Quantization::Q8_0, 5), (Quantization::Q6K, 40)] {
+        let weight = QuantizedMatrix::quantize(format, &random(1, (33, 256)))?;
+        let x = Var::from_tensor(&random(2, (n, 256)).reshape((1, n, 256))?)?;
+        let upstream = random(3, (n, 33)).reshape((1, n, 33))?;
+        let value_and_grad = |f: &dyn Fn(&Tensor) -> Result<Tensor>| -> Result<_> {
+            let twice = (x.as_tensor() * 2.)?; // a result of candle's own operations
+            let y = f(&twice)?;
+            let grads = backward(&(&y * &upstream)?.sum_all()?)?;
+            Ok((y.detach(), grads.get(&x).expect("a gradient").clone()))
+        };
+        let (y, grad) = value_and_grad(&|x| weight.matmul(x))?;
+        let full = weight.dequantize()?;
+        let (expected_y, expected_grad) = value_and_grad(&|x| ops::linear(x, &full, None))?;
+        assert_close(&y, &expected_y, 1e-5);
+        assert_close(&grad, &expected_grad, 1e-5);
+    }
     Ok(())
 }
 
