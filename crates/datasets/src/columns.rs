@@ -8,6 +8,8 @@ use model_io::ChatMessage;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use crate::dialogue::ensure_user_is_last;
+
 /// Parses `FIELD=COLUMN,FIELD=COLUMN` into the column of each field. `example` is such a map, for
 /// the error message.
 ///
@@ -81,6 +83,34 @@ pub fn instruction(row: &Value, name: &str, input: Option<&str>) -> Result<Strin
         _ => "",
     };
     Ok(if input.is_empty() { instruction.into() } else { format!("{instruction}\n{input}") })
+}
+
+/// Prompt in a column: a text, which is a message of the user, or a list of messages.
+///
+/// # Errors
+/// When the column is missing or has another type, the text is empty, or the last message is not
+/// the user's.
+pub fn prompt(row: &Value, name: &str) -> Result<Vec<ChatMessage>> {
+    if !value(row, name)?.is_array() {
+        return Ok(vec![ChatMessage::user(non_empty_text(row, name)?)]);
+    }
+    let prompt = messages(row, name)?;
+    ensure_user_is_last(&prompt)?;
+    Ok(prompt)
+}
+
+/// Completion in a column: a text, or a list of one message of the assistant.
+///
+/// # Errors
+/// When the column is missing or has another type.
+pub fn completion(row: &Value, name: &str) -> Result<String> {
+    if !value(row, name)?.is_array() {
+        return Ok(text(row, name)?.into());
+    }
+    match &messages(row, name)?[..] {
+        [ChatMessage { role, content }] if role == "assistant" => Ok(content.trim().into()),
+        _ => bail!("`{name}` must be a text or a list of one message of the assistant"),
+    }
 }
 
 /// List of `{"role", "content"}` messages in a column, at least one.

@@ -12,13 +12,14 @@ use serde_json::Value;
 use crate::columns::{self, parse_column_map};
 use crate::dialogue::{ensure_user_is_last, split_last_completion};
 use crate::json_rows;
+use crate::preference_columns::PreferenceColumns;
 
 /// Prompt and completion; only the completion is in the loss.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Example {
     /// Messages of the conversation, the last one by the user.
     pub prompt: Vec<ChatMessage>,
-    /// Expected message of the assistant.
+    /// Expected message of the assistant; empty if it is not known.
     pub completion: String,
 }
 
@@ -26,6 +27,11 @@ impl Example {
     /// Example of a single user message and its completion.
     pub fn new(prompt: impl Into<String>, completion: impl Into<String>) -> Self {
         Self { prompt: vec![ChatMessage::user(prompt)], completion: completion.into() }
+    }
+
+    /// Prompt without a known completion.
+    fn of_prompt(prompt: Vec<ChatMessage>) -> Self {
+        Self { prompt, completion: String::new() }
     }
 }
 
@@ -49,6 +55,15 @@ pub enum ExampleColumns {
         /// Column of the list.
         messages: String,
     },
+    /// Prompts alone, a text or list of messages, as reinforcement learning needs; completions stay
+    /// empty.
+    Prompt {
+        /// Column of the prompt.
+        prompt: String,
+    },
+    /// Prompt of a row in any layout, of examples, preferences or prompts alone, with its
+    /// completion if it is an example.
+    AnyPrompt,
 }
 
 /// Column of the input that an instruction refers to.
@@ -92,6 +107,11 @@ impl ExampleColumns {
         } else if has(&["prompt", "completion"]) {
             return Self::parse("prompt=prompt,completion=completion");
         }
+        ensure!(
+            !has(&["prompt"]),
+            "there is no column `completion`; prompts alone are for reinforcement learning with a \
+             reward model or a reward program"
+        );
         let names: Vec<&str> = row.keys().map(String::as_str).collect();
         bail!(
             "unknown columns {}: map them, for example --columns prompt={},completion=..",
@@ -100,7 +120,8 @@ impl ExampleColumns {
         )
     }
 
-    /// Parses a map: `instruction=a,input=b,output=c`, `prompt=a,completion=b` or `messages=a`.
+    /// Parses a map: `instruction=a,input=b,output=c`, `prompt=a,completion=b`, `messages=a`, or
+    /// `prompt=a` for prompts alone.
     /// With an instruction and no input, the column `input` is read where it exists; `input=none`
     /// ignores it.
     ///
@@ -124,6 +145,9 @@ impl ExampleColumns {
         };
         let instruction = column_of(&map, "prompt", "instruction")?;
         let output = column_of(&map, "completion", "output")?;
+        if let (Some(prompt), None, 1) = (map.get("prompt"), &output, map.len()) {
+            return Ok(Self::Prompt { prompt: prompt.to_string() });
+        }
         let (Some(instruction), Some(output)) = (instruction, output) else {
             bail!("--columns {text}: both the prompt and the completion need a column");
         };
@@ -133,7 +157,7 @@ impl ExampleColumns {
     /// Example of a row.
     ///
     /// # Errors
-    /// When a column is missing or not a string, or the completion is empty.
+    /// When a column is missing or of another type, or the completion is empty.
     pub fn parse_row(&self, row: &Value) -> Result<Example> {
         let example = match self {
             Self::Instruction { instruction, input, output } => {
@@ -142,14 +166,30 @@ impl ExampleColumns {
                     InputColumn::IfPresent => row.get("input").map(|_| "input"),
                     InputColumn::Named(name) => Some(name.as_str()),
                 };
-                let prompt = columns::instruction(row, instruction, input)?;
-                Example::new(prompt, columns::text(row, output)?)
+                let prompt = match input {
+                    None => columns::prompt(row, instruction)?,
+                    input => {
+                        vec![ChatMessage::user(columns::instruction(row, instruction, input)?)]
+                    }
+                };
+                Example { prompt, completion: columns::completion(row, output)? }
             }
             Self::Messages { messages } => {
                 let (prompt, completion) =
                     split_last_completion(columns::messages(row, messages)?)?;
                 ensure_user_is_last(&prompt)?;
                 Example { prompt, completion }
+            }
+            Self::Prompt { prompt } => {
+                return Ok(Example::of_prompt(columns::prompt(row, prompt)?));
+            }
+            Self::AnyPrompt => {
+                return match Self::detect(row) {
+                    Ok(columns) => columns.parse_row(row),
+                    Err(_) => {
+                        Ok(Example::of_prompt(PreferenceColumns::default().read_prompt(row)?))
+                    }
+                };
             }
         };
         ensure!(!example.completion.is_empty(), "the completion is empty");

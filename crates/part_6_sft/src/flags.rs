@@ -73,11 +73,10 @@ impl ExampleFlags {
     /// Those of [`SftSource::load_dataset`].
     pub fn load_dataset(
         &self,
-        data: &DataFlags,
+        (source, columns): (SftSource, Option<ExampleColumns>),
         style: DemonstrationStyle,
         seed: u64,
     ) -> Result<Splits<Example>> {
-        let (source, columns) = data.open_source()?;
         source.load_dataset(columns.as_ref(), self.examples.get(), style, self.validation, seed)
     }
 }

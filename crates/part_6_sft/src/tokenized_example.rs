@@ -11,7 +11,7 @@
 //! never on token ids: a tokenizer may use its EOS token for padding, and EOS must be in the loss.
 //! The first token of the completion is predicted at the last token of the prompt.
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use datasets::Example;
 use model_io::{SkipSpecialTokens, Tokenizer};
 use tensor_core::ops::IGNORE_INDEX;
@@ -107,7 +107,7 @@ impl TokenizedExample {
 /// Tokenized `examples` of at most `context_len` inputs each.
 ///
 /// # Errors
-/// Those of [`TokenizedExample::from_example`].
+/// Those of [`TokenizedExample::from_example`], and when a completion is empty.
 pub fn tokenize(
     examples: &[Example],
     chat_tokenizer: &ChatTokenizer,
@@ -115,6 +115,8 @@ pub fn tokenize(
 ) -> Result<TokenizedDataset> {
     let mut dataset = TokenizedDataset::default();
     for example in examples {
+        let prompt = example.prompt.last().map_or("", |message| &message.content);
+        ensure!(!example.completion.is_empty(), "there is no completion to learn for {prompt:?}");
         let untruncated = TokenizedExample::from_example(example, chat_tokenizer)?;
         let len = untruncated.ids.len();
         let tokens = untruncated.truncated(context_len);

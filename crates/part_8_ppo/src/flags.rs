@@ -1,17 +1,21 @@
 //! Flags of rollouts and of their rewards.
 
 use std::num::NonZeroUsize;
+use std::time::Duration;
 
 use anyhow::Result;
 use candle_core::Device;
 use clap::Args;
-use experiment::number::{probability, temperature, unit_interval};
+use datasets::ExampleColumns;
+use experiment::number::{positive, probability, temperature, unit_interval};
 use experiment::program::{as_usage_error, ensure_usage};
 use modern::{Sampler, SamplingStrategy};
 use serde::Serialize;
-use sft::ChatTokenizer;
+use sft::flags::DataFlags;
+use sft::{ChatTokenizer, SftSource};
 
 use crate::reward_fn::{self, NamedRewardFn};
+use crate::reward_program::reward_program_fn;
 use crate::rollout::RolloutConfig;
 
 /// Flags of the rollout: completions per prompt and sampling.
@@ -61,14 +65,43 @@ impl RolloutFlags {
     }
 }
 
+/// Flags of a reward program.
+#[derive(Debug, Clone, Serialize, Args)]
+#[command(next_help_heading = "Algorithm")]
+pub struct RewardProgramFlags {
+    /// Program that rewards completions, such as "python3 reward.py": it reads a batch as a line of
+    /// JSON (prompts, completions, answers, terminated) and prints a line, a list of rewards
+    #[arg(long, value_name = "COMMAND")]
+    pub reward_program: Option<String>,
+    /// Seconds that the reward program has for a batch
+    #[arg(long, value_name = "X", default_value_t = 60., value_parser = positive)]
+    pub reward_timeout: f64,
+}
+
+impl RewardProgramFlags {
+    /// Reward function of the program.
+    ///
+    /// # Errors
+    /// A usage error without --reward-program, and those of [`reward_program_fn`].
+    pub fn open_reward_fn(&self) -> Result<NamedRewardFn> {
+        let program = self.reward_program.as_deref();
+        ensure_usage(program.is_some(), "--reward program needs --reward-program COMMAND")?;
+        reward_program_fn(program.unwrap_or(""), Duration::from_secs_f64(self.reward_timeout))
+    }
+}
+
 /// Flags that choose the reward function.
 #[derive(Debug, Clone, Serialize, Args)]
 #[command(next_help_heading = "Algorithm")]
 pub struct RewardFnFlags {
-    /// Reward function: rule (1 if the answer is right), random (a control), or a reward model: a
-    /// folder, a run's folder, or owner/name on the Hub
-    #[arg(long, value_name = "REWARD", default_value = "rule")]
-    pub reward: String,
+    /// Reward function: rule (1 if the answer is right), program (see --reward-program), random (a
+    /// control), or a reward model: a folder, a run's folder, or owner/name on the Hub [default:
+    /// program with --reward-program, else rule]
+    #[arg(long, value_name = "REWARD")]
+    pub reward: Option<String>,
+    /// Reward program.
+    #[command(flatten)]
+    pub program: RewardProgramFlags,
     /// With --reward rule, reward of a wrong answer that is at least a number; not for arithmetic
     #[arg(
         long, alias = "form-credit", value_name = "X", default_value_t = 0.,
@@ -81,14 +114,35 @@ impl RewardFnFlags {
     /// Checks the combination of flags.
     ///
     /// # Errors
-    /// A usage error when --format-reward has no effect.
+    /// A usage error when --format-reward or --reward-program has no effect, or the program is
+    /// missing.
     pub fn check(&self, data: &str) -> Result<()> {
-        let has_effect = self.reward == "rule" && data != "arithmetic";
+        let has_effect = self.source() == "rule" && data != "arithmetic";
+        ensure_usage(
+            (self.source() == "program") == self.program.reward_program.is_some(),
+            "--reward program and --reward-program COMMAND need each other",
+        )?;
         ensure_usage(
             has_effect || self.format_reward == 0.,
             "--format-reward needs --reward rule and data other than arithmetic, where only the \
              bare answer is rewarded",
         )
+    }
+
+    /// Reward function as text.
+    pub fn source(&self) -> &str {
+        let default = if self.program.reward_program.is_some() { "program" } else { "rule" };
+        self.reward.as_deref().unwrap_or(default)
+    }
+
+    /// Source and columns of `data`: rows need a completion only if it is the right answer.
+    ///
+    /// # Errors
+    /// Those of [`DataFlags::open_source`].
+    pub fn open_prompts(&self, data: &DataFlags) -> Result<(SftSource, Option<ExampleColumns>)> {
+        let (source, columns) = data.open_source()?;
+        let needs_answers = self.source() == "rule";
+        Ok((source, columns.or((!needs_answers).then_some(ExampleColumns::AnyPrompt))))
     }
 
     /// Reward function for completions of prompts from `data` by a policy with `chat_tokenizer`.
@@ -103,7 +157,8 @@ impl RewardFnFlags {
         batch_size: usize,
         device: &Device,
     ) -> Result<NamedRewardFn> {
-        let (reward_fn, name) = match (self.reward.as_str(), data) {
+        let (reward_fn, name) = match (self.source(), data) {
+            ("program", _) => return self.program.open_reward_fn(),
             ("rule", "arithmetic") => (reward_fn::exact_match_reward_fn(), "exact".to_string()),
             ("rule", _) => (
                 reward_fn::final_answer_reward_fn(self.format_reward),

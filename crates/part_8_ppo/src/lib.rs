@@ -21,6 +21,7 @@ pub mod gae;
 pub mod losses;
 pub mod ptx_loss;
 pub mod reward_fn; // 8.5
+pub mod reward_program;
 pub mod actor_critic;
 pub mod config;
 pub mod experience;

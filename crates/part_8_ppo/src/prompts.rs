@@ -49,8 +49,8 @@ pub fn tokenize_prompts(
     }
     ensure!(
         !prompts.is_empty(),
-        "no prompt leaves room for {max_new_tokens} more tokens in the model's context of \
-         {context_len}"
+        "no prompt leaves room for {max_new_tokens} more tokens (--max-new-tokens) in the model's \
+         context of {context_len}"
     );
     Ok((prompts, n_dropped))
 }

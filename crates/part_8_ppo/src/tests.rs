@@ -17,6 +17,8 @@ mod reference;
 mod golden;
 mod estimators;
 mod reward_fn;
+#[cfg(unix)]
+mod reward_program;
 
 use anyhow::Result;
 use candle_core::{DType, Device, Tensor};

@@ -1,6 +1,6 @@
 //! Evaluation: rewards and exact match of greedy completions, and pass@k of sampled ones.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use experiment::statistics::{mean, wilson_interval};
 use modern::GptModern;
 use modern::sampler::SamplingStrategy;
@@ -19,6 +19,20 @@ use crate::{Task, pass_at_k};
 pub struct GrpoEvalMetrics {
     /// Number of problems.
     pub n: usize,
+    /// Shares of right completions; `None` for prompts without answers.
+    #[serde(flatten)]
+    pub matches: Option<MatchMetrics>,
+    /// Mean reward.
+    pub reward_mean: f64,
+    /// Mean length in tokens.
+    pub length_mean: f64,
+    /// Share of terminated completions.
+    pub eos_rate: f64,
+}
+
+/// Shares of right completions.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct MatchMetrics {
     /// Share of right completions in the task's format.
     pub exact_match: f64,
     /// Lower end of the 95 % interval of `exact_match`.
@@ -27,12 +41,6 @@ pub struct GrpoEvalMetrics {
     pub exact_match_high: f64,
     /// Share of right completions in any format.
     pub relaxed_match: f64,
-    /// Mean reward.
-    pub reward_mean: f64,
-    /// Mean length in tokens.
-    pub length_mean: f64,
-    /// Share of terminated completions.
-    pub eos_rate: f64,
 }
 
 /// pass@1 and pass@k of sampled completions.
@@ -77,18 +85,23 @@ impl GrpoEvalMetrics {
         };
         let PpoEvalMetrics { n, reward_mean, length_mean, eos_rate, .. } =
             compute_metrics(prompts, completions);
-        let (exact_match, relaxed_match) = (share(Task::exact_match), share(Task::relaxed_match));
-        let [exact_match_low, exact_match_high] = wilson_interval(exact_match, n);
-        Self {
-            n,
-            exact_match,
-            exact_match_low,
-            exact_match_high,
-            relaxed_match,
-            reward_mean,
-            length_mean,
-            eos_rate,
-        }
+        let matches = task.has_answers().then(|| {
+            let (exact_match, relaxed_match) =
+                (share(Task::exact_match), share(Task::relaxed_match));
+            let [exact_match_low, exact_match_high] = wilson_interval(exact_match, n);
+            MatchMetrics { exact_match, exact_match_low, exact_match_high, relaxed_match }
+        });
+        Self { n, matches, reward_mean, length_mean, eos_rate }
+    }
+}
+
+impl GrpoEvalMetrics {
+    /// Shares of right completions.
+    ///
+    /// # Errors
+    /// When the prompts have no right answers.
+    pub fn matches(&self) -> Result<MatchMetrics> {
+        self.matches.context("the prompts have no right answers")
     }
 }
 

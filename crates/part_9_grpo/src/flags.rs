@@ -11,6 +11,7 @@ use datasets::Example;
 use experiment::number::{positive, probability};
 use experiment::program::{as_usage_error, ensure_usage};
 use modern::{Sampler, SamplingStrategy};
+use ppo::flags::RewardProgramFlags;
 use ppo::prompts::tokenize_prompts;
 use ppo::reward_fn::NamedRewardFn;
 use ppo::{PromptExample, RolloutConfig};
@@ -34,6 +35,9 @@ pub struct TaskFlags {
     /// Reward functions with weights.
     #[arg(long, value_name = "REWARDS", help = reward_help(), help_heading = "Algorithm")]
     pub reward: Option<String>,
+    /// Reward program.
+    #[command(flatten)]
+    pub program: RewardProgramFlags,
     /// Largest number of tokens per completion [default: the task's]
     #[arg(
         long, visible_alias = "max-completion-length", aliases = ["max-gen-length", "resp-len"],
@@ -49,8 +53,9 @@ pub struct TaskFlags {
 /// Help text of --reward.
 fn reward_help() -> String {
     format!(
-        "Weighted sum of rewards, as name=weight,name=weight: {}, random (a control), or a \
-         reward model (a folder, or owner/name on the Hub) [default: the task's]",
+        "Weighted sum of rewards, as name=weight,name=weight: {}, program (see \
+         --reward-program), random (a control), or a reward model (a folder, or owner/name on the \
+         Hub) [default: program with --reward-program, else the task's]",
         describe_reward_rules()
     )
 }
@@ -67,7 +72,7 @@ impl TaskFlags {
         device: &Device,
     ) -> Result<NamedRewardFn> {
         let (reward_fn, other_tokenizers) =
-            self.weighted_rewards()?.open_reward_fn(chat_tokenizer, 32, device)?;
+            self.weighted_rewards()?.open_reward_fn(&self.program, chat_tokenizer, 32, device)?;
         for name in other_tokenizers {
             println!(
                 "{name} has another tokenizer than the policy: completions are tokenized again for \
@@ -77,9 +82,13 @@ impl TaskFlags {
         Ok(reward_fn)
     }
 
-    /// Rewards as text: those of --reward, else the task's.
+    /// Rewards as text: those of --reward, else the program, else the task's.
     pub fn reward_spec(&self) -> &str {
-        self.reward.as_deref().unwrap_or(self.task.default_rewards())
+        let default = match self.program.reward_program {
+            Some(_) => WeightedRewards::PROGRAM,
+            None => self.task.default_rewards(),
+        };
+        self.reward.as_deref().unwrap_or(default)
     }
 
     /// Weighted rewards.
@@ -93,10 +102,18 @@ impl TaskFlags {
     /// Checks the flags.
     ///
     /// # Errors
-    /// A [`UsageError`](experiment::program::UsageError) when the rewards cannot be parsed, or the
-    /// task needs data.
+    /// A [`UsageError`](experiment::program::UsageError) when the rewards cannot be parsed, they
+    /// and --reward-program do not fit, or the task needs data.
     pub fn check(&self) -> Result<()> {
-        self.weighted_rewards()?;
+        let has_program = self.program.reward_program.is_some();
+        ensure_usage(
+            self.task.has_answers() || self.reward.is_some() || has_program,
+            "--task prompts needs --reward MODEL or --reward-program COMMAND",
+        )?;
+        ensure_usage(
+            self.weighted_rewards()?.has_program() == has_program,
+            "--reward program and --reward-program COMMAND need each other",
+        )?;
         as_usage_error(self.task.ensure_has_data(self.data.as_deref()))
     }
 

@@ -31,7 +31,8 @@ pub struct GrpoProgress {
     pub n_rewards: usize,
     /// Steps since the last row of the log.
     pub recent_steps: Vec<StepMetrics>,
-    /// Exact match at each validation, with the number of tokens sampled before it.
+    /// Exact match at each validation, with the number of tokens sampled before it; empty for
+    /// prompts without answers.
     pub validations: Vec<(usize, f64)>,
     /// Time of each phase in this process.
     #[serde(skip)]

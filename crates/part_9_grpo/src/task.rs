@@ -7,13 +7,13 @@ use datasets::arithmetic::ProblemSet;
 use datasets::arithmetic_questions::examples;
 use datasets::countdown::Puzzle;
 use datasets::numbers::last_integer;
-use datasets::{Example, Split, Splits, json_rows, parse_question_row};
+use datasets::{Example, ExampleColumns, Split, Splits, json_rows, parse_question_row};
 use model_io::ChatMessage;
 use ppo::RewardInput;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::rewards;
+use crate::{WeightedRewards, rewards};
 
 /// System prompt of GSM8K: the format in which the reward rules find the answer.
 pub const SYSTEM_PROMPT: &str =
@@ -25,6 +25,8 @@ const SPLIT_SEED: u64 = 90;
 const MAX_VALIDATION_SHARE: f64 = 0.1;
 /// Largest number of a file's rows in the validation split.
 const MAX_VALIDATION_ROWS: usize = 200;
+const PROMPTS_NEED_DATA: &str =
+    "--task prompts needs --data: a file, or owner/name:file.jsonl on the Hub";
 const GSM8K_NEEDS_DATA: &str =
     "--task gsm8k needs --data: a file, or owner/name:file.jsonl on the Hub";
 
@@ -38,6 +40,8 @@ pub enum Task {
     Gsm8k,
     /// Expressions that use each of some numbers once and equal a target
     Countdown,
+    /// Prompts of a file, texts or conversations, for a reward model or a reward program
+    Prompts,
 }
 
 impl Task {
@@ -47,6 +51,7 @@ impl Task {
             Self::Arithmetic => "exact",
             Self::Gsm8k => "correctness,format",
             Self::Countdown => "countdown",
+            Self::Prompts => WeightedRewards::PROGRAM,
         }
     }
 
@@ -54,9 +59,14 @@ impl Task {
     pub fn default_max_new_tokens(self) -> usize {
         match self {
             Self::Arithmetic => 8,
-            Self::Gsm8k => 256,
+            Self::Gsm8k | Self::Prompts => 256,
             Self::Countdown => 32,
         }
+    }
+
+    /// True if problems have right answers, with which completions are compared.
+    pub fn has_answers(self) -> bool {
+        self != Self::Prompts
     }
 
     /// True if a completion is right and in the task's format.
@@ -65,6 +75,7 @@ impl Task {
             Self::Arithmetic => rewards::exact,
             Self::Gsm8k => rewards::correctness,
             Self::Countdown => rewards::countdown,
+            Self::Prompts => return false,
         };
         reward(input) > 0.
     }
@@ -75,7 +86,7 @@ impl Task {
             || match self {
                 Self::Arithmetic => rewards::integer(input) > 0.,
                 Self::Gsm8k => rewards::gsm8k_flexible(input) > 0.,
-                Self::Countdown => false,
+                Self::Countdown | Self::Prompts => false,
             }
     }
 
@@ -85,6 +96,7 @@ impl Task {
     /// When it has neither.
     pub fn ensure_has_data(self, data: Option<&str>) -> Result<()> {
         ensure!(self != Self::Gsm8k || data.is_some(), GSM8K_NEEDS_DATA);
+        ensure!(self != Self::Prompts || data.is_some(), PROMPTS_NEED_DATA);
         Ok(())
     }
 
@@ -140,6 +152,7 @@ impl Task {
                 test: examples(ProblemSet::Sums, Split::Test),
             }),
             Self::Gsm8k => bail!(GSM8K_NEEDS_DATA),
+            Self::Prompts => bail!(PROMPTS_NEED_DATA),
             Self::Countdown => Ok(datasets::countdown::splits()),
         }
     }
@@ -149,11 +162,15 @@ impl Task {
         json_rows::read_parsed(&json_rows::locate(data)?, |row| self.parse_row(row))
     }
 
-    /// Example from a row of a file with columns `question` or `prompt`, and `answer`.
+    /// Example from a row of a file with columns `question` or `prompt`, and `answer`; for
+    /// [`Task::Prompts`], of any layout.
     ///
     /// # Errors
     /// When a column is missing, or the answer cannot be checked.
     fn parse_row(self, row: &Value) -> Result<Example> {
+        if self == Self::Prompts {
+            return ExampleColumns::AnyPrompt.parse_row(row);
+        }
         let mut example = parse_question_row(row)?;
         let answer = &example.completion;
         let start_of_answer: String = answer.chars().take(40).collect();
@@ -175,6 +192,7 @@ impl Task {
                 Puzzle::parse(answer).is_some(),
                 "the answer `{start_of_answer}` does not have the form `3 5 7 = 22`"
             ),
+            Self::Prompts => {}
         }
         Ok(example)
     }

@@ -7,7 +7,7 @@ use ppo::{PromptExample, RewardFn};
 use serde_json::json;
 use sft::ModelSaver;
 
-use crate::evaluation::{GrpoEvalMetrics, GrpoEvaluator};
+use crate::evaluation::{GrpoEvalMetrics, GrpoEvaluator, MatchMetrics};
 use crate::policy::Policy;
 
 /// Validation set, evaluator and interval.
@@ -42,17 +42,20 @@ impl GrpoValidator<'_> {
         if let Some(bad) = non_finite_reward_message(&completions) {
             return log.alarm(step, &format!("validation at step {step} is ignored: {bad}"));
         }
-        let GrpoEvalMetrics {
-            exact_match, relaxed_match, reward_mean, eos_rate, length_mean, ..
-        } = metrics;
+        let GrpoEvalMetrics { matches, reward_mean, eos_rate, length_mean, .. } = metrics;
         let (seconds, n_tokens) = (policy.progress.timings.total(), log.state.n_tokens);
-        policy.progress.validations.push((n_tokens, exact_match));
+        let mut right = String::new();
+        if let Some(MatchMetrics { exact_match, relaxed_match, .. }) = matches {
+            policy.progress.validations.push((n_tokens, exact_match));
+            right = format!("exact match {exact_match:.3}, relaxed {relaxed_match:.3}, ");
+        }
         let summary = format!(
             ", {seconds:.0} s, {n_tokens} tokens sampled: validation reward {reward_mean:.3}, \
-             exact match {exact_match:.3}, relaxed {relaxed_match:.3}, eos {eos_rate:.3}"
+             {right}eos {eos_rate:.3}"
         );
         let row = json!({
-            "val_exact_match": exact_match, "val_relaxed_match": relaxed_match,
+            "val_exact_match": matches.map(|matches| matches.exact_match),
+            "val_relaxed_match": matches.map(|matches| matches.relaxed_match),
             "val_reward": reward_mean, "val_eos_rate": eos_rate, "val_length": length_mean,
             "seconds": seconds,
         });

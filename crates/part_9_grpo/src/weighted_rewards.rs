@@ -1,13 +1,14 @@
 //! Weighted sum of rewards, written as `correctness=1,format=0.5,runs/reward=0.2`.
 //!
 //! Rewards are summed before advantages are computed, so a group's baseline is that of the sum and
-//! the weights keep their meaning. A term is a rule, a reward model of part 7, or a random reward
-//! as a control.
+//! the weights keep their meaning. A term is a rule, a reward model of part 7, a program, or a
+//! random reward as a control.
 
 use std::path::Path;
 
 use anyhow::{Result, bail, ensure};
 use candle_core::Device;
+use ppo::flags::RewardProgramFlags;
 use ppo::reward_fn::{self, NamedRewardFn};
 use ppo::{RewardFn, RewardInput};
 use sft::ChatTokenizer;
@@ -35,6 +36,8 @@ enum RewardSource {
     Rule(RewardRule),
     /// Random reward.
     Random,
+    /// Program of --reward-program.
+    Program,
     /// Reward model at the path of the term's name: a folder, a run's folder, or owner/name on the
     /// Hub.
     Model,
@@ -44,6 +47,9 @@ enum RewardSource {
 const RANDOM_NAME: &str = "chance";
 
 impl WeightedRewards {
+    /// Name of the reward program.
+    pub const PROGRAM: &str = "program";
+
     /// Parses `name=weight,name=weight`; the default weight is 1. A name that is not a rule is a
     /// reward model if it contains a slash or exists as a path.
     ///
@@ -59,12 +65,13 @@ impl WeightedRewards {
             let source = match rule {
                 Some((_, reward, _)) => RewardSource::Rule(*reward),
                 None if name == RANDOM_NAME => RewardSource::Random,
+                None if name == Self::PROGRAM => RewardSource::Program,
                 None if name.contains('/') || Path::new(name).exists() => RewardSource::Model,
                 None => {
                     let known: Vec<&str> = REWARD_RULES.iter().map(|(name, ..)| *name).collect();
                     bail!(
                         "unknown reward `{name}`: expected a folder, owner/name on the Hub, or one \
-                         of {}, random",
+                         of {}, program, random",
                         known.join(", ")
                     )
                 }
@@ -87,13 +94,20 @@ impl WeightedRewards {
         models.map(|term| term.name.as_str())
     }
 
-    /// Reward function of the sum; reward models process `batch_size` texts at a time. The second
-    /// result lists the reward models whose tokenizer differs from the policy's `chat_tokenizer`.
+    /// Whether the reward program is among the terms.
+    pub fn has_program(&self) -> bool {
+        self.terms.iter().any(|term| matches!(term.source, RewardSource::Program))
+    }
+
+    /// Reward function of the sum, with the program of `program`; reward models process
+    /// `batch_size` texts at a time. The second result lists the reward models whose tokenizer
+    /// differs from the policy's `chat_tokenizer`.
     ///
     /// # Errors
-    /// When a reward model cannot be opened.
+    /// When a reward model cannot be opened, or the program cannot be started.
     pub fn open_reward_fn(
         &self,
+        program: &RewardProgramFlags,
         chat_tokenizer: &ChatTokenizer,
         batch_size: usize,
         device: &Device,
@@ -105,6 +119,7 @@ impl WeightedRewards {
             let term = match source {
                 RewardSource::Rule(reward) => named(rule_reward_fn(*reward)),
                 RewardSource::Random => named(reward_fn::random_reward_fn()),
+                RewardSource::Program => program.open_reward_fn()?,
                 RewardSource::Model => {
                     let (reward_model, other) =
                         reward_fn::open_reward_model(name, chat_tokenizer, batch_size, device)?;

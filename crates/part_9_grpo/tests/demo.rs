@@ -3,6 +3,9 @@
 
 #[path = "demo/learned.rs"]
 mod learned;
+#[cfg(unix)]
+#[path = "demo/open_prompts.rs"]
+mod open_prompts;
 #[path = "demo/refused.rs"]
 mod refused;
 #[path = "demo/resumed.rs"]

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use model_io::ChatMessage;
 use tempfile::TempDir;
 use tensor_core::testing::course_data;
 
@@ -194,7 +195,7 @@ fn conversations_must_end_with_a_user_and_an_assistant_message() {
 fn invalid_column_maps_are_rejected() {
     for (map, message) in [
         ("prompt", "expected FIELD=COLUMN"),
-        ("prompt=a", "both the prompt and the completion"),
+        ("instruction=a", "both the prompt and the completion"),
         ("question=a,answer=b", "unknown field `question`"),
         ("prompt=a,prompt=c,output=b", "`prompt` is given twice"),
         (
@@ -212,6 +213,44 @@ fn invalid_column_maps_are_rejected() {
 fn a_real_instruction_file_is_read() -> Result<()> {
     if let Some(path) = course_data("data/instructions.json") {
         assert_eq!(read_examples(&path, None)?.len(), 1100);
+    }
+    Ok(())
+}
+
+/// Layouts of TRL: prompt-completion of a conversation, and prompts alone.
+#[test]
+fn prompts_may_be_conversations_and_stand_alone() -> Result<()> {
+    let files = Files::new();
+    let prompt = r#"[{"role": "system", "content": "Add."}, {"role": "user", "content": "1 + 2"}]"#;
+    let messages = vec![ChatMessage::system("Add."), ChatMessage::user("1 + 2")];
+    let expected = Example { prompt: messages.clone(), completion: "3".into() };
+    for completion in [r#""3""#, r#"[{"role": "assistant", "content": " 3"}]"#] {
+        let row = format!(r#"{{"prompt": {prompt}, "completion": {completion}}}"#);
+        assert_eq!(files.read("a.jsonl", row.as_bytes(), None)?, std::slice::from_ref(&expected));
+    }
+    let alone = Example { prompt: messages, completion: String::new() };
+    let row = format!(r#"{{"prompt": {prompt}}}"#);
+    for columns in [ExampleColumns::parse("prompt=prompt")?, ExampleColumns::AnyPrompt] {
+        let path = files.write("a.jsonl", row.as_bytes());
+        assert_eq!(read_examples(&path, Some(&columns))?, std::slice::from_ref(&alone));
+    }
+    let example = files.write("b.jsonl", br#"{"prompt": "1 + 2", "completion": "3"}"#);
+    let found = read_examples(&example, Some(&ExampleColumns::AnyPrompt))?;
+    assert_eq!(found, [Example::new("1 + 2", "3")], "an example keeps its completion");
+    files.assert_rejected("a.jsonl", &row, None, "prompts alone are for reinforcement learning");
+    for (row, message) in [
+        (r#"{"prompt": [], "completion": "3"}"#, "`prompt` is empty"),
+        (
+            r#"{"prompt": [{"role": "assistant", "content": "a"}], "completion": "3"}"#,
+            "the last message of the prompt is the assistant's",
+        ),
+        (
+            r#"{"prompt": "a", "completion": [{"role": "user", "content": "3"}]}"#,
+            "a list of one message of the assistant",
+        ),
+        (r#"{"prompt": 7, "completion": "3"}"#, "`prompt` must be a string, but is 7"),
+    ] {
+        files.assert_rejected("a.jsonl", row, None, message);
     }
     Ok(())
 }

@@ -15,7 +15,8 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let config = args.train_config()?;
     let device = args.run.compute.open_device()?;
     let setup = RunSetup::new(args, &args.run, &[], &[("--model", args.model.model.as_deref())])?;
-    let dataset = args.examples.load_dataset(&args.data, args.demonstrations, config.seed)?;
+    let dataset =
+        args.examples.load_dataset(args.data.open_source()?, args.demonstrations, config.seed)?;
     let initial = InitialModel::new(&args.model, 0, &setup)?;
     let checkpoint = initial.open(config.seed, &device)?;
     let (template, lora) = (args.model.template, args.model.lora.config());

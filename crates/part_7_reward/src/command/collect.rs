@@ -8,7 +8,7 @@ use anyhow::{Result, ensure};
 use candle_core::Device;
 use clap::{Args, value_parser};
 use datasets::arithmetic_questions::{DemonstrationStyle, demonstrations};
-use datasets::{Example, PreferenceColumns, json_rows};
+use datasets::{Example, ExampleColumns};
 use experiment::flags::ComputeFlags;
 use experiment::number::positive;
 use experiment::program::ensure_usage;
@@ -16,7 +16,6 @@ use experiment::{Interrupt, terminal};
 use model_io::{ChatMessage, LoadMode};
 use modern::sampler::{Sampler, SamplingStrategy};
 use modern::{Checkpoint, FinishReason, GptModern};
-use serde_json::Value;
 use sft::chat_tokenizer::CompletionText;
 use sft::flags::DataFlags;
 use sft::{ChatFormat, ChatTokenizer, SftSource};
@@ -188,10 +187,7 @@ fn load_prompts(args: &CollectArgs) -> Result<Vec<Example>> {
     let n = args.prompts.get();
     let mut examples = match &source {
         SftSource::Arithmetic => demonstrations(n, DemonstrationStyle::Clean, args.compute.seed),
-        SftSource::File(path) if columns.is_none() => {
-            json_rows::read_parsed(path, parse_prompt_row)?
-        }
-        _ => source.load_eval_examples(columns.as_ref())?,
+        _ => source.load_eval_examples(columns.or(Some(ExampleColumns::AnyPrompt)).as_ref())?,
     };
     examples.truncate(n);
     let has_answers = examples.iter().all(|example| !example.completion.is_empty());
@@ -200,18 +196,6 @@ fn load_prompts(args: &CollectArgs) -> Result<Vec<Example>> {
         "--rule exact needs data with right answers, which these rows lack",
     )?;
     Ok(examples)
-}
-
-/// Prompt of a row, and its answer if it has one. The row may be an SFT example, a preference, or a
-/// prompt alone.
-fn parse_prompt_row(row: &Value) -> Result<Example> {
-    match datasets::ExampleColumns::detect(row) {
-        Ok(columns) => columns.parse_row(row),
-        Err(_) => Ok(Example {
-            prompt: PreferenceColumns::default().read_prompt(row)?,
-            completion: String::new(),
-        }),
-    }
 }
 
 /// Distinct non-empty texts of the completions that were not truncated, in order of first

@@ -107,7 +107,7 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
 /// Examples to evaluate on: held-out sums or a file's rows; of the run's own data, the validation
 /// rows.
 fn load_eval_examples(args: &EvalArgs) -> Result<Vec<Example>> {
-    let (source, columns) = args.data.open_source()?;
+    let (source, columns) = args.reward_fn.open_prompts(&args.data)?;
     let run = RunFolder::read_settings(Path::new(&args.finetuned.model))?;
     let same = run.filter(|run| run["data"] == args.data.data && source != SftSource::Arithmetic);
     let Some(run) = same else { return source.load_eval_examples(columns.as_ref()) };

@@ -24,8 +24,8 @@ pub(super) fn load_run_data(
     config: &PpoConfig,
     context_len: usize,
 ) -> Result<RunData> {
-    let examples =
-        args.examples.load_dataset(&args.data, DemonstrationStyle::Clean, config.seed)?;
+    let source = args.reward_fn.open_prompts(&args.data)?;
+    let examples = args.examples.load_dataset(source, DemonstrationStyle::Clean, config.seed)?;
     let max_new_tokens = config.rollout.max_new_tokens;
     let ptx_coef = args.objective.ptx_coef;
     let ptx_loss = match ptx_coef > 0. {

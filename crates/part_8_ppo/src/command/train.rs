@@ -22,7 +22,7 @@ use crate::{
 
 /// Settings that may change on resume besides paths. The contents of the reference model and the
 /// reward function are compared apart.
-const OVERRIDABLE_ON_RESUME: [&str; 2] = ["reference", "reward"];
+const OVERRIDABLE_ON_RESUME: [&str; 3] = ["reference", "reward", "reward_timeout"];
 
 /// Texts per batch of a reward model.
 const REWARD_BATCH_SIZE: usize = 32;
@@ -31,7 +31,7 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     args.check()?;
     let device = args.run.compute.open_device()?;
     let (model, reference) = (args.model.model.as_deref(), args.reference.as_deref());
-    let reward = Some(args.reward_fn.reward.as_str());
+    let reward = Some(args.reward_fn.source());
     let inputs = [("--model", model), ("--reference", reference), ("--reward", reward)];
     let setup = RunSetup::new(args, &args.run, &OVERRIDABLE_ON_RESUME, &inputs)?;
     let initial = InitialModel::new(&args.model, args.sft_steps, &setup)?;

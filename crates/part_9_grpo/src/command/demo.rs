@@ -89,7 +89,7 @@ pub(super) fn run(args: &DemoArgs) -> Result<()> {
         results.push(MethodResult { method, metrics, completions, n_tokens });
     }
     print_completions(&test_questions, &before.1, &results);
-    print_table(&before.0, &results);
+    print_table(&before.0, &results)?;
     println!(
         "\nThe policy learned mostly the format; learning arithmetic takes longer: part_9 train"
     );
@@ -178,19 +178,22 @@ fn print_completions(
 }
 
 /// Prints the metrics of each method.
-fn print_table(before: &GrpoEvalMetrics, results: &[MethodResult]) {
+fn print_table(before: &GrpoEvalMetrics, results: &[MethodResult]) -> Result<()> {
+    let before = before.matches()?;
     println!(
         "\n{:9}  {:>18}  {:>5}  {:>20}  {:>5}  {:>14}",
         "method", "exact match before", "after", "relaxed match before", "after", "tokens sampled"
     );
     for MethodResult { method, metrics, n_tokens, .. } in results {
+        let after = metrics.matches()?;
         println!(
             "{:9}  {:>18.3}  {:>5.3}  {:>20.3}  {:>5.3}  {n_tokens:>14}",
             method.name(),
             before.exact_match,
-            metrics.exact_match,
+            after.exact_match,
             before.relaxed_match,
-            metrics.relaxed_match
+            after.relaxed_match
         );
     }
+    Ok(())
 }

@@ -17,7 +17,7 @@ use sft::{FinetunedModel, one_line};
 use tensor_core::Rng;
 
 use super::arguments::EvalArgs;
-use crate::evaluation::{GrpoEvalMetrics, GrpoEvaluator, PassAtKMetrics};
+use crate::evaluation::{GrpoEvalMetrics, GrpoEvaluator, MatchMetrics, PassAtKMetrics};
 use crate::flags::{TaskFlags, check_rollout_size};
 
 pub(super) fn run(args: &EvalArgs) -> Result<()> {
@@ -57,7 +57,10 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
         stop_token_ids: chat_tokenizer.stop_token_ids().to_vec(),
     };
     let mut rng = Rng::new(args.compute.seed);
-    let pass_at_k = evaluator.evaluate_sampled(&model, &prompts, &rollout, k, &mut rng)?;
+    let pass_at_k = match args.task.task.has_answers() {
+        true => Some(evaluator.evaluate_sampled(&model, &prompts, &rollout, k, &mut rng)?),
+        false => None,
+    };
     let comparison = reference.map(|reference| {
         let (greedy, reward_fn) = (SamplingStrategy::Greedy, &mut *reward_fn);
         let prompts = &prompts;
@@ -65,7 +68,7 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
     });
     let comparison = comparison.transpose()?.map(|(comparison, _)| comparison);
     if args.json {
-        println!("{}", metrics_json(&metrics, &pass_at_k, comparison.as_ref())?);
+        println!("{}", metrics_json(&metrics, pass_at_k.as_ref(), comparison.as_ref())?);
         return Ok(());
     }
     for (prompt, completion) in prompts.iter().zip(&completions).take(4) {
@@ -73,18 +76,20 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
         println!("    prompt  {}", one_line(question));
         println!("completion  {}  (reward {:.2})", one_line(&completion.text), completion.reward);
     }
-    print_metrics(&metrics, &pass_at_k, comparison.as_ref());
+    print_metrics(&metrics, pass_at_k.as_ref(), comparison.as_ref());
     Ok(())
 }
 
 /// Metrics as a JSON object.
 fn metrics_json(
     metrics: &GrpoEvalMetrics,
-    pass_at_k: &PassAtKMetrics,
+    pass_at_k: Option<&PassAtKMetrics>,
     comparison: Option<&PolicyComparison>,
 ) -> Result<Value> {
     let mut report = serde_json::to_value(metrics)?;
-    extend_row(&mut report, serde_json::to_value(pass_at_k)?);
+    if let Some(pass_at_k) = pass_at_k {
+        extend_row(&mut report, serde_json::to_value(pass_at_k)?);
+    }
     if let Some(comparison) = comparison {
         let comparison = serde_json::to_value(comparison)?;
         let keys =
@@ -99,18 +104,22 @@ fn metrics_json(
 /// Prints the metrics.
 fn print_metrics(
     metrics: &GrpoEvalMetrics,
-    pass_at_k: &PassAtKMetrics,
+    pass_at_k: Option<&PassAtKMetrics>,
     comparison: Option<&PolicyComparison>,
 ) {
-    let GrpoEvalMetrics { n, exact_match, exact_match_low, exact_match_high, .. } = *metrics;
-    let GrpoEvalMetrics { relaxed_match, reward_mean, length_mean, eos_rate, .. } = *metrics;
-    println!(
-        "{n} problems, greedy: exact match {exact_match:.3}, 95 % interval {exact_match_low:.3} to \
-         {exact_match_high:.3}; relaxed match {relaxed_match:.3}"
-    );
+    let GrpoEvalMetrics { n, matches, reward_mean, length_mean, eos_rate } = *metrics;
+    if let Some(matches) = matches {
+        let MatchMetrics { exact_match, exact_match_low, exact_match_high, relaxed_match } =
+            matches;
+        println!(
+            "{n} problems, greedy: exact match {exact_match:.3}, 95 % interval \
+             {exact_match_low:.3} to {exact_match_high:.3}; relaxed match {relaxed_match:.3}"
+        );
+    }
     println!("reward {reward_mean:.3}, length {length_mean:.1} tokens, eos {eos_rate:.3}");
-    let PassAtKMetrics { temperature, pass_at_1, k, pass_at_k } = *pass_at_k;
-    println!("temperature {temperature}: pass@1 {pass_at_1:.3}, pass@{k} {pass_at_k:.3}");
+    if let Some(PassAtKMetrics { temperature, pass_at_1, k, pass_at_k }) = pass_at_k {
+        println!("temperature {temperature}: pass@1 {pass_at_1:.3}, pass@{k} {pass_at_k:.3}");
+    }
     let Some(comparison) = comparison else { return };
     let PolicyComparison { reward_ref_mean, win_rate, win_rate_low, win_rate_high, kl, .. } =
         *comparison;

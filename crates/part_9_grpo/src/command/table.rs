@@ -41,15 +41,16 @@ pub(super) fn run(args: &TableArgs) -> Result<()> {
             let minutes = begin.elapsed().as_secs_f64() / 60.;
             let after = setup.evaluate(&model)?;
             if curve.is_empty() {
-                curve.push((0, before.validation.exact_match));
-                curve.push((n_tokens, after.validation.exact_match));
+                curve.push((0, before.validation.matches()?.exact_match));
+                curve.push((n_tokens, after.validation.matches()?.exact_match));
             }
+            let right = after.test.matches()?;
             table.add_run(RunResult {
                 method: name,
                 seed,
-                exact_match_before: before.test.exact_match,
-                exact_match: after.test.exact_match,
-                relaxed_match: after.test.relaxed_match,
+                exact_match_before: before.test.matches()?.exact_match,
+                exact_match: right.exact_match,
+                relaxed_match: right.relaxed_match,
                 n_tokens,
                 minutes,
                 curve,

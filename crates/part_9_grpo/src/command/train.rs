@@ -22,7 +22,7 @@ use crate::training::train;
 use crate::validator::GrpoValidator;
 
 /// Settings that may change on resume, beside those of every run.
-const OVERRIDABLE_ON_RESUME: [&str; 1] = ["eval_file"];
+const OVERRIDABLE_ON_RESUME: [&str; 2] = ["eval_file", "reward_timeout"];
 
 pub(super) fn run(args: &TrainArgs) -> Result<()> {
     args.check()?;

@@ -9,6 +9,7 @@ use model_io::ModelConfig;
 use model_io::model_folder::SpecialTokenIds;
 use modern::GptModern;
 use modern::sampler::{Sampler, SamplingStrategy};
+use ppo::flags::RewardProgramFlags;
 use ppo::prompts::tokenize_prompts;
 use ppo::{
     Clip, CompletionEvalConfig, PromptExample, PromptLoader, RewardFn, RewardInput, RolloutConfig,
@@ -169,17 +170,23 @@ fn rewards_are_summed_with_their_weights() -> Result<()> {
     let (chat_tokenizer, example) = (chat_tokenizer()?, Example::new("?", "42"));
     let input =
         RewardInput { example: &example, completion: "<answer>42</answer>", terminated: true };
+    let program = RewardProgramFlags {
+        reward_program: Some("sh -c 'while read -r line; do echo [3.5]; done'".to_string()),
+        reward_timeout: 60.,
+    };
     let reward = |text: &str| -> Result<f64> {
         let (mut named, other_tokenizers) =
-            WeightedRewards::parse(text)?.open_reward_fn(&chat_tokenizer, 8, &CPU)?;
+            WeightedRewards::parse(text)?.open_reward_fn(&program, &chat_tokenizer, 8, &CPU)?;
         assert!(other_tokenizers.is_empty());
         Ok((named.reward_fn)(&[input], &mut Rng::new(1))?[0])
     };
     let total = reward("correctness=0.5, format , length=-2")?;
     assert_close(total, 0.5 * 2. + 0.4 + 2. * 0.01, 1e-6);
     assert!([0.25, 0.].contains(&reward("random=0.25")?));
+    #[cfg(unix)]
+    assert_close(reward("program=-2,length=-1")?, -7. + 0.01, 1e-6);
     let name = |text: &str| -> Result<String> {
-        Ok(WeightedRewards::parse(text)?.open_reward_fn(&chat_tokenizer, 8, &CPU)?.0.name)
+        Ok(WeightedRewards::parse(text)?.open_reward_fn(&program, &chat_tokenizer, 8, &CPU)?.0.name)
     };
     assert_eq!(name("random=0.25")?, "chance=0.25,", "as old checkpoints store it");
     assert_eq!(name("chance=0.25")?, "chance=0.25,", "the old name is accepted");

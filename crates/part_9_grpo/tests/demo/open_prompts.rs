@@ -1,0 +1,74 @@
+//! Prompts without answers, rewarded by a program.
+
+use std::path::Path;
+
+use anyhow::Result;
+use serde_json::{Value, json};
+use tensor_core::testing::path_arg;
+
+use crate::{PART_9, model, train};
+
+/// Rows in the three layouts of prompts: a text, a conversation, and a preference.
+fn write_prompts(folder: &Path) -> Result<String> {
+    let rows = (0..12).map(|i| {
+        let user = json!([{ "role": "user", "content": format!("Say {i}.") }]);
+        match i % 3 {
+            0 => json!({ "prompt": format!("Say {i}.") }),
+            1 => json!({ "prompt": user }),
+            _ => json!({ "prompt": user, "chosen": "Yes.", "rejected": "No." }),
+        }
+    });
+    let rows: String = rows.map(|row| format!("{row}\n")).collect();
+    std::fs::write(folder.join("prompts.jsonl"), rows)?;
+    Ok(path_arg(folder, "prompts.jsonl"))
+}
+
+/// Program that gives 0.25 to each completion of a batch and keeps the requests in a file.
+const PROGRAM: &str = r#"while read -r line; do printf '%s\n' "$line" >> "$0"
+    n=$(printf '%s' "$line" | sed 's/.*"terminated":\[//' | tr -cd , | wc -c)
+    rewards=0.25; while [ "$n" -gt 0 ]; do rewards="$rewards, 0.25"; n=$((n - 1)); done
+    echo "[$rewards]"; done"#;
+
+#[test]
+fn a_program_rewards_prompts_that_have_no_answers() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let (folder, model) = (folder.path(), model(folder.path()));
+    let (data, out) = (write_prompts(folder)?, path_arg(folder, "run"));
+    let seen = folder.join("seen.jsonl");
+    let program = format!("sh -c {} {}", shlex::try_quote(PROGRAM)?, seen.display());
+    let flags = ["--task", "prompts", "--data", &data, "--max-new-tokens", "4"];
+    let flags = [&flags[..], &["--reward-program", &program]].concat();
+    let args = train(&model, &out, &flags);
+    let args: Vec<&str> = // without the random reward
+        args.iter().copied().filter(|arg| !["--reward", "random"].contains(arg)).collect();
+    let text = PART_9.stdout(&args);
+    assert!(text.contains("validation reward 0.250, eos"), "{text}");
+    let rows = std::fs::read_to_string(folder.join("run/metrics.jsonl"))?;
+    let rows: Vec<Value> = rows.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
+    let rewards: Vec<f64> = rows.iter().filter_map(|row| row["reward_mean"].as_f64()).collect();
+    assert_eq!(rewards, [0.25; 4]);
+    let requests = std::fs::read_to_string(&seen)?;
+    let last: Value = serde_json::from_str(requests.lines().last().expect("a request"))?;
+    assert!(last["prompts"][0][0]["content"].as_str().is_some_and(|text| text.starts_with("Say")));
+    assert_eq!(last["answers"][0], Value::Null);
+    let eval = ["eval", "--model", &out, "--group-size", "2", "--k", "1", "--json"];
+    let metrics = PART_9.stdout_json(&[&eval[..], &flags].concat());
+    assert_eq!((&metrics["reward_mean"], metrics.get("exact_match")), (&json!(0.25), None));
+    assert_eq!(metrics.get("pass_at_1"), None, "nothing is right or wrong");
+    Ok(())
+}
+
+#[test]
+fn prompts_and_programs_without_each_other_are_refused() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let (data, model) = (write_prompts(folder.path())?, model(folder.path()));
+    let refuse = |more: &[&str], message: &str| {
+        let train = ["train", "--model", &model, "--data", &data];
+        PART_9.assert_fails(&[&train[..], more].concat(), 2, message);
+    };
+    refuse(&["--task", "prompts"], "needs --reward MODEL or --reward-program COMMAND");
+    refuse(&["--reward", "program"], "need each other");
+    refuse(&["--reward", "exact", "--reward-program", "true"], "need each other");
+    refuse(&["--reward-program", "true", "--reward-timeout", "0"], "--reward-timeout");
+    Ok(())
+}
