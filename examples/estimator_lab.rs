@@ -46,8 +46,8 @@ fn print_baselines(policy: &Tensor, rewards: &Tensor) -> Result<()> {
             print_row(name, g as f64, reinforce_moments(policy, rewards, baseline, g)?, &truth)?;
         }
         let values = exact_token_values(policy, rewards)?;
-        let one = moments_of_one_sample(policy, &rewards.unsqueeze(1)?.broadcast_sub(&values)?)?;
-        print_row("true values", g as f64, one.of_mean(g), &truth)?;
+        let sample = moments_of_one_sample(policy, &rewards.unsqueeze(1)?.broadcast_sub(&values)?)?;
+        print_row("true values", g as f64, sample.of_mean(g), &truth)?;
     }
     println!(
         "Without a baseline, the mean reward ({mean:.2}) is most of the variance. The group mean \

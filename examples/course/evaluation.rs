@@ -10,7 +10,7 @@ use experiment::statistics::wilson_interval;
 use grpo::{AdvantageConfig, GrpoExperience};
 use model_io::LoadMode;
 use modern::sampler::{Sampler, SamplingStrategy};
-use ppo::prompts::tokenize_prompts;
+use ppo::prompts::{prompt_ids, tokenize_prompts};
 use ppo::{PromptExample, RolloutConfig, ScoredRollouts, rollout};
 use reward::{PreferenceSource, RewardCheckpoint};
 use serde::{Deserialize, Serialize};
@@ -134,7 +134,7 @@ pub(crate) fn sample_groups(course: &CourseRun, folder: &Path) -> Result<Vec<Vec
     };
     let mut reward_fn = ppo::reward_fn::exact_match_reward_fn();
     let mut rng = Rng::new(course.settings.seed);
-    let ids: Vec<Vec<u32>> = prompts.iter().map(|one| one.prompt.clone()).collect();
+    let ids = prompt_ids(&prompts);
     let groups = rollout(&model, &ids, &config, &mut rng)?;
     let rollouts =
         ScoredRollouts::new(groups, &prompts, &chat_tokenizer, &mut *reward_fn, &mut rng)?;

@@ -76,22 +76,7 @@ impl<R: Read> DocumentReader<R> {
         loop {
             self.fill_buffer(CHUNK_BYTES + SEPARATOR.len())?;
             let rest = &self.buffer[self.buffer_pos..];
-            let view = &rest[..rest.floor_char_boundary(CHUNK_BYTES + SEPARATOR.len())];
-            // A separator may begin in the last bytes of the view, so it is not cut there.
-            let safe_len = view.floor_char_boundary(view.len().saturating_sub(SEPARATOR.len()));
-            // Length of the chunk, and the end of the document's separator if the document ends
-            // here.
-            let (len, document_end) = match view.find(SEPARATOR) {
-                Some(at) => (at, Some(at + SEPARATOR.len())),
-                None if self.reader.is_none() && view.len() == rest.len() => {
-                    (rest.len(), Some(rest.len()))
-                }
-                None => (last_word_boundary(&view[..safe_len]).unwrap_or(safe_len), None),
-            };
-            let (len, document_end) = match long_word_cut(&rest[..len]) {
-                Some(cut) => (cut, None),
-                None => (len, document_end),
-            };
+            let ChunkEnd { len, document_end } = chunk_end(rest, self.reader.is_none());
             let mut text = &rest[..len];
             text = if document_end.is_some() { text.trim_end() } else { text };
             text = if self.within_document { text } else { text.trim_start() };
@@ -122,28 +107,43 @@ impl<R: Read> DocumentReader<R> {
             if n_read == 0 {
                 self.reader = None;
             }
-            let (text, invalid) = match std::str::from_utf8(&self.incomplete_utf8) {
-                Ok(text) => (text, None),
-                Err(error) => {
-                    let valid = error.valid_up_to();
-                    (
-                        std::str::from_utf8(&self.incomplete_utf8[..valid])?,
-                        Some((valid, error.error_len())),
-                    )
-                }
-            };
-            self.buffer.push_str(text);
-            let Some((valid, error_len)) = invalid else {
-                self.incomplete_utf8.clear();
-                continue;
-            };
-            if error_len.is_some() || self.reader.is_none() {
+            let error = std::str::from_utf8(&self.incomplete_utf8).err();
+            let valid = error.map_or(self.incomplete_utf8.len(), |error| error.valid_up_to());
+            self.buffer.push_str(std::str::from_utf8(&self.incomplete_utf8[..valid])?);
+            // Without an `error_len`, the bytes end within a character, and more may follow.
+            if error.is_some_and(|e| e.error_len().is_some() || self.reader.is_none()) {
                 let at = self.bytes_read - self.incomplete_utf8.len() + valid;
                 bail!("{} is not UTF-8: invalid byte at {at}", self.name);
             }
             self.incomplete_utf8.drain(..valid);
         }
         Ok(())
+    }
+}
+
+/// End of a chunk in the text from its start on.
+struct ChunkEnd {
+    /// Length of the chunk.
+    len: usize,
+    /// End of the document's separator, if the document ends with the chunk.
+    document_end: Option<usize>,
+}
+
+/// End of the next chunk in `rest`, which goes on to the end of the file if it `is_all`.
+fn chunk_end(rest: &str, is_all: bool) -> ChunkEnd {
+    let view = &rest[..rest.floor_char_boundary(CHUNK_BYTES + SEPARATOR.len())];
+    let (len, document_end) = if let Some(at) = view.find(SEPARATOR) {
+        (at, Some(at + SEPARATOR.len()))
+    } else if is_all && view.len() == rest.len() {
+        (rest.len(), Some(rest.len()))
+    } else {
+        // A separator may begin in the last bytes of the view, so it is not cut there.
+        let safe_len = view.floor_char_boundary(view.len().saturating_sub(SEPARATOR.len()));
+        (last_word_boundary(&view[..safe_len]).unwrap_or(safe_len), None)
+    };
+    match long_word_cut(&rest[..len]) {
+        Some(len) => ChunkEnd { len, document_end: None },
+        None => ChunkEnd { len, document_end },
     }
 }
 

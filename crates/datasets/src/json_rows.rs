@@ -82,35 +82,56 @@ fn json_error(error: &serde_json::Error) -> String {
     format!("invalid JSON: {cause} in column {}", error.column())
 }
 
+/// Rest of a text that is being parsed, without leading white space, and the line where it begins.
+struct Cursor<'a> {
+    rest: &'a str,
+    line: usize,
+}
+
+impl<'a> Cursor<'a> {
+    fn new(text: &'a str) -> Self {
+        let mut cursor = Self { rest: text, line: 1 };
+        cursor.advance(0);
+        cursor
+    }
+
+    /// Skips `n_bytes` and the white space after them.
+    fn advance(&mut self, n_bytes: usize) {
+        let rest = self.rest[n_bytes..].trim_start();
+        self.line += self.rest[..self.rest.len() - rest.len()].matches('\n').count();
+        self.rest = rest;
+    }
+
+    /// Skips `token` if it is next, and returns whether it was.
+    fn take(&mut self, token: char) -> bool {
+        let is_next = self.rest.starts_with(token);
+        self.advance(if is_next { token.len_utf8() } else { 0 });
+        is_next
+    }
+}
+
 fn parse_array(text: &str) -> Rows {
-    let skip = |at: usize| at + text[at..].len() - text[at..].trim_start().len();
-    let (mut rows, mut at) = (Vec::new(), skip(0) + 1);
-    let mut last = (0, 1); // an offset and its line number, from which lines are counted on
+    let (mut rows, mut cursor) = (Vec::new(), Cursor::new(text));
+    cursor.take('[');
+    if cursor.take(']') {
+        return Ok(rows);
+    }
     loop {
-        at = skip(at);
-        last = (at, last.1 + text[last.0..at].matches('\n').count());
-        let line = last.1;
-        if text[at..].starts_with(']') && rows.is_empty() {
-            return Ok(rows);
-        }
-        let mut values = Deserializer::from_str(&text[at..]).into_iter::<Value>();
+        let line = cursor.line;
+        let mut values = Deserializer::from_str(cursor.rest).into_iter::<Value>();
         match values.next() {
             Some(Ok(row)) => rows.push((line, row)),
-            Some(Err(error)) => {
-                return Err((line + error.line() - 1, json_error(&error)));
-            }
+            Some(Err(error)) => return Err((line + error.line() - 1, json_error(&error))),
             None => return Err((line, "the array does not end".into())),
         }
-        at = skip(at + values.byte_offset());
-        match text[at..].chars().next() {
-            Some(',') => at += 1,
-            Some(']') if text[at + 1..].trim().is_empty() => return Ok(rows),
-            _ => {
-                return Err((
-                    line,
-                    "expected a comma or the end of the array after this row".into(),
-                ));
-            }
+        cursor.advance(values.byte_offset());
+        if !cursor.take(',') {
+            return match cursor.take(']') && cursor.rest.is_empty() {
+                true => Ok(rows),
+                false => {
+                    Err((line, "expected a comma or the end of the array after this row".into()))
+                }
+            };
         }
     }
 }

@@ -6,7 +6,7 @@
 
 use std::path::Path;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use model_io::ChatMessage;
 use serde_json::Value;
 
@@ -74,9 +74,8 @@ impl PreferenceColumns {
         let prompt = self.prompt(row)?;
         let chosen = conversation(row, chosen_name, "assistant")?;
         let rejected = conversation(row, rejected_name, "assistant")?;
-        let (prompt, chosen, rejected) = match (prompt, has_prompt(&chosen), has_prompt(&rejected))
-        {
-            (_, true, true) => {
+        let (prompt, chosen, rejected) = match (has_prompt(&chosen), has_prompt(&rejected)) {
+            (true, true) => {
                 let (prompt, chosen) = split_last_completion(chosen)?;
                 let (other_prompt, rejected) = split_last_completion(rejected)?;
                 if prompt != other_prompt {
@@ -85,12 +84,16 @@ impl PreferenceColumns {
                 }
                 (prompt, chosen, rejected)
             }
-            (Some(prompt), false, false) => (prompt, completion(&chosen), completion(&rejected)),
-            (None, ..) => bail!(
-                "there is no column `{}` (or `instruction`), and `{chosen_name}` and \
-                 `{rejected_name}` are not whole conversations",
-                self.prompt
-            ),
+            (false, false) => {
+                let prompt = prompt.with_context(|| {
+                    format!(
+                        "there is no column `{}` (or `instruction`), and `{chosen_name}` and \
+                         `{rejected_name}` are not whole conversations",
+                        self.prompt
+                    )
+                })?;
+                (prompt, completion(&chosen), completion(&rejected))
+            }
             _ => bail!(
                 "one of `{chosen_name}` and `{rejected_name}` is a whole conversation, the other a \
                  completion"

@@ -15,6 +15,7 @@ pub mod run_setup;
 pub mod run_log;
 pub mod progress;
 pub mod alarms;
+pub mod divergence;
 pub mod metrics_writer;
 pub mod tracker;
 pub mod tensorboard;
@@ -28,6 +29,7 @@ pub mod machine;
 pub mod training_memory;
 
 pub use checkpoints::Checkpoints;
+pub use divergence::ensure_finite;
 pub use interrupt::Interrupt;
 pub use run::{Run, RunCheckpoints, is_due};
 pub use run_folder::RunFolder;

@@ -10,9 +10,9 @@ pub mod bits_per_byte;
 pub mod layer_norm;
 pub mod model;
 pub mod model_folder;
-pub mod language_model;
 pub mod adamw; // 2.4
 pub mod gradient_clipping;
+pub mod language_model;
 pub mod training;
 pub mod sampling; // 2.5
 pub mod evaluation; // 2.6

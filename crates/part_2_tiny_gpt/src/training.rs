@@ -3,8 +3,8 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
-use experiment::{Run, RunLog, RunLogConfig, StepMetrics, is_due};
+use anyhow::{Context, Result};
+use experiment::{Run, RunLog, RunLogConfig, StepMetrics, ensure_finite, is_due};
 use serde::Serialize;
 use serde_json::Value;
 use tensor_core::ops::cross_entropy;
@@ -131,12 +131,12 @@ pub fn train(
         let loss = cross_entropy(&logits, &batch.targets)?; // ()
         let mut grads = backward(&loss)?;
         let grad_norm = clip_grad_norm(&mut grads, parameters, max_grad_norm)?;
-        let lr = config.lr_at(step);
+        let loss = f64::from(loss.to_scalar::<f32>()?); // waits for the device
+        let (lr, step) = (config.lr_at(step), step + 1); // from here on counted from 1
+        ensure_finite(step, loss, grad_norm, "--lr")?;
         optimizer.step(&grads, lr)?;
 
-        let loss = f64::from(loss.to_scalar::<f32>()?); // waits for the device
-        ensure!(loss.is_finite(), "the loss is {loss} at step {step}: try a smaller --lr");
-        let (step, n_tokens) = (step + 1, batch.inputs.elem_count()); // steps taken so far
+        let n_tokens = batch.inputs.elem_count();
         log.step(&StepMetrics { step, loss, lr, grad_norm, n_tokens }, Value::Null)?;
         let is_stopped = run.should_stop(step);
         if step == config.steps || is_stopped || is_due(step, config.eval_interval) {

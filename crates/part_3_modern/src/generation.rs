@@ -52,25 +52,17 @@ pub fn generate_samples(
     ensure!(!empty, "the prompt is empty: there is nothing to continue");
     for batch in batches(prompts, config.cache_kind, model) {
         let mut rows: Vec<usize> = batch.iter().flat_map(|&i| n * i..n * (i + 1)).collect();
-        let mut prefilled = match n > 1 && config.cache_kind == CacheKind::Full {
-            false => None,
-            true => Some(prefill_and_fork(model, prompts, &batch, n, config)?),
+        let mut state = match n > 1 && config.cache_kind == CacheKind::Full {
+            true => prefill_and_fork(model, prompts, &batch, n, config)?,
+            false => unprocessed(model, prompts, &completions, &rows, config.cache_kind)?,
         };
         while !rows.is_empty() {
-            let texts = rows
-                .iter()
-                .map(|&row| [&prompts[row / n][..], &completions[row].tokens].concat())
-                .collect();
             // All remaining rows have generated equally many tokens, because they decode together.
             let max_new_tokens = config.max_new_tokens - completions[rows[0]].tokens.len();
-            let config = GenerateConfig { max_new_tokens, ..config.clone() };
-            let mut state = match prefilled.take() {
-                Some(state) => state,
-                None => GenerationState::left_padded(config.cache_kind.new_cache(model), texts)?,
-            };
+            let remaining = GenerateConfig { max_new_tokens, ..config.clone() };
             let mut row_rngs: Vec<Rng> = rows.iter().map(|&row| rngs[row].clone()).collect();
             let generated = state
-                .generate(model, &config, &mut row_rngs, |i, token| on_token(rows[i], token))?;
+                .generate(model, &remaining, &mut row_rngs, |i, token| on_token(rows[i], token))?;
             for ((&row, generated), rng) in rows.iter().zip(generated).zip(row_rngs) {
                 completions[row].tokens.extend(generated.tokens);
                 completions[row].log_probs.extend(generated.log_probs);
@@ -83,9 +75,23 @@ pub fn generate_samples(
                 completions[row].finish_reason == FinishReason::ContextFull
                     && len <= model.config().context_len
             });
+            state = unprocessed(model, prompts, &completions, &rows, config.cache_kind)?;
         }
     }
     Ok(completions)
+}
+
+/// State of `rows`, the prompts with their completions so far, nothing of which is processed yet.
+fn unprocessed(
+    model: &GptModern,
+    prompts: &[Vec<u32>],
+    completions: &[Completion],
+    rows: &[usize],
+    cache_kind: CacheKind,
+) -> Result<GenerationState> {
+    let n = completions.len() / prompts.len();
+    let text = |&row: &usize| [&prompts[row / n][..], &completions[row].tokens].concat();
+    GenerationState::left_padded(cache_kind.new_cache(model), rows.iter().map(text).collect())
 }
 
 /// Prefills each prompt of a batch once, and expands the state to `n` rows per prompt.

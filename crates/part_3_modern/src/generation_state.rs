@@ -25,7 +25,7 @@ pub struct Completion {
 /// Reason why a completion ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum FinishReason {
-    /// Truncated at `max_new_tokens`.
+    /// Truncated at `max_new_tokens`: nothing else has ended it.
     #[default]
     Length,
     /// Ended by a stop token.
@@ -128,11 +128,10 @@ impl GenerationState {
              shorten it, or use a sliding window"
         );
         let mut occurred = self.occurring_tokens(model.config().vocab_size)?;
-        let mut completions = vec![Completion::default(); self.token_rows.len()];
+        let mut completions = vec![Completion::default(); n_rows];
+        let mut active = vec![true; n_rows]; // rows that have not ended
         let mut logits = self.next_logits(model, config.prefill_chunk)?;
         for step in 0..config.max_new_tokens {
-            let active: Vec<bool> =
-                completions.iter().map(|row| row.finish_reason == FinishReason::Length).collect();
             let sampled = sample_rows(&config.sampler, &logits, &occurred, rngs, &active);
             let mut callback_result = Ok(());
             for (row, (completion, sampled)) in completions.iter_mut().zip(sampled).enumerate() {
@@ -144,19 +143,21 @@ impl GenerationState {
                 completion.log_probs.push(log_prob);
                 occurred[row][token as usize] = true;
                 self.token_rows[row].push(token);
-                match config.stop_tokens.contains(&token) {
-                    true => completion.finish_reason = FinishReason::Stop,
-                    false => callback_result = callback_result.and_then(|()| on_token(row, token)),
+                if config.stop_tokens.contains(&token) {
+                    (completion.finish_reason, active[row]) = (FinishReason::Stop, false);
+                } else {
+                    callback_result = callback_result.and_then(|()| on_token(row, token));
                 }
             }
             callback_result?; // only here, where all rows have the same length again
             if bounded && self.token_rows[0].len() > context_len {
-                let active =
-                    completions.iter_mut().filter(|row| row.finish_reason == FinishReason::Length);
-                active.for_each(|row| row.finish_reason = FinishReason::ContextFull);
+                for (completion, active) in completions.iter_mut().zip(&mut active) {
+                    if std::mem::take(active) {
+                        completion.finish_reason = FinishReason::ContextFull;
+                    }
+                }
             }
-            let ended = completions.iter().all(|row| row.finish_reason != FinishReason::Length);
-            if ended || step + 1 == config.max_new_tokens {
+            if !active.contains(&true) || step + 1 == config.max_new_tokens {
                 break;
             }
             logits = self.next_logits(model, config.prefill_chunk)?;

@@ -9,11 +9,11 @@ pub mod data_loader;
 pub mod accumulation; // 4.2
 pub mod grad_scaler;
 pub mod schedule; // 4.3
-pub mod pretrain_state;
-pub mod evaluation;
-pub mod metrics; // 4.5
 pub mod step;
 pub mod training;
+pub mod pretrain_state; // 4.4
+pub mod metrics; // 4.5
+pub mod evaluation;
 pub mod flags;
 pub mod command;
 

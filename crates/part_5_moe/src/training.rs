@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use candle_core::Tensor;
 use experiment::loss_curve::Curve;
-use experiment::{Run, RunLog, StepMetrics, is_due};
+use experiment::{Run, RunLog, StepMetrics, ensure_finite, is_due};
 use model_io::model_folder::SpecialTokenIds;
 use modern::language_model::save_byte_tokenizer;
 use serde_json::Value;
@@ -101,17 +101,14 @@ pub fn train(
         let loss = cross_entropy(&logits, &batch.targets)?; // ()
         let mut grads = backward(&total_loss(&loss, &layers, load_balancing)?)?;
         let grad_norm = clip_grad_norm(&mut grads, parameters, max_grad_norm)?;
-        let lr = base.lr_at(step);
+        let loss = f64::from(loss.to_scalar::<f32>()?); // waits for the device
+        let (lr, step) = (base.lr_at(step), step + 1); // from here on counted from 1
+        ensure_finite(step, loss, grad_norm, "--lr or --aux-loss-coef")?;
         optimizer.step(&grads, lr)?;
         let loads: Vec<ExpertLoad> = layers.iter().map(|layer| model.load(layer)).collect();
         update_biases(parameters, &loads, load_balancing.bias_update_rate)?;
 
-        let loss = f64::from(loss.to_scalar::<f32>()?); // waits for the device
-        ensure!(
-            loss.is_finite(),
-            "the loss is {loss} at step {step}: try a smaller --lr or --aux-loss-coef"
-        );
-        let (step, n_tokens) = (step + 1, batch.inputs.elem_count()); // steps taken so far
+        let n_tokens = batch.inputs.elem_count();
         log.step(&StepMetrics { step, loss, lr, grad_norm, n_tokens }, Value::Null)?;
         load_monitor.update(&loads);
         let is_stopped = run.should_stop(step);

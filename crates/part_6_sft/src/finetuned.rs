@@ -32,15 +32,8 @@ impl FinetunedFlags {
         let run = Path::new(&self.model);
         let inside = |name: &str| Some(run.join(name)).filter(|path| path.is_dir());
         let base = inside("base");
-        let adapter = self.adapter.clone().or_else(|| inside("adapter"));
-        let source = match (&adapter, inside("model"), &base) {
-            (None, Some(model), _) => model.to_string_lossy().into_owned(),
-            (Some(_), _, Some(base)) => base.to_string_lossy().into_owned(),
-            (Some(_), _, None) => base_model_of_run(run)?.unwrap_or_else(|| self.model.clone()),
-            (None, None, _) => self.model.clone(),
-        };
-        let opening = || format!("opening {source}, the base model of the adapter");
-        let Some(adapter) = adapter else {
+        let Some(adapter) = self.adapter.clone().or_else(|| inside("adapter")) else {
+            let source = resolve_model_path(&self.model);
             let mut checkpoint = Checkpoint::open(&source, LoadMode::Inference, device)?;
             let chat_tokenizer = ChatTokenizer::from_checkpoint(&mut checkpoint, self.template)?;
             return Ok(FinetunedModel {
@@ -50,6 +43,11 @@ impl FinetunedFlags {
                 base_folder: base,
             });
         };
+        let source = match &base {
+            Some(base) => base.to_string_lossy().into_owned(),
+            None => base_model_of_run(run)?.unwrap_or_else(|| self.model.clone()),
+        };
+        let opening = || format!("opening {source}, the base model of the adapter");
         let load_mode = LoadMode::Training(DType::F32);
         let mut checkpoint = Checkpoint::open(&source, load_mode, device).with_context(opening)?;
         peft_folder::open(&adapter, &mut checkpoint.parameters)?;

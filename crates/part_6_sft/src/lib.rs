@@ -7,16 +7,16 @@ pub mod template; // 6.1
 pub mod chat_tokenizer;
 pub mod tokenized_example; // 6.2
 pub mod batch;
-pub mod curriculum; // 6.3
+pub mod step; // 6.3
+pub mod training;
+pub mod curriculum;
 pub mod metrics; // 6.4
 pub mod evaluation;
-pub mod source; // data
-pub mod bpe_tokenizer;
-pub mod base_model;
 pub mod lora;
+pub mod bpe_tokenizer; // base model
+pub mod base_model;
+pub mod source; // data
 pub mod model_saver;
-pub mod step; // the loop
-pub mod training;
 pub mod flags;
 pub mod finetuned;
 pub mod initial_model;

@@ -40,7 +40,7 @@ pub fn train(
         let batches = micro_batches(&mut sampler, step, examples, config, model.device())?;
         sft_step(model, state, &batches, config, log)?;
         if let Some(validator) =
-            validator.filter(|one| step == total_steps || is_due(step, one.interval))
+            validator.filter(|validator| step == total_steps || is_due(step, validator.interval))
         {
             validator.run(&inference_model, state, log)?;
         }

@@ -2,20 +2,20 @@
 
 // Letters in shapes: P pairs, B batch rows (2P for pairs), T time (tokens), C channels.
 
-pub mod source;
 pub mod reward_model; // 7.2
-pub mod normalization;
-pub mod model_folder;
-pub mod checkpoint;
 pub mod initialization;
+pub mod checkpoint;
+pub mod model_folder;
 pub mod tokenized_pairs;
 pub mod losses; // 7.3
-pub mod metrics; // 7.4
-pub mod evaluation;
-pub mod annotation_file; // collecting preferences
-pub mod validator; // training loop
 pub mod step;
 pub mod training;
+pub mod metrics; // 7.4
+pub mod evaluation;
+pub mod normalization;
+pub mod validator;
+pub mod source; // data
+pub mod annotation_file;
 pub mod flags;
 pub mod command;
 pub mod testing;

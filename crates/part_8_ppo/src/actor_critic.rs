@@ -13,6 +13,7 @@ use crate::alarms::PpoAlarms;
 use crate::critic::{Critic, CriticBackbone, new_critic};
 use crate::kl::KlController;
 
+/// Progress of the training loop; another name would break the checkpoints of existing runs.
 const PROGRESS_FILE: &str = "loop.json";
 
 /// Policy and critic in training.

@@ -21,7 +21,7 @@ use crate::completion_eval::{
     CompletionEvalConfig, ScoredCompletion, compute_metrics, non_finite_reward_message,
 };
 use crate::log_probs::logits;
-use crate::prompts::PromptExample;
+use crate::prompts::{PromptExample, prompt_ids};
 use crate::reward_fn::RewardFn;
 use crate::rollout::{RolloutConfig, rollout};
 use crate::token_batch::TokenBatch;
@@ -41,8 +41,8 @@ pub struct PolicyComparison {
     pub win_rate_low: f64,
     /// Upper end of the win rate's 95 % interval.
     pub win_rate_high: f64,
-    /// KL(policy ‖ reference) in nats per completion: summed over its tokens, mean over
-    /// completions.
+    /// KL(policy ‖ reference) in nats per completion: exact at each token, summed over its tokens,
+    /// mean over completions.
     pub kl: f64,
     /// KL(policy ‖ reference) in nats per token.
     pub kl_per_token: f64,
@@ -123,7 +123,7 @@ fn exact_kl(
     };
     let (mut nats, mut n_tokens) = (0., 0);
     for chunk in prompts.chunks(eval_config.batch_size.max(1)) {
-        let ids: Vec<Vec<u32>> = chunk.iter().map(|one| one.prompt.clone()).collect();
+        let ids = prompt_ids(chunk);
         let groups = rollout(policy, &ids, &config, rng)?;
         let log_probs = |model: &GptModern| -> Result<_> {
             // A batch for each model, because their sliding windows may differ.
@@ -131,9 +131,9 @@ fn exact_kl(
             Ok(log_softmax(&logits(model, &batch, &batch.hidden(model)?, 1.)?)?)
         };
         let (p, q) = (log_probs(policy)?, log_probs(reference)?); // (N, V)
-        let each = (p.exp()? * (p - q)?)?.sum(D::Minus1)?; // (N)
-        n_tokens += each.dim(0)?;
-        nats += each.sum_all()?.to_dtype(DType::F64)?.to_scalar::<f64>()?;
+        let kl = (p.exp()? * (p - q)?)?.sum(D::Minus1)?; // (N)
+        n_tokens += kl.dim(0)?;
+        nats += kl.sum_all()?.to_dtype(DType::F64)?.to_scalar::<f64>()?;
     }
     Ok((nats / prompts.len() as f64, nats / n_tokens.max(1) as f64))
 }

@@ -3,12 +3,12 @@
 
 use anyhow::Result;
 use modern::sampler::SamplingStrategy;
-use modern::{FinishReason, GenerateConfig, GptModern, Sampler, generate};
+use modern::{Completion, FinishReason, GenerateConfig, GptModern, Sampler, generate};
 use sft::ChatTokenizer;
 use sft::metrics::{exact_match, relaxed_match};
 use tensor_core::Rng;
 
-use crate::prompts::PromptExample;
+use crate::prompts::{PromptExample, prompt_ids};
 use crate::reward_fn::{
     RewardFn, RewardInput, call_reward_fn, decode_completion, non_finite_message,
 };
@@ -73,16 +73,19 @@ impl CompletionEvalConfig<'_> {
             GenerateConfig::new(model, Sampler::new(strategy), self.max_new_tokens, stop_tokens);
         let mut all = Vec::with_capacity(prompts.len());
         for chunk in prompts.chunks(self.batch_size.max(1)) {
-            let ids: Vec<Vec<u32>> = chunk.iter().map(|one| one.prompt.clone()).collect();
-            for one in generate(model, &ids, &config, rng, |_, _| Ok(()))? {
-                let (n_tokens, terminated) =
-                    (one.tokens.len(), one.finish_reason == FinishReason::Stop);
-                let text = decode_completion(&one.tokens, terminated, self.chat_tokenizer)?;
+            let ids = prompt_ids(chunk);
+            for Completion { tokens, finish_reason, .. } in
+                generate(model, &ids, &config, rng, |_, _| Ok(()))?
+            {
+                let terminated = finish_reason == FinishReason::Stop;
+                let text = decode_completion(&tokens, terminated, self.chat_tokenizer)?;
+                let n_tokens = tokens.len();
                 all.push(ScoredCompletion { text, n_tokens, terminated, reward: 0. });
             }
         }
-        let each = prompts.iter().zip(&all);
-        let inputs: Vec<RewardInput<'_>> = each
+        let inputs: Vec<RewardInput<'_>> = prompts
+            .iter()
+            .zip(&all)
             .map(|(prompt, completion)| RewardInput {
                 example: &prompt.example,
                 completion: &completion.text,
@@ -98,7 +101,7 @@ impl CompletionEvalConfig<'_> {
 /// Message that names the first completion whose reward is not finite.
 pub fn non_finite_reward_message(completions: &[ScoredCompletion]) -> Option<String> {
     let (rewards, texts): (Vec<f64>, Vec<String>) =
-        completions.iter().map(|one| (one.reward, one.text.clone())).unzip();
+        completions.iter().map(|completion| (completion.reward, completion.text.clone())).unzip();
     non_finite_message(&rewards, &texts)
 }
 
@@ -111,18 +114,20 @@ pub fn compute_metrics(
     let mean = |of: &dyn Fn(&ScoredCompletion) -> f64| {
         completions.iter().map(of).sum::<f64>() / n.max(1) as f64
     };
-    let has_answers = prompts.iter().any(|one| !one.example.completion.is_empty());
+    let has_answers = prompts.iter().any(|prompt| !prompt.example.completion.is_empty());
     let share = |right: &dyn Fn(&ScoredCompletion, &str) -> bool| {
-        let each = completions.iter().zip(prompts);
-        let right = each.filter(|(one, prompt)| right(one, &prompt.example.completion));
+        let right = completions
+            .iter()
+            .zip(prompts)
+            .filter(|(completion, prompt)| right(completion, &prompt.example.completion));
         has_answers.then(|| right.count() as f64 / n.max(1) as f64)
     };
     PpoEvalMetrics {
         n,
-        reward_mean: mean(&|one| one.reward),
-        exact_match: share(&|one, right| one.terminated && exact_match(&one.text, right)),
-        relaxed_match: share(&|one, right| relaxed_match(&one.text, right)),
-        length_mean: mean(&|one| one.n_tokens as f64),
-        eos_rate: mean(&|one| f64::from(u8::from(one.terminated))),
+        reward_mean: mean(&|completion| completion.reward),
+        exact_match: share(&|ours, right| ours.terminated && exact_match(&ours.text, right)),
+        relaxed_match: share(&|ours, right| relaxed_match(&ours.text, right)),
+        length_mean: mean(&|completion| completion.n_tokens as f64),
+        eos_rate: mean(&|completion| f64::from(u8::from(completion.terminated))),
     }
 }

@@ -37,7 +37,7 @@ pub struct PpoExperience {
     pub returns: Tensor,
     /// KL to the reference model in nats per completion, k1 estimate.
     pub kl: f64,
-    /// KL in nats per token.
+    /// KL to the reference model in nats per token, k1 estimate.
     pub kl_per_token: f64,
 }
 
@@ -55,61 +55,61 @@ pub struct MicroBatch {
     pub returns: Tensor,
 }
 
-/// Advantages and returns of the R completions of `rollouts`, the longest of which has T tokens.
-/// `kl_coef` is the weight of the KL to `reference`.
-///
-/// # Errors
-/// When the models do not match, or a prompt is too long for one.
-pub fn experience(
-    rollouts: ScoredRollouts,
-    models: &PpoModels,
-    reference: &GptModern,
-    config: &PpoConfig,
-    kl_coef: f64,
-) -> Result<PpoExperience> {
-    let ScoredRollouts { groups, completion_texts, rewards } = rollouts;
-    let (policy, temperature) = (&models.rollout_policy, config.rollout.temperature());
-    let batch = TokenBatch::from_groups(&groups, policy.config(), policy.device())?;
-    let (n_tokens, old_log_probs) = (batch.n_tokens(), batch.behavior_log_probs(&groups)?);
-    let mask = batch.mask; // (R, T), as the log-probabilities
-    let n_groups = config.update.micro_batch_size(groups.len()); // per forward pass
-    // (R, T).
-    let ref_log_probs = ref_log_probs_of_groups(reference, &groups, temperature, n_groups)?;
-    let CriticValues { token_values: values, bootstrap_values } =
-        values_of_groups(&models.rollout_critic, policy, &groups, n_groups)?; // (R, T), (R)
-
-    let shaping = &config.reward_shaping;
-    let terminal = terminal_rewards(&rewards, &groups, shaping, mask.device())?; // (R)
-    let kl = shaping.kl_estimator.estimate(&old_log_probs, &ref_log_probs)?; // (R, T)
-    let mut token_rewards = token_rewards(&terminal, &kl, kl_coef, &mask)?; // (R, T)
-    if shaping.reward_scaling == RewardScaling::Whiten {
-        token_rewards = masked_whiten(&token_rewards, &mask, ShiftMean::No)?;
-    }
-    let bootstrap = match shaping.truncation {
-        TruncationHandling::Bootstrap => bootstrap_values,
-        TruncationHandling::Terminal => bootstrap_values.zeros_like()?,
-    };
-    let GaeOutput { advantages, returns } =
-        gae(&token_rewards, &values, &bootstrap, &mask, shaping.gae)?; // (R, T) each
-    let advantages = masked_whiten(&advantages, &mask, ShiftMean::Yes)?;
-
-    let k1 = KlEstimator::K1.estimate(&old_log_probs, &ref_log_probs)?;
-    let kl_per_token = f64::from(masked_mean(&k1, &mask)?.to_scalar::<f32>()?);
-    Ok(PpoExperience {
-        kl: kl_per_token * n_tokens as f64 / rewards.len() as f64,
-        kl_per_token,
-        groups,
-        completion_texts,
-        rewards,
-        mask,
-        old_log_probs,
-        values,
-        advantages,
-        returns,
-    })
-}
-
 impl PpoExperience {
+    /// Experience with the advantages and returns of the R completions of `rollouts`, the longest
+    /// of which has T tokens. `kl_coef` is the weight of the KL to `reference`.
+    ///
+    /// # Errors
+    /// When the models do not match, or a prompt is too long for one.
+    pub fn from_rollouts(
+        rollouts: ScoredRollouts,
+        models: &PpoModels,
+        reference: &GptModern,
+        config: &PpoConfig,
+        kl_coef: f64,
+    ) -> Result<Self> {
+        let ScoredRollouts { groups, completion_texts, rewards } = rollouts;
+        let (policy, temperature) = (&models.rollout_policy, config.rollout.temperature());
+        let batch = TokenBatch::from_groups(&groups, policy.config(), policy.device())?;
+        let (n_tokens, old_log_probs) = (batch.n_tokens(), batch.behavior_log_probs(&groups)?);
+        let mask = batch.mask; // (R, T), as the log-probabilities
+        let n_groups = config.update.micro_batch_size(groups.len()); // per forward pass
+        // (R, T)
+        let ref_log_probs = ref_log_probs_of_groups(reference, &groups, temperature, n_groups)?;
+        let CriticValues { token_values: values, bootstrap_values } =
+            values_of_groups(&models.rollout_critic, policy, &groups, n_groups)?; // (R, T), (R)
+
+        let shaping = &config.reward_shaping;
+        let terminal = terminal_rewards(&rewards, &groups, shaping, mask.device())?; // (R)
+        let kl = shaping.kl_estimator.estimate(&old_log_probs, &ref_log_probs)?; // (R, T)
+        let mut token_rewards = token_rewards(&terminal, &kl, kl_coef, &mask)?; // (R, T)
+        if shaping.reward_scaling == RewardScaling::Whiten {
+            token_rewards = masked_whiten(&token_rewards, &mask, ShiftMean::No)?;
+        }
+        let bootstrap = match shaping.truncation {
+            TruncationHandling::Bootstrap => bootstrap_values,
+            TruncationHandling::Terminal => bootstrap_values.zeros_like()?,
+        };
+        let GaeOutput { advantages, returns } =
+            gae(&token_rewards, &values, &bootstrap, &mask, shaping.gae)?; // (R, T) each
+        let advantages = masked_whiten(&advantages, &mask, ShiftMean::Yes)?;
+
+        let k1 = KlEstimator::K1.estimate(&old_log_probs, &ref_log_probs)?;
+        let kl_per_token = f64::from(masked_mean(&k1, &mask)?.to_scalar::<f32>()?);
+        Ok(Self {
+            kl: kl_per_token * n_tokens as f64 / rewards.len() as f64,
+            kl_per_token,
+            groups,
+            completion_texts,
+            rewards,
+            mask,
+            old_log_probs,
+            values,
+            advantages,
+            returns,
+        })
+    }
+
     /// The groups `chosen`, for a model of this configuration.
     ///
     /// # Errors

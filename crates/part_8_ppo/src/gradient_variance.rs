@@ -137,8 +137,8 @@ fn leave_one_out_moments(
     let pair = moments_of_pairs(policy, &advantages)?;
     let mean_reward = expectation_over_completions(policy, rewards)?;
     let advantages = rewards.broadcast_sub(&mean_reward)?.unsqueeze(1)?; // (Y, 1)
-    let one = moments_of_one_sample(policy, &advantages)?;
+    let sample = moments_of_one_sample(policy, &advantages)?;
     let g = group_size as f64;
-    let variance = (2. * pair.variance + (g - 2.) * one.variance) / (g * (g - 1.));
+    let variance = (2. * pair.variance + (g - 2.) * sample.variance) / (g * (g - 1.));
     Ok(GradientMoments { mean: pair.mean, variance })
 }

@@ -20,17 +20,17 @@ pub mod rewards;
 pub mod gae;
 pub mod losses;
 pub mod ptx_loss;
-pub mod reward_fn; // 8.5
+pub mod step; // 8.5
+pub mod experience;
+pub mod training;
+pub mod reward_fn;
 pub mod reward_program;
 pub mod actor_critic;
 pub mod config;
-pub mod experience;
-pub mod alarms;
 pub mod metrics;
-pub mod step;
+pub mod alarms;
 pub mod completion_eval;
 pub mod validator;
-pub mod training;
 pub mod comparison;
 pub mod flags;
 pub mod ppo_flags;

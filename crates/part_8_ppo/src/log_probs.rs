@@ -131,8 +131,8 @@ pub fn record_allowed_tokens(
         let logits = logits.to_dtype(DType::F32)?.to_device(&Device::Cpu)?.to_vec2::<f32>()?;
         let mut rows = logits.iter();
         for completion in &mut group.completions {
-            let each = completion.tokens.iter().zip(rows.by_ref());
-            let allowed = each.map(|(&sampled, row)| {
+            let tokens = completion.tokens.iter().zip(rows.by_ref());
+            let allowed = tokens.map(|(&sampled, row)| {
                 let allowed = sampler.probabilities(row, &[]).into_iter().map(|(token, _)| token);
                 let mut allowed: Vec<u32> = allowed.collect();
                 if !allowed.contains(&sampled) {

@@ -175,7 +175,7 @@ pub(crate) fn log_step(
     let (rewards, n) = (&experience.rewards, experience.rewards.len() as f64);
     let n_tokens: usize = experience.groups.iter().map(RolloutGroup::n_tokens).sum();
     let mean = statistics::mean(rewards);
-    let eos_rate = completions().filter(|one| one.terminated()).count() as f64 / n;
+    let eos_rate = completions().filter(|completion| completion.terminated()).count() as f64 / n;
     let health = HealthInputs {
         entropy: update.entropy,
         kl_per_token: experience.kl_per_token,

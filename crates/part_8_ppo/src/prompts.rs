@@ -55,6 +55,11 @@ pub fn tokenize_prompts(
     Ok((prompts, n_dropped))
 }
 
+/// Token ids of each of `prompts`.
+pub fn prompt_ids(prompts: &[PromptExample]) -> Vec<Vec<u32>> {
+    prompts.iter().map(|example| example.prompt.clone()).collect()
+}
+
 impl PromptLoader {
     /// Loader of `examples` in an order that follows from `seed`.
     ///

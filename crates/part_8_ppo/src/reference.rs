@@ -89,8 +89,7 @@ pub fn without_adapters(config: &ModelConfig, policy: &Parameters) -> Result<Gpt
 /// # Errors
 /// When memory is short.
 pub fn copy_parameters(config: &ModelConfig, policy: &Parameters) -> Result<Parameters> {
-    let each = policy.iter();
-    let tensors = each.map(|p| Ok((p.name.clone(), p.var.as_detached_tensor().copy()?)));
+    let tensors = policy.iter().map(|p| Ok((p.name.clone(), p.var.as_detached_tensor().copy()?)));
     let (dtype, device) = (policy.dtype(), policy.device());
     let tensors = tensors.collect::<Result<_>>()?;
     let mut copy = Parameters::from_tensors(tensors, "the policy", 0, dtype, device);

@@ -86,9 +86,9 @@ pub fn terminal_rewards(
     device: &Device,
 ) -> Result<Tensor> {
     let completions = groups.iter().flat_map(|group| &group.completions);
-    let each = rewards.iter().zip(completions);
-    let terminal =
-        each.map(|(&reward, one)| config.terminal_reward(reward, one.terminated()) as f32);
+    let terminal = rewards.iter().zip(completions).map(|(&reward, completion)| {
+        config.terminal_reward(reward, completion.terminated()) as f32
+    });
     Tensor::from_iter(terminal, device)
 }
 

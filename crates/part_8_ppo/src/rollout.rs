@@ -98,12 +98,13 @@ pub fn rollout(
     let sampled = generate_samples(model, prompts, group_size, &settings, rng, |_, _| Ok(()))?;
     let mut sampled = sampled.into_iter();
     let group = |prompt: &Vec<u32>| {
-        let completions = sampled.by_ref().take(group_size).map(|one| {
+        let completions = sampled.by_ref().take(group_size).map(|completion| {
             // A token sampled at the end of the context cannot be read back by the update.
             let room = context_len - prompt.len();
-            let (mut tokens, mut log_probs) = (one.tokens, one.log_probs);
+            let (mut tokens, mut log_probs) = (completion.tokens, completion.log_probs);
             let full = tokens.len() > room;
-            let finish_reason = if full { FinishReason::ContextFull } else { one.finish_reason };
+            let finish_reason =
+                if full { FinishReason::ContextFull } else { completion.finish_reason };
             tokens.truncate(room);
             log_probs.truncate(room);
             SampledCompletion { tokens, log_probs, allowed_tokens: Vec::new(), finish_reason }

@@ -6,20 +6,20 @@
 //!     ratio → clipped surrogate + value loss − entropy bonus → one step of both optimizers
 //! ```
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use candle_core::Tensor;
-use experiment::RunLog;
 use experiment::progress::Stopwatch;
+use experiment::{RunLog, ensure_finite};
 use scaling::accumulation::GradAccumulator;
 use tensor_core::{Rng, clip_grad_norm};
 
 use crate::actor_critic::{ActorCritic, PpoModels};
 use crate::config::{PpoConfig, PpoContext, PpoUpdateConfig};
-use crate::experience::{MicroBatch, PpoExperience, experience};
+use crate::experience::{MicroBatch, PpoExperience};
 use crate::log_probs::{LogProbsAndEntropy, log_probs_and_entropy};
 use crate::losses::{clipped_surrogate, total_loss, value_loss};
 use crate::metrics::{MinibatchMetrics, PhaseSeconds, PpoUpdateMetrics, TokenLosses, log_step};
-use crate::prompts::{PromptExample, step_rng};
+use crate::prompts::{PromptExample, prompt_ids, step_rng};
 use crate::ptx_loss::PtxLoss;
 use crate::reward_fn::{ScoredRollouts, non_finite_message};
 use crate::rollout::rollout;
@@ -40,7 +40,7 @@ pub fn ppo_step(
 ) -> Result<()> {
     let step = actor_critic.policy.progress.step + 1;
     let (mut rng, mut watch) = (step_rng(config.seed, step), Stopwatch::start());
-    let ids: Vec<Vec<u32>> = prompts.iter().map(|one| one.prompt.clone()).collect();
+    let ids = prompt_ids(prompts);
     let groups = rollout(&models.rollout_policy, &ids, &config.rollout, &mut rng)?;
     let rollout_seconds = watch.lap();
     let (chat_tokenizer, reward_fn) = (context.chat_tokenizer, &mut *context.reward_fn);
@@ -50,7 +50,8 @@ pub fn ppo_step(
         return log.alarm(step, &format!("step {step} is skipped: {bad}"));
     }
     let (kl_coef, lr) = (actor_critic.progress.kl_coef, config.schedule.lr_at(step));
-    let experience = experience(rollouts, models, context.reference, config, kl_coef)?;
+    let reference = context.reference;
+    let experience = PpoExperience::from_rollouts(rollouts, models, reference, config, kl_coef)?;
     let experience_seconds = watch.lap();
     let mut ptx_loss = context.ptx_loss.as_mut();
     if let Some(ptx_loss) = &mut ptx_loss {
@@ -86,6 +87,7 @@ pub fn update(
 ) -> Result<PpoUpdateMetrics> {
     let PpoUpdateConfig { ppo_epochs, n_minibatches, max_grad_norm, .. } = config.update;
     let ActorCritic { policy, critic, .. } = actor_critic;
+    let step = policy.progress.step + 1;
     let mut order: Vec<usize> = (0..experience.groups.len()).collect();
     let mut metrics = PpoUpdateMetrics::default();
     for _ in 0..ppo_epochs {
@@ -97,7 +99,8 @@ pub fn update(
                 let share =
                     experience.n_tokens(groups) as f64 / experience.n_tokens(minibatch) as f64;
                 let micro_batch = experience.micro_batch(groups, models.policy.config())?;
-                let mut loss = ppo_loss(models, &micro_batch, config, share, &mut means)?; // ()
+                let (mut loss, tokens) = ppo_loss(models, &micro_batch, config)?; // (), (R, T)
+                means.add_micro_batch(&micro_batch, &tokens, share, &config.update)?;
                 if let Some(ptx_loss) = &mut ptx_loss {
                     loss = (loss + ptx_loss.loss(&models.policy)?)?;
                 }
@@ -105,16 +108,14 @@ pub fn update(
                     .backward(&(loss * share)?, &[&policy.parameters, &critic.parameters])?;
             }
             let (loss, mut grads) = accumulator.finish()?;
-            ensure!(loss.is_finite(), "the loss is {loss}: try a smaller --lr");
+            let grad_norm = clip_grad_norm(&mut grads, &policy.parameters, max_grad_norm)?;
+            let critic_grad_norm = clip_grad_norm(&mut grads, &critic.parameters, max_grad_norm)?;
+            ensure_finite(step, loss, grad_norm + critic_grad_norm, "--lr")?;
             metrics.add_minibatch(&means);
             if config.update.early_stop_kl.is_some_and(|limit| means.approx_kl > limit) {
                 return Ok(metrics.means()); // measured before this step, which is skipped too
             }
-            metrics.grad_norm = clip_grad_norm(&mut grads, &policy.parameters, max_grad_norm)?;
-            metrics.critic_grad_norm =
-                clip_grad_norm(&mut grads, &critic.parameters, max_grad_norm)?;
-            let norm = metrics.grad_norm + metrics.critic_grad_norm;
-            ensure!(norm.is_finite(), "the gradient's norm is {norm}: try a smaller --lr");
+            (metrics.grad_norm, metrics.critic_grad_norm) = (grad_norm, critic_grad_norm);
             policy.optimizer.step(&grads, lr)?;
             critic.optimizer.step(&grads, lr * config.critic_lr_multiplier)?;
             metrics.updates += 1;
@@ -123,14 +124,12 @@ pub fn update(
     Ok(metrics.means())
 }
 
-/// Loss of a micro-batch with this share of its minibatch's tokens: ().
+/// Loss of a micro-batch, (), and the tensors of its tokens that it is the mean of.
 fn ppo_loss(
     models: &PpoModels,
     micro_batch: &MicroBatch,
     config: &PpoConfig,
-    share: f64,
-    metrics: &mut MinibatchMetrics,
-) -> Result<Tensor> {
+) -> Result<(Tensor, TokenLosses)> {
     let MicroBatch { batch, old_log_probs, advantages, old_values, returns } = micro_batch;
     let PpoUpdateConfig { clip_range, value_clip_range, loss_weights, .. } = config.update;
     let hidden = batch.hidden(&models.policy)?;
@@ -141,9 +140,7 @@ fn ppo_loss(
     let policy_loss = clipped_surrogate(&log_probs, old_log_probs, advantages, clip_range)?;
     let value_loss = value_loss(&values, old_values, returns, value_clip_range)?; // (R, T)
     let loss = total_loss(&policy_loss, &value_loss, &entropy, &batch.mask, loss_weights)?;
-    let tokens = TokenLosses { log_probs, values, policy_loss, value_loss, entropy };
-    metrics.add_micro_batch(micro_batch, &tokens, share, &config.update)?;
-    Ok(loss)
+    Ok((loss, TokenLosses { log_probs, values, policy_loss, value_loss, entropy }))
 }
 
 /// Splits `items` into `n` slices whose lengths differ by at most one; empty ones are left out.

@@ -49,6 +49,47 @@ impl SampledCompletion {
     pub fn terminated(&self) -> bool {
         self.finish_reason == FinishReason::Stop
     }
+
+    /// Tokens that a model reads: nothing follows a stop token, so it is not read.
+    fn input_ids(&self) -> &[u32] {
+        &self.tokens[..self.tokens.len() - usize::from(self.terminated())]
+    }
+}
+
+/// Row of a batch: a prompt followed by completions. Positions count from the start of the row.
+struct RowLayout {
+    prompt_len: usize,
+    /// Tokens that the model reads.
+    input_ids: Vec<u32>,
+    /// 1 in the prompt, 2 in the first completion, 3 in the second, and so on.
+    segment_ids: Vec<u32>,
+    /// Position that predicts each completion token.
+    predicting_positions: Vec<usize>,
+    /// Position of the last token of each truncated completion.
+    bootstrap_positions: Vec<usize>,
+}
+
+impl RowLayout {
+    fn new(prompt: &[u32], completions: &[SampledCompletion]) -> Self {
+        let mut row = Self {
+            prompt_len: prompt.len(),
+            input_ids: prompt.to_vec(),
+            segment_ids: vec![1; prompt.len()],
+            predicting_positions: Vec::new(),
+            bootstrap_positions: Vec::new(),
+        };
+        for (segment, completion) in (2..).zip(completions) {
+            let (start, n_tokens) = (row.input_ids.len(), completion.tokens.len());
+            row.predicting_positions.push(prompt.len() - 1); // its end predicts the first token
+            row.predicting_positions.extend((start..).take(n_tokens - 1));
+            if !completion.terminated() {
+                row.bootstrap_positions.push(start + n_tokens - 1);
+            }
+            row.input_ids.extend(completion.input_ids());
+            row.segment_ids.resize(row.input_ids.len(), segment);
+        }
+        row
+    }
 }
 
 /// Batch of groups: R completions, the longest of T tokens, N tokens in all.
@@ -82,63 +123,47 @@ impl TokenBatch {
         config: &ModelConfig,
         device: &Device,
     ) -> Result<Self> {
-        let mut rows: Vec<(&[u32], &[SampledCompletion])> = Vec::new();
-        for RolloutGroup { prompt, completions } in groups {
-            match config.attention.window {
-                None => rows.push((prompt, completions)),
-                Some(_) => rows.extend(completions.chunks(1).map(|one| (&prompt[..], one))),
-            }
+        let (mut rows, mut completions) = (Vec::new(), Vec::new());
+        for group in groups {
+            let RolloutGroup { prompt, completions: all } = group;
+            let per_row = if config.attention.window.is_none() { all.len().max(1) } else { 1 };
+            rows.extend(all.chunks(per_row).map(|some| RowLayout::new(prompt, some)));
+            completions.extend(all);
         }
-        let n_read = |completion: &SampledCompletion| {
-            completion.tokens.len() - usize::from(completion.terminated())
-        };
-        let width = |(prompt, completions): &(&[u32], &[SampledCompletion])| {
-            prompt.len() + completions.iter().map(n_read).sum::<usize>()
-        };
-        let s = rows.iter().map(width).max().unwrap_or(0);
-        let (mut inputs, mut segments) = (Vec::new(), Vec::new());
-        let (mut predicting, mut bootstrap, mut truncated) = (Vec::new(), Vec::new(), Vec::new());
-        let mut all: Vec<&SampledCompletion> = Vec::new();
-        for (b, (prompt, completions)) in rows.iter().enumerate() {
-            let mut segment = vec![1; prompt.len()];
-            inputs.extend_from_slice(prompt);
-            for (number, completion) in (2u32..).zip(*completions) {
-                let start = (b * s + segment.len()) as u32;
-                // The prompt's end predicts the first token.
-                predicting.push((b * s + prompt.len() - 1) as u32);
-                predicting.extend((start..).take(completion.tokens.len() - 1));
-                if !completion.terminated() {
-                    bootstrap.push(start + completion.tokens.len() as u32 - 1);
-                    truncated.push(all.len());
-                }
-                inputs.extend_from_slice(&completion.tokens[..n_read(completion)]);
-                segment.resize(segment.len() + n_read(completion), number);
-                all.push(completion);
-            }
-            inputs.resize((b + 1) * s, 0); // padding, of any value
-            segment.resize(s, 0);
-            segments.push(segment);
+        let s = rows.iter().map(|row| row.input_ids.len()).max().unwrap_or(0);
+        for row in &mut rows {
+            row.input_ids.resize(s, 0); // padding, of any value
+            row.segment_ids.resize(s, 0);
         }
         let attention = match config.attention.window {
             None => {
-                let prefix_lens = rows.iter().map(|(prompt, _)| prompt.len()).collect();
+                let prefix_lens = rows.iter().map(|row| row.prompt_len).collect();
+                let segments: Vec<_> = rows.iter().map(|row| row.segment_ids.clone()).collect();
                 AttentionContext::shared_prefix(&config.attention, prefix_lens, &segments, device)?
             }
             // Nothing attends to padding on the right.
             Some(_) => AttentionContext::full_sequence(config.attention.mask()),
         };
-        let (mask, token_numbers) = mask_and_token_numbers(&all, device)?;
-        let targets = all.iter().flat_map(|completion| &completion.tokens).map(|&id| i64::from(id));
-        let allowed_tokens = all.iter().flat_map(|completion| completion.allowed_tokens.clone());
+        // Positions in rows as positions among the B · S.
+        let in_batch = |positions: fn(&RowLayout) -> &[usize]| -> candle_core::Result<Tensor> {
+            let rows = rows.iter().enumerate();
+            let all = rows.flat_map(|(b, row)| positions(row).iter().map(move |at| b * s + at));
+            Tensor::new(all.map(|at| at as u32).collect::<Vec<u32>>(), device)
+        };
+        let truncated = (0..completions.len()).filter(|&i| !completions[i].terminated()).collect();
+        let (mask, token_numbers) = mask_and_token_numbers(&completions, device)?;
+        let targets = completions.iter().flat_map(|completion| &completion.tokens);
+        let allowed_tokens = completions.iter().flat_map(|completion| &completion.allowed_tokens);
+        let inputs: Vec<u32> = rows.iter().flat_map(|row| row.input_ids.iter().copied()).collect();
         Ok(Self {
             mask,
-            targets: Tensor::from_iter(targets, device)?,
+            targets: Tensor::from_iter(targets.map(|&id| i64::from(id)), device)?,
             inputs: Tensor::from_vec(inputs, (rows.len(), s), device)?,
             attention,
-            predicting_positions: Tensor::new(predicting, device)?,
-            bootstrap_positions: (Tensor::new(bootstrap, device)?, truncated),
+            predicting_positions: in_batch(|row| &row.predicting_positions)?,
+            bootstrap_positions: (in_batch(|row| &row.bootstrap_positions)?, truncated),
             token_numbers,
-            allowed_tokens: allowed_tokens.collect(),
+            allowed_tokens: allowed_tokens.cloned().collect(),
         })
     }
 

@@ -4,6 +4,7 @@
 pub(crate) mod arguments;
 mod demo;
 mod eval;
+pub(crate) mod ppo_run;
 pub(crate) mod algorithms;
 mod results_table;
 mod table;

@@ -5,6 +5,7 @@ use experiment::statistics::{mean, wilson_interval};
 use modern::GptModern;
 use modern::sampler::SamplingStrategy;
 use ppo::completion_eval::{PpoEvalMetrics, compute_metrics};
+use ppo::prompts::prompt_ids;
 use ppo::{
     CompletionEvalConfig, PromptExample, RewardFn, RewardInput, RolloutConfig, ScoredCompletion,
     ScoredRollouts, rollout,
@@ -155,7 +156,7 @@ impl GrpoEvaluator<'_> {
         };
         let mut n_right = Vec::with_capacity(prompts.len());
         for chunk in prompts.chunks((self.eval_config.batch_size / n).max(1)) {
-            let ids: Vec<Vec<u32>> = chunk.iter().map(|one| one.prompt.clone()).collect();
+            let ids = prompt_ids(chunk);
             let groups = rollout(model, &ids, config, rng)?;
             let rollouts =
                 ScoredRollouts::new(groups, chunk, chat_tokenizer, &mut exact_match, rng)?;

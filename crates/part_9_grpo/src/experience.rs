@@ -62,7 +62,7 @@ impl GrpoExperience {
         let (mut lengths, mut included) = (Vec::new(), Vec::new());
         for completion in groups.iter().flat_map(|group| &group.completions) {
             lengths.push(completion.tokens.len());
-            included.push(overlong.includes(completion.terminated()));
+            included.push(overlong.includes(completion));
         }
         let penalties = lengths.iter().map(|&length| overlong.penalty(length, max_new_tokens));
         let rewards: Vec<f32> =

@@ -132,7 +132,7 @@ impl TaskFlags {
             tokenize_prompts(examples, chat_tokenizer, context_len, self.max_new_tokens())?;
         if let Some(longest) = self.max_prompt_length {
             let n = prompts.len();
-            prompts.retain(|one| one.prompt.len() <= longest.get());
+            prompts.retain(|example| example.prompt.len() <= longest.get());
             n_dropped += n - prompts.len();
             ensure!(!prompts.is_empty(), "all prompts are longer than {longest} tokens");
         }

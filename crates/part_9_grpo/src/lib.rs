@@ -12,18 +12,18 @@ pub mod kl; // 9.4
 pub mod overlong;
 pub mod rewards; // rewards
 pub mod weighted_rewards;
-pub mod pass_at_k;
 pub mod task; // tasks
-pub mod config; // 9.5
+pub mod step; // 9.5
 pub mod experience;
+pub mod config;
 pub mod reference;
+pub mod policy;
+pub mod training;
+pub mod validator;
 pub mod metrics;
 pub mod progress;
-pub mod policy;
-pub mod step;
+pub mod pass_at_k; // evaluation
 pub mod evaluation;
-pub mod validator;
-pub mod training;
 pub mod flags;
 pub mod grpo_flags;
 pub mod command;

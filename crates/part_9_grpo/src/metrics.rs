@@ -23,7 +23,7 @@ pub struct PhaseTimings {
 
 /// Metrics of one step of the run, by their keys in a row of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct StepMetrics {
+pub struct GrpoStepMetrics {
     /// Mean reward.
     pub reward_mean: f64,
     /// Standard deviation of the rewards.
@@ -49,7 +49,7 @@ pub struct GrpoUpdateMetrics {
     pub loss: f64,
     /// Gradient norm before clipping.
     pub grad_norm: f64,
-    /// KL to the reference model in nats per completion; `None` without one.
+    /// KL to the reference model in nats per completion, k3 estimate; `None` without one.
     #[serde(rename = "kl")]
     pub kl_per_completion: Option<f64>,
     /// KL to the reference model in nats per token, k3 estimate.
@@ -150,7 +150,7 @@ fn at_tokens(x: &Tensor, mask: &Tensor) -> Result<Vec<f64>> {
     Ok(x.into_iter().zip(mask).filter(|(_, mask)| *mask > 0.).map(|(x, _)| x).collect())
 }
 
-impl StepMetrics {
+impl GrpoStepMetrics {
     /// Metrics of a step with `updates` as its optimizer steps.
     pub fn new(experience: &GrpoExperience, updates: &[GrpoUpdateMetrics]) -> Self {
         let completions = || experience.groups.iter().flat_map(|group| &group.completions);
@@ -160,13 +160,13 @@ impl StepMetrics {
         let n_tokens = experience.n_tokens();
         let n_groups = experience.groups.len();
         let n_zero = (0..n_groups).filter(|&g| !experience.has_nonzero_advantage(g)).count();
-        let log_probs = completions().flat_map(|one| &one.log_probs);
+        let log_probs = completions().flat_map(|completion| &completion.log_probs);
         Self {
             reward_mean,
             reward_std: (variance / n).sqrt(),
             frac_groups_zero_advantage: n_zero as f64 / n_groups as f64,
             length_mean: n_tokens as f64 / n,
-            eos_rate: completions().filter(|one| one.terminated()).count() as f64 / n,
+            eos_rate: completions().filter(|completion| completion.terminated()).count() as f64 / n,
             entropy: log_probs.map(|&x| -f64::from(x)).sum::<f64>() / n_tokens as f64,
             update: updates.last().map(|last| GrpoUpdateMetrics {
                 sampler_log_prob_diff: updates[0].sampler_log_prob_diff,
@@ -186,7 +186,7 @@ impl StepMetrics {
 ///
 /// # Errors
 /// Never in practice: all metrics are numbers.
-pub fn mean_metrics(steps: &[StepMetrics]) -> Result<BTreeMap<String, f64>> {
+pub fn mean_metrics(steps: &[GrpoStepMetrics]) -> Result<BTreeMap<String, f64>> {
     let mut values: BTreeMap<String, Vec<f64>> = BTreeMap::new();
     for step in steps {
         let metrics: BTreeMap<String, Option<f64>> =

@@ -7,7 +7,11 @@
 //!
 //! The soft penalty is DAPO's (<https://arxiv.org/abs/2503.14476>): it starts before the limit, so
 //! there is a slope back to shorter completions.
+//!
+//! Part 8's `TruncationHandling` answers another question: the reward or value at the end of a
+//! truncated completion.
 
+use ppo::SampledCompletion;
 use serde::Serialize;
 
 /// Handling of overlong completions.
@@ -25,9 +29,9 @@ pub enum OverlongHandling {
 }
 
 impl OverlongHandling {
-    /// True if a completion that is `terminated` or truncated is part of the loss.
-    pub fn includes(self, terminated: bool) -> bool {
-        terminated || self != Self::Masked
+    /// True if `completion` is part of the loss.
+    pub fn includes(self, completion: &SampledCompletion) -> bool {
+        completion.terminated() || self != Self::Masked
     }
 
     /// Penalty on a completion of `length` tokens, where `max_new_tokens` is the limit.

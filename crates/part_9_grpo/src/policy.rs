@@ -11,6 +11,7 @@ use tensor_core::json_file;
 use crate::progress::GrpoProgress;
 use crate::reference::{ReferenceModel, ReferenceUpdate};
 
+/// Progress of the training loop; another name would break the checkpoints of existing runs.
 const PROGRESS_FILE: &str = "loop.json";
 
 /// Policy in training.

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::experience::GrpoExperience;
-use crate::metrics::{GrpoUpdateMetrics, PhaseTimings, StepMetrics, mean_metrics};
+use crate::metrics::{GrpoStepMetrics, GrpoUpdateMetrics, PhaseTimings, mean_metrics};
 
 /// Share of terminated completions below which the policy does not stop.
 const MIN_EOS_RATE: f64 = 0.05;
@@ -30,7 +30,7 @@ pub struct GrpoProgress {
     /// Number of the rewards of all steps.
     pub n_rewards: usize,
     /// Steps since the last row of the log.
-    pub recent_steps: Vec<StepMetrics>,
+    pub recent_steps: Vec<GrpoStepMetrics>,
     /// Exact match at each validation, with the number of tokens sampled before it; empty for
     /// prompts without answers.
     pub validations: Vec<(usize, f64)>,
@@ -68,7 +68,7 @@ impl GrpoProgress {
         lr: f64,
         log: &mut RunLog,
     ) -> Result<()> {
-        let metrics = StepMetrics::new(experience, updates);
+        let metrics = GrpoStepMetrics::new(experience, updates);
         self.zero_advantage_steps += usize::from(metrics.is_zero_advantage());
         self.recent_steps.push(metrics);
         let n_tokens = experience.n_tokens();
@@ -108,7 +108,7 @@ impl GrpoProgress {
 }
 
 /// Raises the alarms of a step, each once in a run.
-fn log_alarms(step: usize, metrics: &StepMetrics, log: &mut RunLog) -> Result<()> {
+fn log_alarms(step: usize, metrics: &GrpoStepMetrics, log: &mut RunLog) -> Result<()> {
     if metrics.is_zero_advantage() {
         let effect = match metrics.update {
             Some(_) => "only the KL term moves the policy",

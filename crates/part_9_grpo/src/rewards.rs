@@ -29,8 +29,8 @@ pub const REWARD_RULES: [(&str, RewardRule, &str); 8] = [
 
 /// Names and descriptions of all rules, for the help text.
 pub(crate) fn describe_reward_rules() -> String {
-    let each = REWARD_RULES.iter().map(|(name, _, description)| format!("{name} ({description})"));
-    each.collect::<Vec<_>>().join(", ")
+    let rules = REWARD_RULES.iter().map(|(name, _, description)| format!("{name} ({description})"));
+    rules.collect::<Vec<_>>().join(", ")
 }
 
 /// Exact-match reward of part 8: 1 for a terminated completion that is the answer, up to spaces

@@ -8,13 +8,13 @@
 //!     loss = Σ w [ −min(ρ A, clip(ρ) A) + β KL(π ‖ π_ref) ]  → one optimizer step
 //! ```
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use candle_core::backprop::GradStore;
-use experiment::RunLog;
 use experiment::progress::Stopwatch;
+use experiment::{RunLog, ensure_finite};
 use modern::GptModern;
 use ppo::log_probs::log_probs;
-use ppo::prompts::step_rng;
+use ppo::prompts::{prompt_ids, step_rng};
 use ppo::reward_fn::non_finite_message;
 use ppo::{PromptExample, ScoredRollouts, rollout};
 use scaling::accumulation::GradAccumulator;
@@ -42,7 +42,7 @@ pub fn grpo_step(
     let (step, mut watch) = (policy.state.progress.step + 1, Stopwatch::start());
     let (mut rng, lr) = (step_rng(config.seed, step), update.schedule.lr_at(step));
 
-    let ids: Vec<Vec<u32>> = prompts.iter().map(|one| one.prompt.clone()).collect();
+    let ids = prompt_ids(prompts);
     let groups = rollout(&policy.rollout_model, &ids, rollout_config, &mut rng)?;
     let (chat_tokenizer, reward_fn) = (context.chat_tokenizer, &mut *context.reward_fn);
     let rollouts = ScoredRollouts::new(groups, prompts, chat_tokenizer, reward_fn, &mut rng)?;
@@ -72,10 +72,7 @@ pub fn grpo_step(
         let (loss, mut grads, sums) =
             gradients(&policy.model, parameters, &micro_batches, objective)?;
         let grad_norm = clip_grad_norm(&mut grads, parameters, update.max_grad_norm)?;
-        ensure!(
-            loss.is_finite() && grad_norm.is_finite(),
-            "step {step}: the loss is {loss}, the gradient norm {grad_norm}; try a smaller --lr"
-        );
+        ensure_finite(step, loss, grad_norm, "--lr")?;
         policy.state.optimizer.step(&grads, lr)?;
         updates.push(sums.update_metrics(loss, grad_norm));
     }

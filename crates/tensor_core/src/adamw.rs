@@ -216,9 +216,9 @@ fn fused<T: Float>(moments: &Moments, grad: &Tensor, step: &Step) -> Result<()> 
     let run = |value: &mut [T], first: &mut [T], second: &mut [T]| {
         let parts = [(value, GRAIN), (first, GRAIN), (second, GRAIN)];
         for_each_part(parts, |part, [value, first, second]| {
-            let each = value.iter_mut().zip(first).zip(second).zip(&grad[part * GRAIN..]);
+            let weights = value.iter_mut().zip(first).zip(second).zip(&grad[part * GRAIN..]);
             vectorized!({
-                each.for_each(|(((value, first), second), &g)| {
+                weights.for_each(|(((value, first), second), &g)| {
                     *first = beta1 * *first + one_minus_beta1 * g;
                     *second = beta2 * *second + one_minus_beta2 * g * g;
                     let update =

@@ -78,10 +78,27 @@ impl MetadataValue {
     }
 }
 
+/// Numbers of the value types in a file.
+mod value_type {
+    pub(super) const U8: u32 = 0;
+    pub(super) const I8: u32 = 1;
+    pub(super) const U16: u32 = 2;
+    pub(super) const I16: u32 = 3;
+    pub(super) const U32: u32 = 4;
+    pub(super) const I32: u32 = 5;
+    pub(super) const F32: u32 = 6;
+    pub(super) const BOOL: u32 = 7;
+    pub(super) const STRING: u32 = 8;
+    pub(super) const ARRAY: u32 = 9;
+    pub(super) const U64: u32 = 10;
+    pub(super) const I64: u32 = 11;
+    pub(super) const F64: u32 = 12;
+}
+
 /// Next value: its type number, then the value.
 pub(super) fn read_value<R: Read>(reader: &mut BoundedReader<R>) -> Result<MetadataValue> {
     match reader.scalar(u32::from_le_bytes)? {
-        9 => Ok(MetadataValue::Array(read_array(reader, 0)?)),
+        value_type::ARRAY => Ok(MetadataValue::Array(read_array(reader, 0)?)),
         kind => read_value_of(kind, reader),
     }
 }
@@ -89,18 +106,18 @@ pub(super) fn read_value<R: Read>(reader: &mut BoundedReader<R>) -> Result<Metad
 /// Next value of the type with number `kind`, which is not that of arrays.
 fn read_value_of<R: Read>(kind: u32, reader: &mut BoundedReader<R>) -> Result<MetadataValue> {
     Ok(match kind {
-        0 => MetadataValue::U8(reader.scalar(u8::from_le_bytes)?),
-        1 => MetadataValue::I8(reader.scalar(i8::from_le_bytes)?),
-        2 => MetadataValue::U16(reader.scalar(u16::from_le_bytes)?),
-        3 => MetadataValue::I16(reader.scalar(i16::from_le_bytes)?),
-        4 => MetadataValue::U32(reader.scalar(u32::from_le_bytes)?),
-        5 => MetadataValue::I32(reader.scalar(i32::from_le_bytes)?),
-        6 => MetadataValue::F32(reader.scalar(f32::from_le_bytes)?),
-        7 => MetadataValue::Bool(read_bool(reader)?),
-        8 => MetadataValue::String(reader.string()?),
-        10 => MetadataValue::U64(reader.scalar(u64::from_le_bytes)?),
-        11 => MetadataValue::I64(reader.scalar(i64::from_le_bytes)?),
-        12 => MetadataValue::F64(reader.scalar(f64::from_le_bytes)?),
+        value_type::U8 => MetadataValue::U8(reader.scalar(u8::from_le_bytes)?),
+        value_type::I8 => MetadataValue::I8(reader.scalar(i8::from_le_bytes)?),
+        value_type::U16 => MetadataValue::U16(reader.scalar(u16::from_le_bytes)?),
+        value_type::I16 => MetadataValue::I16(reader.scalar(i16::from_le_bytes)?),
+        value_type::U32 => MetadataValue::U32(reader.scalar(u32::from_le_bytes)?),
+        value_type::I32 => MetadataValue::I32(reader.scalar(i32::from_le_bytes)?),
+        value_type::F32 => MetadataValue::F32(reader.scalar(f32::from_le_bytes)?),
+        value_type::BOOL => MetadataValue::Bool(read_bool(reader)?),
+        value_type::STRING => MetadataValue::String(reader.string()?),
+        value_type::U64 => MetadataValue::U64(reader.scalar(u64::from_le_bytes)?),
+        value_type::I64 => MetadataValue::I64(reader.scalar(i64::from_le_bytes)?),
+        value_type::F64 => MetadataValue::F64(reader.scalar(f64::from_le_bytes)?),
         other => bail!("unknown value type {other}: the file is damaged"),
     })
 }
@@ -112,18 +129,20 @@ fn read_array<R: Read>(reader: &mut BoundedReader<R>, depth: usize) -> Result<Me
     let kind = reader.scalar(u32::from_le_bytes)?;
     // Minimum bytes per element. An empty string has a length, an empty array a type and a length.
     let min_bytes = match kind {
-        0 | 1 | 7 => 1,
-        2 | 3 => 2,
-        4..=6 => 4,
-        8 | 10..=12 => 8,
-        9 => 12,
+        value_type::U8 | value_type::I8 | value_type::BOOL => 1,
+        value_type::U16 | value_type::I16 => 2,
+        value_type::U32 | value_type::I32 | value_type::F32 => 4,
+        value_type::STRING | value_type::U64 | value_type::I64 | value_type::F64 => 8,
+        value_type::ARRAY => 12,
         other => bail!("unknown value type {other}: the file is damaged"),
     };
     let count = reader.count("array elements", min_bytes)?;
     Ok(match kind {
-        7 => MetadataArray::Bools(reader.list(count, read_bool)?),
-        8 => MetadataArray::Strings(reader.list(count, BoundedReader::string)?),
-        9 => MetadataArray::Arrays(reader.list(count, |reader| read_array(reader, depth + 1))?),
+        value_type::BOOL => MetadataArray::Bools(reader.list(count, read_bool)?),
+        value_type::STRING => MetadataArray::Strings(reader.list(count, BoundedReader::string)?),
+        value_type::ARRAY => {
+            MetadataArray::Arrays(reader.list(count, |reader| read_array(reader, depth + 1))?)
+        }
         _ => MetadataArray::Numbers(reader.list(count, |reader| {
             Ok(read_value_of(kind, reader)?.as_f64().expect("all other types are numbers"))
         })?),

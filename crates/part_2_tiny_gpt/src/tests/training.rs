@@ -131,3 +131,17 @@ fn a_diverging_loss_is_an_error_that_suggests_a_smaller_lr() {
     assert!(error.contains("try a smaller --lr"), "{error}");
     assert!(!folder.path().join("model").exists(), "a model with NaN weights is not saved");
 }
+
+#[test]
+fn a_loss_that_is_not_finite_ends_the_run_before_it_reaches_the_weights() -> Result<()> {
+    let mut parameters = Parameters::seeded(1, DType::F32, &CPU);
+    let model = Gpt::new(&tiny_config(), parameters.root())?;
+    let damaged = parameters.get("ln_f.bias").expect("a last norm");
+    damaged.var.set(&(damaged.var.as_tensor() + f64::NAN)?)?;
+    let embeddings = || parameters.get("wte.weight").unwrap().var.to_vec2::<f32>();
+    let (before, run, mut log) = (embeddings()?, Run::default(), RunLog::of_losses(30)?);
+    let error = train(&model, &parameters, &corpus(), &CONFIG, 1, None, &run, &mut log);
+    assert!(error.unwrap_err().to_string().starts_with("step 1: the loss is NaN"));
+    assert_eq!(embeddings()?, before);
+    Ok(())
+}

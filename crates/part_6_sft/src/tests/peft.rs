@@ -32,12 +32,13 @@ fn base() -> Result<(GptModern, Parameters)> {
 }
 
 fn examples(golden: &Value) -> Vec<TokenizedExample> {
-    let each = golden["examples"].as_array().expect("examples").iter();
-    each.map(|example| TokenizedExample {
-        ids: serde_json::from_value(example["ids"].clone()).expect("ids"),
-        prompt_len: example["given"].as_u64().expect("a number") as usize,
-    })
-    .collect()
+    let examples = golden["examples"].as_array().expect("examples").iter();
+    examples
+        .map(|example| TokenizedExample {
+            ids: serde_json::from_value(example["ids"].clone()).expect("ids"),
+            prompt_len: example["given"].as_u64().expect("a number") as usize,
+        })
+        .collect()
 }
 
 #[test]

@@ -46,12 +46,12 @@ fn train_config(steps: usize) -> TrainConfig {
 
 fn examples(n: usize) -> Vec<TokenizedExample> {
     let mut rng = Rng::new(2);
-    let each = (0..n).map(|_| {
+    let examples = (0..n).map(|_| {
         let len = 3 + rng.below(9);
         let ids = (0..len).map(|_| rng.below(400) as u32).collect();
         TokenizedExample { ids, prompt_len: 1 + rng.below(len - 1) }
     });
-    each.collect()
+    examples.collect()
 }
 
 fn log() -> Result<RunLog> {

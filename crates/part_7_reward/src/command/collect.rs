@@ -95,7 +95,10 @@ pub(super) fn run(args: &CollectArgs) -> Result<()> {
         let sampled =
             chat_tokenizer.generate(&model, &prompts, sampler, max_new_tokens, &mut rng)?;
         let completions = distinct_finished(&sampled);
-        n_truncated += sampled.iter().filter(|one| one.finish_reason != FinishReason::Stop).count();
+        n_truncated += sampled
+            .iter()
+            .filter(|completion| completion.finish_reason != FinishReason::Stop)
+            .count();
         if completions.len() < 2 {
             annotations.append_skipped(prompt, &completions)?;
             continue;
@@ -202,7 +205,9 @@ fn load_prompts(args: &CollectArgs) -> Result<Vec<Example>> {
 /// occurrence.
 fn distinct_finished(completions: &[CompletionText]) -> Vec<&str> {
     let mut distinct: Vec<&str> = Vec::new();
-    for completion in completions.iter().filter(|one| one.finish_reason == FinishReason::Stop) {
+    for completion in
+        completions.iter().filter(|completion| completion.finish_reason == FinishReason::Stop)
+    {
         let text = completion.text.trim();
         if !text.is_empty() && !distinct.contains(&text) {
             distinct.push(text);

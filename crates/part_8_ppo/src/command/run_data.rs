@@ -52,8 +52,9 @@ impl RunData {
     /// Hash of the training prompts and their right completions, so that a checkpoint is not
     /// continued with other data.
     pub(super) fn sha256(&self) -> String {
-        let right = |one: &PromptExample| one.example.completion.bytes().map(u32::from).collect();
-        let each = self.train.iter().flat_map(|one| [one.prompt.clone(), right(one)]);
-        sha256::hash_token_sequences(each.collect::<Vec<Vec<u32>>>().iter())
+        let sequences = self.train.iter().flat_map(|PromptExample { example, prompt }| {
+            [prompt.clone(), example.completion.bytes().map(u32::from).collect()]
+        });
+        sha256::hash_token_sequences(sequences.collect::<Vec<Vec<u32>>>().iter())
     }
 }

@@ -50,8 +50,8 @@ fn win_rate_and_kl_equal_their_enumeration() -> Result<()> {
             let logits = model.forward(&ids)?.squeeze(0)?.get(question.prompt.len() - 1)?;
             Ok(log_softmax(&logits.unsqueeze(0)?)?.squeeze(0)?.to_vec1()?)
         });
-        let each = p?.into_iter().zip(q?).map(|(p, q)| f64::from(p.exp() * (p - q)));
-        nats += each.sum::<f64>();
+        let kl = p?.into_iter().zip(q?).map(|(p, q)| f64::from(p.exp() * (p - q)));
+        nats += kl.sum::<f64>();
     }
     let expected = nats / questions.len() as f64;
     assert!(expected > 0.01 && (found.kl - expected).abs() < 1e-4, "{} {expected}", found.kl);

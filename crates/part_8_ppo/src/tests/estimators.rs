@@ -48,8 +48,8 @@ fn the_policy_gradient_is_the_gradient_of_the_mean_reward() -> Result<()> {
     let (old, weights) = (log_probs(&at)?, advantages(&exact, &rewards, 0.9)?);
     let probabilities = completion_probs(&at)?.unsqueeze(1)?;
     let found = gradient(&at, |at| {
-        let each = clipped_surrogate(&log_probs(at)?, &old, &weights, Clip::symmetric(0.2))?;
-        each.broadcast_mul(&probabilities)?.sum_all()
+        let loss = clipped_surrogate(&log_probs(at)?, &old, &weights, Clip::symmetric(0.2))?;
+        loss.broadcast_mul(&probabilities)?.sum_all()
     })?;
     assert_close(&found.neg()?, &truth, 1e-9);
     Ok(())

@@ -11,7 +11,6 @@ use super::CPU;
 use super::small_run::{
     actor_critic, chat_tokenizer, config, ending, experience_of, letters, run, scored_rollouts,
 };
-use crate::experience::experience;
 use crate::gae::GaeConfig;
 use crate::kl::KlController;
 use crate::log_probs::log_probs;
@@ -80,13 +79,12 @@ fn whitened_rewards_keep_their_mean() -> Result<()> {
     // The policy is its own reference, so all rewards are 0 but those of the last tokens.
     let responses: Vec<&SampledCompletion> =
         found.groups.iter().flat_map(|g| &g.completions).collect();
-    let each = responses.iter().zip(&found.rewards);
-    let paid_last: Vec<f64> = each.map(|(_, score)| *score).collect();
+    let paid_last = &found.rewards;
     let n: f64 = responses.iter().map(|r| r.tokens.len() as f64).sum();
     let mean = paid_last.iter().sum::<f64>() / n;
     let variance = paid_last.iter().map(|x| x * x).sum::<f64>() / n - mean * mean;
     let white = |x: f64| (x - mean) / variance.sqrt() + mean;
-    for ((response, last), paid) in responses.iter().zip(&paid_last).zip(paid(&found)?) {
+    for ((response, last), paid) in responses.iter().zip(paid_last).zip(paid(&found)?) {
         let expected = white(*last) + (response.tokens.len() - 1) as f64 * white(0.);
         assert_close(f64::from(paid), expected, 1e-3);
     }
@@ -106,7 +104,8 @@ fn a_reference_uses_its_own_sliding_window() -> Result<()> {
     let scored_rollouts = ScoredRollouts { rewards: scores, ..scored_rollouts };
     let inference_model = actor_critic.policy.parameters.for_inference();
     let windowed = modern::GptModern::new(&windowed, { inference_model }.root())?;
-    let found = experience(scored_rollouts.clone(), &models, &windowed, &config, 1.)?;
+    let found =
+        PpoExperience::from_rollouts(scored_rollouts.clone(), &models, &windowed, &config, 1.)?;
     // Expected: each text alone, with that window.
     let mut nats = 0.;
     for RolloutGroup { prompt, completions: responses } in &scored_rollouts.groups {

@@ -34,8 +34,8 @@ fn whitened_numbers_have_variance_1_and_padding_stays_0() -> Result<()> {
     let x = rows([[1., 2., 3.], [4., 5., 6.]])?;
     let mask = rows([[1., 1., 0.], [1., 1., 1.]])?;
     let expected = |shift: f64| {
-        let each = [1., 2., 4., 5., 6.].map(|x| (x - 3.6) / (3.44f64 + 1e-8).sqrt() + shift);
-        rows([[each[0], each[1], 0.], [each[2], each[3], each[4]]])
+        let x = [1., 2., 4., 5., 6.].map(|x| (x - 3.6) / (3.44f64 + 1e-8).sqrt() + shift);
+        rows([[x[0], x[1], 0.], [x[2], x[3], x[4]]])
     };
     assert_close(&masked_whiten(&x, &mask, ShiftMean::Yes)?, &expected(0.)?, TOLERANCE);
     assert_close(&masked_whiten(&x, &mask, ShiftMean::No)?, &expected(3.6)?, TOLERANCE);

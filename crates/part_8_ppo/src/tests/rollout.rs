@@ -47,8 +47,9 @@ fn a_shared_prompt_batch_equals_its_texts_alone() -> Result<()> {
     let mut alone = Vec::new();
     for RolloutGroup { prompt, completions: responses } in &groups {
         for response in responses {
-            let one = RolloutGroup { prompt: prompt.clone(), completions: vec![response.clone()] };
-            let scored = log_probs(&model, &TokenBatch::from_groups([&one], &config, &CPU)?, 1.)?;
+            let group =
+                RolloutGroup { prompt: prompt.clone(), completions: vec![response.clone()] };
+            let scored = log_probs(&model, &TokenBatch::from_groups([&group], &config, &CPU)?, 1.)?;
             alone.push(scored.squeeze(0)?);
         }
     }
@@ -103,7 +104,8 @@ fn completions_of_a_prompt_have_independent_first_tokens() -> Result<()> {
     let settings = crate::RolloutConfig { group_size: 16, ..at(2., None, None) };
     let groups = rollout(&model, &prompts(), &settings, &mut Rng::new(1))?;
     for group in &groups {
-        let mut first: Vec<u32> = group.completions.iter().map(|one| one.tokens[0]).collect();
+        let mut first: Vec<u32> =
+            group.completions.iter().map(|completion| completion.tokens[0]).collect();
         first.sort_unstable();
         first.dedup();
         assert!(first.len() > 3, "{first:?}");
@@ -123,8 +125,8 @@ fn a_completion_never_exceeds_the_context() -> Result<()> {
         crate::RolloutConfig { max_new_tokens: 50, stop_token_ids: vec![11], ..at(1., None, None) };
     let groups = rollout(&model, &[vec![3; 22], vec![4; 2]], &settings, &mut Rng::new(1))?;
     for RolloutGroup { prompt, completions: responses } in &groups {
-        assert!(responses.iter().all(|one| prompt.len() + one.tokens.len() <= config.context_len));
-        assert!(responses.iter().all(|one| one.tokens.len() == one.log_probs.len()));
+        assert!(responses.iter().all(|r| prompt.len() + r.tokens.len() <= config.context_len));
+        assert!(responses.iter().all(|r| r.tokens.len() == r.log_probs.len()));
     }
     TokenBatch::from_groups(&groups, &config, &CPU)?.hidden(&model)?;
     let error = rollout(&model, &[vec![3; 24]], &settings, &mut Rng::new(1)).unwrap_err();
@@ -175,7 +177,7 @@ fn no_prompt_repeats_within_an_epoch() -> Result<()> {
     let question = |i| PromptExample { example: Example::new("q", "a"), prompt: vec![i] };
     let mut prompts = PromptLoader::new((0..7).map(question).collect(), 3)?;
     let prompt_examples: Vec<u32> =
-        (1..=7).flat_map(|step| prompts.batch(step, 3)).map(|one| one.prompt[0]).collect();
+        (1..=7).flat_map(|step| prompts.batch(step, 3)).map(|example| example.prompt[0]).collect();
     for time in prompt_examples.chunks(7) {
         let mut sorted = time.to_vec();
         sorted.sort_unstable();

@@ -11,9 +11,8 @@ use sft::{ChatFormat, ChatTokenizer, ModelSaver, bpe_tokenizer};
 use tensor_core::{AdamWConfig, Parameters, Rng};
 
 use super::CPU;
-use crate::experience::experience;
 use crate::kl::KlController;
-use crate::prompts::tokenize_prompts;
+use crate::prompts::{prompt_ids, tokenize_prompts};
 use crate::rewards::TruncationHandling;
 use crate::{
     ActorCritic, CompletionEvalConfig, CriticBackbone, PpoConfig, PpoContext, PpoExperience,
@@ -132,7 +131,8 @@ pub(super) fn run_with_log(
         target_reward: None,
         model_saver,
     };
-    let examples: Vec<Example> = questions.iter().map(|one| one.example.clone()).collect();
+    let examples: Vec<Example> =
+        questions.iter().map(|question| question.example.clone()).collect();
     let mix = match mixed {
         true => {
             let examples = sft::tokenize(&examples, &chat_tokenizer, 24)?.examples;
@@ -162,7 +162,13 @@ pub(super) fn experience_of(
     config: &PpoConfig,
 ) -> Result<PpoExperience> {
     let scored_rollouts = scored_rollouts(actor_critic, chat_tokenizer, config)?;
-    experience(scored_rollouts, &actor_critic.models()?, &reference(chat_tokenizer)?, config, 0.1)
+    PpoExperience::from_rollouts(
+        scored_rollouts,
+        &actor_critic.models()?,
+        &reference(chat_tokenizer)?,
+        config,
+        0.1,
+    )
 }
 
 /// Rollout of the small run.
@@ -172,7 +178,7 @@ pub(super) fn scored_rollouts(
     config: &PpoConfig,
 ) -> Result<ScoredRollouts> {
     let (prompts, rng) = (prompt_examples(chat_tokenizer)?, &mut Rng::new(1));
-    let ids: Vec<Vec<u32>> = prompts.iter().map(|one| one.prompt.clone()).collect();
+    let ids = prompt_ids(&prompts);
     let groups = rollout(&actor_critic.models()?.rollout_policy, &ids, &config.rollout, rng)?;
     let mut every_third: Box<RewardFn> = Box::new(|inputs, _| {
         Ok((0..inputs.len()).map(|i| f64::from(u8::from(i % 3 == 0))).collect())

@@ -71,7 +71,7 @@ fn loss_by_hand(policy: &GptModern, critic: &Critic) -> Result<(Tensor, [f64; 2]
 }
 
 fn experience_by_hand(drawn: &[f32]) -> Result<PpoExperience> {
-    let each = |number: usize| {
+    let group = |number: usize| {
         let response = |(i, (_, tokens, _)): (usize, &Row)| SampledCompletion {
             tokens: tokens.to_vec(),
             log_probs: drawn[2 * i..2 * i + 2].to_vec(),
@@ -85,11 +85,11 @@ fn experience_by_hand(drawn: &[f32]) -> Result<PpoExperience> {
         }
     };
     let laid_out = |of: usize| {
-        let each = ROWS.iter().flat_map(|(_, _, figures)| figures[of].map(|x| x as f32));
-        Tensor::from_iter(each.collect::<Vec<f32>>(), &CPU)?.reshape((3, 2))
+        let figures = ROWS.iter().flat_map(|(_, _, figures)| figures[of].map(|x| x as f32));
+        Tensor::from_iter(figures.collect::<Vec<f32>>(), &CPU)?.reshape((3, 2))
     };
     Ok(PpoExperience {
-        groups: vec![each(0), each(1)],
+        groups: vec![group(0), group(1)],
         completion_texts: Vec::new(),
         rewards: vec![0.; 3],
         mask: Tensor::ones((3, 2), DType::F32, &CPU)?,
@@ -124,14 +124,16 @@ fn a_ppo_step_equals_the_loss_computed_by_hand() -> Result<()> {
     let grads = backward(&loss)?;
     let [rate, critic_rate, most] = [0.3, 0.7, 0.02];
     let stepped = |parameters: &Parameters, rate: f64| -> Result<(f64, Vec<Tensor>)> {
-        let each = || parameters.iter().filter_map(|p| Some((p, grads.get(p.var.as_tensor())?)));
-        let squares = each().map(|(_, g)| Ok(f64::from(g.sqr()?.sum_all()?.to_scalar::<f32>()?)));
+        let with_grad =
+            || parameters.iter().filter_map(|p| Some((p, grads.get(p.var.as_tensor())?)));
+        let squares =
+            with_grad().map(|(_, g)| Ok(f64::from(g.sqr()?.sum_all()?.to_scalar::<f32>()?)));
         let norm = squares.sum::<Result<f64>>()?.sqrt();
         let step = |(p, g): (&tensor_core::Parameter, &Tensor)| {
             let g = (g * (most / norm).min(1.))?;
             p.var.as_detached_tensor() - ((&g / (g.abs()? + 1.)?)? * rate)?
         };
-        Ok((norm, each().map(step).collect::<candle_core::Result<_>>()?))
+        Ok((norm, with_grad().map(step).collect::<candle_core::Result<_>>()?))
     };
     let (norm, policy) = stepped(&actor_critic.policy.parameters, rate)?;
     let (critic_norm, critic) = stepped(&actor_critic.critic.parameters, critic_rate)?;

@@ -25,10 +25,10 @@ fn ratios_are_1_in_the_first_minibatch_only() -> Result<()> {
     let mut actor_critic = actor_critic(&chat_tokenizer, CriticBackbone::Shared, &config)?;
     let experience = experience_of(&mut actor_critic, &chat_tokenizer, &config)?;
     let models = actor_critic.models()?;
-    let one = PpoUpdateConfig { ppo_epochs: 1, n_minibatches: 1, ..config.update };
+    let single = PpoUpdateConfig { ppo_epochs: 1, n_minibatches: 1, ..config.update };
     let mut again = || -> Result<crate::PpoUpdateMetrics> {
-        let (one, rng) = (with_update(one, &config), &mut Rng::new(2));
-        update(&mut actor_critic, &models, &experience, &one, 2e-2, None, rng)
+        let (single, rng) = (with_update(single, &config), &mut Rng::new(2));
+        update(&mut actor_critic, &models, &experience, &single, 2e-2, None, rng)
     };
     let first = again()?;
     assert!(first.first_ratio_error < 1e-4, "{}", first.first_ratio_error);
@@ -105,7 +105,7 @@ fn the_ptx_loss_trains_on_its_examples() -> Result<()> {
     experience.advantages = experience.advantages.zeros_like()?; // only the PTX loss has a gradient
     let models = actor_critic.models()?;
     let examples: Vec<datasets::Example> =
-        prompt_examples(&chat_tokenizer)?.into_iter().map(|one| one.example).collect();
+        prompt_examples(&chat_tokenizer)?.into_iter().map(|prompt| prompt.example).collect();
     let examples = sft::tokenize(&examples, &chat_tokenizer, 24)?.examples;
     let mut mix = PtxLoss::new(examples, 0.5, 6, 3);
     let loss = |mix: &mut PtxLoss| -> Result<f32> {

@@ -3,9 +3,7 @@
 //! and the KL term are the same for all, not those of a [`Method`](crate::Method), so each row has
 //! the name of its baseline.
 
-use std::path::Path;
-
-use anyhow::{Context, Result};
+use anyhow::Result;
 use candle_core::{DType, Device};
 use clap::ValueEnum;
 use datasets::arithmetic_questions::{DemonstrationStyle, demonstrations};
@@ -14,12 +12,12 @@ use modern::{Checkpoint, GptModern, Sampler, SamplingStrategy};
 use ppo::prompts::tokenize_prompts;
 use ppo::{CompletionEvalConfig, PromptExample, RewardFn, RolloutConfig};
 use scaling::LrSchedule;
-use serde_json::Value;
 use sft::finetuned::resolve_model_path;
 use sft::{ChatTokenizer, TokenizedExample, TrainConfig, tokenize};
 use tensor_core::AdamWConfig;
 
 use super::arguments::TableArgs;
+use super::ppo_run::PpoRun;
 use crate::advantage::Baseline;
 use crate::aggregation::Aggregation;
 use crate::config::GrpoConfig;
@@ -187,27 +185,17 @@ impl<'a> SharedSetup<'a> {
         Ok(TrainedRun { model, n_tokens, curve: policy.progress.validations })
     }
 
-    /// Runs part 8's program in a folder beside the results.
     fn train_ppo(&self, steps: usize, seed: u64) -> Result<TrainedRun> {
-        let out = self.args.out.join(format!("ppo-{seed}"));
-        let path = out.to_string_lossy();
-        let flags = [
-            ("--model", self.args.model.clone()),
-            ("--out", path.clone().into_owned()),
-            ("--steps", steps.to_string()),
-            ("--batch-size", PROMPTS_PER_STEP.to_string()),
-            ("--group-size", GROUP_SIZE.to_string()),
-            ("--max-new-tokens", MAX_NEW_TOKENS.to_string()),
-            ("--eval-interval", "0".into()),
-            ("--seed", seed.to_string()),
-            ("--device", self.args.compute.device.to_string()),
-        ];
-        let flags = flags.into_iter().flat_map(|(flag, value)| [flag.to_string(), value]);
-        let command = ["part_8".to_string(), "train".into()];
-        ppo::command::parse_and_run(command.into_iter().chain(flags))?;
-        let model =
-            Checkpoint::open(&resolve_model_path(&path), LoadMode::Inference, self.device)?.model;
-        Ok(TrainedRun { model, n_tokens: n_sampled_tokens(&out)?, curve: Vec::new() })
+        let run = PpoRun {
+            table: self.args,
+            steps,
+            prompts_per_step: PROMPTS_PER_STEP,
+            group_size: GROUP_SIZE,
+            max_new_tokens: MAX_NEW_TOKENS,
+            seed,
+        };
+        let (model, n_tokens) = run.train(self.device)?;
+        Ok(TrainedRun { model, n_tokens, curve: Vec::new() })
     }
 
     /// Fine-tunes on as many tokens of right answers as the other algorithms sample.
@@ -233,15 +221,6 @@ impl<'a> SharedSetup<'a> {
             curve: Vec::new(),
         })
     }
-}
-
-/// Number of tokens that the run in `folder` has sampled: each row of its log counts those of all
-/// steps before it, whether they have a row or not.
-pub(crate) fn n_sampled_tokens(folder: &Path) -> Result<usize> {
-    let rows = std::fs::read_to_string(folder.join("metrics.jsonl"))?;
-    let rows = rows.lines().filter_map(|row| serde_json::from_str::<Value>(row).ok());
-    let n_tokens = rows.filter_map(|row| row["tokens"].as_u64()).max();
-    n_tokens.map(|n_tokens| n_tokens as usize).context("the run has no row with its tokens")
 }
 
 fn evaluator(chat_tokenizer: &ChatTokenizer) -> GrpoEvaluator<'_> {

@@ -18,8 +18,8 @@ fn parse_value_enum<T: ValueEnum>(name: &Value) -> Option<T> {
 
 /// Value of each completion, repeated for each of its tokens: (N).
 fn repeat_per_token(values: &[f64], lengths: &[usize]) -> Result<Tensor> {
-    let each = values.iter().zip(lengths).flat_map(|(value, n)| vec![*value; *n]);
-    Ok(Tensor::new(each.collect::<Vec<_>>(), &CPU)?)
+    let tokens = values.iter().zip(lengths).flat_map(|(value, n)| vec![*value; *n]);
+    Ok(Tensor::new(tokens.collect::<Vec<_>>(), &CPU)?)
 }
 
 #[test]

@@ -10,7 +10,7 @@ use model_io::model_folder::SpecialTokenIds;
 use modern::GptModern;
 use modern::sampler::{Sampler, SamplingStrategy};
 use ppo::flags::RewardProgramFlags;
-use ppo::prompts::tokenize_prompts;
+use ppo::prompts::{prompt_ids, tokenize_prompts};
 use ppo::{
     Clip, CompletionEvalConfig, PromptExample, PromptLoader, RewardFn, RewardInput, RolloutConfig,
     ScoredRollouts, reward_fn, rollout,
@@ -116,8 +116,9 @@ fn train_new(config: &GrpoConfig, reward_fn: &mut RewardFn) -> Result<(Policy, u
 }
 
 fn flat_parameters(policy: &Policy) -> Result<Vec<f32>> {
-    let each = policy.state.parameters.iter().map(|p| Ok(p.var.flatten_all()?.to_vec1::<f32>()?));
-    Ok(each.collect::<Result<Vec<_>>>()?.concat())
+    let weights =
+        policy.state.parameters.iter().map(|p| Ok(p.var.flatten_all()?.to_vec1::<f32>()?));
+    Ok(weights.collect::<Result<Vec<_>>>()?.concat())
 }
 
 /// Mean reward of completions sampled from `policy`.
@@ -126,7 +127,7 @@ fn mean_sampled_reward(policy: &Policy) -> Result<f64> {
     let (config, mut reward_fn) =
         (grpo_config(1, &chat_tokenizer), rule_reward_fn(lowercase_fraction));
     let (prompts, rng) = (prompt_examples(&chat_tokenizer)?, &mut Rng::new(1));
-    let ids: Vec<Vec<u32>> = prompts.iter().map(|one| one.prompt.clone()).collect();
+    let ids = prompt_ids(&prompts);
     let groups = rollout(&policy.rollout_model, &ids, &config.rollout, rng)?;
     let rollouts = ScoredRollouts::new(groups, &prompts, &chat_tokenizer, &mut *reward_fn, rng)?;
     Ok(rollouts.rewards.iter().sum::<f64>() / rollouts.rewards.len() as f64)

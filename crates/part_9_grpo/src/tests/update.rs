@@ -70,7 +70,8 @@ fn prompt_examples() -> Vec<PromptExample> {
 
 /// Experience of three groups of three; in the second, all rewards are equal.
 fn experience(train_state: &TrainState, overlong: OverlongHandling) -> Result<GrpoExperience> {
-    let prompts: Vec<Vec<u32>> = prompt_examples().into_iter().map(|one| one.prompt).collect();
+    let prompts: Vec<Vec<u32>> =
+        prompt_examples().into_iter().map(|example| example.prompt).collect();
     let groups = ppo::rollout(
         &inference_model(train_state)?,
         &prompts,
@@ -140,15 +141,15 @@ fn the_gradient_of_micro_batches_is_that_of_the_batch() -> Result<()> {
         assert!(lengths.iter().any(|n| *n != lengths[0]), "lengths must differ: {lengths:?}");
         experience.weights = aggregation.weights(&lengths, &[true; 9], MAX_NEW_TOKENS);
         let objective = &objective();
-        let mut gradient = |each: usize| -> Result<_> {
+        let mut gradient = |groups_each: usize| -> Result<_> {
             let policy = GptModern::new(&model_config(), train_state.parameters.root())?;
             let parts = experience.micro_batches(
                 objective,
                 &inference_model(&train_state)?,
                 Some(&reference),
-                each,
+                groups_each,
             )?;
-            assert_eq!(parts.len(), 3usize.div_ceil(each));
+            assert_eq!(parts.len(), 3usize.div_ceil(groups_each));
             let (loss, grads, _) = gradients(&policy, &train_state.parameters, &parts, objective)?;
             Ok((loss, grads))
         };
@@ -248,8 +249,8 @@ fn a_step_raises_the_weighted_log_probs_of_better_completions() -> Result<()> {
         )?;
         let sums =
             ppo::log_probs::log_probs(&inference_policy, &batch, 0.9)?.sum(1)?.to_vec1::<f32>()?;
-        let each = sums.iter().zip(&experience.weights).zip(&experience.advantages);
-        Ok(each.map(|((log_prob, weight), advantage)| log_prob * weight * advantage).sum())
+        let completions = sums.iter().zip(&experience.weights).zip(&experience.advantages);
+        Ok(completions.map(|((log_prob, weight), advantage)| log_prob * weight * advantage).sum())
     };
     let before = objective_value(&train_state)?;
     let policy = GptModern::new(&model_config(), train_state.parameters.root())?;

@@ -11,10 +11,11 @@ use ppo::{
 use serde_json::json;
 use tensor_core::testing::assert_close;
 
-use crate::command::algorithms::{ALGORITHMS, Algorithm, n_sampled_tokens};
+use crate::command::algorithms::{ALGORITHMS, Algorithm};
 use crate::command::arguments::TrainArgs;
+use crate::command::ppo_run::n_sampled_tokens;
 use crate::evaluation::{GrpoEvalMetrics, PassAtKMetrics};
-use crate::metrics::{GrpoUpdateMetrics, StepMetrics, mean_metrics};
+use crate::metrics::{GrpoStepMetrics, GrpoUpdateMetrics, mean_metrics};
 use crate::{
     AdvantageConfig, Aggregation, Baseline, GrpoConfig, GrpoExperience, KlLoss, LossLevel, Method,
     Objective, OverlongHandling, ReferenceUpdate, Task, advantages,
@@ -142,8 +143,8 @@ fn scored_completion(
 
 #[test]
 fn evaluation_metrics_match_a_count_by_hand() {
-    let one = || PromptExample { example: Example::new("?", "53"), prompt: vec![1] };
-    let prompts = [one(), one(), one(), one()];
+    let prompt = || PromptExample { example: Example::new("?", "53"), prompt: vec![1] };
+    let prompts = [prompt(), prompt(), prompt(), prompt()];
     let completions = [
         scored_completion("53", 3, true, 2.),
         scored_completion("53.", 4, true, 1.),
@@ -200,9 +201,9 @@ fn update_metrics(loss: f64, sampler_log_prob_diff: f64, kl: Option<f64>) -> Grp
 #[test]
 fn a_log_row_has_the_means_of_the_rollouts_and_of_the_last_updates() -> Result<()> {
     let updates = [update_metrics(0.1, 0.01, Some(0.5)), update_metrics(0.3, 0.02, Some(0.7))];
-    let row = StepMetrics::new(&experience()?, &updates);
+    let row = GrpoStepMetrics::new(&experience()?, &updates);
     assert!(!row.is_zero_advantage() && experience()?.n_tokens() == 8);
-    let without_update = StepMetrics::new(&experience()?, &[]);
+    let without_update = GrpoStepMetrics::new(&experience()?, &[]);
     let metrics = mean_metrics(&[row, without_update])?;
     for (key, expected) in [
         ("reward_mean", 0.5),
@@ -223,7 +224,11 @@ fn a_log_row_has_the_means_of_the_rollouts_and_of_the_last_updates() -> Result<(
         assert_close(value, expected, 1e-6);
     }
     for row in [row, without_update] {
-        assert_eq!(serde_json::from_value::<StepMetrics>(json!(row))?, row, "as in a checkpoint");
+        assert_eq!(
+            serde_json::from_value::<GrpoStepMetrics>(json!(row))?,
+            row,
+            "as in a checkpoint"
+        );
     }
     Ok(())
 }
@@ -231,7 +236,7 @@ fn a_log_row_has_the_means_of_the_rollouts_and_of_the_last_updates() -> Result<(
 #[test]
 fn metrics_that_were_not_measured_are_missing_from_the_log_row() -> Result<()> {
     let average = |updates: &[GrpoUpdateMetrics]| {
-        anyhow::Ok(mean_metrics(&[StepMetrics::new(&experience()?, updates)])?)
+        anyhow::Ok(mean_metrics(&[GrpoStepMetrics::new(&experience()?, updates)])?)
     };
     let without_update = average(&[])?;
     for key in ["loss", "kl", "sampler_log_prob_diff"] {
@@ -253,7 +258,8 @@ fn the_algorithms_of_the_table_have_the_advantages_of_their_names() {
         ("group-std", Aggregation::Sequence, [0.75 / std, -0.25 / std, 0.25 / std, -0.75 / std]),
         ("group-mean", Aggregation::Constant, [0.75, -0.25, 0.25, -0.75]),
     ] {
-        let algorithm = ALGORITHMS.into_iter().find(|one| one.name() == name).expect(name);
+        let algorithm =
+            ALGORITHMS.into_iter().find(|algorithm| algorithm.name() == name).expect(name);
         let Algorithm::PolicyGradient(baseline, row_aggregation) = algorithm else {
             panic!("{name} is not a policy gradient")
         };

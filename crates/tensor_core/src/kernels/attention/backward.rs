@@ -73,8 +73,8 @@ unsafe fn backward_block<T: Float>(
         block.multiply_by_keys(q, &inputs.keys, weights, scale);
         block.multiply_by_keys(grad, &inputs.values, grad_scores, T::ONE);
         vectorized!({
-            let each = weights.chunks_exact_mut(width).zip(grad_scores.chunks_exact_mut(width));
-            for ((weights, grad_scores), query) in each.zip(queries.clone()) {
+            let rows = weights.chunks_exact_mut(width).zip(grad_scores.chunks_exact_mut(width));
+            for ((weights, grad_scores), query) in rows.zip(queries.clone()) {
                 scores_to_gradients(block, saved, query, weights, grad_scores);
             }
         });
