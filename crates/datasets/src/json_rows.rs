@@ -9,6 +9,12 @@ use flate2::read::MultiGzDecoder;
 use model_io::{fetch_dataset_file, is_dataset_id};
 use serde_json::{Deserializer, Value};
 
+/// Whether two names of data are the same: equal, or paths of one file.
+pub fn is_same_file(a: &str, b: &str) -> bool {
+    let canonical = |name: &str| std::fs::canonicalize(name).ok();
+    a == b || canonical(a).is_some_and(|a| canonical(b) == Some(a))
+}
+
 /// Path of the data file called `name`: a local file, or a file on the Hub,
 /// `owner/name:file.jsonl`, which is downloaded.
 ///

@@ -9,18 +9,19 @@ use clap::{Command, Parser};
 use crate::settings::{expand_config, inherit_from_run};
 
 /// Parses the command line `args` of a part, the program's name first, with the settings of files,
-/// of `--set` and of the run that is resumed. The subcommand `eval` takes the settings `eval_keys`
-/// from the run that `--model` names.
+/// of `--set` and of the run that is resumed. The subcommands `eval` and `sample` take the settings
+/// `keys` from the run that `--model` names.
 ///
 /// # Errors
 /// Those of [`expand_config`], or clap's for invalid arguments and for `--help`.
 pub fn parse<A: Parser>(
     args: impl IntoIterator<Item = impl Into<OsString>>,
-    eval_keys: &[&str],
+    keys: &[&str],
 ) -> Result<A> {
     let mut args = expand_config::<A>(args)?;
-    if !eval_keys.is_empty() && args.get(1).is_some_and(|command| command == "eval") {
-        args = inherit_from_run::<A>(args, eval_keys)?;
+    let reads_run = args.get(1).is_some_and(|command| command == "eval" || command == "sample");
+    if reads_run && !keys.is_empty() {
+        args = inherit_from_run::<A>(args, keys)?;
     }
     parse_args(args)
 }

@@ -32,12 +32,16 @@ enum Command {
     Eval(eval::EvalArgs),
 }
 
+/// Settings that `eval` and `sample` take from the run of the model unless the command line sets
+/// them.
+const SETTINGS_FROM_RUN: [&str; 3] = ["columns", "data", "template"];
+
 /// Parses and runs the command line `args`, the program's name first, in this process.
 ///
 /// # Errors
 /// Those of the command, or clap's for invalid arguments and for `--help`.
 pub fn parse_and_run(args: impl IntoIterator<Item = impl Into<OsString>>) -> Result<()> {
-    let cli: Cli = command_line::parse(args, &[])?;
+    let cli: Cli = command_line::parse(args, &SETTINGS_FROM_RUN)?;
     match cli.command {
         None => demo::run(&cli.demo),
         Some(Command::Train(args)) => train::run(&args),

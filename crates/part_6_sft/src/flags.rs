@@ -1,12 +1,13 @@
 //! Flags of fine-tuning, shared with later parts.
 
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use clap::Args;
 use datasets::arithmetic_questions::DemonstrationStyle;
 use datasets::{Example, ExampleColumns, Splits, json_rows};
+use experiment::RunFolder;
 use experiment::number::{dropout, fraction, positive};
 use experiment::program::{as_usage_error, ensure_usage};
 use model_io::{LoraConfig, TargetModules};
@@ -46,6 +47,33 @@ impl DataFlags {
             None => SftSource::File(json_rows::locate(&self.data)?),
         };
         Ok((source, columns))
+    }
+
+    /// Examples of `source` to evaluate `model` on: held-out sums, or a file's rows. If `model` is a
+    /// run folder, or a model in one, and the run was trained on this data, only the rows that it
+    /// held out, and a message says so.
+    ///
+    /// # Errors
+    /// When the data or the settings of the run cannot be read.
+    pub fn load_eval_examples(
+        &self,
+        model: &str,
+        (source, columns): (SftSource, Option<ExampleColumns>),
+    ) -> Result<Vec<Example>> {
+        let folder = Path::new(model);
+        let in_run = ["model", "adapter"].iter().any(|name| folder.ends_with(name));
+        let folder = folder.parent().filter(|_| in_run).unwrap_or(folder);
+        let run = RunFolder::read_settings(folder)?.filter(|run| {
+            let data = run["data"].as_str().unwrap_or_default();
+            source != SftSource::Arithmetic && json_rows::is_same_file(data, &self.data)
+        });
+        let split = run.and_then(|run| run["validation"].as_f64().zip(run["seed"].as_u64()));
+        let Some((validation, seed)) = split else {
+            return source.load_eval_examples(columns.as_ref());
+        };
+        println!("the validation rows of the run's data; it was trained on the others");
+        let style = DemonstrationStyle::Clean;
+        Ok(source.load_dataset(columns.as_ref(), 1, style, validation, seed)?.validation)
     }
 
     /// Default maximum completion length in tokens: enough for a number, or for a few sentences.

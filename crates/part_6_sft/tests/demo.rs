@@ -112,9 +112,13 @@ fn a_lora_run_resumes_evaluates_and_merges() {
     );
     PART_6.stdout(&["train", "--resume", "--out", &tuned]);
     let adapter = path_arg(folder.path(), "tuned/adapter");
+    // Another file than that of the run, of which all rows are evaluated.
+    let data = path_arg(folder.path(), "other.jsonl");
+    let row = r#"{"prompt": "What is 1 + 1?", "completion": "2"}"#;
+    std::fs::write(&data, format!("{row}\n{row}\n")).expect("written");
     let eval = |args: &[&str]| {
         PART_6.stdout_json(
-            &[&["eval", "--data", "everyday", "--max-new-tokens", "3", "--json"], args].concat(),
+            &[&["eval", "--data", &data, "--max-new-tokens", "3", "--json"], args].concat(),
         )
     };
     let with = eval(&["--model", &model, "--adapter", &adapter])["loss"].as_f64().expect("a loss");
@@ -217,4 +221,30 @@ fn invalid_input_is_rejected_in_one_line() {
     rejected(&["--target-exact-match", "1.5"], 2, "--target-exact-match");
     rejected(&["--model", "nowhere/at/all"], 1, "nowhere/at/all");
     assert!(!Path::new(&out).exists(), "no files were written");
+}
+
+#[test]
+fn a_run_is_evaluated_on_the_rows_that_it_held_out() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (data, out) = (path_arg(folder.path(), "rows.jsonl"), path_arg(folder.path(), "run"));
+    let row = |i| format!("{{\"prompt\": \"Say {i}.\", \"completion\": \"{i}\"}}\n");
+    std::fs::write(&data, (0..20).map(row).collect::<String>()).expect("written");
+    PART_6.stdout(&train(&out, &["--data", &data, "--validation", "0.2"]));
+    let n = |args: &[&str]| {
+        let eval = ["eval", "--max-new-tokens", "1", "--json"];
+        PART_6.stdout_json(&[&eval, args].concat())["n"].clone()
+    };
+    assert_eq!(n(&["--model", &out]), 4, "the run's data is the default");
+    let same = path_arg(folder.path(), "./rows.jsonl");
+    let model = path_arg(folder.path(), "run/model");
+    assert_eq!(n(&["--model", &out, "--data", &same]), 4, "another name of the same file");
+    assert_eq!(n(&["--model", &model, "--data", &data]), 4, "the model in the run folder");
+    let copy = path_arg(folder.path(), "copy.jsonl");
+    std::fs::copy(&data, &copy).expect("copied");
+    assert_eq!(n(&["--model", &out, "--data", &copy]), 20, "other data");
+    let text = PART_6.stdout(&["sample", "--model", &out, "--n", "9", "--max-new-tokens", "1"]);
+    assert_eq!(text.matches("prompt      Say").count(), 4, "{text}");
+    let two = ["--prompt", "a", "--prompt", "b", "--max-new-tokens", "1"];
+    let text = PART_6.stdout(&[&["sample", "--model", &out], &two[..]].concat());
+    assert_eq!(text.matches("prompt  ").count(), 2, "{text}");
 }

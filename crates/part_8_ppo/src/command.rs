@@ -32,8 +32,17 @@ enum Command {
 }
 
 /// Settings that `eval` takes from the run of the policy unless the command line sets them.
-const SETTINGS_FROM_RUN: [&str; 7] =
-    ["columns", "data", "format_reward", "max_new_tokens", "reference", "reward", "template"];
+const SETTINGS_FROM_RUN: [&str; 9] = [
+    "columns",
+    "data",
+    "format_reward",
+    "max_new_tokens",
+    "reference",
+    "reward",
+    "reward_program",
+    "reward_timeout",
+    "template",
+];
 
 /// Runs the command line `args`, the program's name first, in this process.
 ///

@@ -79,6 +79,17 @@ pub struct RewardProgramFlags {
 }
 
 impl RewardProgramFlags {
+    /// Checks that there is a program if the reward of a new run uses one, and only then.
+    ///
+    /// # Errors
+    /// A usage error.
+    pub fn check(&self, is_used: bool) -> Result<()> {
+        ensure_usage(
+            is_used == self.reward_program.is_some(),
+            "--reward program and --reward-program COMMAND need each other",
+        )
+    }
+
     /// Reward function of the program.
     ///
     /// # Errors
@@ -114,14 +125,9 @@ impl RewardFnFlags {
     /// Checks the combination of flags.
     ///
     /// # Errors
-    /// A usage error when --format-reward or --reward-program has no effect, or the program is
-    /// missing.
+    /// A usage error when --format-reward has no effect.
     pub fn check(&self, data: &str) -> Result<()> {
         let has_effect = self.source() == "rule" && data != "arithmetic";
-        ensure_usage(
-            (self.source() == "program") == self.program.reward_program.is_some(),
-            "--reward program and --reward-program COMMAND need each other",
-        )?;
         ensure_usage(
             has_effect || self.format_reward == 0.,
             "--format-reward needs --reward rule and data other than arithmetic, where only the \

@@ -46,8 +46,16 @@ enum Command {
 }
 
 /// Settings that `eval` takes from the run of the policy unless the command line sets them.
-const SETTINGS_FROM_RUN: [&str; 6] =
-    ["data", "max_new_tokens", "max_prompt_length", "reward", "task", "template"];
+const SETTINGS_FROM_RUN: [&str; 8] = [
+    "data",
+    "max_new_tokens",
+    "max_prompt_length",
+    "reward",
+    "reward_program",
+    "reward_timeout",
+    "task",
+    "template",
+];
 
 /// Runs the command line `args`, the program's name first, in this process.
 ///

@@ -102,18 +102,15 @@ impl TaskFlags {
     /// Checks the flags.
     ///
     /// # Errors
-    /// A [`UsageError`](experiment::program::UsageError) when the rewards cannot be parsed, they
-    /// and --reward-program do not fit, or the task needs data.
+    /// A [`UsageError`](experiment::program::UsageError) when the rewards cannot be parsed, or the
+    /// task needs data or a reward.
     pub fn check(&self) -> Result<()> {
         let has_program = self.program.reward_program.is_some();
         ensure_usage(
             self.task.has_answers() || self.reward.is_some() || has_program,
             "--task prompts needs --reward MODEL or --reward-program COMMAND",
         )?;
-        ensure_usage(
-            self.weighted_rewards()?.has_program() == has_program,
-            "--reward program and --reward-program COMMAND need each other",
-        )?;
+        self.weighted_rewards()?;
         as_usage_error(self.task.ensure_has_data(self.data.as_deref()))
     }
 

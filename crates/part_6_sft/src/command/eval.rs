@@ -14,6 +14,7 @@ use crate::flags::{DataFlags, FinetunedFlags};
 use crate::{FinetunedModel, SftEvalMetrics, SftSource, evaluate};
 
 #[derive(Args)]
+#[command(args_override_self = true)]
 pub(super) struct EvalArgs {
     #[command(flatten)]
     finetuned: FinetunedFlags,
@@ -35,7 +36,8 @@ pub(super) struct EvalArgs {
 pub(super) fn run(args: &EvalArgs) -> Result<()> {
     let device = args.compute.open_device()?;
     let (source, columns) = args.data.open_source()?;
-    let examples = source.load_eval_examples(columns.as_ref())?;
+    let examples =
+        args.data.load_eval_examples(&args.finetuned.model, (source.clone(), columns))?;
     let FinetunedModel { model, chat_tokenizer, .. } = args.finetuned.open(&device)?;
     let eval_config = GenerationEvalConfig {
         batch_size: args.batch_size.get(),

@@ -12,6 +12,7 @@ use crate::flags::{DataFlags, FinetunedFlags};
 use crate::{FinetunedModel, one_line};
 
 #[derive(Args)]
+#[command(args_override_self = true)]
 pub(super) struct SampleArgs {
     #[command(flatten)]
     finetuned: FinetunedFlags,
@@ -35,9 +36,12 @@ pub(super) struct SampleArgs {
 
 pub(super) fn run(args: &SampleArgs) -> Result<()> {
     let device = args.compute.open_device()?;
-    let (source, columns) = args.data.open_source()?;
     let examples: Vec<Example> = match args.prompt.is_empty() {
-        true => source.load_eval_examples(columns.as_ref())?.into_iter().take(args.n).collect(),
+        true => {
+            let source = args.data.open_source()?;
+            let all = args.data.load_eval_examples(&args.finetuned.model, source)?;
+            all.into_iter().take(args.n).collect()
+        }
         false => args.prompt.iter().map(|prompt| Example::new(prompt, "")).collect(),
     };
     let finetuned = args.finetuned.open(&device)?;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, ensure};
 use clap::Args;
 use datasets::preference::FilterCounts;
-use datasets::{FilteredPreferences, Preference};
+use datasets::{FilteredPreferences, Preference, json_rows};
 use experiment::flags::ComputeFlags;
 use experiment::picture::create_parent_folder;
 use experiment::progress::ProgressLine;
@@ -99,7 +99,7 @@ fn load_eval_preferences(args: &EvalArgs) -> Result<FilteredPreferences> {
         return Ok(FilteredPreferences { usable, ..FilteredPreferences::default() });
     };
     let all = load_all(&requested)?;
-    if requested.data == run_data.data {
+    if json_rows::is_same_file(&requested.data, &run_data.data) {
         let text = |pair: &Preference| format!("{pair:?}");
         let train_texts: HashSet<String> =
             load_run_dataset(&run_data, run)?.train.iter().map(text).collect();

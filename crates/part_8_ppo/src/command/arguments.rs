@@ -75,6 +75,7 @@ impl TrainArgs {
         let step = &self.optimization;
         self.rollout.check()?;
         self.reward_fn.check(&self.data.data)?;
+        self.reward_fn.program.check(self.reward_fn.source() == "program")?;
         self.rewards.check()?;
         step.schedule.schedule()?;
         step.ensure_f32_without_checkpointing()?;

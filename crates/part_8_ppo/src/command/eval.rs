@@ -1,18 +1,14 @@
 //! `part_8 eval`: a policy against its reference, on held-out prompts.
 
 use std::num::NonZeroUsize;
-use std::path::Path;
 
 use anyhow::{Context, Result};
 use clap::Args;
-use datasets::Example;
-use datasets::arithmetic_questions::DemonstrationStyle;
-use experiment::RunFolder;
 use experiment::flags::ComputeFlags;
 use experiment::number::temperature;
 use modern::SamplingStrategy;
 use sft::flags::{DataFlags, FinetunedFlags};
-use sft::{FinetunedModel, SftSource, one_line};
+use sft::{FinetunedModel, one_line};
 use tensor_core::Rng;
 
 use crate::flags::RewardFnFlags;
@@ -56,7 +52,8 @@ pub(super) struct EvalArgs {
 pub(super) fn run(args: &EvalArgs) -> Result<()> {
     args.reward_fn.check(&args.data.data)?;
     let device = args.compute.open_device()?;
-    let examples = load_eval_examples(args)?;
+    let source = args.reward_fn.open_prompts(&args.data)?;
+    let examples = args.data.load_eval_examples(&args.finetuned.model, source)?;
     let finetuned = args.finetuned.open(&device)?;
     let reference =
         reference_of_finetuned(&args.finetuned, args.reference.as_deref(), &finetuned, &device)?;
@@ -102,22 +99,6 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
     }
     print_comparison(&comparison);
     Ok(())
-}
-
-/// Examples to evaluate on: held-out sums or a file's rows; of the run's own data, the validation
-/// rows.
-fn load_eval_examples(args: &EvalArgs) -> Result<Vec<Example>> {
-    let (source, columns) = args.reward_fn.open_prompts(&args.data)?;
-    let run = RunFolder::read_settings(Path::new(&args.finetuned.model))?;
-    let same = run.filter(|run| run["data"] == args.data.data && source != SftSource::Arithmetic);
-    let Some(run) = same else { return source.load_eval_examples(columns.as_ref()) };
-    let (Some(fraction), Some(seed)) = (run["validation"].as_f64(), run["seed"].as_u64()) else {
-        return source.load_eval_examples(columns.as_ref());
-    };
-    println!("evaluating on the validation rows of the run's data; it was trained on the others");
-    let split =
-        source.load_dataset(columns.as_ref(), 1, DemonstrationStyle::Clean, fraction, seed)?;
-    Ok(split.validation)
 }
 
 /// Prints a comparison.

@@ -143,6 +143,7 @@ impl TrainArgs {
         let (group_size, max_new_tokens) =
             (self.rollout.group_size.get(), self.task.max_new_tokens());
         self.task.check()?;
+        self.task.program.check(self.task.weighted_rewards()?.has_program())?;
         self.objective.check(group_size, max_new_tokens, self.step.num_iterations.get())?;
         self.lora.check()?;
         ensure_usage(

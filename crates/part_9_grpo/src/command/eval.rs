@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 
 use anyhow::Result;
-use datasets::Example;
+use datasets::{Example, json_rows};
 use experiment::RunFolder;
 use experiment::metrics_writer::extend_row;
 use experiment::program::ensure_usage;
@@ -136,7 +136,9 @@ fn load_eval_examples(args: &EvalArgs) -> Result<Vec<Example>> {
     let settings = RunFolder::read_settings(Path::new(&args.finetuned.model))?;
     // Only part 9's runs have a task.
     let trained_on_data = settings.filter(|settings| {
-        data.is_some() && settings["data"] == json!(data) && settings["task"] == json!(task)
+        let names = settings["data"].as_str().zip(data.as_deref());
+        settings["task"] == json!(task)
+            && names.is_some_and(|(theirs, ours)| json_rows::is_same_file(theirs, ours))
     });
     let Some(settings) = trained_on_data else {
         return task.file_or_test_examples(data.as_deref());
