@@ -14,7 +14,8 @@ use anyhow::{Result, bail};
 use clap::Parser;
 use experiment::flags::ComputeFlags;
 use experiment::program as command;
-use modern::flags::{ModelFlags, SamplerFlags, WindowFlags};
+use experiment::terminal::printable;
+use modern::flags::{ChatTemplateFlags, ModelFlags, SamplerFlags, WindowFlags};
 use modern::{Chat, GenerateConfig};
 use tensor_core::Rng;
 
@@ -30,6 +31,8 @@ const HELP: &str = "/new starts a new conversation, /bye ends the program; \
 struct Args {
     #[command(flatten)]
     model: ModelFlags,
+    #[command(flatten)]
+    chat_template: ChatTemplateFlags,
     /// System prompt [default: that of the chat template]
     #[arg(long, value_name = "TEXT")]
     system: Option<String>,
@@ -50,7 +53,8 @@ fn main() -> ExitCode {
 
 fn run(args: Args) -> Result<()> {
     let device = args.compute.open_device()?;
-    let checkpoint = args.model.open_for_inference(&device)?;
+    let variables = args.chat_template.variables(&args.model.model)?;
+    let checkpoint = args.model.open_for_inference(&device)?.with_chat_variables(&variables);
     let model = &checkpoint.model;
     let config = GenerateConfig {
         cache_kind: args.window.cache_kind(model.config().attention.window),
@@ -72,12 +76,13 @@ fn run(args: Args) -> Result<()> {
     };
     show_prompt()?;
     for line in stdin().lock().lines() {
-        match line?.trim() {
+        let line = line?;
+        match line.trim() {
             "" => {}
             "/bye" => break,
             "/help" => writeln!(stderr(), "{HELP}")?,
             "/new" => chat = new_chat(&checkpoint)?,
-            message => print_reply(&mut chat, message, is_terminal)?,
+            _ => print_reply(&mut chat, &line, is_terminal)?,
         }
         show_prompt()?;
     }
@@ -88,7 +93,7 @@ fn run(args: Args) -> Result<()> {
 fn print_reply(chat: &mut Chat, message: &str, is_terminal: bool) -> Result<()> {
     let (start, mut out) = (Instant::now(), stdout().lock());
     let reply = chat.send_message(message, |text| {
-        write!(out, "{text}")?;
+        write!(out, "{}", printable(text))?;
         Ok(out.flush()?)
     });
     writeln!(out)?;

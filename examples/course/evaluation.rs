@@ -150,5 +150,7 @@ pub(crate) fn sample_groups(course: &CourseRun, folder: &Path) -> Result<Vec<Vec
 /// Opens the model of a stage.
 pub(crate) fn open_model(course: &CourseRun, folder: &Path) -> Result<FinetunedModel> {
     let model = folder.display().to_string();
-    FinetunedFlags { model, adapter: None, template: None }.open(&course.device)
+    let flags =
+        FinetunedFlags { model, adapter: None, template: None, chat_template: Default::default() };
+    flags.open(&course.device)
 }

@@ -51,38 +51,42 @@ pub fn has_value(row: &Value, name: &str) -> bool {
     row.get(name).is_some_and(|value| !value.is_null())
 }
 
-/// Text in a column, trimmed.
+/// Text in a column, with its white space: code begins with an indentation.
 ///
 /// # Errors
 /// When the column is missing or not a string.
 pub fn text<'a>(row: &'a Value, name: &str) -> Result<&'a str> {
     let value = value(row, name)?;
-    let text = value.as_str().map(str::trim);
-    text.with_context(|| format!("`{name}` must be a string, but is {value}"))
+    value.as_str().with_context(|| format!("`{name}` must be a string, but is {value}"))
 }
 
-/// Text in a column, trimmed and not empty.
+/// Text in a column, which is not blank.
 ///
 /// # Errors
-/// When the column is missing, not a string, or empty.
+/// When the column is missing, not a string, or blank.
 pub fn non_empty_text<'a>(row: &'a Value, name: &str) -> Result<&'a str> {
     let text = text(row, name)?;
-    ensure!(!text.is_empty(), "`{name}` is empty");
+    ensure!(!is_blank(text), "`{name}` is empty");
     Ok(text)
 }
 
 /// Instruction in a column, followed by its input on a new line if `input` names a column that is
-/// neither null nor empty.
+/// neither null nor blank.
 ///
 /// # Errors
-/// When a column is missing or not a string, or the instruction is empty.
+/// When a column is missing or not a string, or the instruction is blank.
 pub fn instruction(row: &Value, name: &str, input: Option<&str>) -> Result<String> {
     let instruction = non_empty_text(row, name)?;
     let input = match input {
         Some(input) if row.get(input) != Some(&Value::Null) => text(row, input)?,
         _ => "",
     };
-    Ok(if input.is_empty() { instruction.into() } else { format!("{instruction}\n{input}") })
+    Ok(if is_blank(input) { instruction.into() } else { format!("{instruction}\n{input}") })
+}
+
+/// True if a text has nothing but white space.
+pub fn is_blank(text: &str) -> bool {
+    text.trim().is_empty()
 }
 
 /// Prompt in a column: a text, which is a message of the user, or a list of messages.
@@ -108,7 +112,7 @@ pub fn completion(row: &Value, name: &str) -> Result<String> {
         return Ok(text(row, name)?.into());
     }
     match &messages(row, name)?[..] {
-        [ChatMessage { role, content }] if role == "assistant" => Ok(content.trim().into()),
+        [ChatMessage { role, content, .. }] if role == "assistant" => Ok(content.clone()),
         _ => bail!("`{name}` must be a text or a list of one message of the assistant"),
     }
 }
@@ -122,8 +126,8 @@ pub fn messages(row: &Value, name: &str) -> Result<Vec<ChatMessage>> {
         .with_context(|| format!("`{name}` must be a list of {{\"role\", \"content\"}} objects"))?;
     ensure!(!messages.is_empty(), "`{name}` is empty");
     for ChatMessage { role, .. } in &messages {
-        if !["system", "user", "assistant"].contains(&role.as_str()) {
-            bail!("unknown role `{role}`: expected system, user or assistant");
+        if !["system", "user", "assistant", "tool"].contains(&role.as_str()) {
+            bail!("unknown role `{role}`: expected system, user, assistant or tool");
         }
     }
     Ok(messages)

@@ -31,7 +31,9 @@ pub fn turns(text: &str) -> Vec<ChatMessage> {
         let content = &rest[marker.len()..];
         let next_markers = TURN_MARKERS.iter().filter_map(|(marker, _)| content.find(marker));
         let end = next_markers.min().unwrap_or(content.len());
-        turns.push(ChatMessage::new(role, content[..end].trim()));
+        // The space after a marker belongs to it.
+        let content_text = content[..end].strip_prefix(' ').unwrap_or(&content[..end]);
+        turns.push(ChatMessage::new(role, content_text));
         rest = &content[end..];
     }
     turns
@@ -50,16 +52,16 @@ pub fn split_last_completion(mut messages: Vec<ChatMessage>) -> Result<(Vec<Chat
         last.role
     );
     ensure!(!messages.is_empty(), "there is no message before the assistant's");
-    Ok((messages, last.content.trim().to_string()))
+    Ok((messages, last.content))
 }
 
-/// Checks that a prompt, if it has messages, ends with one of the user.
+/// Checks that a prompt, if it has messages, ends with one of the user or of a tool.
 ///
 /// # Errors
 /// When its last message has another role.
 pub fn ensure_user_is_last(prompt: &[ChatMessage]) -> Result<()> {
     match prompt.last() {
-        Some(ChatMessage { role, .. }) if role != "user" => {
+        Some(ChatMessage { role, .. }) if !["user", "tool"].contains(&role.as_str()) => {
             bail!("the last message of the prompt is the {role}'s, not the user's")
         }
         _ => Ok(()),

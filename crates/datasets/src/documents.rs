@@ -9,6 +9,7 @@ use std::io::Read;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
+use tensor_core::regular_file;
 
 /// Separator between two documents of a file.
 pub const SEPARATOR: &str = "<|endoftext|>";
@@ -49,7 +50,7 @@ impl DocumentReader<File> {
     /// # Errors
     /// When the file cannot be opened.
     pub fn open(path: &Path) -> Result<Self> {
-        let file = File::open(path).with_context(|| format!("reading {}", path.display()))?;
+        let file = regular_file::open(path)?.file;
         Ok(Self::new(file, path.display().to_string()))
     }
 }

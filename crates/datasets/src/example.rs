@@ -17,7 +17,7 @@ use crate::preference_columns::PreferenceColumns;
 /// Prompt and completion; only the completion is in the loss.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Example {
-    /// Messages of the conversation, the last one by the user.
+    /// Messages of the conversation, the last one by the user or a tool.
     pub prompt: Vec<ChatMessage>,
     /// Expected message of the assistant; empty if it is not known.
     pub completion: String,
@@ -157,7 +157,7 @@ impl ExampleColumns {
     /// Example of a row.
     ///
     /// # Errors
-    /// When a column is missing or of another type, or the completion is empty.
+    /// When a column is missing or of another type, or the completion is blank.
     pub fn parse_row(&self, row: &Value) -> Result<Example> {
         let example = match self {
             Self::Instruction { instruction, input, output } => {
@@ -192,7 +192,7 @@ impl ExampleColumns {
                 };
             }
         };
-        ensure!(!example.completion.is_empty(), "the completion is empty");
+        ensure!(!columns::is_blank(&example.completion), "the completion is empty");
         Ok(example)
     }
 }
@@ -208,7 +208,7 @@ fn column_of(map: &BTreeMap<&str, &str>, name: &str, synonym: &str) -> Result<Op
 }
 
 /// Example of a row of questions: the `question` (or `prompt`), and the `answer`, a text or a
-/// number, as its completion.
+/// number, as its completion. An answer is compared, not learned, so its white space is trimmed.
 ///
 /// # Errors
 /// When a column is missing, empty, or of another type.
@@ -218,6 +218,6 @@ pub fn parse_question_row(row: &Value) -> Result<Example> {
     let question = columns::non_empty_text(row, question)?;
     Ok(match row.get("answer") {
         Some(Value::Number(number)) => Example::new(question, number.to_string()),
-        _ => Example::new(question, columns::non_empty_text(row, "answer")?),
+        _ => Example::new(question, columns::non_empty_text(row, "answer")?.trim()),
     })
 }

@@ -8,6 +8,10 @@ use anyhow::{Context, Result, ensure};
 use flate2::read::MultiGzDecoder;
 use model_io::{fetch_dataset_file, is_dataset_id};
 use serde_json::{Deserializer, Value};
+use tensor_core::regular_file;
+
+/// Limit of a file of rows, which are all kept in memory.
+const MAX_BYTES: u64 = 1 << 32;
 
 /// Whether two names of data are the same: equal, or paths of one file.
 pub fn is_same_file(a: &str, b: &str) -> bool {
@@ -38,15 +42,27 @@ pub fn read_parsed<T>(
         .collect()
 }
 
+/// Content of a gzip file, at most `max_len` bytes: a small file may unpack to any length.
+///
+/// # Errors
+/// When the file is damaged, or its content is longer.
+pub(crate) fn unpack(bytes: &[u8], max_len: u64) -> Result<Vec<u8>> {
+    let mut unpacked = Vec::new();
+    let read = MultiGzDecoder::new(bytes).take(max_len + 1).read_to_end(&mut unpacked);
+    read.context("it is not a complete gzip file")?;
+    ensure!(
+        unpacked.len() as u64 <= max_len,
+        "it unpacks to more than the limit of {max_len} bytes"
+    );
+    Ok(unpacked)
+}
+
 /// Rows of `path` with the line where each begins, counted from 1.
 fn read(path: &Path) -> Result<Vec<(usize, Value)>> {
     let name = path.display();
-    let mut bytes = std::fs::read(path).with_context(|| format!("reading {name}"))?;
+    let mut bytes = regular_file::read(path, MAX_BYTES)?;
     if bytes.starts_with(&[0x1f, 0x8b]) {
-        let mut unpacked = Vec::new();
-        let read = MultiGzDecoder::new(&bytes[..]).read_to_end(&mut unpacked);
-        read.with_context(|| format!("{name} is not a complete gzip file"))?;
-        bytes = unpacked;
+        bytes = unpack(&bytes, MAX_BYTES).with_context(|| name.to_string())?;
     }
     ensure!(
         !bytes.starts_with(b"PAR1"),

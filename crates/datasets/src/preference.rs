@@ -4,6 +4,8 @@ use std::fmt;
 
 use model_io::ChatMessage;
 
+use crate::columns::is_blank;
+
 /// Conversation with a chosen and a rejected completion.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Preference {
@@ -27,9 +29,9 @@ pub struct FilteredPreferences {
 /// Number of pairs that were filtered out, by reason.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct FilterCounts {
-    /// Pairs of identical completions.
+    /// Pairs of completions that are identical apart from surrounding white space.
     pub n_identical: usize,
-    /// Pairs with an empty completion.
+    /// Pairs with a blank completion.
     pub n_empty: usize,
     /// Pairs whose two conversations have different prompts.
     pub n_prompt_mismatch: usize,
@@ -54,8 +56,10 @@ impl FilteredPreferences {
     pub fn push(&mut self, preference: Preference) {
         let Preference { chosen, rejected, .. } = &preference;
         match () {
-            () if chosen.is_empty() || rejected.is_empty() => self.filter_counts.n_empty += 1,
-            () if chosen == rejected => self.filter_counts.n_identical += 1,
+            () if [chosen, rejected].into_iter().any(|text| is_blank(text)) => {
+                self.filter_counts.n_empty += 1
+            }
+            () if chosen.trim() == rejected.trim() => self.filter_counts.n_identical += 1,
             () => self.usable.push(preference),
         }
     }

@@ -92,7 +92,13 @@ impl PreferenceColumns {
                         self.prompt
                     )
                 })?;
-                (prompt, completion(&chosen), completion(&rejected))
+                let is_hh = row[&self.prompt].as_str().is_some_and(dialogue::is_hh_dialogue);
+                let [chosen, rejected] = [chosen, rejected].map(|messages| {
+                    let text = completion(&messages);
+                    // The space after `Assistant:`, which ends the prompt.
+                    text.strip_prefix(' ').filter(|_| is_hh).map(str::to_string).unwrap_or(text)
+                });
+                (prompt, chosen, rejected)
             }
             _ => bail!(
                 "one of `{chosen_name}` and `{rejected_name}` is a whole conversation, the other a \
@@ -132,9 +138,9 @@ impl PreferenceColumns {
         }
         let mut prompt = conversation(row, name, "user")?;
         // An HH dialogue may go on to where the completion begins.
-        prompt.pop_if(|last| last.role == "assistant" && last.content.is_empty());
+        prompt.pop_if(|last| last.role == "assistant" && columns::is_blank(&last.content));
         ensure_user_is_last(&prompt)?;
-        let has_text = prompt.iter().any(|message| !message.content.is_empty());
+        let has_text = prompt.iter().any(|message| !columns::is_blank(&message.content));
         ensure!(has_text, "`{name}` is empty");
         Ok(Some(prompt))
     }
@@ -157,5 +163,5 @@ fn has_prompt(messages: &[ChatMessage]) -> bool {
 
 /// Text of the assistant's message alone.
 fn completion(messages: &[ChatMessage]) -> String {
-    messages.iter().map(|message| message.content.trim()).collect()
+    messages.iter().map(|message| message.content.as_str()).collect()
 }

@@ -96,9 +96,10 @@ impl<T> Splits<T> {
 
 impl Splits<Example> {
     /// Removes the training examples whose question, the last message of the prompt, is also that
-    /// of a validation or test example.
+    /// of a validation or test example, apart from surrounding white space.
     pub fn remove_leaks(&mut self) {
-        let question = |example: &Example| example.prompt.last().map(|last| last.content.clone());
+        let question =
+            |example: &Example| example.prompt.last().map(|last| last.content.trim().to_string());
         let held_out: HashSet<_> = self.validation.iter().chain(&self.test).map(question).collect();
         self.train.retain(|example| !held_out.contains(&question(example)));
     }

@@ -3,7 +3,7 @@
 use std::io::{BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use tempfile::NamedTempFile;
@@ -49,8 +49,12 @@ impl TokenWriter {
     /// Appends `tokens`, which encode `n_text_bytes` bytes of text.
     ///
     /// # Errors
-    /// When the file cannot be written.
+    /// When a token is not below `vocab_size`, or the file cannot be written.
     pub fn push(&mut self, tokens: &[u32], n_text_bytes: usize) -> Result<()> {
+        let outside = tokens.iter().find(|&&token| token as usize >= self.vocab_size);
+        if let Some(token) = outside {
+            bail!("token {token} is outside the vocabulary of {}", self.vocab_size);
+        }
         let bytes: Vec<u8> = tokens
             .iter()
             .flat_map(|token| token.to_le_bytes().into_iter().take(self.item_size))
@@ -65,7 +69,7 @@ impl TokenWriter {
     /// Ends the current document with the token `eos`.
     ///
     /// # Errors
-    /// When the file cannot be written.
+    /// Those of [`TokenWriter::push`].
     pub fn end_document(&mut self, eos: u32) -> Result<()> {
         self.push(&[eos], 0)?;
         self.document_ends.push(self.n_tokens as u64);

@@ -9,6 +9,8 @@ const HISTORY_LEN: usize = 100;
 const MIN_HISTORY_LEN: usize = 20;
 /// Ratio of a gradient norm to the median norm from which it counts as an explosion.
 const EXPLOSION_FACTOR: f64 = 10.;
+/// Relative rise of the learning rate that rounding explains: min + (peak − min) may be above peak.
+const LR_TOLERANCE: f64 = 1e-9;
 
 /// Alarms of a training run: exploding gradients, a rising learning rate, a loss that is not
 /// finite.
@@ -47,7 +49,8 @@ impl TrainingAlarms {
                 norm / median
             ));
         }
-        let rises = last_lr.is_some_and(|last| lr > last) && step > self.warmup_steps.max(1);
+        let rises = last_lr.is_some_and(|last| lr > last * (1. + LR_TOLERANCE))
+            && step > self.warmup_steps.max(1);
         rises.then(|| {
             format!(
                 "step {step}: the learning rate rises after the warm-up; \

@@ -4,7 +4,8 @@ use std::any::TypeId;
 use std::ffi::OsString;
 
 use anyhow::Result;
-use clap::{Command, Parser};
+use clap::error::{ContextKind, ContextValue};
+use clap::{Arg, Command, Parser};
 
 use crate::settings::{expand_config, inherit_from_run};
 
@@ -35,8 +36,33 @@ pub(crate) fn parse_args<A: Parser>(
     args: impl IntoIterator<Item = impl Into<OsString> + Clone>,
 ) -> Result<A> {
     let mut command = accept_negative_numbers(A::command());
-    let matches = command.try_get_matches_from_mut(args)?;
+    let matches = command
+        .try_get_matches_from_mut(args)
+        .map_err(|error| without_hidden_suggestion(error, &command))?;
     Ok(A::from_arg_matches(&matches).map_err(|error| error.format(&mut command))?)
+}
+
+/// `error` of clap's about the flags of `command`, without the suggestion of a hidden flag.
+fn without_hidden_suggestion(mut error: clap::Error, command: &Command) -> clap::Error {
+    if let Some(ContextValue::String(suggested)) = error.get(ContextKind::SuggestedArg)
+        && is_hidden_flag(command, suggested)
+    {
+        error.remove(ContextKind::SuggestedArg);
+    }
+    error
+}
+
+/// True if `name` is a hidden flag of `command` or of a subcommand, or a flag's hidden alias.
+fn is_hidden_flag(command: &Command, name: &str) -> bool {
+    let long = name.trim_start_matches("--");
+    let is_hidden = |arg: &Arg| {
+        let aliases = arg.get_visible_aliases().unwrap_or_default();
+        let is_visible = arg.get_long() == Some(long) || aliases.contains(&long);
+        let is_name = is_visible || arg.get_all_aliases().unwrap_or_default().contains(&long);
+        is_name && (arg.is_hide_set() || !is_visible)
+    };
+    command.get_arguments().any(is_hidden)
+        || command.get_subcommands().any(|subcommand| is_hidden_flag(subcommand, name))
 }
 
 fn accept_negative_numbers(command: Command) -> Command {

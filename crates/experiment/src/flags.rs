@@ -101,7 +101,8 @@ impl Precision {
 #[derive(Debug, Clone, Copy, Serialize, Args)]
 #[command(next_help_heading = "Run")]
 pub struct SaveFlags {
-    /// Steps between checkpoints; 0 saves only at the end
+    /// Steps between checkpoints, of which there is also one every five minutes; 0 saves only at
+    /// the end
     #[arg(
         long,
         visible_alias = "save-steps",
@@ -128,15 +129,13 @@ pub struct SaveFlags {
 #[derive(Debug, Clone, Copy, Serialize, Args)]
 #[command(next_help_heading = "Run")]
 pub struct MetricsFlags {
-    /// Steps between validations; 0 validates only at the end
-    #[arg(
-        long,
-        visible_alias = "eval-steps",
-        alias = "eval-every",
-        value_name = "N",
-        default_value_t = 200
-    )]
-    pub eval_interval: usize,
+    /// Steps between validations; 0 validates only at the end [default: half an epoch or a
+    /// twentieth of the run, whichever is more, but at most 200]
+    #[arg(long, visible_alias = "eval-steps", alias = "eval-every", value_name = "N")]
+    pub eval_interval: Option<usize>,
+    /// Stop when N validations in a row are no better than an earlier one [default: never]
+    #[arg(long, visible_alias = "early-stopping-patience", value_name = "N")]
+    pub patience: Option<NonZeroUsize>,
     /// Steps between logged rows of metrics
     #[arg(
         long,

@@ -7,11 +7,13 @@ pub mod flags;
 pub mod settings;
 pub mod run_folder;
 pub mod checkpoints;
+pub mod selection;
 pub mod train_state;
 pub mod interrupt;
 pub mod terminal;
 pub mod run;
 pub mod run_setup;
+pub mod run_report;
 pub mod run_log;
 pub mod progress;
 pub mod alarms;
@@ -31,10 +33,12 @@ pub mod training_memory;
 pub use checkpoints::Checkpoints;
 pub use divergence::ensure_finite;
 pub use interrupt::Interrupt;
+pub use metrics_writer::Plot;
 pub use run::{Run, RunCheckpoints, is_due};
 pub use run_folder::RunFolder;
-pub use run_log::{Plot, RunLog, RunLogConfig, StepMetrics};
+pub use run_log::{RunLog, RunLogConfig, StepMetrics};
 pub use run_setup::RunSetup;
+pub use selection::Score;
 pub use train_state::{TrainProgress, TrainState};
 
 #[cfg(test)]

@@ -8,17 +8,44 @@ use crate::RunFolder;
 use crate::loss_curve::{self, Curve};
 use crate::tracker::Tracker;
 
+/// Plot of two metrics over the steps.
+#[derive(Debug, Clone, Copy)]
+pub struct Plot {
+    /// File in the run folder.
+    pub file: &'static str,
+    /// Label of the vertical axis.
+    pub y_label: &'static str,
+    /// Key and name of each curve: training and validation.
+    pub curves: [(&'static str, &'static str); 2],
+}
+
+impl Plot {
+    /// Training and validation loss.
+    pub const LOSS: Self = Self {
+        file: "loss.svg",
+        y_label: "loss, nats per token",
+        curves: [("loss", "training"), ("val_loss", "validation")],
+    };
+    /// Mean reward of the rollouts and of greedy validations.
+    pub const REWARD: Self = Self {
+        file: "reward.svg",
+        y_label: "mean reward",
+        curves: [("reward_mean", "rollouts"), ("val_reward", "validation, greedy")],
+    };
+}
+
 /// Writer of metrics. It writes nothing until it has a run folder.
 pub struct MetricsWriter {
     outputs: Option<(RunFolder, Tracker)>,
-    /// Curves, each with the key of its metric.
-    curves: [(&'static str, Curve); 2],
+    plot: Plot,
+    /// Curves of the plot.
+    curves: [Curve; 2],
 }
 
 impl MetricsWriter {
-    /// Writer without a run folder. `curves` holds the metric key and the name of each curve.
-    pub fn new(curves: [(&'static str, &str); 2]) -> Self {
-        Self { outputs: None, curves: curves.map(|(key, name)| (key, Curve::new(name))) }
+    /// Writer without a run folder, of the metrics that `plot` shows.
+    pub fn new(plot: Plot) -> Self {
+        Self { outputs: None, plot, curves: plot.curves.map(|(_, name)| Curve::new(name)) }
     }
 
     /// Writer to `folder`, which already has `rows`, and to `tracker`.
@@ -48,16 +75,16 @@ impl MetricsWriter {
     }
 
     fn push_curve_points(&mut self, step: usize, metrics: &Value) {
-        for (key, curve) in &mut self.curves {
+        for ((key, _), curve) in self.plot.curves.iter().zip(&mut self.curves) {
             if let Some(value) = metrics[*key].as_f64() {
                 curve.push(step, value);
             }
         }
     }
 
-    /// Curve of each of the two metrics so far.
-    pub fn curves(&self) -> [&Curve; 2] {
-        self.curves.each_ref().map(|(_, curve)| curve)
+    /// Curve of the validation metric so far.
+    pub fn validation_curve(&self) -> &Curve {
+        &self.curves[1]
     }
 
     /// Tracker, for texts and histograms.
@@ -65,14 +92,15 @@ impl MetricsWriter {
         self.outputs.as_mut().map(|(_, tracker)| tracker)
     }
 
-    /// Plots the curves into the SVG file `name`, with `y_label` on the vertical axis.
+    /// Draws the plot.
     ///
     /// # Errors
     /// When the file cannot be written.
-    pub fn write_curves_svg(&self, name: &str, y_label: &str) -> Result<()> {
+    pub fn write_plot(&self) -> Result<()> {
         let Some((folder, _)) = &self.outputs else { return Ok(()) };
-        let path = folder.path().join(name);
-        loss_curve::write_svg_with_axes(&path, &self.curves(), ["step", y_label])
+        let path = folder.path().join(self.plot.file);
+        let axes = ["step", self.plot.y_label];
+        loss_curve::write_svg_with_axes(&path, &self.curves.each_ref(), axes)
     }
 
     /// Completes the tracker's files at the end of the run.

@@ -14,6 +14,7 @@ use clap::error::ErrorKind;
 
 use crate::command_line::parse_args;
 use crate::interrupt::has_listener;
+use crate::terminal::printable;
 
 /// Usage error, caused by the arguments alone: exit code 2.
 #[derive(Debug)]
@@ -60,7 +61,7 @@ fn print_error(error: &anyhow::Error) -> ExitCode {
     if let Some(error) = error.downcast_ref() {
         return print_clap_error(error);
     }
-    eprintln!("error: {}", one_line(error));
+    eprintln!("error: {}", printable(&one_line(error)));
     ExitCode::from(if error.is::<UsageError>() { 2 } else { 1 })
 }
 
@@ -101,7 +102,7 @@ fn print_clap_error(error: &clap::Error) -> ExitCode {
     let lines = text.lines().map(str::trim).take_while(|line| !line.starts_with("Usage:"));
     let message: Vec<&str> =
         lines.filter(|line| !line.is_empty() && !line.starts_with("For more")).collect();
-    eprintln!("{} (see --help)", message.join(" "));
+    eprintln!("{} (see --help)", printable(&message.join(" ")));
     ExitCode::from(2)
 }
 

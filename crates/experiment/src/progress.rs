@@ -46,11 +46,10 @@ impl ProgressLine {
         Ok(Self { bar, steps, start_step, start: now, last_line: now, tokens: 0 })
     }
 
-    /// Advances to `step`, which processed `tokens`, and shows `metrics`.
-    pub fn update_with_message(&mut self, step: usize, metrics: &str, tokens: usize) {
+    /// Advances to `done` steps, the last of which processed `tokens`, and shows `metrics`.
+    pub fn update(&mut self, done: usize, metrics: &str, tokens: usize) {
         self.tokens += tokens;
         let message = format!("{metrics}  {:.0} tokens/s", self.tokens_per_second());
-        let done = step + 1;
         match &self.bar {
             Some(bar) => {
                 bar.set_message(message);
@@ -59,7 +58,7 @@ impl ProgressLine {
             None if done == self.steps || self.last_line.elapsed() >= LINE_INTERVAL => {
                 let seconds_per_step =
                     self.start.elapsed().as_secs_f64() / (done - self.start_step).max(1) as f64;
-                let left = seconds_per_step * (self.steps - done) as f64;
+                let left = seconds_per_step * self.steps.saturating_sub(done) as f64;
                 eprintln!("step {done}/{}  {message}  {left:.0} s left", self.steps);
                 self.last_line = Instant::now();
             }

@@ -1,15 +1,19 @@
 //! A run: where its checkpoints go, and what ends it early.
 
+use std::cell::Cell;
 use std::num::NonZeroUsize;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use tensor_core::json_file;
 
-use crate::{Checkpoints, Interrupt, RunLog};
+use crate::{Checkpoints, Interrupt, RunLog, TrainProgress};
 
 /// File of a checkpoint with the state of the log.
 pub(crate) const LOG_STATE_FILE: &str = "run_log.json";
+/// Longest time between checkpoints, which is what a crash loses at most, and a step.
+const MAX_CHECKPOINT_AGE: Duration = Duration::from_secs(5 * 60);
 
 /// Run as its training loop sees it. The default writes nothing and ends with its last step.
 #[derive(Debug, Default)]
@@ -20,29 +24,57 @@ pub struct Run {
     pub interrupt: Interrupt,
     /// Step after which the run ends, with a checkpoint.
     pub stop_after: Option<usize>,
+    /// Number of validations without an improvement after which the run is over.
+    pub patience: Option<usize>,
 }
 
 /// Checkpoints of a run, and when they are written.
 #[derive(Debug)]
 pub struct RunCheckpoints {
     /// Folder of the checkpoints.
-    pub checkpoints: Checkpoints,
+    checkpoints: Checkpoints,
     /// Steps between checkpoints; 0 saves only at the end.
-    pub save_interval: usize,
+    save_interval: usize,
+    /// Age of the newest checkpoint, or of the process, at which the next is due, unless they are
+    /// saved only at the end.
+    max_age: Duration,
+    newest: Cell<Instant>,
     /// Id of the training data: a checkpoint is not resumed with other data.
-    pub data_id: String,
+    data_id: String,
 }
 
 impl RunCheckpoints {
+    /// Checkpoints every `save_interval` steps and every five minutes, or with interval 0 only at
+    /// the end; `data_id` names the training data.
+    pub fn new(checkpoints: Checkpoints, save_interval: usize, data_id: &str) -> Self {
+        let (max_age, newest) = (MAX_CHECKPOINT_AGE, Cell::new(Instant::now()));
+        Self { checkpoints, save_interval, max_age, newest, data_id: data_id.into() }
+    }
+
+    /// These checkpoints, of which the newest gets at most this old.
+    pub fn with_max_age(self, max_age: Duration) -> Self {
+        Self { max_age, ..self }
+    }
+
     /// Only the newest checkpoint of the run in `folder` is kept, and written at the end of the
     /// run.
     pub fn at_end(folder: &Path, data_id: &str) -> Self {
         let checkpoints = Checkpoints::new(folder.join("checkpoints"), NonZeroUsize::MIN);
-        Self { checkpoints, save_interval: 0, data_id: data_id.into() }
+        Self::new(checkpoints, 0, data_id)
+    }
+
+    fn is_due(&self, step: usize) -> bool {
+        let is_old = || self.newest.get().elapsed() >= self.max_age;
+        self.save_interval > 0 && (is_due(step, self.save_interval) || is_old())
     }
 }
 
 impl Run {
+    /// True if the run is over after `total_steps` steps, at its target, or out of patience.
+    pub fn is_finished(&self, progress: &TrainProgress, total_steps: usize) -> bool {
+        progress.is_finished(total_steps, self.patience)
+    }
+
     /// True if the run must stop after step `step`.
     pub fn should_stop(&self, step: usize) -> bool {
         self.interrupt.is_requested() || self.stop_after.is_some_and(|last| step >= last)
@@ -50,7 +82,7 @@ impl Run {
 
     /// True if a checkpoint is due after step `step`.
     pub fn is_save_due(&self, step: usize) -> bool {
-        self.checkpoints.as_ref().is_some_and(|run| is_due(step, run.save_interval))
+        self.checkpoints.as_ref().is_some_and(|run| run.is_due(step))
     }
 
     /// Writes the checkpoint of step `step`: `write` gets its folder and the id of the data; the
@@ -68,7 +100,9 @@ impl Run {
         run.checkpoints.save(step, |folder| {
             write(folder, &run.data_id)?;
             json_file::write(&folder.join(LOG_STATE_FILE), &log.state)
-        })
+        })?;
+        run.newest.set(Instant::now());
+        Ok(())
     }
 }
 

@@ -2,7 +2,7 @@
 //! other files of the run. An existing run is moved aside first, to `NAME.previous`.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -12,6 +12,12 @@ use tensor_core::{atomic_file, json_file};
 
 const CONFIG: &str = "config.json";
 const METRICS: &str = "metrics.jsonl";
+/// Checkpoints of a run.
+pub(crate) const CHECKPOINTS: &str = "checkpoints";
+/// Folder of the last model of a run, if it is not the best.
+pub(crate) const LAST_MODEL: &str = "final";
+/// Folders of the models of a run.
+const MODEL_FOLDERS: [&str; 3] = ["model", "adapter", LAST_MODEL];
 const LOCK: &str = ".lock";
 
 /// Run folder with its metrics file open for appending.
@@ -33,7 +39,7 @@ impl RunFolder {
         let (config, holds) = (path.join(CONFIG), |file: &str| path.join(file).exists());
         ensure!(
             // A run that was killed early has only a lock.
-            !holds(CONFIG) || holds(METRICS) || holds(LOCK),
+            !holds(CONFIG) || holds_run(path) || holds(LOCK),
             "{} was not written by a training run; refusing to use {} as --out: \
              choose another folder",
             config.display(),
@@ -53,9 +59,15 @@ impl RunFolder {
     /// When there is no run, another process is writing it, or its metrics cannot be read.
     pub fn resume(path: &Path, step: usize) -> Result<(Self, Vec<Value>)> {
         let lock = lock_run(path)?;
+        remove_temp_files(path)?; // left by a process that was killed
         let metrics = path.join(METRICS);
-        let text = fs::read_to_string(&metrics)
-            .with_context(|| format!("reading {}", metrics.display()))?;
+        let text = match fs::read_to_string(&metrics) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                eprintln!("warning: {} is missing: its rows begin anew", metrics.display());
+                String::new()
+            }
+            text => text.with_context(|| format!("reading {}", metrics.display()))?,
+        };
         // A killed run may have left an incomplete last line.
         let rows = text.lines().map_while(|line| serde_json::from_str::<Value>(line).ok());
         let rows: Vec<Value> = rows
@@ -72,7 +84,7 @@ impl RunFolder {
     /// When they cannot be read.
     pub fn read_settings(path: &Path) -> Result<Option<Value>> {
         let file = path.join(CONFIG);
-        match path.join(METRICS).exists() && file.exists() {
+        match holds_run(path) && file.exists() {
             true => json_file::read(&file).map(Some),
             false => Ok(None),
         }
@@ -94,7 +106,7 @@ impl RunFolder {
             _ => false,
         };
         let mut replaced = vec![(path.to_path_buf(), "moved aside")];
-        if path.join(METRICS).exists() {
+        if holds_run(path) {
             replaced.push((backup_path(path)?, "removed"));
         }
         for (folder, action) in replaced {
@@ -131,10 +143,15 @@ impl RunFolder {
     }
 }
 
+/// True if the folder `path` holds a run: its log, or at least its checkpoints.
+fn holds_run(path: &Path) -> bool {
+    path.join(METRICS).exists() || path.join(CHECKPOINTS).exists()
+}
+
 /// Renames a folder that holds a run, so that nothing is lost. An older `.previous` is removed,
 /// unless it has checkpoints, or it has a model and this run does not.
 fn back_up_existing_run(path: &Path) -> Result<()> {
-    if !path.join(METRICS).exists() {
+    if !holds_run(path) {
         return Ok(());
     }
     let _lock = lock_run(path)?; // fails if a process is writing the run
@@ -142,25 +159,47 @@ fn back_up_existing_run(path: &Path) -> Result<()> {
     let previous = backup_path(path)?;
     if previous.exists() {
         ensure!(
-            holds(&previous, METRICS),
+            holds_run(&previous),
             "{} exists and is not a run folder: move it away or name another --out",
             previous.display()
         );
-        let saved_nothing = !holds(path, "model") && !holds(path, "checkpoints");
-        if holds(&previous, "model") && saved_nothing {
-            fs::remove_dir_all(path).with_context(|| format!("removing {}", path.display()))?;
+        let holds_model = |path: &Path| MODEL_FOLDERS.iter().any(|folder| holds(path, folder));
+        if holds_model(&previous) && !holds_model(path) && !holds(path, CHECKPOINTS) {
+            remove_folder(path)?;
             eprintln!(
                 "the existing run saved no model and was removed; {} is kept",
                 previous.display()
             );
             return Ok(());
         }
-        fs::remove_dir_all(&previous)
-            .with_context(|| format!("removing {}", previous.display()))?;
+        remove_folder(&previous)?;
     }
     fs::rename(path, &previous)
         .with_context(|| format!("moving {} to {}", path.display(), previous.display()))?;
     eprintln!("the existing run was moved to {}", previous.display());
+    Ok(())
+}
+
+/// Removes the folder `path`. It is renamed first, so that what a killed process leaves of it is
+/// not in the way of another run; the next call removes that.
+fn remove_folder(path: &Path) -> Result<()> {
+    let removing = || format!("removing {}", path.display());
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let removed = path.with_file_name(format!("{name}.removed"));
+    if removed.exists() {
+        fs::remove_dir_all(&removed).with_context(removing)?;
+    }
+    fs::rename(path, &removed).with_context(removing)?;
+    fs::remove_dir_all(&removed).with_context(removing)
+}
+
+/// Removes the temporary files in the folder of a run and in its subfolders. Only the process that
+/// has locked the run may do so.
+fn remove_temp_files(path: &Path) -> Result<()> {
+    atomic_file::remove_temp_files(path)?;
+    for folder in MODEL_FOLDERS {
+        atomic_file::remove_temp_files(&path.join(folder))?;
+    }
     Ok(())
 }
 
@@ -175,7 +214,7 @@ pub fn backup_path(path: &Path) -> Result<PathBuf> {
     };
     let mut previous = with_suffix(String::new());
     for number in 2.. {
-        if !previous.join("checkpoints").exists() {
+        if !previous.join(CHECKPOINTS).exists() {
             break;
         }
         previous = with_suffix(format!("-{number}"));

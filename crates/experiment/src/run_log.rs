@@ -11,8 +11,9 @@ use crate::RunFolder;
 use crate::alarms::TrainingAlarms;
 use crate::loss_curve::Curve;
 use crate::machine::resident_bytes;
-use crate::metrics_writer::{MetricsWriter, extend_row};
+use crate::metrics_writer::{MetricsWriter, Plot, extend_row};
 use crate::progress::ProgressLine;
+use crate::statistics;
 use crate::tracker::Tracker;
 
 /// Settings of a log: the length of the run, and the rows and the plot that it gets.
@@ -40,32 +41,6 @@ impl RunLogConfig {
     pub fn rewards(total_steps: usize, interval: usize) -> Self {
         Self { plot: Plot::REWARD, ..Self::losses(total_steps, 0, interval) }
     }
-}
-
-/// Plot of two metrics over the steps.
-#[derive(Debug, Clone, Copy)]
-pub struct Plot {
-    /// File in the run folder.
-    pub file: &'static str,
-    /// Label of the vertical axis.
-    pub y_label: &'static str,
-    /// Key and name of each curve: training and validation.
-    pub curves: [(&'static str, &'static str); 2],
-}
-
-impl Plot {
-    /// Training and validation loss.
-    pub const LOSS: Self = Self {
-        file: "loss.svg",
-        y_label: "loss, nats per token",
-        curves: [("loss", "training"), ("val_loss", "validation")],
-    };
-    /// Mean reward of the rollouts and of greedy validations.
-    pub const REWARD: Self = Self {
-        file: "reward.svg",
-        y_label: "mean reward",
-        curves: [("reward_mean", "rollouts"), ("val_reward", "validation, greedy")],
-    };
 }
 
 /// Metrics of a training step.
@@ -114,7 +89,7 @@ impl RunLog {
         Ok(Self {
             config,
             progress: ProgressLine::resume_from(config.total_steps, step)?,
-            writer: MetricsWriter::new(config.plot.curves),
+            writer: MetricsWriter::new(config.plot),
             alarms: TrainingAlarms::new(config.warmup_steps),
             state: LogState::default(),
         })
@@ -151,11 +126,13 @@ impl RunLog {
         step.is_multiple_of(self.config.interval) || step == self.config.total_steps
     }
 
-    /// Checks the loss and the gradient norm of a step, and raises an alarm if they are abnormal.
+    /// Checks the loss, the gradient norm and the learning rate of a step, and raises an alarm if
+    /// they are abnormal.
     ///
     /// # Errors
-    /// With the alarm, when one of them is not finite: the run must stop.
-    pub fn check(&mut self, step: usize, loss: f64, lr: f64, grad_norm: f64) -> Result<()> {
+    /// With the alarm, when the loss or the norm is not finite: the run must stop.
+    pub fn check(&mut self, metrics: &StepMetrics) -> Result<()> {
+        let StepMetrics { step, loss, lr, grad_norm, .. } = *metrics;
         let Some(alarm) = self.alarms.check(step, loss, lr, grad_norm) else { return Ok(()) };
         if !loss.is_finite() || !grad_norm.is_finite() {
             self.writer.write_row(step, json!({ "alarm": alarm }))?;
@@ -188,7 +165,7 @@ impl RunLog {
     /// Advances the progress line to `step`, which processed `n_tokens` tokens, and shows
     /// `metrics`.
     pub fn progress(&mut self, step: usize, metrics: &str, n_tokens: usize) {
-        self.progress.update_with_message(step - 1, metrics, n_tokens);
+        self.progress.update(step, metrics, n_tokens);
         self.state.n_tokens += n_tokens;
     }
 
@@ -204,12 +181,11 @@ impl RunLog {
         if !self.is_due(step) {
             return Ok(());
         }
-        let mean =
-            self.state.recent_losses.iter().sum::<f64>() / self.state.recent_losses.len() as f64;
-        self.state.recent_losses.clear();
+        let losses = std::mem::take(&mut self.state.recent_losses);
         let mut row = json!({
-            "loss": mean, "lr": lr, "grad_norm": grad_norm, "tokens": self.state.n_tokens,
-            "tokens_per_s": self.tokens_per_second(), "memory_mb": memory_mb(),
+            "loss": statistics::mean(&losses), "lr": lr, "grad_norm": grad_norm,
+            "tokens": self.state.n_tokens, "tokens_per_s": self.tokens_per_second(),
+            "memory_mb": memory_mb(),
         });
         if let Some(mfu) = self.config.mfu_per_token_per_s {
             row["mfu"] = json!(mfu * self.tokens_per_second());
@@ -233,13 +209,12 @@ impl RunLog {
     pub fn validation(&mut self, step: usize, summary: &str, metrics: Value) -> Result<()> {
         self.progress.suspend(|| println!("step {step}{summary}"));
         self.writer.write_row(step, metrics)?;
-        let Plot { file, y_label, .. } = self.config.plot;
-        self.writer.write_curves_svg(file, y_label)
+        self.writer.write_plot()
     }
 
     /// Curve of the validation metric of the plot so far.
     pub fn validation_curve(&self) -> &Curve {
-        self.writer.curves()[1]
+        self.writer.validation_curve()
     }
 
     /// Tracker, for texts and histograms; `None` without a run folder.

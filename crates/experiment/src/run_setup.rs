@@ -1,18 +1,20 @@
 //! Setup of a run: a new one, or the newest intact checkpoint of the one in the run folder.
 
+use std::fs;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::Args;
 use serde::Serialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use tensor_core::json_file;
 
 use crate::flags::RunFlags;
-use crate::machine::peak_resident_bytes;
-use crate::program::shell_quote;
+use crate::metrics_writer::extend_row;
+use crate::program::ensure_usage;
 use crate::run::{LOG_STATE_FILE, RunCheckpoints};
+use crate::run_folder::{CHECKPOINTS, LAST_MODEL};
 use crate::run_log::{RunLog, RunLogConfig};
 use crate::settings::check_resumable;
 use crate::tracker::Tracker;
@@ -27,7 +29,9 @@ pub struct RunSetup<'a> {
     pub settings: Value,
     /// True if the run continues the one in the run folder.
     pub is_resumed: bool,
-    flags: &'a RunFlags,
+    /// Step and folder of the newest intact checkpoint of a resumed run.
+    checkpoint: Option<(usize, PathBuf)>,
+    pub(crate) flags: &'a RunFlags,
 }
 
 impl<'a> RunSetup<'a> {
@@ -45,11 +49,11 @@ impl<'a> RunSetup<'a> {
         inputs: &[(&str, Option<impl AsRef<Path>>)],
     ) -> Result<Self> {
         let (settings, is_resumed) = (settings_of(args)?, flags.settings.resume);
-        let setup = Self { out: &flags.out, settings, is_resumed, flags };
+        let setup = Self { out: &flags.out, settings, is_resumed, checkpoint: None, flags };
         if is_resumed {
             check_resumable::<A>(setup.out, &setup.settings, overridable)?;
-            setup.latest_checkpoint()?;
-            return Ok(setup);
+            let checkpoint = Some(setup.latest_checkpoint()?);
+            return Ok(Self { checkpoint, ..setup });
         }
         for (flag, path) in inputs {
             if let Some(path) = path {
@@ -60,17 +64,53 @@ impl<'a> RunSetup<'a> {
     }
 
     fn checkpoints(&self) -> Checkpoints {
-        Checkpoints::new(self.out.join("checkpoints"), self.flags.save.keep_checkpoints)
+        Checkpoints::new(self.out.join(CHECKPOINTS), self.flags.save.keep_checkpoints)
     }
 
-    /// Step and folder of the newest intact checkpoint.
+    /// Step and folder of the newest intact checkpoint, after which a step can be taken.
     fn latest_checkpoint(&self) -> Result<(usize, PathBuf)> {
-        self.checkpoints().latest()?.with_context(|| {
+        let (step, folder) = self.checkpoints().latest()?.with_context(|| {
             format!(
                 "{} has no checkpoint yet: omit --resume to start a new run",
                 self.out.display()
             )
-        })
+        })?;
+        if let Some(last) = self.flags.save.stop_after {
+            ensure_usage(
+                last.get() > step,
+                format!("--stop-after {last}: the run has already taken {step} steps"),
+            )?;
+        }
+        Ok((step, folder))
+    }
+
+    /// Sets settings to the values that follow from the data or the model where a flag was not
+    /// given, so that `config.json` has them and a resumed run does not derive them again.
+    ///
+    /// # Errors
+    /// When a resumed run would have fewer `steps` than before.
+    pub fn resolve(&mut self, derived: Value) -> Result<()> {
+        extend_row(&mut self.settings, derived);
+        let total_steps = self.total_steps();
+        let stored = match self.is_resumed {
+            true => RunFolder::read_settings(self.out)?.unwrap_or_default(),
+            false => Value::Null,
+        };
+        let before = stored["steps"].as_u64().map_or(total_steps, |steps| steps as usize);
+        ensure_usage(
+            total_steps >= before,
+            format!(
+                "{total_steps} steps: the run has {before}, and --resume can only make it longer; \
+                 --stop-after ends it earlier"
+            ),
+        )?;
+        if total_steps > before {
+            println!(
+                "the learning-rate schedule spans {total_steps} steps from now on, instead of \
+                 {before}"
+            );
+        }
+        Ok(())
     }
 
     /// Creates the folder of a new run. Call it after everything else has been validated.
@@ -94,11 +134,10 @@ impl<'a> RunSetup<'a> {
         restore: impl FnOnce(&Path) -> Result<()>,
     ) -> Result<RunLog> {
         let (mut step, mut saved) = (0, Value::Null);
-        if self.is_resumed {
-            let (latest, checkpoint) = self.latest_checkpoint()?;
-            restore(&checkpoint).with_context(|| self.why_not_resumed())?;
+        if let Some((latest, checkpoint)) = &self.checkpoint {
+            restore(checkpoint).with_context(|| self.why_not_resumed())?;
             saved = json_file::read_or_null(&checkpoint.join(LOG_STATE_FILE))?;
-            step = latest;
+            step = *latest;
         }
         let (folder, rows) = RunFolder::resume(self.out, step)?;
         if self.is_resumed {
@@ -133,43 +172,45 @@ impl<'a> RunSetup<'a> {
     /// When the signal handler cannot be installed.
     pub fn run(&self, data_id: &str) -> Result<Run> {
         Ok(Run {
-            checkpoints: Some(RunCheckpoints {
-                checkpoints: self.checkpoints(),
-                save_interval: self.flags.save.save_interval,
-                data_id: data_id.into(),
-            }),
+            checkpoints: Some(RunCheckpoints::new(
+                self.checkpoints(),
+                self.flags.save.save_interval,
+                data_id,
+            )),
             interrupt: Interrupt::listen()?,
             stop_after: self.flags.save.stop_after.map(NonZeroUsize::get),
+            patience: self.patience(),
         })
     }
 
-    /// Prints the end of a run of `part`: its speed, and the folder of its `model` in the run
-    /// folder or how to resume it. With `--json`, the last line is `result` with the path of that
-    /// folder.
-    pub fn print_report(
-        &self,
-        part: &str,
-        progress: &TrainProgress,
-        tokens_per_second: f64,
-        model: &str,
-        mut result: Value,
-    ) {
-        match peak_resident_bytes() {
-            Some(bytes) => {
-                println!("{tokens_per_second:.0} tokens/s, peak memory {} MB", bytes / 1_000_000);
-            }
-            None => println!("{tokens_per_second:.0} tokens/s"),
+    fn patience(&self) -> Option<usize> {
+        self.flags.metrics.patience.map(NonZeroUsize::get)
+    }
+
+    pub(crate) fn total_steps(&self) -> usize {
+        self.settings["steps"].as_u64().unwrap_or_default() as usize
+    }
+
+    /// True if the run is over.
+    pub fn is_finished(&self, progress: &TrainProgress) -> bool {
+        progress.is_finished(self.total_steps(), self.patience())
+    }
+
+    /// Folder for the last model of the run, `final/`, if the run is over and that model is not the
+    /// best, which has a folder of its own. One from an earlier end of the run is removed.
+    ///
+    /// # Errors
+    /// When it cannot be removed.
+    pub fn last_model_folder(&self, progress: &TrainProgress) -> Result<Option<PathBuf>> {
+        let folder = self.out.join(LAST_MODEL);
+        if !self.is_finished(progress) {
+            return Ok(None);
         }
-        let total = self.settings["steps"].as_u64().unwrap_or_default() as usize;
-        let path = self.out.join(model);
-        match progress.step >= total || progress.target_reached {
-            true => println!("the best {model} is in {}", path.display()),
-            false => println!("{}", resume_hint(part, progress.step, total, self.out)),
+        if folder.exists() {
+            fs::remove_dir_all(&folder)
+                .with_context(|| format!("removing {}", folder.display()))?;
         }
-        if self.flags.json {
-            result[model] = json!(path);
-            println!("{result}");
-        }
+        Ok((!progress.is_best()).then_some(folder))
     }
 }
 
@@ -191,13 +232,4 @@ fn collect_settings(group: Value, settings: &mut Map<String, Value>) {
             false => drop(settings.insert(key, value)),
         }
     }
-}
-
-/// Message about a run of `part` that stopped early, with the command that resumes it.
-pub fn resume_hint(part: &str, step: usize, total: usize, out: &Path) -> String {
-    format!(
-        "stopped and saved after step {step} of {total}; \
-         continue with: cargo run -p {part} -- train --resume --out {}",
-        shell_quote(out)
-    )
 }

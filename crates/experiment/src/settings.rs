@@ -59,7 +59,8 @@ pub fn expand_config<C: CommandFactory>(
             .split_once('=')
             .with_context(|| format!("--set {text}: expected KEY=VALUE, for example n_layer=6"))?;
         let value = serde_json::from_str(value).unwrap_or_else(|_| value.into());
-        settings.extend(canonical([(key.to_string(), value)].into(), &command)?);
+        let setting = canonical([(key.to_string(), value)].into(), &command)?;
+        override_settings(&mut settings, setting);
     }
     if let Some(key) = COMMAND_LINE_ONLY.into_iter().find(|&key| settings.contains_key(key)) {
         bail!("`{key}` is a flag of the command line alone");
@@ -76,9 +77,10 @@ pub fn expand_config<C: CommandFactory>(
         })?;
         let mut old = canonical(serde_json::from_value(old)?, &command)?;
         old.retain(|key, _| !TRANSIENT.contains(&key.as_str()));
-        old.extend(settings);
+        override_settings(&mut old, settings);
         settings = old;
     }
+    remove_alternatives(&mut settings, |name| last(name).is_some());
     args.extend(settings_to_flags(&settings)?);
     args.extend(flags);
     Ok(args)
@@ -104,6 +106,28 @@ pub(crate) fn inherit_from_run<C: CommandFactory>(
     }
     args.extend(flags);
     Ok(args)
+}
+
+/// Flags that set the same quantity in two ways. One in a later source replaces the other in an
+/// earlier one; both in one source are an error of clap's.
+const ALTERNATIVES: [[&str; 2]; 2] = [["steps", "epochs"], ["warmup_steps", "warmup_ratio"]];
+
+/// Adds the settings of a `later` source to those of earlier ones, which they replace.
+fn override_settings(earlier: &mut Settings, later: Settings) {
+    let is_set = |key: &str| later.get(key).is_some_and(|value| !value.is_null());
+    remove_alternatives(earlier, is_set);
+    earlier.extend(later);
+}
+
+/// Removes each of `settings` whose alternative is set later.
+fn remove_alternatives(settings: &mut Settings, is_set_later: impl Fn(&str) -> bool) {
+    for [a, b] in ALTERNATIVES {
+        for (earlier, later) in [(a, b), (b, a)] {
+            if is_set_later(later) {
+                settings.remove(earlier);
+            }
+        }
+    }
 }
 
 /// Flags that name sources of settings and cannot stand in one.

@@ -1,4 +1,4 @@
-//! Questions to a person at the terminal.
+//! Text at the terminal that comes from elsewhere, and questions to a person.
 
 use std::io::{BufRead, IsTerminal, Write, stdin, stdout};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -8,6 +8,14 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use crate::Interrupt;
+
+/// `text` with its control characters, apart from line ends and tabs, replaced by `�`. Generated
+/// text, data rows, names in files and paths could otherwise control the terminal: clear it, or
+/// write over what was printed.
+pub fn printable(text: &str) -> String {
+    let replace = |c: char| if c.is_control() && !"\n\t".contains(c) { '\u{fffd}' } else { c };
+    text.replace("\r\n", "\n").chars().map(replace).collect()
+}
 
 /// Lines of standard input, read by a separate thread so that Ctrl-C can interrupt the wait for a
 /// line. The thread outlives the command, so there is one per process.
@@ -27,8 +35,7 @@ static INPUT_LINES: LazyLock<Mutex<Receiver<String>>> = LazyLock::new(|| {
 const DISCARD_TIMEOUT: Duration = Duration::from_millis(30);
 
 /// Shows `text`, then asks `question` until a line is one of `answers`, and returns its index;
-/// `None` at the end of the input, or on Ctrl-C. Control characters in `text` are replaced, so that
-/// generated text cannot control the terminal.
+/// `None` at the end of the input, or on Ctrl-C. The text is made [`printable`].
 ///
 /// # Errors
 /// When the terminal cannot be written.
@@ -41,8 +48,7 @@ pub fn ask(
     let lines = INPUT_LINES.lock().unwrap_or_else(PoisonError::into_inner);
     // A person cannot have meant this question by lines typed before it was asked; a script can.
     while stdin().is_terminal() && lines.recv_timeout(DISCARD_TIMEOUT).is_ok() {}
-    let escape = |c: char| if c.is_control() && !"\n\t".contains(c) { '\u{fffd}' } else { c };
-    println!("{}", text.replace("\r\n", "\n").chars().map(escape).collect::<String>());
+    println!("{}", printable(text));
     loop {
         print!("{question} > ");
         stdout().flush().context("writing to the terminal")?;

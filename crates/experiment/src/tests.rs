@@ -2,8 +2,12 @@
 
 mod run_folder;
 mod checkpoints;
+mod run;
+mod selection;
+mod settings;
 mod alarms;
 mod tensorboard;
 mod wandb;
 mod training_memory;
 mod statistics;
+mod terminal;

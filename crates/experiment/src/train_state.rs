@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 use tensor_core::{AdamW, AdamWConfig, Parameter, Parameters, Rng, json_file, sha256, weights};
 
 use crate::metrics_writer::extend_row;
+use crate::selection::{Score, Selection, Validation};
 
 const ALL_WEIGHTS: &str = "model.safetensors";
 const TRAINED_WEIGHTS: &str = "trained.safetensors";
@@ -23,7 +24,7 @@ pub struct TrainState {
     pub parameters: Parameters,
     /// AdamW state of the trained weights.
     pub optimizer: AdamW,
-    /// Step, best validation loss, and whether the target was reached.
+    /// Step, best validation, and whether the target was reached.
     pub progress: TrainProgress,
     /// SHA-256 of the frozen weights, if there are any.
     frozen_sha256: Option<String>,
@@ -34,26 +35,38 @@ pub struct TrainState {
 pub struct TrainProgress {
     /// Optimizer steps taken.
     pub step: usize,
-    /// Best validation loss so far.
-    #[serde(alias = "best")]
-    pub best_loss: Option<f64>,
+    /// Validations, and the step whose model is kept.
+    #[serde(default)]
+    pub selection: Selection,
     /// True if the validation target was reached.
     #[serde(alias = "passed", default)]
     pub target_reached: bool,
 }
 
 impl TrainProgress {
-    /// Records a validation: its `loss` (or a negative reward), and whether it has reached the
+    /// Records the validation of the current step: its `score`, and whether it has reached the
     /// target of the run. Returns true if the model must be saved: no earlier one was better, or
-    /// the target was reached. Of equals, which rewards of 0 or 1 often are, the last is kept,
-    /// since it has trained longest. NaN is never the best.
-    pub fn record_validation(&mut self, loss: f64, target_reached: bool) -> bool {
+    /// the target was reached, which ends the run.
+    pub fn record_validation(&mut self, score: Score, target_reached: bool) -> bool {
         self.target_reached = target_reached;
-        let is_best = !loss.is_nan() && self.best_loss.is_none_or(|best| loss <= best);
-        if is_best || self.target_reached {
-            self.best_loss = Some(loss);
+        let is_best = self.selection.record(self.step, score);
+        if target_reached {
+            self.selection.best = Some(Validation { step: self.step, score });
         }
-        is_best || self.target_reached
+        is_best || target_reached
+    }
+
+    /// True if a run of `total_steps` steps is over: it has taken them, or reached its target, or
+    /// its last `patience` validations were no better than an earlier one.
+    pub fn is_finished(&self, total_steps: usize, patience: Option<usize>) -> bool {
+        self.step >= total_steps
+            || self.target_reached
+            || patience.is_some_and(|patience| self.selection.n_not_better >= patience)
+    }
+
+    /// True if the newest model is the one that is kept.
+    pub fn is_best(&self) -> bool {
+        self.selection.best.is_some_and(|best| best.step == self.step)
     }
 }
 
@@ -69,25 +82,22 @@ impl TrainState {
         Ok(Self { parameters, optimizer, progress: TrainProgress::default(), frozen_sha256 })
     }
 
-    /// True if a run of `total_steps` steps is over.
-    pub fn is_finished(&self, total_steps: usize) -> bool {
-        self.progress.step >= total_steps || self.progress.target_reached
-    }
-
     /// Number of trained parameters, and of all parameters.
     pub fn parameter_counts(&self) -> (usize, usize) {
         let trained = self.parameters.trainable().map(|p| p.var.elem_count()).sum();
         (trained, self.parameters.n_parameters())
     }
 
-    /// Result of a run for `--json`: step, best loss, speed, parameter counts.
+    /// Result of a run for `--json`: step, step and score of the kept model, speed, parameter
+    /// counts.
     pub fn result(&self, tokens_per_second: f64) -> Value {
         let (trained, all) = self.parameter_counts();
-        json!({
-            "step": self.progress.step, "loss": self.progress.best_loss,
-            "target_reached": self.progress.target_reached, "tokens_per_s": tokens_per_second,
-            "parameters": all, "trained_parameters": trained,
-        })
+        let mut result = json!({
+            "step": self.progress.step, "target_reached": self.progress.target_reached,
+            "tokens_per_s": tokens_per_second, "parameters": all, "trained_parameters": trained,
+        });
+        extend_row(&mut result, self.progress.selection.to_json());
+        result
     }
 
     /// Parameter counts in words.

@@ -11,7 +11,6 @@ mod value;
 mod format;
 mod header;
 
-use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
@@ -20,6 +19,7 @@ pub use format::TensorFormat;
 use half::{bf16, f16};
 use header::Header;
 pub use header::TensorInfo;
+use tensor_core::regular_file::{self, RegularFile};
 pub use value::{MetadataArray, MetadataValue};
 
 /// Opened GGUF file.
@@ -37,8 +37,7 @@ impl Gguf {
     /// When the file cannot be read, is not a GGUF file, is damaged, or has a tensor in a format
     /// that [`TensorFormat`] lacks.
     pub fn open(path: &Path) -> Result<Self> {
-        let file = File::open(path).with_context(|| format!("reading {}", path.display()))?;
-        let length = file.metadata().with_context(|| format!("reading {}", path.display()))?.len();
+        let RegularFile { file, len: length } = regular_file::open(path)?;
         let header = header::parse(file, length)
             .with_context(|| format!("{} cannot be used", path.display()))?;
         Ok(Self { path: path.to_path_buf(), length, header })
@@ -154,8 +153,7 @@ impl Gguf {
         let info = self.tensor_info(name)?;
         let context = || format!("reading tensor `{name}` of {}", self.path.display());
         // Each call opens its own file handle, so that threads can read concurrently.
-        let mut file = File::open(&self.path).with_context(context)?;
-        let length = file.metadata().with_context(context)?.len();
+        let RegularFile { mut file, len: length } = regular_file::open(&self.path)?;
         let changed = || format!("{} has changed since it was opened", self.path.display());
         ensure!(length == self.length, changed());
         file.seek(SeekFrom::Start(info.offset)).with_context(context)?;

@@ -1,14 +1,18 @@
 //! Jinja environment for chat templates, configured as in `transformers`, on top of minijinja.
 
+use std::io;
 use std::ops::{Range, RangeInclusive};
-use std::time::UNIX_EPOCH;
 
+use anyhow::ensure;
 use minijinja::syntax::SyntaxConfig;
-use minijinja::value::{Kwargs, Value};
-use minijinja::{AutoEscape, Environment, Error, ErrorKind, filters};
+use minijinja::value::{Kwargs, Value, ValueKind};
+use minijinja::{AutoEscape, Environment, Error, ErrorKind, State};
 use minijinja_contrib::pycompat;
 use time::OffsetDateTime;
 use time::format_description::parse_strftime_owned;
+
+use crate::ChatDate;
+use crate::chat_variables::now;
 
 /// Unicode noncharacters (reserved for internal use) that mark the start and end of an assistant
 /// span in the rendered text.
@@ -16,30 +20,71 @@ const GENERATION_MARKS: [char; 2] = ['\u{FDD0}', '\u{FDD1}'];
 /// Noncharacters after the marks, used as placeholders by [`crate::tokenized_chat`].
 pub(crate) const PLACEHOLDERS: RangeInclusive<char> = '\u{FDD2}'..='\u{FDEF}';
 
-/// Instruction limit that stops endless templates. A conversation of 100,000 turns takes a
-/// twentieth of it.
-const MAX_INSTRUCTIONS: u64 = 50_000_000;
+/// Limit of the work and memory of a rendering: an instruction takes 1, 64 bytes of text take 1, so
+/// that a template from anywhere stops within seconds and 256 MB. A conversation of 100,000 turns
+/// takes two thirds of it.
+const MAX_FUEL: u64 = 4_000_000;
+/// Limit of the text, which is that of [`MAX_FUEL`]. A printed list takes fuel only when it ends.
+const MAX_TEXT_BYTES: usize = 64 * MAX_FUEL as usize;
+/// Limit of a template's source; the largest of real models have 30 kB. The compiler is recursive.
+const MAX_SOURCE_BYTES: usize = 1 << 18;
+/// Limit of the nesting of a value: `tojson` calls itself for each level.
+const MAX_NESTING: usize = 100;
 
 /// Environment with `source` as its template `name`.
 pub(crate) fn environment(name: &str, source: &str) -> anyhow::Result<Environment<'static>> {
     let mut environment = Environment::new();
     let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
     environment.set_syntax(syntax.map_err(error_with_line)?);
-    environment.set_fuel(Some(MAX_INSTRUCTIONS));
+    environment.set_fuel(Some(MAX_FUEL));
     // A prompt is not HTML, whatever the extension of the template's name.
     environment.set_auto_escape_callback(|_| AutoEscape::None);
-    environment.set_unknown_method_callback(pycompat::unknown_method_callback);
+    environment.set_unknown_method_callback(python_method);
     environment.add_function("raise_exception", raise_exception);
-    environment.add_function("strftime_now", |format: &str| {
-        strftime(format, UNIX_EPOCH.elapsed().unwrap_or_default().as_secs())
-    });
+    environment.add_function("strftime_now", |format: &str| strftime(format, now()));
     environment.add_filter("tojson", tojson);
     environment.add_filter("mark_generation", |text: &str| {
         format!("{}{text}{}", GENERATION_MARKS[0], GENERATION_MARKS[1])
     });
-    let source = generation_as_filter(source);
+    ensure!(source.len() <= MAX_SOURCE_BYTES, "{name} has more than {MAX_SOURCE_BYTES} bytes");
+    let source = generation_as_filter(&with_lf_line_ends(source));
     environment.add_template_owned(name.to_string(), source).map_err(error_with_line)?;
     Ok(environment)
+}
+
+/// Text of the template `name`.
+pub(crate) fn render(
+    environment: &Environment<'_>,
+    name: &str,
+    variables: Value,
+) -> anyhow::Result<String> {
+    let mut text = LimitedText(Vec::new());
+    let template = environment.get_template(name).map_err(error_with_line)?;
+    template.render_captured_to(variables, &mut text).map_err(error_with_line)?;
+    Ok(String::from_utf8(text.0)?)
+}
+
+/// Text of up to [`MAX_TEXT_BYTES`].
+struct LimitedText(Vec<u8>);
+
+impl io::Write for LimitedText {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.0.len() + bytes.len() > MAX_TEXT_BYTES {
+            return Err(io::Error::other("the text is too long"));
+        }
+        self.0.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Template source whose lines end with LF, as Jinja2 reads it: minijinja would write the CR of
+/// CR LF into the prompt.
+fn with_lf_line_ends(source: &str) -> String {
+    source.replace("\r\n", "\n").replace('\r', "\n")
 }
 
 /// Template source with transformers' `{% generation %}` tag replaced by a filter block.
@@ -90,18 +135,40 @@ pub(crate) fn extract_generation_spans(marked: &str) -> (String, Vec<Range<usize
     (text, spans)
 }
 
+/// Methods of Python's values. The width of a number that `format` pads takes no fuel, so it is
+/// limited here.
+fn python_method(
+    state: &mut State,
+    value: &Value,
+    method: &str,
+    arguments: &[Value],
+) -> Result<Value, Error> {
+    const MAX_DIGITS: usize = 4;
+    let format = value.as_str().filter(|_| method == "format").unwrap_or_default();
+    let mut numbers = format.split(|c: char| !c.is_ascii_digit());
+    if numbers.any(|digits| digits.len() > MAX_DIGITS) {
+        let message = format!("format: a width of more than {MAX_DIGITS} digits");
+        return Err(Error::new(ErrorKind::InvalidOperation, message));
+    }
+    pycompat::unknown_method_callback(state, value, method, arguments)
+}
+
 /// Template function `raise_exception`, with which a template rejects a conversation.
 fn raise_exception(message: &str) -> Result<Value, Error> {
     Err(Error::new(ErrorKind::InvalidOperation, message.to_string()))
 }
 
-/// Time `seconds` after the Unix epoch, in UTC, in a `format` of Python's `strftime`. With it, a
-/// template gives the model the date (Llama 3).
-pub(crate) fn strftime(format: &str, seconds: u64) -> Result<String, Error> {
-    let formatted = || -> anyhow::Result<String> {
-        let time = OffsetDateTime::from_unix_timestamp(seconds as i64)?;
-        Ok(time.format(&parse_strftime_owned(format)?)?)
-    };
+/// Sets the date that `strftime_now` gives, at midnight.
+pub(crate) fn set_date(environment: &mut Environment<'static>, date: ChatDate) {
+    let midnight = date.0.midnight().assume_utc();
+    environment.add_function("strftime_now", move |format: &str| strftime(format, midnight));
+}
+
+/// A time in a `format` of Python's `strftime`. With it, a template gives the model the date
+/// (Llama 3).
+pub(crate) fn strftime(format: &str, time: OffsetDateTime) -> Result<String, Error> {
+    let formatted =
+        || -> anyhow::Result<String> { Ok(time.format(&parse_strftime_owned(format)?)?) };
     formatted().map_err(|error| {
         let message = format!("strftime_now does not support `{format}`: {error}");
         Error::new(ErrorKind::InvalidOperation, message)
@@ -109,36 +176,94 @@ pub(crate) fn strftime(format: &str, seconds: u64) -> Result<String, Error> {
 }
 
 /// Filter `tojson` with the output of Python's `json.dumps(.., ensure_ascii=False)`. Minijinja's
-/// own filter also escapes `<`, `>`, `&` and `'` for HTML.
-fn tojson(value: &Value, indent: Option<Value>, options: Kwargs) -> Result<String, Error> {
-    let indent = indent.or(options.get("indent")?);
+/// own filter escapes `<`, `>`, `&` and `'` for HTML, and has no limit.
+fn tojson(
+    state: &State,
+    value: &Value,
+    indent: Option<Value>,
+    options: Kwargs,
+) -> Result<String, Error> {
+    let indent = indent.or(options.get("indent")?).filter(|indent| !indent.is_none());
     options.get::<Option<bool>>("ensure_ascii")?;
     options.assert_all_used()?;
-    let json = filters::tojson(
-        value,
-        indent.filter(|indent| !indent.is_none()),
-        Kwargs::from_iter::<[(&str, Value); 0]>([]),
-    )?;
-    let mut text = String::new();
-    let mut rest = json.as_str().unwrap_or_default();
-    while let Some(at) = rest.find('\\') {
-        text.push_str(&rest[..at]);
-        let escape = [("\\u003c", "<"), ("\\u003e", ">"), ("\\u0026", "&"), ("\\u0027", "'")];
-        let escape = escape.into_iter().find(|(code, _)| rest[at..].starts_with(code));
-        // Any other escape has two characters. Skipping both halves of `\\` keeps the second one
-        // from starting an escape.
-        let (code, plain) = escape.unwrap_or((&rest[at..at + 2], &rest[at..at + 2]));
-        text.push_str(plain);
-        rest = &rest[at + code.len()..];
+    let indent = indent.map(usize::try_from).transpose()?;
+    let mut json = JsonWriter { state, indent, text: String::new() };
+    json.write(value, 0)?;
+    Ok(json.text)
+}
+
+/// Writer of a value as JSON. Its text takes fuel while it grows: a value may contain another one
+/// many times.
+struct JsonWriter<'a> {
+    state: &'a State<'a, 'a>,
+    /// Spaces per level, each item on a line of its own; `None` writes one line.
+    indent: Option<usize>,
+    text: String,
+}
+
+impl JsonWriter<'_> {
+    fn write(&mut self, value: &Value, level: usize) -> Result<(), Error> {
+        if level > MAX_NESTING {
+            let message = format!("tojson: the value is nested more than {MAX_NESTING} times");
+            return Err(Error::new(ErrorKind::InvalidOperation, message));
+        }
+        let is_map = value.kind() == ValueKind::Map;
+        if !is_map && !matches!(value.kind(), ValueKind::Seq | ValueKind::Iterable) {
+            return self.scalar(value);
+        }
+        self.push(if is_map { "{" } else { "[" })?;
+        let mut is_empty = true;
+        for item in value.try_iter()? {
+            if !is_empty {
+                self.push(if self.indent.is_some() { "," } else { ", " })?;
+            }
+            is_empty = false;
+            self.new_line(level + 1)?;
+            match is_map {
+                true => {
+                    self.scalar(&item.as_str().map_or(item.to_string().into(), Value::from))?;
+                    self.push(": ")?;
+                    self.write(&value.get_item(&item)?, level + 1)?;
+                }
+                false => self.write(&item, level + 1)?,
+            }
+        }
+        if !is_empty {
+            self.new_line(level)?;
+        }
+        self.push(if is_map { "}" } else { "]" })
     }
-    Ok(text + rest)
+
+    fn scalar(&mut self, value: &Value) -> Result<(), Error> {
+        let json = serde_json::to_string(value);
+        let json = json
+            .map_err(|error| Error::new(ErrorKind::BadSerialization, format!("tojson: {error}")))?;
+        self.push(&json)
+    }
+
+    fn new_line(&mut self, level: usize) -> Result<(), Error> {
+        let Some(indent) = self.indent else { return Ok(()) };
+        let spaces = indent.saturating_mul(level);
+        self.state.consume_fuel(spaces as u64 / 64)?;
+        self.push("\n")?;
+        self.text.extend(std::iter::repeat_n(' ', spaces));
+        Ok(())
+    }
+
+    fn push(&mut self, text: &str) -> Result<(), Error> {
+        self.state.consume_fuel(1 + text.len() as u64 / 64)?;
+        self.text.push_str(text);
+        Ok(())
+    }
 }
 
 /// Error prefixed with the template's name and line.
 pub(crate) fn error_with_line(error: Error) -> anyhow::Error {
     let reason = match (error.kind(), error.detail()) {
-        (ErrorKind::OutOfFuel, _) => {
-            "the instruction limit was reached; the template never ends".to_string()
+        (ErrorKind::OutOfFuel | ErrorKind::WriteFailure, _) => {
+            "the template reached the limit of its instructions and memory: it never ends, or its \
+             text grows without bound"
+                .to_string()
         }
         (_, Some(detail)) => detail.to_string(),
         (kind, None) => kind.to_string(),

@@ -22,9 +22,13 @@ pub mod peft_folder;
 mod tokenizer_check;
 mod tokenizer;
 mod text_stream;
+mod untrusted_call;
 mod jinja;
+mod chat_variables;
+mod chat_message;
 mod chat_template;
 mod tokenized_chat;
+mod added_tokens;
 mod tokenizer_folder;
 
 // Other formats
@@ -43,7 +47,9 @@ mod model_files;
 
 pub mod testing;
 
-pub use chat_template::{AddGenerationPrompt, ChatMessage, ChatTemplate};
+pub use chat_message::ChatMessage;
+pub use chat_template::{AddGenerationPrompt, ChatTemplate};
+pub use chat_variables::{ChatArguments, ChatDate, ChatVariables};
 pub use config::{ModelConfig, SlidingWindow};
 pub use generation_config::GenerationConfig;
 pub use gguf_tokenizer::GgufTokenizer;

@@ -6,12 +6,12 @@
 //! (`row_order.rs`).
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use candle_core::{Device, Tensor};
+use tensor_core::regular_file::{self, RegularFile};
 
 use crate::ModelConfig;
 use crate::config::{LmHead, Mlp, NormKind, PositionEncoding};
@@ -33,10 +33,8 @@ pub(crate) const RMS_NORM_EPS: f64 = 1e-5;
 /// # Errors
 /// When the file cannot be read, or its length does not match its sizes.
 pub fn open(path: &Path) -> Result<(ModelConfig, BTreeMap<String, Tensor>)> {
-    let reading = || format!("reading {}", path.display());
-    let file = File::open(path).with_context(reading)?;
-    let length = file.metadata().with_context(reading)?.len();
-    read(BufReader::new(file), length).with_context(|| format!("{} cannot be used", path.display()))
+    let RegularFile { file, len } = regular_file::open(path)?;
+    read(BufReader::new(file), len).with_context(|| format!("{} cannot be used", path.display()))
 }
 
 /// Reads a checkpoint of `length` bytes; see [`open`].

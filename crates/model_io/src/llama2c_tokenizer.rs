@@ -8,10 +8,13 @@ use std::ops::Range;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
+use tensor_core::regular_file;
 
 use crate::Tokenizer;
 use crate::gguf_tokenizer::{CONTROL, GgufTokenizer, NORMAL, UNKNOWN};
 
+/// Limit of a file's length; that of Llama 2 has half a megabyte.
+const MAX_BYTES: u64 = 1 << 27;
 /// IDs of the byte tokens.
 const BYTES: Range<usize> = 3..259;
 
@@ -20,7 +23,7 @@ const BYTES: Range<usize> = 3..259;
 /// # Errors
 /// When the file cannot be read or is damaged, or its first tokens are not those of sentencepiece.
 pub fn open(path: &Path) -> Result<Tokenizer> {
-    let bytes = std::fs::read(path).with_context(|| format!("reading {}", path.display()))?;
+    let bytes = regular_file::read(path, MAX_BYTES)?;
     read(&bytes).with_context(|| format!("{} is not a llama2.c tokenizer", path.display()))
 }
 

@@ -68,7 +68,7 @@ impl ModelFiles {
         let tokenizer_vocab = files.tokenizer.vocab_size();
         ensure!(
             tokenizer_vocab <= model_vocab,
-            "{}: the tokenizer has {tokenizer_vocab} tokens, the model's vocabulary {model_vocab}",
+            "{}: the tokenizer's vocabulary has {tokenizer_vocab} ids, the model's {model_vocab}",
             source.display()
         );
         Ok(files)
@@ -92,8 +92,9 @@ impl ModelFiles {
         let tokenizer = Tokenizer::from_gguf(&GgufTokenizer::read(file)?)?;
         let special_ids = gguf_tokenizer::read_special_token_ids(file)?;
         let template = file.get_optional("tokenizer.chat_template", Gguf::get_str)?;
+        let name = || format!("the chat template of {}", file.path().display());
         let chat_template =
-            template.map(|source| ChatTemplate::new(source, &tokenizer)).transpose()?;
+            template.map(|source| ChatTemplate::from_model_files(name(), source, &tokenizer));
         Ok(Self { weights, tokenizer, special_ids, generation: None, chat_template })
     }
 

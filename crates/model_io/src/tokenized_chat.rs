@@ -36,9 +36,8 @@ impl ChatTemplate {
         prompt: AddGenerationPrompt,
     ) -> Result<TokenizedChat> {
         let mut escaper = SpecialTokenEscaper { tokenizer, characters: Vec::new() };
-        let messages = messages.iter().map(|ChatMessage { role, content }| {
-            Ok(ChatMessage { role: escaper.escape(role)?, content: escaper.escape(content)? })
-        });
+        let messages =
+            messages.iter().map(|message| message.map_texts(|text| escaper.escape(text)));
         let (text, spans) =
             self.render_sanitized(&messages.collect::<Result<Vec<_>>>()?, prompt)?;
         let (tokens, offsets) = tokenizer.encode_with_offsets(&text, |c| escaper.unescape(c))?;

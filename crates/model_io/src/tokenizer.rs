@@ -69,6 +69,7 @@ pub struct Tokenizer {
     /// Added vocabulary that leaves special tokens as text, for [`ParseSpecial::No`].
     added_without_special: AddedVocabulary,
     special_tokens: TokenizerSpecialTokens,
+    vocab_size: usize,
 }
 
 impl Tokenizer {
@@ -98,14 +99,22 @@ impl Tokenizer {
                 .with_context(|| format!("the special token {id} is not in the vocabulary"))?;
             // Like transformers: a named token is never split and is skipped in decoding, even if
             // `tokenizer.json` does not mark it as special.
-            if !inner.get_added_vocabulary().is_special_token(&token) {
-                let token = AddedToken::from(token, true).normalized(false);
-                inner.add_special_tokens([token]).map_err(Error::from_boxed)?;
-            }
+            mark_special(&mut inner, id, token)?;
         }
         let mut added_without_special = inner.get_added_vocabulary().clone();
         added_without_special.set_encode_special_tokens(true);
-        Ok(Self { inner, added_without_special, special_tokens: special })
+        let vocab_size = inner.get_vocab(true).into_values().max().map_or(0, |id| id as usize + 1);
+        Ok(Self { inner, added_without_special, special_tokens: special, vocab_size })
+    }
+
+    /// Tokenizer in which `id` is a special token, like the named ones.
+    ///
+    /// # Errors
+    /// When `id` is not in the vocabulary.
+    pub fn with_special_token(mut self, id: u32) -> Result<Self> {
+        let token = self.id_to_token(id).with_context(|| format!("there is no token {id}"))?;
+        mark_special(&mut self.inner, id, token)?;
+        Self::new(self.inner, self.special_tokens)
     }
 
     /// Token IDs of `text`.
@@ -154,6 +163,12 @@ impl Tokenizer {
         self.inner.decode(ids, skip).map_err(Error::from_boxed)
     }
 
+    /// True if `id` was added to the vocabulary of the tokenizer's model: it is never merged from
+    /// other tokens.
+    pub fn is_added(&self, id: u32) -> bool {
+        self.inner.get_added_vocabulary().get_added_tokens_decoder().contains_key(&id)
+    }
+
     /// True if [`Tokenizer::decode`] skips `id` in every context.
     pub(crate) fn is_skipped(&self, id: u32, skip_special_tokens: SkipSpecialTokens) -> bool {
         let skip = skip_special_tokens == SkipSpecialTokens::Yes;
@@ -161,9 +176,10 @@ impl Tokenizer {
         self.id_to_token(id).is_none_or(|token| skip && is_special(&token))
     }
 
-    /// Number of tokens, including added ones.
+    /// Vocabulary size: the highest token ID plus 1, including added tokens. Some vocabularies have
+    /// gaps, so they have fewer tokens.
     pub fn vocab_size(&self) -> usize {
-        self.inner.get_vocab_size(true)
+        self.vocab_size
     }
 
     /// ID of the token spelled `token`.
@@ -221,4 +237,15 @@ impl Tokenizer {
     pub(crate) fn to_json(&self) -> Result<String> {
         self.inner.to_string(true).map_err(Error::from_boxed)
     }
+}
+
+/// Marks the token `id`, spelled `token`, as special; its other flags stay.
+fn mark_special(inner: &mut tokenizers::Tokenizer, id: u32, token: String) -> Result<()> {
+    let added = inner.get_added_vocabulary();
+    if !added.is_special_token(&token) {
+        let known = added.get_added_tokens_decoder().get(&id).cloned();
+        let token = known.unwrap_or_else(|| AddedToken::from(token, true)).special(true);
+        inner.add_special_tokens([token.normalized(false)]).map_err(Error::from_boxed)?;
+    }
+    Ok(())
 }

@@ -1,26 +1,29 @@
 //! The files of a tokenizer in a model folder: `tokenizer.json`, its special tokens, and the chat
 //! template.
 //!
-//! The special tokens are named in `tokenizer_config.json` (in older folders, in
-//! `special_tokens_map.json`), which may also hold the chat template; newer folders have that in
-//! `chat_template.jinja`. We write everything into the one file that every version of transformers
-//! reads.
+//! The special tokens are named in `tokenizer_config.json`, which may also hold the chat template;
+//! newer folders have that in `chat_template.jinja`. We write everything into the two files that
+//! every version of transformers reads.
 
 use std::path::Path;
 
-use anyhow::{Context, Error, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
-use tensor_core::{atomic_file, json_file};
+use tensor_core::{atomic_file, json_file, regular_file};
 
-use crate::tokenizer_check::tokenizer_from_json;
+use crate::added_tokens::{AddedTokenFiles, LEGACY_FILES};
+use crate::tokenizer_check::{take_bpe_dropout, tokenizer_from_json};
 use crate::{ChatTemplate, Tokenizer, TokenizerSpecialTokens};
 
 const CONFIG: &str = "tokenizer_config.json";
 const TEMPLATE: &str = "chat_template.jinja";
+const MAX_TEMPLATE_BYTES: u64 = 1 << 20;
 
 impl Tokenizer {
     /// Opens `tokenizer.json`, given its folder or its path. Files in the same folder name the
-    /// [`TokenizerSpecialTokens`].
+    /// [`TokenizerSpecialTokens`] and add tokens.
+    ///
+    /// BPE dropout is switched off, with a note on stderr.
     ///
     /// # Errors
     /// When the file is missing, or it or a neighboring file is damaged.
@@ -29,22 +32,29 @@ impl Tokenizer {
             true => folder_or_file.join("tokenizer.json"),
             false => folder_or_file.to_path_buf(),
         };
-        let bytes = std::fs::read(&file).with_context(|| {
-            format!("reading {} (a model requires its tokenizer)", file.display())
-        })?;
+        let invalid = || format!("{} is not a valid tokenizer; download it again", file.display());
         // Parse as JSON first: the library panics on a syntax error inside the decoder.
-        let inner = serde_json::from_slice(&bytes)
-            .map_err(Error::from)
-            .and_then(tokenizer_from_json)
-            .with_context(|| {
-                format!("{} is not a valid tokenizer; download it again", file.display())
-            })?;
-        let special = special_tokens(file.parent().unwrap_or(Path::new(".")), &inner)?;
+        ensure!(file.exists(), "there is no {}: a model requires its tokenizer", file.display());
+        let mut json = json_file::read(&file).with_context(invalid)?;
+        if let Some(dropout) = take_bpe_dropout(&mut json) {
+            eprintln!(
+                "{}: its BPE dropout of {dropout} is switched off, so a text has the same tokens \
+                 every time",
+                file.display()
+            );
+        }
+        let mut inner = tokenizer_from_json(json).with_context(invalid)?;
+        let folder = file.parent().unwrap_or(Path::new("."));
+        let config = json_file::read_or_null(&folder.join("config.json"))?;
+        let files = AddedTokenFiles::read(folder, CONFIG)?;
+        let model_vocab = config["vocab_size"].as_u64().map(|size| size as usize);
+        files.add_to(&mut inner, model_vocab).with_context(invalid)?;
+        let special = special_tokens(&files, &config, &inner);
         Self::new(inner, special)
     }
 
-    /// Writes `tokenizer.json` and `tokenizer_config.json` into `folder`, and removes an old
-    /// `chat_template.jinja`, which would take precedence. `context_len` becomes
+    /// Writes `tokenizer.json` and `tokenizer_config.json` into `folder`, and removes old files
+    /// that would take precedence, such as a `chat_template.jinja`. `context_len` becomes
     /// `model_max_length`, `template` the chat template.
     ///
     /// # Errors
@@ -71,40 +81,35 @@ impl Tokenizer {
             config["chat_template"] = json!(template.source());
         }
         json_file::write(&folder.join(CONFIG), &config)?;
-        let old = folder.join(TEMPLATE);
-        if old.exists() {
-            std::fs::remove_file(&old).with_context(|| format!("removing {}", old.display()))?;
+        for old in [TEMPLATE].iter().chain(&LEGACY_FILES).map(|name| folder.join(name)) {
+            if old.exists() {
+                std::fs::remove_file(&old)
+                    .with_context(|| format!("removing {}", old.display()))?;
+            }
         }
         Ok(())
     }
 }
 
-/// Special tokens that the files of `folder` name.
+/// Named special tokens of `files`, or else of the model's `config.json`.
 fn special_tokens(
-    folder: &Path,
+    files: &AddedTokenFiles,
+    config: &Value,
     tokenizer: &tokenizers::Tokenizer,
-) -> Result<TokenizerSpecialTokens> {
-    let files = [CONFIG, "special_tokens_map.json"];
-    let files = files.map(|file| json_file::read_or_null(&folder.join(file)));
-    let files = files.into_iter().collect::<Result<Vec<_>>>()?;
-    // The first file that contains the key decides, even if its value is null.
-    let from_name = |name: &str| {
-        let token = files.iter().find_map(|file| file.get(name))?;
-        let spelling = token.as_str().or_else(|| token["content"].as_str());
-        Some(spelling.and_then(|token| tokenizer.token_to_id(token)))
-    };
-    let config = json_file::read_or_null(&folder.join("config.json"))?;
+) -> TokenizerSpecialTokens {
+    let from_name =
+        |name: &str| Some(files.named_token(name)?.and_then(|token| tokenizer.token_to_id(token)));
     let from_config = |name: &str| {
         let id = &config[name]; // a number, or a list whose first entry is the main one
         let id = id.as_u64().or_else(|| id[0].as_u64()).and_then(|id| u32::try_from(id).ok());
         id.filter(|&id| tokenizer.id_to_token(id).is_some())
     };
-    Ok(TokenizerSpecialTokens {
+    TokenizerSpecialTokens {
         bos: from_name("bos_token").unwrap_or_else(|| from_config("bos_token_id")),
         eos: from_name("eos_token").unwrap_or_else(|| from_config("eos_token_id")),
         unk: from_name("unk_token").flatten(),
         pad: from_name("pad_token").flatten(),
-    })
+    }
 }
 
 impl ChatTemplate {
@@ -112,13 +117,12 @@ impl ChatTemplate {
     /// `tokenizer_config.json`. `None` if there is neither: the model is not a chat model.
     ///
     /// # Errors
-    /// When the template is not valid Jinja, or the file is damaged; the message names file and
-    /// line.
+    /// When the file is damaged. A template that is not valid Jinja fails when it is rendered; both
+    /// messages name the file.
     pub fn from_folder(folder: &Path, tokenizer: &Tokenizer) -> Result<Option<Self>> {
         let (jinja, config) = (folder.join(TEMPLATE), folder.join(CONFIG));
         let (path, source) = if jinja.exists() {
-            let source = std::fs::read_to_string(&jinja)
-                .with_context(|| format!("reading {}", jinja.display()))?;
+            let source = regular_file::read_to_string(&jinja, MAX_TEMPLATE_BYTES)?;
             (jinja, Some(source))
         } else {
             let source = default_template(&json_file::read_or_null(&config)?["chat_template"])
@@ -126,7 +130,7 @@ impl ChatTemplate {
             (config, source)
         };
         let name = path.display().to_string();
-        source.map(|source| Self::with_name(name, &source, tokenizer)).transpose()
+        Ok(source.map(|source| Self::from_model_files(name, &source, tokenizer)))
     }
 }
 

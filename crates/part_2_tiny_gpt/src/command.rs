@@ -10,6 +10,7 @@ use anyhow::Result;
 use arguments::{DemoArgs, EvalArgs, SampleArgs, Split};
 use candle_core::DType;
 use clap::{Parser, Subcommand};
+use experiment::terminal::printable;
 use experiment::{Interrupt, Run, RunLog};
 use tensor_core::{Parameters, Rng};
 use train::{TextTrainArgs, train_new_model};
@@ -100,10 +101,10 @@ fn run_sample(args: &SampleArgs) -> Result<()> {
     let mut stream = StreamDecoder::default();
     let mut rng = Rng::new(args.compute.seed);
     generate(&model, &prompt, args.max_new_tokens, &args.sampling.sampling(), &mut rng, |token| {
-        write!(out, "{}", stream.push(token))?;
+        write!(out, "{}", printable(&stream.push(token)))?;
         Ok(out.flush()?)
     })?;
-    writeln!(out, "{}", stream.finish())?;
+    writeln!(out, "{}", printable(&stream.finish()))?;
     Ok(())
 }
 

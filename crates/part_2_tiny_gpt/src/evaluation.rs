@@ -8,6 +8,7 @@ use std::path::Path;
 use anyhow::{Result, ensure};
 use candle_core::Device;
 use experiment::RunLog;
+use experiment::selection::{Score, Selection};
 use serde::Serialize;
 use serde_json::json;
 use tensor_core::Parameters;
@@ -58,6 +59,7 @@ pub struct Validator<'a> {
     tokens: &'a [u32],
     batch_size: usize,
     model_folder: Option<&'a Path>,
+    selection: Selection,
     /// Best metrics so far.
     pub best: Option<LmEvalMetrics>,
 }
@@ -66,7 +68,8 @@ impl<'a> Validator<'a> {
     /// Validation on `tokens`, `batch_size` windows at a time; saves the best model in
     /// `model_folder`, if one is given.
     pub fn new(tokens: &'a [u32], batch_size: usize, model_folder: Option<&'a Path>) -> Self {
-        Self { tokens, batch_size, model_folder, best: None }
+        let selection = Selection::default();
+        Self { tokens, batch_size, model_folder, selection, best: None }
     }
 
     /// Evaluates `model`, an inference copy with the memory of `parameters`, after `step` steps.
@@ -89,7 +92,7 @@ impl<'a> Validator<'a> {
             &summary,
             json!({ "val_loss": loss, "bits_per_byte": bits_per_byte }),
         )?;
-        if self.best.is_none_or(|best| loss < best.loss) {
+        if self.selection.record(step, Score::Loss(loss)) {
             self.best = Some(metrics);
             if let Some(folder) = self.model_folder {
                 log.suspend(|| model.save(folder, parameters))?;

@@ -38,11 +38,13 @@ pub fn open(folder: &Path, seed: u64, device: &Device) -> Result<(Gpt, Parameter
     Ok((gpt, parameters))
 }
 
-/// Opens the folder of a byte-level model for inference.
+/// Opens the folder of a byte-level model, or of the run that saved it, for inference.
 ///
 /// # Errors
 /// Those of [`open`], and when the model has another tokenizer than [`ByteTokenizer`].
 pub fn open_byte_level(folder: &Path, device: &Device) -> Result<Gpt> {
+    let in_run = folder.join("model");
+    let folder = if in_run.is_dir() { &in_run } else { folder };
     let (model, parameters) = open(folder, 0, device)?;
     let v = model.config().vocab_size;
     let message = format!("{} has another tokenizer; this part reads bytes", folder.display());

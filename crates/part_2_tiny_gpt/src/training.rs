@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use experiment::terminal::printable;
 use experiment::{Run, RunLog, RunLogConfig, StepMetrics, ensure_finite, is_due};
 use serde::Serialize;
 use serde_json::Value;
@@ -170,7 +171,8 @@ pub fn print_sample(
     let prompt = ByteTokenizer.encode("\n");
     log.suspend(|| {
         let tokens = model.generate(&prompt, *sample_len, sampling, &mut Rng::new(0))?;
-        println!("--- sample after {step} steps\n{}\n---", ByteTokenizer.decode(&tokens).trim());
+        let text = ByteTokenizer.decode(&tokens);
+        println!("--- sample after {step} steps\n{}\n---", printable(text.trim()));
         Ok(())
     })
 }

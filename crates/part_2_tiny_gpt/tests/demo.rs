@@ -52,6 +52,9 @@ fn a_trained_model_can_be_evaluated_and_sampled() {
     assert!(difference < 1e-5, "the saved model is the best one");
     let all = PART_2.stdout(&["eval", "--model", &model, "--data", &data, "--split", "all"]);
     assert!(all.contains("over 959 bytes"));
+    let run = path_arg(folder.path(), "run");
+    let of_run = PART_2.stdout_json(&["eval", "--model", &run, "--data", &data, "--json"]);
+    assert_eq!(of_run, metrics, "a run folder names its model");
 
     let sample = |seed: &str| {
         let args =

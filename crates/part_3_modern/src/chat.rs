@@ -8,7 +8,7 @@ use model_io::{AddGenerationPrompt, ChatMessage, ChatTemplate, SkipSpecialTokens
 use tensor_core::Rng;
 
 use crate::generate_config::GenerateConfig;
-use crate::generation_state::Completion;
+use crate::generation_state::{Completion, FinishReason};
 use crate::{Checkpoint, GenerationState, GptModern};
 
 /// Chat session of a user and the model.
@@ -84,7 +84,10 @@ impl<'a> Chat<'a> {
             .generate(self.model, &self.config, rngs, |_, token| on_text(&stream.push(token)?))?;
         on_text(&stream.finish()?)?;
         let completion = completions.remove(0);
-        let text = self.tokenizer.decode(&completion.tokens, SkipSpecialTokens::Yes)?;
+        // The stop token is no text, even if the tokenizer does not mark it as special.
+        let n =
+            completion.tokens.len() - usize::from(completion.finish_reason == FinishReason::Stop);
+        let text = self.tokenizer.decode(&completion.tokens[..n], SkipSpecialTokens::Yes)?;
         self.messages.extend([user_message, ChatMessage::assistant(&text)]);
         Ok(AssistantReply { text, n_prefill_tokens, completion })
     }

@@ -5,8 +5,8 @@ use std::path::Path;
 use anyhow::Result;
 use candle_core::Device;
 use model_io::{
-    ChatTemplate, GenerationConfig, LoadMode, ModelFiles, ModelWeights, SpecialTokenIds, Tokenizer,
-    model_folder,
+    ChatTemplate, ChatVariables, GenerationConfig, LoadMode, ModelFiles, ModelWeights,
+    SpecialTokenIds, Tokenizer, model_folder,
 };
 use tensor_core::Parameters;
 
@@ -44,6 +44,12 @@ impl Checkpoint {
             LoadMode::Training(_) => Ok(checkpoint),
             LoadMode::Inference | LoadMode::DequantizedInference => checkpoint.into_inference(),
         }
+    }
+
+    /// The checkpoint with these variables of its chat template.
+    pub fn with_chat_variables(self, variables: &ChatVariables) -> Self {
+        let chat_template = self.chat_template.map(|template| template.with_variables(variables));
+        Self { chat_template, ..self }
     }
 
     /// The checkpoint with an inference copy of the model, which builds no autograd graph.

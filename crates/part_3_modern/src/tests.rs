@@ -7,6 +7,7 @@ mod generation_config;
 mod model_folder;
 mod generation;
 mod chat;
+mod flags;
 mod sampler;
 
 use candle_core::{DType, Device, Result, Tensor};

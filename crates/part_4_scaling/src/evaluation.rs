@@ -21,8 +21,8 @@ pub struct LmEvalConfig {
 /// Validations and samples during a run.
 #[derive(Debug, Clone, Copy)]
 pub struct ValidationConfig {
-    /// Steps between validations; 0 validates only at the end. The model is saved if its loss is
-    /// the best so far.
+    /// Steps between validations; 0 validates only before and after training. The model is saved
+    /// if its loss is the best so far.
     pub eval_interval: usize,
     /// Size of a validation.
     pub eval_config: LmEvalConfig,

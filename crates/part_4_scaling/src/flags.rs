@@ -6,12 +6,12 @@ use std::num::NonZeroUsize;
 use anyhow::Result;
 use clap::Args;
 use experiment::flags::{OptimizerFlags, Precision};
-use experiment::number::{non_negative, positive};
+use experiment::number::{non_negative, positive, unit_interval};
 use experiment::program::ensure_usage;
 use serde::Serialize;
 
-use crate::LrSchedule;
 use crate::schedule::DecayShape;
+use crate::{LrSchedule, RunDefaults};
 
 /// Flags of the learning-rate schedule.
 #[derive(Debug, Clone, Copy, Serialize, Args)]
@@ -23,21 +23,24 @@ pub struct ScheduleFlags {
         visible_alias = "max-steps",
         alias = "num-train-steps",
         value_name = "N",
-        default_value = "1000"
+        conflicts_with = "epochs"
     )]
-    pub steps: NonZeroUsize,
+    pub steps: Option<NonZeroUsize>,
+    /// Passes over the training data, instead of --steps
+    #[arg(long, visible_alias = "num-train-epochs", value_name = "X", value_parser = positive)]
+    pub epochs: Option<f64>,
     /// Peak learning rate
-    #[arg(
-        long, visible_alias = "learning-rate", value_name = "X", default_value_t = 3e-3,
-        value_parser = positive
-    )]
-    pub lr: f64,
+    #[arg(long, visible_alias = "learning-rate", value_name = "X", value_parser = positive)]
+    pub lr: Option<f64>,
     /// Learning rate of the last step [default: --lr / 10]
     #[arg(long, value_name = "X", value_parser = non_negative)]
     pub min_lr: Option<f64>,
-    /// Warm-up steps until the peak learning rate [default: --steps / 20]
-    #[arg(long, value_name = "N")]
+    /// Warm-up steps until the peak learning rate [default: a twentieth of the steps]
+    #[arg(long, value_name = "N", conflicts_with = "warmup_ratio")]
     pub warmup_steps: Option<usize>,
+    /// Warm-up as a share of the steps, instead of --warmup-steps
+    #[arg(long, value_name = "P", value_parser = unit_interval)]
+    pub warmup_ratio: Option<f64>,
     /// Learning-rate schedule after the warm-up
     #[arg(
         long, visible_alias = "lr-scheduler-type", alias = "lr-decay", value_enum,
@@ -47,21 +50,46 @@ pub struct ScheduleFlags {
 }
 
 impl ScheduleFlags {
-    /// Learning-rate schedule from the flags.
+    /// Learning-rate schedule from the flags, and from `defaults` where they leave it open.
     ///
     /// # Errors
     /// A [`UsageError`](experiment::program::UsageError) when the minimum is above the peak, or the
     /// warm-up is longer than the run.
-    pub fn schedule(&self) -> Result<LrSchedule> {
-        let (peak_lr, total_steps) = (self.lr, self.steps.get());
-        let min_lr = self.min_lr.unwrap_or(peak_lr / 10.);
-        let warmup_steps = self.warmup_steps.unwrap_or(total_steps / 20);
-        ensure_usage(min_lr <= peak_lr, format!("--min-lr {min_lr} is above --lr {peak_lr}"))?;
-        ensure_usage(
-            warmup_steps <= total_steps,
-            format!("--warmup-steps {warmup_steps} is more than --steps {total_steps}"),
-        )?;
-        Ok(LrSchedule { peak_lr, min_lr, warmup_steps, total_steps, decay: self.lr_scheduler })
+    pub fn schedule(&self, defaults: &RunDefaults) -> Result<LrSchedule> {
+        let total_steps = self.steps.map_or(defaults.steps(self.epochs), NonZeroUsize::get);
+        let peak_lr = self.lr.unwrap_or(defaults.lr);
+        self.ensure_consistent(Some(peak_lr), Some(total_steps))?;
+        let warmup = |ratio: f64| (ratio * total_steps as f64).ceil() as usize;
+        let default_warmup = self.warmup_ratio.map_or(total_steps / 20, warmup);
+        Ok(LrSchedule {
+            peak_lr,
+            min_lr: self.min_lr.unwrap_or(peak_lr / 10.),
+            warmup_steps: self.warmup_steps.unwrap_or(default_warmup),
+            total_steps,
+            decay: self.lr_scheduler,
+        })
+    }
+
+    /// Checks the flags before the model and the data are read, on which the defaults may depend;
+    /// `default_lr` is that of the learning rate, if it does not.
+    ///
+    /// # Errors
+    /// Those of [`schedule`](Self::schedule).
+    pub fn check(&self, default_lr: Option<f64>) -> Result<()> {
+        self.ensure_consistent(self.lr.or(default_lr), self.steps.map(NonZeroUsize::get))
+    }
+
+    fn ensure_consistent(&self, peak_lr: Option<f64>, total_steps: Option<usize>) -> Result<()> {
+        if let (Some(min_lr), Some(lr)) = (self.min_lr, peak_lr) {
+            let message = format!("--min-lr {min_lr} is above the learning rate of {lr}");
+            ensure_usage(min_lr <= lr, message)?;
+        }
+        if let (Some(warmup), Some(steps)) = (self.warmup_steps, total_steps) {
+            let message =
+                format!("--warmup-steps {warmup} is more than the {steps} steps of the run");
+            ensure_usage(warmup <= steps, message)?;
+        }
+        Ok(())
     }
 }
 
@@ -73,13 +101,8 @@ pub struct OptimizationFlags {
     #[command(flatten)]
     pub schedule: ScheduleFlags,
     /// Sequences per micro-batch
-    #[arg(
-        long,
-        visible_alias = "per-device-train-batch-size",
-        value_name = "N",
-        default_value = "16"
-    )]
-    pub batch_size: NonZeroUsize,
+    #[arg(long, visible_alias = "per-device-train-batch-size", value_name = "N")]
+    pub batch_size: Option<NonZeroUsize>,
     /// Micro-batches per optimizer step
     #[arg(
         long,
@@ -101,6 +124,16 @@ pub struct OptimizationFlags {
 }
 
 impl OptimizationFlags {
+    /// Sequences per micro-batch, `default` without the flag.
+    pub fn batch_size(&self, default: usize) -> usize {
+        self.batch_size.map_or(default, NonZeroUsize::get)
+    }
+
+    /// Optimizer steps of a pass over `n_rows` rows with micro-batches of this size.
+    pub fn steps_per_epoch(&self, n_rows: usize, batch_size: usize) -> f64 {
+        n_rows as f64 / (batch_size * self.grad_accum_steps.get()) as f64
+    }
+
     /// Checks the flags for parts that train in f32 without gradient checkpointing.
     ///
     /// # Errors

@@ -9,6 +9,7 @@ pub mod data_loader;
 pub mod accumulation; // 4.2
 pub mod grad_scaler;
 pub mod schedule; // 4.3
+pub mod run_defaults;
 pub mod step;
 pub mod training;
 pub mod pretrain_state; // 4.4
@@ -20,6 +21,7 @@ pub mod command;
 pub use bpe::Bpe;
 pub use data_loader::{DataLoader, LoaderState};
 pub use pretrain_state::{PretrainState, TrainConfig};
+pub use run_defaults::{DefaultLength, DefaultLr, RunDefaults};
 pub use schedule::LrSchedule;
 pub use training::train;
 

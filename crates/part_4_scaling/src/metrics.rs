@@ -4,6 +4,7 @@
 use anyhow::Result;
 use candle_core::{DType, Tensor};
 use experiment::RunLog;
+use experiment::terminal::printable;
 use model_io::{SkipSpecialTokens, Tokenizer};
 use modern::sampler::{Sampler, SamplingStrategy};
 use modern::{GenerateConfig, GptModern, generate};
@@ -31,7 +32,7 @@ pub fn log_sample(
         let completion =
             generate(model, &[vec![eos]], &config, &mut Rng::new(0), |_, _| Ok(()))?.remove(0);
         let text = tokenizer.decode(&completion.tokens, SkipSpecialTokens::Yes)?;
-        println!("--- sample after {step} steps\n{}\n---", text.trim());
+        println!("--- sample after {step} steps\n{}\n---", printable(text.trim()));
         anyhow::Ok(text)
     })?;
     log.tracker().map_or(Ok(()), |tracker| tracker.log_text(step, "sample", &text))

@@ -33,14 +33,15 @@ pub fn pretrain_step(
         return log.row(step, json!({ "n_skipped_steps": skipped, "loss_scale": scale }));
     }
     let lr = config.schedule.lr_at(step);
-    log.check(step, loss, lr, grad_norm)?;
+    let n_tokens = batches.iter().map(|batch| batch.inputs.elem_count()).sum();
+    let metrics = StepMetrics { step, loss, lr, grad_norm, n_tokens };
+    log.check(&metrics)?;
     run.train.optimizer.step(&grads, lr)?;
     (run.train.progress.step, run.progress.loader_state) = (step, loader_state);
 
-    let n_tokens = batches.iter().map(|batch| batch.inputs.elem_count()).sum();
     let mut row = json!({ "epoch": loader_state.epoch });
     if run.progress.grad_scaler.is_some() {
         row["loss_scale"] = json!(run.loss_scale());
     }
-    log.step(&StepMetrics { step, loss, lr, grad_norm, n_tokens }, row)
+    log.step(&metrics, row)
 }

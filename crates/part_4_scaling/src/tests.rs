@@ -6,5 +6,6 @@ mod tokenizer_training;
 mod data;
 mod precision;
 mod schedule;
+mod run_defaults;
 mod settings;
 mod training;

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Result, ensure};
 use datasets::Dataset;
-use experiment::{Run, RunLog, is_due};
+use experiment::{Run, RunLog, Score, is_due};
 use modern::GptModern;
 use serde_json::json;
 use tiny_gpt::LmEvalMetrics;
@@ -32,7 +32,10 @@ pub fn train(
     let mut data_loader = DataLoader::new(&data.train, state.config.context_len, config.seed)?;
     let inference = GptModern::new(&state.config, state.train.parameters.for_inference().root())?;
     let total_steps = config.schedule.total_steps;
-    while !state.train.is_finished(total_steps) {
+    if state.train.progress.step == 0 {
+        validate(state, &inference, data, validation, model_folder, log)?; // before training
+    }
+    while !run.is_finished(&state.train.progress, total_steps) {
         let step = state.train.progress.step + 1;
         let mut loader_state = state.progress.loader_state;
         let mut batches = Vec::with_capacity(config.grad_accum_steps);
@@ -41,11 +44,11 @@ pub fn train(
         }
         pretrain_step(state, &batches, loader_state, config, log)?;
         let is_skipped = state.train.progress.step < step;
-        let is_last =
-            state.train.is_finished(total_steps) || run.should_stop(state.train.progress.step);
         if !is_skipped && (step == total_steps || is_due(step, validation.eval_interval)) {
             validate(state, &inference, data, validation, model_folder, log)?;
         }
+        let progress = &state.train.progress;
+        let is_last = run.is_finished(progress, total_steps) || run.should_stop(progress.step);
         if !is_skipped && (step == total_steps || is_due(step, validation.sample_interval)) {
             log_sample(step, &inference, &data.tokenizer, validation, log)?;
         }
@@ -74,13 +77,14 @@ fn validate(
     let step = state.train.progress.step;
     let metrics = log.suspend(|| evaluate(inference, &data.validation, validation.eval_config))?;
     let LmEvalMetrics { loss, bits_per_byte, .. } = metrics;
-    ensure!(loss.is_finite(), "the validation loss after step {step} is {loss}");
+    // A step on such a model reports the cause.
+    ensure!(step == 0 || loss.is_finite(), "the validation loss after step {step} is {loss}");
     let summary =
         format!(": validation loss {loss:.4} nats per token, {bits_per_byte:.4} bits per byte");
     log.validation(step, &summary, json!({ "val_loss": loss, "bits_per_byte": bits_per_byte }))?;
     let window = data.validation.first_window(state.config.context_len, inference.device())?;
     log_qkv_statistics(step, inference, &window, log)?;
-    if state.train.progress.record_validation(loss, false) {
+    if state.train.progress.record_validation(Score::Loss(loss), false) {
         state.save_model(model_folder, &data.tokenizer)?;
     }
     Ok(())

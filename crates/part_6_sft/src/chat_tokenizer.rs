@@ -1,6 +1,7 @@
 //! Chat tokenizer: the tokenizer, the chat template, and the stop tokens of a completion.
 
 use anyhow::{Context, Result};
+use experiment::terminal::printable;
 use model_io::model_folder::SpecialTokenIds;
 use model_io::{
     AddGenerationPrompt, AddSpecialTokens, ChatMessage, ChatTemplate, ParseSpecial,
@@ -11,6 +12,10 @@ use modern::{Checkpoint, FinishReason, GenerateConfig, GptModern, generate};
 use tensor_core::Rng;
 
 use crate::template::{ChatFormat, chat_template};
+
+/// Advice in the error of a template that fails.
+const OTHER_TEMPLATE: &str =
+    "a conversation cannot be rendered (--template plain uses a format without markers)";
 
 /// Encoder of conversations and decoder of completions.
 #[derive(Debug)]
@@ -60,7 +65,13 @@ impl ChatTokenizer {
     ) -> Result<Self> {
         let default = if own.is_some() { ChatFormat::Own } else { ChatFormat::Instruction };
         let template = chat_template(format.unwrap_or(default), &tokenizer, own)?;
-        let end_of_turn = end_of_turn_token(&template, &tokenizer)?;
+        let end_of_turn = end_of_turn_token(&template, &tokenizer).context(OTHER_TEMPLATE)?;
+        // Decoding then skips it, and no message can spell it, even if the model's files do not
+        // mark it as special.
+        let tokenizer = match end_of_turn {
+            Some(id) => tokenizer.with_special_token(id)?,
+            None => tokenizer,
+        };
         let eos = tokenizer.eos().into_iter().chain(special_ids.eos.iter().copied());
         let mut stop_token_ids: Vec<u32> = Vec::new();
         for id in end_of_turn.into_iter().chain(eos) {
@@ -103,7 +114,8 @@ impl ChatTokenizer {
     /// # Errors
     /// When the template rejects the conversation, or the tokenizer cannot represent a character.
     pub fn encode_prompt(&self, messages: &[ChatMessage]) -> Result<Vec<u32>> {
-        Ok(self.template.encode(&self.tokenizer, messages, AddGenerationPrompt::Yes)?.tokens)
+        let encoded = self.template.encode(&self.tokenizer, messages, AddGenerationPrompt::Yes);
+        Ok(encoded.context(OTHER_TEMPLATE)?.tokens)
     }
 
     /// Ids of a completion, without the EOS token.
@@ -162,25 +174,31 @@ impl ChatTokenizer {
     }
 }
 
-/// Special token that `template` writes after the assistant's message, if it writes one: for
-/// example `<|im_end|>` of a model whose documents end with `<|endoftext|>`. Training targets end
-/// with this token.
+/// Token that `template` writes after the assistant's message, if it writes one: for example
+/// `<|im_end|>` of a model whose documents end with `<|endoftext|>`. Training targets end with it.
+/// It is an added token, though not always marked as special.
 fn end_of_turn_token(template: &ChatTemplate, tokenizer: &Tokenizer) -> Result<Option<u32>> {
     const CONTENT: &str = "Yes";
-    let messages = [ChatMessage::user("Hello?"), ChatMessage::assistant(CONTENT)];
-    let text = template.render(&messages, AddGenerationPrompt::No)?;
+    let messages = [
+        ChatMessage::system("Be brief."),
+        ChatMessage::user("Hello?"),
+        ChatMessage::assistant(CONTENT),
+    ];
+    // Some templates refuse a system message, and some demand one.
+    let text = template
+        .render(&messages[1..], AddGenerationPrompt::No)
+        .or_else(|_| template.render(&messages, AddGenerationPrompt::No))?;
     let Some((_, suffix)) = text.rsplit_once(CONTENT) else { return Ok(None) };
-    for id in tokenizer.encode(suffix, AddSpecialTokens::No, ParseSpecial::Yes)? {
-        let [without_special, with_special] = [SkipSpecialTokens::Yes, SkipSpecialTokens::No]
-            .map(|special| tokenizer.decode(&[id], special));
-        if without_special?.is_empty() && !with_special?.is_empty() {
-            return Ok(Some(id));
-        }
-    }
-    Ok(None)
+    let ids = tokenizer.encode(suffix, AddSpecialTokens::No, ParseSpecial::Yes)?;
+    // Some tokenizers have added tokens of spaces.
+    let is_marker = |id: &u32| {
+        let spelling = tokenizer.id_to_token(*id).unwrap_or_default();
+        tokenizer.is_added(*id) && !spelling.trim().is_empty()
+    };
+    Ok(ids.into_iter().find(is_marker))
 }
 
-/// Text on one line, for lists of prompts and completions.
+/// Text on one line, for lists of prompts and completions, without control characters.
 pub fn one_line(text: &str) -> String {
-    text.trim().replace('\n', " ⏎ ")
+    printable(text.trim()).replace('\n', " ⏎ ")
 }

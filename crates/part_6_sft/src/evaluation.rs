@@ -8,12 +8,12 @@
 use anyhow::{Result, ensure};
 use candle_core::Device;
 use datasets::Example;
-use experiment::{RunLog, TrainState};
+use experiment::{RunLog, Score, TrainState};
 use modern::{FinishReason, GptModern};
 use serde::Serialize;
 use serde_json::json;
 
-use crate::chat_tokenizer::CompletionText;
+use crate::chat_tokenizer::{CompletionText, one_line};
 use crate::metrics::{exact_match, relaxed_match, rouge_l, token_f1};
 use crate::tokenized_example::TokenizedDataset;
 use crate::{ChatTokenizer, ModelSaver, SftBatch, TokenizedExample, tokenize};
@@ -169,7 +169,7 @@ impl SftValidator<'_> {
         });
         log.validation(state.progress.step, &summary, row)?;
         let target_reached = self.target_exact_match.is_some_and(|target| exact_match >= target);
-        if state.progress.record_validation(loss, target_reached) {
+        if state.progress.record_validation(Score::Loss(loss), target_reached) {
             self.model_saver.map_or(Ok(()), |saver| saver.save(&state.parameters))?;
         }
         Ok(())
@@ -187,9 +187,10 @@ pub fn print_before_and_after<'a>(
     println!("\n{:42}  {:>12}  {:>12}  {:>8}", "test question", "before", "after", "expected");
     for ((Example { prompt, completion }, before), after) in examples.zip(before).zip(after).take(N)
     {
-        let [before, after] = [before, after]
-            .map(|text| -> String { text.trim().replace('\n', "⏎").chars().take(12).collect() });
-        println!("{:42}  {before:>12}  {after:>12}  {completion:>8}", prompt[0].content);
+        let [before, after] =
+            [before, after].map(|text| -> String { one_line(text).chars().take(12).collect() });
+        let [prompt, expected] = [&prompt[0].content, completion].map(|text| one_line(text));
+        println!("{prompt:42}  {before:>12}  {after:>12}  {expected:>8}");
     }
     println!();
 }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use candle_core::{DType, Device};
 use experiment::RunFolder;
 use model_io::{ChatTemplate, LoadMode, peft_folder};
@@ -30,11 +30,13 @@ impl FinetunedFlags {
     /// When the model or its adapter cannot be opened.
     pub fn open(&self, device: &Device) -> Result<FinetunedModel> {
         let run = Path::new(&self.model);
+        let variables = self.chat_template.variables(&self.model)?;
         let inside = |name: &str| Some(run.join(name)).filter(|path| path.is_dir());
         let base = inside("base");
         let Some(adapter) = self.adapter.clone().or_else(|| inside("adapter")) else {
-            let source = resolve_model_path(&self.model);
-            let mut checkpoint = Checkpoint::open(&source, LoadMode::Inference, device)?;
+            let source = resolve_model_path(&self.model)?;
+            let checkpoint = Checkpoint::open(&source, LoadMode::Inference, device)?;
+            let mut checkpoint = checkpoint.with_chat_variables(&variables);
             let chat_tokenizer = ChatTokenizer::from_checkpoint(&mut checkpoint, self.template)?;
             return Ok(FinetunedModel {
                 model: checkpoint.model,
@@ -53,6 +55,7 @@ impl FinetunedFlags {
         peft_folder::open(&adapter, &mut checkpoint.parameters)?;
         let own = ChatTemplate::from_folder(&adapter, &checkpoint.tokenizer)?;
         checkpoint.chat_template = own.or(checkpoint.chat_template);
+        let mut checkpoint = checkpoint.with_chat_variables(&variables);
         let chat_tokenizer = ChatTokenizer::from_checkpoint(&mut checkpoint, self.template)?;
         let for_inference = checkpoint.parameters.for_inference();
         let config = checkpoint.model.config();
@@ -77,8 +80,10 @@ impl FinetunedFlags {
         finetuned: &FinetunedModel,
     ) -> Result<Option<String>> {
         let own = finetuned.base_folder.as_ref().map(|base| base.to_string_lossy().into_owned());
-        let from_settings = || base_model_of_run(Path::new(&self.model));
-        named.map(resolve_model_path).or(own).map_or_else(from_settings, |source| Ok(Some(source)))
+        match named.map(resolve_model_path).transpose()?.or(own) {
+            Some(source) => Ok(Some(source)),
+            None => base_model_of_run(Path::new(&self.model)),
+        }
     }
 }
 
@@ -86,11 +91,29 @@ impl FinetunedFlags {
 fn base_model_of_run(folder: &Path) -> Result<Option<String>> {
     let settings = RunFolder::read_settings(folder)?;
     let model = settings.as_ref().and_then(|settings| settings["model"].as_str());
-    Ok(model.map(resolve_model_path))
+    model.map(resolve_model_path).transpose()
 }
 
 /// Path of a model: `model/` of a run folder, else `name` itself.
-pub fn resolve_model_path(name: &str) -> String {
-    let inside = Path::new(name).join("model");
-    if inside.is_dir() { inside.to_string_lossy().into_owned() } else { name.to_string() }
+///
+/// # Errors
+/// When `name` is a run that has no model: it was stopped before its first validation, or it has an
+/// adapter alone.
+pub fn resolve_model_path(name: &str) -> Result<String> {
+    let run = Path::new(name);
+    let model = run.join("model");
+    if model.is_dir() {
+        return Ok(model.to_string_lossy().into_owned());
+    }
+    let is_run = RunFolder::read_settings(run)?.is_some();
+    ensure!(
+        !is_run || !run.join("adapter").is_dir(),
+        "{name} is a run with an adapter and no model: add --merge to its --resume"
+    );
+    ensure!(
+        !is_run,
+        "{name} is a run that was stopped before it saved a model: continue it with --resume, or \
+         start it again if it has no checkpoint"
+    );
+    Ok(name.to_string())
 }

@@ -11,6 +11,7 @@ use experiment::RunFolder;
 use experiment::number::{dropout, fraction, positive};
 use experiment::program::{as_usage_error, ensure_usage};
 use model_io::{LoraConfig, TargetModules};
+use modern::flags::{ChatTemplateFlags, RunChatTemplateFlags};
 use serde::Serialize;
 
 use crate::base_model::BaseModelConfig;
@@ -49,8 +50,8 @@ impl DataFlags {
         Ok((source, columns))
     }
 
-    /// Examples of `source` to evaluate `model` on: held-out sums, or a file's rows. If `model` is a
-    /// run folder, or a model in one, and the run was trained on this data, only the rows that it
+    /// Examples of `source` to evaluate `model` on: held-out sums, or a file's rows. If `model` is
+    /// a run folder, or a model in one, and the run was trained on this data, only the rows that it
     /// held out, and a message says so.
     ///
     /// # Errors
@@ -119,6 +120,9 @@ pub struct ModelFlags {
     /// Chat template [default: the model's own, else instruction]
     #[arg(long, value_enum)]
     pub template: Option<ChatFormat>,
+    /// Variables of the model's chat template.
+    #[command(flatten)]
+    pub chat_template: RunChatTemplateFlags,
     /// LoRA adapters.
     #[command(flatten)]
     pub lora: LoraFlags,
@@ -179,25 +183,62 @@ impl LoraFlags {
 #[derive(Debug, Clone, Copy, Args, Serialize)]
 #[command(next_help_heading = "Model")]
 pub struct BaseModelFlags {
-    /// Without --model: optimizer steps of pretraining the small base model
-    #[arg(long, value_name = "N", default_value_t = 150)]
-    pub base_steps: usize,
-    /// Transformer blocks of the small base model
-    #[arg(long, value_name = "N", default_value_t = 2)]
-    pub n_layer: usize,
-    /// Attention heads per block of the small base model; must divide --n-embd
-    #[arg(long, value_name = "N", default_value_t = 4)]
-    pub n_head: usize,
-    /// Channels (embedding size) of the small base model
-    #[arg(long, value_name = "N", default_value_t = 128)]
-    pub n_embd: usize,
+    /// Without --model: optimizer steps of pretraining the small base model [default: 150]
+    #[arg(long, value_name = "N")]
+    pub base_steps: Option<usize>,
+    /// Transformer blocks of the small base model [default: 2]
+    #[arg(long, value_name = "N")]
+    pub n_layer: Option<usize>,
+    /// Attention heads per block of the small base model; must divide --n-embd [default: 4]
+    #[arg(long, value_name = "N")]
+    pub n_head: Option<usize>,
+    /// Channels (embedding size) of the small base model [default: 128]
+    #[arg(long, value_name = "N")]
+    pub n_embd: Option<usize>,
 }
 
 impl BaseModelFlags {
     /// Configuration of the base model.
     pub fn config(self) -> BaseModelConfig {
-        let Self { base_steps: steps, n_layer, n_head, n_embd } = self;
-        BaseModelConfig { n_layer, n_head, n_embd, steps }
+        let default = BaseModelConfig::default();
+        BaseModelConfig {
+            n_layer: self.n_layer.unwrap_or(default.n_layer),
+            n_head: self.n_head.unwrap_or(default.n_head),
+            n_embd: self.n_embd.unwrap_or(default.n_embd),
+            steps: self.base_steps.unwrap_or(default.steps),
+        }
+    }
+
+    /// Names of the given flags.
+    fn given(self) -> impl Iterator<Item = &'static str> {
+        let Self { base_steps, n_layer, n_head, n_embd } = self;
+        let flags = [
+            ("--base-steps", base_steps),
+            ("--n-layer", n_layer),
+            ("--n-head", n_head),
+            ("--n-embd", n_embd),
+        ];
+        flags.into_iter().filter(|(_, value)| value.is_some()).map(|(flag, _)| flag)
+    }
+}
+
+impl ModelFlags {
+    /// Checks that nothing describes the small base model of a run that starts from `--model`;
+    /// `sft_steps` is the flag of its fine-tuning, in parts that have it.
+    ///
+    /// # Errors
+    /// A [`UsageError`](experiment::program::UsageError) that names the flag.
+    pub fn ensure_base_is_used(&self, sft_steps: Option<usize>) -> Result<()> {
+        let Some(model) = &self.model else { return Ok(()) };
+        let flag = self.base.given().chain(sft_steps.map(|_| "--sft-steps")).next();
+        ensure_usage(
+            flag.is_none(),
+            format!(
+                "{} is for the small model of a run without --model, and this one has --model \
+                 {model}",
+                flag.unwrap_or_default()
+            ),
+        )
     }
 }
 
@@ -214,4 +255,7 @@ pub struct FinetunedFlags {
     /// Chat template [default: the one in the model's files, else instruction]
     #[arg(long, value_enum)]
     pub template: Option<ChatFormat>,
+    /// Variables of the model's chat template.
+    #[command(flatten)]
+    pub chat_template: ChatTemplateFlags,
 }

@@ -10,7 +10,7 @@ use anyhow::{Result, ensure};
 use candle_core::{DType, Device};
 use experiment::RunSetup;
 use experiment::program::as_usage_error;
-use model_io::LoadMode;
+use model_io::{ChatVariables, LoadMode};
 use modern::Checkpoint;
 
 use crate::base_model::{BaseModelConfig, finetune_on_sums, pretrain};
@@ -22,6 +22,8 @@ use crate::flags::ModelFlags;
 pub struct InitialModel {
     /// Path of the model: `--model`, else `base/` in the run folder.
     pub path: String,
+    /// Variables of its chat template.
+    chat_variables: ChatVariables,
     /// Small model that a new run without `--model` trains.
     to_train: Option<BaseModelConfig>,
     /// Steps of its fine-tuning on sums after its pretraining.
@@ -29,18 +31,31 @@ pub struct InitialModel {
 }
 
 impl InitialModel {
-    /// Initial model of the run of `setup`. A small model is fine-tuned for `sft_steps` steps.
+    /// Initial model of the run of `setup`. A small model is fine-tuned for `sft_steps` steps, by
+    /// default `default_sft_steps`.
     ///
     /// # Errors
     /// A [`UsageError`](experiment::program::UsageError) when the sizes of a small model do not fit
-    /// each other, or an error when the one of a resumed run is missing.
-    pub fn new(flags: &ModelFlags, sft_steps: usize, setup: &RunSetup<'_>) -> Result<Self> {
+    /// each other or are given beside `--model`, or an error when the one of a resumed run is
+    /// missing.
+    pub fn new(
+        flags: &ModelFlags,
+        sft_steps: Option<usize>,
+        default_sft_steps: usize,
+        setup: &RunSetup<'_>,
+    ) -> Result<Self> {
+        if !setup.is_resumed {
+            flags.ensure_base_is_used(sft_steps)?; // runs of earlier versions stored the defaults
+        }
         let own = setup.out.join("base");
         let own_path = own.to_string_lossy().into_owned();
         let (path, to_train) = match (&flags.model, setup.is_resumed) {
-            (Some(model), _) => (resolve_model_path(model), None),
+            (Some(model), _) => (resolve_model_path(model)?, None),
             (None, true) => {
-                ensure!(own.is_dir(), "cannot resume: the base model {own_path} is missing");
+                ensure!(
+                    own.is_dir(),
+                    "cannot resume: the base model {own_path} is missing: start a new run"
+                );
                 (own_path, None)
             }
             (None, false) => {
@@ -49,7 +64,9 @@ impl InitialModel {
                 (own_path, Some(config))
             }
         };
-        Ok(Self { path, to_train, sft_steps })
+        let chat_variables = flags.chat_template.variables();
+        let sft_steps = sft_steps.unwrap_or(default_sft_steps);
+        Ok(Self { path, chat_variables, to_train, sft_steps })
     }
 
     /// Opens the model for training; one that the run trains first has random weights from `seed`.
@@ -57,10 +74,11 @@ impl InitialModel {
     /// # Errors
     /// When the model cannot be opened.
     pub fn open(&self, seed: u64, device: &Device) -> Result<Checkpoint> {
-        match self.to_train {
+        let checkpoint = match self.to_train {
             Some(config) => pretrain(BaseModelConfig { steps: 0, ..config }, seed, device),
             None => Checkpoint::open(&self.path, LoadMode::Training(DType::F32), device),
-        }
+        };
+        Ok(checkpoint?.with_chat_variables(&self.chat_variables))
     }
 
     /// Trains the small model of a new run and saves it in the run folder; `None` if the run starts

@@ -81,14 +81,21 @@ impl ModelSaver {
     /// # Errors
     /// When a file cannot be written.
     pub fn save(&self, parameters: &Parameters) -> Result<()> {
-        let Some(lora) = &self.lora else { return self.save_model(parameters) };
-        let folder = self.folder.join(self.subfolder());
-        let ChatTokenizer { tokenizer, template, .. } = &self.chat_tokenizer;
-        tokenizer.save(&folder, self.config.context_len, Some(template))?;
-        peft_folder::save(&folder, parameters, lora, &self.base)
+        self.save_to(&self.folder.join(self.subfolder()), parameters)
     }
 
-    /// Writes `model/`: the base model, merged with the adapter that [`ModelSaver::save`] wrote
+    /// Writes the model into `folder`, or its adapter for a model with adapters.
+    ///
+    /// # Errors
+    /// When a file cannot be written.
+    pub fn save_to(&self, folder: &Path, parameters: &Parameters) -> Result<()> {
+        let Some(lora) = &self.lora else { return self.save_model(folder, parameters) };
+        let ChatTokenizer { tokenizer, template, .. } = &self.chat_tokenizer;
+        tokenizer.save(folder, self.config.context_len, Some(template))?;
+        peft_folder::save(folder, parameters, lora, &self.base)
+    }
+
+    /// Writes `model/`: the base model, merged with the adapter that [`save`](Self::save) wrote
     /// last, the best of the run.
     ///
     /// # Errors
@@ -98,15 +105,14 @@ impl ModelSaver {
         let Checkpoint { mut parameters, .. } = Checkpoint::open(&self.base, load_mode, device)?;
         peft_folder::open(&self.folder.join("adapter"), &mut parameters)?;
         lora::merge(&parameters)?;
-        self.save_model(&parameters.without_adapters())
+        self.save_model(&self.folder.join("model"), &parameters.without_adapters())
     }
 
-    fn save_model(&self, parameters: &Parameters) -> Result<()> {
-        let folder = self.folder.join("model");
+    fn save_model(&self, folder: &Path, parameters: &Parameters) -> Result<()> {
         let ChatTokenizer { tokenizer, template, .. } = &self.chat_tokenizer;
-        tokenizer.save(&folder, self.config.context_len, Some(template))?;
+        tokenizer.save(folder, self.config.context_len, Some(template))?;
         let generation = self.sampler.as_ref().map(GenerationConfig::from);
         let special_ids = &self.special_ids;
-        model_folder::save(&folder, &self.config, parameters, special_ids, generation.as_ref())
+        model_folder::save(folder, &self.config, parameters, special_ids, generation.as_ref())
     }
 }

@@ -84,12 +84,12 @@ pub fn sft_step(
     let (loss, mut grads) = accumulator.finish()?;
     let grad_norm = clip_grad_norm(&mut grads, &state.parameters, config.max_grad_norm)?;
     let lr = config.schedule.lr_at(step);
-    log.check(step, loss, lr, grad_norm)?;
+    let n_tokens: usize = batches.iter().map(SftBatch::n_tokens).sum();
+    let metrics = StepMetrics { step, loss, lr, grad_norm, n_tokens };
+    log.check(&metrics)?;
     state.optimizer.step(&grads, lr)?;
     state.progress.step = step;
 
-    let n_tokens: usize = batches.iter().map(SftBatch::n_tokens).sum();
     let learned_share = n_targets as f64 / n_tokens as f64;
-    let metrics = StepMetrics { step, loss, lr, grad_norm, n_tokens };
     log.step(&metrics, json!({ "learned_share": learned_share }))
 }

@@ -38,13 +38,13 @@ pub enum ChatFormat {
 const MESSAGES_TEMPLATE: &str = r"
 {%- for message in messages -%}
     {%- if message['role'] == 'user' -%}
-        {{ 'USER' + (message['content'] | trim) + 'BETWEEN' }}
+        {{ 'USER' + message['content'] + 'BETWEEN' }}
     {%- elif message['role'] == 'assistant' -%}
         {{ 'ASSISTANT' }}
         {%- generation -%}{{ message['content'] + eos_token }}{%- endgeneration -%}
         {{ 'BETWEEN' }}
     {%- elif message['role'] == 'system' -%}
-        {{ (message['content'] | trim) + 'BETWEEN' }}
+        {{ message['content'] + 'BETWEEN' }}
     {%- else -%}
         {{ raise_exception('this template knows no role ' + message['role']) }}
     {%- endif -%}
@@ -90,5 +90,5 @@ pub fn chat_template(
     let bos = if adds_bos && tokenizer.bos().is_some() { "{{ bos_token }}" } else { "" };
     let messages = MESSAGES_TEMPLATE.replace("'USER'", &format!("'{user}'"));
     let messages = messages.replace("'ASSISTANT'", &format!("'{assistant}'"));
-    ChatTemplate::new(&(bos.to_string() + &messages.replace("BETWEEN", between)), tokenizer)
+    ChatTemplate::built_in(&(bos.to_string() + &messages.replace("BETWEEN", between)), tokenizer)
 }

@@ -13,6 +13,7 @@
 
 use anyhow::{Result, ensure};
 use datasets::Example;
+use experiment::terminal::printable;
 use model_io::{SkipSpecialTokens, Tokenizer};
 use tensor_core::ops::IGNORE_INDEX;
 
@@ -81,9 +82,10 @@ impl TokenizedExample {
     pub fn render_loss_mask(&self, tokenizer: &Tokenizer) -> Result<String> {
         let (mut line, mut marks, mut text) = (String::new(), String::new(), String::new());
         for (position, &id) in self.ids.iter().enumerate() {
-            let token = tokenizer.decode(&[id], SkipSpecialTokens::No)?.replace('\n', "⏎");
+            let token = tokenizer.decode(&[id], SkipSpecialTokens::No)?;
             let is_partial = token.contains(char::REPLACEMENT_CHARACTER);
-            let token = if is_partial { format!("<{id}>") } else { token };
+            let token = if is_partial { format!("<{id}>") } else { printable(&token) };
+            let token = token.replace('\n', "⏎");
             let width = token.chars().count();
             if line.chars().count() + width > 100 {
                 flush_line(&mut text, &mut line, &mut marks);

@@ -35,7 +35,7 @@ pub fn train(
             run.save_checkpoint(0, log, |folder, data_id| state.save(folder, data_id))?;
         }
     }
-    while !state.is_finished(total_steps) {
+    while !run.is_finished(&state.progress, total_steps) {
         let step = state.progress.step + 1;
         let batches = micro_batches(&mut sampler, step, examples, config, model.device())?;
         sft_step(model, state, &batches, config, log)?;
@@ -44,7 +44,7 @@ pub fn train(
         {
             validator.run(&inference_model, state, log)?;
         }
-        let is_last = state.is_finished(total_steps) || run.should_stop(step);
+        let is_last = run.is_finished(&state.progress, total_steps) || run.should_stop(step);
         if is_last || run.is_save_due(step) {
             run.save_checkpoint(step, log, |folder, data_id| state.save(folder, data_id))?;
         }

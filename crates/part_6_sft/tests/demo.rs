@@ -10,30 +10,74 @@ const PART_6: Program = Program(env!("CARGO_BIN_EXE_part_6"));
 
 /// Arguments of a short run in `out`, with additional flags.
 fn train<'a>(out: &'a str, more: &[&'a str]) -> Vec<&'a str> {
-    let small = [
-        "train",
-        "--base-steps",
-        "2",
-        "--n-layer",
-        "1",
-        "--n-head",
-        "2",
-        "--n-embd",
-        "16",
-        "--steps",
-        "4",
-        "--batch-size",
-        "4",
-        "--examples",
-        "40",
-        "--eval-examples",
-        "6",
-        "--log-interval",
-        "1",
-        "--out",
-        out,
-    ];
-    [&small[..], more].concat()
+    let small = "train --steps 4 --batch-size 4 --examples 40 --eval-examples 6 --log-interval 1";
+    let base = if more.contains(&"--model") { "" } else { SMALL_BASE };
+    let args = small.split_whitespace().chain(base.split_whitespace()).chain(["--out", out]);
+    args.chain(more.iter().copied()).collect()
+}
+
+/// Flags of a small base model.
+const SMALL_BASE: &str = "--base-steps 2 --n-layer 1 --n-head 2 --n-embd 16";
+
+#[test]
+fn a_run_on_a_file_takes_its_length_and_rates_from_the_data_and_the_model() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (file, out) = (path_arg(folder.path(), "rows.jsonl"), path_arg(folder.path(), "run"));
+    let row = |i| format!("{{\"prompt\": \"{i} + 3?\", \"completion\": \"{}\"}}\n", i + 3);
+    std::fs::write(&file, (0..20).map(row).collect::<String>()).expect("a file");
+    let base: Vec<&str> = SMALL_BASE.split_whitespace().collect();
+    let args = ["train", "--data", &file, "--out", &out, "--epochs", "2", "--lr", "0.3"];
+    let text = PART_6.stdout(&[&args[..], &base].concat());
+    assert!(text.contains("5 steps, 2.2 epochs"), "18 rows in batches of 8: {text}");
+    assert!(text.contains("kept the model of step") && text.contains("before training"), "{text}");
+    let settings = || {
+        let text = std::fs::read_to_string(Path::new(&out).join("config.json")).expect("settings");
+        let settings: Value = serde_json::from_str(&text).expect("JSON");
+        ["steps", "epochs", "lr", "batch_size"].map(|key| settings[key].clone())
+    };
+    assert_eq!(settings(), [5.into(), Value::Null, 0.3.into(), 8.into()], "they are stored");
+    let resume = |more: &[&'static str]| [&["train", "--resume", "--out", &out][..], more].concat();
+    PART_6.assert_fails(&resume(&["--steps", "4"]), 2, "can only make it longer");
+    PART_6.assert_fails(&resume(&["--stop-after", "3"]), 2, "has already taken 5 steps");
+    assert_eq!(settings()[0], 5, "a refused run is not changed");
+    PART_6.stdout(&resume(&["--epochs", "3"]));
+    assert_eq!(settings()[..2], [7.into(), Value::Null]);
+    let short = path_arg(folder.path(), "short");
+    let short = [&["train", "--data", &file, "--out", &short, "--steps", "1"][..], &base].concat();
+    let text = PART_6.stdout(&short);
+    assert!(text.contains("learning rate of up to 0.001"), "of a small model: {text}");
+}
+
+#[test]
+fn a_diverging_run_says_that_it_is_worse_and_patience_ends_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let out = path_arg(folder.path(), "run");
+    let more = ["--lr", "3", "--steps", "60", "--eval-interval", "2", "--patience", "2"];
+    let text = PART_6.stdout(&train(&out, &more));
+    assert!(text.contains("kept the model of step 2:") && text.contains("worse than"), "{text}");
+    assert!(text.contains("of 60: 2 validations were no better"), "{text}");
+    let read = |model: &str| {
+        let file = Path::new(&out).join(model).join("model.safetensors");
+        std::fs::read(file).expect(model)
+    };
+    assert_ne!(read("model"), read("base"), "the start is not the best");
+    assert_ne!(read("model"), read("final"), "the last model is there, too");
+}
+
+#[test]
+fn a_run_without_a_model_is_named_and_flags_of_a_base_model_need_one() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let run = path_arg(folder.path(), "run");
+    std::fs::create_dir(&run).expect("a folder"); // stopped while its base model was pretrained
+    for (name, text) in [("config.json", "{\"steps\": 4}"), ("metrics.jsonl", "")] {
+        std::fs::write(Path::new(&run).join(name), text).expect("a file");
+    }
+    PART_6.assert_fails(&["eval", "--model", &run], 1, "stopped before it saved a model");
+    let out = path_arg(folder.path(), "out");
+    PART_6.assert_fails(&train(&out, &["--model", &run]), 1, "stopped before it saved a model");
+    let with_base = train(&out, &["--model", "m", "--n-layer", "3"]);
+    PART_6.assert_fails(&with_base, 2, "--n-layer is for the small model of a run without --model");
+    PART_6.assert_fails(&train(&out, &["--pack", "1"]), 2, "--pack 1");
 }
 
 #[test]
@@ -247,4 +291,54 @@ fn a_run_is_evaluated_on_the_rows_that_it_held_out() {
     let two = ["--prompt", "a", "--prompt", "b", "--max-new-tokens", "1"];
     let text = PART_6.stdout(&[&["sample", "--model", &out], &two[..]].concat());
     assert_eq!(text.matches("prompt  ").count(), 2, "{text}");
+}
+
+#[test]
+fn a_run_with_the_date_in_its_prompts_is_resumed_and_evaluated_with_its_own_date() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (base, run) = (path_arg(folder.path(), "base"), path_arg(folder.path(), "run"));
+    PART_6.stdout(&train(&base, &[]));
+    let template = Path::new(&base).join("model/chat_template.jinja");
+    let source = "{{ strftime_now('%d %b %Y') }} {{ style }} {% for m in messages %}\
+        {% if m.role == 'user' %}{{ m.content }}|{% else %}{{ m.content + eos_token }}{% endif %}\
+        {% endfor %}";
+    std::fs::write(template, source).expect("a file");
+    let flags = ["--model", &base, "--chat-date", "2024-07-26", "--stop-after", "2"];
+    let flags = [&flags[..], &["--chat-template-arg", "style=short"]].concat();
+    let text = PART_6.stdout(&train(&run, &flags));
+    assert!(text.contains("|2|0|2|4| |"), "the date is in the prompt: {text}");
+    // Today's date would give other tokens, and the run would be refused.
+    PART_6.stdout(&["train", "--resume", "--out", &run]);
+    let eval = |more: &[&str]| {
+        let args =
+            ["eval", "--model", &run, "--data", "everyday", "--json", "--max-new-tokens", "1"];
+        PART_6.stdout_json(&[&args[..], more].concat())["loss"].clone()
+    };
+    let own = ["--chat-date", "2024-07-26", "--chat-template-arg", "style=short"];
+    assert_eq!(eval(&[]), eval(&own));
+    assert_ne!(eval(&[]), eval(&["--chat-date", "2025-01-01"]));
+    assert_ne!(eval(&[]), eval(&["--chat-template-arg", "style=long"]));
+    PART_6.assert_fails(
+        &["train", "--resume", "--out", &run, "--chat-template-arg", "style=long"],
+        1,
+        "chat_template_arg was",
+    );
+}
+
+#[test]
+fn data_and_names_cannot_control_the_terminal() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (run, data) = (path_arg(folder.path(), "run"), path_arg(folder.path(), "data.jsonl"));
+    let row = r#"{"prompt": "a\u001b[2J", "completion": "b\u001b]0;c\u0007"}"#;
+    let other = r#"{"prompt": "c\u001b[2J", "completion": "d"}"#; // both splits need a prompt
+    std::fs::write(&data, format!("{}\n{other}", [row; 20].join("\n"))).expect("a file");
+    let text = PART_6.stdout(&train(&run, &["--data", &data]));
+    let sampled = ["sample", "--model", &run, "--data", &data, "--n", "2", "--max-new-tokens", "9"];
+    for text in [text, PART_6.stdout(&sampled)] {
+        assert!(text.contains('�') && !text.contains(['\u{1b}', '\u{7}']), "{text:?}");
+    }
+    let bad = r#"{"messages": [{"role": "\u001b[2J", "content": "a"}]}"#;
+    std::fs::write(&data, bad).expect("a file");
+    PART_6.assert_fails(&train(&run, &["--data", &data]), 1, "unknown role `�[2J`");
+    PART_6.assert_fails(&["eval", "--model", "\u{1b}[2J"], 1, "�[2J");
 }

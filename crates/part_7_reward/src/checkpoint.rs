@@ -3,7 +3,7 @@
 //! The policy may have a different tokenizer, so its completions are passed as text, or as token
 //! ids of the reward model's own tokenizer.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Result, ensure};
 use candle_core::{Device, Tensor};
@@ -12,6 +12,7 @@ use model_io::model_folder::read_special_token_ids;
 use model_io::{
     ChatMessage, ChatTemplate, LoadMode, SpecialTokenIds, Tokenizer, fetch_from_hub, is_hub_id,
 };
+use modern::flags::variables_of_run;
 use sft::finetuned::resolve_model_path;
 use sft::{ChatTokenizer, TokenizedExample};
 use tensor_core::Parameters;
@@ -44,6 +45,8 @@ impl RewardCheckpoint {
         let RewardModelConfig { backbone: config, architecture, normalization } = description;
         let tokenizer = Tokenizer::open(&folder)?;
         let template = ChatTemplate::from_folder(&folder, &tokenizer)?;
+        let variables = variables_of_run(Path::new(source))?;
+        let template = template.map(|template| template.with_variables(&variables));
         let mut special_ids = read_special_token_ids(&folder)?;
         let chat_tokenizer =
             ChatTokenizer::from_tokenizer(tokenizer, template, None, &mut special_ids)?;
@@ -136,11 +139,11 @@ pub fn right_pad(rows: &[&[u32]], device: &Device) -> candle_core::Result<(Tenso
 /// Path of the model `name`: a file or folder, a run's `model/`, or a download from the Hub.
 ///
 /// # Errors
-/// When the download fails.
+/// When the download fails, and those of [`resolve_model_path`].
 pub(crate) fn locate_model(name: &str) -> Result<PathBuf> {
     match is_hub_id(name) {
         true => fetch_from_hub(name),
-        false => Ok(resolve_model_path(name).into()),
+        false => Ok(resolve_model_path(name)?.into()),
     }
 }
 

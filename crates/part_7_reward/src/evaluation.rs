@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use experiment::histogram::{self, Series};
 use experiment::statistics::wilson_interval;
 use serde::Serialize;
@@ -69,7 +69,7 @@ pub fn evaluate(
 /// Raw rewards of each pair, `batch_size` texts at a time. `model` should be opened for inference.
 ///
 /// # Errors
-/// When a text is longer than the context.
+/// When a text is longer than the context, or a reward is not finite.
 pub fn pair_rewards(
     model: &RewardModel,
     pairs: &[TokenizedPair],
@@ -77,6 +77,13 @@ pub fn pair_rewards(
 ) -> Result<Vec<PairRewards>> {
     let texts: Vec<_> = pairs.iter().flat_map(|pair| [&pair.chosen, &pair.rejected]).collect();
     let rewards = raw_rewards(model, &texts, batch_size)?;
+    if let Some(index) = rewards.iter().position(|reward| !reward.is_finite()) {
+        bail!(
+            "the reward of a completion of pair {} is {}: the model's weights have diverged",
+            index / 2 + 1,
+            rewards[index]
+        );
+    }
     Ok(rewards.chunks_exact(2).map(|pair| [pair[0], pair[1]]).collect())
 }
 

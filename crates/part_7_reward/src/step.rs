@@ -60,12 +60,12 @@ pub fn reward_step(
     let (loss, mut grads) = accumulator.finish()?;
     let grad_norm = clip_grad_norm(&mut grads, &state.parameters, config.max_grad_norm)?;
     let lr = config.schedule.lr_at(step);
-    log.check(step, loss, lr, grad_norm)?;
+    let n_tokens = batches.iter().map(PairBatch::n_tokens).sum();
+    let metrics = StepMetrics { step, loss, lr, grad_norm, n_tokens };
+    log.check(&metrics)?;
     state.optimizer.step(&grads, lr)?;
     state.progress.step = step;
 
-    let n_tokens = batches.iter().map(PairBatch::n_tokens).sum();
-    let metrics = StepMetrics { step, loss, lr, grad_norm, n_tokens };
     let row = json!({ "accuracy": accuracy(&rewards), "margin": mean_margin(&rewards) });
     log.step(&metrics, row)
 }

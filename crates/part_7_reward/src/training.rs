@@ -36,7 +36,7 @@ pub fn train(
             run.save_checkpoint(0, log, |folder, data_id| state.save(folder, data_id))?;
         }
     }
-    while !state.is_finished(total_steps) {
+    while !run.is_finished(&state.progress, total_steps) {
         let step = state.progress.step + 1;
         let device = model.backbone().device();
         let batches = micro_batches(&mut sampler, step, pairs, config.grad_accum_steps, device)?;
@@ -44,7 +44,7 @@ pub fn train(
         if step == total_steps || is_due(step, validator.interval) {
             validator.run(&inference_model, state, log)?;
         }
-        let is_last = state.is_finished(total_steps) || run.should_stop(step);
+        let is_last = run.is_finished(&state.progress, total_steps) || run.should_stop(step);
         if is_last || run.is_save_due(step) {
             run.save_checkpoint(step, log, |folder, data_id| state.save(folder, data_id))?;
         }

@@ -1,19 +1,22 @@
 //! Validation during training: metrics on validation pairs, model selection, early stopping.
 //!
 //! The best model is saved with its normalization and a histogram of its rewards. The criterion is
-//! the Bradley-Terry loss, whichever loss is trained with, because it is the one that measures
-//! whether σ(r⁺ − r⁻) is a good probability.
+//! the accuracy, because only the order of rewards counts for a policy that learns from them: the
+//! loss rises while the accuracy still grows, since a confident model pays for each pair that it
+//! ranks wrong. Between equal accuracies the Bradley-Terry loss decides, whichever loss is trained
+//! with: it measures whether σ(r⁺ − r⁻) is a good probability.
 
-use anyhow::Result;
-use experiment::{RunLog, TrainState};
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use experiment::{RunLog, Score, TrainState};
 use serde_json::json;
 use sft::ModelSaver;
 
 use crate::evaluation::{RewardEvalMetrics, evaluate, normalization_of_pairs, write_histogram};
-use crate::metrics::PairRewards;
 use crate::model_folder::{self, RewardModelConfig};
 use crate::tokenized_pairs::TokenizedPair;
-use crate::{RewardModel, initialization};
+use crate::{RewardModel, RewardNormalization, initialization};
 
 /// Periodic validation of a reward model.
 #[derive(Debug)]
@@ -32,8 +35,8 @@ pub struct RewardValidator<'a> {
 }
 
 impl RewardValidator<'_> {
-    /// Evaluates `model`, an inference model of `state`, and saves it if it has the best loss so
-    /// far or has reached the target.
+    /// Evaluates `model`, an inference model of `state`, and saves it if it is the best so far or
+    /// has reached the target.
     ///
     /// # Errors
     /// When a file cannot be written.
@@ -50,28 +53,39 @@ impl RewardValidator<'_> {
         });
         log.validation(state.progress.step, &summary, row)?;
         let target_reached = self.target_accuracy.is_some_and(|target| accuracy >= target);
-        if state.progress.record_validation(loss, target_reached)
+        let score = Score::Accuracy { accuracy, loss };
+        if state.progress.record_validation(score, target_reached)
             && let Some(saver) = self.model_saver
         {
-            log.suspend(|| save(model, state, saver, &rewards))?;
+            let normalization = normalization_of_pairs(&rewards);
+            log.suspend(|| save(&saver.folder.join("model"), model, state, saver, normalization))?;
+            write_histogram(&saver.folder.join("rewards.png"), &rewards, normalization)?;
         }
         Ok(())
     }
+
+    /// Saves `model`, whose weights are those of `state`, into `folder` after the last step.
+    ///
+    /// # Errors
+    /// When a file cannot be written, or the validator saves no models.
+    pub fn save_last(&self, folder: &Path, model: &RewardModel, state: &TrainState) -> Result<()> {
+        let saver = self.model_saver.context("a validator without a saver")?;
+        let inference_model = model.for_inference(&state.parameters)?;
+        let (_, rewards) = evaluate(&inference_model, self.pairs, self.batch_size)?;
+        save(folder, model, state, saver, normalization_of_pairs(&rewards))
+    }
 }
 
-/// Saves the model with adapters merged, normalized by the raw rewards of the validation pairs, and
-/// their histogram.
+/// Saves the model into `folder` with adapters merged and with this normalization.
 fn save(
+    folder: &Path,
     model: &RewardModel,
     state: &TrainState,
     saver: &ModelSaver,
-    rewards: &[PairRewards],
+    normalization: RewardNormalization,
 ) -> Result<()> {
     let (backbone, architecture) = (saver.config, model.architecture());
-    let normalization = normalization_of_pairs(rewards);
     let config = RewardModelConfig { backbone, architecture, normalization };
     let parameters = initialization::merged_weights(&state.parameters, &backbone, architecture)?;
-    let folder = saver.folder.join("model");
-    model_folder::save(&folder, &config, &parameters, &saver.chat_tokenizer, &saver.special_ids)?;
-    write_histogram(&saver.folder.join("rewards.png"), rewards, normalization)
+    model_folder::save(folder, &config, &parameters, &saver.chat_tokenizer, &saver.special_ids)
 }

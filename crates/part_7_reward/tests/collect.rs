@@ -11,9 +11,16 @@ const PART_7: Program = Program(env!("CARGO_BIN_EXE_part_7"));
 
 /// Command line of one training step of a tiny model in `out`, with `extra` flags.
 fn train_args<'a>(out: &'a str, extra: &[&'a str]) -> Vec<&'a str> {
-    let args = "train --n-layer 1 --n-head 2 --n-embd 16 --steps 1 --batch-size 4 --pairs 8 \
-                --eval-pairs 2 --tracker none";
-    args.split_whitespace().chain(["--out", out]).chain(extra.iter().copied()).collect()
+    let args = "train --steps 1 --batch-size 4 --pairs 8 --eval-pairs 2 --tracker none";
+    let base = match extra.contains(&"--model") {
+        true => "",
+        false => "--n-layer 1 --n-head 2 --n-embd 16",
+    };
+    args.split_whitespace()
+        .chain(base.split_whitespace())
+        .chain(["--out", out])
+        .chain(extra.iter().copied())
+        .collect()
 }
 
 fn read_rows(file: &str) -> Vec<Value> {

@@ -9,9 +9,58 @@ const PART_7: Program = Program(env!("CARGO_BIN_EXE_part_7"));
 
 /// Command line of a run of a few steps in `out`, with `extra` flags.
 fn train<'a>(out: &'a str, extra: &[&'a str]) -> Vec<&'a str> {
-    let args = "train --base-steps 2 --sft-steps 2 --n-layer 1 --n-head 2 --n-embd 16 --steps 4 \
-                --batch-size 4 --pairs 40 --eval-pairs 6 --log-interval 1 --tracker none";
-    args.split_whitespace().chain(["--out", out]).chain(extra.iter().copied()).collect()
+    let args = "train --steps 4 --batch-size 4 --pairs 40 --eval-pairs 6 --log-interval 1 \
+                --tracker none";
+    let base = if extra.contains(&"--model") { "" } else { SMALL_BASE };
+    let args = args.split_whitespace().chain(base.split_whitespace()).chain(["--out", out]);
+    args.chain(extra.iter().copied()).collect()
+}
+
+/// Flags of a small base model.
+const SMALL_BASE: &str = "--base-steps 2 --sft-steps 2 --n-layer 1 --n-head 2 --n-embd 16";
+
+#[test]
+fn a_run_on_few_pairs_keeps_the_best_after_its_start_and_the_last() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (file, out) = (path_arg(folder.path(), "pairs.jsonl"), path_arg(folder.path(), "run"));
+    let row = |i| {
+        let (better, worse) = (format!("{} is it.", i + 1), format!("{}, you fool.", i + 1));
+        serde_json::json!({ "prompt": format!("{i}?"), "chosen": better, "rejected": worse })
+    };
+    let rows: String = (0..40).map(|i| format!("{}\n", row(i))).collect();
+    std::fs::write(&file, rows).expect("a file");
+    let base: Vec<&str> = SMALL_BASE.split_whitespace().collect();
+    let text = PART_7.stdout(&[&["train", "--data", &file, "--out", &out][..], &base].concat());
+    assert!(text.contains("50 steps, 11.1 epochs"), "36 pairs in batches of 8: {text}");
+    assert!(text.contains("kept the model of step") && text.contains("accuracy"), "{text}");
+    let metrics = read_rows(Path::new(&out).join("metrics.jsonl"));
+    let validations: Vec<(u64, f64)> = metrics
+        .iter()
+        .filter_map(|row| Some((row["step"].as_u64()?, row["val_accuracy"].as_f64()?)))
+        .collect();
+    assert!(validations.len() > 15, "a validation every three steps: {validations:?}");
+    let best = validations[1..].iter().map(|(_, accuracy)| *accuracy).fold(0., f64::max);
+    let steps = metrics.iter().filter_map(|row| row["step"].as_u64());
+    assert_eq!(steps.max(), Some(50));
+    assert!(text.contains(&format!("validation accuracy {best:.3}")), "{best}: {text}");
+    let is_last = validations.last().expect("the last").1 == best;
+    assert!(is_last || Path::new(&out).join("final/model.safetensors").exists());
+}
+
+#[test]
+fn a_reward_model_with_a_nan_weight_is_refused_with_the_name_of_the_tensor() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let out = path_arg(folder.path(), "run");
+    PART_7.stdout(&train(&out, &["--steps", "1"]));
+    let file = Path::new(&out).join("model/model.safetensors");
+    let mut tensors = tensor_core::weights::load(&file).expect("weights");
+    let head = tensors.get_mut("score.weight").expect("a head");
+    *head = (&*head * f64::NAN).expect("a product");
+    tensor_core::weights::save(&file, &tensors).expect("saved");
+    let message = "`score.weight` has a weight that is NaN or infinite";
+    PART_7.assert_fails(&["eval", "--model", &out], 1, message);
+    let next = path_arg(folder.path(), "next");
+    PART_7.assert_fails(&train(&next, &["--model", &out]), 1, message);
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! 8.5 Alarms: the known ways in which PPO runs fail, reported with the likely cause.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use crate::rewards::TruncationHandling;
@@ -33,13 +35,25 @@ pub struct HealthInputs {
     pub all_rewards_equal: bool,
 }
 
+/// Cause of an alarm.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Cause {
+    RatioNotOne,
+    EntropyCollapsed,
+    HighKl,
+    NoStop,
+    EqualRewards,
+}
+
 /// Health checks of a run. Each alarm is raised once until its cause is gone, also across a resume,
 /// because checkpoints keep this state.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct PpoAlarms {
     first_entropy: Option<f64>,
-    #[serde(alias = "ringing")]
-    active: [bool; 5],
+    /// Causes that were present in the last step.
+    #[serde(default)]
+    present: BTreeSet<Cause>,
 }
 
 impl PpoAlarms {
@@ -58,36 +72,40 @@ impl PpoAlarms {
         };
         let first = *self.first_entropy.get_or_insert(entropy);
         let causes = [
-            (first_ratio_error > RATIO_TOLERANCE).then(|| format!(
+            (Cause::RatioNotOne, (first_ratio_error > RATIO_TOLERANCE).then(|| format!(
                 "a ratio differs from 1 by {first_ratio_error:.4} before the first update: \
                  sampling and training compute different probabilities (temperature, filters, \
                  dropout, dtype)"
-            )),
-            (entropy < MIN_ENTROPY_FRACTION * first).then(|| format!(
+            ))),
+            (Cause::EntropyCollapsed, (entropy < MIN_ENTROPY_FRACTION * first).then(|| format!(
                 "the entropy has collapsed from {first:.3} to {entropy:.4} nats, so the policy no \
                  longer explores: try a smaller --lr, a larger --kl-coef or an --entropy-coef"
-            )),
-            (kl_per_token > MAX_KL_PER_TOKEN).then(|| format!(
+            ))),
+            (Cause::HighKl, (kl_per_token > MAX_KL_PER_TOKEN).then(|| format!(
                 "the KL to the reference model is {kl_per_token:.2} nats per token: the policy \
                  may have left the language to raise its reward; raise --kl-coef, or set an \
                  --adaptive-kl-target"
-            )),
-            (eos_rate < min_eos_rate).then(|| format!(
+            ))),
+            (Cause::NoStop, (eos_rate < min_eos_rate).then(|| format!(
                 "{:.1} % of the completions end with a stop token: --max-new-tokens may be too \
                  small, or {advice}",
                 100. * eos_rate
-            )),
-            all_rewards_equal.then(|| {
+            ))),
+            (Cause::EqualRewards, all_rewards_equal.then(|| {
                 "all completions get the same reward, so there is nothing to learn from: is the \
                  task too hard or too easy?"
                     .to_string()
-            }),
+            })),
         ];
         let mut alarms = Vec::new();
-        for (active, alarm) in self.active.iter_mut().zip(causes) {
-            let was_active = std::mem::replace(active, alarm.is_some());
-            alarms
-                .extend(alarm.filter(|_| !was_active).map(|alarm| format!("step {step}: {alarm}")));
+        for (cause, alarm) in causes {
+            match alarm {
+                Some(alarm) if self.present.insert(cause) => {
+                    alarms.push(format!("step {step}: {alarm}"));
+                }
+                Some(_) => {}
+                None => drop(self.present.remove(&cause)),
+            }
         }
         alarms
     }

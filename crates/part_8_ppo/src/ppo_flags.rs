@@ -107,13 +107,7 @@ impl RewardShapingFlags {
 #[command(next_help_heading = "Algorithm")]
 pub struct PpoObjectiveFlags {
     /// Optimization epochs over each rollout
-    #[arg(
-        long,
-        visible_alias = "num-ppo-epochs",
-        alias = "epochs",
-        value_name = "N",
-        default_value = "2"
-    )]
+    #[arg(long, visible_alias = "num-ppo-epochs", value_name = "N", default_value = "2")]
     pub ppo_epochs: NonZeroUsize,
     /// Minibatches per epoch, one optimizer step each, of equal numbers of prompts
     #[arg(

@@ -33,7 +33,7 @@ pub fn train(
             run.save_checkpoint(0, log, |folder, data_id| actor_critic.save(folder, data_id))?;
         }
     }
-    while !actor_critic.policy.is_finished(total_steps) {
+    while !run.is_finished(&actor_critic.policy.progress, total_steps) {
         let step = actor_critic.policy.progress.step + 1;
         let batch = prompts.batch(step, config.prompts_per_step);
         ppo_step(actor_critic, &models, context, &batch, config, log)?;
@@ -42,7 +42,8 @@ pub fn train(
             let policy = &mut actor_critic.policy;
             validator.run(&models.rollout_policy, policy, context.reward_fn, log)?;
         }
-        let is_last = actor_critic.policy.is_finished(total_steps) || run.should_stop(step);
+        let progress = &actor_critic.policy.progress;
+        let is_last = run.is_finished(progress, total_steps) || run.should_stop(step);
         if is_last || run.is_save_due(step) {
             run.save_checkpoint(step, log, |folder, data_id| actor_critic.save(folder, data_id))?;
         }

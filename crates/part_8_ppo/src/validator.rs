@@ -1,7 +1,7 @@
 //! 8.5 Validation: greedy completions for held-out prompts, which pick the best model of the run.
 
 use anyhow::Result;
-use experiment::{RunLog, TrainState};
+use experiment::{RunLog, Score, TrainState};
 use modern::GptModern;
 use modern::sampler::SamplingStrategy;
 use serde_json::json;
@@ -76,7 +76,7 @@ impl PpoValidator<'_> {
         let summary = format!(": validation reward {reward_mean:.3}, {summary}");
         log.validation(step, &summary, metrics)?;
         let target_reached = self.target_reward.is_some_and(|target| reward_mean >= target);
-        if policy.progress.record_validation(-reward_mean, target_reached) {
+        if policy.progress.record_validation(Score::Reward(reward_mean), target_reached) {
             self.model_saver.map_or(Ok(()), |saver| saver.save(&policy.parameters))?;
         }
         Ok(())

@@ -14,10 +14,13 @@ const PART_8: Program = Program(env!("CARGO_BIN_EXE_part_8"));
 
 /// Arguments of a short run in `out` with further flags.
 fn train<'a>(out: &'a str, more: &[&'a str]) -> Vec<&'a str> {
-    let small = "train --base-steps 2 --sft-steps 2 --n-layer 1 --n-head 2 --n-embd 16 --steps 4 \
-    --batch-size 4 --group-size 2 \
-                 --examples 40 --eval-examples 6 --threads 1";
-    let small = small.split_whitespace().chain(["--out", out]);
+    let small = "train --steps 4 --batch-size 4 --group-size 2 --examples 40 --eval-examples 6 \
+                 --threads 1";
+    let base = match more.contains(&"--model") {
+        true => "",
+        false => "--base-steps 2 --sft-steps 2 --n-layer 1 --n-head 2 --n-embd 16",
+    };
+    let small = small.split_whitespace().chain(base.split_whitespace()).chain(["--out", out]);
     small.chain(more.iter().copied()).collect()
 }
 
@@ -99,6 +102,8 @@ fn bad_input_is_refused_in_one_line() {
     refused(&["--temperature", "0"], 2, "temperature above 0");
     refused(&["--group-size", "0"], 2, "--group-size");
     refused(&["--batch-size", "1"], 2, "1 prompts are too few for 2 minibatches");
+    refused(&["--batch-size", "4", "--num-minibatches", "3"], 2, "of equal size");
+    refused(&["--model", "m", "--sft-steps", "3"], 2, "--sft-steps is for the small model");
     refused(&["--gae-lambda", "1.5"], 2, "--gae-lambda");
     refused(&["--gamma", "0"], 2, "--gamma");
     refused(&["--clip-range", "0"], 2, "--clip-range");

@@ -1,7 +1,7 @@
 //! 9.5 Validation: greedy completions for held-out problems, which pick the best model of the run.
 
 use anyhow::Result;
-use experiment::RunLog;
+use experiment::{RunLog, Score};
 use ppo::completion_eval::non_finite_reward_message;
 use ppo::{PromptExample, RewardFn};
 use serde_json::json;
@@ -60,7 +60,7 @@ impl GrpoValidator<'_> {
             "seconds": seconds,
         });
         log.validation(step, &summary, row)?;
-        if policy.state.progress.record_validation(-reward_mean, false) {
+        if policy.state.progress.record_validation(Score::Reward(reward_mean), false) {
             self.model_saver.map_or(Ok(()), |saver| saver.save(&policy.state.parameters))?;
         }
         Ok(())

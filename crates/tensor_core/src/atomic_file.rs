@@ -1,11 +1,15 @@
 //! Atomic file writes: a file is complete or absent, even if the process or the machine stops at
 //! any moment.
 
+use std::fs;
 use std::io::Write;
 use std::path::Path;
 
 use anyhow::{Context, Result};
 use tempfile::NamedTempFile;
+
+/// Beginning of the names of temporary files.
+const TEMP_PREFIX: &str = ".partial-";
 
 /// Writes `bytes` to a temporary file beside `path`, syncs it to disk, and renames it into place.
 ///
@@ -25,7 +29,8 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
 /// When the folder cannot be written.
 pub fn create_temp_file(path: &Path) -> Result<NamedTempFile> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    let file = NamedTempFile::new_in(folder.unwrap_or(Path::new(".")));
+    let file =
+        tempfile::Builder::new().prefix(TEMP_PREFIX).tempfile_in(folder.unwrap_or(Path::new(".")));
     file.with_context(|| format!("writing {}", path.display()))
 }
 
@@ -38,6 +43,25 @@ pub fn persist(file: NamedTempFile, path: &Path) -> Result<()> {
     file.as_file().sync_all().with_context(writing)?;
     share_with_other_users(&file).with_context(writing)?;
     file.persist(path).with_context(writing)?;
+    Ok(())
+}
+
+/// Removes the temporary files in `folder` that a killed process has left there. No other process
+/// may be writing the folder. A missing folder has none.
+///
+/// # Errors
+/// When the folder cannot be read, or a file cannot be removed.
+pub fn remove_temp_files(folder: &Path) -> Result<()> {
+    if !folder.is_dir() {
+        return Ok(());
+    }
+    let removing = || format!("removing temporary files in {}", folder.display());
+    for entry in fs::read_dir(folder).with_context(removing)? {
+        let entry = entry.with_context(removing)?;
+        if entry.file_name().to_string_lossy().starts_with(TEMP_PREFIX) {
+            fs::remove_file(entry.path()).with_context(removing)?;
+        }
+    }
     Ok(())
 }
 

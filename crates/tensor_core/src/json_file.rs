@@ -6,21 +6,25 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::atomic_file;
+use crate::{atomic_file, regular_file};
+
+/// Limit of a file's length; the largest tokenizers have 35 MB. A value takes ten times as much
+/// memory as its text.
+const MAX_BYTES: u64 = 1 << 27;
 
 /// JSON value in the file at `path`.
 ///
 /// # Errors
-/// When it cannot be read or is not JSON.
+/// When it is not a regular file of up to 128 MiB, cannot be read, or is not JSON.
 pub fn read(path: &Path) -> Result<Value> {
-    let bytes = std::fs::read(path).with_context(|| format!("reading {}", path.display()))?;
+    let bytes = regular_file::read(path, MAX_BYTES)?;
     serde_json::from_slice(&bytes).with_context(|| format!("{} is not JSON", path.display()))
 }
 
 /// JSON value in the file at `path`; null if the file does not exist.
 ///
 /// # Errors
-/// When it cannot be read or is not JSON.
+/// Those of [`read`].
 pub fn read_or_null(path: &Path) -> Result<Value> {
     if path.exists() { read(path) } else { Ok(Value::Null) }
 }

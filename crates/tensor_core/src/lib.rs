@@ -22,6 +22,7 @@ pub mod adamw;
 pub mod clip;
 pub mod gradient_report;
 pub mod atomic_file;
+pub mod regular_file;
 pub mod json_file;
 pub mod sha256;
 mod mapped_file;

@@ -1,11 +1,12 @@
 //! Memory-mapped files. The system reads a page on its first access and drops it when memory is
 //! short, so a file may be larger than memory.
 
-use std::fs::File;
 use std::path::Path;
 
 use anyhow::{Context, Result};
 use memmap2::Mmap;
+
+use crate::regular_file;
 
 /// Bytes of a memory-mapped file that does not change while it is open.
 #[derive(Debug)]
@@ -15,14 +16,14 @@ impl MappedFile {
     /// Maps `path` into memory.
     ///
     /// # Errors
-    /// When the file cannot be read.
+    /// When the file is not a regular one, or cannot be read.
     pub fn open(path: &Path) -> Result<Self> {
-        let reading = || format!("reading {}", path.display());
-        let file = File::open(path).with_context(reading)?;
+        let file = regular_file::open(path)?.file;
         // SAFETY: the bytes are only read, as bytes. If another process truncates the file
         // meanwhile, a signal ends the program, as in every program that maps files.
         #[allow(unsafe_code)]
-        let map = unsafe { Mmap::map(&file) }.with_context(reading)?;
+        let map =
+            unsafe { Mmap::map(&file) }.with_context(|| format!("reading {}", path.display()))?;
         Ok(Self(map))
     }
 

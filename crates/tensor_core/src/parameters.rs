@@ -190,7 +190,14 @@ impl Parameters {
                         tensor.dtype()
                     );
                 }
-                tensor.to_device(&self.device)?.to_dtype(self.dtype)?
+                let tensor = tensor.to_device(&self.device)?.to_dtype(self.dtype)?;
+                if !is_finite(&tensor)? {
+                    bail!(
+                        "{origin}: `{name}` has a weight that is NaN or infinite: the file is \
+                         damaged, or its training diverged"
+                    );
+                }
+                tensor
             }
             Source::Shared => {
                 bail!("parameter `{name}` not found: the model differs from the trained one")
@@ -203,6 +210,12 @@ impl Parameters {
         self.entries.push(parameter);
         Ok(tensor)
     }
+}
+
+/// True if no element is NaN or infinite: 0 · x is 0 for all others.
+fn is_finite(tensor: &Tensor) -> Result<bool> {
+    let sum = tensor.affine(0., 0.)?.sum_all()?.to_dtype(DType::F32)?.to_scalar::<f32>()?;
+    Ok(sum == 0.)
 }
 
 fn check_shape(name: &str, actual: &Shape, expected: &Shape) -> Result<()> {

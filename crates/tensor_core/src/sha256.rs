@@ -1,11 +1,12 @@
 //! Data: SHA-256 of files and tokens, with which a run checks that it resumes with the same data.
 
-use std::fs::File;
 use std::io;
 use std::path::Path;
 
 use anyhow::{Context, Result};
 use sha2::{Digest, Sha256};
+
+use crate::regular_file;
 
 /// Digest as a hexadecimal string.
 pub fn hex(digest: impl AsRef<[u8]>) -> String {
@@ -34,6 +35,6 @@ pub fn hash_token_sequences<'a>(sequences: impl Iterator<Item = &'a Vec<u32>>) -
 pub fn hash_file(path: &Path) -> Result<String> {
     let reading = || format!("reading {}", path.display());
     let mut hash = Sha256::new();
-    io::copy(&mut File::open(path).with_context(reading)?, &mut hash).with_context(reading)?;
+    io::copy(&mut regular_file::open(path)?.file, &mut hash).with_context(reading)?;
     Ok(hex(hash.finalize()))
 }

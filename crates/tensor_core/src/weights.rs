@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use candle_core::{Device, Tensor};
 
-use crate::atomic_file;
+use crate::{MappedFile, atomic_file};
 
 /// Writes `tensors` to `path`. Equal tensors give equal bytes.
 ///
@@ -24,10 +24,11 @@ pub fn save(path: &Path, tensors: &BTreeMap<String, Tensor>) -> Result<()> {
 /// Tensors of the file at `path`, by name.
 ///
 /// # Errors
-/// When the file cannot be read, or is not a complete safetensors file.
+/// When the file is not a regular one, cannot be read, or is not a complete safetensors file.
 pub fn load(path: &Path) -> Result<BTreeMap<String, Tensor>> {
-    let bytes = std::fs::read(path).with_context(|| format!("reading {}", path.display()))?;
-    let tensors = candle_core::safetensors::load_buffer(&bytes, &Device::Cpu)
+    // Mapped, so that a file whose length its header does not confirm takes no memory.
+    let file = MappedFile::open(path)?;
+    let tensors = candle_core::safetensors::load_buffer(file.bytes(), &Device::Cpu)
         .with_context(|| format!("{} is not a complete safetensors file", path.display()))?;
     Ok(tensors.into_iter().collect())
 }

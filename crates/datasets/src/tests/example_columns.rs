@@ -40,7 +40,7 @@ impl Files {
 fn three_layouts_give_the_same_example_plain_or_gzipped() -> Result<()> {
     let files = Files::new();
     let rows = [
-        r#"{"instruction": "Add.", "input": " 1 and 2 ", "output": " 3\n"}"#,
+        r#"{"instruction": "Add.", "input": "1 and 2", "output": "3"}"#,
         r#"{"prompt": "Add.\n1 and 2", "completion": "3"}"#,
         concat!(
             r#"{"messages": [{"role": "user", "content": "Add.\n1 and 2"}, "#,
@@ -224,7 +224,7 @@ fn prompts_may_be_conversations_and_stand_alone() -> Result<()> {
     let prompt = r#"[{"role": "system", "content": "Add."}, {"role": "user", "content": "1 + 2"}]"#;
     let messages = vec![ChatMessage::system("Add."), ChatMessage::user("1 + 2")];
     let expected = Example { prompt: messages.clone(), completion: "3".into() };
-    for completion in [r#""3""#, r#"[{"role": "assistant", "content": " 3"}]"#] {
+    for completion in [r#""3""#, r#"[{"role": "assistant", "content": "3"}]"#] {
         let row = format!(r#"{{"prompt": {prompt}, "completion": {completion}}}"#);
         assert_eq!(files.read("a.jsonl", row.as_bytes(), None)?, std::slice::from_ref(&expected));
     }
@@ -251,6 +251,55 @@ fn prompts_may_be_conversations_and_stand_alone() -> Result<()> {
         (r#"{"prompt": 7, "completion": "3"}"#, "`prompt` must be a string, but is 7"),
     ] {
         files.assert_rejected("a.jsonl", row, None, message);
+    }
+    Ok(())
+}
+
+#[test]
+fn white_space_around_prompts_and_completions_is_kept() -> Result<()> {
+    let files = Files::new();
+    let expected = Example::new("\tdef f():\n", "    return 1\n");
+    for row in [
+        r#"{"prompt": "\tdef f():\n", "completion": "    return 1\n"}"#,
+        r#"{"instruction": "\tdef f():\n", "input": " ", "output": "    return 1\n"}"#,
+        r#"{"messages": [{"role": "user", "content": "\tdef f():\n"},
+            {"role": "assistant", "content": "    return 1\n"}]}"#,
+    ] {
+        let examples = files.read("a.json", format!("[{row}]").as_bytes(), None)?;
+        assert_eq!(examples, std::slice::from_ref(&expected));
+    }
+    files.assert_rejected("a.jsonl", r#"{"prompt": "x", "completion": " \n"}"#, None, "is empty");
+    files.assert_rejected("a.jsonl", r#"{"prompt": " ", "completion": "x"}"#, None, "is empty");
+    Ok(())
+}
+
+#[test]
+fn a_prompt_may_end_with_the_result_of_a_tool() -> Result<()> {
+    let row = r#"{"messages": [
+        {"role": "user", "content": [{"type": "text", "text": "How warm is it?"}]},
+        {"role": "assistant", "content": null, "tool_calls": [{"name": "warmth"}]},
+        {"role": "tool", "content": "20", "tool_call_id": "a"},
+        {"role": "assistant", "content": "20 degrees."}]}"#;
+    let examples = Files::new().read("a.json", format!("[{row}]").as_bytes(), None)?;
+    let prompt = &examples[0].prompt;
+    assert_eq!(prompt[0].content, "How warm is it?");
+    assert_eq!(prompt[1].fields["tool_calls"][0]["name"], "warmth");
+    assert_eq!((prompt[2].role.as_str(), prompt[2].content.as_str()), ("tool", "20"));
+    Ok(())
+}
+
+#[test]
+fn rows_that_are_no_regular_file_or_unpack_without_bound_are_errors() -> Result<()> {
+    let mut gz = GzEncoder::new(Vec::new(), Compression::best());
+    gz.write_all(&vec![b' '; 1 << 20])?;
+    let packed = gz.finish()?;
+    assert_eq!(crate::json_rows::unpack(&packed, 1 << 20)?.len(), 1 << 20);
+    let error = crate::json_rows::unpack(&packed, (1 << 20) - 1).unwrap_err().to_string();
+    assert!(error.contains("limit of 1048575"), "{error}");
+    #[cfg(unix)]
+    {
+        let error = read_examples("/dev/zero".as_ref(), None).unwrap_err().to_string();
+        assert!(error.contains("/dev/zero is a device"), "{error}");
     }
     Ok(())
 }

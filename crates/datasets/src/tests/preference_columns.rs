@@ -24,7 +24,7 @@ fn read(name: &str, bytes: &[u8], columns: &str) -> Result<FilteredPreferences> 
 #[test]
 fn all_layouts_give_the_same_preference_plain_and_gzipped() -> Result<()> {
     let rows = [
-        r#"{"prompt": " Add.\n1 and 2", "chosen": "3 ", "rejected": "4"}"#,
+        r#"{"prompt": "Add.\n1 and 2", "chosen": "3", "rejected": "4"}"#,
         r#"{"instruction": "Add.", "input": "1 and 2", "output": "x", "chosen": "3",
             "rejected": "4"}"#,
         r#"{"chosen": "\n\nHuman: Add.\n1 and 2\n\nAssistant: 3",
@@ -83,8 +83,8 @@ fn an_invalid_row_is_reported_with_file_and_line() {
             "one of `chosen` and `rejected` is a whole conversation",
         ),
         (
-            r#"{"prompt": [{"role": "tool", "content": "a"}], "chosen": "b", "rejected": "c"}"#,
-            "unknown role `tool`",
+            r#"{"prompt": [{"role": "judge", "content": "a"}], "chosen": "b", "rejected": "c"}"#,
+            "unknown role `judge`",
         ),
         (
             r#"{"prompt": [{"role": "assistant", "content": "a"}], "chosen": "b", "rejected": ""}"#,
@@ -156,5 +156,18 @@ fn downloaded_preference_datasets_are_read() -> Result<()> {
         assert_eq!((filter_counts.n_prompt_mismatch, filter_counts.n_empty), (5, 4));
         assert!(usable.iter().any(|pair| pair.prompt.len() > 10), "many turns");
     }
+    Ok(())
+}
+
+#[test]
+fn white_space_around_completions_is_kept() -> Result<()> {
+    let row = br#"{"prompt": "\tx\n", "chosen": "    a\n", "rejected": "    b"}"#;
+    assert_eq!(read("a.jsonl", row, "")?.usable, [Preference::new("\tx\n", "    a\n", "    b")]);
+    let row = br#"{"prompt": "\n\nHuman:   x\n\nAssistant:", "chosen": "   a", "rejected": " b"}"#;
+    assert_eq!(read("a.jsonl", row, "")?.usable, [Preference::new("  x", "  a", "b")]);
+    let row = r#"{"prompt": "x", "chosen": "a ", "rejected": "a"}"#;
+    let usable = r#"{"prompt": "x", "chosen": "a", "rejected": "b"}"#;
+    let read = read("a.jsonl", format!("{row}\n{usable}").as_bytes(), "")?;
+    assert_eq!((read.usable.len(), read.filter_counts.n_identical), (1, 1));
     Ok(())
 }

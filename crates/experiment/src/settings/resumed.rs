@@ -11,9 +11,10 @@ use crate::RunFolder;
 
 /// Settings that may change on `--resume`: paths and output, not what is computed, apart from the
 /// number of steps, which extends a run. Whether the data are the same is checked separately.
-const OVERRIDABLE_ON_RESUME: [&str; 15] = [
+const OVERRIDABLE_ON_RESUME: [&str; 17] = [
     "data",
     "device",
+    "epochs",
     "eval_examples",
     "eval_interval",
     "json",
@@ -22,6 +23,7 @@ const OVERRIDABLE_ON_RESUME: [&str; 15] = [
     "merge",
     "model",
     "out",
+    "patience",
     "save_interval",
     "steps",
     "stop_after",
@@ -39,14 +41,7 @@ pub fn check_resumable<A: Args>(out: &Path, settings: &Value, free: &[&str]) -> 
     let old = old.with_context(|| format!("there is no run in {} to resume", out.display()))?;
     let old = canonical(serde_json::from_value(old)?, &A::augment_args(Command::new("train")))?;
     let old = serde_json::to_value(old)?;
-    check_unchanged(&old, settings, &[&OVERRIDABLE_ON_RESUME, free].concat())?;
-    let [before, now] = [&old, settings].map(|settings| settings["steps"].as_u64());
-    if let (Some(before), Some(now)) = (before, now)
-        && before != now
-    {
-        println!("the learning-rate schedule spans {now} steps from now on, instead of {before}");
-    }
-    Ok(())
+    check_unchanged(&old, settings, &[&OVERRIDABLE_ON_RESUME, free].concat())
 }
 
 /// Checks that `new` settings equal those a run was begun with, apart from those in `free`.

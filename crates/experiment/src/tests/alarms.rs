@@ -31,6 +31,16 @@ fn a_learning_rate_that_rises_after_the_warm_up_raises_an_alarm() {
 }
 
 #[test]
+fn a_rate_that_rounding_raises_above_its_peak_raises_no_alarm() {
+    let mut alarms = TrainingAlarms::new(1);
+    let (peak, min): (f64, f64) = (5e-3, 5e-4);
+    let after_warm_up = min + (peak - min); // as a constant rate is interpolated
+    assert!(after_warm_up > peak, "the example rounds up");
+    assert_eq!(alarms.check(1, 3., peak, 1.), None);
+    assert_eq!(alarms.check(2, 3., after_warm_up, 1.), None);
+}
+
+#[test]
 fn a_non_finite_loss_is_reported_with_its_likely_cause() {
     let cause = |alarms: &mut TrainingAlarms, loss, norm| {
         alarms.check(60, loss, 10., norm).expect("an alarm")

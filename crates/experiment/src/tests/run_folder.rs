@@ -40,3 +40,54 @@ fn a_run_does_not_overwrite_a_model_folder() -> Result<()> {
     fs::write(folder.path().join(".lock"), "")?; // a run that was killed at the start
     RunFolder::create(folder.path(), &()).map(drop)
 }
+
+#[test]
+fn a_run_without_its_log_is_moved_aside_and_not_mixed_with_a_new_one() -> Result<()> {
+    let parent = tempfile::tempdir()?;
+    let path = |name: &str| parent.path().join(name);
+    RunFolder::create(&path("run"), &())?;
+    fs::create_dir_all(path("run/checkpoints/step-40"))?;
+    fs::remove_file(path("run/metrics.jsonl"))?;
+    assert!(RunFolder::read_settings(&path("run"))?.is_some(), "it can be resumed");
+    let (_run, rows) = RunFolder::resume(&path("run"), 40)?;
+    assert!(rows.is_empty() && path("run/metrics.jsonl").exists());
+    drop(_run);
+    fs::remove_file(path("run/metrics.jsonl"))?;
+    RunFolder::create(&path("run"), &())?;
+    assert!(!path("run/checkpoints").exists(), "the new run has none of the old checkpoints");
+    assert!(path("run.previous/checkpoints/step-40").exists());
+    Ok(())
+}
+
+#[test]
+fn what_a_kill_leaves_of_a_removed_run_is_not_in_the_way() -> Result<()> {
+    let parent = tempfile::tempdir()?;
+    let path = |name: &str| parent.path().join(name);
+    // A process was killed while it removed run.previous, of which some files are left.
+    fs::create_dir_all(path("run.previous.removed/model"))?;
+    for _ in 0..3 {
+        RunFolder::create(&path("run"), &())?;
+    }
+    let mut names: Vec<_> =
+        fs::read_dir(parent.path())?.map(|entry| Ok(entry?.file_name())).collect::<Result<_>>()?;
+    names.sort();
+    assert_eq!(names, ["run", "run.previous"]);
+    Ok(())
+}
+
+#[test]
+fn temporary_files_of_a_killed_process_are_removed_when_a_run_is_resumed() -> Result<()> {
+    let parent = tempfile::tempdir()?;
+    let path = parent.path().join("run");
+    RunFolder::create(&path, &())?;
+    fs::create_dir(path.join("model"))?;
+    for folder in [&path, &path.join("model")] {
+        let file = tensor_core::atomic_file::create_temp_file(&folder.join("config.json"))?;
+        file.keep()?; // as if the process had been killed before the rename
+    }
+    let entries = |folder: &std::path::Path| fs::read_dir(folder).map(Iterator::count);
+    assert_eq!((entries(&path)?, entries(&path.join("model"))?), (5, 1));
+    RunFolder::resume(&path, 0)?;
+    assert_eq!((entries(&path)?, entries(&path.join("model"))?), (4, 0));
+    Ok(())
+}

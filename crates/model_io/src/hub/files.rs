@@ -10,11 +10,12 @@ use crate::weight_files::{INDEX_FILE, SafetensorsIndex, WEIGHTS_FILE};
 
 const CONFIG: &str = "config.json";
 /// Files that a model may lack.
-const OPTIONAL: [&str; 5] = [
+const OPTIONAL: [&str; 6] = [
     "generation_config.json",
     "tokenizer.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
+    "added_tokens.json",
     "chat_template.jinja",
 ];
 

@@ -3,7 +3,10 @@
 use std::ops::Range;
 
 use anyhow::Result;
-use model_io::{AddGenerationPrompt, ChatMessage, ChatTemplate, Tokenizer, TokenizerSpecialTokens};
+use model_io::{
+    AddGenerationPrompt, ChatArguments, ChatDate, ChatMessage, ChatTemplate, ChatVariables,
+    Tokenizer, TokenizerSpecialTokens,
+};
 use serde_json::{Value, json};
 
 fn golden() -> Value {
@@ -159,27 +162,143 @@ fn errors_name_the_file_and_the_line() -> Result<()> {
 
     std::fs::remove_file(&path)?;
     let path = folder.path().join("tokenizer_config.json");
+    let prompt = AddGenerationPrompt::No;
     for (json, line) in
         [(r#"{"chat_template": "a\n{% for %}"}"#, ", line 2"), (r#"{"chat_template": 1}"#, "")]
     {
         std::fs::write(&path, json)?;
-        let error = ChatTemplate::from_folder(folder.path(), &tokenizer).unwrap_err();
+        let template = ChatTemplate::from_folder(folder.path(), &tokenizer);
+        let error = template.and_then(|template| template.unwrap().render(&[], prompt));
+        let error = error.unwrap_err();
         assert!(error.to_string().starts_with(&format!("{}{line}", path.display())), "{error}");
     }
     Ok(())
 }
 
+/// Error of rendering `source`, or the length of its text.
+fn render_hostile(source: &str) -> Result<usize> {
+    let template = ChatTemplate::new(source, &tokenizer(None, None))?;
+    Ok(template.render(&greeting(), AddGenerationPrompt::No)?.len())
+}
+
+/// Template that computes `ns.a` anew, `n` times, from `start`, and then prints `result`.
+fn repeated(start: &str, step: &str, n: usize, result: &str) -> String {
+    format!(
+        "{{% set ns = namespace(a={start}) %}}\
+         {{% for i in range({n}) %}}{{% set ns.a = {step} %}}{{% endfor %}}{{{{ {result} }}}}"
+    )
+}
+
 #[test]
-fn an_endless_template_fails_at_the_instruction_limit() -> Result<()> {
-    let endless =
+fn a_template_that_never_ends_or_grows_without_bound_is_an_error_of_one_line() {
+    let nested_loops =
         "\n{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}";
-    let error = ChatTemplate::new(endless, &tokenizer(None, None))?
-        .render(&greeting(), AddGenerationPrompt::No);
-    let error = error.unwrap_err().to_string();
+    let error = render_hostile(nested_loops).unwrap_err().to_string();
     assert!(error.contains("line 2") && error.contains("never ends"), "{error}");
+    let doubled_list = |result: &str| repeated("[1]", "[ns.a, ns.a]", 60, result);
+    for source in [
+        "{{ 'x' * 10000000000 }}".into(),
+        "{{ [1] * 10000000000 }}".into(),
+        "{{ range(10000000000) | list }}".into(),
+        "{{ '%10000000000d' | format(1) }}".into(),
+        "{{ '{:>10000000000}'.format(1) }}".into(),
+        "{{ '{:.10000000000f}'.format(1) }}".into(),
+        "{{ 'a\nb' | indent(10000000000) }}".into(),
+        "{{ [1, [2, 3]] | tojson(indent=10000000000) }}".into(),
+        repeated("'a'", "ns.a | replace('a', 'aa')", 60, "ns.a | length"),
+        repeated("'a'", "ns.a.replace('a', 'aa')", 60, "ns.a | length"),
+        repeated("'a'", "ns.a ~ ns.a", 60, "ns.a | length"),
+        repeated("'aa'", "ns.a.join(ns.a)", 60, "ns.a | length"),
+        doubled_list("ns.a | tojson"),
+        doubled_list("ns.a | sort"), // reaches the limit of time
+        repeated("[1]", "[ns.a]", 10_000, "ns.a | tojson"),
+        "{% macro m() %}{{ m() }}{{ m() }}{% endmacro %}{{ m() }}".into(),
+    ] {
+        let error = render_hostile(&source).expect_err(&source).to_string();
+        assert!(error.len() < 300 && error.lines().count() == 1, "{source}: {error}");
+    }
+}
+
+#[test]
+fn a_deep_template_needs_no_more_stack_than_there_is() -> Result<()> {
+    assert_eq!(render_hostile(&repeated("1", "[ns.a]", 99_999, "1"))?, 1);
+    assert_eq!(render_hostile(&format!("{{{{ 1{} }}}}", "+1".repeat(100_000)))?, 6);
+    assert!(render_hostile(&" ".repeat(1 << 19)).is_err());
+    Ok(())
+}
+
+#[test]
+fn a_template_that_cannot_be_read_fails_only_when_it_is_rendered() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    std::fs::write(folder.path().join("chat_template.jinja"), "a\n{% unknown %}")?;
+    let template = ChatTemplate::from_folder(folder.path(), &tokenizer(None, None))?.unwrap();
+    assert_eq!(template.source(), "a\n{% unknown %}");
+    let error = template.render(&greeting(), AddGenerationPrompt::No).unwrap_err().to_string();
+    assert!(error.contains("line 2") && error.contains("unknown"), "{error}");
+    Ok(())
+}
+
+#[test]
+fn a_date_and_arguments_reach_the_template() -> Result<()> {
+    let source = "{{ strftime_now('%d %b %Y') }} {{ enable_thinking }} {{ name }} {{ tools }}";
+    let template = ChatTemplate::new(source, &tokenizer(None, None))?;
+    let arguments = ["enable_thinking=false", "name=a=b", r#"{"tools": [1], "name": "c"}"#];
+    let arguments = arguments.iter().map(|text| text.parse::<ChatArguments>());
+    let arguments: ChatArguments = arguments.collect::<Result<Vec<_>>>()?.into_iter().collect();
+    let variables = ChatVariables { date: Some("2024-07-26".parse()?), arguments };
+    let text =
+        template.with_variables(&variables).render(&[], AddGenerationPrompt::No)?.to_lowercase();
+    assert_eq!(text, "26 jul 2024 false c [1]");
+    for invalid in ["2024-7", "2024-02-30", "26 Jul 2024", "2024-01-01-01"] {
+        assert!(invalid.parse::<ChatDate>().is_err(), "{invalid}");
+    }
+    assert!("enable_thinking".parse::<ChatArguments>().is_err());
+    assert!("messages=[]".parse::<ChatArguments>().is_err());
+    Ok(())
+}
+
+#[test]
+fn lists_of_parts_and_tool_calls_reach_the_template() -> Result<()> {
+    let rows = json!([
+        { "role": "user", "content": [{ "type": "text", "text": "a" }, { "type": "image" }] },
+        { "role": "assistant", "content": null, "tool_calls": [{ "name": "f" }] },
+        { "role": "tool", "content": "b", "tool_call_id": "1" },
+    ]);
+    let messages: Vec<ChatMessage> = serde_json::from_value(rows.clone())?;
+    assert_eq!(serde_json::to_value(&messages)?, rows);
+    assert_eq!(
+        messages.iter().map(|message| &*message.content).collect::<Vec<_>>(),
+        ["a", "", "b"]
+    );
+    let source = "{% for m in messages %}{% if m.content is string %}{{ m.content }}{% elif \
+        m.content %}{% for part in m.content %}<{{ part.type }}>{% endfor %}{% endif %}\
+        {% for call in m.tool_calls %}{{ call.name }}{% endfor %}{{ m.tool_call_id }},{% endfor %}";
+    let template = ChatTemplate::new(source, &tokenizer(None, None))?;
+    assert_eq!(template.render(&messages, AddGenerationPrompt::No)?, "<text><image>,f,b1,");
+    for invalid in [json!({ "role": "user" }), json!({ "role": "user", "content": 1 })] {
+        assert!(serde_json::from_value::<ChatMessage>(invalid).is_err());
+    }
+    Ok(())
+}
+
+#[test]
+fn a_conversation_of_100_000_turns_stays_below_the_limit() -> Result<()> {
     let long = vec![ChatMessage::user("Hi"); 100_000];
     let text = ChatTemplate::chatml()?.render(&long, AddGenerationPrompt::Yes)?;
     assert_eq!(text.lines().count(), 200_001);
+    Ok(())
+}
+
+#[test]
+fn line_ends_of_a_template_become_lf_as_in_jinja2() -> Result<()> {
+    for (source, expected) in [
+        ("{% if true %}\r\nA\r\n{% endif %}\r\nB\r\n", "A\nB"),
+        ("A\rB{{ 'C\rD' }}\r", "A\nBC\nD"),
+        (r"{{ 'C\r\nD' }}", "C\r\nD"), // an escape in a string is no line end
+    ] {
+        let template = ChatTemplate::new(source, &tokenizer(None, None))?;
+        assert_eq!(template.render(&[], AddGenerationPrompt::No)?, expected, "{source:?}");
+    }
     Ok(())
 }
 

@@ -1,6 +1,7 @@
 //! Tokenizers, chat templates, and downloads from the Hub.
 #![allow(clippy::unwrap_used, reason = "test helpers may unwrap")]
 
+mod added_tokens;
 mod chat_template;
 mod conversation;
 #[path = "../golden/tokenizers.rs"]

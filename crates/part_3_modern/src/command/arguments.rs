@@ -13,7 +13,7 @@ use tensor_core::ops::Gelu;
 use tiny_gpt::command::train::TextTrainArgs;
 use tiny_gpt::flags::ModelSizeFlags;
 
-use crate::flags::{ModelFlags, SamplerFlags, WindowFlags, byte_level_config};
+use crate::flags::{ChatTemplateFlags, ModelFlags, SamplerFlags, WindowFlags, byte_level_config};
 
 #[derive(Args)]
 pub(crate) struct DemoArgs {
@@ -110,6 +110,8 @@ impl ArchitectureFlags {
 pub(crate) struct GenerateArgs {
     #[command(flatten)]
     pub(crate) model: ModelFlags,
+    #[command(flatten)]
+    pub(crate) chat_template: ChatTemplateFlags,
     /// Text to continue; special tokens in it are encoded as plain text (see --ask for chats)
     #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     pub(crate) prompt: String,

@@ -6,6 +6,7 @@ use std::time::Instant;
 use anyhow::{Result, ensure};
 use candle_core::DType;
 use datasets::builtin_text::BuiltinText;
+use experiment::terminal::printable;
 use experiment::{Run, RunLog};
 use model_io::{ModelConfig, SlidingWindow};
 use tensor_core::{Parameters, Rng};
@@ -60,7 +61,7 @@ fn compare_with_and_without_cache(model: &GptModern, seed: u64) -> Result<()> {
         generate_uncached(model, &prompt, COMPARED_TOKENS, &greedy, &mut Rng::new(seed))?;
     let without = start.elapsed().as_secs_f64();
     ensure!(cached == uncached, "the cache changed the text");
-    println!("\n{}\n", ByteTokenizer.decode(&cached).trim());
+    println!("\n{}\n", printable(ByteTokenizer.decode(&cached).trim()));
     println!(
         "{COMPARED_TOKENS} tokens, the same text twice: {:.3} ms per token with a cache of {} KiB, \
          {:.3} ms without: {:.1} times",
@@ -92,7 +93,7 @@ fn generate_beyond_context(model: &GptModern, seed: u64) -> Result<()> {
     println!(
         "\n... {}\n\n{WINDOWED_TOKENS} tokens through a window of {} and {} sinks (the model's \
          context is {}): {:.3} ms per token at first, {:.3} ms at the end, {} KiB all the way",
-        end.trim(),
+        printable(end.trim()),
         window.size,
         window.sinks,
         model.config().context_len,

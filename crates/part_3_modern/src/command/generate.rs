@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::time::Instant;
 
 use anyhow::{Context, Result};
+use experiment::terminal::printable;
 use model_io::{
     AddGenerationPrompt, AddSpecialTokens, ChatMessage, ParseSpecial, SkipSpecialTokens, Tokenizer,
 };
@@ -16,7 +17,8 @@ use crate::{Checkpoint, GenerateConfig, GptModern, generate};
 
 pub(crate) fn run(args: &GenerateArgs) -> Result<()> {
     let device = args.compute.open_device()?;
-    let checkpoint = args.model.open_for_inference(&device)?;
+    let variables = args.chat_template.variables(&args.model.model)?;
+    let checkpoint = args.model.open_for_inference(&device)?.with_chat_variables(&variables);
     let prompt = prompt_ids(args, &checkpoint)?;
     let config = GenerateConfig {
         sampler: match args.ask {
@@ -44,14 +46,14 @@ pub(crate) fn run(args: &GenerateArgs) -> Result<()> {
         }
         let new = stream.push(token)?;
         text.push_str(&new);
-        write!(out, "{new}")?;
+        write!(out, "{}", printable(&new))?;
         Ok(out.flush()?)
     })?;
     if first_token_at.is_none() {
         write!(out, "{}", args.prompt)?;
     }
     let rest = stream.finish()?;
-    writeln!(out, "{rest}")?;
+    writeln!(out, "{}", printable(&rest))?;
     if !args.json {
         return Ok(());
     }
@@ -110,8 +112,8 @@ pub fn print_completion(
     write!(out, "{prompt}")?;
     let mut stream = tokenizer.stream(SkipSpecialTokens::Yes, &ids);
     generate(model, &[ids], config, &mut Rng::new(seed), |_, token| {
-        write!(out, "{}", stream.push(token)?)?;
+        write!(out, "{}", printable(&stream.push(token)?))?;
         Ok(out.flush()?)
     })?;
-    Ok(writeln!(out, "{}", stream.finish()?)?)
+    Ok(writeln!(out, "{}", printable(&stream.finish()?))?)
 }

@@ -194,5 +194,5 @@ fn a_byte_tokenizer_larger_than_the_vocabulary_is_rejected() {
     std::fs::write(folder.path().join("tokenizer.json"), ByteTokenizer.to_json().to_string())
         .expect("a file");
     let error = load_and_generate(folder.path(), folder.path()).expect_err("256 tokens for 64");
-    assert!(error.contains("the tokenizer has 256 tokens, the model's vocabulary 64"), "{error}");
+    assert!(error.contains("the tokenizer's vocabulary has 256 ids, the model's 64"), "{error}");
 }

@@ -16,8 +16,8 @@ use candle_core::{DType, Device};
 use golden_tokenizers::parts;
 use model_io::model_folder::SpecialTokenIds;
 use model_io::{
-    AddSpecialTokens, ChatTemplate, GgufTokenizer, LoadMode, ModelConfig, ParseSpecial, Tokenizer,
-    TokenizerSpecialTokens,
+    AddGenerationPrompt, AddSpecialTokens, ChatTemplate, GgufTokenizer, LoadMode, ModelConfig,
+    ParseSpecial, Tokenizer, TokenizerSpecialTokens,
 };
 use modern::checkpoint::Checkpoint;
 use modern::{GptModern, Sampler, SamplingStrategy};
@@ -161,13 +161,14 @@ fn write_llama2c(folder: &Path) -> Result<PathBuf> {
 }
 
 #[test]
-fn an_invalid_chat_template_is_an_error_not_ignored() -> Result<()> {
+fn an_invalid_chat_template_is_an_error_where_it_is_used() -> Result<()> {
     let folder = tempfile::tempdir()?;
     fresh(Tokenizer::from_gguf(&parts("byte_level"))?, None)?.save(folder.path())?;
     let open = || Checkpoint::open(folder.path().to_str().unwrap(), LoadMode::Inference, &CPU);
     assert!(open()?.chat_template.is_none());
     std::fs::write(folder.path().join("chat_template.jinja"), "{% if %}")?;
-    let error = open().err().unwrap().to_string();
+    let template = open()?.chat_template.unwrap();
+    let error = template.render(&[], AddGenerationPrompt::No).unwrap_err().to_string();
     assert!(error.contains("chat_template.jinja, line 1: "), "{error}");
     Ok(())
 }

@@ -14,17 +14,28 @@ use modern::flags::byte_level_config;
 use serde::Serialize;
 use tiny_gpt::flags::{ModelSizeFlags, SamplingFlags};
 
-use crate::TrainConfig;
 use crate::evaluation::{LmEvalConfig, ValidationConfig};
 use crate::flags::OptimizationFlags;
+use crate::{DefaultLength, RunDefaults, TrainConfig};
 
 /// Maximum tokens of a micro-batch; more would not fit in any memory.
 const MAX_TOKENS_PER_MICRO_BATCH: usize = 1 << 22;
+/// Sequences per micro-batch without --batch-size.
+const BATCH_SIZE: usize = 16;
+/// Length of a run without --steps and --epochs.
+const LENGTH: DefaultLength =
+    DefaultLength { epochs: 10., min_steps: 100, max_steps: 1000, max_eval_interval: 200 };
+/// Learning rate without --lr.
+const LR: f64 = 3e-3;
 /// Maximum micro-batches of a step: all are loaded before the first is computed.
 const MAX_GRAD_ACCUM_STEPS: usize = 1 << 12;
 
 #[derive(Args, Serialize)]
 #[command(args_override_self = true, next_help_heading = "Data")]
+#[command(mut_arg("steps", |arg| arg.help("Number of optimizer steps [default: ten epochs, but at \
+    least 100 and at most 1000]")))]
+#[command(mut_arg("lr", |arg| arg.help("Peak learning rate [default: 0.003]")))]
+#[command(mut_arg("batch_size", |arg| arg.help("Sequences per micro-batch [default: 16]")))]
 #[command(mut_arg("out", |arg| arg.default_value("runs/scaling").help("Run folder: settings, \
     metrics, tokens, checkpoints and the best model")))]
 pub(crate) struct TrainArgs {
@@ -82,13 +93,13 @@ impl TrainArgs {
         Ok(model)
     }
 
-    /// Hyperparameters of the run.
+    /// Checks the arguments, as far as they do not depend on the data.
     ///
     /// # Errors
     /// When a step would exceed any memory, or the schedule is invalid.
-    pub(crate) fn train_config(&self) -> Result<TrainConfig> {
+    pub(crate) fn check(&self) -> Result<()> {
         let step = &self.optimization;
-        let (batch_size, grad_accum_steps) = (step.batch_size.get(), step.grad_accum_steps.get());
+        let (batch_size, grad_accum_steps) = (self.batch_size(), step.grad_accum_steps.get());
         let (n_tokens, max_tokens) =
             (batch_size.saturating_mul(self.size.context_len), MAX_TOKENS_PER_MICRO_BATCH);
         ensure_usage(
@@ -99,10 +110,30 @@ impl TrainArgs {
             grad_accum_steps <= MAX_GRAD_ACCUM_STEPS,
             format!("--grad-accum-steps must be at most {MAX_GRAD_ACCUM_STEPS}"),
         )?;
+        step.schedule.check(Some(LR))
+    }
+
+    fn batch_size(&self) -> usize {
+        self.optimization.batch_size(BATCH_SIZE)
+    }
+
+    /// Defaults of a run on `n_tokens` tokens.
+    pub(crate) fn run_defaults(&self, n_tokens: usize) -> RunDefaults {
+        let n_windows = n_tokens / self.size.context_len;
+        let steps_per_epoch = self.optimization.steps_per_epoch(n_windows, self.batch_size());
+        RunDefaults { lr: LR, steps_per_epoch, length: LENGTH }
+    }
+
+    /// Hyperparameters of the run.
+    ///
+    /// # Errors
+    /// When the schedule is invalid.
+    pub(crate) fn train_config(&self, defaults: &RunDefaults) -> Result<TrainConfig> {
+        let step = &self.optimization;
         Ok(TrainConfig {
-            batch_size,
-            grad_accum_steps,
-            schedule: step.schedule.schedule()?,
+            batch_size: self.batch_size(),
+            grad_accum_steps: step.grad_accum_steps.get(),
+            schedule: step.schedule.schedule(defaults)?,
             optimizer: step.optimizer.adamw_config(),
             max_grad_norm: step.optimizer.max_grad_norm().unwrap_or(f64::MAX),
             dropout: self.size.dropout,
@@ -115,11 +146,11 @@ impl TrainArgs {
         })
     }
 
-    /// Validations and samples during the run.
-    pub(crate) fn validation_config(&self) -> ValidationConfig {
-        let batch_size = self.optimization.batch_size.get();
+    /// Validations and samples during the run, by default with this interval between validations.
+    pub(crate) fn validation_config(&self, eval_interval: usize) -> ValidationConfig {
+        let batch_size = self.batch_size();
         ValidationConfig {
-            eval_interval: self.run.metrics.eval_interval,
+            eval_interval: self.run.metrics.eval_interval.unwrap_or(eval_interval),
             eval_config: LmEvalConfig { batch_size, max_windows: Some(self.eval_windows.get()) },
             sample_interval: self.sample_interval,
             sampling: self.sampling.sampling(),

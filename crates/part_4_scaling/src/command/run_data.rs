@@ -5,9 +5,9 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use datasets::dataset::{ValidationSplit, tokenize};
 use datasets::{Dataset, TextCorpus};
-use experiment::RunSetup;
 use experiment::program::as_usage_error;
 use experiment::progress::byte_progress_bar;
+use experiment::{RunFolder, RunSetup};
 use model_io::Tokenizer;
 use tempfile::TempDir;
 
@@ -28,6 +28,7 @@ pub(super) fn open_data(
         return Ok((Dataset::open(&args.data)?, None));
     }
     if setup.is_resumed {
+        ensure_same_text(args, out)?;
         return Ok((Dataset::open(&out.join("data"))?, None));
     }
     let parent = out.parent().filter(|parent| !parent.as_os_str().is_empty());
@@ -37,6 +38,23 @@ pub(super) fn open_data(
     let tokens = tokens.with_context(|| format!("writing {}", parent.display()))?;
     prepare_dataset(args, tokens.path())?;
     Ok((Dataset::open(tokens.path())?, Some(tokens)))
+}
+
+/// Checks that a resumed run is given the text and tokenizer that its tokens in `out` were made
+/// from: it does not read them again.
+fn ensure_same_text(args: &TrainArgs, out: &Path) -> Result<()> {
+    let stored = RunFolder::read_settings(out)?.unwrap_or_default();
+    let tokenizer = args.tokenizer.as_deref();
+    for (key, path) in [("data", Some(&*args.data)), ("tokenizer", tokenizer)] {
+        let initial = stored[key].as_str().map(Path::new);
+        ensure!(
+            path == initial,
+            "--{key} {}: the run goes on with its tokens of {}; omit --{key}",
+            path.unwrap_or(Path::new("null")).display(),
+            initial.unwrap_or(Path::new("its own tokenizer")).display()
+        );
+    }
+    Ok(())
 }
 
 /// Moves new tokens into the run folder `out`.

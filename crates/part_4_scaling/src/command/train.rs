@@ -9,6 +9,7 @@ use model_io::ModelConfig;
 
 use super::arguments::TrainArgs;
 use super::run_data::{keep_tokens, open_data};
+use crate::run_defaults::resolved_settings;
 use crate::{LrSchedule, PretrainState, TrainConfig, train};
 
 /// Settings of this part that may change on `--resume`, beside paths: they only affect the output.
@@ -16,35 +17,39 @@ const OVERRIDABLE_ON_RESUME: [&str; 7] =
     ["eval_windows", "sample_interval", "sample_len", "temperature", "tokenizer", "top_k", "top_p"];
 
 pub(super) fn run(args: &TrainArgs) -> Result<()> {
-    let (model, config) = (args.model_config()?, args.train_config()?);
+    args.check()?;
+    let model = args.model_config()?;
     let device = args.run.compute.open_device()?;
     // A lower bound: the vocabulary of the tokenizer is not known yet.
     training_memory::ensure_fits_in_memory(model.parameter_count(), &device)?;
     let inputs = [("--data", Some(&args.data))];
-    let setup = RunSetup::new(args, &args.run, &OVERRIDABLE_ON_RESUME, &inputs)?;
+    let mut setup = RunSetup::new(args, &args.run, &OVERRIDABLE_ON_RESUME, &inputs)?;
     let (mut data, new_tokens) = open_data(args, &setup)?;
+    let defaults = args.run_defaults(data.train.len());
+    let config = args.train_config(&defaults)?;
+    let LrSchedule { total_steps, warmup_steps, .. } = config.schedule;
+    setup.resolve(resolved_settings(&config.schedule, config.batch_size))?;
     let mut state = new_state(&data, model, &config, &device)?;
     setup.create_folder()?;
     if let Some(tokens) = new_tokens {
         data = keep_tokens(tokens, setup.out)?;
     }
     let data_id = data.sha256();
-    let LrSchedule { total_steps, warmup_steps, .. } = config.schedule;
     let mfu = state.config.training_flops_per_token() / gemm_peak(config.dtype, &device)?;
     let log = RunLogConfig {
         mfu_per_token_per_s: Some(mfu),
         ..RunLogConfig::losses(total_steps, warmup_steps, args.run.metrics.log_interval.get())
     };
     let mut log = setup.open_log(log, |checkpoint| state.restore(checkpoint, &data_id))?;
-    print_run_summary(&state, &data, &config);
+    print_run_summary(&state, &data);
+    println!("{}", defaults.summary(&config.schedule));
     let (run, model_folder) = (setup.run(&data_id)?, setup.out.join("model"));
-    let validation = args.validation_config();
+    let validation = args.validation_config(defaults.eval_interval(total_steps));
     train(&mut state, &data, &config, &validation, &model_folder, &run, &mut log)?;
     let tokens_per_second = log.finish()?; // ends the progress line before the report is printed
     let progress = &state.train.progress;
-    match progress.best_loss {
-        Some(best) => println!("best validation loss {best:.4}"),
-        None => println!("no validation yet"),
+    if let Some(folder) = setup.last_model_folder(progress)? {
+        state.save_model(&folder, &data.tokenizer)?;
     }
     let result = state.train.result(tokens_per_second);
     setup.print_report("part_4", progress, tokens_per_second, "model", result);
@@ -68,8 +73,8 @@ fn new_state(
     PretrainState::new(model, config.optimizer, config.dtype, config.seed, device)
 }
 
-/// Prints the sizes of the model, the data and the run.
-fn print_run_summary(state: &PretrainState, data: &Dataset, config: &TrainConfig) {
+/// Prints the sizes of the model and the data.
+fn print_run_summary(state: &PretrainState, data: &Dataset) {
     let (train, validation) = (&data.train, &data.validation);
     println!(
         "{} parameters, vocabulary of {}",
@@ -82,11 +87,5 @@ fn print_run_summary(state: &PretrainState, data: &Dataset, config: &TrainConfig
         train.n_documents(),
         validation.len(),
         validation.n_documents()
-    );
-    let (steps, context_len) = (config.schedule.total_steps, state.config.context_len);
-    let tokens_per_step = config.batch_size * config.grad_accum_steps * context_len;
-    println!(
-        "{steps} steps of {tokens_per_step} tokens: {:.1} epochs",
-        (steps * tokens_per_step) as f64 / train.len() as f64
     );
 }

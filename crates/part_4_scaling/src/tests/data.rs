@@ -8,7 +8,7 @@ use candle_core::Device;
 use datasets::builtin_text::BuiltinText;
 use datasets::dataset::{ValidationSplit, tokenize};
 use datasets::{Dataset, TextCorpus, TokenFile, TokenWriter};
-use model_io::SkipSpecialTokens;
+use model_io::{SkipSpecialTokens, Tokenizer, TokenizerSpecialTokens};
 use tensor_core::ops::IGNORE_INDEX;
 
 use crate::tokenizer_training::train_on_corpus;
@@ -125,9 +125,42 @@ fn damaged_files_and_files_of_another_tokenizer_are_refused() -> Result<()> {
         std::fs::write(&path, &intact[..at])?;
         error(TokenFile::open(&path, "ours"));
     }
-    let (_folder, file) = token_file(&[299, 300], 300)?;
+    let error = token_file(&[299, 300], 300).expect_err("refused").to_string();
+    assert!(error.contains("token 300 is outside the vocabulary of 300"), "{error}");
+    let (folder, file) = token_file(&[299, 300], 301)?;
+    drop(file);
+    let path = folder.path().join("tokens.safetensors");
+    let mut bytes = std::fs::read(&path)?;
+    let size = bytes.windows(3).position(|window| window == b"301").expect("the vocabulary size");
+    bytes[size + 2] = b'0';
+    std::fs::write(&path, bytes)?;
+    let file = TokenFile::open(&path, "ours")?;
     assert!(file.read(0..1).is_ok());
     assert!(file.read(0..2).expect_err("refused").to_string().contains("outside the vocabulary"));
+    Ok(())
+}
+
+#[test]
+fn ids_of_a_vocabulary_with_gaps_are_stored_whole() -> Result<()> {
+    // Three tokens, but ids that do not fit into 16 bits.
+    let vocab = serde_json::json!({ "a": 0, "<end>": 1, "b": 65_541 });
+    let json = serde_json::json!({
+        "version": "1.0",
+        "pre_tokenizer": { "type": "Whitespace" },
+        "model": { "type": "WordLevel", "vocab": vocab, "unk_token": "a" },
+    });
+    let special = TokenizerSpecialTokens { eos: Some(1), ..TokenizerSpecialTokens::default() };
+    let tokenizer = Tokenizer::from_json(json, special)?;
+    let folder = tempfile::tempdir()?;
+    let text = folder.path().join("text.txt");
+    std::fs::write(&text, "a b\n<|endoftext|>\na b")?;
+    let out = folder.path().join("tokens");
+    std::fs::create_dir_all(&out)?;
+    tokenize(&TextCorpus::open(&text)?, &tokenizer, SPLIT, &out, |_| {})?;
+    let data = Dataset::open(&out)?;
+    assert_eq!(data.tokenizer.vocab_size(), 65_542);
+    assert_eq!(data.train.read(0..3)?, [0, 65_541, 1]);
+    assert_eq!(data.validation.read(0..3)?, [0, 65_541, 1]);
     Ok(())
 }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use experiment::RunFolder;
-use experiment::run_setup::resume_hint;
+use experiment::run_report::resume_hint;
 use experiment::settings::{check_resumable, check_unchanged, expand_config};
 use serde_json::json;
 

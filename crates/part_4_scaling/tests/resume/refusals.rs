@@ -69,6 +69,16 @@ fn incompatible_settings_or_data_are_refused_without_changing_the_run() {
         1,
         "other data",
     );
+    let (other_text, text) = (&*other.data, &*runs.data);
+    PART_4.assert_fails(
+        &["train", "--resume", "--out", &out, "--data", other_text],
+        1,
+        &format!("the run goes on with its tokens of {text}; omit --data"),
+    );
+    PART_4.assert_fails(&resume(&["--tokenizer", "gpt2"]), 1, "omit --tokenizer");
+    PART_4.assert_fails(&resume(&["--steps", "3"]), 2, "can only make it longer");
+    PART_4.assert_fails(&resume(&["--stop-after", "2"]), 2, "has already taken 4 steps");
+    assert_eq!(before, files(), "a refused resume changes nothing");
     let moved = runs.out("moved");
     std::fs::rename(format!("{out}/data"), &moved).expect("moved");
     PART_4.assert_fails(&resume(&[]), 1, "tokenizer");

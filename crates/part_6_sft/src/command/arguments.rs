@@ -7,21 +7,33 @@ use clap::Args;
 use datasets::arithmetic_questions::DemonstrationStyle;
 use experiment::flags::RunFlags;
 use experiment::number::probability;
+use experiment::program::ensure_usage;
 use scaling::flags::OptimizationFlags;
+use scaling::{DefaultLength, DefaultLr, RunDefaults};
 use serde::Serialize;
 
 use crate::evaluation::GenerationEvalConfig;
 use crate::flags::{DataFlags, ExampleFlags, ModelFlags};
 use crate::{BatchLayout, Curriculum, TrainConfig};
 
+/// Learning rates without --lr; those of a pretrained model are TRL's.
+const LR: DefaultLr =
+    DefaultLr { small: 1e-3, small_lora: 1e-3, pretrained: 2e-5, pretrained_lora: 2e-4 };
+/// Length of a run without --steps and --epochs.
+const LENGTH: DefaultLength =
+    DefaultLength { epochs: 3., min_steps: 50, max_steps: 3000, max_eval_interval: 200 };
+
 #[derive(Args, Serialize)]
 #[command(args_override_self = true, next_help_heading = "Data")]
-#[command(mut_arg("lr", |arg| arg.default_value("1e-3")))]
+#[command(mut_arg("lr", |arg| arg.help("Peak learning rate [default: 0.001; from 20 million \
+    parameters on 2e-5, or 2e-4 for adapters]")))]
 #[command(mut_arg("beta2", |arg| arg.default_value("0.999")))]
 #[command(mut_arg("weight_decay", |arg| arg.default_value("0.01")))]
 #[command(mut_arg("lr_scheduler", |arg| arg.default_value("warmup_stable_decay")))]
-#[command(mut_arg("steps", |arg| arg.default_value("3000")))]
-#[command(mut_arg("batch_size", |arg| arg.default_value("64").help("Examples per micro-batch")))]
+#[command(mut_arg("steps", |arg| arg.help("Number of optimizer steps [default: three epochs, but \
+    at least 50 and at most 3000]")))]
+#[command(mut_arg("batch_size", |arg| arg.help("Examples per micro-batch [default: 8; 64 for \
+    arithmetic]")))]
 #[command(mut_arg("out", |arg| arg.default_value("runs/sft")))]
 pub(crate) struct TrainArgs {
     #[command(flatten)]
@@ -57,22 +69,49 @@ pub(crate) struct TrainArgs {
 }
 
 impl TrainArgs {
-    /// Hyperparameters of the run.
+    /// Checks the arguments, as far as they do not depend on the model and the data.
     ///
     /// # Errors
     /// When flags contradict each other.
-    pub(crate) fn train_config(&self) -> Result<TrainConfig> {
-        let step = &self.optimization;
-        step.ensure_f32_without_checkpointing()?;
+    pub(crate) fn check(&self) -> Result<()> {
+        self.optimization.ensure_f32_without_checkpointing()?;
+        self.optimization.schedule.check(None)?;
         self.model.lora.check()?;
+        ensure_usage(
+            self.pack.is_none_or(|width| width.get() > 1),
+            "--pack 1: an example has more than one token",
+        )
+    }
+
+    /// Defaults of a run of a model with `n_parameters` parameters on `n_examples` examples.
+    pub(crate) fn run_defaults(&self, n_parameters: f64, n_examples: usize) -> RunDefaults {
+        RunDefaults {
+            lr: LR.of(n_parameters, self.model.lora.lora_rank.is_some()),
+            steps_per_epoch: self.optimization.steps_per_epoch(n_examples, self.batch_size()),
+            length: LENGTH,
+        }
+    }
+
+    /// Examples per micro-batch: few of a file, which has few rows, and many of a task that
+    /// generates any number.
+    fn batch_size(&self) -> usize {
+        self.optimization.batch_size(if self.data.data == "arithmetic" { 64 } else { 8 })
+    }
+
+    /// Hyperparameters of the run.
+    ///
+    /// # Errors
+    /// When the schedule is impossible.
+    pub(crate) fn train_config(&self, defaults: &RunDefaults) -> Result<TrainConfig> {
+        let step = &self.optimization;
         Ok(TrainConfig {
-            batch_size: step.batch_size.get(),
+            batch_size: self.batch_size(),
             grad_accum_steps: step.grad_accum_steps.get(),
             curriculum: self.curriculum,
             batch_layout: self
                 .pack
                 .map_or(BatchLayout::Padded, |width| BatchLayout::Packed(width.get())),
-            schedule: step.schedule.schedule()?,
+            schedule: step.schedule.schedule(defaults)?,
             optimizer: step.optimizer.adamw_config(),
             max_grad_norm: step.optimizer.max_grad_norm().unwrap_or(f64::MAX),
             seed: self.run.compute.seed,
@@ -83,7 +122,7 @@ impl TrainArgs {
     pub(crate) fn eval_config(&self) -> GenerationEvalConfig {
         let default = self.data.default_max_new_tokens();
         GenerationEvalConfig {
-            batch_size: self.optimization.batch_size.get(),
+            batch_size: self.batch_size(),
             max_new_tokens: self.max_new_tokens.unwrap_or(default),
         }
     }

@@ -5,6 +5,7 @@ use candle_core::Device;
 use clap::Args;
 use datasets::Example;
 use experiment::flags::ComputeFlags;
+use experiment::terminal::printable;
 use model_io::{ChatMessage, LoadMode};
 use modern::{Checkpoint, GptModern};
 
@@ -48,8 +49,9 @@ pub(super) fn run(args: &SampleArgs) -> Result<()> {
     let base_model = match open_base_model(args, &finetuned, &device) {
         Err(error) if args.base.is_none() => {
             println!(
-                "base model not found ({error:#}): showing the fine-tuned model only; \
-                 use --base to name it"
+                "base model not found ({}): showing the fine-tuned model only; \
+                 use --base to name it",
+                printable(&format!("{error:#}"))
             );
             None
         }

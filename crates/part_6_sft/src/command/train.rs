@@ -4,6 +4,7 @@ use anyhow::{Context, Result};
 use experiment::{RunLogConfig, RunSetup};
 use modern::GptModern;
 use scaling::LrSchedule;
+use scaling::run_defaults::resolved_settings;
 use tensor_core::sha256;
 
 use super::arguments::TrainArgs;
@@ -12,27 +13,36 @@ use crate::tokenized_example::TokenizedDataset;
 use crate::{ModelSaver, SftValidator, TokenizedExample, tokenize, train};
 
 pub(super) fn run(args: &TrainArgs) -> Result<()> {
-    let config = args.train_config()?;
-    let device = args.run.compute.open_device()?;
-    let setup = RunSetup::new(args, &args.run, &[], &[("--model", args.model.model.as_deref())])?;
+    args.check()?;
+    let (seed, device) = (args.run.compute.seed, args.run.compute.open_device()?);
+    let mut setup = RunSetup::new(
+        args,
+        &args.run,
+        &["chat_date"],
+        &[("--model", args.model.model.as_deref())],
+    )?;
     let dataset =
-        args.examples.load_dataset(args.data.open_source()?, args.demonstrations, config.seed)?;
-    let initial = InitialModel::new(&args.model, 0, &setup)?;
-    let checkpoint = initial.open(config.seed, &device)?;
+        args.examples.load_dataset(args.data.open_source()?, args.demonstrations, seed)?;
+    let initial = InitialModel::new(&args.model, None, 0, &setup)?;
+    let checkpoint = initial.open(seed, &device)?;
     let (template, lora) = (args.model.template, args.model.lora.config());
     let (saver, mut parameters) =
         ModelSaver::new(setup.out, &initial.path, checkpoint, template, lora)?;
     let data = tokenize(&dataset.train, &saver.chat_tokenizer, saver.config.context_len)?;
+    let defaults = args.run_defaults(saver.config.parameter_count(), data.examples.len());
+    let config = args.train_config(&defaults)?;
+    let LrSchedule { total_steps, warmup_steps, .. } = config.schedule;
+    setup.resolve(resolved_settings(&config.schedule, config.batch_size))?;
     print_dataset_summary(&data, &saver)?;
     setup.create_folder()?;
-    if let Some(trained) = initial.train_and_save(config.seed, &device)? {
+    if let Some(trained) = initial.train_and_save(seed, &device)? {
         parameters = trained.parameters;
     }
-    let mut state = saver.train_state(parameters, config.optimizer, config.seed)?;
+    let mut state = saver.train_state(parameters, config.optimizer, seed)?;
     let model = GptModern::new(&saver.config, state.parameters.root())?;
     let data_id = data_id(&data);
-    let LrSchedule { total_steps, warmup_steps, .. } = config.schedule;
-    let log = RunLogConfig::losses(total_steps, warmup_steps, args.run.metrics.log_interval.get());
+    let metrics = args.run.metrics;
+    let log = RunLogConfig::losses(total_steps, warmup_steps, metrics.log_interval.get());
     let mut log =
         setup.open_log(log, |checkpoint| state.restore(checkpoint, &data_id).map(drop))?;
     let run = setup.run(&data_id)?;
@@ -41,17 +51,20 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
         examples: &dataset.validation[..n],
         chat_tokenizer: &saver.chat_tokenizer,
         eval_config: args.eval_config(),
-        interval: args.run.metrics.eval_interval,
+        interval: metrics.eval_interval.unwrap_or(defaults.eval_interval(total_steps)),
         target_exact_match: args.target_exact_match,
         model_saver: Some(&saver),
     };
-    println!("{}", state.parameter_summary());
+    println!("{}\n{}", state.parameter_summary(), defaults.summary(&config.schedule));
     train(&model, &mut state, &data.examples, &config, Some(&validator), &run, &mut log)?;
     let speed = log.finish()?; // ends the progress line before the report
-    if args.model.lora.merge && state.is_finished(total_steps) {
+    let (progress, result) = (&state.progress, state.result(speed));
+    if args.model.lora.merge && setup.is_finished(progress) {
         saver.save_merged(&device)?;
     }
-    let (progress, result) = (&state.progress, state.result(speed));
+    if let Some(folder) = setup.last_model_folder(progress)? {
+        saver.save_to(&folder, &state.parameters)?;
+    }
     setup.print_report("part_6", progress, speed, saver.subfolder(), result);
     Ok(())
 }

@@ -6,8 +6,10 @@ use model_io::{
     AddGenerationPrompt, AddSpecialTokens, ChatMessage, ParseSpecial, SkipSpecialTokens,
 };
 use modern::Checkpoint;
+use modern::flags::ChatTemplateFlags;
 
 use super::{CPU, chat_tokenizer, tokenizer};
+use crate::flags::FinetunedFlags;
 use crate::template::chat_template;
 use crate::{ChatFormat, ChatTokenizer, TokenizedExample};
 
@@ -25,16 +27,16 @@ fn each_format_renders_as_documented() -> Result<()> {
     for (format, question, conversation) in [
         (
             ChatFormat::Instruction,
-            "### Instruction:\nHi\n\n### Response:\n",
-            "Be short.\n\n### Instruction:\nHi\n\n### Response:\nHello</s>\n\n\
+            "### Instruction:\n Hi\n\n### Response:\n",
+            "Be short. \n\n### Instruction:\n Hi\n\n### Response:\nHello</s>\n\n\
              ### Instruction:\n2 + 2?\n\n### Response:\n",
         ),
         (
             ChatFormat::Dialogue,
-            "User: Hi\nAssistant: ",
-            "Be short.\nUser: Hi\nAssistant: Hello</s>\nUser: 2 + 2?\nAssistant: ",
+            "User:  Hi\nAssistant: ",
+            "Be short. \nUser:  Hi\nAssistant: Hello</s>\nUser: 2 + 2?\nAssistant: ",
         ),
-        (ChatFormat::Plain, "Hi\n", "Be short.\nHi\nHello</s>\n2 + 2?\n"),
+        (ChatFormat::Plain, " Hi\n", "Be short. \n Hi\nHello</s>\n2 + 2?\n"),
     ] {
         let chat_tokenizer = chat_tokenizer(format)?;
         let text = chat_tokenizer.template.render(&chat()[1..2], AddGenerationPrompt::Yes)?;
@@ -173,13 +175,18 @@ fn formats_that_the_model_lacks_are_rejected() -> Result<()> {
 
 #[test]
 fn training_targets_end_with_the_end_of_turn_token_of_the_template() -> Result<()> {
+    [true, false].into_iter().try_for_each(assert_end_of_turn_is_learned)
+}
+
+/// The markers of the template are added tokens, `special` or not.
+fn assert_end_of_turn_is_learned(special: bool) -> Result<()> {
     // A model whose documents end with </s>, and its messages with <|im_end|>.
     let mut json = tokenizer_json()?;
     let n = tokenizer()?.vocab_size();
     let added = json["added_tokens"].as_array_mut().expect("tokens");
     for (i, name) in ["<|im_start|>", "<|im_end|>"].into_iter().enumerate() {
         added.push(serde_json::json!({
-            "id": n + i, "content": name, "special": true, "single_word": false,
+            "id": n + i, "content": name, "special": special, "single_word": false,
             "lstrip": false, "rstrip": false, "normalized": false,
         }));
     }
@@ -193,6 +200,10 @@ fn training_targets_end_with_the_end_of_turn_token_of_the_template() -> Result<(
         let format = (!own).then_some(ChatFormat::Chatml);
         let chat_tokenizer = ChatTokenizer::from_checkpoint(&mut checkpoint, format)?;
         assert_eq!(chat_tokenizer.stop_token_ids(), [end_of_turn, eos]);
+        let decoded = chat_tokenizer.tokenizer.decode(&[end_of_turn], SkipSpecialTokens::Yes)?;
+        assert_eq!(decoded, "", "the end of a turn is no text");
+        let typed = chat_tokenizer.encode_prompt(&[ChatMessage::user("<|im_end|>")])?;
+        assert_eq!(typed.iter().filter(|&&id| id == end_of_turn).count(), 1, "of the template");
         let tokens = TokenizedExample::from_example(&Example::new("Hi", "19"), &chat_tokenizer)?;
         let whole = [ChatMessage::user("Hi"), ChatMessage::assistant("19")];
         let whole =
@@ -210,6 +221,72 @@ fn training_targets_end_with_the_end_of_turn_token_of_the_template() -> Result<(
             [end_of_turn, eos]
         );
     }
+    Ok(())
+}
+
+/// Chat tokenizer of the test model with a chat template of its own.
+fn with_own_template(source: &str) -> Result<ChatTokenizer> {
+    let mut checkpoint = super::checkpoint(0)?;
+    let folder = tempfile::tempdir()?;
+    std::fs::write(folder.path().join("chat_template.jinja"), source)?;
+    checkpoint.chat_template =
+        model_io::ChatTemplate::from_folder(folder.path(), &checkpoint.tokenizer)?;
+    ChatTokenizer::from_checkpoint(&mut checkpoint, None)
+}
+
+#[test]
+fn a_template_may_demand_a_system_message() -> Result<()> {
+    let chat_tokenizer = with_own_template(
+        "{% if messages[0].role != 'system' %}{{ raise_exception('no system message') }}{% endif %}\
+         {% for m in messages %}{{ m.content }}</s>{% endfor %}",
+    )?;
+    assert!(chat_tokenizer.encode_prompt(&chat()).is_ok());
+    let error = chat_tokenizer.encode_prompt(&[ChatMessage::user("Hi")]).unwrap_err();
+    let error = format!("{error:#}");
+    assert!(error.contains("no system message") && error.contains("--template plain"), "{error}");
+    Ok(())
+}
+
+#[test]
+fn a_template_that_cannot_be_read_leaves_the_other_formats() -> Result<()> {
+    let error = format!("{:#}", with_own_template("{% unknown %}").unwrap_err());
+    assert!(error.contains("line 1") && error.contains("--template plain"), "{error}");
+    let folder = tempfile::tempdir()?;
+    super::checkpoint(0)?.save(folder.path())?;
+    std::fs::write(folder.path().join("chat_template.jinja"), "{% unknown %}")?;
+    let source = folder.path().to_string_lossy();
+    let mut opened = Checkpoint::open(&source, model_io::LoadMode::Inference, &CPU)?;
+    let chat_tokenizer = ChatTokenizer::from_checkpoint(&mut opened, Some(ChatFormat::Plain))?;
+    assert!(chat_tokenizer.encode_prompt(&chat()).is_ok());
+    Ok(())
+}
+
+#[test]
+fn a_run_is_evaluated_with_the_date_and_arguments_that_it_recorded() -> Result<()> {
+    let run = tempfile::tempdir()?;
+    let model = run.path().join("model");
+    super::checkpoint(0)?.save(&model)?;
+    std::fs::write(
+        model.join("chat_template.jinja"),
+        "{{ strftime_now('%Y-%m-%d') }} {{ think }}\
+         {% for m in messages %}{{ m.content }}{% endfor %}",
+    )?;
+    let settings = r#"{"chat_date": "2024-07-26", "chat_template_arg": "{\"think\":false}"}"#;
+    std::fs::write(run.path().join("config.json"), settings)?;
+    std::fs::write(run.path().join("metrics.jsonl"), "")?; // marks the folder of a run
+    let prompt = |chat_template: ChatTemplateFlags| -> Result<String> {
+        let model = run.path().to_string_lossy().into_owned();
+        let flags = FinetunedFlags { model, adapter: None, template: None, chat_template };
+        let chat_tokenizer = flags.open(&CPU)?.chat_tokenizer;
+        let ids = chat_tokenizer.encode_prompt(&[ChatMessage::user("Hi")])?;
+        chat_tokenizer.tokenizer.decode(&ids, SkipSpecialTokens::No)
+    };
+    assert_eq!(prompt(ChatTemplateFlags::default())?.to_lowercase(), "2024-07-26 falsehi");
+    let flags = ChatTemplateFlags {
+        chat_template_arg: vec!["think=1".parse()?],
+        chat_date: Some("2025-01-01".parse()?),
+    };
+    assert_eq!(prompt(flags)?, "2025-01-01 1Hi");
     Ok(())
 }
 

@@ -10,30 +10,40 @@ use experiment::program::ensure_usage;
 use model_io::ModelConfig;
 use model_io::config::PositionEncoding;
 use scaling::flags::OptimizationFlags;
+use scaling::{DefaultLength, DefaultLr, RunDefaults};
 use serde::Serialize;
 use sft::flags::ModelFlags;
 
 use crate::flags::{LossFlags, PreferenceFlags, SplitFlags};
-use crate::{RewardArchitecture, TrainConfig};
+use crate::{PreferenceSource, RewardArchitecture, TrainConfig};
+
+/// Learning rates without --lr; that of a pretrained model is TRL's.
+const LR: DefaultLr =
+    DefaultLr { small: 5e-4, small_lora: 1e-3, pretrained: 1e-4, pretrained_lora: 3e-4 };
 
 #[derive(Args, Serialize)]
 #[command(args_override_self = true, next_help_heading = "Model")]
 #[command(mut_arg("model", |arg| arg.help("Initial model: a folder, .gguf file or Hub id \
     [default: a small one, trained on sums]")))]
-#[command(mut_arg("lr", |arg| arg.default_value("5e-4")))]
+#[command(mut_arg("lr", |arg| arg.help("Peak learning rate [default: 5e-4, or 0.001 for adapters; \
+    from 20 million parameters on 1e-4, or 3e-4 for adapters]")))]
 #[command(mut_arg("weight_decay", |arg| arg.default_value("0.01")))]
 #[command(mut_arg("lr_scheduler", |arg| arg.default_value("warmup_stable_decay")))]
-#[command(mut_arg("steps", |arg| arg.default_value("400")))]
-#[command(mut_arg("batch_size", |arg| arg.default_value("64").help("Pairs per micro-batch")))]
+#[command(mut_arg("steps", |arg| arg.help("Number of optimizer steps [default: three epochs, but \
+    at least 50, and at most 3000 or, on built-in data, 400]")))]
+#[command(mut_arg("batch_size", |arg| arg.help("Pairs per micro-batch [default: 8; 64 for \
+    built-in data]")))]
 #[command(mut_arg("merge", |arg| arg.hide(true)))]
 #[command(mut_arg("out", |arg| arg.default_value("runs/reward")))]
-#[command(mut_arg("eval_interval", |arg| arg.default_value("100")))]
+#[command(mut_arg("eval_interval", |arg| arg.help("Steps between validations; 0 validates only at \
+    the end [default: half an epoch or a twentieth of the run, whichever is more, but at most 100]"
+)))]
 pub(crate) struct TrainArgs {
     #[command(flatten)]
     pub(crate) model: ModelFlags,
-    /// Fine-tuning steps of the small model on sums (without --model)
-    #[arg(long, value_name = "N", default_value_t = 1500)]
-    pub(crate) sft_steps: usize,
+    /// Without --model: fine-tuning steps of the small model on sums [default: 1500]
+    #[arg(long, value_name = "N")]
+    pub(crate) sft_steps: Option<usize>,
     /// Attention mask and pooling [default: causal, or that of the reward model given by --model]
     #[arg(long, value_enum)]
     pub(crate) architecture: Option<RewardArchitecture>,
@@ -61,23 +71,56 @@ pub(crate) struct TrainArgs {
 }
 
 impl TrainArgs {
-    /// Hyperparameters of the run.
+    /// Checks the arguments, as far as they do not depend on the model and the data.
     ///
     /// # Errors
     /// When flags contradict each other.
-    pub(crate) fn train_config(&self) -> Result<TrainConfig> {
-        let step = &self.optimization;
-        step.ensure_f32_without_checkpointing()?;
+    pub(crate) fn check(&self) -> Result<()> {
+        self.optimization.ensure_f32_without_checkpointing()?;
+        self.optimization.schedule.check(None)?;
+        self.loss.config()?;
         self.model.lora.check()?;
         ensure_usage(
             !self.model.lora.merge,
             "--merge is for part 6; this part always merges adapters into the saved model",
-        )?;
+        )
+    }
+
+    /// Defaults of a run of a model with `n_parameters` parameters on `n_pairs` pairs.
+    pub(crate) fn run_defaults(&self, n_parameters: f64, n_pairs: usize) -> RunDefaults {
+        RunDefaults {
+            lr: LR.of(n_parameters, self.model.lora.lora_rank.is_some()),
+            steps_per_epoch: self.optimization.steps_per_epoch(n_pairs, self.batch_size()),
+            length: DefaultLength {
+                epochs: 3.,
+                min_steps: 50,
+                max_steps: if self.has_built_in_data() { 400 } else { 3000 },
+                max_eval_interval: 100,
+            },
+        }
+    }
+
+    fn has_built_in_data(&self) -> bool {
+        PreferenceSource::built_in(&self.data.data).is_some()
+    }
+
+    /// Pairs per micro-batch: few of a file, which has few rows, and many of a task that generates
+    /// any number.
+    fn batch_size(&self) -> usize {
+        self.optimization.batch_size(if self.has_built_in_data() { 64 } else { 8 })
+    }
+
+    /// Hyperparameters of the run.
+    ///
+    /// # Errors
+    /// When flags contradict each other.
+    pub(crate) fn train_config(&self, defaults: &RunDefaults) -> Result<TrainConfig> {
+        let step = &self.optimization;
         Ok(TrainConfig {
-            batch_size: step.batch_size.get(),
+            batch_size: self.batch_size(),
             grad_accum_steps: step.grad_accum_steps.get(),
             loss: self.loss.config()?,
-            schedule: step.schedule.schedule()?,
+            schedule: step.schedule.schedule(defaults)?,
             optimizer: step.optimizer.adamw_config(),
             max_grad_norm: step.optimizer.max_grad_norm().unwrap_or(f64::MAX),
             seed: self.run.compute.seed,

@@ -14,6 +14,7 @@ use experiment::number::positive;
 use experiment::program::ensure_usage;
 use experiment::{Interrupt, terminal};
 use model_io::{ChatMessage, LoadMode};
+use modern::flags::ChatTemplateFlags;
 use modern::sampler::{Sampler, SamplingStrategy};
 use modern::{Checkpoint, FinishReason, GptModern};
 use sft::chat_tokenizer::CompletionText;
@@ -56,6 +57,8 @@ pub(super) struct CollectArgs {
     /// Chat template [default: the model's own, else instruction]
     #[arg(long, value_enum)]
     template: Option<ChatFormat>,
+    #[command(flatten)]
+    chat_template: ChatTemplateFlags,
     /// Sampling temperature
     #[arg(long, value_name = "T", default_value_t = 1., value_parser = positive)]
     temperature: f64,
@@ -160,7 +163,7 @@ fn ask_for_label(
     interrupt: &Interrupt,
 ) -> Result<Option<Label>> {
     let messages =
-        prompt.iter().map(|ChatMessage { role, content }| format!("{role}: {content}\n"));
+        prompt.iter().map(|ChatMessage { role, content, .. }| format!("{role}: {content}\n"));
     let messages: String = messages.collect();
     let text = format!("\n{title}\n{messages}  1  {}\n  2  {}", pair[0], pair[1]);
     let question = "better: 1 or 2, s to skip, q to end";
@@ -179,7 +182,8 @@ fn open_generator(args: &CollectArgs, device: &Device) -> Result<(GptModern, Cha
         !model_folder::is_reward_model(&path),
         "{name} is a reward model and cannot generate text; --model expects a language model"
     );
-    let mut checkpoint = Checkpoint::open(&path.to_string_lossy(), LoadMode::Inference, device)?;
+    let checkpoint = Checkpoint::open(&path.to_string_lossy(), LoadMode::Inference, device)?;
+    let mut checkpoint = checkpoint.with_chat_variables(&args.chat_template.variables(name)?);
     let chat_tokenizer = ChatTokenizer::from_checkpoint(&mut checkpoint, args.template)?;
     Ok((checkpoint.model, chat_tokenizer))
 }
@@ -201,15 +205,15 @@ fn load_prompts(args: &CollectArgs) -> Result<Vec<Example>> {
     Ok(examples)
 }
 
-/// Distinct non-empty texts of the completions that were not truncated, in order of first
-/// occurrence.
+/// Distinct texts, which are not blank, of the completions that were not truncated, in order of
+/// first occurrence.
 fn distinct_finished(completions: &[CompletionText]) -> Vec<&str> {
     let mut distinct: Vec<&str> = Vec::new();
     for completion in
         completions.iter().filter(|completion| completion.finish_reason == FinishReason::Stop)
     {
-        let text = completion.text.trim();
-        if !text.is_empty() && !distinct.contains(&text) {
+        let text = completion.text.as_str();
+        if !text.trim().is_empty() && !distinct.iter().any(|other| other.trim() == text.trim()) {
             distinct.push(text);
         }
     }

@@ -12,6 +12,7 @@ use experiment::picture::create_parent_folder;
 use experiment::{Run, RunLog, TrainState};
 use scaling::LrSchedule;
 use sft::base_model::{self, BaseModelConfig};
+use sft::one_line;
 use tensor_core::AdamWConfig;
 
 use super::eval::print_metrics;
@@ -94,8 +95,8 @@ pub(super) fn run(args: &DemoArgs) -> Result<()> {
     let stride = (preferences.len() / N_PRINTED_PAIRS).max(1);
     for (preference, pair) in preferences.iter().zip(&rewards).step_by(stride) {
         let [chosen, rejected] = pair.map(|reward| normalization.normalize(reward));
-        println!("{chosen:6.2}   {}", preference.chosen);
-        println!("{rejected:6.2}   {}", preference.rejected);
+        println!("{chosen:6.2}   {}", one_line(&preference.chosen));
+        println!("{rejected:6.2}   {}", one_line(&preference.rejected));
     }
     println!();
     print_metrics(&metrics, normalization, normalization);

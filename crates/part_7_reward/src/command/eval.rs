@@ -139,7 +139,7 @@ fn rewards_until_interrupted(
         rewards.extend(pair_rewards(model, pairs, batch_size)?);
         let n_tokens = pairs.iter().map(|pair| pair.chosen.len() + pair.rejected.len()).sum();
         let message = format!("accuracy {:.3}", accuracy(&rewards));
-        progress.update_with_message(batch, &message, n_tokens);
+        progress.update(batch + 1, &message, n_tokens);
         if interrupt.is_requested() {
             break;
         }

@@ -1,13 +1,16 @@
 //! `part_7 train`: trains a reward model in a run folder, or resumes a run.
 
+use std::path::Path;
+
 use anyhow::{Context, Result, ensure};
 use candle_core::{DType, Device};
 use experiment::{RunLogConfig, RunSetup, TrainState};
-use model_io::{LoadMode, ModelConfig};
+use model_io::{LoadMode, ModelConfig, SpecialTokenIds};
 use modern::Checkpoint;
 use scaling::LrSchedule;
+use scaling::run_defaults::resolved_settings;
 use serde_json::json;
-use sft::{InitialModel, ModelSaver};
+use sft::{ChatTokenizer, InitialModel, ModelSaver};
 use tensor_core::Parameters;
 
 use super::arguments::TrainArgs;
@@ -21,12 +24,20 @@ use crate::{
     tokenize_pairs, train,
 };
 
+/// Steps of fine-tuning the small model on sums without --sft-steps.
+const SFT_STEPS: usize = 1500;
+
 pub(super) fn run(args: &TrainArgs) -> Result<()> {
-    let config = args.train_config()?;
-    let device = args.run.compute.open_device()?;
-    let setup = RunSetup::new(args, &args.run, &[], &[("--model", args.model.model.as_deref())])?;
-    let preferences = args.split.load_dataset(&args.data, config.seed)?;
-    let language_model = InitialModel::new(&args.model, args.sft_steps, &setup)?;
+    args.check()?;
+    let (seed, device) = (args.run.compute.seed, args.run.compute.open_device()?);
+    let mut setup = RunSetup::new(
+        args,
+        &args.run,
+        &["chat_date"],
+        &[("--model", args.model.model.as_deref())],
+    )?;
+    let preferences = args.split.load_dataset(&args.data, seed)?;
+    let language_model = InitialModel::new(&args.model, args.sft_steps, SFT_STEPS, &setup)?;
     let mut initial = open_initial_model(args, &language_model, &device)?;
     let architecture = initial.model.architecture();
     let backbone = args.backbone_config(initial.model.backbone().config())?;
@@ -39,43 +50,56 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
         !validation_pairs.is_empty(),
         "no validation pair is left after truncation to {context_len} tokens"
     );
+    let defaults = args.run_defaults(backbone.parameter_count(), data.pairs.len());
+    let config = args.train_config(&defaults)?;
+    let LrSchedule { total_steps, warmup_steps, .. } = config.schedule;
+    setup.resolve(resolved_settings(&config.schedule, config.batch_size))?;
     let mut state = new_train_state(args, initial.parameters, &backbone, architecture, &config)?;
     print_dataset_summary(&data, &preferences, context_len)?;
     setup.create_folder()?;
-    if let Some(trained) = language_model.train_and_save(config.seed, &device)? {
+    if let Some(trained) = language_model.train_and_save(seed, &device)? {
         initial = add_reward_head(args, trained)?;
         state = new_train_state(args, initial.parameters, &backbone, architecture, &config)?;
     }
     let model = RewardModel::new(&backbone, architecture, &mut state.parameters)?;
     let data_id = pairs_sha256(data.pairs.iter().chain(&validation_pairs));
-    let LrSchedule { total_steps, warmup_steps, .. } = config.schedule;
-    let log = RunLogConfig::losses(total_steps, warmup_steps, args.run.metrics.log_interval.get());
+    let metrics = args.run.metrics;
+    let log = RunLogConfig::losses(total_steps, warmup_steps, metrics.log_interval.get());
     let mut log =
         setup.open_log(log, |checkpoint| state.restore(checkpoint, &data_id).map(drop))?;
     let run = setup.run(&data_id)?;
-    let model_saver = ModelSaver {
-        folder: setup.out.to_path_buf(),
-        config: backbone,
-        chat_tokenizer: initial.chat_tokenizer,
-        special_ids: initial.special_ids,
-        sampler: None,
-        lora: None,
-        base: language_model.path,
-    };
+    let RewardCheckpoint { chat_tokenizer, special_ids, .. } = initial;
+    let base = language_model.path;
+    let model_saver = model_saver(setup.out, backbone, chat_tokenizer, special_ids, base);
     let validator = RewardValidator {
         pairs: &validation_pairs,
         batch_size: 2 * config.batch_size,
-        interval: args.run.metrics.eval_interval,
+        interval: metrics.eval_interval.unwrap_or(defaults.eval_interval(total_steps)),
         target_accuracy: args.target_accuracy,
         model_saver: Some(&model_saver),
     };
-    println!("{}", state.parameter_summary());
+    println!("{}\n{}", state.parameter_summary(), defaults.summary(&config.schedule));
     train(&model, &mut state, &data.pairs, &config, &validator, &run, &mut log)?;
     let speed = log.finish()?; // ends the progress line before the report
+    if let Some(folder) = setup.last_model_folder(&state.progress)? {
+        validator.save_last(&folder, &model, &state)?;
+    }
     let mut result = state.result(speed);
     result["saved"] = json!(setup.out.join("model"));
     setup.print_report("part_7", &state.progress, speed, "model", result);
     Ok(())
+}
+
+/// Saver of a reward model without adapters, which are merged when it is saved.
+fn model_saver(
+    out: &Path,
+    config: ModelConfig,
+    chat_tokenizer: ChatTokenizer,
+    special_ids: SpecialTokenIds,
+    base: String,
+) -> ModelSaver {
+    let folder = out.to_path_buf();
+    ModelSaver { folder, config, chat_tokenizer, special_ids, sampler: None, lora: None, base }
 }
 
 /// Initial model of a run: the reward model `--model`, or a language model with a new reward head.

@@ -1,5 +1,5 @@
-//! Validation during training: the model with the best loss, or the one that reaches the target, is
-//! saved with the normalization of its own rewards.
+//! Validation during training: the model with the best accuracy, or the one that reaches the
+//! target, is saved with the normalization of its own rewards.
 
 use anyhow::Result;
 use datasets::Preference;
@@ -10,6 +10,7 @@ use tensor_core::testing::assert_close;
 
 use super::{CPU, chat_tokenizer, checkpoint, model_saver};
 use crate::evaluation::{normalization_of_pairs, pair_rewards};
+use crate::metrics::accuracy;
 use crate::{RewardArchitecture, RewardCheckpoint, RewardModel, RewardValidator, tokenize_pairs};
 
 #[test]
@@ -29,6 +30,7 @@ fn the_best_model_or_the_one_that_reaches_the_target_is_saved() -> Result<()> {
     let mut log = RunLog::of_losses(9)?;
     let mut scale_head_and_validate =
         |factor: f64, target_accuracy: Option<f64>| -> Result<Vec<[f64; 2]>> {
+            train_state.progress.step += 1;
             let head = &train_state.parameters.get("score.weight").expect("a head").var;
             head.set(&(head.as_detached_tensor() * factor)?)?;
             let validator = RewardValidator {
@@ -54,16 +56,13 @@ fn the_best_model_or_the_one_that_reaches_the_target_is_saved() -> Result<()> {
         let (a, b) = (a.as_flattened(), b.as_flattened());
         a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-5)
     };
-    let loss = |rewards: &[[f64; 2]]| {
-        crate::evaluation::compute_metrics(rewards, &vec![[1, 1]; rewards.len()]).loss
-    };
     // Three models that differ in their heads. The second has the rewards of the first, negated,
     // and is either better or worse.
     let first = scale_head_and_validate(50., None)?;
     let second = scale_head_and_validate(-1., None)?;
     let (best, worst) =
-        if loss(&first) < loss(&second) { (&first, &second) } else { (&second, &first) };
-    assert!(loss(best) + 0.1 < loss(worst), "the losses must differ: {first:?}");
+        if accuracy(&first) > accuracy(&second) { (&first, &second) } else { (&second, &first) };
+    assert!(accuracy(best) > accuracy(worst), "the accuracies must differ: {first:?}");
     assert!(is_close(saved_rewards()?, best));
     if is_close(saved_rewards()?, &second) {
         scale_head_and_validate(-1., None)?; // back to the worse model

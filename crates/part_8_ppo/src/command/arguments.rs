@@ -7,38 +7,53 @@ use clap::Args;
 use experiment::flags::RunFlags;
 use experiment::program::ensure_usage;
 use scaling::flags::OptimizationFlags;
+use scaling::{DefaultLength, DefaultLr, RunDefaults};
 use serde::Serialize;
 use sft::ChatTokenizer;
 use sft::flags::{DataFlags, ExampleFlags, ModelFlags};
 
-use crate::PpoConfig;
 use crate::flags::{RewardFnFlags, RolloutFlags};
 use crate::ppo_flags::{PpoObjectiveFlags, RewardShapingFlags};
+use crate::{PpoConfig, RolloutConfig};
+
+/// Learning rates without --lr; those of a pretrained model are TRL's.
+const LR: DefaultLr =
+    DefaultLr { small: 1e-4, small_lora: 1e-3, pretrained: 3e-6, pretrained_lora: 3e-5 };
+/// Length of a run without --steps and --epochs.
+const LENGTH: DefaultLength = DefaultLength::steps(60, 20);
+/// Prompts per rollout without --batch-size.
+const BATCH_SIZE: usize = 32;
+/// Steps of fine-tuning the small model on sums without --sft-steps.
+pub(crate) const SFT_STEPS: usize = 600;
 
 #[derive(Args, Serialize)]
 #[command(args_override_self = true)]
 #[command(mut_arg("model", |arg| arg.help("Policy to start from: a run folder of part 6, a model \
     folder, a .gguf file, a llama2.c .bin, or owner/name on the Hub [default: a small model is \
     pretrained and fine-tuned on sums first]")))]
-#[command(mut_arg("steps", |arg| arg.default_value("60").help("PPO steps: rollout, then update")))]
-#[command(mut_arg("lr", |arg| arg.default_value("1e-4")))]
+#[command(mut_arg("steps", |arg| arg.help("PPO steps: rollout, then update [default: 60]")))]
+#[command(mut_arg("epochs", |arg| arg.help("Passes over the prompts, instead of --steps")))]
+#[command(mut_arg("lr", |arg| arg.help("Peak learning rate [default: 1e-4, or 0.001 for adapters; \
+    from 20 million parameters on 3e-6, or 3e-5 for adapters]")))]
 #[command(mut_arg("weight_decay", |arg| arg.default_value("0")))]
-#[command(mut_arg("batch_size", |arg| arg.default_value("32").help("Prompts per rollout")))]
+#[command(mut_arg("batch_size", |arg| arg.help("Prompts per rollout [default: 32]")))]
 #[command(
     mut_arg("grad_accum_steps", |arg| arg.help("Micro-batches per minibatch (gradient \
     accumulation)"))
 )]
 #[command(mut_arg("examples", |arg| arg.help("Arithmetic prompts to generate")))]
 #[command(mut_arg("out", |arg| arg.default_value("runs/ppo")))]
-#[command(mut_arg("eval_interval", |arg| arg.default_value("20")))]
+#[command(mut_arg("eval_interval", |arg| arg.help("Steps between validations; 0 validates only at \
+    the end [default: half an epoch or a twentieth of the run, whichever is more, but at most 20]"
+)))]
 #[command(mut_arg("save_interval", |arg| arg.default_value("20")))]
 #[command(mut_arg("log_interval", |arg| arg.default_value("1")))]
 pub(crate) struct TrainArgs {
     #[command(flatten)]
     pub(crate) model: ModelFlags,
-    /// Without --model: SFT steps of the small model before PPO
-    #[arg(long, value_name = "N", default_value_t = 600, help_heading = "Model")]
-    pub(crate) sft_steps: usize,
+    /// Without --model: SFT steps of the small model before PPO [default: 600]
+    #[arg(long, value_name = "N", help_heading = "Model")]
+    pub(crate) sft_steps: Option<usize>,
     #[command(flatten)]
     pub(crate) data: DataFlags,
     #[command(flatten)]
@@ -77,16 +92,23 @@ impl TrainArgs {
         self.reward_fn.check(&self.data.data)?;
         self.reward_fn.program.check(self.reward_fn.source() == "program")?;
         self.rewards.check()?;
-        step.schedule.schedule()?;
+        step.schedule.check(None)?;
         step.ensure_f32_without_checkpointing()?;
         self.model.lora.check()?;
-        let (prompts, minibatches) = (step.batch_size, self.objective.num_minibatches);
+        let prompts = self.batch_size();
+        let (minibatches, accumulated) = (self.objective.num_minibatches, step.grad_accum_steps);
         let too_few = format!("{prompts} prompts are too few for {minibatches} minibatches");
-        ensure_usage(prompts >= minibatches, &too_few)?;
-        let accumulated = step.grad_accum_steps;
+        ensure_usage(prompts >= minibatches.get(), &too_few)?;
         ensure_usage(
-            prompts.get() >= minibatches.get() * accumulated.get(),
+            prompts >= minibatches.get() * accumulated.get(),
             format!("{too_few} of {accumulated} micro-batches"),
+        )?;
+        ensure_usage(
+            prompts.is_multiple_of(minibatches.get()),
+            format!(
+                "--batch-size {prompts} prompts cannot be split into --num-minibatches \
+                 {minibatches} of equal size"
+            ),
         )?;
         ensure_usage(
             self.model.lora.lora_dropout == 0.,
@@ -94,19 +116,42 @@ impl TrainArgs {
         )
     }
 
-    /// Hyperparameters of the run for a policy with `chat_tokenizer`.
+    /// Prompts per rollout.
+    pub(crate) fn batch_size(&self) -> usize {
+        self.optimization.batch_size(BATCH_SIZE)
+    }
+
+    /// Defaults of a run of a policy with `n_parameters` parameters on `n_prompts` prompts.
+    pub(crate) fn run_defaults(&self, n_parameters: f64, n_prompts: usize) -> RunDefaults {
+        RunDefaults {
+            lr: LR.of(n_parameters, self.model.lora.lora_rank.is_some()),
+            steps_per_epoch: n_prompts as f64 / self.batch_size() as f64,
+            length: LENGTH,
+        }
+    }
+
+    /// Settings of the rollouts of a policy with `chat_tokenizer`.
+    pub(crate) fn rollout_config(&self, chat_tokenizer: &ChatTokenizer) -> RolloutConfig {
+        let stop_token_ids = chat_tokenizer.stop_token_ids().to_vec();
+        self.rollout.config(stop_token_ids, self.data.default_max_new_tokens())
+    }
+
+    /// Hyperparameters of the run with these rollouts.
     ///
     /// # Errors
     /// As [`check`](Self::check).
-    pub(crate) fn ppo_config(&self, chat_tokenizer: &ChatTokenizer) -> Result<PpoConfig> {
-        let stop_token_ids = chat_tokenizer.stop_token_ids().to_vec();
+    pub(crate) fn ppo_config(
+        &self,
+        rollout: RolloutConfig,
+        defaults: &RunDefaults,
+    ) -> Result<PpoConfig> {
         Ok(PpoConfig {
-            prompts_per_step: self.optimization.batch_size.get(),
-            rollout: self.rollout.config(stop_token_ids, self.data.default_max_new_tokens()),
+            prompts_per_step: self.batch_size(),
+            rollout,
             reward_shaping: self.rewards.config(),
             kl_controller: self.rewards.kl_controller(),
             update: self.objective.update_config(&self.optimization),
-            schedule: self.optimization.schedule.schedule()?,
+            schedule: self.optimization.schedule.schedule(defaults)?,
             critic_lr_multiplier: self.objective.critic_lr_multiplier,
             seed: self.run.compute.seed,
         })

@@ -6,7 +6,7 @@ use sft::{ChatTokenizer, tokenize};
 use tensor_core::sha256;
 
 use super::arguments::TrainArgs;
-use crate::{PpoConfig, PromptExample, PtxLoss, prompts};
+use crate::{PromptExample, PtxLoss, prompts};
 
 /// Prompts and PTX examples of a run.
 pub(super) struct RunData {
@@ -21,18 +21,18 @@ pub(super) struct RunData {
 pub(super) fn load_run_data(
     args: &TrainArgs,
     chat_tokenizer: &ChatTokenizer,
-    config: &PpoConfig,
+    max_new_tokens: usize,
     context_len: usize,
 ) -> Result<RunData> {
+    let seed = args.run.compute.seed;
     let source = args.reward_fn.open_prompts(&args.data)?;
-    let examples = args.examples.load_dataset(source, DemonstrationStyle::Clean, config.seed)?;
-    let max_new_tokens = config.rollout.max_new_tokens;
+    let examples = args.examples.load_dataset(source, DemonstrationStyle::Clean, seed)?;
     let ptx_coef = args.objective.ptx_coef;
     let ptx_loss = match ptx_coef > 0. {
         true => {
             let examples = tokenize(&examples.train, chat_tokenizer, context_len)?.examples;
             ensure!(!examples.is_empty(), "no PTX example fits into {context_len} tokens");
-            Some(PtxLoss::new(examples, ptx_coef, config.prompts_per_step, config.seed))
+            Some(PtxLoss::new(examples, ptx_coef, args.batch_size(), seed))
         }
         false => None,
     };

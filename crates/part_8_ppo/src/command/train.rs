@@ -6,12 +6,13 @@ use candle_core::Device;
 use experiment::train_state::parameters_sha256;
 use experiment::{RunLogConfig, RunSetup};
 use modern::{Checkpoint, GptModern};
+use scaling::run_defaults::resolved_settings;
 use serde_json::json;
 use sft::finetuned::resolve_model_path;
 use sft::{InitialModel, ModelSaver};
 use tensor_core::Parameters;
 
-use super::arguments::TrainArgs;
+use super::arguments::{SFT_STEPS, TrainArgs};
 use super::run_data::load_run_data;
 use crate::reference::{create_reference_model, open_reference};
 use crate::reward_fn::NamedRewardFn;
@@ -22,7 +23,7 @@ use crate::{
 
 /// Settings that may change on resume besides paths. The contents of the reference model and the
 /// reward function are compared apart.
-const OVERRIDABLE_ON_RESUME: [&str; 3] = ["reference", "reward", "reward_timeout"];
+const OVERRIDABLE_ON_RESUME: [&str; 4] = ["chat_date", "reference", "reward", "reward_timeout"];
 
 /// Texts per batch of a reward model.
 const REWARD_BATCH_SIZE: usize = 32;
@@ -33,20 +34,25 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let (model, reference) = (args.model.model.as_deref(), args.reference.as_deref());
     let reward = Some(args.reward_fn.source());
     let inputs = [("--model", model), ("--reference", reference), ("--reward", reward)];
-    let setup = RunSetup::new(args, &args.run, &OVERRIDABLE_ON_RESUME, &inputs)?;
-    let initial = InitialModel::new(&args.model, args.sft_steps, &setup)?;
+    let mut setup = RunSetup::new(args, &args.run, &OVERRIDABLE_ON_RESUME, &inputs)?;
+    let initial = InitialModel::new(&args.model, args.sft_steps, SFT_STEPS, &setup)?;
     let checkpoint = initial.open(args.run.compute.seed, &device)?;
     let (template, lora) = (args.model.template, args.model.lora.config());
     let (saver, mut parameters) =
         ModelSaver::new(setup.out, &initial.path, checkpoint, template, lora)?;
     let (chat_tokenizer, data_name) = (&saver.chat_tokenizer, &args.data.data);
-    let config = args.ppo_config(chat_tokenizer)?;
-    let data = load_run_data(args, chat_tokenizer, &config, saver.config.context_len)?;
+    let rollout = args.rollout_config(chat_tokenizer);
+    let (max_new_tokens, context_len) = (rollout.max_new_tokens, saver.config.context_len);
+    let data = load_run_data(args, chat_tokenizer, max_new_tokens, context_len)?;
     let data_id = data.sha256();
+    let defaults = args.run_defaults(saver.config.parameter_count(), data.train.len());
+    let config = args.ppo_config(rollout, &defaults)?;
+    let total_steps = config.schedule.total_steps;
+    setup.resolve(resolved_settings(&config.schedule, config.prompts_per_step))?;
     let NamedRewardFn { mut reward_fn, name: reward_name } =
         args.reward_fn.open_reward_fn(data_name, chat_tokenizer, REWARD_BATCH_SIZE, &device)?;
     let other = reference.map(|named| {
-        let path = resolve_model_path(named);
+        let path = resolve_model_path(named)?;
         open_reference(&path, &saver.config, &chat_tokenizer.tokenizer, &device)
     });
     let other = other.transpose()?;
@@ -56,27 +62,27 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     }
     let (mut actor_critic, reference) = actor_critic(args, &config, &saver, parameters, other)?;
     actor_critic.run_inputs.reward_fn = reward_name;
-    let (total_steps, metrics) = (config.schedule.total_steps, args.run.metrics);
+    let metrics = args.run.metrics;
     let log = RunLogConfig::rewards(total_steps, metrics.log_interval.get());
     let mut log = setup.open_log(log, |checkpoint| actor_critic.restore(checkpoint, &data_id))?;
     let run = setup.run(&data_id)?;
-    let max_new_tokens = config.rollout.max_new_tokens;
     let validator = PpoValidator {
         prompts: &data.validation,
         reward_shaping: &config.reward_shaping,
         eval_config: CompletionEvalConfig { chat_tokenizer, max_new_tokens, batch_size: 100 },
-        interval: metrics.eval_interval,
+        interval: metrics.eval_interval.unwrap_or(defaults.eval_interval(total_steps)),
         target_reward: args.target_reward,
         model_saver: Some(&saver),
     };
     print_run_summary(&actor_critic, &config, data.train.len(), data.n_dropped);
+    println!("{}", defaults.summary(&config.schedule));
     let mut prompts = PromptLoader::new(data.train, config.seed)?;
     let (reward_fn, ptx_loss) = (&mut *reward_fn, data.ptx_loss);
     let mut context = PpoContext { reference: &reference, chat_tokenizer, reward_fn, ptx_loss };
     train(&mut actor_critic, &mut context, &mut prompts, &config, &validator, &run, &mut log)?;
     let speed = log.finish()?; // ends the progress line before the report is printed
-    if actor_critic.policy.is_finished(total_steps) {
-        finish_run(args, &actor_critic, &saver, &device)?;
+    if setup.is_finished(&actor_critic.policy.progress) {
+        finish_run(args, &setup, &actor_critic, &saver, &device)?;
     }
     print_run_report(&setup, &actor_critic, speed, saver.subfolder());
     Ok(())
@@ -124,9 +130,11 @@ fn print_run_summary(actor_critic: &ActorCritic, config: &PpoConfig, n: usize, n
     );
 }
 
-/// Checks, after the last step, that a model was saved, and merges its adapter if asked to.
+/// Checks, after the last step, that a model was saved, merges its adapter if asked to, and saves
+/// the last model.
 fn finish_run(
     args: &TrainArgs,
+    setup: &RunSetup<'_>,
     actor_critic: &ActorCritic,
     saver: &ModelSaver,
     device: &Device,
@@ -137,11 +145,14 @@ fn finish_run(
         "every step was skipped: each batch had a reward that is not finite"
     );
     ensure!(
-        progress.best_loss.is_some(),
+        progress.selection.best.is_some(),
         "no model was saved: each validation had a reward that is not finite"
     );
     if args.model.lora.merge {
         saver.save_merged(device)?;
+    }
+    if let Some(folder) = setup.last_model_folder(progress)? {
+        saver.save_to(&folder, &actor_critic.policy.parameters)?;
     }
     Ok(())
 }
@@ -155,7 +166,8 @@ fn print_run_report(
 ) {
     let progress = &actor_critic.policy.progress;
     let result = json!({
-        "step": progress.step, "val_reward": progress.best_loss.map(|best| -best),
+        "step": progress.step, "best_step": progress.selection.best.map(|best| best.step),
+        "val_reward": progress.selection.best.map(|best| best.score.value()),
         "target_reached": progress.target_reached, "kl_coef": actor_critic.progress.kl_coef,
         "updates": actor_critic.progress.updates,
     });

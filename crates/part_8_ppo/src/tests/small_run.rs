@@ -148,7 +148,7 @@ pub(super) fn run_with_log(
     };
     let mut prompts = PromptLoader::new(questions.clone(), config.seed)?;
     train(actor_critic, &mut context, &mut prompts, config, &validator, run, log)?;
-    Ok(actor_critic.policy.progress.best_loss.map(|best| -best))
+    Ok(actor_critic.policy.progress.selection.best.map(|best| best.score.value()))
 }
 
 pub(super) fn bits(train_state: &TrainState) -> Result<Vec<Vec<f32>>> {

@@ -199,8 +199,9 @@ fn a_validation_judges_truncated_completions_as_training_does() -> Result<()> {
         let mut always_3: Box<RewardFn> = Box::new(|inputs, _| Ok(vec![3.; inputs.len()]));
         let mut log = RunLog::new(RunLogConfig::rewards(1, 1), 0)?;
         let model = actor_critic.models()?.rollout_policy;
+        actor_critic.policy.progress.step = 1;
         validator.run(&model, &mut actor_critic.policy, &mut *always_3, &mut log)?;
-        Ok(actor_critic.policy.progress.best_loss.map(|best| -best))
+        Ok(actor_critic.policy.progress.selection.best.map(|best| best.score.value()))
     };
     let (never, always) = (vec![u32::MAX], (0..n_tokens).collect::<Vec<u32>>());
     use TruncationHandling::{Bootstrap, Terminal};

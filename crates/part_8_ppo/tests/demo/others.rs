@@ -57,7 +57,8 @@ fn a_nan_reward_neither_trains_nor_compares() {
     let at = |name: &str| path_arg(folder.path(), name);
     PART_8.stdout(&train(&at("first"), &["--steps", "1"]));
     let (base, judge, run) = (at("first/base"), at("judge"), at("run"));
-    save_untrained_reward_model(&base, Path::new(&judge), f64::NAN).expect("a reward model");
+    let overflowing = f64::from(f32::MAX);
+    save_untrained_reward_model(&base, Path::new(&judge), overflowing).expect("a reward model");
     let flags = train(&run, &["--model", &base, "--reward", &judge]);
     let output = PART_8.command(&flags).output().expect("the program starts");
     let (said, error) =

@@ -8,7 +8,9 @@ use clap::Args;
 use experiment::flags::{ComputeFlags, OptimizerFlags, RunFlags};
 use experiment::number::positive;
 use experiment::program::ensure_usage;
+use modern::flags::RunChatTemplateFlags;
 use scaling::flags::ScheduleFlags;
+use scaling::{DefaultLength, DefaultLr, RunDefaults};
 use serde::Serialize;
 use sft::ChatFormat;
 use sft::flags::{FinetunedFlags, LoraFlags};
@@ -65,17 +67,27 @@ pub(crate) struct TableArgs {
     pub(crate) compute: ComputeFlags,
 }
 
+/// Learning rates without --lr; those of a pretrained model are TRL's.
+const LR: DefaultLr =
+    DefaultLr { small: 2e-4, small_lora: 1e-3, pretrained: 1e-6, pretrained_lora: 1e-5 };
+/// Length of a run without --steps and --epochs.
+const LENGTH: DefaultLength = DefaultLength::steps(100, 20);
+
 #[derive(Args, Serialize)]
 #[command(args_override_self = true)]
-#[command(mut_arg("steps", |arg| arg.default_value("100").alias("steps-per-iteration")))]
-#[command(mut_arg("lr", |arg| arg.default_value("2e-4")))]
-#[command(mut_arg("warmup_steps", |arg| {
-    arg.help("Warmup steps up to the peak learning rate [default: a twentieth of --steps]")
+#[command(mut_arg("steps", |arg| {
+    arg.help("Number of GRPO steps [default: 100]").alias("steps-per-iteration")
 }))]
+#[command(mut_arg("epochs", |arg| arg.help("Passes over the problems, instead of --steps")))]
+#[command(mut_arg("lr", |arg| arg.help("Peak learning rate [default: 2e-4, or 0.001 for adapters; \
+    from 20 million parameters on 1e-6, or 1e-5 for adapters]")))]
 #[command(mut_arg("weight_decay", |arg| arg.default_value("0")))]
 #[command(mut_arg("beta2", |arg| arg.default_value("0.95")))]
 #[command(mut_arg("out", |arg| arg.default_value("runs/grpo")))]
-#[command(mut_arg("eval_interval", |arg| arg.default_value("20")))]
+#[command(mut_arg("eval_interval", |arg| arg.help("Steps between validations; 0 validates only at \
+    the end [default: half an epoch or a twentieth of the run, whichever is more, but at most 20]"
+)))]
+#[command(mut_arg("save_interval", |arg| arg.default_value("20")))]
 #[command(mut_arg("log_interval", |arg| arg.default_value("5")))]
 pub(crate) struct TrainArgs {
     /// Initial policy: a run folder of part 6, a model folder, a .gguf file, or owner/name on the
@@ -91,6 +103,8 @@ pub(crate) struct TrainArgs {
     /// Chat format [default: the model's chat template, else instruction]
     #[arg(long, value_enum, help_heading = "Model")]
     pub(crate) template: Option<ChatFormat>,
+    #[command(flatten)]
+    pub(crate) chat_template: RunChatTemplateFlags,
     #[command(flatten)]
     pub(crate) lora: LoraFlags,
     #[command(flatten)]
@@ -152,14 +166,27 @@ impl TrainArgs {
              before the first update",
         )?;
         check_rollout_size(self.step.batch_size.get(), group_size, max_new_tokens)?;
-        self.schedule.schedule().map(drop)
+        self.schedule.check(None)
+    }
+
+    /// Defaults of a run of a policy with `n_parameters` parameters on `n_prompts` prompts.
+    pub(crate) fn run_defaults(&self, n_parameters: f64, n_prompts: usize) -> RunDefaults {
+        RunDefaults {
+            lr: LR.of(n_parameters, self.lora.lora_rank.is_some()),
+            steps_per_epoch: n_prompts as f64 / self.step.batch_size.get() as f64,
+            length: LENGTH,
+        }
     }
 
     /// Configuration of the run for a policy with `stop_token_ids`.
     ///
     /// # Errors
     /// When the schedule is impossible.
-    pub(crate) fn grpo_config(&self, stop_token_ids: Vec<u32>) -> Result<GrpoConfig> {
+    pub(crate) fn grpo_config(
+        &self,
+        stop_token_ids: Vec<u32>,
+        defaults: &RunDefaults,
+    ) -> Result<GrpoConfig> {
         Ok(GrpoConfig {
             prompts_per_step: self.step.batch_size.get(),
             rollout: self.rollout.config(self.task.max_new_tokens(), stop_token_ids),
@@ -169,7 +196,7 @@ impl TrainArgs {
             update: GrpoUpdateConfig {
                 num_iterations: self.step.num_iterations.get(),
                 micro_batch_size: self.step.micro_batch_size.get(),
-                schedule: self.schedule.schedule()?,
+                schedule: self.schedule.schedule(defaults)?,
                 optimizer: self.step.optimizer.adamw_config(),
                 max_grad_norm: self.step.optimizer.max_grad_norm().unwrap_or(f64::MAX),
                 max_sampled_tokens: None,

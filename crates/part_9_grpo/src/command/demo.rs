@@ -13,7 +13,7 @@ use ppo::reference::copy_parameters;
 use ppo::{CompletionEvalConfig, PromptExample, RolloutConfig, ScoredCompletion};
 use scaling::LrSchedule;
 use sft::base_model::{BaseModelConfig, finetune, pretrain};
-use sft::{ChatTokenizer, TrainConfig};
+use sft::{ChatTokenizer, TrainConfig, one_line};
 use tensor_core::Rng;
 
 use super::arguments::DemoArgs;
@@ -171,8 +171,8 @@ fn print_completions(
     results.iter().for_each(|result| print!("  {:>9}", result.method.name()));
     println!("  {:>9}", "answer");
     for (i, question) in questions.iter().enumerate().take(N_SHOWN) {
-        print!("{:42}  {:>9}", question.text(), before[i].text);
-        results.iter().for_each(|result| print!("  {:>9}", result.completions[i].text));
+        print!("{:42}  {:>9}", question.text(), one_line(&before[i].text));
+        results.iter().for_each(|result| print!("  {:>9}", one_line(&result.completions[i].text)));
         println!("  {:>9}", question.answer());
     }
 }

@@ -46,7 +46,7 @@ impl PpoRun<'_> {
         ppo::command::parse_and_run(
             ["part_8", "train"].map(String::from).into_iter().chain(flags),
         )?;
-        let best = Checkpoint::open(&resolve_model_path(&path), LoadMode::Inference, device)?;
+        let best = Checkpoint::open(&resolve_model_path(&path)?, LoadMode::Inference, device)?;
         Ok((best.model, n_sampled_tokens(&folder)?))
     }
 }

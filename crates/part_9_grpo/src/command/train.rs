@@ -9,6 +9,7 @@ use model_io::LoadMode;
 use modern::Checkpoint;
 use ppo::reward_fn::NamedRewardFn;
 use ppo::{CompletionEvalConfig, PromptLoader, RunInputs};
+use scaling::run_defaults::resolved_settings;
 use serde_json::{Value, json};
 use sft::ModelSaver;
 use sft::finetuned::resolve_model_path;
@@ -30,12 +31,13 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let rewards = args.task.weighted_rewards()?;
     let mut inputs = vec![("--model", Some(args.model.as_str()))];
     inputs.extend(rewards.reward_models().map(|model| ("--reward", Some(model))));
-    let setup = RunSetup::new(args, &args.run, &OVERRIDABLE_ON_RESUME, &inputs)?;
+    let mut setup = RunSetup::new(args, &args.run, &OVERRIDABLE_ON_RESUME, &inputs)?;
     let task = args.task.task;
     let dataset = task.load_dataset(args.task.data.as_deref(), args.eval_file.as_deref())?;
     let data_id = dataset_sha256(&dataset);
-    let base = resolve_model_path(&args.model);
-    let checkpoint = Checkpoint::open(&base, LoadMode::Training(DType::F32), &device)?;
+    let base = resolve_model_path(&args.model)?;
+    let checkpoint = Checkpoint::open(&base, LoadMode::Training(DType::F32), &device)?
+        .with_chat_variables(&args.chat_template.variables());
     let (saver, parameters) =
         ModelSaver::new(setup.out, &base, checkpoint, args.template, args.lora.config())?;
     let (chat_tokenizer, context_len) = (&saver.chat_tokenizer, saver.config.context_len);
@@ -46,14 +48,17 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let (mut validation_prompts, _) =
         args.task.prompt_examples(dataset.validation, chat_tokenizer, context_len)?;
     validation_prompts.truncate(args.eval_examples.get());
-    let config = args.grpo_config(chat_tokenizer.stop_token_ids().to_vec())?;
+    let defaults = args.run_defaults(saver.config.parameter_count(), train_prompts.len());
+    let config = args.grpo_config(chat_tokenizer.stop_token_ids().to_vec(), &defaults)?;
+    let total_steps = config.update.schedule.total_steps;
+    setup.resolve(resolved_settings(&config.update.schedule, config.prompts_per_step))?;
 
     let reference = parameters_sha256(parameters.iter())?;
     let state = saver.train_state(parameters, config.update.optimizer, config.seed)?;
     let mut policy = Policy::new(&saver.config, state, config.reference_update)?;
     policy.progress.run_inputs = RunInputs { reference, reward_fn: reward_name };
     setup.create_folder()?;
-    let (total_steps, metrics) = (config.update.schedule.total_steps, args.run.metrics);
+    let metrics = args.run.metrics;
     let log = RunLogConfig::rewards(total_steps, metrics.log_interval.get());
     let mut log = setup.open_log(log, |checkpoint| policy.restore(checkpoint, &data_id))?;
     let run = setup.run(&data_id)?;
@@ -62,17 +67,18 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let validator = GrpoValidator {
         prompts: &validation_prompts,
         evaluator: GrpoEvaluator { task, eval_config },
-        interval: metrics.eval_interval,
+        interval: metrics.eval_interval.unwrap_or(defaults.eval_interval(total_steps)),
         model_saver: Some(&saver),
     };
     print_run_summary(args, &policy, train_prompts.len(), validation_prompts.len(), n_dropped);
+    println!("{}", defaults.summary(&config.update.schedule));
     let mut prompts = PromptLoader::new(train_prompts, config.seed)?;
     let mut context = GrpoContext { chat_tokenizer, reward_fn: &mut *reward_fn };
     train(&mut policy, &mut context, &mut prompts, &config, &validator, &run, &mut log)?;
     let n_tokens = log.state.n_tokens;
     let speed = log.finish()?; // ends the progress line before the report is printed
-    if policy.state.is_finished(total_steps) {
-        finish_run(args, &policy, &saver, &device)?;
+    if setup.is_finished(&policy.state.progress) {
+        finish_run(args, &setup, &policy, &saver, &device)?;
     }
     print_run_report(&setup, &policy, n_tokens, speed, saver.subfolder());
     Ok(())
@@ -95,9 +101,11 @@ fn print_run_summary(
     );
 }
 
-/// Checks, after the last step, that a model was saved, and merges its adapter if asked to.
+/// Checks, after the last step, that a model was saved, merges its adapter if asked to, and saves
+/// the last model.
 fn finish_run(
     args: &TrainArgs,
+    setup: &RunSetup<'_>,
     policy: &Policy,
     saver: &ModelSaver,
     device: &Device,
@@ -107,11 +115,14 @@ fn finish_run(
         "every step was skipped: each batch had a reward that is not finite"
     );
     ensure!(
-        policy.state.progress.best_loss.is_some(),
+        policy.state.progress.selection.best.is_some(),
         "no model was saved: every validation had a reward that is not finite"
     );
     if args.lora.merge {
         saver.save_merged(device)?;
+    }
+    if let Some(folder) = setup.last_model_folder(&policy.state.progress)? {
+        saver.save_to(&folder, &policy.state.parameters)?;
     }
     Ok(())
 }
@@ -140,8 +151,10 @@ fn print_run_report(
             progress.zero_advantage_steps
         );
     }
+    let best = policy.state.progress.selection.best;
     let result = json!({
-        "step": step, "val_reward": policy.state.progress.best_loss.map(|best| -best),
+        "step": step, "best_step": best.map(|best| best.step),
+        "val_reward": best.map(|best| best.score.value()),
         "tokens": n_tokens, "zero_advantage_steps": progress.zero_advantage_steps,
         "seconds": seconds, "saved": setup.out.join(model),
         "generation_time_fraction": fractions.generation,

@@ -33,7 +33,8 @@ fn args_from_flags(flags: &str) -> Result<TrainArgs> {
 }
 
 fn config_from_flags(flags: &str) -> Result<GrpoConfig> {
-    args_from_flags(flags)?.grpo_config(vec![7])
+    let args = args_from_flags(flags)?;
+    args.grpo_config(vec![7], &args.run_defaults(5e5, 200))
 }
 
 #[test]

@@ -30,7 +30,7 @@ fn invalid_input_is_refused_in_one_line() {
     refused(
         &["--max-new-tokens", "128"],
         1,
-        "leaves room for 128 more tokens in the model's context",
+        "leaves room for 128 more tokens (--max-new-tokens) in the model's context",
     );
     refused(&["--batch-size", "100000000000"], 2, "exceed the limit of");
     refused(&["--group-size", "10000000000"], 2, "exceed the limit of");
@@ -85,7 +85,8 @@ fn nan_rewards_are_reported_and_nothing_is_learned_from_them() {
     let folder = tempfile::tempdir().expect("a folder");
     let (model, out) = (model(folder.path()), path_arg(folder.path(), "out"));
     let reward_model = path_arg(folder.path(), "reward");
-    save_untrained_reward_model(&model, Path::new(&reward_model), f64::NAN).expect("saved");
+    save_untrained_reward_model(&model, Path::new(&reward_model), f64::from(f32::MAX))
+        .expect("saved");
     let output = PART_9.command(&train(&model, &out, &["--reward", &reward_model])).output();
     let output = output.expect("the program starts");
     let [text, error] =

@@ -50,3 +50,49 @@ fn a_failed_write_keeps_the_old_file_and_leaves_no_partial_one() -> Result<()> {
     assert_eq!(fs::read_dir(folder.path())?.count(), 1);
     Ok(())
 }
+
+#[cfg(unix)]
+#[test]
+fn devices_pipes_and_folders_are_not_read() -> Result<()> {
+    use std::os::unix::fs::symlink;
+    use std::process::Command;
+
+    use crate::{MappedFile, json_file, regular_file};
+
+    let folder = tempfile::tempdir()?;
+    let path = |name: &str| folder.path().join(name);
+    symlink("/dev/zero", path("device"))?;
+    assert!(Command::new("mkfifo").arg(path("pipe")).status()?.success());
+    std::fs::create_dir(path("folder"))?;
+    for (name, kind) in [("device", "a device"), ("pipe", "a pipe"), ("folder", "a folder")] {
+        let path = path(name);
+        for error in [
+            weights::load(&path).map(drop).unwrap_err(),
+            json_file::read(&path).map(drop).unwrap_err(),
+            json_file::read_or_null(&path).map(drop).unwrap_err(),
+            MappedFile::open(&path).map(drop).unwrap_err(),
+            regular_file::read(&path, 9).map(drop).unwrap_err(),
+        ] {
+            let error = format!("{error:#}");
+            assert!(error.contains(name) && error.contains(kind), "{error}");
+        }
+    }
+    std::fs::write(path("file"), "0123456789")?;
+    symlink(path("file"), path("link"))?;
+    assert_eq!(regular_file::read(&path("link"), 10)?, b"0123456789");
+    let error = regular_file::read(&path("link"), 9).unwrap_err().to_string();
+    assert!(error.contains("10 bytes, more than the limit of 9"), "{error}");
+    Ok(())
+}
+
+/// The length of a sparse file says nothing about what it holds.
+#[test]
+fn weights_longer_than_their_header_claims_are_an_error_before_they_are_read() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("model.safetensors");
+    weights::save(&path, &tensors()?)?;
+    std::fs::OpenOptions::new().write(true).open(&path)?.set_len(1 << 32)?;
+    let error = format!("{:#}", weights::load(&path).unwrap_err());
+    assert!(error.contains("is not a complete safetensors file"), "{error}");
+    Ok(())
+}

@@ -3,7 +3,8 @@
 use anyhow::Result;
 use candle_core::{DType, Module};
 use datasets::Example;
-use experiment::{TrainProgress, TrainState};
+use experiment::selection::Validation;
+use experiment::{Score, TrainState};
 use modern::GptModern;
 use tensor_core::testing::assert_close;
 use tensor_core::{AdamWConfig, Parameters};
@@ -57,9 +58,10 @@ fn the_best_adapter_is_saved_and_merged() -> Result<()> {
     };
     let ids = candle_core::Tensor::new(&[[1u32, 9, 30, 4]], &CPU)?;
     let mut expected = None;
-    for best in [None, Some(0.)] {
+    for best in [None, Some(Validation { step: 1, score: Score::Loss(0.) })] {
         perturb(&train_state)?;
-        train_state.progress.best_loss = best; // first any loss is better, then none is
+        train_state.progress.step += 1;
+        train_state.progress.selection.best = best; // first any loss is better, then none is
         let model =
             GptModern::new(&model_saver.config, train_state.parameters.for_inference().root())?;
         expected.get_or_insert(model.forward(&ids)?);
@@ -71,17 +73,4 @@ fn the_best_adapter_is_saved_and_merged() -> Result<()> {
     let merged = modern::Checkpoint::open(&merged.to_string_lossy(), load_mode, &CPU)?.model;
     assert_close(&merged.forward(&ids)?, expected.expect("the best"), 1e-4);
     Ok(())
-}
-
-#[test]
-fn the_best_loss_is_recorded_and_nan_is_never_the_best() {
-    let mut progress = TrainProgress::default();
-    let saves =
-        [f64::NAN, 3., 4., f64::NAN, 2., 2.].map(|loss| progress.record_validation(loss, false));
-    assert_eq!(saves, [false, true, false, false, true, true], "the last of equals is kept");
-    assert!(
-        progress.record_validation(5., true),
-        "a model that reaches the target ends the run, so it is saved"
-    );
-    assert_eq!(progress, TrainProgress { step: 0, best_loss: Some(5.), target_reached: true });
 }

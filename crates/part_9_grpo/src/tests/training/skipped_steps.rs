@@ -1,7 +1,7 @@
 //! Exclusions: rewards that are not finite, and masked completions.
 
 use anyhow::Result;
-use experiment::{Run, RunLog, RunLogConfig};
+use experiment::{Run, RunLog, RunLogConfig, Score};
 use ppo::{CompletionEvalConfig, PromptExample, PromptLoader, RewardFn};
 use serde_json::{Value, json};
 
@@ -22,7 +22,8 @@ fn a_validation_with_a_nan_reward_does_not_choose_the_best_model() -> Result<()>
     let mut scripted = scripted_reward_fn([f64::NAN, 0.9, f64::NAN]);
     train_policy(&mut policy, &prompts, &config, &mut *scripted, 1, None, &run)?;
     let progress = &policy.state.progress;
-    assert_eq!((progress.step, progress.best_loss), (2, Some(-0.9)));
+    let best = progress.selection.best.map(|best| (best.step, best.score));
+    assert_eq!((progress.step, best), (2, Some((1, Score::Reward(0.9)))));
     Ok(())
 }
 

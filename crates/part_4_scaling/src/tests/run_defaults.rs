@@ -1,0 +1,66 @@
+//! 4.3: what a run's flags leave open follows its model and its data.
+
+use anyhow::Result;
+use clap::{Args, Command, FromArgMatches};
+
+use crate::flags::ScheduleFlags;
+use crate::run_defaults::{DefaultLength, DefaultLr, RunDefaults};
+
+const LENGTH: DefaultLength =
+    DefaultLength { epochs: 3., min_steps: 50, max_steps: 3000, max_eval_interval: 200 };
+
+fn defaults(steps_per_epoch: f64) -> RunDefaults {
+    RunDefaults { lr: 1e-3, steps_per_epoch, length: LENGTH }
+}
+
+fn flags(args: &str) -> ScheduleFlags {
+    let command = ScheduleFlags::augment_args(Command::new("train").no_binary_name(true));
+    let matches = command.try_get_matches_from(args.split_whitespace()).expect("valid flags");
+    ScheduleFlags::from_arg_matches(&matches).expect("all flags")
+}
+
+#[test]
+fn small_data_get_few_epochs_and_large_data_few_steps() {
+    assert_eq!(defaults(34.).steps(None), 102, "300 rows in batches of 8: 3 epochs, not 711");
+    assert_eq!(defaults(3125.).steps(None), 3000, "200,000 rows in batches of 64: one epoch");
+    assert_eq!(defaults(2.).steps(None), 50, "a run of six steps would learn nothing");
+    assert_eq!(defaults(34.).steps(Some(0.5)), 17);
+    let fixed = RunDefaults { length: DefaultLength::steps(60, 20), ..defaults(2.) };
+    assert_eq!((fixed.steps(None), fixed.steps(Some(5.))), (60, 10));
+}
+
+#[test]
+fn validations_come_twice_an_epoch_but_not_all_the_time() {
+    assert_eq!(defaults(34.).eval_interval(102), 17);
+    assert_eq!(defaults(34.).eval_interval(3000), 150, "twenty validations");
+    assert_eq!(defaults(3125.).eval_interval(3000), 200);
+    assert_eq!(defaults(1.).eval_interval(1), 1);
+}
+
+#[test]
+fn the_learning_rate_follows_the_size_of_the_model_and_what_is_trained() {
+    let lr = DefaultLr { small: 4., small_lora: 3., pretrained: 1., pretrained_lora: 2. };
+    let rates = [(5e5, false), (5e5, true), (1.35e8, false), (1.35e8, true)];
+    assert_eq!(rates.map(|(n, adapters)| lr.of(n, adapters)), [4., 3., 1., 2.]);
+}
+
+#[test]
+fn flags_win_over_defaults_and_warm_up_is_a_share_of_the_steps() -> Result<()> {
+    let schedule = flags("").schedule(&defaults(34.))?;
+    let total = (schedule.total_steps, schedule.warmup_steps, schedule.peak_lr);
+    assert_eq!(total, (102, 5, 1e-3));
+    let schedule = flags("--epochs 10 --lr 0.5 --warmup-ratio 0.1").schedule(&defaults(34.))?;
+    let total = (schedule.total_steps, schedule.warmup_steps, schedule.peak_lr);
+    assert_eq!(total, (340, 34, 0.5));
+    assert_eq!(flags("--steps 2 --warmup-ratio 0.02").schedule(&defaults(34.))?.warmup_steps, 1);
+    for contradiction in ["--lr 1e-3 --min-lr 2e-3", "--steps 3 --warmup-steps 10"] {
+        assert!(
+            flags(contradiction).check(None).is_err(),
+            "{contradiction}: before the data are read"
+        );
+    }
+    assert!(flags("--min-lr 2e-3 --warmup-steps 10").check(None).is_ok(), "it depends on the data");
+    let error = flags("--warmup-steps 900").schedule(&defaults(34.)).unwrap_err().to_string();
+    assert_eq!(error, "--warmup-steps 900 is more than the 102 steps of the run");
+    Ok(())
+}
