@@ -37,13 +37,14 @@ impl TextSample {
     /// Token ids of `text`, and the sample that shows its tokens.
     pub(crate) fn tokenize(text: &str, tokenizer: &Tokenizer) -> Result<(Vec<u32>, Self)> {
         let ids = tokenizer.encode(text, AddSpecialTokens::No, ParseSpecial::No)?;
-        let tokens = decode_tokens(&ids, ids.len(), tokenizer)?;
-        Ok((ids, Self { text: text.into(), tokens }))
+        let untrained = TokenizedExample { ids, target_spans: Vec::new() };
+        let tokens = decode_tokens(&untrained, tokenizer)?;
+        Ok((untrained.ids, Self { text: text.into(), tokens }))
     }
 
-    /// Tokens of a training example; those of its completion are in the loss.
+    /// Tokens of a training example; its targets are in the loss.
     pub(crate) fn from_example(example: &TokenizedExample, tokenizer: &Tokenizer) -> Result<Self> {
-        let tokens = decode_tokens(&example.ids, example.prompt_len, tokenizer)?;
+        let tokens = decode_tokens(example, tokenizer)?;
         Ok(Self { text: tokens.iter().map(|token| token.text.as_str()).collect(), tokens })
     }
 
@@ -53,19 +54,15 @@ impl TextSample {
     }
 }
 
-/// Decodes each of `ids`; the tokens from `prompt_len` on are in the loss.
-fn decode_tokens(
-    ids: &[u32],
-    prompt_len: usize,
-    tokenizer: &Tokenizer,
-) -> Result<Vec<SampleToken>> {
+/// Decodes each token of `example`.
+fn decode_tokens(example: &TokenizedExample, tokenizer: &Tokenizer) -> Result<Vec<SampleToken>> {
     let token = |(i, &id): (usize, &u32)| {
         Ok(SampleToken {
             text: tokenizer.decode(&[id], SkipSpecialTokens::No)?,
-            in_loss: i >= prompt_len,
+            in_loss: example.is_target(i),
         })
     };
-    ids.iter().enumerate().map(token).collect()
+    example.ids.iter().enumerate().map(token).collect()
 }
 
 /// Writes the samples of a stage to its folder.

@@ -117,20 +117,39 @@ pub fn completion(row: &Value, name: &str) -> Result<String> {
     }
 }
 
-/// List of `{"role", "content"}` messages in a column, at least one.
+/// List of messages in a column, at least one: `{"role", "content"}` objects, or ShareGPT's
+/// `{"from", "value"}`, whose roles `human` and `gpt` are the user's and the assistant's.
 ///
 /// # Errors
 /// When the column is missing or not such a list, or a role is unknown.
 pub fn messages(row: &Value, name: &str) -> Result<Vec<ChatMessage>> {
-    let messages = Vec::<ChatMessage>::deserialize(value(row, name)?)
-        .with_context(|| format!("`{name}` must be a list of {{\"role\", \"content\"}} objects"))?;
+    let expected = || {
+        let keys = r#"{"role", "content"} or {"from", "value"}"#;
+        format!("`{name}` must be a list of {keys} objects")
+    };
+    let values = value(row, name)?.as_array().with_context(expected)?.iter();
+    let messages: Vec<ChatMessage> =
+        values.map(message).collect::<serde_json::Result<_>>().with_context(expected)?;
     ensure!(!messages.is_empty(), "`{name}` is empty");
     for ChatMessage { role, .. } in &messages {
         if !["system", "user", "assistant", "tool"].contains(&role.as_str()) {
-            bail!("unknown role `{role}`: expected system, user, assistant or tool");
+            bail!("unknown role `{role}`: expected system, user (human), assistant (gpt) or tool");
         }
     }
     Ok(messages)
+}
+
+/// Message of a list.
+fn message(value: &Value) -> serde_json::Result<ChatMessage> {
+    let (Some(from), Some(text)) = (value["from"].as_str(), value["value"].as_str()) else {
+        return ChatMessage::deserialize(value);
+    };
+    let role = match from {
+        "human" => "user",
+        "gpt" => "assistant",
+        other => other,
+    };
+    Ok(ChatMessage::new(role, text))
 }
 
 fn value<'a>(row: &'a Value, name: &str) -> Result<&'a Value> {

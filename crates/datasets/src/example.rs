@@ -1,12 +1,13 @@
 //! Training example: a conversation, and the completion to learn; and the columns of a file that
-//! hold them: three common layouts, a map for other column names, and questions whose answer can be
-//! checked.
+//! hold them: the layouts of well-known data sets, a map for other column names, and questions
+//! whose answer can be checked.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 use model_io::ChatMessage;
+use serde::Serialize;
 use serde_json::Value;
 
 use crate::columns::{self, parse_column_map};
@@ -14,29 +15,77 @@ use crate::dialogue::{ensure_user_is_last, split_last_completion};
 use crate::json_rows;
 use crate::preference_columns::PreferenceColumns;
 
-/// Prompt and completion; only the completion is in the loss.
+/// Prompt and completion.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Example {
-    /// Messages of the conversation, the last one by the user or a tool.
+    /// Messages of the conversation, the last one by the user or a tool; none before a text for
+    /// continued pretraining.
     pub prompt: Vec<ChatMessage>,
     /// Expected message of the assistant; empty if it is not known.
     pub completion: String,
+    /// Turns in the loss.
+    pub assistant_turns: AssistantTurns,
+}
+
+/// Turns of the assistant that are in the loss.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum AssistantTurns {
+    /// Every turn of a conversation (TRL's assistant_only_loss); of a row with a prompt, the
+    /// completion
+    #[default]
+    All,
+    /// The last turn, the completion
+    Last,
 }
 
 impl Example {
     /// Example of a single user message and its completion.
     pub fn new(prompt: impl Into<String>, completion: impl Into<String>) -> Self {
-        Self { prompt: vec![ChatMessage::user(prompt)], completion: completion.into() }
+        Self::of_messages(vec![ChatMessage::user(prompt)], completion.into())
+    }
+
+    /// Conversation that ends with `completion`, with all turns of the assistant in the loss.
+    fn of_messages(prompt: Vec<ChatMessage>, completion: String) -> Self {
+        Self { prompt, completion, assistant_turns: AssistantTurns::All }
+    }
+
+    /// Question that rows of one split share: the prompt, or a text, which has none.
+    pub fn question(&self) -> (Vec<ChatMessage>, Option<String>) {
+        (self.prompt.clone(), self.prompt.is_empty().then(|| self.completion.clone()))
     }
 
     /// Prompt without a known completion.
     fn of_prompt(prompt: Vec<ChatMessage>) -> Self {
-        Self { prompt, completion: String::new() }
+        Self::of_messages(prompt, String::new())
     }
 }
 
 /// Fields of a column map.
-const FIELDS: [&str; 6] = ["instruction", "input", "output", "prompt", "completion", "messages"];
+const FIELDS: [&str; 7] =
+    ["instruction", "input", "output", "prompt", "completion", "messages", "text"];
+
+/// Layout of well-known data sets.
+struct Layout {
+    /// Data set or program that it is named after.
+    name: &'static str,
+    /// Map that reads it; a row has this layout if it has all these columns.
+    map: &'static str,
+}
+
+/// Layouts that are detected; of several that fit a row, the first is taken. A conversation comes
+/// before the columns of its parts: `prompt` repeats the first of UltraChat's `messages`. The
+/// `text` of alpaca is its other columns in a format, so it is read only where it stands alone.
+const LAYOUTS: [Layout; 8] = [
+    Layout { name: "OpenAI", map: "messages=messages" },
+    Layout { name: "ShareGPT", map: "messages=conversations" },
+    Layout { name: "alpaca", map: "instruction=instruction,output=output" },
+    Layout { name: "Dolly", map: "instruction=instruction,input=context,output=response" },
+    Layout { name: "instructions", map: "instruction=instruction,output=response" },
+    Layout { name: "TRL", map: "prompt=prompt,completion=completion" },
+    Layout { name: "GSM8K", map: "prompt=question,completion=answer" },
+    Layout { name: "continued pretraining", map: "text=text" },
+];
 
 /// Column names of a data set.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,10 +99,16 @@ pub enum ExampleColumns {
         /// Column of the completion.
         output: String,
     },
-    /// List of `{"role", "content"}` messages; the last one, by the assistant, is the completion.
+    /// List of messages; the last one by the assistant is the completion, and those after it, which
+    /// nothing answers, are left out.
     Messages {
         /// Column of the list.
         messages: String,
+    },
+    /// Text for continued pretraining, as the completion of no prompt.
+    Text {
+        /// Column of the text.
+        text: String,
     },
     /// Prompts alone, a text or list of messages, as reinforcement learning needs; completions stay
     /// empty.
@@ -93,35 +148,40 @@ pub fn read_examples(path: &Path, columns: Option<&ExampleColumns>) -> Result<Ve
 }
 
 impl ExampleColumns {
-    /// Layout of `row`: `instruction, input, output`, `prompt, completion` or `messages`.
+    /// Layout of `row`, one of those of well-known data sets: `messages`, `conversations`,
+    /// `instruction, output` (with `input`, if it exists), `instruction, context, response`,
+    /// `instruction, response`, `prompt, completion`, `question, answer` or `text`. Of several, the
+    /// first is taken.
     ///
     /// # Errors
-    /// When the row has none of these layouts.
+    /// When the row has none of these layouts; the message lists them.
     pub fn detect(row: &Value) -> Result<Self> {
         let row = columns::object(row)?;
-        let has = |names: &[&str]| names.iter().all(|name| row.contains_key(*name));
-        if has(&["messages"]) {
-            return Self::parse("messages=messages");
-        } else if has(&["instruction", "output"]) {
-            return Self::parse("instruction=instruction,output=output");
-        } else if has(&["prompt", "completion"]) {
-            return Self::parse("prompt=prompt,completion=completion");
+        for Layout { map, .. } in LAYOUTS {
+            if columns_of(map).all(|column| row.contains_key(column)) {
+                return Self::parse(map);
+            }
         }
         ensure!(
-            !has(&["prompt"]),
+            !row.contains_key("prompt"),
             "there is no column `completion`; prompts alone are for reinforcement learning with a \
              reward model or a reward program"
         );
         let names: Vec<&str> = row.keys().map(String::as_str).collect();
+        let layouts = LAYOUTS.map(|Layout { name, map }| {
+            format!("{} ({name})", columns_of(map).collect::<Vec<_>>().join(" + "))
+        });
         bail!(
-            "unknown columns {}: map them, for example --columns prompt={},completion=..",
+            "unknown columns {}: map them, for example --columns prompt={},completion=..; the \
+             known ones are {}",
             names.join(", "),
-            names.first().unwrap_or(&"..")
+            names.first().unwrap_or(&".."),
+            layouts.join(", ")
         )
     }
 
-    /// Parses a map: `instruction=a,input=b,output=c`, `prompt=a,completion=b`, `messages=a`, or
-    /// `prompt=a` for prompts alone.
+    /// Parses a map: `instruction=a,input=b,output=c`, `prompt=a,completion=b`, `messages=a`,
+    /// `text=a`, or `prompt=a` for prompts alone.
     /// With an instruction and no input, the column `input` is read where it exists; `input=none`
     /// ignores it.
     ///
@@ -129,13 +189,18 @@ impl ExampleColumns {
     /// When the text is not such a map.
     pub fn parse(text: &str) -> Result<Self> {
         let map = parse_column_map(text, &FIELDS, "prompt=question,completion=answer")?;
-        if let Some(&messages) = map.get("messages") {
+        for field in ["messages", "text"] {
             ensure!(
-                map.len() == 1,
-                "--columns {text}: `messages` holds prompt and completion, so it must be the only \
+                map.len() == 1 || !map.contains_key(field),
+                "--columns {text}: `{field}` holds all that is learned, so it must be the only \
                  field"
             );
+        }
+        if let Some(&messages) = map.get("messages") {
             return Ok(Self::Messages { messages: messages.into() });
+        }
+        if let Some(&text) = map.get("text") {
+            return Ok(Self::Text { text: text.into() });
         }
         let input = match map.get("input") {
             Some(&"none") => InputColumn::None,
@@ -172,19 +237,34 @@ impl ExampleColumns {
                         vec![ChatMessage::user(columns::instruction(row, instruction, input)?)]
                     }
                 };
-                Example { prompt, completion: columns::completion(row, output)? }
+                let assistant_turns = match row[instruction.as_str()].is_array() {
+                    true => AssistantTurns::Last,
+                    false => AssistantTurns::All,
+                };
+                Example { prompt, completion: columns::completion(row, output)?, assistant_turns }
             }
             Self::Messages { messages } => {
-                let (prompt, completion) =
-                    split_last_completion(columns::messages(row, messages)?)?;
+                let mut messages = columns::messages(row, messages)?;
+                let last = messages.iter().rposition(|message| message.role == "assistant");
+                messages.truncate(last.map_or(messages.len(), |last| last + 1));
+                let (prompt, completion) = split_last_completion(messages)?;
                 ensure_user_is_last(&prompt)?;
-                Example { prompt, completion }
+                Example::of_messages(prompt, completion)
+            }
+            Self::Text { text } => {
+                Example::of_messages(Vec::new(), columns::text(row, text)?.into())
             }
             Self::Prompt { prompt } => {
                 return Ok(Example::of_prompt(columns::prompt(row, prompt)?));
             }
             Self::AnyPrompt => {
                 return match Self::detect(row) {
+                    Ok(Self::Messages { messages }) if ends_with_question(row, &messages)? => {
+                        Ok(Example::of_prompt(columns::prompt(row, &messages)?))
+                    }
+                    Ok(Self::Text { .. }) => bail!(
+                        "there is no column `prompt`; rows of `text` are for continued pretraining"
+                    ),
                     Ok(columns) => columns.parse_row(row),
                     Err(_) => {
                         Ok(Example::of_prompt(PreferenceColumns::default().read_prompt(row)?))
@@ -195,6 +275,17 @@ impl ExampleColumns {
         ensure!(!columns::is_blank(&example.completion), "the completion is empty");
         Ok(example)
     }
+}
+
+/// Columns in a map of [`LAYOUTS`].
+fn columns_of(map: &'static str) -> impl Iterator<Item = &'static str> {
+    map.split(',').filter_map(|pair| Some(pair.split_once('=')?.1))
+}
+
+/// True if the last message of a list is not the assistant's.
+fn ends_with_question(row: &Value, messages: &str) -> Result<bool> {
+    let messages = columns::messages(row, messages)?;
+    Ok(messages.last().is_some_and(|message| message.role != "assistant"))
 }
 
 /// Column of the field `name`, which may also be called `synonym`.

@@ -1,5 +1,5 @@
-//! Rows of a data file with their line numbers: a JSON array or JSON Lines, plain or compressed by
-//! gzip. The format is detected by content, not by file name.
+//! Rows of a data file with their line numbers: a JSON array, also as the `data` of an object, or
+//! JSON Lines; plain or compressed by gzip. The format is detected by content, not by file name.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use flate2::read::MultiGzDecoder;
 use model_io::{fetch_dataset_file, is_dataset_id};
+use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::{Deserializer, Value};
 use tensor_core::regular_file;
 
@@ -72,9 +74,10 @@ fn read(path: &Path) -> Result<Vec<(usize, Value)>> {
     let text = String::from_utf8(bytes).ok().with_context(|| format!("{name} is not UTF-8"))?;
     // Windows marks UTF-8 files with a byte order mark.
     let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
-    let rows = match text.trim_start().starts_with('[') {
-        true => parse_array(text),
-        false => parse_lines(text),
+    let rows = match Cursor::of_data(text) {
+        _ if text.trim_start().starts_with('[') => parse_array(Cursor::new(text), ""),
+        Some(cursor) => parse_array(cursor, "{\"data\":"),
+        None => parse_lines(text),
     };
     let rows = rows.map_err(|(line, error)| anyhow::anyhow!("{name}:{line}: {error}"))?;
     ensure!(!rows.is_empty(), "{name} has no rows");
@@ -117,6 +120,36 @@ impl<'a> Cursor<'a> {
         cursor
     }
 
+    /// Start of the array in `{"data": [..]}`, perhaps after other fields, if the text is one such
+    /// object and not JSON Lines, whose first line is a row.
+    fn of_data(text: &'a str) -> Option<Self> {
+        let mut cursor = Self::new(text);
+        let (first_line, others) = cursor.rest.split_once('\n').unwrap_or((cursor.rest, ""));
+        if !others.trim().is_empty() && serde_json::from_str::<IgnoredAny>(first_line).is_ok() {
+            return None;
+        }
+        cursor.take('{');
+        loop {
+            let key = cursor.take_value::<String>()?;
+            cursor.take(':');
+            if key == "data" && cursor.rest.starts_with('[') {
+                return Some(cursor);
+            }
+            cursor.take_value::<IgnoredAny>()?;
+            if !cursor.take(',') {
+                return None;
+            }
+        }
+    }
+
+    /// Skips the next JSON value, and returns it if it is a valid `T`.
+    fn take_value<T: Deserialize<'a>>(&mut self) -> Option<T> {
+        let mut values = Deserializer::from_str(self.rest).into_iter();
+        let value = values.next()?.ok();
+        self.advance(values.byte_offset());
+        value
+    }
+
     /// Skips `n_bytes` and the white space after them.
     fn advance(&mut self, n_bytes: usize) {
         let rest = self.rest[n_bytes..].trim_start();
@@ -132,8 +165,9 @@ impl<'a> Cursor<'a> {
     }
 }
 
-fn parse_array(text: &str) -> Rows {
-    let (mut rows, mut cursor) = (Vec::new(), Cursor::new(text));
+/// Rows of the array at `cursor`. The text after it must complete what is open `before` it.
+fn parse_array(mut cursor: Cursor<'_>, before: &str) -> Rows {
+    let mut rows = Vec::new();
     cursor.take('[');
     if cursor.take(']') {
         return Ok(rows);
@@ -148,11 +182,16 @@ fn parse_array(text: &str) -> Rows {
         }
         cursor.advance(values.byte_offset());
         if !cursor.take(',') {
-            return match cursor.take(']') && cursor.rest.is_empty() {
-                true => Ok(rows),
-                false => {
-                    Err((line, "expected a comma or the end of the array after this row".into()))
-                }
+            if !cursor.take(']') {
+                return Err((
+                    line,
+                    "expected a comma or the end of the array after this row".into(),
+                ));
+            }
+            let whole = format!("{before}[]{}", cursor.rest);
+            return match serde_json::from_str::<IgnoredAny>(&whole) {
+                Ok(_) => Ok(rows),
+                Err(_) => Err((cursor.line, "expected the end of the file after the array".into())),
             };
         }
     }

@@ -23,7 +23,7 @@ pub mod countdown;
 
 pub use corpus::TextCorpus;
 pub use dataset::Dataset;
-pub use example::{Example, ExampleColumns, parse_question_row, read_examples};
+pub use example::{AssistantTurns, Example, ExampleColumns, parse_question_row, read_examples};
 pub use preference::{FilteredPreferences, Preference};
 pub use preference_columns::PreferenceColumns;
 pub use split::{Split, Splits};

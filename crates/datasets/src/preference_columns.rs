@@ -71,7 +71,15 @@ impl PreferenceColumns {
             preferences.filter_counts.n_unlabeled += 1; // a skipped row of `collect`
             return Ok(());
         }
-        let prompt = self.prompt(row)?;
+        for name in [chosen_name, rejected_name] {
+            ensure!(
+                columns::object(row)?.contains_key(name),
+                "there is no column `{name}`; the known layouts are prompt + chosen + rejected, \
+                 instruction + input + chosen + rejected, and chosen + rejected as whole \
+                 conversations (HH, UltraFeedback); --columns chosen=better,rejected=worse maps \
+                 other names"
+            );
+        }
         let chosen = conversation(row, chosen_name, "assistant")?;
         let rejected = conversation(row, rejected_name, "assistant")?;
         let (prompt, chosen, rejected) = match (has_prompt(&chosen), has_prompt(&rejected)) {
@@ -85,7 +93,7 @@ impl PreferenceColumns {
                 (prompt, chosen, rejected)
             }
             (false, false) => {
-                let prompt = prompt.with_context(|| {
+                let prompt = self.prompt(row)?.with_context(|| {
                     format!(
                         "there is no column `{}` (or `instruction`), and `{chosen_name}` and \
                          `{rejected_name}` are not whole conversations",

@@ -155,7 +155,7 @@ pub fn pretraining_documents(n_counting_lines: usize, seed: u64) -> Vec<String> 
 /// Never in practice: the tokenizer's settings are fixed.
 pub fn train_tokenizer(documents: &[String]) -> Result<Tokenizer> {
     let questions = demonstrations(2000, DemonstrationStyle::Noisy, 0).into_iter();
-    let questions = questions.map(|Example { prompt, completion }| {
+    let questions = questions.map(|Example { prompt, completion, .. }| {
         format!("### Instruction:\n{}\n\n### Response:\n{completion}\n\n", prompt[0].content)
     });
     let documents = documents.iter().map(|document| format!("{document}\n\n"));

@@ -1,6 +1,6 @@
 //! Chat tokenizer: the tokenizer, the chat template, and the stop tokens of a completion.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use experiment::terminal::printable;
 use model_io::model_folder::SpecialTokenIds;
 use model_io::{
@@ -112,8 +112,13 @@ impl ChatTokenizer {
     /// Ids of a conversation up to the start of the assistant's next message.
     ///
     /// # Errors
-    /// When the template rejects the conversation, or the tokenizer cannot represent a character.
+    /// When there is no message, the template rejects the conversation, or the tokenizer cannot
+    /// represent a character.
     pub fn encode_prompt(&self, messages: &[ChatMessage]) -> Result<Vec<u32>> {
+        ensure!(
+            !messages.is_empty(),
+            "there is no prompt: rows of `text` are for continued pretraining with `part_6 train`"
+        );
         let encoded = self.template.encode(&self.tokenizer, messages, AddGenerationPrompt::Yes);
         Ok(encoded.context(OTHER_TEMPLATE)?.tokens)
     }
@@ -124,6 +129,18 @@ impl ChatTokenizer {
     /// When the tokenizer cannot represent a character.
     pub fn encode_completion_without_eos(&self, text: &str) -> Result<Vec<u32>> {
         self.tokenizer.encode(text, AddSpecialTokens::No, ParseSpecial::No)
+    }
+
+    /// Ids of a document as in pretraining: BOS if the tokenizer adds it, the text, and the
+    /// tokenizer's EOS.
+    ///
+    /// # Errors
+    /// When the tokenizer cannot represent a character.
+    pub fn encode_document(&self, text: &str) -> Result<Vec<u32>> {
+        let mut ids = self.tokenizer.encode(text, AddSpecialTokens::Yes, ParseSpecial::No)?;
+        let eos = self.tokenizer.eos().unwrap_or(self.eos_token_id());
+        ids.extend(Some(eos).filter(|eos| ids.last() != Some(eos)));
+        Ok(ids)
     }
 
     /// Greedy completions of `model`, built for inference, `batch_size` prompts at a time.

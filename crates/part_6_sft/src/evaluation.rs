@@ -18,7 +18,7 @@ use crate::metrics::{exact_match, relaxed_match, rouge_l, token_f1};
 use crate::tokenized_example::TokenizedDataset;
 use crate::{ChatTokenizer, ModelSaver, SftBatch, TokenizedExample, tokenize};
 
-/// Evaluation metrics of a model.
+/// Evaluation metrics of a model. Those of its completions are NaN where no example has a prompt.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct SftEvalMetrics {
     /// Number of evaluated examples.
@@ -68,8 +68,11 @@ pub fn evaluate(
     let context_len = model.config().context_len;
     let mut fitting = Vec::new();
     for example in examples {
-        let prompt = chat_tokenizer.encode_prompt(&example.prompt)?;
-        if prompt.len() < context_len {
+        let prompt = match example.prompt.is_empty() {
+            true => None, // a text, of which the loss is all there is to measure
+            false => Some(chat_tokenizer.encode_prompt(&example.prompt)?),
+        };
+        if prompt.as_ref().is_none_or(|prompt| prompt.len() < context_len) {
             fitting.push((example, prompt));
         }
     }
@@ -78,7 +81,8 @@ pub fn evaluate(
     let TokenizedDataset { examples: tokenized, n_truncated, .. } =
         tokenize(&evaluated, chat_tokenizer, context_len)?;
     let loss = mean_loss(model, &tokenized, eval_config.batch_size, model.device())?;
-    let prompts: Vec<Vec<u32>> = fitting.into_iter().map(|(_, prompt)| prompt).collect();
+    let (with_prompt, prompts): (Vec<&Example>, Vec<Vec<u32>>) =
+        fitting.into_iter().filter_map(|(example, prompt)| Some((example, prompt?))).unzip();
     let completions = chat_tokenizer.generate_greedy(
         model,
         &prompts,
@@ -86,9 +90,10 @@ pub fn evaluate(
         eval_config.batch_size,
     )?;
     let n = evaluated.len();
-    let pairs = || completions.iter().zip(evaluated.iter().map(|example| &example.completion));
+    let n_completions = completions.len() as f64;
+    let pairs = || completions.iter().zip(with_prompt.iter().map(|example| &example.completion));
     let mean = |metric: &dyn Fn(&str, &str) -> f64| {
-        pairs().map(|(c, expected)| metric(&c.text, expected)).sum::<f64>() / n as f64
+        pairs().map(|(c, expected)| metric(&c.text, expected)).sum::<f64>() / n_completions
     };
     let stopped = |c: &&CompletionText| c.finish_reason == FinishReason::Stop;
     let exact = pairs().filter(|(c, expected)| stopped(c) && exact_match(&c.text, expected));
@@ -98,11 +103,11 @@ pub fn evaluate(
         n_truncated,
         loss,
         perplexity: loss.exp(),
-        exact_match: exact.count() as f64 / n as f64,
+        exact_match: exact.count() as f64 / n_completions,
         relaxed_match: mean(&|text, expected| f64::from(u8::from(relaxed_match(text, expected)))),
         token_f1: mean(&token_f1),
         rouge_l: mean(&rouge_l),
-        eos_rate: completions.iter().filter(stopped).count() as f64 / n as f64,
+        eos_rate: completions.iter().filter(stopped).count() as f64 / n_completions,
     };
     Ok((metrics, completions))
 }
@@ -158,11 +163,12 @@ impl SftValidator<'_> {
         let (metrics, _) =
             log.suspend(|| evaluate(model, self.examples, self.chat_tokenizer, self.eval_config))?;
         let SftEvalMetrics { loss, exact_match, token_f1, rouge_l, eos_rate, .. } = metrics;
-        let summary = format!(
-            ", {} tokens: validation loss {loss:.4}, exact match {exact_match:.3}, token F1 \
-             {token_f1:.3}, EOS rate {eos_rate:.3}",
-            log.state.n_tokens
-        );
+        let mut summary = format!(", {} tokens: validation loss {loss:.4}", log.state.n_tokens);
+        if !exact_match.is_nan() {
+            summary += &format!(
+                ", exact match {exact_match:.3}, token F1 {token_f1:.3}, EOS rate {eos_rate:.3}"
+            );
+        }
         let row = json!({
             "val_loss": loss, "exact_match": exact_match, "token_f1": token_f1,
             "rouge_l": rouge_l, "eos_rate": eos_rate,
@@ -185,7 +191,8 @@ pub fn print_before_and_after<'a>(
 ) {
     const N: usize = 6;
     println!("\n{:42}  {:>12}  {:>12}  {:>8}", "test question", "before", "after", "expected");
-    for ((Example { prompt, completion }, before), after) in examples.zip(before).zip(after).take(N)
+    for ((Example { prompt, completion, .. }, before), after) in
+        examples.zip(before).zip(after).take(N)
     {
         let [before, after] =
             [before, after].map(|text| -> String { one_line(text).chars().take(12).collect() });

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use clap::Args;
 use datasets::arithmetic_questions::DemonstrationStyle;
-use datasets::{Example, ExampleColumns, Splits, json_rows};
+use datasets::{AssistantTurns, Example, ExampleColumns, Splits, json_rows};
 use experiment::RunFolder;
 use experiment::number::{dropout, fraction, positive};
 use experiment::program::{as_usage_error, ensure_usage};
@@ -24,8 +24,8 @@ pub struct DataFlags {
     /// arithmetic, everyday, a .json or .jsonl file (.gz too), or owner/name:file.jsonl on the Hub
     #[arg(long, visible_alias = "dataset", value_name = "DATA", default_value = "arithmetic")]
     pub data: String,
-    /// Column map: prompt=A,completion=B, messages=A or
-    /// instruction=A,input=B,output=C [default: detect]
+    /// Column map: prompt=A,completion=B, messages=A, text=A or instruction=A,input=B,output=C
+    /// [default: detect those of OpenAI, ShareGPT, alpaca, Dolly, TRL, GSM8K, or `text`]
     #[arg(long, value_name = "MAP")]
     pub columns: Option<String>,
 }
@@ -68,13 +68,19 @@ impl DataFlags {
             let data = run["data"].as_str().unwrap_or_default();
             source != SftSource::Arithmetic && json_rows::is_same_file(data, &self.data)
         });
+        let last_turns = run.as_ref().is_some_and(|run| run["assistant_turns"] != "all");
         let split = run.and_then(|run| run["validation"].as_f64().zip(run["seed"].as_u64()));
         let Some((validation, seed)) = split else {
             return source.load_eval_examples(columns.as_ref());
         };
         println!("the validation rows of the run's data; it was trained on the others");
         let style = DemonstrationStyle::Clean;
-        Ok(source.load_dataset(columns.as_ref(), 1, style, validation, seed)?.validation)
+        let splits = source.load_dataset(columns.as_ref(), 1, style, validation, seed)?;
+        let mut examples = splits.validation;
+        if last_turns {
+            learn_last_turns(examples.iter_mut());
+        }
+        Ok(examples)
     }
 
     /// Default maximum completion length in tokens: enough for a number, or for a few sentences.
@@ -93,6 +99,9 @@ pub struct ExampleFlags {
     /// Share of a file's rows in the validation split
     #[arg(long, value_name = "P", default_value_t = 0.1, value_parser = fraction)]
     pub validation: f64,
+    /// Turns of the assistant in the loss
+    #[arg(long, value_enum, default_value_t = AssistantTurns::All)]
+    pub assistant_turns: AssistantTurns,
 }
 
 impl ExampleFlags {
@@ -106,8 +115,17 @@ impl ExampleFlags {
         style: DemonstrationStyle,
         seed: u64,
     ) -> Result<Splits<Example>> {
-        source.load_dataset(columns.as_ref(), self.examples.get(), style, self.validation, seed)
+        let n = self.examples.get();
+        let mut splits = source.load_dataset(columns.as_ref(), n, style, self.validation, seed)?;
+        if self.assistant_turns == AssistantTurns::Last {
+            learn_last_turns(splits.train.iter_mut().chain(&mut splits.validation));
+        }
+        Ok(splits)
     }
+}
+
+fn learn_last_turns<'a>(examples: impl Iterator<Item = &'a mut Example>) {
+    examples.for_each(|example| example.assistant_turns = AssistantTurns::Last);
 }
 
 /// Model that a run starts from, and the part of its weights that is trained.

@@ -69,7 +69,7 @@ impl SftSource {
                 test: rows,
             }),
             Self::Everyday | Self::File(_) => {
-                Splits::hold_out_shares(rows, |row| row.prompt.clone(), validation, 0., seed)
+                Splits::hold_out_shares(rows, Example::question, validation, 0., seed)
             }
         }
     }

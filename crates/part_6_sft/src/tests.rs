@@ -4,6 +4,7 @@ mod data;
 mod base_model;
 mod template;
 mod mask;
+mod conversation;
 mod packing;
 mod curriculum;
 mod metrics;
@@ -14,12 +15,13 @@ mod training;
 
 use anyhow::Result;
 use candle_core::{DType, Device};
+use datasets::Example;
 use model_io::model_folder::SpecialTokenIds;
 use model_io::{ModelConfig, Tokenizer};
 use modern::{Checkpoint, GptModern};
 use tensor_core::Parameters;
 
-use crate::{ChatFormat, ChatTokenizer, bpe_tokenizer};
+use crate::{ChatFormat, ChatTokenizer, TokenizedExample, bpe_tokenizer};
 
 const CPU: Device = Device::Cpu;
 
@@ -35,6 +37,13 @@ fn chat_tokenizer(format: ChatFormat) -> Result<ChatTokenizer> {
     let template = crate::template::chat_template(format, &tokenizer, None)?;
     let eos = tokenizer.eos().expect("an EOS token");
     ChatTokenizer::new(tokenizer, template, vec![eos])
+}
+
+/// Tokens of an example with one turn of the assistant.
+fn tokens_of(example: &Example, chat_tokenizer: &ChatTokenizer) -> Result<TokenizedExample> {
+    let mut examples = TokenizedExample::from_example(example, chat_tokenizer)?;
+    assert_eq!(examples.len(), 1);
+    Ok(examples.remove(0))
 }
 
 fn config(context_len: usize) -> ModelConfig {

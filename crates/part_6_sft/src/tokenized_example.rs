@@ -6,15 +6,23 @@
 //! label_t  = ids_{t+1}  if  t + 1 ≥ |prompt|,  else −100
 //! ```
 //!
+//! In a conversation, the assistant's earlier turns are targets too. A turn is learned after the
+//! tokens that a model sees when it generates the turn: the template's rendering of the messages
+//! before it. Where the whole conversation begins with these tokens, the turn is a span of its
+//! tokens. Where it does not, because the template leaves reasoning out of earlier turns, say, the
+//! turn is an example of its own.
+//!
 //! The parts are joined as token ids. Were the joined text encoded, a token could span the
 //! boundary, and no label could mark where the completion begins. The mask depends on positions,
 //! never on token ids: a tokenizer may use its EOS token for padding, and EOS must be in the loss.
 //! The first token of the completion is predicted at the last token of the prompt.
 
+use std::ops::Range;
+
 use anyhow::{Result, ensure};
-use datasets::Example;
+use datasets::{AssistantTurns, Example};
 use experiment::terminal::printable;
-use model_io::{SkipSpecialTokens, Tokenizer};
+use model_io::{AddGenerationPrompt, ChatMessage, SkipSpecialTokens, Tokenizer};
 use tensor_core::ops::IGNORE_INDEX;
 
 use crate::ChatTokenizer;
@@ -24,9 +32,9 @@ use crate::ChatTokenizer;
 pub struct TokenizedExample {
     /// Token ids of prompt, completion and EOS.
     pub ids: Vec<u32>,
-    /// Length of the prompt in tokens; all later tokens are targets. At least 1, as nothing
-    /// precedes the first token.
-    pub prompt_len: usize,
+    /// Spans of `ids` that are targets, in order, without overlap. The first token is in none, as
+    /// nothing precedes it.
+    pub target_spans: Vec<Range<usize>>,
 }
 
 /// Tokenized examples, and the number of those that were too long.
@@ -41,21 +49,98 @@ pub struct TokenizedDataset {
 }
 
 impl TokenizedExample {
-    /// Prompt, completion and EOS of an example.
+    /// Tokens after a prompt of `prompt_len` tokens are targets, except for the first of all.
+    pub fn new(ids: Vec<u32>, prompt_len: usize) -> Self {
+        let targets = prompt_len.max(1).min(ids.len())..ids.len();
+        Self { ids, target_spans: vec![targets] }
+    }
+
+    /// Prompt, completion and EOS. The completion alone is a target.
     ///
     /// # Errors
     /// Those of [`ChatTokenizer::encode_prompt`].
-    pub fn from_example(example: &Example, chat_tokenizer: &ChatTokenizer) -> Result<Self> {
-        let mut ids = chat_tokenizer.encode_prompt(&example.prompt)?;
-        let prompt_len = ids.len().max(1);
-        ids.extend(chat_tokenizer.encode_completion_without_eos(&example.completion)?);
+    pub fn of_completion(
+        prompt: &[ChatMessage],
+        completion: &str,
+        chat_tokenizer: &ChatTokenizer,
+    ) -> Result<Self> {
+        let mut ids = chat_tokenizer.encode_prompt(prompt)?;
+        let prompt_len = ids.len();
+        ids.extend(chat_tokenizer.encode_completion_without_eos(completion)?);
         ids.push(chat_tokenizer.eos_token_id());
-        Ok(Self { ids, prompt_len })
+        Ok(Self::new(ids, prompt_len))
+    }
+
+    /// Tokens of an example, last, and before them the earlier turns that are examples of their
+    /// own. Blank turns, and those before the first message of the user, are not learned.
+    ///
+    /// # Errors
+    /// Those of [`ChatTokenizer::encode_prompt`], and when an earlier turn that calls a tool is not
+    /// a span of the conversation.
+    pub fn from_example(example: &Example, chat_tokenizer: &ChatTokenizer) -> Result<Vec<Self>> {
+        let Example { prompt, completion, assistant_turns } = example;
+        let mut whole = Self::of_completion(prompt, completion, chat_tokenizer)?;
+        let first_user = prompt.iter().position(|message| message.role == "user");
+        let start = match assistant_turns {
+            AssistantTurns::All => first_user.unwrap_or(prompt.len()),
+            AssistantTurns::Last => prompt.len(),
+        };
+        let (mut examples, mut spans) = (Vec::new(), Vec::new());
+        for (i, turn) in prompt.iter().enumerate().skip(start) {
+            let is_blank = turn.content.trim().is_empty() && !calls_tool(turn);
+            if turn.role != "assistant" || is_blank {
+                continue;
+            }
+            if let Some(span) = whole.span_of_turn(&prompt[..i], turn, chat_tokenizer)? {
+                spans.push(span);
+                continue;
+            }
+            ensure!(
+                !calls_tool(turn),
+                "the chat template renders a call of a tool in another way once the conversation \
+                 goes on, so it cannot be learned: use --assistant-turns last"
+            );
+            examples.push(Self::of_completion(&prompt[..i], &turn.content, chat_tokenizer)?);
+        }
+        whole.target_spans.splice(0..0, spans);
+        examples.push(whole);
+        Ok(examples)
+    }
+
+    /// Span of the assistant's `turn` after the messages `before` it, its end-of-turn token
+    /// included; `None` if the tokens before it, or its words, are not those of the conversation.
+    fn span_of_turn(
+        &self,
+        before: &[ChatMessage],
+        turn: &ChatMessage,
+        chat_tokenizer: &ChatTokenizer,
+    ) -> Result<Option<Range<usize>>> {
+        let ChatTokenizer { tokenizer, template, .. } = chat_tokenizer;
+        let start = chat_tokenizer.encode_prompt(before)?;
+        let prompt = &self.ids[..self.target_spans[0].start];
+        let Some(rest) = prompt.strip_prefix(&start[..]) else { return Ok(None) };
+        let is_stop = |id: &u32| chat_tokenizer.stop_token_ids().contains(id);
+        let Some(n_words) = rest.iter().position(is_stop) else { return Ok(None) };
+        let span = start.len()..start.len() + n_words + 1;
+        let is_turn = match calls_tool(turn) {
+            // The template writes the call. The turn is what comes before the next message.
+            true => {
+                let through = [before, std::slice::from_ref(turn)].concat();
+                let through = template.encode(tokenizer, &through, AddGenerationPrompt::No)?;
+                through.tokens.get(..span.end) == Some(&prompt[..span.end])
+            }
+            // Templates may trim a message.
+            false => {
+                let words = tokenizer.decode(&rest[..n_words], SkipSpecialTokens::No)?;
+                words.trim() == turn.content.trim()
+            }
+        };
+        Ok(is_turn.then_some(span))
     }
 
     /// Pretraining text: all tokens but the first are targets.
     pub fn for_pretraining(ids: Vec<u32>) -> Self {
-        Self { ids, prompt_len: 1 }
+        Self::new(ids, 1)
     }
 
     /// Input ids: all but the last.
@@ -63,15 +148,20 @@ impl TokenizedExample {
         &self.ids[..self.ids.len().saturating_sub(1)]
     }
 
-    /// Labels: the next id at each input, or −100 within the prompt.
+    /// Labels: the next id at each input, or −100 if it is not a target.
     pub fn labels(&self) -> impl Iterator<Item = i64> {
-        let targets = self.ids.iter().enumerate().skip(1);
-        targets.map(|(t, &id)| if t >= self.prompt_len { i64::from(id) } else { IGNORE_INDEX })
+        let next = self.ids.iter().enumerate().skip(1);
+        next.map(|(t, &id)| if self.is_target(t) { i64::from(id) } else { IGNORE_INDEX })
     }
 
     /// Number of tokens in the loss.
     pub fn n_targets(&self) -> usize {
-        self.ids.len().saturating_sub(self.prompt_len)
+        self.target_spans.iter().map(ExactSizeIterator::len).sum()
+    }
+
+    /// True if the token at `position` is a target.
+    pub fn is_target(&self, position: usize) -> bool {
+        self.target_spans.iter().any(|span| span.contains(&position))
     }
 
     /// Loss mask as text: the tokens separated by `|`, with `^` under those in the loss. A token
@@ -91,7 +181,7 @@ impl TokenizedExample {
                 flush_line(&mut text, &mut line, &mut marks);
             }
             line.extend([token.as_str(), "|"]);
-            let mark = if position < self.prompt_len { " " } else { "^" };
+            let mark = if self.is_target(position) { "^" } else { " " };
             marks.extend([&mark.repeat(width), " "]);
         }
         flush_line(&mut text, &mut line, &mut marks);
@@ -102,11 +192,17 @@ impl TokenizedExample {
     /// model does not learn to stop there.
     pub fn truncated(mut self, context_len: usize) -> Self {
         self.ids.truncate(context_len + 1);
+        let len = self.ids.len();
+        self.target_spans.retain_mut(|span| {
+            span.end = span.end.min(len);
+            span.start < span.end
+        });
         self
     }
 }
 
-/// Tokenized `examples` of at most `context_len` inputs each.
+/// Tokenized `examples` of at most `context_len` inputs each. A text for continued pretraining,
+/// which has no prompt, is cut into as many as it needs.
 ///
 /// # Errors
 /// Those of [`TokenizedExample::from_example`], and when a completion is empty.
@@ -117,19 +213,33 @@ pub fn tokenize(
 ) -> Result<TokenizedDataset> {
     let mut dataset = TokenizedDataset::default();
     for example in examples {
-        let prompt = example.prompt.last().map_or("", |message| &message.content);
-        ensure!(!example.completion.is_empty(), "there is no completion to learn for {prompt:?}");
-        let untruncated = TokenizedExample::from_example(example, chat_tokenizer)?;
-        let len = untruncated.ids.len();
-        let tokens = untruncated.truncated(context_len);
-        if tokens.n_targets() == 0 {
-            dataset.n_skipped += 1;
+        if example.prompt.is_empty() {
+            let ids = chat_tokenizer.encode_document(&example.completion)?;
+            // The first token of an example is not a target, so it is the last of the one before.
+            let starts = (0..ids.len() - 1).step_by(context_len);
+            let windows = starts.map(|start| &ids[start..ids.len().min(start + context_len + 1)]);
+            let windows = windows.map(|ids| TokenizedExample::for_pretraining(ids.to_vec()));
+            dataset.examples.extend(windows);
             continue;
         }
-        dataset.n_truncated += usize::from(tokens.ids.len() < len);
-        dataset.examples.push(tokens);
+        let prompt = example.prompt.last().map_or("", |message| &message.content);
+        ensure!(!example.completion.is_empty(), "there is no completion to learn for {prompt:?}");
+        for untruncated in TokenizedExample::from_example(example, chat_tokenizer)? {
+            let len = untruncated.ids.len();
+            let tokens = untruncated.truncated(context_len);
+            if tokens.n_targets() == 0 {
+                dataset.n_skipped += 1;
+                continue;
+            }
+            dataset.n_truncated += usize::from(tokens.ids.len() < len);
+            dataset.examples.push(tokens);
+        }
     }
     Ok(dataset)
+}
+
+fn calls_tool(message: &ChatMessage) -> bool {
+    message.fields.contains_key("tool_calls")
 }
 
 /// Appends a line to the text, and the line of its marks if there are any.

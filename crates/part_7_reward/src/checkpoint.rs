@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, ensure};
 use candle_core::{Device, Tensor};
-use datasets::Example;
 use model_io::model_folder::read_special_token_ids;
 use model_io::{
     ChatMessage, ChatTemplate, LoadMode, SpecialTokenIds, Tokenizer, fetch_from_hub, is_hub_id,
@@ -93,8 +92,7 @@ pub fn tokenize_conversation(
     completion: &str,
     context_len: usize,
 ) -> Result<Vec<u32>> {
-    let example = Example { prompt: prompt.to_vec(), completion: completion.to_string() };
-    let mut ids = TokenizedExample::from_example(&example, chat_tokenizer)?.ids;
+    let mut ids = TokenizedExample::of_completion(prompt, completion, chat_tokenizer)?.ids;
     ids.drain(..ids.len().saturating_sub(context_len));
     Ok(ids)
 }

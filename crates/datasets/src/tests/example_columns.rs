@@ -10,7 +10,7 @@ use model_io::ChatMessage;
 use tempfile::TempDir;
 use tensor_core::testing::course_data;
 
-use crate::{Example, ExampleColumns, read_examples};
+use crate::{AssistantTurns, Example, ExampleColumns, read_examples};
 
 struct Files(TempDir);
 
@@ -79,6 +79,122 @@ fn three_layouts_give_the_same_example_plain_or_gzipped() -> Result<()> {
             std::slice::from_ref(&expected)
         );
     }
+    Ok(())
+}
+
+#[test]
+fn rows_of_well_known_data_sets_are_read_by_their_own_columns() -> Result<()> {
+    let files = Files::new();
+    for (row, expected) in [
+        (
+            r#"{"id": "a_0", "conversations": [{"from": "human", "value": "Add 1 and 2."},
+                {"from": "gpt", "value": "3"}]}"#,
+            Example::new("Add 1 and 2.", "3"),
+        ),
+        (
+            r#"{"instruction": "Add.", "context": "1 and 2", "response": "3",
+                "category": "closed_qa"}"#,
+            Example::new("Add.\n1 and 2", "3"),
+        ),
+        (
+            r#"{"instruction": "Add 1 and 2.", "context": "", "response": "3"}"#,
+            Example::new("Add 1 and 2.", "3"),
+        ),
+        (r#"{"instruction": "Add 1 and 2.", "response": "3"}"#, Example::new("Add 1 and 2.", "3")),
+        (
+            r#"{"question": "1 + 2?", "answer": "1 + 2 = <<1+2=3>>3\n#### 3"}"#,
+            Example::new("1 + 2?", "1 + 2 = <<1+2=3>>3\n#### 3"),
+        ),
+        // Two layouts fit: UltraChat's prompt is the first of its messages, and the columns of
+        // alpaca come before those of Dolly.
+        (
+            r#"{"prompt": "1 + 2?", "completion": "no", "messages": [
+                {"role": "user", "content": "1 + 2?"}, {"role": "assistant", "content": "3"}]}"#,
+            Example::new("1 + 2?", "3"),
+        ),
+        (
+            r#"{"instruction": "Add.", "input": "1 and 2", "context": "c", "output": "3",
+                "response": "4", "text": "5"}"#,
+            Example::new("Add.\n1 and 2", "3"),
+        ),
+    ] {
+        let rows = files.read("a.json", format!("[{row}]").as_bytes(), None)?;
+        assert_eq!(rows, [expected], "{row}");
+    }
+    let text = files.read("a.jsonl", br#"{"text": " a\n"}"#, None)?;
+    assert_eq!((text[0].prompt.len(), text[0].completion.as_str()), (0, " a\n"));
+    let path = files.write("a.jsonl", br#"{"text": "a"}"#);
+    let error = read_examples(&path, Some(&ExampleColumns::AnyPrompt)).unwrap_err();
+    assert!(format!("{error:#}").contains("rows of `text` are for continued pretraining"));
+    let message = "map them, for example --columns prompt=q,completion=..; the known ones are \
+                   messages (OpenAI), conversations (ShareGPT), instruction + output (alpaca), \
+                   instruction + context + response (Dolly), ";
+    files.assert_rejected("a.jsonl", r#"{"q": 1, "a": 2}"#, None, message);
+    Ok(())
+}
+
+#[test]
+fn a_conversation_of_sharegpt_ends_with_the_last_turn_of_the_assistant() -> Result<()> {
+    let files = Files::new();
+    let turn = |from: &str, value: &str| format!(r#"{{"from": "{from}", "value": "{value}"}}"#);
+    let turns = |turns: &[String]| format!(r#"{{"conversations": [{}]}}"#, turns.join(", "));
+    let row = turns(&[
+        turn("system", "Add."),
+        turn("human", "1 + 2"),
+        turn("gpt", "call"),
+        turn("tool", "3"),
+        turn("gpt", "It is 3."),
+        turn("human", "Thanks"),
+    ]);
+    let example = &files.read("a.jsonl", row.as_bytes(), None)?[0];
+    let roles: Vec<&str> = example.prompt.iter().map(|message| message.role.as_str()).collect();
+    assert_eq!(roles, ["system", "user", "assistant", "tool"]);
+    assert_eq!(example.completion, "It is 3.");
+    assert_eq!(example.assistant_turns, AssistantTurns::All);
+    // Reinforcement learning answers the last question.
+    let path = files.write("a.jsonl", row.as_bytes());
+    let prompts = read_examples(&path, Some(&ExampleColumns::AnyPrompt))?;
+    assert_eq!((prompts[0].prompt.len(), prompts[0].completion.as_str()), (6, ""));
+    for (row, message) in [
+        (turns(&[turn("robot", "a")]), "unknown role `robot`"),
+        (turns(&[turn("human", "a")]), "the last message is the user's, not the assistant's"),
+        (turns(&[r#"{"from": "gpt"}"#.into()]), "{\"from\", \"value\"} objects"),
+    ] {
+        files.assert_rejected("a.jsonl", &row, None, message);
+    }
+    Ok(())
+}
+
+#[test]
+fn rows_may_be_the_data_of_an_object() -> Result<()> {
+    let files = Files::new();
+    let row = r#"{"prompt": "a", "completion": "b"}"#;
+    for text in [
+        format!(r#"{{"data": [{row}, {row}]}}"#),
+        format!(
+            "{{\n \"version\": {{\"data\": [1]}},\n \"data\": [\n{row},\n{row}\n],\n \"n\": 2}}\n"
+        ),
+    ] {
+        assert_eq!(files.read("a.json", text.as_bytes(), None)?.len(), 2, "{text}");
+    }
+    for (text, message) in [
+        (
+            format!("{{\"data\": [\n{row},\n{{\"prompt\": 1}}]}}"),
+            "a.json:3: `prompt` must be a string",
+        ),
+        (format!("{{\"data\": [\n{row},\n{{\"prompt\": ]}}"), "a.json:3: invalid JSON"),
+        (format!("{{\"data\": [{row}]\n"), "a.json:2: expected the end of the file"),
+        (format!("{{\"data\": [{row}]}}\n]"), "a.json:2: invalid JSON"),
+        ("{\"data\": []}".into(), "a.json has no rows"),
+    ] {
+        files.assert_rejected("a.json", &text, None, message);
+    }
+    // In JSON Lines, `data` is a column.
+    let lines =
+        r#"{"data": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}"#;
+    let lines = format!("{lines}\n{lines}");
+    let rows = files.read("a.jsonl", lines.as_bytes(), Some("messages=data"))?;
+    assert_eq!(rows, [Example::new("a", "b"), Example::new("a", "b")]);
     Ok(())
 }
 
@@ -203,6 +319,7 @@ fn invalid_column_maps_are_rejected() {
             "`prompt` and `instruction` are two names of one field",
         ),
         ("messages=a,output=b", "the only field"),
+        ("text=a,output=b", "the only field"),
     ] {
         let error = ExampleColumns::parse(map).expect_err(map).to_string();
         assert!(error.contains(message), "{error}");
@@ -223,12 +340,14 @@ fn prompts_may_be_conversations_and_stand_alone() -> Result<()> {
     let files = Files::new();
     let prompt = r#"[{"role": "system", "content": "Add."}, {"role": "user", "content": "1 + 2"}]"#;
     let messages = vec![ChatMessage::system("Add."), ChatMessage::user("1 + 2")];
-    let expected = Example { prompt: messages.clone(), completion: "3".into() };
+    let assistant_turns = AssistantTurns::Last;
+    let expected = Example { prompt: messages.clone(), completion: "3".into(), assistant_turns };
     for completion in [r#""3""#, r#"[{"role": "assistant", "content": "3"}]"#] {
         let row = format!(r#"{{"prompt": {prompt}, "completion": {completion}}}"#);
         assert_eq!(files.read("a.jsonl", row.as_bytes(), None)?, std::slice::from_ref(&expected));
     }
-    let alone = Example { prompt: messages, completion: String::new() };
+    let (completion, assistant_turns) = (String::new(), AssistantTurns::All);
+    let alone = Example { prompt: messages, completion, assistant_turns };
     let row = format!(r#"{{"prompt": {prompt}}}"#);
     for columns in [ExampleColumns::parse("prompt=prompt")?, ExampleColumns::AnyPrompt] {
         let path = files.write("a.jsonl", row.as_bytes());

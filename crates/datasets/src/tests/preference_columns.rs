@@ -41,6 +41,15 @@ fn all_layouts_give_the_same_preference_plain_and_gzipped() -> Result<()> {
             "rejected": [{"role": "user", "content": "Add.\n1 and 2"},
             {"role": "assistant", "content": "4"}]}"#,
         r#"{"prompt": "\n\nHuman: Add.\n1 and 2\n\nAssistant:", "chosen": " 3", "rejected": " 4"}"#,
+        // UltraFeedback, whose prompt repeats the first message.
+        r#"{"prompt": "Add.", "prompt_id": "a", "messages": [], "score_chosen": 9.0,
+            "score_rejected": 2.5, "chosen": [{"role": "user", "content": "Add.\n1 and 2"},
+            {"role": "assistant", "content": "3"}],
+            "rejected": [{"role": "user", "content": "Add.\n1 and 2"},
+            {"role": "assistant", "content": "4"}]}"#,
+        r#"{"chosen": [{"from": "human", "value": "Add.\n1 and 2"}, {"from": "gpt", "value": "3"}],
+            "rejected": [{"from": "human", "value": "Add.\n1 and 2"},
+            {"from": "gpt", "value": "4"}]}"#,
     ];
     let expected = Preference::new("Add.\n1 and 2", "3", "4");
     for row in rows {
@@ -66,7 +75,10 @@ fn an_invalid_row_is_reported_with_file_and_line() {
     let good = r#"{"prompt": "a", "chosen": "b", "rejected": "c"}"#;
     for (bad, message) in [
         (r#"{"prompt": "a", "chosen": "b"}"#, "there is no column `rejected`"),
-        (r#"{"prompt": "a", "rejected": "b"}"#, "there is no column `chosen`"),
+        (
+            r#"{"prompt": "a", "rejected": "b"}"#,
+            "there is no column `chosen`; the known layouts are prompt + chosen + rejected, ",
+        ),
         (
             r#"{"chosen": "b", "rejected": "c"}"#,
             "there is no column `prompt` (or `instruction`), and `chosen` and `rejected` are not \
@@ -109,6 +121,15 @@ fn an_invalid_row_is_reported_with_file_and_line() {
         let error = PreferenceColumns::parse(map).expect_err(map).to_string();
         assert!(error.contains(message), "{error}");
     }
+}
+
+#[test]
+fn a_prompt_beside_whole_conversations_is_not_read() -> Result<()> {
+    let row = br#"{"prompt": "", "chosen": "\n\nHuman: a\n\nAssistant: b",
+        "rejected": "\n\nHuman: a\n\nAssistant: c"}"#;
+    let row = [b"[", &row[..], b"]"].concat();
+    assert_eq!(read("a.json", &row, "")?.usable, [Preference::new("a", "b", "c")]);
+    Ok(())
 }
 
 #[test]

@@ -80,6 +80,9 @@ fn print_metrics(metrics: &SftEvalMetrics) {
         );
     }
     println!("{n} examples: loss {loss:.4} nats per token, perplexity {perplexity:.3}");
+    if exact_match.is_nan() {
+        return; // texts have no prompt to complete
+    }
     println!("exact match {exact_match:.3}, relaxed match {relaxed_match:.3}");
     println!("token F1 {token_f1:.3}, ROUGE-L {rouge_l:.3}, EOS rate {eos_rate:.3}");
 }

@@ -67,7 +67,7 @@ pub(super) fn run(args: &SampleArgs) -> Result<()> {
     let base_completions = base_model
         .map(|model| chat_tokenizer.generate_greedy(&model, &prompts, n, 16))
         .transpose()?;
-    for (i, Example { prompt, completion }) in examples.iter().enumerate() {
+    for (i, Example { prompt, completion, .. }) in examples.iter().enumerate() {
         let prompt = prompt.last().map_or("", |ChatMessage { content, .. }| content);
         println!("prompt      {}", one_line(prompt));
         if let Some(base_completions) = &base_completions {

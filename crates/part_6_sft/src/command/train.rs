@@ -93,10 +93,12 @@ fn print_dataset_summary(data: &TokenizedDataset, saver: &ModelSaver) -> Result<
     Ok(())
 }
 
-/// Id of the training data, the SHA-256 of its tokens: a checkpoint is not resumed with other data.
+/// Id of the training data, the SHA-256 of its tokens and of the bounds of its targets, without the
+/// end of the last: a checkpoint is not resumed with other data.
 fn data_id(data: &TokenizedDataset) -> String {
-    let tokens = data.examples.iter().flat_map(|example| {
-        [example.prompt_len as u32].into_iter().chain(example.ids.iter().copied())
+    let tokens = data.examples.iter().flat_map(|TokenizedExample { ids, target_spans }| {
+        let bounds = target_spans.iter().flat_map(|span| [span.start as u32, span.end as u32]);
+        bounds.take((2 * target_spans.len()).saturating_sub(1)).chain(ids.iter().copied())
     });
     sha256::hash_u32s(tokens)
 }

@@ -5,7 +5,7 @@ use datasets::Example;
 use modern::{FinishReason, GptModern};
 use tensor_core::testing::assert_close;
 
-use super::{chat_tokenizer, checkpoint};
+use super::{chat_tokenizer, checkpoint, tokens_of};
 use crate::evaluation::{GenerationEvalConfig, evaluate, mean_loss};
 use crate::{ChatFormat, SftBatch, TokenizedExample};
 
@@ -45,7 +45,7 @@ fn the_loss_is_a_mean_over_tokens_not_over_examples() -> Result<()> {
     let (model, chat_tokenizer) = (inference_model()?, chat_tokenizer(ChatFormat::Plain)?);
     let tokens: Vec<TokenizedExample> = examples()
         .iter()
-        .map(|example| TokenizedExample::from_example(example, &chat_tokenizer))
+        .map(|example| tokens_of(example, &chat_tokenizer))
         .collect::<Result<_>>()?;
     let (mut nats, mut n) = (0., 0.);
     for example in &tokens {

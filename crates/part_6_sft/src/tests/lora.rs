@@ -20,7 +20,7 @@ fn ids() -> Result<Tensor> {
 }
 
 fn batch() -> Result<SftBatch> {
-    Ok(SftBatch::padded(&[TokenizedExample { ids: vec![1, 9, 300, 4, 7], prompt_len: 2 }], &CPU)?)
+    Ok(SftBatch::padded(&[TokenizedExample::new(vec![1, 9, 300, 4, 7], 2)], &CPU)?)
 }
 
 fn build(parameters: &mut Parameters) -> Result<GptModern> {

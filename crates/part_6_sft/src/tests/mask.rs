@@ -7,7 +7,7 @@ use model_io::{AddGenerationPrompt, ChatMessage};
 use tensor_core::ops::{IGNORE_INDEX, cross_entropy};
 use tensor_core::testing::assert_close;
 
-use super::{CPU, chat_tokenizer, config, model};
+use super::{CPU, chat_tokenizer, config, model, tokens_of};
 use crate::{ChatFormat, SftBatch, TokenizedExample, tokenize};
 
 /// Target tokens, in order.
@@ -22,8 +22,7 @@ fn the_loss_covers_exactly_the_completion_and_eos() -> Result<()> {
         for (prompt, completion) in
             [("What is 12 + 7?", "19"), ("Hi", " the  answer "), ("19", "19 19")]
         {
-            let tokens =
-                TokenizedExample::from_example(&Example::new(prompt, completion), &chat_tokenizer)?;
+            let tokens = tokens_of(&Example::new(prompt, completion), &chat_tokenizer)?;
             let mut expected = chat_tokenizer.encode_completion_without_eos(completion)?;
             expected.push(chat_tokenizer.eos_token_id());
             let expected: Vec<i64> = expected.into_iter().map(i64::from).collect();
@@ -49,9 +48,9 @@ fn the_loss_mask_matches_the_generation_marks_of_the_template() -> Result<()> {
         &messages,
         AddGenerationPrompt::No,
     )?;
-    let tokens = TokenizedExample::from_example(&example, &chat_tokenizer)?;
+    let tokens = tokens_of(&example, &chat_tokenizer)?;
     assert_eq!(whole.assistant_spans.len(), 1);
-    assert_eq!(whole.assistant_spans[0], tokens.prompt_len..tokens.ids.len());
+    assert_eq!(whole.assistant_spans[0], tokens.target_spans[0]);
     assert_eq!(whole.tokens[..tokens.ids.len()], tokens.ids);
     Ok(())
 }
@@ -63,7 +62,7 @@ fn labels_match_the_upstream_byte_example() {
     let prompt = "<s>\n### Instruction:\nHi\n\n### Response:\n";
     assert_eq!(prompt.len(), 39);
     let ids = [prompt.as_bytes(), b"OK</s>"].concat().into_iter().map(u32::from).collect();
-    let labels: Vec<i64> = TokenizedExample { ids, prompt_len: 39 }.labels().collect();
+    let labels: Vec<i64> = TokenizedExample::new(ids, 39).labels().collect();
     assert!(labels[..38].iter().all(|&label| label == IGNORE_INDEX));
     assert_eq!(labels[38..], [79, 75, 60, 47, 115, 62]);
 }
@@ -72,8 +71,8 @@ fn labels_match_the_upstream_byte_example() {
 fn eos_is_a_target_in_a_completion_and_never_in_the_padding() -> Result<()> {
     // EOS within a completion, at its end, and as padding: the position decides, not the value.
     let eos = 0;
-    let long = TokenizedExample { ids: vec![5, 6, 7, eos, 8, eos], prompt_len: 2 };
-    let short = TokenizedExample { ids: vec![5, eos, eos], prompt_len: 2 };
+    let long = TokenizedExample::new(vec![5, 6, 7, eos, 8, eos], 2);
+    let short = TokenizedExample::new(vec![5, eos, eos], 2);
     let batch = SftBatch::padded(&[long, short], &CPU)?;
     assert_eq!(batch.inputs.to_vec2::<u32>()?, [[5, 6, 7, 0, 8], [5, 0, 0, 0, 0]]);
     assert_eq!(batch.target_positions.to_vec1::<u32>()?, [1, 2, 3, 4, 6]);
@@ -86,8 +85,8 @@ fn eos_is_a_target_in_a_completion_and_never_in_the_padding() -> Result<()> {
 fn long_completions_are_truncated_and_examples_without_targets_skipped() -> Result<()> {
     let chat_tokenizer = chat_tokenizer(ChatFormat::Plain)?;
     let whole = Example::new("What", "is the answer");
-    let all = TokenizedExample::from_example(&whole, &chat_tokenizer)?;
-    let (prompt_len, n) = (all.prompt_len, all.ids.len());
+    let all = tokens_of(&whole, &chat_tokenizer)?;
+    let (prompt_len, n) = (all.target_spans[0].start, all.ids.len());
     for context_len in 1..n + 2 {
         let dataset = tokenize(std::slice::from_ref(&whole), &chat_tokenizer, context_len)?;
         if context_len < prompt_len {
@@ -112,9 +111,9 @@ fn long_completions_are_truncated_and_examples_without_targets_skipped() -> Resu
 fn logits_at_the_targets_give_the_same_loss_as_all_logits() -> Result<()> {
     let (model, _) = model(&config(16), 1)?;
     let examples = [
-        TokenizedExample { ids: vec![9, 3, 4, 5, 0], prompt_len: 2 },
-        TokenizedExample { ids: vec![7, 8, 0], prompt_len: 1 },
-        TokenizedExample { ids: vec![1, 2, 3], prompt_len: 3 }, // no targets
+        TokenizedExample::new(vec![9, 3, 4, 5, 0], 2),
+        TokenizedExample::new(vec![7, 8, 0], 1),
+        TokenizedExample::new(vec![1, 2, 3], 3), // no targets
     ];
     let batch = SftBatch::padded(&examples, &CPU)?;
     let labels: Vec<i64> = examples
@@ -130,7 +129,7 @@ fn logits_at_the_targets_give_the_same_loss_as_all_logits() -> Result<()> {
 #[test]
 fn a_batch_without_targets_has_loss_zero_and_not_nan() -> Result<()> {
     let (model, _) = model(&config(16), 1)?;
-    let batch = SftBatch::padded(&[TokenizedExample { ids: vec![1, 2, 3], prompt_len: 3 }], &CPU)?;
+    let batch = SftBatch::padded(&[TokenizedExample::new(vec![1, 2, 3], 3)], &CPU)?;
     assert_eq!(batch.n_targets(), 0);
     assert_eq!(batch.loss(&model)?.to_scalar::<f32>()?, 0.);
     Ok(())

@@ -16,7 +16,7 @@ fn examples() -> Vec<TokenizedExample> {
         .enumerate()
         .map(|(i, (n, prompt_len))| {
             let ids = (0..n).map(|t| ((i * 97 + t * 31) % 389) as u32).collect();
-            TokenizedExample { ids, prompt_len }
+            TokenizedExample::new(ids, prompt_len)
         })
         .collect()
 }
@@ -56,9 +56,9 @@ fn a_packed_batch_has_the_loss_and_gradients_of_the_padded_one() -> Result<()> {
 fn earlier_examples_in_a_row_do_not_change_the_logits() -> Result<()> {
     for config in configs() {
         let (model, _) = model(&config, 2)?;
-        let example = TokenizedExample { ids: vec![9, 8, 7, 6], prompt_len: 1 };
+        let example = TokenizedExample::new(vec![9, 8, 7, 6], 1);
         let logits_after = |ids: Vec<u32>| -> Result<Vec<Vec<f32>>> {
-            let before = TokenizedExample { prompt_len: ids.len(), ids };
+            let before = TokenizedExample { target_spans: Vec::new(), ids };
             let batch = SftBatch::packed(&[before, example.clone()], 16, &CPU)?;
             assert_eq!(batch.inputs.dim(0)?, 1);
             Ok(batch.logits(&model)?.to_vec2()?)

@@ -34,9 +34,9 @@ fn base() -> Result<(GptModern, Parameters)> {
 fn examples(golden: &Value) -> Vec<TokenizedExample> {
     let examples = golden["examples"].as_array().expect("examples").iter();
     examples
-        .map(|example| TokenizedExample {
-            ids: serde_json::from_value(example["ids"].clone()).expect("ids"),
-            prompt_len: example["given"].as_u64().expect("a number") as usize,
+        .map(|example| {
+            let ids = serde_json::from_value(example["ids"].clone()).expect("ids");
+            TokenizedExample::new(ids, example["given"].as_u64().expect("a number") as usize)
         })
         .collect()
 }

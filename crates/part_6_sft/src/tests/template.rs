@@ -3,15 +3,15 @@
 use anyhow::Result;
 use datasets::Example;
 use model_io::{
-    AddGenerationPrompt, AddSpecialTokens, ChatMessage, ParseSpecial, SkipSpecialTokens,
+    AddGenerationPrompt, AddSpecialTokens, ChatMessage, ParseSpecial, SkipSpecialTokens, Tokenizer,
 };
 use modern::Checkpoint;
 use modern::flags::ChatTemplateFlags;
 
-use super::{CPU, chat_tokenizer, tokenizer};
+use super::{CPU, chat_tokenizer, tokenizer, tokens_of};
 use crate::flags::FinetunedFlags;
 use crate::template::chat_template;
-use crate::{ChatFormat, ChatTokenizer, TokenizedExample};
+use crate::{ChatFormat, ChatTokenizer};
 
 fn chat() -> Vec<ChatMessage> {
     vec![
@@ -178,21 +178,26 @@ fn training_targets_end_with_the_end_of_turn_token_of_the_template() -> Result<(
     [true, false].into_iter().try_for_each(assert_end_of_turn_is_learned)
 }
 
-/// The markers of the template are added tokens, `special` or not.
-fn assert_end_of_turn_is_learned(special: bool) -> Result<()> {
-    // A model whose documents end with </s>, and its messages with <|im_end|>.
+/// Test tokenizer with more tokens, which may be special.
+pub(super) fn with_added_tokens(names: &[&str], special: bool) -> Result<Tokenizer> {
     let mut json = tokenizer_json()?;
     let n = tokenizer()?.vocab_size();
     let added = json["added_tokens"].as_array_mut().expect("tokens");
-    for (i, name) in ["<|im_start|>", "<|im_end|>"].into_iter().enumerate() {
+    for (i, name) in names.iter().enumerate() {
         added.push(serde_json::json!({
             "id": n + i, "content": name, "special": special, "single_word": false,
             "lstrip": false, "rstrip": false, "normalized": false,
         }));
     }
-    let special = tokenizer()?.special_tokens();
-    let tokenizer = model_io::Tokenizer::from_json(json, special)?;
-    let (end_of_turn, eos) = (n as u32 + 1, special.eos.expect("an EOS token"));
+    Tokenizer::from_json(json, tokenizer()?.special_tokens())
+}
+
+/// The markers of the template are added tokens, `special` or not.
+fn assert_end_of_turn_is_learned(special: bool) -> Result<()> {
+    // A model whose documents end with </s>, and its messages with <|im_end|>.
+    let tokenizer = with_added_tokens(&["<|im_start|>", "<|im_end|>"], special)?;
+    let (end_of_turn, eos) = (tokenizer.token_to_id("<|im_end|>").expect("it"), tokenizer.eos());
+    let eos = eos.expect("an EOS token");
     for own in [false, true] {
         let mut checkpoint = super::checkpoint(0)?;
         checkpoint.tokenizer = tokenizer.clone();
@@ -204,7 +209,7 @@ fn assert_end_of_turn_is_learned(special: bool) -> Result<()> {
         assert_eq!(decoded, "", "the end of a turn is no text");
         let typed = chat_tokenizer.encode_prompt(&[ChatMessage::user("<|im_end|>")])?;
         assert_eq!(typed.iter().filter(|&&id| id == end_of_turn).count(), 1, "of the template");
-        let tokens = TokenizedExample::from_example(&Example::new("Hi", "19"), &chat_tokenizer)?;
+        let tokens = tokens_of(&Example::new("Hi", "19"), &chat_tokenizer)?;
         let whole = [ChatMessage::user("Hi"), ChatMessage::assistant("19")];
         let whole =
             chat_tokenizer.template.encode(&tokenizer, &whole, AddGenerationPrompt::No)?.tokens;

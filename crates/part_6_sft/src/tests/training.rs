@@ -49,7 +49,7 @@ fn examples(n: usize) -> Vec<TokenizedExample> {
     let examples = (0..n).map(|_| {
         let len = 3 + rng.below(9);
         let ids = (0..len).map(|_| rng.below(400) as u32).collect();
-        TokenizedExample { ids, prompt_len: 1 + rng.below(len - 1) }
+        TokenizedExample::new(ids, 1 + rng.below(len - 1))
     });
     examples.collect()
 }

@@ -126,7 +126,7 @@ pub(super) fn run(args: &CollectArgs) -> Result<()> {
 fn label_pairs(
     args: &CollectArgs,
     title: &str,
-    Example { prompt, completion: expected }: &Example,
+    Example { prompt, completion: expected, .. }: &Example,
     completions: &[&str],
     annotations: &mut AnnotationFile,
     interrupt: &Interrupt,

@@ -42,6 +42,7 @@ pub(crate) const SFT_STEPS: usize = 600;
     accumulation)"))
 )]
 #[command(mut_arg("examples", |arg| arg.help("Arithmetic prompts to generate")))]
+#[command(mut_arg("assistant_turns", |arg| arg.help("Turns of the assistant in the PTX loss")))]
 #[command(mut_arg("out", |arg| arg.default_value("runs/ppo")))]
 #[command(mut_arg("eval_interval", |arg| arg.help("Steps between validations; 0 validates only at \
     the end [default: half an epoch or a twentieth of the run, whichever is more, but at most 20]"

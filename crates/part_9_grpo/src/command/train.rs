@@ -166,7 +166,7 @@ fn print_run_report(
 
 /// Hash of the problems, so that a checkpoint is not resumed with other data.
 fn dataset_sha256(dataset: &Splits<Example>) -> String {
-    let text = |Example { prompt, completion }: &Example| {
+    let text = |Example { prompt, completion, .. }: &Example| {
         let messages: Vec<Value> = prompt.iter().map(|message| json!(message.content)).collect();
         json!([messages, completion]).to_string()
     };
