@@ -1,4 +1,4 @@
-"""Checks exported Llama, Mistral, Qwen2 and Qwen3 folders against Hugging Face transformers.
+"""Checks exported Llama, Mistral, Qwen2, Qwen3 and SmolLM3 folders against transformers.
 
 Writes:    no files; prints one line per folder (see verdict.py).
 Usage:     python check_modern_folder.py MODEL_DIR...

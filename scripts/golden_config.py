@@ -19,7 +19,12 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 transformers.logging.set_verbosity_error()
 SIZES = dict(
-    vocab_size=64, hidden_size=64, intermediate_size=24, num_hidden_layers=2, num_attention_heads=32
+    vocab_size=64,
+    hidden_size=64,
+    intermediate_size=24,
+    num_hidden_layers=2,
+    num_attention_heads=32,
+    pad_token_id=0,  # SmolLM3's default is larger than the vocabulary
 )
 LLAMA_3 = dict(rope_type="llama3", factor=4.0, low_freq_factor=1.0, high_freq_factor=4.0)
 CHANGES = [
@@ -121,7 +126,7 @@ def model_properties(config: dict) -> dict:
 
 
 cases = []
-for family in ["llama", "mistral", "qwen2", "qwen3"]:
+for family in ["llama", "mistral", "qwen2", "qwen3", "smollm3"]:
     for change in CHANGES:
         case = {"config": {"model_type": family, **change}}
         try:

@@ -7,7 +7,14 @@ import sys
 from pathlib import Path
 
 import torch
-from transformers import AutoModelForCausalLM, LlamaConfig, MistralConfig, Qwen2Config, Qwen3Config
+from transformers import (
+    AutoModelForCausalLM,
+    LlamaConfig,
+    MistralConfig,
+    Qwen2Config,
+    Qwen3Config,
+    SmolLM3Config,
+)
 
 from golden_model import randomize, write_golden
 
@@ -51,6 +58,15 @@ families = {
         rope_parameters=dict(rope_type="default", rope_theta=1000.0),
     ),
     "mistral": MistralConfig(**sizes, sliding_window=6),
+    # With YaRN, and without RoPE in the second layer.
+    "smollm3": SmolLM3Config(
+        **sizes,
+        no_rope_layer_interval=2,
+        pad_token_id=0,
+        rope_parameters=dict(
+            rope_type="yarn", rope_theta=500.0, factor=4.0, original_max_position_embeddings=16
+        ),
+    ),
 }
 folder = Path(sys.argv[1])
 for name, config in families.items():

@@ -1,10 +1,10 @@
 //! Architecture of a modern decoder. Each design choice is an enum: the public model families are
 //! combinations of the same choices, and an ablation changes one at a time.
 
-use std::f64::consts::TAU;
-
 use candle_core::{Result, bail};
 use tensor_core::ops::{AttentionMask, Gelu};
+
+pub use crate::rope_scaling::{Llama3Scaling, RopeScaling, YarnScaling};
 
 /// Architecture of a decoder-only transformer.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -44,6 +44,9 @@ pub struct AttentionConfig {
     pub qk_norm: QkNorm,
     /// Position encoding.
     pub position: PositionEncoding,
+    /// n if every n-th layer leaves queries and keys unrotated (NoPE,
+    /// <https://arxiv.org/abs/2501.18795>): SmolLM3.
+    pub no_rope_interval: Option<usize>,
     /// Sliding window; `None`: every token attends to all tokens before it.
     pub window: Option<SlidingWindow>,
 }
@@ -73,22 +76,8 @@ pub enum PositionEncoding {
         /// θ, 10,000 in the paper.
         base: f64,
         /// Context-extension scaling of the frequencies.
-        scaling: Option<Llama3Scaling>,
+        scaling: Option<RopeScaling>,
     },
-}
-
-/// Llama 3's context extension: low RoPE frequencies are divided by `factor`, high ones stay, those
-/// in between are interpolated.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Llama3Scaling {
-    /// Divisor of the low frequencies.
-    pub factor: f64,
-    /// Turns within the original context below which a frequency counts as low.
-    pub low_freq_factor: f64,
-    /// Turns within the original context above which a frequency counts as high.
-    pub high_freq_factor: f64,
-    /// Context length before the extension.
-    pub original_context_len: usize,
 }
 
 /// Feed-forward layer and its inner width.
@@ -155,7 +144,9 @@ impl ModelConfig {
     /// range.
     pub fn validate(&self) -> Result<()> {
         let Self { vocab_size, n_layer, n_embd, context_len, attention, .. } = *self;
-        let AttentionConfig { n_head, n_kv_head, head_dim, position, window, .. } = attention;
+        let AttentionConfig {
+            n_head, n_kv_head, head_dim, position, no_rope_interval, window, ..
+        } = attention;
         let (Mlp::SwiGlu { width } | Mlp::Gelu { width, .. }) = self.mlp;
         for (name, size) in [
             ("the vocabulary size", vocab_size),
@@ -166,6 +157,7 @@ impl ModelConfig {
             ("the number of key-value heads", n_kv_head),
             ("the head dimension", head_dim),
             ("the width of the feed-forward layer", width),
+            ("the interval of layers without RoPE", no_rope_interval.unwrap_or(1)),
             ("the window size", window.map_or(1, |window| window.size)),
         ] {
             if size == 0 {
@@ -183,9 +175,11 @@ impl ModelConfig {
             bail!("init_std must be a finite number ≥ 0, got {}", self.init_std);
         }
         if let PositionEncoding::Rope { base, scaling } = position {
-            let factor = scaling.map_or(1., |scaling| scaling.factor);
-            if !(base > 0. && base.is_finite() && factor > 0. && factor.is_finite()) {
-                bail!("RoPE base {base} and scaling factor {factor} must both be above 0");
+            if !(base > 0. && base.is_finite()) {
+                bail!("the RoPE base must be above 0, got {base}");
+            }
+            if let Some(scaling) = scaling {
+                scaling.validate(head_dim, base)?;
             }
         }
         if n_head % n_kv_head != 0 {
@@ -198,6 +192,17 @@ impl ModelConfig {
     }
 }
 
+impl PositionEncoding {
+    /// True if cached keys and values are valid only up to the context length: there are no more
+    /// learned vectors, or the frequencies of all positions depend on the length of a longer text.
+    pub fn is_limited(self) -> bool {
+        matches!(
+            self,
+            Self::Learned | Self::Rope { scaling: Some(RopeScaling::Dynamic { .. }), .. }
+        )
+    }
+}
+
 impl SlidingWindow {
     /// Attention mask of this window.
     pub fn mask(self) -> AttentionMask {
@@ -206,19 +211,13 @@ impl SlidingWindow {
 }
 
 impl AttentionConfig {
+    /// True if layer `layer`, counted from 0, rotates queries and keys when the model has RoPE.
+    pub fn has_rope(&self, layer: usize) -> bool {
+        self.no_rope_interval.is_none_or(|interval| !(layer + 1).is_multiple_of(interval))
+    }
+
     /// Attention mask of a whole text: causal, within the window if there is one.
     pub fn mask(&self) -> AttentionMask {
         self.window.map_or_else(AttentionMask::causal, SlidingWindow::mask)
-    }
-}
-
-impl Llama3Scaling {
-    /// Frequency of a pair of channels, in radians per position, for the extended context.
-    pub fn scale_frequency(self, inv_freq: f64) -> f64 {
-        let Self { factor, low_freq_factor, high_freq_factor, original_context_len } = self;
-        let turns = original_context_len as f64 * inv_freq / TAU; // in the original context
-        let unscaled = (turns - low_freq_factor) / (high_freq_factor - low_freq_factor);
-        let unscaled = unscaled.clamp(0., 1.); // weight of the unscaled frequency
-        inv_freq * (unscaled + (1. - unscaled) / factor)
     }
 }

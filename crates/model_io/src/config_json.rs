@@ -1,20 +1,23 @@
 //! `config.json`: a [`ModelConfig`] in the format of transformers.
 //!
-//! Llama, Mistral, Qwen2 and Qwen3 are special cases of our configuration and are written under
-//! their names. Every other model gets `model_type: llm_from_scratch`, which transformers refuses
-//! instead of misreading it.
+//! Llama, Mistral, Qwen2, Qwen3 and SmolLM3 are special cases of our configuration and are written
+//! under their names. Every other model gets `model_type: llm_from_scratch`, which transformers
+//! refuses instead of misreading it.
 //!
 //! What we write, transformers 4 and 5 both read.
 
 mod family;
+mod position;
 mod read;
+mod unsupported;
 
 use family::Family;
 pub use read::from_json;
 use serde_json::{Value, json};
 use tensor_core::ops::Gelu;
+pub(crate) use unsupported::unsupported_family;
 
-use crate::config::{AttentionBias, LmHead, Mlp, ModelConfig, NormKind, PositionEncoding, QkNorm};
+use crate::config::{AttentionBias, LmHead, Mlp, ModelConfig, NormKind, QkNorm};
 
 /// Content of `config.json`, without special token ids and dtype.
 pub fn to_json(config: &ModelConfig) -> Value {
@@ -55,21 +58,14 @@ fn to_family_json(config: &ModelConfig, family: Family) -> Value {
         "attention_dropout": 0.0,
         "initializer_range": config.init_std,
     });
-    if let PositionEncoding::Rope { base, scaling } = attention.position {
-        json["rope_theta"] = json!(base); // read by transformers 4
-        let mut parameters = json!({ "rope_type": "default" });
-        if let Some(scaling) = scaling {
-            parameters = json!({
-                "rope_type": "llama3",
-                "factor": scaling.factor,
-                "low_freq_factor": scaling.low_freq_factor,
-                "high_freq_factor": scaling.high_freq_factor,
-                "original_max_position_embeddings": scaling.original_context_len,
-            });
-            json["rope_scaling"] = parameters.clone();
-        }
-        parameters["rope_theta"] = json!(base);
-        json["rope_parameters"] = parameters; // read by transformers 5
+    position::write(&mut json, attention.position);
+    if attention.no_rope_interval.is_some() {
+        let has_rope = (0..config.n_layer).map(|layer| u8::from(attention.has_rope(layer)));
+        json["no_rope_layers"] = has_rope.collect();
+        json["no_rope_layer_interval"] = json!(attention.no_rope_interval);
+    }
+    if family == Family::SmolLm3 {
+        json["pad_token_id"] = Value::Null; // a default of 128,004 may exceed the vocabulary
     }
     if family == Family::Custom {
         add_custom_keys(&mut json, config);

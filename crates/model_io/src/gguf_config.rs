@@ -4,17 +4,16 @@ use anyhow::{Context, Result, ensure};
 
 use crate::config::{
     AttentionBias, AttentionConfig, Llama3Scaling, LmHead, Mlp, ModelConfig, NormKind,
-    PositionEncoding, QkNorm, SlidingWindow,
+    PositionEncoding, QkNorm, RopeScaling, SlidingWindow,
 };
+use crate::config_json::unsupported_family;
 use crate::gguf::Gguf;
 
 /// Configuration of the model in `file`.
 pub(crate) fn read(file: &Gguf) -> Result<ModelConfig> {
     let family = file.get_str("general.architecture")?;
-    ensure!(
-        ["llama", "qwen2", "qwen3"].contains(&family),
-        "architecture `{family}` is not supported: expected llama, qwen2 or qwen3"
-    );
+    let supported = ["llama", "qwen2", "qwen3"];
+    ensure!(supported.contains(&family), "architecture {}", unsupported_family(family, &supported));
     let key = |name: &str| format!("{family}.{name}");
     let size = |name: &str| file.get_usize(&key(name));
     let has = |tensor: &str| file.tensor_info(tensor).is_ok();
@@ -52,7 +51,11 @@ pub(crate) fn read(file: &Gguf) -> Result<ModelConfig> {
                 _ => AttentionBias::None,
             },
             qk_norm: if has("blk.0.attn_q_norm.weight") { QkNorm::PerHead } else { QkNorm::None },
-            position: PositionEncoding::Rope { base, scaling: scaling(file, base, head_dim)? },
+            position: PositionEncoding::Rope {
+                base,
+                scaling: scaling(file, base, head_dim)?.map(RopeScaling::Llama3),
+            },
+            no_rope_interval: None,
             window,
         },
         mlp: Mlp::SwiGlu { width: size("feed_forward_length")? },

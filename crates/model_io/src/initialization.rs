@@ -24,6 +24,7 @@ impl ModelConfig {
                 bias: AttentionBias::None,
                 qk_norm: QkNorm::None,
                 position: PositionEncoding::Rope { base: 10_000., scaling: None },
+                no_rope_interval: None,
                 window: None,
             },
             mlp: Mlp::SwiGlu { width: Self::swiglu_width(n_embd) },

@@ -2,6 +2,7 @@
 
 // The architecture
 pub mod config;
+mod rope_scaling;
 mod initialization;
 mod parameter_count;
 

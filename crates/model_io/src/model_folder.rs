@@ -82,7 +82,14 @@ pub fn ensure_unquantized(parameters: &Parameters) -> Result<()> {
 /// When a file is missing or damaged, or the architecture is not supported.
 pub fn open(folder: &Path, dtype: DType, device: &Device) -> Result<ModelWeights> {
     let path = folder.join("config.json");
-    let config = config_json::from_json(&json_file::read(&path)?)
+    let json = json_file::read(&path)?;
+    let is_dense = json["model_type"] != "llm_from_scratch" || json["num_local_experts"].is_null();
+    ensure!(
+        is_dense,
+        "{} describes a mixture of experts: open it with `part_5 sample`",
+        path.display()
+    );
+    let config = config_json::from_json(&json)
         .with_context(|| format!("{} does not describe a supported model", path.display()))?;
     let parameters = read_parameters(folder, config.lm_head, dtype, device)?;
     Ok(ModelWeights { config, parameters })

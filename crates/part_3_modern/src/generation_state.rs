@@ -3,7 +3,6 @@
 
 use anyhow::{Result, anyhow, ensure};
 use candle_core::{DType, Device, Tensor};
-use model_io::config::PositionEncoding;
 use tensor_core::{Rng, threads};
 
 use crate::generate_config::GenerateConfig;
@@ -120,8 +119,7 @@ impl GenerationState {
         ensure!(len > self.cache.position(), "the prompt is empty: there is nothing to continue");
         let (n_rows, n_rngs) = (self.token_rows.len(), rngs.len());
         ensure!(n_rows == n_rngs, "{n_rows} rows need as many random generators, got {n_rngs}");
-        let learned = model.config().attention.position == PositionEncoding::Learned;
-        let bounded = self.cache.is_dynamic() || learned;
+        let bounded = self.cache.is_dynamic() || model.config().attention.position.is_limited();
         ensure!(
             !bounded || len <= context_len,
             "the prompt has {len} tokens, the model's context is {context_len}: \

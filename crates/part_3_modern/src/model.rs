@@ -142,11 +142,13 @@ impl GptModern {
     /// and are appended to it.
     ///
     /// # Errors
-    /// When the text exceeds the context length. (A rolling cache is not limited.)
+    /// When the text exceeds the context length. (A rolling cache is not limited, if the
+    /// positions are not.)
     pub fn hidden_states_cached(&self, ids: &Tensor, cache: &mut Cache) -> Result<Tensor> {
         let (_b, t) = ids.dims2()?;
         let (end, context_len) = (cache.position() + t, self.config.context_len);
-        if end > context_len && cache.is_dynamic() {
+        let limited = cache.is_dynamic() || self.config.attention.position.is_limited();
+        if end > context_len && limited {
             bail!("the text has {end} tokens, the model's context is {context_len}");
         }
         let context = cache.next_context(&self.config.attention, t, ids.device())?;
@@ -188,8 +190,8 @@ impl GptModern {
         if caches.len() != self.layers.len() {
             bail!("the cache has {} layers, the model {}", caches.len(), self.layers.len());
         }
-        for (layer, cache) in self.layers.iter().zip(&mut caches) {
-            let rotary = rotary.as_ref();
+        for (i, (layer, cache)) in self.layers.iter().zip(&mut caches).enumerate() {
+            let rotary = rotary.as_ref().filter(|_| self.config.attention.has_rope(i));
             x = match (self.gradient_checkpointing, cache.take()) {
                 (GradientCheckpointing::On, None) => {
                     layer.forward_checkpointed(&x, context, rotary, aux_outputs)?
@@ -204,9 +206,10 @@ impl GptModern {
     pub fn queries_keys_values(&self, ids: &Tensor) -> Result<Vec<[Tensor; 3]>> {
         let context = AttentionContext::full_sequence(self.config.attention.mask());
         let (mut x, rotary) = self.embed(ids, &context)?;
-        let all_layers = self.layers.iter().map(|layer| {
-            let queries_keys_values = layer.queries_keys_values(&x, &context, rotary.as_ref())?;
-            x = layer.forward(&x, &context, rotary.as_ref(), None, &mut Vec::new())?;
+        let all_layers = self.layers.iter().enumerate().map(|(i, layer)| {
+            let rotary = rotary.as_ref().filter(|_| self.config.attention.has_rope(i));
+            let queries_keys_values = layer.queries_keys_values(&x, &context, rotary)?;
+            x = layer.forward(&x, &context, rotary, None, &mut Vec::new())?;
             Ok(queries_keys_values)
         });
         all_layers.collect()

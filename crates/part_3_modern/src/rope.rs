@@ -5,9 +5,12 @@
 //! · base^(−2i/D). A dot product depends only on the difference of two angles, so attention logits
 //! depend only on the distance of two tokens. (The paper pairs adjacent components; Hugging Face's
 //! Llama files pair halves, and so do we.)
+//!
+//! Models for longer texts than they were trained on lower the frequencies ([`RopeScaling`]); YaRN
+//! also enlarges queries and keys by a factor.
 
 use candle_core::{DType, Device, Result, Tensor};
-use model_io::config::PositionEncoding;
+use model_io::config::{PositionEncoding, RopeScaling};
 use tensor_core::ops::{self, Positions};
 
 /// Rotates every head of `x: (B, T, H, D)`, with token t at position `start + t`. Reference for the
@@ -25,8 +28,10 @@ pub fn apply_rope(x: &Tensor, rope: &Rope, start: usize) -> Result<Tensor> {
 /// Rotation frequencies of the pairs.
 #[derive(Debug, Clone)]
 pub struct Rope {
-    /// Radians per position: (D/2).
+    /// Radians per position, before scaling: (D/2).
     inv_freq: Vec<f64>,
+    base: f64,
+    scaling: Option<RopeScaling>,
 }
 
 impl Rope {
@@ -34,12 +39,11 @@ impl Rope {
     pub fn new(head_dim: usize, position: PositionEncoding) -> Option<Self> {
         let PositionEncoding::Rope { base, scaling } = position else { return None };
         let frequency = |i: usize| base.powf(-2. * i as f64 / head_dim as f64);
-        let scaled =
-            |inv_freq| scaling.map_or(inv_freq, |scaling| scaling.scale_frequency(inv_freq));
-        Some(Self { inv_freq: (0..head_dim / 2).map(frequency).map(scaled).collect() })
+        let inv_freq = (0..head_dim / 2).map(frequency).collect();
+        Some(Self { inv_freq, base, scaling })
     }
 
-    /// cos and sin table of positions `first..first + len`.
+    /// cos and sin table of positions `first..first + len`, the last of the text.
     pub fn table(
         &self,
         first: usize,
@@ -47,19 +51,26 @@ impl Rope {
         dtype: DType,
         device: &Device,
     ) -> Result<RotaryTable> {
+        let (inv_freq, factor) = match self.scaling {
+            None => (self.inv_freq.clone(), 1.),
+            Some(scaling) => {
+                (scaling.scale(&self.inv_freq, self.base, first + len), scaling.attention_factor())
+            }
+        };
         let positions = first..first + len;
         let angles =
-            positions.flat_map(|p| self.inv_freq.iter().map(move |inv_freq| p as f64 * inv_freq));
-        let (cos, sin): (Vec<f32>, Vec<f32>) =
-            angles.map(|angle| (angle.cos() as f32, angle.sin() as f32)).unzip();
+            positions.flat_map(|p| inv_freq.iter().map(move |inv_freq| p as f64 * inv_freq));
+        let (cos, sin): (Vec<f32>, Vec<f32>) = angles
+            .map(|angle| ((factor * angle.cos()) as f32, (factor * angle.sin()) as f32))
+            .unzip();
         let table = |numbers: Vec<f32>| {
-            Tensor::from_vec(numbers, (len, self.inv_freq.len()), device)?.to_dtype(dtype)
+            Tensor::from_vec(numbers, (len, inv_freq.len()), device)?.to_dtype(dtype)
         };
         Ok(RotaryTable { cos: table(cos)?, sin: table(sin)?, first_position: first })
     }
 }
 
-/// cos and sin of the rotation angles of a range of positions.
+/// cos and sin of the rotation angles of a range of positions, times YaRN's attention factor.
 #[derive(Debug, Clone)]
 pub struct RotaryTable {
     /// (positions, D/2)

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Module, Tensor};
-use model_io::config::PositionEncoding;
+use model_io::config::{PositionEncoding, RopeScaling};
 use model_io::gguf::{Gguf, TensorFormat};
 use model_io::{LoadMode, gguf_model, model_folder};
 use modern::{Cache, Checkpoint, GptModern};
@@ -85,7 +85,8 @@ fn logits_equal_those_of_transformers_for_every_architecture() -> Result<()> {
 #[test]
 fn the_llama_3_rope_scaling_is_read_and_applied() -> Result<()> {
     let (model, _) = open("llama_3", TRAINING)?;
-    let PositionEncoding::Rope { base, scaling: Some(scaling) } = model.config().attention.position
+    let PositionEncoding::Rope { base, scaling: Some(RopeScaling::Llama3(scaling)) } =
+        model.config().attention.position
     else {
         panic!("no scaling: {:?}", model.config())
     };

@@ -8,7 +8,9 @@ use std::path::Path;
 
 use anyhow::Result;
 use candle_core::{DType, Device, Module, Tensor};
-use model_io::config::{AttentionBias, Llama3Scaling, LmHead, PositionEncoding, QkNorm};
+use model_io::config::{
+    AttentionBias, Llama3Scaling, LmHead, PositionEncoding, QkNorm, RopeScaling, YarnScaling,
+};
 use model_io::model_folder::{self, SpecialTokenIds};
 use model_io::{ModelConfig, SlidingWindow};
 use modern::GptModern;
@@ -24,24 +26,39 @@ fn families() -> Vec<(&'static str, &'static str, ModelConfig)> {
         change(&mut config);
         config
     };
-    let llama_3 = with(|c| {
-        c.lm_head = LmHead::Untied;
-        let scaling = Llama3Scaling {
-            factor: 4.,
-            low_freq_factor: 1.,
-            high_freq_factor: 4.,
-            original_context_len: 16,
-        };
-        c.attention.position = PositionEncoding::Rope { base: 500., scaling: Some(scaling) };
+    let scaled = |scaling| {
+        let mut config = with(|c| c.lm_head = LmHead::Untied);
+        config.attention.position = PositionEncoding::Rope { base: 500., scaling: Some(scaling) };
+        config
+    };
+    let llama_3 = RopeScaling::Llama3(Llama3Scaling {
+        factor: 4.,
+        low_freq_factor: 1.,
+        high_freq_factor: 4.,
+        original_context_len: 16,
     });
+    let yarn = RopeScaling::Yarn(YarnScaling {
+        factor: 4.,
+        attention_factor: None,
+        beta_fast: 4.,
+        beta_slow: 1.,
+        original_context_len: 16,
+    });
+    // The text has 40 tokens, so it is longer than the context.
+    let mut dynamic = scaled(RopeScaling::Dynamic { factor: 4., original_context_len: 16 });
+    dynamic.context_len = 16;
     let llama = "LlamaForCausalLM";
     vec![
         ("grouped heads, tied", llama, with(|_| {})),
-        ("longer context, untied", llama, llama_3),
+        ("longer context, untied", llama, scaled(llama_3)),
+        ("linear", llama, scaled(RopeScaling::Linear { factor: 4. })),
+        ("dynamic", llama, dynamic),
+        ("yarn", llama, scaled(yarn)),
         ("biases everywhere", llama, with(|c| c.attention.bias = AttentionBias::All)),
         ("heads of another width", llama, with(|c| c.attention.head_dim = 6)),
         ("qwen2", "Qwen2ForCausalLM", with(|c| c.attention.bias = AttentionBias::Qkv)),
         ("qwen3", "Qwen3ForCausalLM", with(|c| c.attention.qk_norm = QkNorm::PerHead)),
+        ("smollm3", "SmolLM3ForCausalLM", with(|c| c.attention.no_rope_interval = Some(2))),
         // The text has 40 tokens, so it is longer than the window.
         (
             "mistral",

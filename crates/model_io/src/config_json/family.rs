@@ -2,7 +2,7 @@
 //! leaves out.
 
 use crate::config::{
-    AttentionBias, Mlp, ModelConfig, NormKind, PositionEncoding, QkNorm, SlidingWindow,
+    AttentionBias, LmHead, Mlp, ModelConfig, NormKind, PositionEncoding, QkNorm, SlidingWindow,
 };
 
 /// Model family, which decides the defaults of a `config.json`.
@@ -12,13 +12,14 @@ pub(super) enum Family {
     Mistral,
     Qwen2,
     Qwen3,
+    SmolLm3,
     /// Any other combination, unknown to transformers.
     Custom,
 }
 
 impl Family {
-    pub(super) const ALL: [Self; 5] =
-        [Self::Llama, Self::Mistral, Self::Qwen2, Self::Qwen3, Self::Custom];
+    pub(super) const ALL: [Self; 6] =
+        [Self::Llama, Self::Mistral, Self::Qwen2, Self::Qwen3, Self::SmolLm3, Self::Custom];
 
     /// Value of `model_type`.
     pub(super) fn name(self) -> &'static str {
@@ -27,6 +28,7 @@ impl Family {
             Self::Mistral => "mistral",
             Self::Qwen2 => "qwen2",
             Self::Qwen3 => "qwen3",
+            Self::SmolLm3 => "smollm3",
             Self::Custom => "llm_from_scratch",
         }
     }
@@ -38,6 +40,7 @@ impl Family {
             Self::Mistral => "MistralForCausalLM",
             Self::Qwen2 => "Qwen2ForCausalLM",
             Self::Qwen3 => "Qwen3ForCausalLM",
+            Self::SmolLm3 => "SmolLM3ForCausalLM",
             Self::Custom => "GptModern",
         }
     }
@@ -53,7 +56,7 @@ impl Family {
         let square = attention.head_dim * attention.n_head == config.n_embd;
         // LlamaConfig requires this whatever `head_dim` is.
         let divisible = config.n_embd.is_multiple_of(attention.n_head);
-        match (attention.bias, attention.qk_norm, attention.window) {
+        let family = match (attention.bias, attention.qk_norm, attention.window) {
             (AttentionBias::None | AttentionBias::All, QkNorm::None, None) if divisible => {
                 Self::Llama
             }
@@ -63,6 +66,11 @@ impl Family {
             (AttentionBias::Qkv, QkNorm::None, None) if square => Self::Qwen2,
             (AttentionBias::None | AttentionBias::All, QkNorm::PerHead, None) => Self::Qwen3,
             _ => Self::Custom,
+        };
+        match (family, attention.no_rope_interval) {
+            (family, None) => family,
+            (Self::Llama, Some(_)) => Self::SmolLm3, // a Llama apart from the layers without RoPE
+            (_, Some(_)) => Self::Custom,
         }
     }
 
@@ -72,8 +80,11 @@ impl Family {
             max_position_embeddings: 2048,
             num_key_value_heads: n_head,
             head_dim: n_embd / n_head.max(1),
+            rope_theta: 10_000.,
+            lm_head: LmHead::Untied,
             sliding_window: None,
             max_window_layers: 0,
+            no_rope_interval: None,
         };
         let mistral = Defaults {
             max_position_embeddings: 131_072,
@@ -92,19 +103,30 @@ impl Family {
             Self::Mistral => mistral,
             Self::Qwen2 => qwen2,
             Self::Qwen3 => Defaults { head_dim: 128, ..qwen2 },
+            Self::SmolLm3 => Defaults {
+                max_position_embeddings: 32_768,
+                num_key_value_heads: 4,
+                rope_theta: 2e6,
+                lm_head: LmHead::Tied,
+                no_rope_interval: Some(4),
+                ..llama
+            },
         }
     }
 }
 
-/// Values of transformers' classes for keys that a file leaves out. All classes also have untied
-/// embeddings, only the biases that the family always has, ε = 1e-6 and θ = 10,000.
+/// Values of transformers' classes for keys that a file leaves out. All classes also have only
+/// the biases that the family always has, and ε = 1e-6.
 #[derive(Clone, Copy)]
 pub(super) struct Defaults {
     pub(super) max_position_embeddings: usize,
     pub(super) num_key_value_heads: usize,
     pub(super) head_dim: usize,
+    pub(super) rope_theta: f64,
+    pub(super) lm_head: LmHead,
     /// For Qwen, only if `use_sliding_window` is set.
     pub(super) sliding_window: Option<usize>,
     /// Index of the first layer with a window.
     pub(super) max_window_layers: usize,
+    pub(super) no_rope_interval: Option<usize>,
 }

@@ -5,9 +5,10 @@ use serde_json::Value;
 use tensor_core::ops::Gelu;
 
 use super::family::{Defaults, Family};
+use super::position;
+use super::unsupported::unsupported_family;
 use crate::config::{
-    AttentionBias, AttentionConfig, Llama3Scaling, LmHead, Mlp, ModelConfig, NormKind,
-    PositionEncoding, QkNorm, SlidingWindow,
+    AttentionBias, AttentionConfig, LmHead, Mlp, ModelConfig, NormKind, QkNorm, SlidingWindow,
 };
 use crate::json_fields::Fields;
 
@@ -21,10 +22,10 @@ pub fn from_json(json: &Value) -> Result<ModelConfig> {
     let name = fields.string("model_type")?.unwrap_or("none");
     let family = Family::ALL.into_iter().find(|family| family.name() == name);
     let family = family.with_context(|| {
-        let supported = Family::ALL.map(Family::name).join(", ");
-        format!("model_type `{name}` is not supported: expected one of {supported}")
+        format!("model_type {}", unsupported_family(name, &Family::ALL.map(Family::name)))
     })?;
-    ensure!(family != Family::Llama || !fields.flag("mlp_bias")?, "`mlp_bias` is not supported");
+    let mlp_bias = matches!(family, Family::Llama | Family::SmolLm3) && fields.flag("mlp_bias")?;
+    ensure!(!mlp_bias, "`mlp_bias` is not supported");
     ensure!(
         fields.value("quantization_config").is_none(),
         "`quantization_config` is not supported: use unquantized weights, or a quantized .gguf file"
@@ -38,6 +39,7 @@ pub fn from_json(json: &Value) -> Result<ModelConfig> {
     let width = fields.size("intermediate_size")?;
     let n_kv_head =
         fields.size_or_null("num_key_value_heads", Some(defaults.num_key_value_heads))?;
+    let no_rope_interval = no_rope_interval(family, &defaults, n_layer, fields)?;
     let config = ModelConfig {
         vocab_size: fields.size("vocab_size")?,
         n_layer,
@@ -58,8 +60,9 @@ pub fn from_json(json: &Value) -> Result<ModelConfig> {
                 Family::Custom if fields.flag("qk_norm")? => QkNorm::PerHead,
                 _ => QkNorm::None,
             },
-            position: position(family, context_len, fields)?,
-            window: window(family, &defaults, n_layer, fields)?,
+            position: position::read(family, &defaults, context_len, fields)?,
+            no_rope_interval,
+            window: window(family, &defaults, n_layer, no_rope_interval, fields)?,
         },
         mlp: match (family, fields.string("hidden_act")?.unwrap_or("silu")) {
             (_, "silu") => Mlp::SwiGlu { width },
@@ -67,11 +70,19 @@ pub fn from_json(json: &Value) -> Result<ModelConfig> {
             (Family::Custom, "gelu") => Mlp::Gelu { width, form: Gelu::Exact },
             (_, other) => bail!("`hidden_act` is `{other}`, expected `silu`"),
         },
-        lm_head: if fields.flag("tie_word_embeddings")? { LmHead::Tied } else { LmHead::Untied },
+        lm_head: lm_head(&defaults, fields)?,
         init_std: fields.number_or("initializer_range", ModelConfig::GPT2_INIT_STD)?,
     };
     config.validate()?;
     Ok(config)
+}
+
+fn lm_head(defaults: &Defaults, fields: Fields<'_>) -> Result<LmHead> {
+    Ok(match fields.value("tie_word_embeddings") {
+        None => defaults.lm_head,
+        Some(_) if fields.flag("tie_word_embeddings")? => LmHead::Tied,
+        Some(_) => LmHead::Untied,
+    })
 }
 
 fn attention_bias(family: Family, fields: Fields<'_>) -> Result<AttentionBias> {
@@ -84,64 +95,56 @@ fn attention_bias(family: Family, fields: Fields<'_>) -> Result<AttentionBias> {
     })
 }
 
-fn position(family: Family, context_len: usize, fields: Fields<'_>) -> Result<PositionEncoding> {
-    let parameters = match fields.object("rope_scaling")? {
-        Some(older) => Some(older), // the older key has precedence in transformers, too
-        None => fields.object("rope_parameters")?,
-    };
-    for fields in [Some(fields), parameters].into_iter().flatten() {
-        let rotary_fraction = fields.number_or("partial_rotary_factor", 1.)?;
-        ensure!(
-            rotary_fraction == 1.,
-            "`partial_rotary_factor` is {rotary_fraction}: only 1 (whole heads) is supported"
-        );
-    }
-    let base = fields.number_or("rope_theta", 10_000.)?;
-    let Some(parameters) = parameters else {
-        return Ok(match family == Family::Custom && fields.value("rope_theta").is_none() {
-            true => PositionEncoding::Learned,
-            false => PositionEncoding::Rope { base, scaling: None },
-        });
-    };
-    let by_layer = parameters.0.values().any(Value::is_object);
-    ensure!(!by_layer, "`rope_parameters` that differ between layers are not supported");
-    let scaling = match parameters.string("rope_type")?.or(parameters.string("type")?) {
-        None if parameters.value("factor").is_some() => {
-            bail!("RoPE has a scaling `factor`, but `rope_type` is missing")
-        }
-        None | Some("default") => None,
-        Some("llama3") => Some(Llama3Scaling {
-            factor: parameters.number("factor")?,
-            low_freq_factor: parameters.number("low_freq_factor")?,
-            high_freq_factor: parameters.number("high_freq_factor")?,
-            original_context_len: parameters
-                .size_or("original_max_position_embeddings", context_len)?,
-        }),
-        Some(other) => {
-            bail!("RoPE scaling `{other}` is not supported: expected `default` or `llama3`")
-        }
-    };
-    Ok(PositionEncoding::Rope { base: parameters.number_or("rope_theta", base)?, scaling })
-}
-
-/// Sliding window, which must be the same in all layers. Llama never has one, as in transformers.
-fn window(
+/// Interval of the layers without RoPE, which must be every n-th; `None` if there are none.
+fn no_rope_interval(
     family: Family,
     defaults: &Defaults,
     n_layer: usize,
     fields: Fields<'_>,
+) -> Result<Option<usize>> {
+    if !matches!(family, Family::SmolLm3 | Family::Custom) {
+        return Ok(None);
+    }
+    let Some(has_rope) = fields.value("no_rope_layers") else {
+        let interval = fields.size_or_null("no_rope_layer_interval", defaults.no_rope_interval)?;
+        return Ok(interval.filter(|&interval| interval <= n_layer));
+    };
+    let has_rope: Vec<u8> = serde_json::from_value(has_rope.clone())
+        .context("`no_rope_layers` must be a list of 1 (with RoPE) and 0 (without)")?;
+    let interval = has_rope.iter().position(|&has_rope| has_rope == 0).map(|first| first + 1);
+    let regular = |interval: usize| {
+        (1..=n_layer).map(|layer| u8::from(!layer.is_multiple_of(interval))).collect::<Vec<_>>()
+    };
+    ensure!(
+        has_rope == interval.map_or_else(|| vec![1; n_layer], regular),
+        "`no_rope_layers` must have one number per layer, which is 0 for every n-th layer: \
+         other patterns are not supported"
+    );
+    Ok(interval)
+}
+
+/// Sliding window, which must be the same in all layers. Llama never has one, as in transformers;
+/// SmolLM3 has it in the layers without RoPE.
+fn window(
+    family: Family,
+    defaults: &Defaults,
+    n_layer: usize,
+    no_rope_interval: Option<usize>,
+    fields: Fields<'_>,
 ) -> Result<Option<SlidingWindow>> {
     let size = match family {
         Family::Llama => return Ok(None),
+        Family::SmolLm3 if !fields.flag("use_sliding_window")? => return Ok(None),
         Family::Qwen2 | Family::Qwen3 if !fields.flag("use_sliding_window")? => None,
         _ => fields.size_or_null("sliding_window", defaults.sliding_window)?,
     };
     let first = fields.size_or("max_window_layers", defaults.max_window_layers)?;
     let sliding = match (fields.value("layer_types"), family, size) {
-        (Some(kinds), Family::Mistral | Family::Qwen2 | Family::Qwen3, _) => {
+        (Some(kinds), Family::Mistral | Family::Qwen2 | Family::Qwen3 | Family::SmolLm3, _) => {
             sliding_layers(kinds, n_layer)?
         }
         (_, _, None) => 0,
+        (_, Family::SmolLm3, _) => no_rope_interval.map_or(0, |n| n_layer / n.max(1)),
         (_, Family::Qwen2 | Family::Qwen3, _) => n_layer.saturating_sub(first),
         _ => n_layer,
     };

@@ -2,7 +2,7 @@ use anyhow::Result;
 use serde_json::{Map, Value, json};
 
 use super::error;
-use crate::config::{AttentionBias, LmHead, NormKind, PositionEncoding, QkNorm};
+use crate::config::{AttentionBias, LmHead, NormKind, QkNorm};
 use crate::config_json::{from_json, to_json};
 use crate::testing::variants;
 use crate::{ModelConfig, SlidingWindow};
@@ -23,17 +23,6 @@ fn config_with(changes: &Value) -> Value {
 fn to_golden_json(config: &ModelConfig) -> Value {
     let attention = config.attention;
     let NormKind::Rms { eps } = config.norm else { panic!("{:?}", config.norm) };
-    let PositionEncoding::Rope { base, scaling } = attention.position else {
-        panic!("learned positions")
-    };
-    let mut rope = json!({ "rope_type": "default", "rope_theta": base });
-    if let Some(scaling) = scaling {
-        rope["rope_type"] = json!("llama3");
-        rope["factor"] = json!(scaling.factor);
-        rope["low_freq_factor"] = json!(scaling.low_freq_factor);
-        rope["high_freq_factor"] = json!(scaling.high_freq_factor);
-        rope["original_max_position_embeddings"] = json!(scaling.original_context_len);
-    }
     json!({
         "head_dim": attention.head_dim, "n_kv_head": attention.n_kv_head,
         "context": config.context_len,
@@ -41,7 +30,7 @@ fn to_golden_json(config: &ModelConfig) -> Value {
         "qkv_bias": attention.bias != AttentionBias::None,
         "o_bias": attention.bias == AttentionBias::All,
         "qk_norm": attention.qk_norm == QkNorm::PerHead, "eps": eps,
-        "tied": config.lm_head == LmHead::Tied, "rope": rope,
+        "tied": config.lm_head == LmHead::Tied, "rope": to_json(config)["rope_parameters"],
     })
 }
 
@@ -110,7 +99,7 @@ fn unsupported_settings_are_refused_by_name() {
     for json in [partial.clone(), json!({ "rope_parameters": partial })] {
         assert!(refused(json).contains("`partial_rotary_factor` is 0.5"));
     }
-    for kind in ["linear", "dynamic", "yarn", "longrope", "mrope"] {
+    for kind in ["longrope", "mrope", "proportional"] {
         let named = json!({ "rope_type": kind, "factor": 2. });
         for key in ["rope_scaling", "rope_parameters"] {
             assert!(refused(json!({ key: named })).contains(&format!("RoPE scaling `{kind}`")));
@@ -121,6 +110,47 @@ fn unsupported_settings_are_refused_by_name() {
     assert!(
         refused(json!({ "rope_scaling": { "factor": 2. } })).contains("`rope_type` is missing")
     );
+}
+
+#[test]
+fn every_nth_layer_may_be_without_rope() -> Result<()> {
+    let interval = |model_type: &str, key: &str, value: Value| {
+        let change = json!({ "model_type": model_type, "num_hidden_layers": 5, key: value });
+        Ok(from_json(&config_with(&change))?.attention.no_rope_interval)
+    };
+    let layers = |list: Value| interval("smollm3", "no_rope_layers", list);
+    assert_eq!(layers(Value::Null)?, Some(4));
+    assert_eq!(layers(json!([1, 1, 0, 1, 1]))?, Some(3));
+    assert_eq!(layers(json!([0, 0, 0, 0, 0]))?, Some(1));
+    assert_eq!(layers(json!([1, 1, 1, 1, 1]))?, None);
+    assert_eq!(interval("smollm3", "no_rope_layer_interval", json!(2))?, Some(2));
+    assert_eq!(interval("smollm3", "no_rope_layer_interval", json!(6))?, None, "of 5 layers");
+    assert_eq!(interval("llama", "no_rope_layers", json!([1, 0, 1, 0, 1]))?, None);
+    for list in [json!([0, 1, 1, 1, 1]), json!([1, 0, 1]), json!([1, 1, 1]), json!("all")] {
+        assert!(error(layers(list.clone())).contains("`no_rope_layers`"), "{list}");
+    }
+    let zero = interval("smollm3", "no_rope_layer_interval", json!(0));
+    assert!(error(zero).contains("interval of layers without RoPE is 0"));
+    Ok(())
+}
+
+#[test]
+fn a_refused_family_is_told_what_is_special_about_it() {
+    let refused = |family: &str| error(from_json(&config_with(&json!({ "model_type": family }))));
+    let supported = "expected one of llama, mistral, qwen2, qwen3, smollm3, llm_from_scratch";
+    for (family, reason) in [
+        ("gemma2", "because its norms multiply by 1 + weight"),
+        ("mixtral", "because it is a mixture of experts, which `part_5 sample` opens"),
+        ("qwen3_moe", "because it is a mixture of experts of another kind than Mixtral"),
+        ("gpt2", "`part_2` opens those"),
+        ("opt", "because it has learned positions"),
+        ("gpt_neox", "because attention and MLP run in parallel"),
+        ("phi3", "`qkv_proj`"),
+        ("bert", "model_type `bert` is not supported: expected"),
+    ] {
+        let message = refused(family);
+        assert!(message.contains(reason) && message.ends_with(supported), "{message}");
+    }
 }
 
 #[test]
@@ -137,6 +167,11 @@ fn a_config_survives_a_round_trip_and_has_no_dtype() -> Result<()> {
         assert_eq!(from_json(&json)?, config, "{name}");
         assert_eq!(json.get("dtype"), None);
     }
+    let mut no_rope = variants()[0].1;
+    no_rope.attention.no_rope_interval = Some(2);
+    let json = to_json(&no_rope);
+    assert_eq!(json["no_rope_layers"], json!([1, 0]));
+    assert_eq!(json.get("pad_token_id"), Some(&Value::Null), "SmolLM3's default is 128,004");
     // Qwen3 may have biases. Llama's channels must be divisible by its heads.
     let mut config = variants()[0].1;
     (config.attention.qk_norm, config.attention.bias) = (QkNorm::PerHead, AttentionBias::All);
@@ -155,10 +190,11 @@ fn a_config_outside_all_families_gets_our_model_type() {
     for (name, config) in variants() {
         let model_type = to_json(&config)["model_type"].clone();
         let expected = match name {
-            "llama" | "untied" | "biases" | "wide heads" => "llama",
+            "llama" | "yarn" | "untied" | "biases" | "wide heads" => "llama",
             "qwen2" => "qwen2",
             "qwen3" => "qwen3",
             "mistral" => "mistral",
+            "smollm3" => "smollm3",
             _ => "llm_from_scratch",
         };
         assert_eq!(model_type, expected, "{name}");

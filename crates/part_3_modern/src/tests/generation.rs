@@ -1,6 +1,6 @@
 use anyhow::{Result, ensure};
 use candle_core::{DType, Module, Tensor};
-use model_io::config::PositionEncoding;
+use model_io::config::{PositionEncoding, RopeScaling};
 use model_io::{ModelConfig, SkipSpecialTokens, SlidingWindow, Tokenizer, TokenizerSpecialTokens};
 use tensor_core::Rng;
 use tensor_core::testing::assert_close;
@@ -290,17 +290,22 @@ fn the_sinks_of_a_models_window_are_the_first_tokens_of_each_row() -> Result<()>
 }
 
 #[test]
-fn learned_positions_limit_generation_with_a_rolling_cache() -> Result<()> {
-    let mut config = ModelConfig { context_len: 12, ..tiny() };
-    config.attention.position = PositionEncoding::Learned;
-    let model = inference_model(&config)?;
-    let cache_kind = CacheKind::SlidingWindow(SlidingWindow { size: 4, sinks: 0 });
-    let config = GenerateConfig { cache_kind, ..config_for(&model, SamplingStrategy::Greedy, 40) };
-    let completion = run(&model, &[vec![1, 2]], &config)?.remove(0);
-    assert_eq!(
-        (completion.tokens.len(), completion.finish_reason),
-        (11, FinishReason::ContextFull)
-    );
+fn limited_positions_limit_generation_with_a_rolling_cache() -> Result<()> {
+    let dynamic = RopeScaling::Dynamic { factor: 2., original_context_len: 12 };
+    let dynamic = PositionEncoding::Rope { base: 100., scaling: Some(dynamic) };
+    for position in [PositionEncoding::Learned, dynamic] {
+        let mut config = ModelConfig { context_len: 12, ..tiny() };
+        config.attention.position = position;
+        let model = inference_model(&config)?;
+        let cache_kind = CacheKind::SlidingWindow(SlidingWindow { size: 4, sinks: 0 });
+        let config =
+            GenerateConfig { cache_kind, ..config_for(&model, SamplingStrategy::Greedy, 40) };
+        let completion = run(&model, &[vec![1, 2]], &config)?.remove(0);
+        assert_eq!(
+            (completion.tokens.len(), completion.finish_reason),
+            (11, FinishReason::ContextFull)
+        );
+    }
     Ok(())
 }
 

@@ -1,6 +1,6 @@
 use candle_core::{DType, Result, Tensor, Var};
 use model_io::SlidingWindow;
-use model_io::config::{Llama3Scaling, PositionEncoding};
+use model_io::config::{Llama3Scaling, PositionEncoding, RopeScaling, YarnScaling};
 use tensor_core::ops::{self, Positions};
 use tensor_core::testing::{assert_close, assert_grad};
 use tensor_core::{Rng, backward};
@@ -109,12 +109,12 @@ fn attention_logits_depend_on_the_token_distance_only() -> Result<()> {
 
 #[test]
 fn llama_3_scaling_lowers_only_low_frequencies() -> Result<()> {
-    let scaling = Llama3Scaling {
+    let scaling = RopeScaling::Llama3(Llama3Scaling {
         factor: 8.,
         low_freq_factor: 1.,
         high_freq_factor: 4.,
         original_context_len: 8192,
-    };
+    });
     let rope =
         |scaling| Rope::new(128, PositionEncoding::Rope { base: 500_000., scaling }).expect("RoPE");
     let frequencies = |rope: Rope| -> Result<Vec<f64>> {
@@ -129,6 +129,32 @@ fn llama_3_scaling_lowers_only_low_frequencies() -> Result<()> {
     }
     assert!((1.1..7.9).contains(&(plain[31] / scaled[31])), "between: interpolated");
     Ok(())
+}
+
+/// Attention temperature: logits grow by the square of the factor.
+#[test]
+fn yarn_rotates_queries_and_keys_by_scaled_angles_and_enlarges_them() -> Result<()> {
+    let scaling = RopeScaling::Yarn(YarnScaling {
+        factor: 4.,
+        attention_factor: Some(1.5),
+        beta_fast: 32.,
+        beta_slow: 1.,
+        original_context_len: 4, // fewer positions than a turn of any pair takes
+    });
+    let position = |scaling| PositionEncoding::Rope { base: 10_000., scaling };
+    let plain = Rope::new(4, position(None)).expect("RoPE");
+    let scaled = Rope::new(4, position(Some(scaling))).expect("RoPE");
+    let x = normal(&[1, 3, 2, 4])?;
+    // A fourth of the frequency at position 8 is the frequency at position 2. Pair 0 is unscaled
+    // in YaRN's ramp, which begins there.
+    let expected = (apply_rope(&x.narrow(1, 0, 1)?, &plain, 2)? * 1.5)?;
+    let rotated = apply_rope(&x.narrow(1, 0, 1)?, &scaled, 8)?;
+    for channel in [1, 3] {
+        assert_close(&rotated.narrow(3, channel, 1)?, &expected.narrow(3, channel, 1)?, 1e-6);
+    }
+    let fused = scaled.table(8, 3, DType::F64, &CPU)?.apply(&x, Positions::StartAt(8))?;
+    assert_close(&fused, &apply_rope(&x, &scaled, 8)?, 1e-12);
+    assert_grad(&x, |x| apply_rope(x, &scaled, 8), 1e-6)
 }
 
 #[test]

@@ -14,7 +14,7 @@ use tensor_core::{Parameters, backward};
 use super::{CPU, fresh, tiny, variants};
 use crate::GptModern;
 
-const FAMILIES: [&str; 5] = ["llama", "llama_3", "qwen2", "qwen3", "mistral"];
+const FAMILIES: [&str; 6] = ["llama", "llama_3", "qwen2", "qwen3", "mistral", "smollm3"];
 
 fn golden(family: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(family)
@@ -144,13 +144,19 @@ fn damaged_folders_are_rejected_with_the_reason() -> Result<()> {
         error_after(move |folder| edit(folder, "config.json", key, value))
     };
     assert!(config("model_type", json!("bert"))?.contains("model_type `bert` is not supported"));
+    assert!(config("model_type", json!("mixtral"))?.contains("which `part_5 sample` opens"));
+    let own_moe = error_after(|folder| {
+        edit(folder, "config.json", "model_type", json!("llm_from_scratch"))?;
+        edit(folder, "config.json", "num_local_experts", json!(4))
+    })?;
+    assert!(own_moe.contains("a mixture of experts: open it with `part_5 sample`"));
     assert!(config("hidden_act", json!("relu"))?.contains("`hidden_act` is `relu`"));
     assert!(config("num_hidden_layers", json!(3))?.contains("`model.layers.2"));
     assert!(config("num_hidden_layers", json!(1))?.contains("unexpected tensor `model.layers.1"));
     assert!(config("num_key_value_heads", json!(3))?.contains("cannot share 3"));
     assert!(config("head_dim", json!(4))?.contains("has shape [24, 16]"));
     assert!(config("vocab_size", json!(-1))?.contains("`vocab_size` is -1"));
-    assert!(config("rope_parameters", json!({ "rope_type": "yarn" }))?.contains("`yarn`"));
+    assert!(config("rope_parameters", json!({ "rope_type": "longrope" }))?.contains("`longrope`"));
     assert!(
         config("tie_word_embeddings", json!(true))?
             .contains("differs from `model.embed_tokens.weight`")
