@@ -75,14 +75,16 @@ fn run(args: Args) -> Result<()> {
         false => Ok(()),
     };
     show_prompt()?;
-    for line in stdin().lock().lines() {
-        let line = line?;
-        match line.trim() {
-            "" => {}
-            "/bye" => break,
-            "/help" => writeln!(stderr(), "{HELP}")?,
-            "/new" => chat = new_chat(&checkpoint)?,
-            _ => print_reply(&mut chat, &line, is_terminal)?,
+    for (number, line) in (1..).zip(stdin().lock().split(b'\n')) {
+        let line = String::from_utf8(line?);
+        match line.as_deref().map(str::trim) {
+            Ok("") => {}
+            Ok("/bye") => break,
+            Ok("/help") => writeln!(stderr(), "{HELP}")?,
+            Ok("/new") => chat = new_chat(&checkpoint)?,
+            Ok(message) => print_reply(&mut chat, message, is_terminal)?,
+            Err(_) if is_terminal => writeln!(stderr(), "this line is not UTF-8")?,
+            Err(_) => bail!("line {number} of the input is not UTF-8"),
         }
         show_prompt()?;
     }

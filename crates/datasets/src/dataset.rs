@@ -2,15 +2,15 @@
 //! training and validation.
 //!
 //! Whole documents are held out at random: two halves of a story are too similar for one to
-//! validate the other.
+//! validate the other. A single document is split by place: its last part is the validation text.
 
 use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use model_io::{AddSpecialTokens, ParseSpecial, Tokenizer};
 use tensor_core::{Rng, sha256};
 
-use crate::documents::{DocumentChunk, SEPARATOR};
+use crate::documents::{DocumentChunk, split_document};
 use crate::{TextCorpus, TokenFile, TokenWriter};
 
 const TRAIN_FILE: &str = "train.safetensors";
@@ -29,12 +29,14 @@ pub struct Dataset {
     pub validation: TokenFile,
 }
 
-/// Random split of the documents into training and validation.
+/// Split of a text into training and validation: random documents, or the last part of a single
+/// document.
 #[derive(Debug, Clone, Copy)]
 pub struct ValidationSplit {
-    /// Fraction of the documents held out, at least one document.
+    /// Fraction of the documents held out, at least one document; of a single document, fraction
+    /// of its bytes.
     pub fraction: f64,
-    /// Seed of the split.
+    /// Seed of the random documents.
     pub seed: u64,
 }
 
@@ -66,8 +68,7 @@ impl Dataset {
 /// done.
 ///
 /// # Errors
-/// When there is a single document, the tokenizer has no end-of-text token, or the folder cannot be
-/// written.
+/// When the tokenizer has no end-of-text token, or the folder cannot be written.
 pub fn tokenize(
     corpus: &TextCorpus,
     tokenizer: &Tokenizer,
@@ -76,14 +77,19 @@ pub fn tokenize(
     mut on_bytes: impl FnMut(usize),
 ) -> Result<()> {
     let eos = eos_token_id(tokenizer)?;
-    let validation_mask = split.validation_mask(corpus.n_documents)?;
+    let validation_mask = split.validation_mask(corpus.n_documents);
     tokenizer.save(folder, usize::MAX, None)?;
     let tokenizer_sha256 = sha256::hash_file(&folder.join("tokenizer.json"))?;
     let writer = |name: &str| TokenWriter::new(&folder.join(name), tokenizer.vocab_size());
     let mut writers = [writer(TRAIN_FILE)?, writer(VALIDATION_FILE)?];
     // `get`: there are more documents than before if a file has grown since.
     let writer_of = |document: usize| usize::from(validation_mask.get(document) == Some(&true));
-    write_documents(corpus, tokenizer, eos, &mut writers, writer_of, &mut on_bytes)?;
+    let n_training_bytes = match corpus.n_documents {
+        1 => split.n_training_bytes(corpus.n_bytes),
+        _ => usize::MAX, // splits no document
+    };
+    let chunks = split_document(corpus.chunks(), n_training_bytes);
+    write_documents(chunks, tokenizer, eos, &mut writers, writer_of, &mut on_bytes)?;
     // Training tokens are written last: their file marks the folder as complete (`exists_at`).
     let [train, validation] = writers;
     validation.finish(&tokenizer_sha256)?;
@@ -102,7 +108,7 @@ pub fn tokenize_for_eval(
     let eos = eos_token_id(tokenizer)?;
     let path = folder.join(VALIDATION_FILE);
     let mut writers = [TokenWriter::new(&path, tokenizer.vocab_size())?];
-    write_documents(corpus, tokenizer, eos, &mut writers, |_| 0, &mut |_| {})?;
+    write_documents(corpus.chunks(), tokenizer, eos, &mut writers, |_| 0, &mut |_| {})?;
     let [writer] = writers;
     writer.finish("")?;
     TokenFile::open(&path, "")
@@ -112,10 +118,10 @@ fn eos_token_id(tokenizer: &Tokenizer) -> Result<u32> {
     tokenizer.eos().context("the tokenizer has no end-of-text token")
 }
 
-/// Writes each document, followed by the token `eos`, to the writer with index
+/// Writes each document of `chunks`, followed by the token `eos`, to the writer with index
 /// `writer_of(document)`.
 fn write_documents(
-    corpus: &TextCorpus,
+    mut chunks: impl Iterator<Item = Result<DocumentChunk>>,
     tokenizer: &Tokenizer,
     eos: u32,
     writers: &mut [TokenWriter],
@@ -128,7 +134,6 @@ fn write_documents(
         Some(document) => writers[writer_of(document)].end_document(eos),
         None => Ok(()),
     };
-    let mut chunks = corpus.chunks();
     loop {
         let batch: Vec<DocumentChunk> =
             chunks.by_ref().take(n_threads * CHUNKS_PER_THREAD).collect::<Result<_>>()?;
@@ -147,27 +152,21 @@ fn write_documents(
 }
 
 impl ValidationSplit {
-    /// Checks that so many documents can be split.
-    ///
-    /// # Errors
-    /// When there are fewer than two documents.
-    pub fn ensure_splittable(&self, n_documents: usize) -> Result<()> {
-        ensure!(
-            n_documents > 1,
-            "the text is a single document, but one must be held out for validation: \
-             give a folder of several files, or put {SEPARATOR} between the documents of a file"
-        );
-        Ok(())
-    }
-
-    /// Mask over `n_documents` documents: true for validation.
-    fn validation_mask(&self, n_documents: usize) -> Result<Vec<bool>> {
-        self.ensure_splittable(n_documents)?;
+    /// Mask over `n_documents` documents, or the two parts of one: true for validation.
+    fn validation_mask(&self, n_documents: usize) -> Vec<bool> {
+        if n_documents == 1 {
+            return vec![false, true];
+        }
         let n_validation = (n_documents as f64 * self.fraction).round() as usize;
         let mut mask = vec![false; n_documents];
         mask[..n_validation.clamp(1, n_documents - 1)].fill(true);
         Rng::new(self.seed).shuffle(&mut mask);
-        Ok(mask)
+        mask
+    }
+
+    /// Bytes of training text in a single document of `n_bytes`.
+    fn n_training_bytes(&self, n_bytes: usize) -> usize {
+        ((1. - self.fraction) * n_bytes as f64).round().min(n_bytes as f64 - 1.) as usize
     }
 }
 

@@ -122,6 +122,31 @@ impl<R: Read> DocumentReader<R> {
     }
 }
 
+/// The chunks of a single document as those of two: the first has about `n_bytes` bytes and ends
+/// where no token can cross, before the space after a word (within a word that fills its chunk).
+pub(crate) fn split_document(
+    chunks: impl Iterator<Item = Result<DocumentChunk>>,
+    n_bytes: usize,
+) -> impl Iterator<Item = Result<DocumentChunk>> {
+    let mut bytes_left = Some(n_bytes); // of the first document
+    chunks.flat_map(move |chunk| match (chunk, bytes_left) {
+        (Ok(chunk), Some(n)) if n < chunk.text.len() => {
+            bytes_left = None;
+            let start = &chunk.text[..chunk.text.floor_char_boundary(n)];
+            let end = last_word_boundary(start).unwrap_or(start.len());
+            let (first, second) = chunk.text.split_at(end);
+            let first = DocumentChunk { text: first.into(), ..chunk };
+            let second = DocumentChunk { text: second.into(), is_document_start: true };
+            [first, second].into_iter().filter(|part| !part.text.is_empty()).map(Ok).collect()
+        }
+        (chunk, _) => {
+            let n_read = chunk.as_ref().map_or(0, |chunk| chunk.text.len());
+            bytes_left = bytes_left.map(|n| n - n_read);
+            vec![chunk]
+        }
+    })
+}
+
 /// End of a chunk in the text from its start on.
 struct ChunkEnd {
     /// Length of the chunk.

@@ -103,7 +103,12 @@ fn parse_lines(text: &str) -> Rows {
 /// Message of `error` with its column only: its line number is not that of the file.
 fn json_error(error: &serde_json::Error) -> String {
     let text = error.to_string();
-    let cause = text.split(" at line ").next().unwrap_or(&text);
+    let cause = match text.split(" at line ").next().unwrap_or(&text) {
+        "lone leading surrogate in hex escape" | "unexpected end of hex escape" => {
+            "an escape such as \\ud83d is half of a character, which is not text: remove it"
+        }
+        cause => cause,
+    };
     format!("invalid JSON: {cause} in column {}", error.column())
 }
 

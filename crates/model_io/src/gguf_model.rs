@@ -98,8 +98,25 @@ fn read_weight(file: &Gguf, name: &str, order: Option<&[usize]>) -> Result<Weigh
     };
     let &[rows, columns] = &info.dims[..] else { bail!("`{name}` is quantized, but not a matrix") };
     let mut matrix = QuantizedMatrix::new(quantization, rows, columns, file.read_tensor(name)?)?;
+    ensure!(
+        is_finite(&matrix)?,
+        "`{name}` has a weight that is NaN or infinite: the file is damaged"
+    );
     if let Some(order) = order {
         matrix = matrix.permute_rows(order)?;
     }
     Ok(Weight::Quantized(matrix))
+}
+
+/// True if no weight is NaN or infinite, as the scale of a block may be. Few rows at a time, so
+/// that the matrix is never in memory as f32.
+fn is_finite(matrix: &QuantizedMatrix) -> Result<bool> {
+    let (rows, _columns) = matrix.dims();
+    for rows in (0..rows as u32).collect::<Vec<_>>().chunks(64) {
+        let numbers = matrix.dequantize_rows(rows)?;
+        if numbers.affine(0., 0.)?.sum_all()?.to_scalar::<f32>()? != 0. {
+            return Ok(false); // 0 · x is 0 for all other numbers
+        }
+    }
+    Ok(true)
 }

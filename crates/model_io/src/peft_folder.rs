@@ -39,6 +39,30 @@ const KNOWN_SETTINGS: [&str; 14] = [
     "qalora_group_size",
 ];
 
+/// True if `folder` holds an adapter and no model.
+pub fn is_adapter(folder: &Path) -> bool {
+    folder.join(CONFIG).is_file() && !folder.join("config.json").is_file()
+}
+
+/// Path or Hub id of the base model of the adapter in `folder`. A path that does not exist in the
+/// current folder is searched in those above the adapter, since it is relative to the folder in
+/// which the adapter was trained.
+///
+/// # Errors
+/// When the adapter names no base model.
+pub fn base_model(folder: &Path) -> Result<String> {
+    let path = folder.join(CONFIG);
+    let config = json_file::read(&path)?;
+    let name = config["base_model_name_or_path"].as_str().filter(|name| !name.is_empty());
+    let name = name.with_context(|| format!("{} names no base model", path.display()))?;
+    let folder = std::path::absolute(folder)?;
+    let mut candidates = folder.ancestors().map(|above| above.join(name));
+    Ok(match candidates.find(|path| path.exists()) {
+        Some(path) if !Path::new(name).exists() => path.to_string_lossy().into_owned(),
+        _ => name.to_string(),
+    })
+}
+
 /// Writes the adapters of `parameters` into `folder`; `base` names their base model.
 ///
 /// # Errors

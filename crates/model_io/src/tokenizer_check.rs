@@ -53,6 +53,7 @@ fn check_json(json: &Value) -> Result<()> {
     if let Some(id) = added.chain(vocab).filter_map(Value::as_u64).max() {
         ensure!(id < MAX_VOCAB, "it has a token with the id {id}, beyond the limit of {MAX_VOCAB}");
     }
+    check_merges(&json["model"])?;
     for processor in objects(&json["post_processor"]) {
         for piece in processor["single"].as_array().into_iter().flatten() {
             if let Some(name) = piece["SpecialToken"]["id"].as_str() {
@@ -65,6 +66,26 @@ fn check_json(json: &Value) -> Result<()> {
             let is_second = piece["Sequence"]["id"] == "B";
             ensure!(!is_second, "its template for a single text refers to a second text");
         }
+    }
+    Ok(())
+}
+
+/// Rejects merges whose two tokens the library would join beyond the longest token.
+fn check_merges(model: &Value) -> Result<()> {
+    let prefix = model["continuing_subword_prefix"].as_str().unwrap_or_default();
+    let tokens = model["vocab"].as_object().into_iter().flat_map(|vocab| vocab.keys());
+    let longest = tokens.map(String::len).max().unwrap_or(0);
+    for merge in model["merges"].as_array().into_iter().flatten() {
+        let pair = match merge {
+            Value::String(text) => text.split_once(' '),
+            _ => merge[0].as_str().zip(merge[1].as_str()),
+        };
+        let Some((left, right)) = pair else { continue }; // the library rejects it
+        let joined_len = right.strip_prefix(prefix).map(|right| left.len() + right.len());
+        ensure!(
+            joined_len.is_some_and(|len| len <= longest),
+            "the merge {merge} does not give a token of the vocabulary"
+        );
     }
     Ok(())
 }

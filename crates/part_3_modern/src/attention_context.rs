@@ -13,6 +13,9 @@ pub struct AttentionContext {
     pub mask: AttentionMask,
 }
 
+/// Segment of the padding at the end of a row.
+const PADDING: u32 = 0;
+
 #[derive(Debug, Clone)]
 enum TokenPositions {
     StartAt(usize),
@@ -40,15 +43,24 @@ impl AttentionContext {
 
     /// Context of packed rows with several texts each. Token t of row b belongs to text
     /// `segments[b][t]` of its row, attends within that text only, and has its position within it.
-    /// Any numbering works that gives neighboring texts different numbers.
+    /// Any numbering from 1 works that gives neighboring texts different numbers; 0 is padding.
     ///
     /// # Errors
-    /// When rows differ in length.
-    pub fn packed(mask: AttentionMask, segments: &[Vec<u32>], device: &Device) -> Result<Self> {
+    /// When rows differ in length, or `attention` has sinks: the mask has them at the start of the
+    /// row only, not at that of each text.
+    pub fn packed(
+        attention: &AttentionConfig,
+        segments: &[Vec<u32>],
+        device: &Device,
+    ) -> Result<Self> {
+        if attention.window.is_some_and(|window| window.sinks > 0) {
+            bail!("a model with attention sinks does not support packed rows");
+        }
         let mut positions: Vec<usize> = Vec::new();
         for row in segments {
             for (t, segment) in row.iter().enumerate() {
-                let same_text = t > 0 && row[t - 1] == *segment;
+                // Padding has position 0, so that it never exceeds the learned positions.
+                let same_text = t > 0 && row[t - 1] == *segment && *segment != PADDING;
                 let previous = positions.last().copied().unwrap_or(0);
                 positions.push(if same_text { previous + 1 } else { 0 });
             }
@@ -56,14 +68,14 @@ impl AttentionContext {
         let segments = Tensor::new(segments.to_vec(), device)?; // (B, T)
         Ok(Self {
             token_positions: TokenPositions::PerToken(positions),
-            mask: mask.with_segment_ids(&segments)?,
+            mask: attention.mask().with_segment_ids(&segments)?,
         })
     }
 
     /// Context of rows in which several completions share one prefix. The first `prefix_lens[b]`
     /// tokens of row b are the prefix. A later token t belongs to completion `segments[b][t]`,
     /// attends to the prefix and to its own completion, and has the position it would have if this
-    /// were the only one.
+    /// were the only one. Segment 0 is padding.
     ///
     /// # Errors
     /// When rows differ in length, or `attention` has a sliding window: its mask does not know the
@@ -82,7 +94,7 @@ impl AttentionContext {
             for t in 0..row.len() {
                 let starts_completion = t > prefix_len && row[t - 1] != row[t];
                 let next = positions.last().map_or(0, |previous| previous + 1);
-                positions.push(if t == 0 {
+                positions.push(if t == 0 || row[t] == PADDING {
                     0
                 } else if starts_completion {
                     prefix_len

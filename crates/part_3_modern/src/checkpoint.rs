@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Context, Result, bail};
 use candle_core::Device;
 use model_io::{
     ChatTemplate, ChatVariables, GenerationConfig, LoadMode, ModelFiles, ModelWeights,
-    SpecialTokenIds, Tokenizer, model_folder,
+    SpecialTokenIds, Tokenizer, model_folder, peft_folder,
 };
 use tensor_core::Parameters;
 
@@ -30,11 +30,29 @@ pub struct Checkpoint {
 
 impl Checkpoint {
     /// Opens `source`: a folder, a `.gguf` file, a llama2.c `.bin`, or a model on the Hub; in the
-    /// folder of a training run, the model inside it.
+    /// folder of a training run, the model inside it. An adapter is opened with its base model, for
+    /// inference only.
     ///
     /// # Errors
     /// When `source` does not exist or cannot be used; the message names the reason and a remedy.
     pub fn open(source: &str, mode: LoadMode, device: &Device) -> Result<Self> {
+        let folder = Path::new(source);
+        if !peft_folder::is_adapter(folder) {
+            return Self::open_model(source, mode, device);
+        }
+        if let LoadMode::Training(_) = mode {
+            bail!("{source} is an adapter, not a model: its run writes a model with --merge");
+        }
+        let base = peft_folder::base_model(folder)?;
+        let mut checkpoint = Self::open_model(&base, mode, device)
+            .with_context(|| format!("opening {base}, the base model of the adapter"))?;
+        peft_folder::open(folder, &mut checkpoint.parameters)?;
+        let own = ChatTemplate::from_folder(folder, &checkpoint.tokenizer)?;
+        checkpoint.chat_template = own.or(checkpoint.chat_template);
+        checkpoint.into_inference()
+    }
+
+    fn open_model(source: &str, mode: LoadMode, device: &Device) -> Result<Self> {
         let ModelFiles { weights, tokenizer, special_ids, generation, chat_template } =
             ModelFiles::open(source, mode, device)?;
         let (model, parameters) = GptModern::from_weights(weights)?;

@@ -152,6 +152,17 @@ fn settings_are_read_from_a_file_and_saved_for_another_run() {
 }
 
 #[test]
+fn a_single_long_document_trains_and_is_validated_on_its_last_tenth() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let data = concat!(env!("CARGO_MANIFEST_DIR"), "/../../data/tiny.txt");
+    let out = path_arg(folder.path(), "run");
+    let text = PART_4.stdout(&[&small_run(data, &out)[..], &["--steps", "2"]].concat());
+    assert!(text.contains("a single document: its last 10 % are the validation text"), "{text}");
+    assert!(text.contains("training tokens in 1 documents"), "{text}");
+    assert!(metrics_rows(&out).iter().any(|row| row["val_loss"].is_number()));
+}
+
+#[test]
 fn bad_input_is_refused_in_one_line_without_overwriting_anything() {
     let (folder, run, _) = train(&["--tracker", "none"]);
     let before = std::fs::read(format!("{run}/metrics.jsonl")).expect("metrics");
@@ -168,7 +179,6 @@ fn bad_input_is_refused_in_one_line_without_overwriting_anything() {
         );
     };
     refuses(&file("empty.txt", ""), &[], 1, "empty.txt is empty");
-    refuses(&file("one.txt", "one document"), &[], 1, "a single document");
     refuses(&path_arg(folder.path(), "none.txt"), &[], 1, "none.txt");
     refuses(&good, &["--vocab-size", "260"], 2, "must be at least 261");
     refuses(&good, &["--tokenizer", "nowhere"], 1, "nowhere");

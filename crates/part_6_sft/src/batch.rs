@@ -121,13 +121,14 @@ impl SftBatch {
     /// Logits at the target positions, (N, V).
     ///
     /// # Errors
-    /// When an example is longer than the model's context.
+    /// When an example is longer than the model's context, or the batch is packed and the model has
+    /// attention sinks.
     pub fn logits(&self, model: &GptModern) -> Result<Tensor> {
-        let mask = model.config().attention.mask();
+        let attention = &model.config().attention;
         let context = match self.layout {
-            Layout::Padded => AttentionContext::full_sequence(mask),
+            Layout::Padded => AttentionContext::full_sequence(attention.mask()),
             Layout::Packed => {
-                AttentionContext::packed(mask, &self.segment_ids, self.inputs.device())?
+                AttentionContext::packed(attention, &self.segment_ids, self.inputs.device())?
             }
         };
         let hidden = model.hidden_states_in_context(&self.inputs, &context, None)?; // (B, T, C)

@@ -33,7 +33,9 @@ impl FinetunedFlags {
         let variables = self.chat_template.variables(&self.model)?;
         let inside = |name: &str| Some(run.join(name)).filter(|path| path.is_dir());
         let base = inside("base");
-        let Some(adapter) = self.adapter.clone().or_else(|| inside("adapter")) else {
+        let is_adapter = self.adapter.is_none() && peft_folder::is_adapter(run);
+        let own_adapter = || is_adapter.then(|| run.to_path_buf()).or_else(|| inside("adapter"));
+        let Some(adapter) = self.adapter.clone().or_else(own_adapter) else {
             let source = resolve_model_path(&self.model)?;
             let checkpoint = Checkpoint::open(&source, LoadMode::Inference, device)?;
             let mut checkpoint = checkpoint.with_chat_variables(&variables);
@@ -47,6 +49,7 @@ impl FinetunedFlags {
         };
         let source = match &base {
             Some(base) => base.to_string_lossy().into_owned(),
+            None if is_adapter => peft_folder::base_model(run)?,
             None => base_model_of_run(run)?.unwrap_or_else(|| self.model.clone()),
         };
         let opening = || format!("opening {source}, the base model of the adapter");

@@ -264,7 +264,8 @@ impl ModelFlags {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Model")]
 pub struct FinetunedFlags {
-    /// Run folder of `train`, or a model as for --model of `train`
+    /// Run folder of `train`, a model as for --model of `train`, or an adapter folder that names
+    /// its base model
     #[arg(long, value_name = "MODEL")]
     pub model: String,
     /// LoRA adapter folder in the layout of peft

@@ -31,8 +31,8 @@ pub fn lora_weight(w: &Tensor, a: &Tensor, b: &Tensor, scale: f64) -> candle_cor
     w + update
 }
 
-/// Freezes all parameters and adds fresh adapters to the layers that `config` selects, with A drawn
-/// from `seed`. A model of `parameters` must be built again, which costs nothing.
+/// Freezes all parameters and adds fresh adapters to the layers that `config` selects, with A and
+/// dropout drawn from `seed`. A model of `parameters` must be built again, which costs nothing.
 ///
 /// # Errors
 /// Those of [`LoraConfig::resolve_layers`], or when a layer already has an adapter.
@@ -48,6 +48,7 @@ pub fn attach(parameters: &mut Parameters, config: &LoraConfig, seed: u64) -> Re
         let scaling = LoraScaling { scale: config.scale(), dropout: config.dropout };
         parameters.add_adapter(&layer, [&a, &b], scaling)?;
     }
+    parameters.set_dropout_rng(rng.fork());
     Ok(())
 }
 

@@ -172,9 +172,9 @@ fn a_lora_run_resumes_evaluates_and_merges() {
         with,
         "and its chat template"
     );
-    let config =
-        std::fs::read_to_string(path_arg(folder.path(), "tuned/adapter/adapter_config.json"));
-    let config: Value = serde_json::from_str(&config.expect("a file")).expect("JSON");
+    let loss = || eval(&["--model", &adapter])["loss"].as_f64().expect("a loss");
+    let config = opens_with_its_base(&adapter, &model, || assert!(loss() == with));
+    let config: Value = serde_json::from_str(&config).expect("JSON");
     assert_eq!(
         (&config["lora_alpha"], &config["base_model_name_or_path"]),
         (&4.0.into(), &model.as_str().into())
@@ -194,6 +194,24 @@ fn a_lora_run_resumes_evaluates_and_merges() {
         &["--model", &model, "--lora-rank", "2", "--lora-target-modules", "q_proj,nothing"],
     );
     PART_6.assert_fails(&args, 1, "no linear layer is called `nothing`");
+}
+
+/// Checks that the folder `adapter` opens with its base `model`, also by a path relative to a
+/// folder above, and its errors; returns its config.
+fn opens_with_its_base(adapter: &str, model: &str, assert_loss: impl Fn()) -> String {
+    let config_file = path_arg(Path::new(adapter), "adapter_config.json");
+    let config = std::fs::read_to_string(&config_file).expect("a file");
+    let write = |config: &str| std::fs::write(&config_file, config).expect("written");
+    assert_loss();
+    write(&config.replace(model, "base/model"));
+    assert_loss();
+    write(&config.replace(model, "base/gone"));
+    let says = "opening base/gone, the base model of the adapter";
+    PART_6.assert_fails(&["eval", "--model", adapter, "--data", "arithmetic"], 1, says);
+    let further = path_arg(Path::new(adapter), "further");
+    PART_6.assert_fails(&train(&further, &["--model", adapter]), 1, "is an adapter, not a model");
+    write(&config);
+    config
 }
 
 #[test]

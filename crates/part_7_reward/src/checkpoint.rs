@@ -9,7 +9,8 @@ use anyhow::{Result, ensure};
 use candle_core::{Device, Tensor};
 use model_io::model_folder::read_special_token_ids;
 use model_io::{
-    ChatMessage, ChatTemplate, LoadMode, SpecialTokenIds, Tokenizer, fetch_from_hub, is_hub_id,
+    AddGenerationPrompt, ChatMessage, ChatTemplate, LoadMode, SkipSpecialTokens, SpecialTokenIds,
+    Tokenizer, fetch_from_hub, is_hub_id,
 };
 use modern::flags::variables_of_run;
 use sft::finetuned::resolve_model_path;
@@ -58,17 +59,28 @@ impl RewardCheckpoint {
         Ok(Self { model, parameters, chat_tokenizer, special_ids, normalization })
     }
 
-    /// Token ids of a conversation and a completion of it, in this model's tokenizer.
+    /// Token ids of a conversation and a completion of it, in this model's tokenizer, as by
+    /// [`tokenize_conversation`].
     ///
     /// # Errors
     /// When the chat template rejects the conversation.
     pub fn tokenize(&self, prompt: &[ChatMessage], completion: &str) -> Result<Vec<u32>> {
-        tokenize_conversation(
-            &self.chat_tokenizer,
-            prompt,
-            completion,
-            self.model.backbone().config().context_len,
-        )
+        tokenize_conversation(&self.chat_tokenizer, prompt, completion, self.context_len())
+    }
+
+    /// Token ids of a conversation and a truncated completion of it: without an EOS token, which
+    /// the policy did not generate.
+    ///
+    /// # Errors
+    /// When the chat template rejects the conversation.
+    pub fn tokenize_truncated(&self, prompt: &[ChatMessage], completion: &str) -> Result<Vec<u32>> {
+        let mut ids = joined_ids(&self.chat_tokenizer, prompt, completion)?;
+        ids.pop(); // EOS
+        Ok(last_tokens(ids, self.context_len()))
+    }
+
+    fn context_len(&self) -> usize {
+        self.model.backbone().config().context_len
     }
 
     /// Normalized reward of each text, given as this model's token ids, `batch_size` at a time.
@@ -81,8 +93,14 @@ impl RewardCheckpoint {
     }
 }
 
-/// Token ids of a conversation, its completion, and EOS: at most `context_len` of them. Longer
-/// texts are truncated on the left, so that the end of the completion is always read.
+/// Token ids of a conversation and its completion as the chat template renders them, and at least
+/// up to EOS: at most `context_len` of them. Longer texts are truncated on the left, so that the
+/// end of the completion is always read.
+///
+/// A reward is read at the last token, for transformers that of `apply_chat_template`. Qwen's
+/// template, for example, writes a line break after `<|im_end|>`, and Qwen3's an empty
+/// `<think>` block before the completion. Where the template renders nothing more than prompt,
+/// completion and EOS, the ids are those of a policy that was given the prompt.
 ///
 /// # Errors
 /// When the chat template rejects the conversation.
@@ -92,9 +110,28 @@ pub fn tokenize_conversation(
     completion: &str,
     context_len: usize,
 ) -> Result<Vec<u32>> {
-    let mut ids = TokenizedExample::of_completion(prompt, completion, chat_tokenizer)?.ids;
-    ids.drain(..ids.len().saturating_sub(context_len));
-    Ok(ids)
+    let joined = joined_ids(chat_tokenizer, prompt, completion)?;
+    let messages = [prompt, &[ChatMessage::assistant(completion)]].concat();
+    let ChatTokenizer { template, tokenizer, .. } = chat_tokenizer;
+    let rendered = template.encode(tokenizer, &messages, AddGenerationPrompt::No)?.tokens;
+    let text = |ids: &[u32]| tokenizer.decode(ids, SkipSpecialTokens::No);
+    let has_more = !text(&joined)?.starts_with(&text(&rendered)?);
+    Ok(last_tokens(if has_more { rendered } else { joined }, context_len))
+}
+
+/// Token ids of a prompt, its completion, and EOS.
+fn joined_ids(
+    chat_tokenizer: &ChatTokenizer,
+    prompt: &[ChatMessage],
+    completion: &str,
+) -> Result<Vec<u32>> {
+    Ok(TokenizedExample::of_completion(prompt, completion, chat_tokenizer)?.ids)
+}
+
+/// The last `n` of `ids`.
+fn last_tokens(mut ids: Vec<u32>, n: usize) -> Vec<u32> {
+    ids.drain(..ids.len().saturating_sub(n));
+    ids
 }
 
 /// Raw (unnormalized) rewards of `texts`, in batches of `batch_size` texts of similar length.

@@ -130,9 +130,9 @@ fn class_name(json: &Value) -> Result<&str> {
 }
 
 /// Padding token of saved models. transformers reads the reward at the last token that is not
-/// padding, so padding must differ from EOS, although many chat models use EOS. Any other token
-/// works because every text ends with EOS; special tokens are preferred, as texts do not contain
-/// them.
+/// padding, so padding must differ from EOS, although many chat models use EOS. Special tokens are
+/// preferred, as texts do not contain them; a text ends with EOS, or with what the chat template
+/// writes after it, mostly a line break.
 fn pad_token_id(chat_tokenizer: &ChatTokenizer) -> u32 {
     let tokenizer = &chat_tokenizer.tokenizer;
     let candidates = tokenizer.special_tokens().pad.into_iter().chain(tokenizer.all_special_ids());

@@ -4,6 +4,7 @@
 use anyhow::Result;
 use modern::sampler::SamplingStrategy;
 use modern::{Completion, FinishReason, GenerateConfig, GptModern, Sampler, generate};
+use serde::Serialize;
 use sft::ChatTokenizer;
 use sft::metrics::{exact_match, relaxed_match};
 use tensor_core::Rng;
@@ -38,7 +39,7 @@ pub struct ScoredCompletion {
 }
 
 /// Metrics of a set of completions.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct PpoEvalMetrics {
     /// Number of prompts.
     pub n: usize,

@@ -189,8 +189,13 @@ pub fn reward_model_fn(
 ) -> (Box<RewardFn>, bool) {
     let other = !model.chat_tokenizer.tokenizer.has_same_vocab(&policy.tokenizer);
     let rewards = move |inputs: &[RewardInput<'_>], _: &mut Rng| {
-        let tokens =
-            |input: &RewardInput<'_>| model.tokenize(&input.example.prompt, input.completion);
+        let tokens = |input: &RewardInput<'_>| {
+            let (prompt, completion) = (&input.example.prompt, input.completion);
+            match input.terminated {
+                true => model.tokenize(prompt, completion),
+                false => model.tokenize_truncated(prompt, completion),
+            }
+        };
         let texts: Vec<Vec<u32>> = inputs.iter().map(tokens).collect::<Result<_>>()?;
         model.rewards(&texts, batch_size)
     };

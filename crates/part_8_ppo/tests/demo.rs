@@ -24,6 +24,18 @@ fn train<'a>(out: &'a str, more: &[&'a str]) -> Vec<&'a str> {
     small.chain(more.iter().copied()).collect()
 }
 
+/// Checks that the policy `model`, without a reference, has the metrics that a comparison `found`.
+fn evaluates_without_a_reference(model: &str, found: &serde_json::Value) {
+    let alone = ["eval", "--model", model, "--eval-examples", "20"];
+    let metrics = PART_8.stdout_json(&[&alone[..], &["--json"]].concat());
+    assert_eq!(
+        ["n", "reward_mean", "exact_match"].map(|key| &metrics[key]),
+        ["n", "reward_mean", "exact_match"].map(|key| &found[key]),
+        "greedy completions of the same model"
+    );
+    assert!(PART_8.stdout(&alone).contains("no reference model is known"));
+}
+
 #[test]
 fn a_run_trains_resumes_and_evaluates() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -73,6 +85,7 @@ fn a_run_trains_resumes_and_evaluates() {
     let alike = PART_8.stdout_json(&same);
     let no_kl = alike["kl"].as_f64().map(|kl| kl.abs() < 1e-6);
     assert_eq!((alike["win_rate"].as_f64(), no_kl), (Some(0.5), Some(true)));
+    evaluates_without_a_reference(&path_arg(folder.path(), "whole/model"), &found);
     for flag in ["--model", "--reference", "--reward"] {
         PART_8.assert_fails(&train(&whole, &[flag, &base]), 1, "which would be moved aside");
     }

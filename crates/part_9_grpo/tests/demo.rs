@@ -30,6 +30,16 @@ fn model_with_seed(folder: &Path, name: &str, seed: u64) -> String {
     path_arg(folder, name)
 }
 
+#[test]
+fn a_baseline_of_the_batch_needs_no_group() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (model, out) = (model(folder.path()), path_arg(folder.path(), "out"));
+    for baseline in ["batch-mean", "moving-average"] {
+        PART_9.stdout(&train(&model, &out, &["--baseline", baseline, "--group-size", "1"]));
+        std::fs::remove_dir_all(&out).expect("removed");
+    }
+}
+
 /// Arguments of a short run in `out`, with `more` flags. The reward is random, because an untrained
 /// model is never right.
 fn train<'a>(model: &'a str, out: &'a str, more: &[&'a str]) -> Vec<&'a str> {

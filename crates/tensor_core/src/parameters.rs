@@ -191,12 +191,7 @@ impl Parameters {
                     );
                 }
                 let tensor = tensor.to_device(&self.device)?.to_dtype(self.dtype)?;
-                if !is_finite(&tensor)? {
-                    bail!(
-                        "{origin}: `{name}` has a weight that is NaN or infinite: the file is \
-                         damaged, or its training diverged"
-                    );
-                }
+                ensure_finite(&tensor, &format!("{origin}: `{name}`"))?;
                 tensor
             }
             Source::Shared => {
@@ -212,10 +207,17 @@ impl Parameters {
     }
 }
 
-/// True if no element is NaN or infinite: 0 · x is 0 for all others.
-fn is_finite(tensor: &Tensor) -> Result<bool> {
+/// Checks that no element of the tensor called `name` is NaN or infinite: 0 · x is 0 for all
+/// others.
+fn ensure_finite(tensor: &Tensor, name: &str) -> Result<()> {
     let sum = tensor.affine(0., 0.)?.sum_all()?.to_dtype(DType::F32)?.to_scalar::<f32>()?;
-    Ok(sum == 0.)
+    if sum != 0. {
+        bail!(
+            "{name} has a weight that is NaN or infinite: the file is damaged, or its training \
+             diverged"
+        );
+    }
+    Ok(())
 }
 
 fn check_shape(name: &str, actual: &Shape, expected: &Shape) -> Result<()> {

@@ -3,10 +3,16 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail, ensure};
 use candle_core::{Device, Tensor};
 
 use crate::{MappedFile, atomic_file};
+
+/// Start of the text file that git leaves in place of a large file.
+const GIT_LFS_POINTER: &[u8] = b"version https://git-lfs";
+
+/// Limit of a tensor's name, which errors repeat.
+const MAX_NAME_BYTES: usize = 1 << 10;
 
 /// Writes `tensors` to `path`. Equal tensors give equal bytes.
 ///
@@ -28,7 +34,15 @@ pub fn save(path: &Path, tensors: &BTreeMap<String, Tensor>) -> Result<()> {
 pub fn load(path: &Path) -> Result<BTreeMap<String, Tensor>> {
     // Mapped, so that a file whose length its header does not confirm takes no memory.
     let file = MappedFile::open(path)?;
+    ensure!(
+        !file.bytes().starts_with(GIT_LFS_POINTER),
+        "{} is a git-lfs pointer instead of the file; run `git lfs pull`",
+        path.display()
+    );
     let tensors = candle_core::safetensors::load_buffer(file.bytes(), &Device::Cpu)
         .with_context(|| format!("{} is not a complete safetensors file", path.display()))?;
+    if let Some(name) = tensors.keys().find(|name| name.len() > MAX_NAME_BYTES) {
+        bail!("{} has a tensor with a name of {} bytes", path.display(), name.len());
+    }
     Ok(tensors.into_iter().collect())
 }

@@ -212,6 +212,12 @@ fn invalid_rows_are_reported_with_file_and_line() {
             "invalid JSON: EOF while parsing an object in column 33",
         ),
         (r#"{"prompt": "a", "completion": b}"#, "invalid JSON: expected value in column 31"),
+        (r#"{"prompt": "\ud83d", "completion": "b"}"#, "invalid JSON: an escape such as \\ud83d"),
+        (
+            r#"{"prompt": "\ud83d\u0041", "completion": "b"}"#,
+            "invalid JSON: an escape such as \\ud83d",
+        ),
+        (r#"{"prompt": "\ude00", "completion": "b"}"#, "invalid JSON: an escape such as \\ud83d"),
         ("3", "a row must be an object with a key per column, but is 3"),
     ] {
         files.assert_rejected(

@@ -1,12 +1,12 @@
 use candle_core::{DType, Module, Result, Tensor};
 use model_io::ModelConfig;
-use model_io::config::Mlp;
+use model_io::config::{Mlp, PositionEncoding};
 use tensor_core::ops::cross_entropy;
 use tensor_core::testing::{assert_close, assert_gradients_flow};
 use tensor_core::{Parameters, backward};
 
 use super::{CPU, fresh, ids, tiny, variants};
-use crate::{GptModern, GradientCheckpointing};
+use crate::{AttentionContext, GptModern, GradientCheckpointing};
 
 #[test]
 fn every_parameter_of_every_variant_learns() -> Result<()> {
@@ -42,6 +42,21 @@ fn initial_weights_have_the_configured_std() -> Result<()> {
         let measured = f64::from(weight.sqr()?.mean_all()?.to_scalar::<f32>()?).sqrt();
         assert_close(measured / std, 1., 0.1);
     }
+    Ok(())
+}
+
+#[test]
+fn padding_beside_branches_does_not_count_towards_the_learned_positions() -> Result<()> {
+    let mut config = tiny();
+    (config.attention.position, config.context_len) = (PositionEncoding::Learned, 4);
+    let (model, _) = fresh(&config, DType::F64)?;
+    // Prefixes of two tokens, with three completions of two tokens and with one of a single token.
+    let segments = [vec![1, 1, 2, 2, 3, 3, 4, 4], vec![1, 1, 2, 0, 0, 0, 0, 0]];
+    let context = AttentionContext::shared_prefix(&config.attention, vec![2, 2], &segments, &CPU)?;
+    let ids = ids(2, 8, 1)?;
+    let hidden = model.hidden_states_in_context(&ids, &context, None)?;
+    let alone = model.hidden_states(&ids.narrow(0, 1, 1)?.narrow(1, 0, 3)?)?;
+    assert_close(&hidden.narrow(0, 1, 1)?.narrow(1, 0, 3)?, &alone, 1e-12);
     Ok(())
 }
 

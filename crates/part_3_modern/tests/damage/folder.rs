@@ -2,13 +2,14 @@
 
 use std::path::Path;
 
-use candle_core::Device;
+use candle_core::{DType, Device, Tensor};
 use model_io::LoadMode;
 use modern::Checkpoint;
 use proptest::prelude::*;
 use proptest::sample::Index;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tensor_core::weights;
 use tiny_gpt::ByteTokenizer;
 
 use super::bytes::{damage, damaged};
@@ -147,6 +148,45 @@ fn impossible_sizes_in_config_json_are_rejected() {
                 let harmless = ["max_position_embeddings", "sliding_window"].contains(&key);
                 assert!(result.is_err() || harmless, "{family}: {key} is {size}");
             }
+        }
+    }
+}
+
+#[test]
+fn unusual_tensors_are_refused_in_one_line() {
+    let folder = folder("llama");
+    let path = folder.path().join("model.safetensors");
+    let original = weights::load(&path).expect("weights");
+    let result_with = |name: &str, tensor: Tensor| {
+        let mut tensors = original.clone();
+        tensors.insert(name.to_string(), tensor);
+        weights::save(&path, &tensors).expect("a file");
+        load_and_generate(folder.path(), folder.path()).expect_err(name)
+    };
+    let zeros = |n: usize| Tensor::zeros((n, n), DType::F32, &Device::Cpu).expect("a tensor");
+    let error = result_with("model.norm.weight", zeros(0));
+    assert!(error.contains("model.norm.weight has shape [0, 0]"), "{error}");
+    assert!(result_with("empty", zeros(0)).contains("unexpected tensor `empty`"));
+    assert!(result_with(&"n".repeat(1 << 20), zeros(1)).contains("a name of 1048576 bytes"));
+    let name = "model.layers.0.mlp.up_proj.weight";
+    for number in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+        let weight = original[name].affine(0., number).expect("a tensor");
+        let error = result_with(name, weight);
+        assert!(error.contains(name) && error.contains("NaN or infinite"), "{error}");
+    }
+}
+
+#[test]
+fn contexts_of_one_and_of_a_million_tokens_generate() {
+    for family in ["llama", "llama_3", "qwen3", "mistral"] {
+        for size in [1, 1_000_000] {
+            let folder = folder(family);
+            let path = folder.path().join("config.json");
+            let mut json: Value =
+                serde_json::from_slice(&std::fs::read(&path).expect("a file")).expect("JSON");
+            json["max_position_embeddings"] = json!(size);
+            std::fs::write(path, json.to_string()).expect("a file");
+            assert_eq!(load_and_generate(folder.path(), folder.path()), Ok(()), "{family} {size}");
         }
     }
 }

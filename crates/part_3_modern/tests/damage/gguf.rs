@@ -4,13 +4,17 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
+use candle_core::Device;
 use model_io::gguf::Gguf;
-use model_io::{AddSpecialTokens, GgufTokenizer, ParseSpecial, SkipSpecialTokens, Tokenizer};
+use model_io::{
+    AddSpecialTokens, GgufTokenizer, LoadMode, ParseSpecial, SkipSpecialTokens, Tokenizer,
+};
+use modern::Checkpoint;
 use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::bytes::{damage, damaged};
-use super::{golden, load_and_generate};
+use super::{checked_open, golden, load_and_generate};
 
 const FILES: [&str; 5] = ["llama", "llama_3", "qwen2", "qwen3", "k_quants"];
 
@@ -44,6 +48,18 @@ fn undamaged_gguf_files_load_and_generate() {
         let path = golden("gguf").join(format!("{name}.gguf"));
         assert_eq!(load_and_generate(&path, &path), Ok(()), "{name}");
     }
+}
+
+#[test]
+fn quantized_weights_that_are_nan_are_refused() {
+    let (mut bytes, header) = read("k_quants");
+    bytes[header..].fill(0xff); // NaN as f16, the type of the scales
+    let (_folder, path) = temp_file(&bytes);
+    let source = path.to_string_lossy();
+    let opened = || Checkpoint::open(&source, LoadMode::Inference, &Device::Cpu);
+    let error = checked_open(&path, opened).map(drop).expect_err("NaN");
+    assert!(error.contains("weight` has a weight that is NaN or infinite: the file is"), "{error}");
+    assert!(error.contains("`blk.") || error.contains("`token_embd"), "{error}");
 }
 
 #[test]

@@ -75,6 +75,27 @@ fn an_inconsistent_header_is_rejected() {
     assert!(open("", 0, 0).is_err());
 }
 
+#[test]
+fn a_git_lfs_pointer_is_named_as_one() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("model.safetensors");
+    let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 269060552\n";
+    std::fs::write(&path, pointer).expect("a file");
+    let error = checked_open(&path, || weights::load(&path)).expect_err("not weights");
+    assert!(error.contains("git lfs pull"), "{error}");
+}
+
+#[test]
+fn a_tensor_may_have_no_elements_but_not_a_name_of_a_megabyte() {
+    let empty = r#""a":{"dtype":"F32","shape":[0,4],"data_offsets":[0,0]}"#;
+    let header = format!("{{{empty}}}");
+    assert_eq!(open(&header, header.len() as u64, 0), Ok(()));
+    let name = "n".repeat(1 << 20);
+    let header = format!(r#"{{"{name}":{{"dtype":"F32","shape":[4],"data_offsets":[0,16]}}}}"#);
+    let error = open(&header, header.len() as u64, 16).expect_err("a long name");
+    assert!(error.contains("a name of 1048576 bytes"), "{error}");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig {
         cases: 400, failure_persistence: None, ..Default::default()

@@ -43,6 +43,13 @@ pub(super) fn json() -> Value {
     })
 }
 
+/// The model of [`json`] with these merges and prefix of the tokens within a word.
+fn bpe(merges: &Value, prefix: &str) -> Value {
+    let mut model = json()["model"].take();
+    (model["merges"], model["continuing_subword_prefix"]) = (merges.clone(), json!(prefix));
+    model
+}
+
 /// The tokenizers library does not check these files; it panics on them, in part only when it
 /// encodes a text.
 #[test]
@@ -70,6 +77,8 @@ fn tokenizers_on_which_the_library_panics_are_rejected() {
             }),
             "refers to a second text",
         ),
+        ("model", bpe(&json!([["</s>", "a"]]), ""), "does not give a token of the vocabulary"),
+        ("model", bpe(&json!(["a b"]), "llama"), "does not give a token of the vocabulary"),
     ] {
         let folder = folder("llama");
         let path = folder.path().join("tokenizer.json");

@@ -48,7 +48,7 @@ pub(crate) struct TrainArgs {
     /// Maximum vocabulary size of the trained tokenizer
     #[arg(long, value_name = "N", default_value_t = 2048)]
     pub(crate) vocab_size: usize,
-    /// Fraction of the documents held out for validation (at least one document)
+    /// Fraction of the documents held out for validation (at least one), or of a single document
     #[arg(long, value_name = "P", default_value_t = 0.1, value_parser = probability)]
     pub(crate) validation: f64,
     #[command(flatten, next_help_heading = "Model")]

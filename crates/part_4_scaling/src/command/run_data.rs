@@ -72,7 +72,10 @@ fn prepare_dataset(args: &TrainArgs, folder: &Path) -> Result<()> {
     }
     let corpus = TextCorpus::open(&args.data)?;
     let split = ValidationSplit { fraction: args.validation, seed: args.run.compute.seed };
-    split.ensure_splittable(corpus.n_documents)?;
+    if corpus.n_documents == 1 {
+        let percent = 100. * split.fraction;
+        println!("the text is a single document: its last {percent:.0} % are the validation text");
+    }
     let tokenizer = match &args.tokenizer {
         Some(path) => Tokenizer::open(path)?,
         None => train_tokenizer(&corpus, args.vocab_size)?,

@@ -63,10 +63,11 @@ fn new_state(
     config: &TrainConfig,
     device: &Device,
 ) -> Result<PretrainState> {
-    let (n_tokens, t) = (data.train.len(), model.context_len);
+    let (n_train, n_validation) = (data.train.len(), data.validation.len());
+    let t = model.context_len;
     ensure!(
-        n_tokens > t && data.validation.len() > 1,
-        "{n_tokens} training tokens are too few for --context-len {t}"
+        n_train > t && n_validation > 1,
+        "{n_train} training and {n_validation} validation tokens are too few for --context-len {t}"
     );
     let model = ModelConfig { vocab_size: data.tokenizer.vocab_size(), ..model };
     training_memory::ensure_fits_in_memory(model.parameter_count(), device)?;

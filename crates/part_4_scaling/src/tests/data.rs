@@ -77,13 +77,39 @@ fn every_document_is_in_one_split_and_decodes_to_its_text() -> Result<()> {
 }
 
 #[test]
-fn a_single_document_cannot_be_split() -> Result<()> {
+fn a_single_document_is_split_between_two_words_near_its_last_quarter() -> Result<()> {
+    // Several chunks of 64 KiB, so that the place lies in a chunk that is not the first.
+    let text = BuiltinText::English.text().trim().repeat(5);
+    assert!(text.len() > 1 << 18 && !text.contains("<|endoftext|>"));
     let folder = tempfile::tempdir()?;
-    let error = dataset(folder.path(), "one document").expect_err("refused").to_string();
-    assert!(error.contains("single document") && error.contains("<|endoftext|>"), "{error}");
-    assert!(!Dataset::exists_at(&folder.path().join("tokens")));
-    let two = dataset(folder.path(), "one<|endoftext|>two")?;
-    assert_eq!((two.train.n_documents(), two.validation.n_documents()), (1, 1));
+    let data = dataset(folder.path(), &text)?;
+    let [train, validation] = [&data.train, &data.validation].map(|split| {
+        let ids = split.read(0..split.len()).expect("tokens");
+        let (last, ids) = ids.split_last().expect("a document has tokens");
+        assert_eq!((split.n_documents(), Some(*last)), (1, data.tokenizer.eos()));
+        let text = data.tokenizer.decode(ids, SkipSpecialTokens::No).expect("a text");
+        assert_eq!(split.n_text_bytes(), text.len());
+        text
+    });
+    assert!(format!("{train}{validation}") == text, "each byte is in one of the parts, in order");
+    let share = validation.len() as f64 / text.len() as f64;
+    assert!((share - 0.25).abs() < 0.001, "{share}");
+    assert!(validation.starts_with(char::is_whitespace) && !train.ends_with(char::is_whitespace));
+    Ok(())
+}
+
+#[test]
+fn the_shortest_texts_are_split_within_a_word() -> Result<()> {
+    for text in ["ab", "नमस्ते", "one document"] {
+        let folder = tempfile::tempdir()?;
+        let data = dataset(folder.path(), text)?;
+        let parts = [&data.train, &data.validation];
+        assert!(parts.iter().all(|part| part.n_text_bytes() > 0 && part.n_documents() == 1));
+        assert_eq!(parts.iter().map(|part| part.n_text_bytes()).sum::<usize>(), text.len());
+    }
+    let folder = tempfile::tempdir()?;
+    let one_character = dataset(folder.path(), "a")?;
+    assert_eq!((one_character.train.len(), one_character.validation.len()), (2, 0));
     Ok(())
 }
 

@@ -219,6 +219,21 @@ fn lora_dropout_is_active_in_training_only() -> Result<()> {
 }
 
 #[test]
+fn the_dropout_of_adapters_depends_on_the_seed() -> Result<()> {
+    let logits = |seed| -> Result<Vec<Vec<Vec<f32>>>> {
+        let (_, mut parameters) = model(&config(16), 5)?;
+        attach(&mut parameters, &LoraConfig { dropout: 0.5, ..lora(4) }, seed)?;
+        for parameter in parameters.trainable() {
+            parameter.var.set(&(parameter.var.ones_like()? * 0.1)?)?; // equal for all seeds
+        }
+        Ok(build(&mut parameters)?.forward(&ids()?)?.to_vec3()?)
+    };
+    assert_eq!(logits(1)?, logits(1)?);
+    assert_ne!(logits(1)?, logits(2)?);
+    Ok(())
+}
+
+#[test]
 fn a_rank_above_that_of_the_layers_is_rejected_before_allocation() -> Result<()> {
     for rank in [17, 100_000_000, 100_000_000_000_000_000] {
         let (_, mut parameters) = model(&config(16), 5)?;

@@ -77,6 +77,31 @@ fn an_example_longer_than_the_row_gets_its_own_row() -> Result<()> {
 }
 
 #[test]
+fn padding_of_a_packed_row_does_not_count_towards_the_learned_positions() -> Result<()> {
+    let mut config = config(16);
+    config.attention.position = PositionEncoding::Learned;
+    let (model, _) = model(&config, 2)?;
+    let example = |n: u32| TokenizedExample::new((1..=n).collect(), 1);
+    let examples = [example(15), example(15), example(15), example(3)]; // rows of 42 and 2 tokens
+    let packed = SftBatch::packed(&examples, 42, &CPU)?;
+    assert_eq!(packed.inputs.dims2()?, (2, 42));
+    let padded = SftBatch::padded(&examples, &CPU)?;
+    assert_close(&packed.loss(&model)?, &padded.loss(&model)?, 1e-5);
+    Ok(())
+}
+
+#[test]
+fn packing_is_refused_for_a_model_with_attention_sinks() -> Result<()> {
+    let mut config = config(16);
+    config.attention.window = Some(model_io::SlidingWindow { size: 3, sinks: 1 });
+    let (model, _) = model(&config, 2)?;
+    let error = SftBatch::packed(&examples(), 16, &CPU)?.loss(&model).expect_err("refused");
+    assert!(error.to_string().contains("sinks"), "{error}");
+    SftBatch::padded(&examples(), &CPU)?.loss(&model)?;
+    Ok(())
+}
+
+#[test]
 fn the_sliding_window_stays_within_each_packed_example() -> Result<()> {
     let mut config = config(16);
     config.attention.window = Some(model_io::SlidingWindow { size: 3, sinks: 0 });

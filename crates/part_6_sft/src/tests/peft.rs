@@ -42,6 +42,21 @@ fn examples(golden: &Value) -> Vec<TokenizedExample> {
 }
 
 #[test]
+fn an_adapter_with_nan_is_refused() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    std::fs::copy(golden("lora/adapter_config.json"), folder.path().join("adapter_config.json"))?;
+    let file = "adapter_model.safetensors";
+    let mut tensors = tensor_core::weights::load(&golden("lora").join(file))?;
+    let first = tensors.values_mut().next().expect("a tensor");
+    *first = (&*first * f64::NAN)?;
+    tensor_core::weights::save(&folder.path().join(file), &tensors)?;
+    let (_, mut parameters) = base()?;
+    let error = peft_folder::open(folder.path(), &mut parameters).expect_err("NaN").to_string();
+    assert!(error.contains("lora_A.weight` has a weight that is NaN or infinite"), "{error}");
+    Ok(())
+}
+
+#[test]
 fn masked_loss_and_adapted_model_match_transformers_and_peft() -> Result<()> {
     let golden_file = json_file::read(&golden("lora/golden.json"))?;
     let examples = examples(&golden_file);

@@ -42,7 +42,7 @@ fn a_saved_model_opens_with_its_normalization_and_tokenizer() -> Result<()> {
         let prompt = [ChatMessage::user("What is 12 + 7?")];
         let ids = opened.tokenize(&prompt, "19")?;
         assert_eq!(ids, initial.tokenize(&prompt, "19")?);
-        assert_eq!(ids.last(), Some(&opened.chat_tokenizer.eos_token_id()));
+        assert!(ids.contains(&opened.chat_tokenizer.eos_token_id()));
         let reopened = RewardCheckpoint::open(&source, TRAINING, &CPU)?;
         assert!(reopened.parameters.trainable().count() > 0, "training can continue");
     }

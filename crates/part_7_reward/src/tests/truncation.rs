@@ -2,10 +2,84 @@
 
 use anyhow::Result;
 use datasets::Preference;
+use model_io::{
+    AddGenerationPrompt, AddSpecialTokens, ChatMessage, ChatTemplate, ParseSpecial,
+    SkipSpecialTokens,
+};
+use sft::ChatTokenizer;
 
-use super::{CPU, chat_tokenizer};
+use super::{CPU, chat_tokenizer, checkpoint, tokenizer};
+use crate::checkpoint::tokenize_conversation;
 use crate::tokenized_pairs::pairs_sha256;
-use crate::{PairBatch, tokenize_pairs};
+use crate::{PairBatch, RewardArchitecture, RewardCheckpoint, tokenize_pairs};
+
+/// Chat tokenizer of a template like Qwen's: `<pad>` stands for `<|im_start|>`, EOS for
+/// `<|im_end|>`, BEFORE is written before the assistant's text and AFTER after its EOS.
+fn qwen_like(before: &str, after: &str) -> Result<ChatTokenizer> {
+    let source = "{%- for m in messages -%}{{ '<pad>' + m.role + '\\n' }}\
+                  {%- if m.role == 'assistant' -%}{{ 'BEFORE' }}{%- endif -%}\
+                  {{ m.content + eos_token + 'AFTER' }}{%- endfor -%}\
+                  {%- if add_generation_prompt -%}{{ '<pad>assistant\\n' }}{%- endif -%}";
+    let (source, tokenizer) =
+        (source.replace("BEFORE", before).replace("AFTER", after), tokenizer()?);
+    let (template, eos) = (ChatTemplate::new(&source, &tokenizer)?, tokenizer.eos());
+    ChatTokenizer::new(tokenizer, template, eos.into_iter().collect())
+}
+
+#[test]
+fn a_reward_is_read_at_the_last_token_of_the_rendered_conversation() -> Result<()> {
+    // What each template renders after the prompt: that of Qwen2.5, of Qwen3, and of Llama 3.
+    for (before, after, expected) in [
+        ("", r"\n", "19</s>\n"),
+        (r"<think>\n\n</think>\n\n", r"\n", "<think>\n\n</think>\n\n19</s>\n"),
+        ("", "", "19</s>"),
+    ] {
+        let chat_tokenizer = qwen_like(before, after)?;
+        let prompt = [ChatMessage::user("What is 12 + 7?")];
+        let ids = tokenize_conversation(&chat_tokenizer, &prompt, "19", 200)?;
+        let messages = [&prompt[..], &[ChatMessage::assistant("19")]].concat();
+        let ChatTokenizer { tokenizer, template, .. } = &chat_tokenizer;
+        let rendered = template.encode(tokenizer, &messages, AddGenerationPrompt::No)?.tokens;
+        let text = |ids: &[u32]| tokenizer.decode(ids, SkipSpecialTokens::No);
+        assert_eq!(text(&ids)?, text(&rendered)?);
+        let prompt_text = text(&chat_tokenizer.encode_prompt(&prompt)?)?;
+        assert_eq!(text(&ids)?.strip_prefix(&prompt_text), Some(expected));
+        assert_eq!(ids.last() == tokenizer.eos().as_ref(), after.is_empty());
+    }
+    Ok(())
+}
+
+#[test]
+fn where_nothing_more_is_rendered_the_completion_has_the_tokens_of_a_policy() -> Result<()> {
+    // A template without markers, in which the tokens of the joined text cross the boundary.
+    let tokenizer = tokenizer()?;
+    let source = "{% for m in messages %}{{ m.content }}{% endfor %}\
+                  {% if not add_generation_prompt %}{{ eos_token }}{% endif %}";
+    let (template, eos) = (ChatTemplate::new(source, &tokenizer)?, tokenizer.eos());
+    let chat_tokenizer = ChatTokenizer::new(tokenizer, template, eos.into_iter().collect())?;
+    let ids = tokenize_conversation(&chat_tokenizer, &[ChatMessage::user("#")], "##", 99)?;
+    let encode =
+        |text: &str| chat_tokenizer.tokenizer.encode(text, AddSpecialTokens::No, ParseSpecial::No);
+    let parts = [encode("#")?, encode("##")?, eos.into_iter().collect()].concat();
+    assert_eq!(ids, parts);
+    assert_ne!(encode("###")?, [encode("#")?, encode("##")?].concat());
+    Ok(())
+}
+
+#[test]
+fn a_truncated_completion_is_read_without_an_end_token() -> Result<()> {
+    let architecture = RewardArchitecture::CausalLastToken;
+    let model = RewardCheckpoint::from_language_model(checkpoint(3)?, architecture, None, 7)?;
+    let prompt = [ChatMessage::user("What is 12 + 7?")];
+    let [whole, truncated] =
+        [model.tokenize(&prompt, "1")?, model.tokenize_truncated(&prompt, "1")?];
+    assert!(whole.contains(&model.chat_tokenizer.eos_token_id()));
+    assert!(!truncated.contains(&model.chat_tokenizer.eos_token_id()));
+    assert!(whole.starts_with(&truncated));
+    let long = model.tokenize_truncated(&prompt, &"of all ".repeat(90))?;
+    assert_eq!(long.len(), 64, "the context of the model");
+    Ok(())
+}
 
 /// Preference with a prompt of hundreds of tokens.
 fn long_preference(chosen: &str, rejected: &str) -> Preference {
@@ -23,7 +97,8 @@ fn a_long_conversation_is_truncated_on_the_left() -> Result<()> {
     for (short, long) in [(&short.chosen, &long.chosen), (&short.rejected, &long.rejected)] {
         assert_eq!(short.len(), 20);
         assert!(long.ends_with(short), "the end of the text is kept");
-        assert_eq!(short.last(), Some(&tokenizer.eos_token_id()));
+        let end = short.iter().rposition(|id| *id == tokenizer.eos_token_id());
+        assert!(end.is_some_and(|end| end > 15), "the line breaks of the template follow");
     }
     Ok(())
 }

@@ -1,8 +1,8 @@
-//! `part_8 eval`: a policy against its reference, on held-out prompts.
+//! `part_8 eval`: a policy against its reference, if one is known, on held-out prompts.
 
 use std::num::NonZeroUsize;
 
-use anyhow::{Context, Result};
+use anyhow::{Result, bail};
 use clap::Args;
 use experiment::flags::ComputeFlags;
 use experiment::number::temperature;
@@ -11,16 +11,21 @@ use sft::flags::{DataFlags, FinetunedFlags};
 use sft::{FinetunedModel, one_line};
 use tensor_core::Rng;
 
+use crate::completion_eval::{PpoEvalMetrics, compute_metrics, non_finite_reward_message};
 use crate::flags::RewardFnFlags;
+use crate::prompts::PromptExample;
 use crate::reference::reference_of_finetuned;
-use crate::{CompletionEvalConfig, PolicyComparison, compare_to_reference, prompts};
+use crate::{
+    CompletionEvalConfig, PolicyComparison, ScoredCompletion, compare_to_reference, prompts,
+};
 
 #[derive(Args)]
 #[command(args_override_self = true)]
 pub(super) struct EvalArgs {
     #[command(flatten)]
     finetuned: FinetunedFlags,
-    /// Reference model [default: the run's base model, or the model without its adapter]
+    /// Reference model [default: the run's base model, or the model without its adapter; without
+    /// one, nothing is compared]
     #[arg(long, value_name = "MODEL", help_heading = "Model")]
     reference: Option<String>,
     #[command(flatten)]
@@ -57,12 +62,11 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
     let finetuned = args.finetuned.open(&device)?;
     let reference =
         reference_of_finetuned(&args.finetuned, args.reference.as_deref(), &finetuned, &device)?;
-    let reference =
-        reference.context("the reference model is not known: name it with --reference")?;
     let FinetunedModel { model, chat_tokenizer, .. } = finetuned;
     let max_new_tokens =
         args.max_new_tokens.map_or(args.data.default_max_new_tokens(), NonZeroUsize::get);
-    let context_len = model.config().context_len.min(reference.config().context_len);
+    let reference_len = reference.as_ref().map(|reference| reference.config().context_len);
+    let context_len = model.config().context_len.min(reference_len.unwrap_or(usize::MAX));
     let (mut prompts, n_dropped) =
         prompts::tokenize_prompts(examples, &chat_tokenizer, context_len, max_new_tokens)?;
     if n_dropped > 0 {
@@ -76,29 +80,61 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
         CompletionEvalConfig { chat_tokenizer: &chat_tokenizer, max_new_tokens, batch_size };
     let strategy = SamplingStrategy::new(args.temperature, None, None, None);
     let mut rng = Rng::new(args.compute.seed);
-    let (comparison, completions) = compare_to_reference(
+    let reward_fn = &mut *reward_fn.reward_fn;
+    let Some(reference) = reference else {
+        let completions =
+            eval_config.generate_and_score(&model, &prompts, strategy, reward_fn, &mut rng)?;
+        if let Some(bad) = non_finite_reward_message(&completions) {
+            bail!("{bad}");
+        }
+        let metrics = compute_metrics(&prompts, &completions);
+        if args.json {
+            println!("{}", serde_json::to_string(&metrics)?);
+            return Ok(());
+        }
+        print_completions(&prompts, &[("policy", &completions)]);
+        print_metrics(&metrics);
+        return Ok(());
+    };
+    let (comparison, [ours, theirs]) = compare_to_reference(
         &model,
         &reference,
         &prompts,
         eval_config,
         strategy,
-        &mut *reward_fn.reward_fn,
+        reward_fn,
         &mut rng,
     )?;
     if args.json {
         println!("{}", serde_json::to_string(&comparison)?);
         return Ok(());
     }
+    print_completions(&prompts, &[("policy", &ours), ("reference", &theirs)]);
+    print_comparison(&comparison);
+    Ok(())
+}
+
+/// Prints the first prompts with the completions of each model.
+fn print_completions(prompts: &[PromptExample], models: &[(&str, &[ScoredCompletion])]) {
     for (i, prompt) in prompts.iter().enumerate().take(4) {
         let message = prompt.example.prompt.last().map_or("", |message| &message.content);
         println!("prompt     {}", one_line(message));
-        for (model, completions) in ["policy", "reference"].iter().zip(&completions) {
+        for (model, completions) in models {
             let completion = &completions[i];
             println!("  {model:9} {:8.3}  {}", completion.reward, one_line(&completion.text));
         }
     }
-    print_comparison(&comparison);
-    Ok(())
+}
+
+/// Prints the metrics of a policy without a reference.
+fn print_metrics(metrics: &PpoEvalMetrics) {
+    let PpoEvalMetrics { n, reward_mean, length_mean, eos_rate, .. } = *metrics;
+    println!("{n} prompts: mean reward {reward_mean:.3}");
+    println!("length {length_mean:.1} tokens, eos {eos_rate:.3}");
+    if let (Some(exact), Some(relaxed)) = (metrics.exact_match, metrics.relaxed_match) {
+        println!("exact match {exact:.3}, relaxed match {relaxed:.3}");
+    }
+    println!("no reference model is known, so nothing is compared: name one with --reference");
 }
 
 /// Prints a comparison.

@@ -94,6 +94,9 @@ fn a_reward_model_reads_text_through_its_own_tokenizer() -> Result<()> {
         let replies =
             texts.map(|text| RewardInput { example: &example, completion: text, terminated: true });
         assert_eq!(reward_fn(&replies, &mut Rng::new(0))?, expected);
+        let truncated = replies.map(|reply| RewardInput { terminated: false, ..reply });
+        let rewards = reward_fn(&truncated, &mut Rng::new(0))?;
+        assert!(rewards.iter().zip(&expected).all(|(cut, ended)| cut != ended), "no end is read");
     }
     Ok(())
 }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use candle_core::{Result, Tensor, Var, bail};
 
-use super::{Parameter, Parameters, Scope, Source, WeightDecay, check_shape};
+use super::{Parameter, Parameters, Scope, Source, WeightDecay, check_shape, ensure_finite};
 use crate::adapter::{LoraAdapter, LoraScaling};
 
 /// Names of the two matrices below the name of their layer, as in `peft`.
@@ -26,7 +26,7 @@ impl Parameters {
     ///
     /// # Errors
     /// When the layer does not exist or is not linear, already has an adapter, or the shapes do not
-    /// fit.
+    /// fit or a weight is NaN or infinite.
     pub fn add_adapter(
         &mut self,
         layer: &str,
@@ -43,6 +43,7 @@ impl Parameters {
             [(LORA_A, lora_a, (rank, n_in)), (LORA_B, lora_b, (n_out, rank))]
         {
             check_shape(&format!("{layer}.{name}"), tensor.shape(), &shape.into())?;
+            ensure_finite(&tensor.to_dtype(self.dtype)?, &format!("`{layer}.{name}`"))?;
         }
         for (name, tensor) in [(LORA_A, lora_a), (LORA_B, lora_b)] {
             let name = format!("{layer}.{name}");
