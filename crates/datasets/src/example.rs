@@ -1,19 +1,12 @@
-//! Training example: a conversation, and the completion to learn; and the columns of a file that
-//! hold them: the layouts of well-known data sets, a map for other column names, and questions
-//! whose answer can be checked.
+//! Training example: a conversation, and the completion to learn; and questions whose answer can be
+//! checked.
 
-use std::collections::BTreeMap;
-use std::path::Path;
-
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result};
 use model_io::ChatMessage;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::columns::{self, parse_column_map};
-use crate::dialogue::{ensure_user_is_last, split_last_completion};
-use crate::json_rows;
-use crate::preference_columns::PreferenceColumns;
+use crate::columns;
 
 /// Prompt and completion.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,7 +39,7 @@ impl Example {
     }
 
     /// Conversation that ends with `completion`, with all turns of the assistant in the loss.
-    fn of_messages(prompt: Vec<ChatMessage>, completion: String) -> Self {
+    pub(crate) fn of_messages(prompt: Vec<ChatMessage>, completion: String) -> Self {
         Self { prompt, completion, assistant_turns: AssistantTurns::All }
     }
 
@@ -56,246 +49,9 @@ impl Example {
     }
 
     /// Prompt without a known completion.
-    fn of_prompt(prompt: Vec<ChatMessage>) -> Self {
+    pub(crate) fn of_prompt(prompt: Vec<ChatMessage>) -> Self {
         Self::of_messages(prompt, String::new())
     }
-}
-
-/// Fields of a column map.
-const FIELDS: [&str; 7] =
-    ["instruction", "input", "output", "prompt", "completion", "messages", "text"];
-
-/// Layout of well-known data sets.
-struct Layout {
-    /// Data set or program that it is named after.
-    name: &'static str,
-    /// Map that reads it; a row has this layout if it has all these columns.
-    map: &'static str,
-}
-
-/// Layouts that are detected; of several that fit a row, the first is taken. A conversation comes
-/// before the columns of its parts: `prompt` repeats the first of UltraChat's `messages`. The
-/// `text` of alpaca is its other columns in a format, so it is read only where it stands alone.
-const LAYOUTS: [Layout; 8] = [
-    Layout { name: "OpenAI", map: "messages=messages" },
-    Layout { name: "ShareGPT", map: "messages=conversations" },
-    Layout { name: "alpaca", map: "instruction=instruction,output=output" },
-    Layout { name: "Dolly", map: "instruction=instruction,input=context,output=response" },
-    Layout { name: "instructions", map: "instruction=instruction,output=response" },
-    Layout { name: "TRL", map: "prompt=prompt,completion=completion" },
-    Layout { name: "GSM8K", map: "prompt=question,completion=answer" },
-    Layout { name: "continued pretraining", map: "text=text" },
-];
-
-/// Column names of a data set.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ExampleColumns {
-    /// Instruction, optional input, and completion.
-    Instruction {
-        /// Column of the instruction or prompt.
-        instruction: String,
-        /// Column of the input that the instruction refers to.
-        input: InputColumn,
-        /// Column of the completion.
-        output: String,
-    },
-    /// List of messages; the last one by the assistant is the completion, and those after it, which
-    /// nothing answers, are left out.
-    Messages {
-        /// Column of the list.
-        messages: String,
-    },
-    /// Text for continued pretraining, as the completion of no prompt.
-    Text {
-        /// Column of the text.
-        text: String,
-    },
-    /// Prompts alone, a text or list of messages, as reinforcement learning needs; completions stay
-    /// empty.
-    Prompt {
-        /// Column of the prompt.
-        prompt: String,
-    },
-    /// Prompt of a row in any layout, of examples, preferences or prompts alone, with its
-    /// completion if it is an example.
-    AnyPrompt,
-}
-
-/// Column of the input that an instruction refers to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum InputColumn {
-    /// Not read.
-    None,
-    /// Column `input`, in rows that have it.
-    IfPresent,
-    /// Column of this name, required in every row; its value may be null.
-    Named(String),
-}
-
-/// Examples of a file with these columns, or with those of its first row.
-///
-/// # Errors
-/// When the file cannot be read, or a row is invalid; the message names the file and the line.
-pub fn read_examples(path: &Path, columns: Option<&ExampleColumns>) -> Result<Vec<Example>> {
-    let mut columns = columns.cloned();
-    json_rows::read_parsed(path, |row| {
-        let columns = match &mut columns {
-            Some(columns) => columns,
-            none => none.insert(ExampleColumns::detect(row)?),
-        };
-        columns.parse_row(row)
-    })
-}
-
-impl ExampleColumns {
-    /// Layout of `row`, one of those of well-known data sets: `messages`, `conversations`,
-    /// `instruction, output` (with `input`, if it exists), `instruction, context, response`,
-    /// `instruction, response`, `prompt, completion`, `question, answer` or `text`. Of several, the
-    /// first is taken.
-    ///
-    /// # Errors
-    /// When the row has none of these layouts; the message lists them.
-    pub fn detect(row: &Value) -> Result<Self> {
-        let row = columns::object(row)?;
-        for Layout { map, .. } in LAYOUTS {
-            if columns_of(map).all(|column| row.contains_key(column)) {
-                return Self::parse(map);
-            }
-        }
-        ensure!(
-            !row.contains_key("prompt"),
-            "there is no column `completion`; prompts alone are for reinforcement learning with a \
-             reward model or a reward program"
-        );
-        let names: Vec<&str> = row.keys().map(String::as_str).collect();
-        let layouts = LAYOUTS.map(|Layout { name, map }| {
-            format!("{} ({name})", columns_of(map).collect::<Vec<_>>().join(" + "))
-        });
-        bail!(
-            "unknown columns {}: map them, for example --columns prompt={},completion=..; the \
-             known ones are {}",
-            names.join(", "),
-            names.first().unwrap_or(&".."),
-            layouts.join(", ")
-        )
-    }
-
-    /// Parses a map: `instruction=a,input=b,output=c`, `prompt=a,completion=b`, `messages=a`,
-    /// `text=a`, or `prompt=a` for prompts alone.
-    /// With an instruction and no input, the column `input` is read where it exists; `input=none`
-    /// ignores it.
-    ///
-    /// # Errors
-    /// When the text is not such a map.
-    pub fn parse(text: &str) -> Result<Self> {
-        let map = parse_column_map(text, &FIELDS, "prompt=question,completion=answer")?;
-        for field in ["messages", "text"] {
-            ensure!(
-                map.len() == 1 || !map.contains_key(field),
-                "--columns {text}: `{field}` holds all that is learned, so it must be the only \
-                 field"
-            );
-        }
-        if let Some(&messages) = map.get("messages") {
-            return Ok(Self::Messages { messages: messages.into() });
-        }
-        if let Some(&text) = map.get("text") {
-            return Ok(Self::Text { text: text.into() });
-        }
-        let input = match map.get("input") {
-            Some(&"none") => InputColumn::None,
-            Some(&name) => InputColumn::Named(name.into()),
-            None if map.contains_key("instruction") => InputColumn::IfPresent,
-            None => InputColumn::None,
-        };
-        let instruction = column_of(&map, "prompt", "instruction")?;
-        let output = column_of(&map, "completion", "output")?;
-        if let (Some(prompt), None, 1) = (map.get("prompt"), &output, map.len()) {
-            return Ok(Self::Prompt { prompt: prompt.to_string() });
-        }
-        let (Some(instruction), Some(output)) = (instruction, output) else {
-            bail!("--columns {text}: both the prompt and the completion need a column");
-        };
-        Ok(Self::Instruction { instruction, input, output })
-    }
-
-    /// Example of a row.
-    ///
-    /// # Errors
-    /// When a column is missing or of another type, or the completion is blank.
-    pub fn parse_row(&self, row: &Value) -> Result<Example> {
-        let example = match self {
-            Self::Instruction { instruction, input, output } => {
-                let input = match input {
-                    InputColumn::None => None,
-                    InputColumn::IfPresent => row.get("input").map(|_| "input"),
-                    InputColumn::Named(name) => Some(name.as_str()),
-                };
-                let prompt = match input {
-                    None => columns::prompt(row, instruction)?,
-                    input => {
-                        vec![ChatMessage::user(columns::instruction(row, instruction, input)?)]
-                    }
-                };
-                let assistant_turns = match row[instruction.as_str()].is_array() {
-                    true => AssistantTurns::Last,
-                    false => AssistantTurns::All,
-                };
-                Example { prompt, completion: columns::completion(row, output)?, assistant_turns }
-            }
-            Self::Messages { messages } => {
-                let mut messages = columns::messages(row, messages)?;
-                let last = messages.iter().rposition(|message| message.role == "assistant");
-                messages.truncate(last.map_or(messages.len(), |last| last + 1));
-                let (prompt, completion) = split_last_completion(messages)?;
-                ensure_user_is_last(&prompt)?;
-                Example::of_messages(prompt, completion)
-            }
-            Self::Text { text } => {
-                Example::of_messages(Vec::new(), columns::text(row, text)?.into())
-            }
-            Self::Prompt { prompt } => {
-                return Ok(Example::of_prompt(columns::prompt(row, prompt)?));
-            }
-            Self::AnyPrompt => {
-                return match Self::detect(row) {
-                    Ok(Self::Messages { messages }) if ends_with_question(row, &messages)? => {
-                        Ok(Example::of_prompt(columns::prompt(row, &messages)?))
-                    }
-                    Ok(Self::Text { .. }) => bail!(
-                        "there is no column `prompt`; rows of `text` are for continued pretraining"
-                    ),
-                    Ok(columns) => columns.parse_row(row),
-                    Err(_) => {
-                        Ok(Example::of_prompt(PreferenceColumns::default().read_prompt(row)?))
-                    }
-                };
-            }
-        };
-        ensure!(!columns::is_blank(&example.completion), "the completion is empty");
-        Ok(example)
-    }
-}
-
-/// Columns in a map of [`LAYOUTS`].
-fn columns_of(map: &'static str) -> impl Iterator<Item = &'static str> {
-    map.split(',').filter_map(|pair| Some(pair.split_once('=')?.1))
-}
-
-/// True if the last message of a list is not the assistant's.
-fn ends_with_question(row: &Value, messages: &str) -> Result<bool> {
-    let messages = columns::messages(row, messages)?;
-    Ok(messages.last().is_some_and(|message| message.role != "assistant"))
-}
-
-/// Column of the field `name`, which may also be called `synonym`.
-fn column_of(map: &BTreeMap<&str, &str>, name: &str, synonym: &str) -> Result<Option<String>> {
-    let (column, other) = (map.get(name), map.get(synonym));
-    ensure!(
-        column.is_none() || other.is_none(),
-        "--columns: `{name}` and `{synonym}` are two names of one field"
-    );
-    Ok(column.or(other).map(ToString::to_string))
 }
 
 /// Example of a row of questions: the `question` (or `prompt`), and the `answer`, a text or a

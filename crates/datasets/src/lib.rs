@@ -10,6 +10,7 @@ pub mod json_rows; // rows
 pub mod columns;
 pub mod dialogue;
 pub mod example; // layouts
+pub mod example_columns;
 pub mod preference;
 pub mod preference_columns;
 pub mod split;
@@ -23,7 +24,8 @@ pub mod countdown;
 
 pub use corpus::TextCorpus;
 pub use dataset::Dataset;
-pub use example::{AssistantTurns, Example, ExampleColumns, parse_question_row, read_examples};
+pub use example::{AssistantTurns, Example, parse_question_row};
+pub use example_columns::{ExampleColumns, read_examples};
 pub use preference::{FilteredPreferences, Preference};
 pub use preference_columns::PreferenceColumns;
 pub use split::{Split, Splits};

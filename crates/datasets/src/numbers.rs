@@ -8,7 +8,7 @@
 //! `½`, `５７`, `4^2`, `√9`, `\frac{3}{4}`, `10:30`. It must not be skipped: in `42 … no, ½` the last
 //! number is not 42, and a policy that is paid for 42 learns to write both.
 //!
-//! Whole numbers of 2⁵³ and more are no numbers either, because f64 cannot tell them apart.
+//! Numbers of 2⁵³ and more are not read either, because f64 cannot tell whole ones apart.
 
 use std::sync::LazyLock;
 

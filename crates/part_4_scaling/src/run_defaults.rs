@@ -4,6 +4,8 @@
 //! The larger a model is, and the more it has learned, the smaller are the steps that fit it; of a
 //! small data set a long run learns the rows by heart.
 
+use std::num::NonZeroUsize;
+
 use serde_json::{Value, json};
 
 use crate::LrSchedule;
@@ -25,13 +27,14 @@ pub struct DefaultLr {
 }
 
 impl DefaultLr {
-    /// Learning rate for a model of `n_parameters` parameters, or for adapters beside them.
-    pub fn of(self, n_parameters: f64, has_adapters: bool) -> f64 {
-        match (n_parameters >= PRETRAINED_SIZE, has_adapters) {
-            (false, false) => self.small,
-            (false, true) => self.small_lora,
-            (true, false) => self.pretrained,
-            (true, true) => self.pretrained_lora,
+    /// Learning rate for a model of `n_parameters` parameters, or for adapters beside them if there
+    /// is a rank.
+    pub fn of(self, n_parameters: f64, lora_rank: Option<NonZeroUsize>) -> f64 {
+        match (n_parameters >= PRETRAINED_SIZE, lora_rank) {
+            (false, None) => self.small,
+            (false, Some(_)) => self.small_lora,
+            (true, None) => self.pretrained,
+            (true, Some(_)) => self.pretrained_lora,
         }
     }
 }

@@ -1,5 +1,7 @@
 //! 4.3: what a run's flags leave open follows its model and its data.
 
+use std::num::NonZeroUsize;
+
 use anyhow::Result;
 use clap::{Args, Command, FromArgMatches};
 
@@ -41,7 +43,10 @@ fn validations_come_twice_an_epoch_but_not_all_the_time() {
 fn the_learning_rate_follows_the_size_of_the_model_and_what_is_trained() {
     let lr = DefaultLr { small: 4., small_lora: 3., pretrained: 1., pretrained_lora: 2. };
     let rates = [(5e5, false), (5e5, true), (1.35e8, false), (1.35e8, true)];
-    assert_eq!(rates.map(|(n, adapters)| lr.of(n, adapters)), [4., 3., 1., 2.]);
+    assert_eq!(
+        rates.map(|(n, adapters)| lr.of(n, adapters.then_some(NonZeroUsize::MIN))),
+        [4., 3., 1., 2.]
+    );
 }
 
 #[test]

@@ -86,7 +86,7 @@ impl TrainArgs {
     /// Defaults of a run of a model with `n_parameters` parameters on `n_examples` examples.
     pub(crate) fn run_defaults(&self, n_parameters: f64, n_examples: usize) -> RunDefaults {
         RunDefaults {
-            lr: LR.of(n_parameters, self.model.lora.lora_rank.is_some()),
+            lr: LR.of(n_parameters, self.model.lora.lora_rank),
             steps_per_epoch: self.optimization.steps_per_epoch(n_examples, self.batch_size()),
             length: LENGTH,
         }

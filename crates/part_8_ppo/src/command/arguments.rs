@@ -125,7 +125,7 @@ impl TrainArgs {
     /// Defaults of a run of a policy with `n_parameters` parameters on `n_prompts` prompts.
     pub(crate) fn run_defaults(&self, n_parameters: f64, n_prompts: usize) -> RunDefaults {
         RunDefaults {
-            lr: LR.of(n_parameters, self.model.lora.lora_rank.is_some()),
+            lr: LR.of(n_parameters, self.model.lora.lora_rank),
             steps_per_epoch: n_prompts as f64 / self.batch_size() as f64,
             length: LENGTH,
         }
