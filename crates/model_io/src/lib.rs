@@ -24,6 +24,7 @@ mod tokenizer_check;
 mod tokenizer;
 mod text_stream;
 mod untrusted_call;
+mod tojson;
 mod jinja;
 mod chat_variables;
 mod chat_message;

@@ -15,7 +15,8 @@ use modern::GptModern;
 use serde::Serialize;
 use tensor_core::{AdamWConfig, Bias, Init, Linear, Parameters, Scope};
 
-use crate::token_batch::{RolloutGroup, TokenBatch, longest_completion};
+use crate::rollout_group::{RolloutGroup, longest_completion};
+use crate::token_batch::TokenBatch;
 
 /// Value head: a linear layer from hidden states to values.
 #[derive(Debug, Clone)]

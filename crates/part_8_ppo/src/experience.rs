@@ -14,7 +14,8 @@ use crate::log_probs::ref_log_probs_of_groups;
 use crate::masked::{ShiftMean, masked_mean, masked_whiten};
 use crate::reward_fn::ScoredRollouts;
 use crate::rewards::{RewardScaling, TruncationHandling, terminal_rewards, token_rewards};
-use crate::token_batch::{RolloutGroup, TokenBatch};
+use crate::rollout_group::RolloutGroup;
+use crate::token_batch::TokenBatch;
 
 /// Experience of one PPO step: R completions, the longest of T tokens.
 #[derive(Debug)]

@@ -10,6 +10,7 @@ pub mod reinforce;
 pub mod gradient_variance;
 pub mod critic; // 8.2
 pub mod prompts; // 8.3
+pub mod rollout_group;
 pub mod rollout;
 pub mod token_batch;
 pub mod log_probs;
@@ -55,8 +56,9 @@ pub use reinforce::{RewardBaseline, reinforce_loss};
 pub use reward_fn::{RewardFn, RewardInput, ScoredRollouts};
 pub use rewards::{RewardShapingConfig, TruncationHandling};
 pub use rollout::{RolloutConfig, rollout};
+pub use rollout_group::{RolloutGroup, SampledCompletion};
 pub use step::ppo_step;
-pub use token_batch::{RolloutGroup, SampledCompletion, TokenBatch};
+pub use token_batch::TokenBatch;
 pub use training::train;
 pub use validator::PpoValidator;
 

@@ -17,7 +17,8 @@ use candle_core::{DType, Device, Tensor};
 use modern::{GptModern, Sampler};
 use tensor_core::ops::{entropy, token_log_probs};
 
-use crate::token_batch::{RolloutGroup, TokenBatch, longest_completion};
+use crate::rollout_group::{RolloutGroup, longest_completion};
+use crate::token_batch::TokenBatch;
 
 /// Log-probabilities and entropies of a batch, 0 at padding.
 #[derive(Debug)]

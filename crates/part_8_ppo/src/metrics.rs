@@ -17,7 +17,7 @@ use crate::losses::{clip_fraction, value_clip_fraction};
 use crate::masked::{masked, masked_mean};
 use crate::prompts::PromptExample;
 use crate::rewards::TruncationHandling;
-use crate::token_batch::RolloutGroup;
+use crate::rollout_group::RolloutGroup;
 
 /// Seconds of each phase of a step.
 #[derive(Debug, Clone, Copy)]

@@ -14,7 +14,7 @@ use sft::metrics::exact_match;
 use tensor_core::Rng;
 
 use crate::prompts::PromptExample;
-use crate::token_batch::RolloutGroup;
+use crate::rollout_group::RolloutGroup;
 
 /// Completion to be rewarded, with its example.
 #[derive(Debug, Clone, Copy)]

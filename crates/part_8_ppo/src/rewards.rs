@@ -13,7 +13,7 @@ use candle_core::{D, DType, Device, Result, Tensor};
 use crate::gae::GaeConfig;
 use crate::kl::KlEstimator;
 use crate::masked::masked;
-use crate::token_batch::RolloutGroup;
+use crate::rollout_group::RolloutGroup;
 
 /// Settings from rewards to advantages.
 #[derive(Debug, Clone, Copy)]

@@ -11,7 +11,7 @@ use modern::{
 use tensor_core::Rng;
 
 use crate::log_probs::record_allowed_tokens;
-use crate::token_batch::{RolloutGroup, SampledCompletion};
+use crate::rollout_group::{RolloutGroup, SampledCompletion};
 
 /// Sampling of completions.
 #[derive(Debug, Clone)]

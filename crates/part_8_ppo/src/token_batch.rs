@@ -1,5 +1,4 @@
-//! 8.3 Groups of completions, and batches of a shared prefix: each row is a prompt followed by all
-//! completions of its group.
+//! 8.3 Batches of a shared prefix: each row is a prompt followed by all completions of its group.
 //!
 //! ```text
 //! tokens      p p p  a a a  b b  c c c        position  0 1 2  3 4 5  3 4  3 4 5
@@ -13,48 +12,9 @@
 use anyhow::Result;
 use candle_core::{DType, Device, Tensor};
 use model_io::ModelConfig;
-use modern::{AttentionContext, FinishReason, GptModern};
+use modern::{AttentionContext, GptModern};
 
-/// Prompt with its completions.
-#[derive(Debug, Clone, PartialEq)]
-pub struct RolloutGroup {
-    /// Token ids of the prompt.
-    pub prompt: Vec<u32>,
-    /// Completions sampled for it.
-    pub completions: Vec<SampledCompletion>,
-}
-
-impl RolloutGroup {
-    /// Number of completion tokens.
-    pub fn n_tokens(&self) -> usize {
-        self.completions.iter().map(|completion| completion.tokens.len()).sum()
-    }
-}
-
-/// Completion as it was sampled.
-#[derive(Debug, Clone, PartialEq)]
-pub struct SampledCompletion {
-    /// Token ids, with the stop token if it terminated; at least one.
-    pub tokens: Vec<u32>,
-    /// Log-probability with which each token was sampled.
-    pub log_probs: Vec<f32>,
-    /// Tokens that the sampling filters allowed at each position; empty without filters.
-    pub allowed_tokens: Vec<Vec<u32>>,
-    /// Reason why it ended.
-    pub finish_reason: FinishReason,
-}
-
-impl SampledCompletion {
-    /// Whether it ended with a stop token, so was not truncated.
-    pub fn terminated(&self) -> bool {
-        self.finish_reason == FinishReason::Stop
-    }
-
-    /// Tokens that a model reads: nothing follows a stop token, so it is not read.
-    fn input_ids(&self) -> &[u32] {
-        &self.tokens[..self.tokens.len() - usize::from(self.terminated())]
-    }
-}
+use crate::rollout_group::{RolloutGroup, SampledCompletion};
 
 /// Row of a batch: a prompt followed by completions. Positions count from the start of the row.
 struct RowLayout {
@@ -249,12 +209,6 @@ impl TokenBatch {
         }
         Ok(Some(Tensor::from_vec(mask, (self.allowed_tokens.len(), v), self.mask.device())?))
     }
-}
-
-/// T, the number of tokens of the longest completion of `groups`.
-pub fn longest_completion(groups: &[RolloutGroup]) -> usize {
-    let completions = groups.iter().flat_map(|group| &group.completions);
-    completions.map(|completion| completion.tokens.len()).max().unwrap_or(0)
 }
 
 /// Completion mask, (R, T), and the token index of each position, (R · T).

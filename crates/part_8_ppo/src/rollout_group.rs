@@ -1,0 +1,50 @@
+//! 8.3 A prompt with the completions that were sampled for it, and what is recorded of each.
+
+use modern::FinishReason;
+
+/// Prompt with its completions.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RolloutGroup {
+    /// Token ids of the prompt.
+    pub prompt: Vec<u32>,
+    /// Completions sampled for it.
+    pub completions: Vec<SampledCompletion>,
+}
+
+impl RolloutGroup {
+    /// Number of completion tokens.
+    pub fn n_tokens(&self) -> usize {
+        self.completions.iter().map(|completion| completion.tokens.len()).sum()
+    }
+}
+
+/// Completion as it was sampled.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SampledCompletion {
+    /// Token ids, with the stop token if it terminated; at least one.
+    pub tokens: Vec<u32>,
+    /// Log-probability with which each token was sampled.
+    pub log_probs: Vec<f32>,
+    /// Tokens that the sampling filters allowed at each position; empty without filters.
+    pub allowed_tokens: Vec<Vec<u32>>,
+    /// Reason why it ended.
+    pub finish_reason: FinishReason,
+}
+
+impl SampledCompletion {
+    /// Whether it ended with a stop token, so was not truncated.
+    pub fn terminated(&self) -> bool {
+        self.finish_reason == FinishReason::Stop
+    }
+
+    /// Tokens that a model reads: nothing follows a stop token, so it is not read.
+    pub(crate) fn input_ids(&self) -> &[u32] {
+        &self.tokens[..self.tokens.len() - usize::from(self.terminated())]
+    }
+}
+
+/// T, the number of tokens of the longest completion of `groups`.
+pub fn longest_completion(groups: &[RolloutGroup]) -> usize {
+    let completions = groups.iter().flat_map(|group| &group.completions);
+    completions.map(|completion| completion.tokens.len()).max().unwrap_or(0)
+}
