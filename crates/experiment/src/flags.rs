@@ -13,6 +13,7 @@ use tensor_core::threads::set_num_threads;
 use tensor_core::{AdamWConfig, DeviceChoice};
 
 use crate::number::{beta, non_negative};
+use crate::program::as_usage_error;
 use crate::settings::SettingsFlags;
 use crate::tracker::TrackerKind;
 
@@ -35,7 +36,7 @@ impl ComputeFlags {
     /// Sets the number of threads and opens the device. Call it first in `main`.
     pub fn open_device(&self) -> Result<Device> {
         keep_freed_memory();
-        set_num_threads(self.threads)?;
+        as_usage_error(set_num_threads(self.threads))?;
         Ok(self.device.open()?)
     }
 }

@@ -20,6 +20,8 @@ const SIGNALS: &[i32] = &[SIGINT, SIGTERM];
 static EXIT_ON_SIGNAL: AtomicBool = AtomicBool::new(true);
 /// Number of listeners; `None` before the first one, which installs the signal handlers.
 static LISTENERS: Mutex<Option<usize>> = Mutex::new(None);
+/// True from the first arguments of a run on, until its listener is dropped.
+static RUN_IS_UNFINISHED: AtomicBool = AtomicBool::new(false);
 
 /// Listener for the process-wide stop request. The default one never reports a request.
 #[derive(Debug, Default)]
@@ -29,8 +31,7 @@ pub struct Interrupt {
 
 impl Interrupt {
     /// Starts listening. Until this is dropped, the first SIGINT, SIGTERM or SIGHUP requests a stop
-    /// and the second one exits the program. From the first call on, SIGXFSZ no longer kills the
-    /// process: a file that exceeds the system's size limit is a write error.
+    /// and the second one exits the program.
     ///
     /// # Errors
     /// When the signal handlers cannot be installed.
@@ -60,6 +61,7 @@ impl Drop for Interrupt {
             *n -= 1;
             if *n == 0 {
                 EXIT_ON_SIGNAL.store(true, Ordering::SeqCst);
+                RUN_IS_UNFINISHED.store(false, Ordering::SeqCst);
             }
         }
     }
@@ -67,8 +69,6 @@ impl Drop for Interrupt {
 
 /// Installs the signal handlers, once per process: the default actions cannot be restored.
 fn register_signals() -> Result<()> {
-    #[cfg(unix)]
-    flag::register(signal_hook::consts::SIGXFSZ, Arc::default())?;
     for &signal in SIGNALS {
         flag::register_conditional_shutdown(signal, 1, &EXIT_ON_SIGNAL)?;
         flag::register(signal, &EXIT_ON_SIGNAL)?;
@@ -76,9 +76,21 @@ fn register_signals() -> Result<()> {
     Ok(())
 }
 
-/// Returns whether a run that saves its state on a stop request is in progress.
-pub(crate) fn has_listener() -> bool {
-    listener_count().is_some_and(|listeners| listeners > 0)
+/// Makes a file that exceeds the system's size limit a write error: SIGXFSZ would kill the process.
+pub(crate) fn survive_file_size_limit() {
+    #[cfg(unix)]
+    let _ = flag::register(signal_hook::consts::SIGXFSZ, Arc::default()); // fails for no such signal
+}
+
+/// Announces a run, which has not saved a model until its listener is dropped.
+pub(crate) fn announce_run() {
+    RUN_IS_UNFINISHED.store(true, Ordering::SeqCst);
+}
+
+/// Returns whether a run is in preparation or in progress.
+pub(crate) fn is_run_unfinished() -> bool {
+    let is_listening = listener_count().is_some_and(|listeners| listeners > 0);
+    is_listening || RUN_IS_UNFINISHED.load(Ordering::SeqCst)
 }
 
 fn listener_count() -> MutexGuard<'static, Option<usize>> {

@@ -13,7 +13,7 @@ use clap::Parser;
 use clap::error::ErrorKind;
 
 use crate::command_line::parse_args;
-use crate::interrupt::has_listener;
+use crate::interrupt::{is_run_unfinished, survive_file_size_limit};
 use crate::terminal::printable;
 
 /// Usage error, caused by the arguments alone: exit code 2.
@@ -50,6 +50,7 @@ pub fn parse_and_run<A: Parser>(main: impl FnOnce(A) -> Result<()>) -> ExitCode 
 /// Process-wide setup is done here, since a command may share its process with other commands.
 pub fn run(command: impl FnOnce(ArgsOs) -> Result<()>) -> ExitCode {
     exit_on_closed_stdout();
+    survive_file_size_limit();
     match command(args_os()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
@@ -114,7 +115,7 @@ fn exit_on_closed_stdout() {
     panic::set_hook(Box::new(move |panic| {
         let message = panic.payload().downcast_ref::<String>();
         if message.is_some_and(|text| text.contains("stdout") && text.contains("Broken pipe")) {
-            if has_listener() {
+            if is_run_unfinished() {
                 // Not `eprintln!`, which panics if stderr is closed too.
                 let message = "error: stdout was closed (broken pipe) during a run; stopping";
                 let _ = writeln!(stderr(), "{message}");

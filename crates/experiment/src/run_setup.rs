@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 use tensor_core::json_file;
 
 use crate::flags::RunFlags;
+use crate::interrupt::announce_run;
 use crate::metrics_writer::extend_row;
 use crate::program::ensure_usage;
 use crate::run::{LOG_STATE_FILE, RunCheckpoints};
@@ -48,6 +49,7 @@ impl<'a> RunSetup<'a> {
         overridable: &[&str],
         inputs: &[(&str, Option<impl AsRef<Path>>)],
     ) -> Result<Self> {
+        announce_run();
         let (settings, is_resumed) = (settings_of(args)?, flags.settings.resume);
         let setup = Self { out: &flags.out, settings, is_resumed, checkpoint: None, flags };
         if is_resumed {

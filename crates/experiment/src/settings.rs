@@ -21,6 +21,7 @@ pub use resumed::{check_resumable, check_unchanged};
 use serde_json::Value;
 
 use crate::RunFolder;
+use crate::program::{as_usage_error, ensure_usage};
 
 /// Flags that add settings from a file, from `KEY=VALUE` pairs or from the run being resumed.
 #[derive(Debug, Clone, clap::Args)]
@@ -55,15 +56,18 @@ pub fn expand_config<C: CommandFactory>(
     }
     for setting in flag_values(&flags, &spellings(&command, "set")) {
         let text = setting.to_string_lossy();
-        let (key, value) = text
-            .split_once('=')
-            .with_context(|| format!("--set {text}: expected KEY=VALUE, for example n_layer=6"))?;
+        let pair = text.split_once('=');
+        let (key, value) =
+            as_usage_error(pair.ok_or_else(|| {
+                format!("--set {text}: expected KEY=VALUE, for example n_layer=6")
+            }))?;
         let value = serde_json::from_str(value).unwrap_or_else(|_| value.into());
         let setting = canonical([(key.to_string(), value)].into(), &command)?;
         override_settings(&mut settings, setting);
     }
-    if let Some(key) = COMMAND_LINE_ONLY.into_iter().find(|&key| settings.contains_key(key)) {
-        bail!("`{key}` is a flag of the command line alone");
+    for key in COMMAND_LINE_ONLY {
+        let is_allowed = !settings.contains_key(key);
+        ensure_usage(is_allowed, format!("`{key}` is a flag of the command line alone"))?;
     }
     let resumes = spellings(&command, "resume");
     let is_resume = |flag: &OsString| resumes.iter().any(|name| flag == name.as_str());
@@ -76,6 +80,12 @@ pub fn expand_config<C: CommandFactory>(
             format!("there is no run in {} to resume: omit --resume to start one", out.display())
         })?;
         let mut old = canonical(serde_json::from_value(old)?, &command)?;
+        if let Some(key) = old.keys().find(|key| find_flag(&command, key).is_none()) {
+            bail!(
+                "{} is a run of another program or version: `{key}` is no setting of this one",
+                out.display()
+            );
+        }
         old.retain(|key, _| !TRANSIENT.contains(&key.as_str()));
         override_settings(&mut old, settings);
         settings = old;

@@ -43,8 +43,7 @@ impl Curriculum {
             order.sort_by_key(|&example| lengths[example]);
             return order.chunks(size).map(<[usize]>::to_vec).collect();
         }
-        // The golden-ratio constant gives every epoch an independent seed.
-        let mut rng = Rng::new(seed ^ (epoch as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let mut rng = Rng::of_index(seed, epoch as u64);
         rng.shuffle(&mut order);
         for bucket in order.chunks_mut(BUCKET_BATCHES.saturating_mul(size)) {
             bucket.sort_by_key(|&example| lengths[example]);

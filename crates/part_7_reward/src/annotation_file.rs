@@ -2,9 +2,9 @@
 //! `train --data`.
 //!
 //! Each row is written to disk before the next pair is shown, so a crash loses nothing; a line that
-//! a crash left incomplete is removed when the file is opened. Every prompt leaves at least one
-//! row, even if there was nothing to label, and is identified by its messages: labeling can be
-//! resumed with any list of prompts in any order.
+//! a crash left incomplete is removed when the file is opened. A prompt leaves a row even if its
+//! completions were all the same, and is identified by its messages: labeling can be resumed with
+//! any list of prompts in any order.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::Write;

@@ -95,6 +95,10 @@ fn a_rule_labels_pairs_and_the_winner_is_compared_with_the_next() {
     let text = collect(&["--max-new-tokens", "3", "--prompts", "4", "--out", &truncated]);
     assert!(text.contains("8 completions were truncated"), "{text}");
     assert!(text.contains("0 preferences"), "{text}");
+    // With shorter texts or more tokens, a later session samples these prompts again.
+    set_eos_ids(&base, &(1..1000).step_by(2).collect::<Vec<u32>>());
+    let text = collect(&["--prompts", "4", "--out", &truncated]);
+    assert!(!text.contains("are done") && !text.contains("0 preferences"), "{text}");
 }
 
 #[test]

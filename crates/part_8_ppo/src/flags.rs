@@ -3,10 +3,11 @@
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use candle_core::Device;
 use clap::Args;
-use datasets::ExampleColumns;
+use datasets::answers::final_answer;
+use datasets::{Example, ExampleColumns};
 use experiment::number::{positive, probability, temperature, unit_interval};
 use experiment::program::{as_usage_error, ensure_usage};
 use modern::{Sampler, SamplingStrategy};
@@ -149,6 +150,26 @@ impl RewardFnFlags {
         let (source, columns) = data.open_source()?;
         let needs_answers = self.source() == "rule";
         Ok((source, columns.or((!needs_answers).then_some(ExampleColumns::AnyPrompt))))
+    }
+
+    /// Checks that the rule can reward the right answer of each of `examples`, which are those of
+    /// `data`.
+    ///
+    /// # Errors
+    /// Names an answer without a number.
+    pub fn check_answers(&self, data: &str, examples: &[Example]) -> Result<()> {
+        if self.source() != "rule" || data == "arithmetic" {
+            return Ok(());
+        }
+        let is_text = |example: &&Example| final_answer(&example.completion).is_none();
+        if let Some(example) = examples.iter().find(is_text) {
+            bail!(
+                "{data}: --reward rule compares numbers, and the answer {:?} has none: use a \
+                 reward model or program",
+                example.completion
+            );
+        }
+        Ok(())
     }
 
     /// Reward function for completions of prompts from `data` by a policy with `chat_tokenizer`.

@@ -8,9 +8,9 @@
 //! ratio would differ from 1; recomputed from today's logits it could exclude a token that was
 //! sampled. So the set of allowed tokens is recorded at sampling time and used again.
 //!
-//! It is no part of the reference's distribution. If the nucleus of a collapsing policy shrinks to
-//! one token, a reference restricted to that token gives it probability 1 as well, and the KL reads
-//! 0 where it is largest.
+//! The filter does not belong to the reference's distribution. If the nucleus of a collapsing
+//! policy shrinks to one token, a reference restricted to that token gives it probability 1 as
+//! well, and the KL reads 0 where it is largest.
 
 use anyhow::Result;
 use candle_core::{DType, Device, Tensor};

@@ -97,6 +97,5 @@ fn shuffled_order(n: usize, seed: u64, epoch: usize) -> Vec<usize> {
 /// Random stream of a step. It follows from the run's seed and the step, so a resumed run needs
 /// only the step.
 pub fn step_rng(seed: u64, step: usize) -> Rng {
-    // Another stream for every step.
-    Rng::new(seed ^ (step as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15))
+    Rng::of_index(seed, step as u64)
 }

@@ -120,9 +120,11 @@ pub(crate) fn decode_completion(
     Ok(text)
 }
 
-/// Exact-match reward: 1 for a terminated completion that equals the right one, else 0.
+/// Exact-match reward: 1 for a terminated completion that equals the right one, else 0; silence is
+/// never right.
 pub fn exact_match_reward(input: &RewardInput<'_>) -> f64 {
-    let right = input.terminated && exact_match(input.completion, &input.example.completion);
+    let answer = &input.example.completion;
+    let right = input.terminated && !answer.is_empty() && exact_match(input.completion, answer);
     f64::from(u8::from(right))
 }
 

@@ -140,5 +140,9 @@ fn bad_input_is_refused_in_one_line() {
     refused(&["--lora-rank", "2", "--lora-target-modules", "none"], 1, "none");
     refused(&["--data", "nowhere.jsonl"], 1, "nowhere.jsonl");
     refused(&["--model", "nowhere/at/all"], 1, "nowhere/at/all");
+    let words = path_arg(folder.path(), "words.jsonl");
+    let row = |i| format!("{{\"prompt\": \"Is {i} even?\", \"completion\": \"yes, it is\"}}\n");
+    std::fs::write(&words, (0..40).map(row).collect::<String>()).expect("written");
+    refused(&["--data", &words], 1, "the answer \"yes, it is\" has none: use a reward model");
     assert!(!Path::new(&out).exists(), "nothing was written");
 }

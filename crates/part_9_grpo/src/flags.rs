@@ -4,7 +4,7 @@
 
 use std::num::NonZeroUsize;
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use candle_core::Device;
 use clap::Args;
 use datasets::Example;
@@ -118,13 +118,22 @@ impl TaskFlags {
     /// that were dropped because their prompt is too long.
     ///
     /// # Errors
-    /// When all are dropped.
+    /// When all are dropped, or a rule compares with a right answer that an example lacks.
     pub fn prompt_examples(
         &self,
         examples: Vec<Example>,
         chat_tokenizer: &ChatTokenizer,
         context_len: usize,
     ) -> Result<(Vec<PromptExample>, usize)> {
+        if let Some(rule) = self.weighted_rewards()?.rule_with_answers()
+            && let Some(example) = examples.iter().find(|example| example.completion.is_empty())
+        {
+            let prompt = example.prompt.last().map_or("", |message| &message.content);
+            bail!(
+                "the reward {rule} compares with right answers, and there is none to {prompt:?}: \
+                 use a reward model or program, or rows with an answer"
+            );
+        }
         let (mut prompts, mut n_dropped) =
             tokenize_prompts(examples, chat_tokenizer, context_len, self.max_new_tokens())?;
         if let Some(longest) = self.max_prompt_length {

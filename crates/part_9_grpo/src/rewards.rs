@@ -27,6 +27,9 @@ pub const REWARD_RULES: [(&str, RewardRule, &str); 8] = [
     ("length", length, "−0.01 per word"),
 ];
 
+/// Rules that look at the completion alone.
+pub const RULES_WITHOUT_ANSWERS: [&str; 2] = ["format", "length"];
+
 /// Names and descriptions of all rules, for the help text.
 pub(crate) fn describe_reward_rules() -> String {
     let rules = REWARD_RULES.iter().map(|(name, _, description)| format!("{name} ({description})"));

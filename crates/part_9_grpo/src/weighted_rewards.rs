@@ -14,7 +14,7 @@ use ppo::{RewardFn, RewardInput};
 use sft::ChatTokenizer;
 use tensor_core::Rng;
 
-use crate::rewards::{REWARD_RULES, RewardRule};
+use crate::rewards::{REWARD_RULES, RULES_WITHOUT_ANSWERS, RewardRule};
 
 /// Rewards and their weights.
 #[derive(Debug, Clone)]
@@ -79,7 +79,7 @@ impl WeightedRewards {
             let weight: f64 = weight_text.parse().unwrap_or(f64::NAN);
             ensure!(
                 weight.is_finite(),
-                "the weight of the reward {name} must be a finite number, got `{weight_text}`"
+                "the weight of the reward {given_name} must be a finite number, got `{weight_text}`"
             );
             let repeated = terms.iter().any(|term| term.name == name);
             ensure!(!repeated, "the reward {given_name} is listed twice");
@@ -92,6 +92,15 @@ impl WeightedRewards {
     pub fn reward_models(&self) -> impl Iterator<Item = &str> {
         let models = self.terms.iter().filter(|term| matches!(term.source, RewardSource::Model));
         models.map(|term| term.name.as_str())
+    }
+
+    /// Name of the first rule that compares completions with right answers.
+    pub fn rule_with_answers(&self) -> Option<&str> {
+        let compares = |term: &&RewardTerm| {
+            let is_rule = matches!(term.source, RewardSource::Rule(_));
+            is_rule && !RULES_WITHOUT_ANSWERS.contains(&term.name.as_str())
+        };
+        self.terms.iter().find(compares).map(|term| term.name.as_str())
     }
 
     /// Whether the reward program is among the terms.

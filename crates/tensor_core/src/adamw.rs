@@ -49,15 +49,32 @@ struct Moments {
 pub struct AdamW {
     config: AdamWConfig,
     moments: Vec<Moments>,
-    /// Learning rate of steps that are taken through candle-nn's trait.
-    learning_rate: f64,
+    /// Learning rate of steps that are taken through candle-nn's trait, once it is set.
+    learning_rate: Option<f64>,
 }
 
 impl AdamW {
     /// Optimizer of all trainable `parameters`, with moments 0.
     pub fn new(parameters: &Parameters, config: AdamWConfig) -> Result<Self> {
         let moments = parameters.trainable().cloned().map(Moments::new).collect::<Result<_>>()?;
-        Ok(Self { config, moments, learning_rate: 0. })
+        Ok(Self { config, moments, learning_rate: None })
+    }
+
+    /// Optimizer of named variables, such as those of a `candle_nn::VarMap`; weight decay applies
+    /// to each.
+    ///
+    /// # Errors
+    /// When memory is short.
+    pub fn of_vars(
+        vars: impl IntoIterator<Item = (String, Var)>,
+        config: AdamWConfig,
+    ) -> Result<Self> {
+        let vars = vars.into_iter().filter(|(_, var)| var.dtype().is_float());
+        let moments = vars.map(|(name, var)| {
+            let weight_decay = WeightDecay::Yes;
+            Moments::new(Parameter { name, var, weight_decay, trainable: true })
+        });
+        Ok(Self { config, moments: moments.collect::<Result<_>>()?, learning_rate: None })
     }
 
     /// Updates every parameter that has a gradient in `grads`, at learning rate `lr`.
@@ -71,9 +88,15 @@ impl AdamW {
     }
 
     /// Copy of the moments and update counts by name, to be written to a file.
+    ///
+    /// # Errors
+    /// When candle-nn's trait made the optimizer, whose variables have no names.
     pub fn state_dict(&self) -> Result<BTreeMap<String, Tensor>> {
         let mut state = BTreeMap::new();
         for Moments { parameter, updates, first, second } in &self.moments {
+            if parameter.name.is_empty() {
+                bail!("the optimizer's variables have no names: make it with AdamW::of_vars");
+            }
             let updates = Tensor::new(*updates, first.device())?;
             state.insert(format!("{}.updates", parameter.name), updates);
             state.insert(format!("{}.first", parameter.name), first.copy()?);
@@ -112,34 +135,36 @@ impl AdamW {
     }
 }
 
-/// For programs written for candle-nn, whose AdamW has no [`AdamW::state_dict`]: weight decay
-/// applies to every variable, and `backward_step` differentiates through the operations of this
-/// crate too.
+/// For programs written for candle-nn: weight decay applies to every variable, and `backward_step`
+/// differentiates through the operations of this crate too.
+///
+/// A `VarMap` lists its variables in another order each time, so moments cannot be saved by their
+/// place: an optimizer whose state is to be saved is made by [`AdamW::new`] or [`AdamW::of_vars`],
+/// and takes its steps here once `set_learning_rate` was called.
 impl Optimizer for AdamW {
     type Config = ParamsAdamW;
 
     fn new(vars: Vec<Var>, params: ParamsAdamW) -> Result<Self> {
         let ParamsAdamW { lr, beta1, beta2, eps, weight_decay } = params;
-        let vars = vars.into_iter().filter(|var| var.dtype().is_float());
-        let moments = vars.enumerate().map(|(i, var)| {
-            let (name, weight_decay) = (i.to_string(), WeightDecay::Yes);
-            Moments::new(Parameter { name, var, weight_decay, trainable: true })
-        });
-        let moments = moments.collect::<Result<_>>()?;
         let config = AdamWConfig { beta1, beta2, eps, weight_decay };
-        Ok(Self { config, moments, learning_rate: lr })
+        let unnamed = vars.into_iter().map(|var| (String::new(), var));
+        Ok(Self { learning_rate: Some(lr), ..Self::of_vars(unnamed, config)? })
     }
 
     fn step(&mut self, grads: &GradStore) -> Result<()> {
-        Self::step(self, grads, self.learning_rate)
+        match self.learning_rate {
+            Some(lr) => Self::step(self, grads, lr),
+            None => bail!("the optimizer has no learning rate: call set_learning_rate first"),
+        }
     }
 
+    /// Learning rate, or 0 before one is set.
     fn learning_rate(&self) -> f64 {
-        self.learning_rate
+        self.learning_rate.unwrap_or(0.)
     }
 
     fn set_learning_rate(&mut self, lr: f64) {
-        self.learning_rate = lr;
+        self.learning_rate = Some(lr);
     }
 
     fn backward_step(&mut self, loss: &Tensor) -> Result<()> {

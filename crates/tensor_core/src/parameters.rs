@@ -118,8 +118,8 @@ impl Parameters {
         Ok(())
     }
 
-    /// Freezes the parameters whose name satisfies `is_frozen`. Models built earlier are not
-    /// affected: build the model again, which copies nothing.
+    /// Freezes the parameters whose name satisfies `is_frozen`, of those that a model has requested.
+    /// Models built earlier are not affected: build the model again, which copies nothing.
     pub fn freeze(&mut self, is_frozen: impl Fn(&str) -> bool) {
         for parameter in &mut self.entries {
             parameter.trainable &= !is_frozen(&parameter.name);
@@ -174,6 +174,9 @@ impl Parameters {
             Source::Seed(rng) => match init {
                 Init::Zeros => Tensor::zeros(shape, self.dtype, &self.device)?,
                 Init::Ones => Tensor::ones(shape, self.dtype, &self.device)?,
+                Init::Constant { value } => {
+                    Tensor::full(value, shape, &self.device)?.to_dtype(self.dtype)?
+                }
                 Init::Normal { std } => rng.normal_tensor(shape, std, self.dtype, &self.device)?,
                 Init::Uniform { bound } => {
                     rng.uniform_tensor(shape, (-bound, bound), self.dtype, &self.device)?
@@ -190,9 +193,13 @@ impl Parameters {
                         tensor.dtype()
                     );
                 }
-                let tensor = tensor.to_device(&self.device)?.to_dtype(self.dtype)?;
-                ensure_finite(&tensor, &format!("{origin}: `{name}`"))?;
-                tensor
+                let name = format!("{origin}: `{name}`");
+                ensure_finite(&tensor, &name)?;
+                let converted = tensor.to_device(&self.device)?.to_dtype(self.dtype)?;
+                if tensor.dtype() != self.dtype && !is_finite(&converted)? {
+                    bail!("{name} has a weight that is too large for {:?}", self.dtype);
+                }
+                converted
             }
             Source::Shared => {
                 bail!("parameter `{name}` not found: the model differs from the trained one")
@@ -207,17 +214,21 @@ impl Parameters {
     }
 }
 
-/// Checks that no element of the tensor called `name` is NaN or infinite: 0 · x is 0 for all
-/// others.
+/// Checks that no element of the tensor called `name` is NaN or infinite.
 fn ensure_finite(tensor: &Tensor, name: &str) -> Result<()> {
-    let sum = tensor.affine(0., 0.)?.sum_all()?.to_dtype(DType::F32)?.to_scalar::<f32>()?;
-    if sum != 0. {
+    if !is_finite(tensor)? {
         bail!(
             "{name} has a weight that is NaN or infinite: the file is damaged, or its training \
              diverged"
         );
     }
     Ok(())
+}
+
+/// True if no element is NaN or infinite: 0 · x is 0 for all others.
+fn is_finite(tensor: &Tensor) -> Result<bool> {
+    let sum = tensor.affine(0., 0.)?.sum_all()?.to_dtype(DType::F32)?.to_scalar::<f32>()?;
+    Ok(sum == 0.)
 }
 
 fn check_shape(name: &str, actual: &Shape, expected: &Shape) -> Result<()> {

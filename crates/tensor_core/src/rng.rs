@@ -67,6 +67,13 @@ impl Rng {
         Self { state: Xoshiro256PlusPlus::seed_from_u64(seed) }
     }
 
+    /// Stream of step or epoch `index` of `seed`, so that a resumed run needs no state of an
+    /// earlier one.
+    pub fn of_index(seed: u64, index: u64) -> Self {
+        // The golden ratio spreads neighbouring indices over all seeds.
+        Self::new(seed ^ index.wrapping_mul(0x9e37_79b9_7f4a_7c15))
+    }
+
     /// New independent stream. Using it never shifts the numbers that this one generates later.
     pub fn fork(&mut self) -> Self {
         Self::new(self.next_u64())

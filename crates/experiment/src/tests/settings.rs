@@ -61,6 +61,15 @@ fn a_later_source_replaces_the_other_way_to_set_the_same_quantity() -> Result<()
     assert_eq!(parse(&resume)?.steps, Some(38));
     let args = parse(&format!("{resume} --epochs 5"))?;
     assert_eq!((args.steps, args.epochs), (None, Some(5.)), "a resumed run is made longer");
+    let other = serde_json::json!({ "steps": 38, "assistant_turns": "all" });
+    let other_out = folder.path().join("other");
+    RunFolder::create(&other_out, &other).map(drop)?;
+    let error = parse(&format!("--resume --out {}", other_out.display())).unwrap_err().to_string();
+    assert!(error.contains("a run of another program or version: `assistant_turns`"), "{error}");
+    for line in ["--set epochs", "--set resume=true"] {
+        let error = parse(line).unwrap_err();
+        assert!(error.is::<crate::program::UsageError>(), "the arguments alone decide: {error}");
+    }
     let error = parse("--steps 2 --epochs 1").unwrap_err().to_string();
     assert!(error.contains("cannot be used with"), "both in one source: {error}");
     let line = expand_config::<Cli>(["test", "train", "--set", "epochs=null", "--steps", "2"])?;

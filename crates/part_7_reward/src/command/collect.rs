@@ -80,7 +80,7 @@ pub(super) fn run(args: &CollectArgs) -> Result<()> {
     let is_done = |example: &&Example| annotations.is_annotated(&example.prompt);
     let n_done = examples.iter().filter(is_done).count();
     if n_done > 0 {
-        println!("{n_done} of the {n} prompts are labeled in {out}; continuing with the others");
+        println!("{n_done} of the {n} prompts are done in {out}; continuing with the others");
     }
     let mut n_truncated = 0;
     for (number, example) in examples.iter().enumerate() {
@@ -98,12 +98,15 @@ pub(super) fn run(args: &CollectArgs) -> Result<()> {
         let sampled =
             chat_tokenizer.generate(&model, &prompts, sampler, max_new_tokens, &mut rng)?;
         let completions = distinct_finished(&sampled);
-        n_truncated += sampled
-            .iter()
-            .filter(|completion| completion.finish_reason != FinishReason::Stop)
-            .count();
+        let is_truncated =
+            |completion: &&CompletionText| completion.finish_reason != FinishReason::Stop;
+        let n_truncated_here = sampled.iter().filter(is_truncated).count();
+        n_truncated += n_truncated_here;
         if completions.len() < 2 {
-            annotations.append_skipped(prompt, &completions)?;
+            // With longer completions, a later session may find a pair.
+            if n_truncated_here == 0 {
+                annotations.append_skipped(prompt, &completions)?;
+            }
             continue;
         }
         let title = format!("prompt {} of {n}", number + 1);

@@ -59,6 +59,7 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
     let device = args.compute.open_device()?;
     let source = args.reward_fn.open_prompts(&args.data)?;
     let examples = args.data.load_eval_examples(&args.finetuned.model, source)?;
+    args.reward_fn.check_answers(&args.data.data, &examples)?;
     let finetuned = args.finetuned.open(&device)?;
     let reference =
         reference_of_finetuned(&args.finetuned, args.reference.as_deref(), &finetuned, &device)?;

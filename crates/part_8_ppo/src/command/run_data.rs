@@ -27,6 +27,9 @@ pub(super) fn load_run_data(
     let seed = args.run.compute.seed;
     let source = args.reward_fn.open_prompts(&args.data)?;
     let examples = args.examples.load_dataset(source, DemonstrationStyle::Clean, seed)?;
+    for split in [&examples.train, &examples.validation] {
+        args.reward_fn.check_answers(&args.data.data, split)?;
+    }
     let ptx_coef = args.objective.ptx_coef;
     let ptx_loss = match ptx_coef > 0. {
         true => {

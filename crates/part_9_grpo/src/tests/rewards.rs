@@ -122,6 +122,7 @@ fn an_invalid_sum_of_rewards_is_refused_with_the_known_names() {
     assert!(unknown.contains("unknown reward `kindness`") && unknown.contains("exact, integer"));
     assert!(error("exact=much").contains("must be a finite number, got `much`"));
     assert!(error("exact=NaN").contains("must be a finite number"));
+    assert!(error("random=much").contains("of the reward random must be"));
     assert!(error("exact,exact").contains("twice"));
     assert!(error("random,chance").contains("twice"), "two names of one reward");
     assert!(error("").contains("unknown reward ``"));

@@ -68,6 +68,13 @@ fn prompts_and_programs_without_each_other_are_refused() -> Result<()> {
     };
     refuse(&["--task", "prompts"], "needs --reward MODEL or --reward-program COMMAND");
     refuse(&["--reward", "program"], "need each other");
+    let exact = ["train", "--model", &model, "--data", &data, "--task", "prompts"];
+    let exact = [&exact[..], &["--reward", "length=1,exact"]].concat();
+    PART_9.assert_fails(
+        &exact,
+        1,
+        "the reward exact compares with right answers, and there is none",
+    );
     refuse(&["--reward", "exact", "--reward-program", "true"], "need each other");
     refuse(&["--reward-program", "true", "--reward-timeout", "0"], "--reward-timeout");
     Ok(())

@@ -9,6 +9,11 @@ pub enum Init {
     Zeros,
     /// All 1: scales of norms.
     Ones,
+    /// All the same.
+    Constant {
+        /// Value of each element.
+        value: f64,
+    },
     /// Normal with mean 0.
     Normal {
         /// Standard deviation.

@@ -46,7 +46,8 @@ impl Parameters {
         VarBuilder::from_backend(Box::new(Backend(Mutex::new(self))), dtype, device)
     }
 
-    /// Sets which parameters have weight decay.
+    /// Sets which parameters have weight decay, in optimizers that are made from now on. Parameters
+    /// that a layer requests later are in the decay group of their layer.
     pub fn set_weight_decay(&mut self, decays: impl Fn(&Parameter) -> bool) {
         for parameter in &mut self.entries {
             let decays = decays(parameter);
@@ -73,7 +74,10 @@ impl Parameters {
         let is_embedding = matches!(init, CandleInit::Randn { mean: 0., stdev: 1. });
         let decays = shape.rank() > 1 && !is_embedding;
         let weight_decay = if decays { WeightDecay::Yes } else { WeightDecay::No };
-        let init = init_of(init, &shape)?;
+        let init = match self.source {
+            Source::Seed(_) => init_of(init, &shape)?,
+            Source::File { .. } | Source::Shared => Init::Zeros, // not initialized
+        };
         let dims = shape.dims2().ok();
         let tensor = self.get_or_create(name.to_string(), shape, init, weight_decay)?;
         let (Some(layer), Some(dims), true) = (name.strip_suffix(".weight"), dims, decays) else {
@@ -95,6 +99,7 @@ fn init_of(init: CandleInit, shape: &Shape) -> Result<Init> {
     Ok(match init {
         CandleInit::Const(0.) => Init::Zeros,
         CandleInit::Const(1.) => Init::Ones,
+        CandleInit::Const(value) => Init::Constant { value },
         CandleInit::Randn { mean: 0., stdev } => Init::Normal { std: stdev },
         CandleInit::Uniform { lo, up } if lo == -up => Init::Uniform { bound: up },
         CandleInit::Kaiming { dist, fan, non_linearity } => {
@@ -116,7 +121,8 @@ impl Backend<'_> {
     /// computes in.
     fn tensor(
         &self,
-        (dtype, device): (DType, &Device),
+        dtype: DType,
+        device: &Device,
         request: impl FnOnce(&mut Parameters) -> Result<Tensor>,
     ) -> Result<Tensor> {
         let mut parameters = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -137,11 +143,11 @@ impl SimpleBackend for Backend<'_> {
         dtype: DType,
         device: &Device,
     ) -> Result<Tensor> {
-        self.tensor((dtype, device), |parameters| parameters.candle_tensor(name, shape, init))
+        self.tensor(dtype, device, |parameters| parameters.candle_tensor(name, shape, init))
     }
 
     fn get_unchecked(&self, name: &str, dtype: DType, device: &Device) -> Result<Tensor> {
-        self.tensor((dtype, device), |parameters| match parameters.known_shape(name) {
+        self.tensor(dtype, device, |parameters| match parameters.known_shape(name) {
             Some(shape) => parameters.candle_tensor(name, shape, CandleInit::Const(0.)),
             None => bail!("tensor `{name}` is missing, and without a shape it cannot be created"),
         })

@@ -1,5 +1,9 @@
 //! candle-nn on our parameters, and beside our operations.
-#![expect(clippy::disallowed_types, reason = "shows that they cut the gradient")]
+#![expect(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "shows that they cut the gradient"
+)]
 
 use std::collections::BTreeMap;
 
@@ -274,5 +278,72 @@ fn our_optimizer_trains_the_variables_of_a_var_map() -> Result<()> {
         optimizer.backward_step(&loss(&model.forward(&ids()?)?)?)?;
     }
     assert!(loss(&model.forward(&ids()?)?)?.to_scalar::<f32>()? < 0.5 * before);
+    Ok(())
+}
+
+#[test]
+fn a_step_without_a_learning_rate_is_an_error_and_not_a_step_of_0() -> Result<()> {
+    let (parameters, model) = seeded()?;
+    let mut optimizer = AdamW::new(&parameters, AdamWConfig::default())?;
+    let loss = || loss(&model.forward(&ids()?)?);
+    let error = optimizer.backward_step(&loss()?).expect_err("no rate").to_string();
+    assert!(error.contains("call set_learning_rate first"), "{error}");
+    let before = loss()?.to_scalar::<f32>()?;
+    optimizer.set_learning_rate(0.05);
+    optimizer.backward_step(&loss()?)?;
+    assert!(loss()?.to_scalar::<f32>()? < before);
+    Ok(())
+}
+
+/// A `VarMap` lists its variables in an order of its own, so moments are found by name.
+#[test]
+fn moments_of_a_var_map_are_saved_by_name() -> Result<()> {
+    let trained = |n_steps: usize, state: Option<BTreeMap<String, Tensor>>| -> Result<AdamW> {
+        let variables = VarMap::new();
+        let builder = VarBuilder::from_varmap(&variables, DType::F32, &CPU);
+        let names = ["a", "b", "c", "d"];
+        let vars =
+            names.map(|name| builder.get_with_hints((3, 3), name, candle_nn::Init::Const(1.)));
+        let named = variables.data().lock().expect("one thread").clone();
+        let mut optimizer = AdamW::of_vars(named, AdamWConfig::default())?;
+        if let Some(state) = state {
+            optimizer.load_state_dict(state)?;
+        }
+        let mut loss = Tensor::zeros((), DType::F32, &CPU)?;
+        for (i, var) in vars.into_iter().enumerate() {
+            loss = (loss + (var?.sum_all()? * (i + 1) as f64)?)?; // the gradient tells them apart
+        }
+        optimizer.set_learning_rate(0.1);
+        for _ in 0..n_steps {
+            optimizer.backward_step(&loss)?;
+        }
+        Ok(optimizer)
+    };
+    let state = trained(1, None)?.state_dict()?;
+    let first: Vec<f32> = state["c.first"].flatten_all()?.to_vec1()?;
+    assert!(first.iter().all(|m| (m - 0.3).abs() < 1e-6), "{first:?}"); // (1 - β₁) · 3
+    let restored = trained(0, Some(state.clone()))?.state_dict()?;
+    for (name, tensor) in &state {
+        assert_close(tensor, &restored[name], 0.);
+    }
+    let unnamed =
+        <AdamW as Optimizer>::new(vec![Var::ones(2, DType::F32, &CPU)?], ParamsAdamW::default())?;
+    let error = unnamed.state_dict().expect_err("no names").to_string();
+    assert!(error.contains("AdamW::of_vars"), "{error}");
+    Ok(())
+}
+
+#[test]
+fn layers_may_start_from_any_constant() -> Result<()> {
+    let mut seeded = Parameters::seeded(0, DType::F32, &CPU);
+    candle_nn::prelu(None, seeded.var_builder())?;
+    let weight = seeded.get("weight").expect("requested").var.flatten_all()?.to_vec1::<f32>()?;
+    assert_eq!(weight, [0.25]);
+    // From a file nothing is initialized, so any request will do.
+    let tensors = BTreeMap::from([("c".to_string(), Tensor::ones(2, DType::F32, &CPU)?)]);
+    let mut loaded = Parameters::from_tensors(tensors, "model", 0, DType::F32, &CPU);
+    let init = candle_nn::Init::Randn { mean: 1., stdev: 1. };
+    let tensor = loaded.var_builder().get_with_hints(2, "c", init)?;
+    assert_eq!(tensor.to_vec1::<f32>()?, [1., 1.]);
     Ok(())
 }
