@@ -13,9 +13,9 @@ use tensor_core::threads::set_num_threads;
 use tensor_core::{AdamWConfig, DeviceChoice};
 
 use crate::number::{beta, non_negative};
-use crate::program::as_usage_error;
 use crate::settings::SettingsFlags;
 use crate::tracker::TrackerKind;
+use crate::usage_error::as_usage_error;
 
 /// Compute flags: device, CPU threads and seed.
 #[derive(Debug, Clone, Serialize, Args)]

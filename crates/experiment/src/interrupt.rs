@@ -79,7 +79,7 @@ fn register_signals() -> Result<()> {
 /// Makes a file that exceeds the system's size limit a write error: SIGXFSZ would kill the process.
 pub(crate) fn survive_file_size_limit() {
     #[cfg(unix)]
-    let _ = flag::register(signal_hook::consts::SIGXFSZ, Arc::default()); // fails for no such signal
+    let _ = flag::register(signal_hook::consts::SIGXFSZ, Arc::default()); // the signal exists
 }
 
 /// Announces a run, which has not saved a model until its listener is dropped.

@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod usage_error;
 pub mod program;
 pub mod command_line;
 pub mod number;

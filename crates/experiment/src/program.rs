@@ -4,9 +4,9 @@
 
 use std::env::{ArgsOs, args_os};
 use std::io::{Write, stderr};
+use std::panic;
 use std::path::Path;
 use std::process::ExitCode;
-use std::{fmt, panic};
 
 use anyhow::Result;
 use clap::Parser;
@@ -15,31 +15,7 @@ use clap::error::ErrorKind;
 use crate::command_line::parse_args;
 use crate::interrupt::{is_run_unfinished, survive_file_size_limit};
 use crate::terminal::printable;
-
-/// Usage error, caused by the arguments alone: exit code 2.
-#[derive(Debug)]
-pub struct UsageError(String);
-
-impl fmt::Display for UsageError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for UsageError {}
-
-/// Converts the error of `result` to a [`UsageError`].
-pub fn as_usage_error<T, E: fmt::Display>(result: std::result::Result<T, E>) -> Result<T> {
-    result.map_err(|error| UsageError(error.to_string()).into())
-}
-
-/// Checks a condition on the arguments.
-///
-/// # Errors
-/// A [`UsageError`] with `message` when `condition` is false.
-pub fn ensure_usage(condition: bool, message: impl fmt::Display) -> Result<()> {
-    as_usage_error(if condition { Ok(()) } else { Err(message) })
-}
+pub use crate::usage_error::{UsageError, as_usage_error, ensure_usage};
 
 /// Runs a whole program: parses the command line into `A` and calls `main` with it.
 pub fn parse_and_run<A: Parser>(main: impl FnOnce(A) -> Result<()>) -> ExitCode {

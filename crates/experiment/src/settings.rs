@@ -21,7 +21,7 @@ pub use resumed::{check_resumable, check_unchanged};
 use serde_json::Value;
 
 use crate::RunFolder;
-use crate::program::{as_usage_error, ensure_usage};
+use crate::usage_error::{as_usage_error, ensure_usage};
 
 /// Flags that add settings from a file, from `KEY=VALUE` pairs or from the run being resumed.
 #[derive(Debug, Clone, clap::Args)]

@@ -118,8 +118,9 @@ impl Parameters {
         Ok(())
     }
 
-    /// Freezes the parameters whose name satisfies `is_frozen`, of those that a model has requested.
-    /// Models built earlier are not affected: build the model again, which copies nothing.
+    /// Freezes the parameters whose name satisfies `is_frozen`, among those that a model has
+    /// requested. Models built earlier are not affected: build the model again, which copies
+    /// nothing.
     pub fn freeze(&mut self, is_frozen: impl Fn(&str) -> bool) {
         for parameter in &mut self.entries {
             parameter.trainable &= !is_frozen(&parameter.name);
