@@ -39,6 +39,7 @@ impl Block {
     }
 }
 
+// ANCHOR: forward
 impl Module for Block {
     /// Maps `x: (B, T, C)` to `(B, T, C)`; row t depends only on rows 0 to t.
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
@@ -46,3 +47,4 @@ impl Module for Block {
         add(&x, &self.mlp.forward(&self.ln_2.forward(&x)?)?)
     }
 }
+// ANCHOR_END: forward

@@ -11,6 +11,7 @@ pub fn causal_mask(t: usize, dtype: DType, device: &Device) -> Result<Tensor> {
     Tensor::from_vec(mask, (t, t), device)?.to_dtype(dtype)
 }
 
+// ANCHOR: attention
 /// Attention scores of `q, k: (.., T, D)`: q·kᵀ/√D with the future at −∞, as `(.., T, T)`.
 pub fn causal_scores(q: &Tensor, k: &Tensor) -> Result<Tensor> {
     let (t, d) = (q.dim(D::Minus2)?, q.dim(D::Minus1)?);
@@ -30,6 +31,7 @@ pub fn attention_weights(q: &Tensor, k: &Tensor) -> Result<Tensor> {
 pub fn causal_attention(q: &Tensor, k: &Tensor, v: &Tensor) -> Result<Tensor> {
     attention_weights(q, k)?.matmul(v) // (.., T, T) x (.., T, D) -> (.., T, D)
 }
+// ANCHOR_END: attention
 
 /// Attention head: three linear projections without bias, then attention.
 #[derive(Debug, Clone)]

@@ -68,6 +68,7 @@ impl MultiHeadAttention {
         })
     }
 
+    // ANCHOR: trace
     /// Forward pass in plain steps that keeps every intermediate tensor.
     pub fn trace(&self, x: &Tensor) -> Result<MultiHeadTrace> {
         let (b, t, c) = x.dims3()?;
@@ -86,6 +87,7 @@ impl MultiHeadAttention {
         let output = self.output_dropout.forward(&self.c_proj.forward(&merged)?)?;
         Ok(MultiHeadTrace { qkv, qkv_by_head, q, k, v, scores, weights, context, merged, output })
     }
+    // ANCHOR_END: trace
 }
 
 impl Module for MultiHeadAttention {

@@ -89,7 +89,7 @@ fn word_embeddings(words: &[&str]) -> Result<Tensor> {
 
 /// Rotates each pair (sin tω, cos tω) of `position: (T, HALF_DIM)` to (sin (t−1)ω, cos (t−1)ω). A
 /// rotation is a linear map, so the W_q of a head can represent it.
-fn rotate_back_one_position(position: &Tensor) -> Result<Tensor> {
+pub fn rotate_back_one_position(position: &Tensor) -> Result<Tensor> {
     let mut rotation = vec![0f32; HALF_DIM * HALF_DIM]; // (in, out)
     for pair in 0..HALF_DIM / 2 {
         let (sin, cos) = frequency(pair, HALF_DIM).sin_cos();

@@ -31,6 +31,7 @@ pub struct AdamMoments {
     pub updates: i32,
 }
 
+// ANCHOR: update
 /// Parameter `p` and its `moments` after one update with the gradient `grad`, all of one shape.
 /// Reference for the fused [`tensor_core::AdamW`], which training calls; it updates all parameters,
 /// in place.
@@ -56,3 +57,4 @@ pub fn adamw_update(
     let step = (unbiased_first / (unbiased_second.sqrt()? + eps)?)?;
     Ok(((decayed - (step * lr)?)?, AdamMoments { first, second, updates }))
 }
+// ANCHOR_END: update

@@ -21,6 +21,7 @@ pub fn log_softmax(logits: &Tensor) -> Result<Tensor> {
     shifted.broadcast_sub(&log_sum) // (.., V)
 }
 
+// ANCHOR: cross_entropy
 /// Mean cross-entropy of `logits: (B, T, V)` against `targets: (B, T)` (i64), without a mask.
 /// Reference for the fused [`ops::cross_entropy`](fn@tensor_core::ops::cross_entropy), which
 /// training (2.4) and evaluation (2.6) call and which also leaves out masked targets.
@@ -29,3 +30,4 @@ pub fn cross_entropy(logits: &Tensor, targets: &Tensor) -> Result<Tensor> {
     let targets = targets.unsqueeze(D::Minus1)?; // (B, T, 1)
     log_probs.gather(&targets, D::Minus1)?.mean_all()?.neg() // (B, T, 1) -> ()
 }
+// ANCHOR_END: cross_entropy

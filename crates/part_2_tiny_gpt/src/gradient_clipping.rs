@@ -8,6 +8,7 @@
 
 use candle_core::{DType, Result, Tensor};
 
+// ANCHOR: clip
 /// Gradients of all parameters, of any shapes, scaled to a global norm of at most `max_norm`; and
 /// the norm before. Reference for the fused [`tensor_core::clip_grad_norm`], which training calls.
 pub fn clip_grad_norm(grads: &[Tensor], max_norm: f64) -> Result<(Vec<Tensor>, f64)> {
@@ -21,3 +22,4 @@ pub fn clip_grad_norm(grads: &[Tensor], max_norm: f64) -> Result<(Vec<Tensor>, f
     let clipped = grads.iter().map(|grad| grad * scale).collect::<Result<_>>()?;
     Ok((clipped, norm))
 }
+// ANCHOR_END: clip

@@ -10,6 +10,7 @@
 
 use candle_core::{D, Result, Tensor};
 
+// ANCHOR: layer_norm
 /// Layer norm of each row of `x: (.., C)`, scaled by `weight: (C)` and shifted by `bias: (C)`.
 /// Reference for the fused [`ops::layer_norm`](fn@tensor_core::ops::layer_norm), which
 /// [`tensor_core::LayerNorm`] calls in part 1's blocks and before the output layer of the model.
@@ -20,3 +21,4 @@ pub fn layer_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64) -> Resul
     let normalized = centered.broadcast_div(&(variance + eps)?.sqrt()?)?; // (.., C)
     normalized.broadcast_mul(weight)?.broadcast_add(bias) // (.., C)
 }
+// ANCHOR_END: layer_norm

@@ -11,6 +11,7 @@
 
 use candle_core::{D, Result, Tensor};
 
+// ANCHOR: softmax
 /// Softmax of each row of `logits: (.., V)`, giving `(.., V)`. Reference for the fused
 /// [`ops::softmax`](fn@tensor_core::ops::softmax), which weights the values in part 1's attention.
 pub fn softmax(logits: &Tensor) -> Result<Tensor> {
@@ -18,3 +19,4 @@ pub fn softmax(logits: &Tensor) -> Result<Tensor> {
     let exp = logits.broadcast_sub(&max)?.exp()?; // (.., V)
     exp.broadcast_div(&exp.sum_keepdim(D::Minus1)?) // (.., V) / (.., 1) -> (.., V)
 }
+// ANCHOR_END: softmax

@@ -126,6 +126,7 @@ pub fn train(
     let mut optimizer = AdamW::new(parameters, config.optimizer)?;
     let mut rng = Rng::new(seed);
     print_sample(0, &inference, &config.samples, log)?;
+    // ANCHOR: loop
     for step in 0..config.steps {
         let batch = Batch::random(&corpus.train, config.batch_size, context_len, &mut rng, device)?;
         let logits = model.forward(&batch.inputs)?; // (B, T, V)
@@ -136,6 +137,7 @@ pub fn train(
         let (lr, step) = (config.lr_at(step), step + 1); // from here on counted from 1
         ensure_finite(step, loss, grad_norm, "--lr")?;
         optimizer.step(&grads, lr)?;
+        // ANCHOR_END: loop
 
         let n_tokens = batch.inputs.elem_count();
         log.step(&StepMetrics { step, loss, lr, grad_norm, n_tokens }, Value::Null)?;

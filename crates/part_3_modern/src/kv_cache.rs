@@ -27,6 +27,7 @@ impl KvCache {
         self.len == 0
     }
 
+    // ANCHOR: extend
     /// Appends the keys and values of new tokens, `(B, T, KV, D)` each. Returns those of all tokens
     /// so far as views of the cache: (B, len, KV, D).
     ///
@@ -56,6 +57,7 @@ impl KvCache {
         (self.stored, self.len) = (Some(stored), len);
         Ok(all)
     }
+    // ANCHOR_END: extend
 
     /// Copy with every batch row repeated `n` times, adjacent to each other: (B · n, len, KV, D).
     ///

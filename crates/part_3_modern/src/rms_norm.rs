@@ -8,11 +8,13 @@ use candle_core::{D, Module, Result, Tensor};
 use model_io::config;
 use tensor_core::{Init, LayerNorm, Scope, WeightDecay, ops};
 
+// ANCHOR: rms_norm
 /// RMSNorm of `x: (.., C)`, scaled by `weight: (C)`. Reference for the fused [`ops::rms_norm()`].
 pub fn rms_norm(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor> {
     let mean_square = x.sqr()?.mean_keepdim(D::Minus1)?; // (.., 1)
     x.broadcast_div(&(mean_square + eps)?.sqrt()?)?.broadcast_mul(weight)
 }
+// ANCHOR_END: rms_norm
 
 /// Learned norm over the last dimension.
 #[derive(Debug, Clone)]

@@ -13,6 +13,7 @@ use candle_core::{DType, Device, Result, Tensor};
 use model_io::config::{PositionEncoding, RopeScaling};
 use tensor_core::ops::{self, Positions};
 
+// ANCHOR: rotate
 /// Rotates every head of `x: (B, T, H, D)`, with token t at position `start + t`. Reference for the
 /// fused [`ops::rope()`].
 pub fn apply_rope(x: &Tensor, rope: &Rope, start: usize) -> Result<Tensor> {
@@ -24,6 +25,7 @@ pub fn apply_rope(x: &Tensor, rope: &Rope, start: usize) -> Result<Tensor> {
     let second = (b.broadcast_mul(&cos)? + a.broadcast_mul(&sin)?)?;
     Tensor::cat(&[first, second], 3)
 }
+// ANCHOR_END: rotate
 
 /// Rotation frequencies of the pairs.
 #[derive(Debug, Clone)]

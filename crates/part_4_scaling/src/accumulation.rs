@@ -14,6 +14,7 @@ use tensor_core::ops::{add, cross_entropy};
 use tensor_core::{Parameters, backward};
 use tiny_gpt::Batch;
 
+// ANCHOR: gradients
 /// Mean loss over all targets of `batches`, and its gradients times `scale`. The model may compute
 /// in 16 bits; the loss and the sums of the gradients are f32.
 ///
@@ -36,6 +37,7 @@ pub fn gradients(
     }
     accumulator.finish()
 }
+// ANCHOR_END: gradients
 
 /// Sum of the gradients of several micro-batches, whose losses add up to the loss of the batch.
 #[derive(Default)]

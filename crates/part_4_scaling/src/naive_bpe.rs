@@ -26,6 +26,7 @@ pub const MIN_COUNT: u64 = 2;
 /// Pair of adjacent token ids.
 pub type TokenPair = (u32, u32);
 
+// ANCHOR: train
 /// Learns up to `n_merges` merges of `words`, each given as its tokens. Returns the pairs in the
 /// order in which they are learned; the tokens that they merge into have the ids `first_id` and up.
 pub fn train(mut words: Vec<Vec<u32>>, n_merges: usize, first_id: u32) -> Vec<TokenPair> {
@@ -44,6 +45,7 @@ pub fn train(mut words: Vec<Vec<u32>>, n_merges: usize, first_id: u32) -> Vec<To
     }
     merges
 }
+// ANCHOR_END: train
 
 /// Applies `merges`, those of [`train`], to the tokens of a word. One pass in the order of learning
 /// is enough: a merge creates only pairs with its own token, and all merges of these come later.

@@ -66,6 +66,7 @@ impl LrSchedule {
         }
     }
 
+    // ANCHOR: lr_at
     /// Learning rate of optimizer step `n`, counted from 1.
     pub fn lr_at(&self, n: usize) -> f64 {
         let warmup = self.warmup_steps.max(1);
@@ -84,4 +85,5 @@ impl LrSchedule {
         };
         self.min_lr + (self.peak_lr - self.min_lr) * remaining
     }
+    // ANCHOR_END: lr_at
 }

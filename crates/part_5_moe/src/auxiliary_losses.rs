@@ -16,6 +16,7 @@
 
 use candle_core::{D, DType, Result, Tensor, bail};
 
+// ANCHOR: balance
 /// Load-balancing loss of `probabilities: (N, E)` over all experts and the selected experts
 /// `experts: (N, K)`. `mask` is false for padding tokens, which are excluded.
 ///
@@ -47,6 +48,7 @@ pub fn load_balancing_loss(
     let p = mean_over_tokens(probabilities, mask, n_tokens)?; // (E)
     (f * p)?.sum_all()? * e as f64
 }
+// ANCHOR_END: balance
 
 /// Router z-loss of `logits: (N, E)`. `mask` is false for padding tokens, which are excluded.
 ///

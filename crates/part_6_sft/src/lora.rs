@@ -23,6 +23,7 @@ use candle_core::{DType, Tensor};
 use model_io::LoraConfig;
 use tensor_core::{LoraScaling, Parameter, Parameters, Rng};
 
+// ANCHOR: lora
 /// Weight of an adapted layer, W + s · B A, for `w: (out, in)`, `a: (R, in)`, `b: (out, R)` and
 /// `scale` s = α / R: (out, in). A layer with this weight computes what [`tensor_core::Linear`]
 /// does with `w` and the adapter beside it.
@@ -30,6 +31,7 @@ pub fn lora_weight(w: &Tensor, a: &Tensor, b: &Tensor, scale: f64) -> candle_cor
     let update = (b.matmul(a)? * scale)?; // (out, R) x (R, in) -> (out, in)
     w + update
 }
+// ANCHOR_END: lora
 
 /// Freezes all parameters and adds fresh adapters to the layers that `config` selects, with A and
 /// dropout drawn from `seed`. A model of `parameters` must be built again, which costs nothing.

@@ -148,11 +148,13 @@ impl TokenizedExample {
         &self.ids[..self.ids.len().saturating_sub(1)]
     }
 
+    // ANCHOR: labels
     /// Labels: the next id at each input, or −100 if it is not a target.
     pub fn labels(&self) -> impl Iterator<Item = i64> {
         let next = self.ids.iter().enumerate().skip(1);
         next.map(|(t, &id)| if self.is_target(t) { i64::from(id) } else { IGNORE_INDEX })
     }
+    // ANCHOR_END: labels
 
     /// Number of tokens in the loss.
     pub fn n_targets(&self) -> usize {

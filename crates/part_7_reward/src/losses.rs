@@ -50,10 +50,12 @@ impl PreferenceLoss {
     }
 }
 
+// ANCHOR: bradley_terry
 /// Bradley-Terry loss, the mean of softplus(r⁻ − r⁺): (P), (P) -> ().
 pub fn bradley_terry(chosen: &Tensor, rejected: &Tensor) -> Result<Tensor> {
     softplus(&(rejected - chosen)?)?.mean_all()
 }
+// ANCHOR_END: bradley_terry
 
 /// Margin ranking loss, the mean of max(0, margin − (r⁺ − r⁻)): (P), (P) -> ().
 pub fn margin_ranking(chosen: &Tensor, rejected: &Tensor, margin: f64) -> Result<Tensor> {

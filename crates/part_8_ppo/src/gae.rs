@@ -47,6 +47,7 @@ pub fn gae(
 ) -> Result<GaeOutput> {
     let GaeConfig { gamma, lambda } = config;
     let (_r, t) = rewards.dims2()?;
+    // ANCHOR: gae
     let mut next_value = bootstrap.clone(); // (R)
     let mut next_advantage = bootstrap.zeros_like()?;
     let mut advantages = Vec::with_capacity(t);
@@ -60,6 +61,7 @@ pub fn gae(
         next_advantage = real.where_cond(&advantage, &next_advantage)?;
         advantages.push(advantage);
     }
+    // ANCHOR_END: gae
     advantages.reverse();
     let advantages = masked(&Tensor::stack(&advantages, 1)?, mask)?; // (R, T)
     let returns = masked(&(&advantages + values)?, mask)?;

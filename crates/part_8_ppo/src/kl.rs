@@ -36,6 +36,7 @@ pub enum KlEstimator {
 }
 
 impl KlEstimator {
+    // ANCHOR: estimate
     /// KL(π ‖ π_ref) estimated token by token, from `log_probs` under the sampling policy π and
     /// `ref_log_probs` under the reference, both of one shape, which is that of the result.
     ///
@@ -51,6 +52,7 @@ impl KlEstimator {
             Self::K3 => (clamped.exp()? - &clamped)? - 1.,
         }
     }
+    // ANCHOR_END: estimate
 }
 
 /// Probability ratio π(token) / π_old(token) from log-probabilities of one shape; the exponent is

@@ -32,6 +32,7 @@ impl Clip {
     }
 }
 
+// ANCHOR: clip
 /// Clipped surrogate loss −min(ρ A, clip(ρ) A) per token, from current `log_probs`, `old` ones of
 /// the rollout and `advantages`, all of one shape.
 ///
@@ -48,6 +49,7 @@ pub fn clipped_surrogate(
     let bounded = (r.clamp(1. - clip.low, 1. + clip.high)? * advantages)?;
     free.minimum(&bounded)?.neg()
 }
+// ANCHOR_END: clip
 
 /// Fraction of the tokens of `mask` whose ratio is outside the clip range.
 ///

@@ -44,6 +44,7 @@ pub fn expected_reward_gradient(policy: &Tensor, rewards: &Tensor) -> Result<Ten
     gradient(policy, |policy| expectation_over_completions(policy, rewards))
 }
 
+// ANCHOR: theorem
 /// Policy gradient, the right side of the theorem: E[Σ_t A_t ∇log π(y_t | y_<t)], as a sum over all
 /// completions: (N_STATES, VOCAB_SIZE). `advantages` are the rewards, less a baseline if there is
 /// one: (Y, T), or (Y, 1) if all tokens of a completion share one.
@@ -55,6 +56,7 @@ pub fn policy_gradient(policy: &Tensor, advantages: &Tensor) -> Result<Tensor> {
     let weights = weights.unsqueeze(2)?.unsqueeze(3)?; // (Y, T, 1, 1) or (Y, 1, 1, 1)
     log_prob_gradients(policy)?.broadcast_mul(&weights)?.sum((0, 1))
 }
+// ANCHOR_END: theorem
 
 /// Gradients ∇log π(y_t | y_<t) of the tokens of all completions, by the formula for a softmax:
 /// (Y, T, N_STATES, VOCAB_SIZE). Only the row of the state before the token is not 0.

@@ -47,6 +47,7 @@ pub enum RewardBaseline {
 }
 
 impl RewardBaseline {
+    // ANCHOR: baseline
     /// Advantages r_i − b_i of B groups of completions with `rewards: (B, G)`: (B, G).
     ///
     /// # Errors
@@ -64,8 +65,10 @@ impl RewardBaseline {
             Self::LeaveOneOut => rewards - (sum.broadcast_sub(rewards)? / (g as f64 - 1.))?,
         }
     }
+    // ANCHOR_END: baseline
 }
 
+// ANCHOR: loss
 /// REINFORCE loss, (), of G completions from their `log_probs: (G, T)` under the policy. The
 /// `advantages` are (G, T), or (G, 1) if all tokens of a completion share one.
 ///
@@ -75,6 +78,7 @@ pub fn reinforce_loss(log_probs: &Tensor, advantages: &Tensor) -> Result<Tensor>
     let (g, _t) = log_probs.dims2()?;
     log_probs.broadcast_mul(advantages)?.sum_all()?.neg()? / g as f64
 }
+// ANCHOR_END: loss
 
 /// Hyperparameters of [`train`].
 #[derive(Debug, Clone, Copy)]

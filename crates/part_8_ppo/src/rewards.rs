@@ -92,6 +92,7 @@ pub fn terminal_rewards(
     Tensor::from_iter(terminal, device)
 }
 
+// ANCHOR: token_rewards
 /// Per-token rewards, (R, T): `terminal: (R)` at the last token of each row of `mask: (R, T)`,
 /// minus `kl_coef` times `kl: (R, T)`. A row without tokens is 0.
 ///
@@ -107,6 +108,7 @@ pub fn token_rewards(
     let terminal = last.broadcast_mul(&terminal.unsqueeze(1)?)?;
     masked(&(terminal - (kl * kl_coef)?)?, mask)
 }
+// ANCHOR_END: token_rewards
 
 /// Mask with 1 at the last token of each row of `mask: (R, T)`, whose rows are filled from the
 /// left.

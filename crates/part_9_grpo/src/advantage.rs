@@ -88,6 +88,7 @@ pub fn advantages(
             continue;
         }
         let (g, group_mean) = (group_size as f64, mean(group));
+        // ANCHOR: center
         let (center, scale) = match baseline {
             Baseline::GroupStd => (group_mean, 1. / (std(group, g - 1.) + epsilon)),
             Baseline::GroupStdPopulation => (group_mean, 1. / (std(group, g) + epsilon)),
@@ -96,6 +97,7 @@ pub fn advantages(
             Baseline::LeaveOneOut => (group_mean, g / (g - 1.)),
             Baseline::MovingAverage => (moving_average, 1.),
             Baseline::BatchMean => (batch_mean, 1.),
+            // ANCHOR_END: center
             Baseline::BestOfGroup => {
                 let best = group.iter().copied().fold(f32::NEG_INFINITY, f32::max);
                 let first = group.iter().position(|reward| *reward == best);

@@ -37,6 +37,7 @@ pub enum Aggregation {
 }
 
 impl Aggregation {
+    // ANCHOR: weights
     /// Weight per token of each completion, from the `lengths`; 0 for completions that are not
     /// `included`. `max_new_tokens` is L.
     pub fn weights(self, lengths: &[usize], included: &[bool], max_new_tokens: usize) -> Vec<f32> {
@@ -52,4 +53,5 @@ impl Aggregation {
         };
         lengths.iter().zip(included).map(weight).collect()
     }
+    // ANCHOR_END: weights
 }

@@ -8,6 +8,7 @@
 //! The estimate is the share of all k-subsets of the n samples that contain a right one. Counting
 //! only the first k samples is unbiased too, but much noisier; 1 − (1 − c/n)^k is biased.
 
+// ANCHOR: pass_at_k
 /// pass@k of a problem with `c` right ones among `n` samples.
 ///
 /// # Panics
@@ -20,3 +21,4 @@ pub fn pass_at_k(n: usize, c: usize, k: usize) -> f64 {
     // C(n − c, k) / C(n, k) = Π_{i = n − c + 1}^{n} (1 − k / i)
     1. - (n - c + 1..=n).map(|i| 1. - k as f64 / i as f64).product::<f64>()
 }
+// ANCHOR_END: pass_at_k

@@ -5,7 +5,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 
 use crate::repository::root;
-use crate::{features, layers, links, readmes, tiny_text, words};
+use crate::{book, features, layers, links, readmes, tiny_text, words};
 
 /// Runs all checks and stops at the first failure.
 pub(crate) fn run() -> Result<()> {
@@ -14,6 +14,7 @@ pub(crate) fn run() -> Result<()> {
     features::check()?;
     readmes::check(&root())?;
     links::check(&root(), false)?;
+    book::check(&root())?;
     words::check(&root())?;
     tiny_text::check(&root())?;
     cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"], None)?;
@@ -21,7 +22,11 @@ pub(crate) fn run() -> Result<()> {
     cargo(&["test"], None)
 }
 
-fn cargo(args: &[&str], variable: Option<(&str, &str)>) -> Result<()> {
+/// Runs cargo with `args`, and with an environment `variable` if one is given.
+///
+/// # Errors
+/// When it fails.
+pub(crate) fn cargo(args: &[&str], variable: Option<(&str, &str)>) -> Result<()> {
     let command = format!("cargo {}", args.join(" "));
     println!("> {command}");
     let status = Command::new(env!("CARGO")).args(args).envs(variable).status();

@@ -1,6 +1,7 @@
 //! Development tasks. Run `cargo x check` before a commit.
 
 mod repository;
+mod book;
 mod check;
 mod compare;
 mod worker;
@@ -39,6 +40,14 @@ enum Task {
         #[arg(long)]
         write: bool,
     },
+    /// Check the book and build it into target/book
+    Book {
+        #[command(subcommand)]
+        action: Option<BookAction>,
+    },
+    /// Draw the figures and compute the tables of the book
+    #[command(name = "figures")]
+    DrawFigures,
     /// Check names, line lengths and doc comments against GLOSSARY.md and retired-names.txt
     Words,
     /// Generate data/tiny.txt and data/tiny_hi.txt from their grammars
@@ -51,6 +60,12 @@ enum Task {
     Compare(#[command(flatten)] compare::Options),
 }
 
+#[derive(Subcommand)]
+enum BookAction {
+    /// Only check its sources: listings, figures, links
+    Check,
+}
+
 fn main() -> Result<()> {
     match Cli::parse().task {
         Task::Check => check::run(),
@@ -58,6 +73,9 @@ fn main() -> Result<()> {
         Task::Features => features::check(),
         Task::Readmes => readmes::check(&root()),
         Task::Links { write } => links::check(&root(), write),
+        Task::Book { action: Some(BookAction::Check) } => book::check(&root()),
+        Task::Book { action: None } => book::build(&root()),
+        Task::DrawFigures => check::cargo(&["run", "--example", "book", "--", "figures"], None),
         Task::Words => words::check(&root()),
         Task::Data { check: true } => tiny_text::check(&root()),
         Task::Compare(options) => compare::run(&options),

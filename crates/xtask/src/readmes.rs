@@ -1,4 +1,4 @@
-//! `cargo x readmes`: checks that `.ci/run` runs every command shown in a README.
+//! `cargo x readmes`: checks that `.ci/run` runs every command shown in a README or in the book.
 //!
 //! A command counts as run if `.ci/run` has the same program and subcommand with at least its
 //! flags. The values may differ, so that a run of minutes takes seconds in CI. Commands other than
@@ -9,12 +9,14 @@ use std::path::Path;
 
 use anyhow::{Result, ensure};
 
-use crate::repository::{self, read};
+use crate::repository::{self, has_extension, read};
 
 /// Prefixes of other commands that READMEs may show, and the place where they run.
-const OTHER_COMMANDS: [(&str, &str); 3] = [
+const OTHER_COMMANDS: [(&str, &str); 5] = [
     ("cargo test", "`cargo x check` runs all tests"),
     ("cargo bench", "`.ci/run` runs each benchmark once"),
+    ("cargo x book", "`.ci/run` builds the book"),
+    ("cargo x figures", "a test compares the figures with the committed ones"),
     ("cargo x compare", "needs PyTorch; its parts are tested"),
 ];
 
@@ -33,7 +35,7 @@ pub(crate) fn check(root: &Path) -> Result<()> {
     let ci_commands: Vec<RunCommand> = ci.lines().filter_map(parse_command).collect();
     ensure!(!ci_commands.is_empty(), ".ci/run has no `cargo run` command");
     let mut missing = Vec::new();
-    for path in repository::files(root)?.into_iter().filter(|path| path.ends_with("README.md")) {
+    for path in repository::files(root)?.into_iter().filter(|path| shows_commands(path)) {
         let text = join_continued_lines(&read(&root.join(&path))?);
         for line in commands(&text).filter(|line| !is_run(line, &ci_commands)) {
             missing.push(format!("{}: {line}", path.display()));
@@ -45,6 +47,12 @@ pub(crate) fn check(root: &Path) -> Result<()> {
         missing.join("\n  ")
     );
     Ok(())
+}
+
+/// True for READMEs and for chapters of the book; the log has commands of long runs.
+fn shows_commands(path: &Path) -> bool {
+    let is_chapter = path.parent() == Some(Path::new("book/src")) && has_extension(path, "md");
+    path.ends_with("README.md") || is_chapter && !path.ends_with("log.md")
 }
 
 /// Joins lines that end with a backslash to the next line.

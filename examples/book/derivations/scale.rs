@@ -1,0 +1,89 @@
+//! Chapters 4 and 5.
+
+use anyhow::Result;
+use candle_core::{DType, Tensor};
+use moe::auxiliary_losses::load_balancing_loss;
+use scaling::LrSchedule;
+use scaling::naive_bpe;
+use tensor_core::testing::assert_close;
+
+use super::{distribution, tensor};
+use crate::compute_budget::{A, ALPHA, B, BETA, best_size, loss};
+use crate::precision::rounded;
+
+#[test]
+fn merges_of_the_text() {
+    let word: Vec<u32> = b"aaabdaaabac".iter().map(|&byte| u32::from(byte)).collect();
+    let [a, b] = [b'a', b'b'].map(u32::from);
+    let merges = naive_bpe::train(vec![word.clone()], 10, 256);
+    assert_eq!(merges, [(a, a), (a, b), (256, 257)]);
+    assert_eq!(naive_bpe::encode(word, &merges, 256).len(), 5); // X d X a c
+}
+
+#[test]
+fn a_mean_of_means_is_not_the_mean() {
+    assert_close([(2. * 4. + 30. * 1.) / 32., (4. + 1.) / 2.], [1.1875, 2.5], 1e-12);
+    assert_close([0.5, 2. / 32.], [0.5, 0.0625], 1e-12);
+}
+
+#[test]
+fn a_weight_in_bf16_does_not_move() -> Result<()> {
+    assert_eq!(rounded(1. + 0.003, DType::BF16)?, 1.);
+    assert_eq!(rounded(1. + 2f64.powi(-7), DType::BF16)?, 1.0078125);
+    assert_eq!(rounded(1. + 2f64.powi(-10), DType::F16)?, 1.0009765625);
+    assert_eq!(rounded(65_504., DType::F16)?, 65_504.);
+    assert!(rounded(1e-8 * 65_536., DType::F16)? > 0.);
+    Ok(())
+}
+
+#[test]
+fn learning_rates_of_the_text() {
+    let schedule = LrSchedule::cosine(3e-3, 1500);
+    assert_eq!(schedule.warmup_steps, 75);
+    let at = [1, 75, 1500].map(|step| schedule.lr_at(step));
+    assert_close(at, [4e-5, 3e-3, 3e-4], 1e-12);
+    let middle = schedule.lr_at(75 + 1425 / 2);
+    assert_close(middle, (3e-3 + 3e-4) / 2., 5e-3);
+}
+
+#[test]
+fn compute_of_a_run_is_6_n_d() {
+    let (n, d) = (1_053_824., 1500. * 16. * 256.);
+    assert_close(d, 6.144e6, 1e-12);
+    assert_close(6. * n * d / 1e13, 3.88, 5e-3);
+    assert_close(6. * n * d / (d / 16_272.) / 1e9, 103., 5e-3);
+    assert_close(16. * 1e9 / 1e9, 16., 0.);
+}
+
+#[test]
+fn the_best_size_for_a_budget_balances_both_terms() {
+    for budget in [1e18, 1e21, 1e24] {
+        let n = best_size(budget);
+        let d = budget / (6. * n);
+        assert_close(ALPHA * A / n.powf(ALPHA), BETA * B / d.powf(BETA), 1e-9);
+        for factor in [0.5, 0.9, 1.1, 2.] {
+            assert!(loss(n * factor, d / factor) > loss(n, d));
+        }
+    }
+    assert_close([BETA / (ALPHA + BETA), ALPHA / (ALPHA + BETA)], [0.45, 0.55], 5e-3);
+}
+
+fn balance(probabilities: &[[f64; 2]], experts: &[u32]) -> Result<f64> {
+    let flat: Vec<f64> = probabilities.iter().flatten().copied().collect();
+    let x: Tensor = tensor(&flat)?.reshape((probabilities.len(), 2))?;
+    Ok(load_balancing_loss(&x, experts, None)?.to_scalar()?)
+}
+
+#[test]
+fn the_balancing_loss_of_four_tokens() -> Result<()> {
+    let tokens = [[0.9, 0.1], [0.8, 0.2], [0.6, 0.4], [0.3, 0.7]];
+    assert_close(balance(&tokens, &[0, 0, 0, 1])?, 1.15, 1e-12);
+    assert_close(balance(&[[0.5, 0.5]; 4], &[0, 1, 0, 1])?, 1., 1e-12);
+    assert_close(balance(&[[1., 0.]; 4], &[0; 4])?, 2., 1e-12);
+    // With f = P: E Σ P² is at least 1.
+    for seed in 0..20 {
+        let p = distribution(6, seed);
+        assert!(6. * p.iter().map(|p| p * p).sum::<f64>() >= 1.);
+    }
+    Ok(())
+}
