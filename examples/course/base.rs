@@ -5,6 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use datasets::documents::SEPARATOR;
+use experiment::terminal::printable;
 use model_io::{LoadMode, SkipSpecialTokens};
 use modern::sampler::{Sampler, SamplingStrategy};
 use modern::{Checkpoint, GenerateConfig, generate};
@@ -64,7 +65,7 @@ pub(crate) fn pretrain(course: &CourseRun, folder: &Path) -> Result<StageRecord>
     let maps = attention::last_layer_maps(&model.model, &ids, &sentence.token_texts())?;
     attention::save(folder, &maps)?;
     let story = generate_story(&model, course.settings.seed)?;
-    println!("\nSample: {story}");
+    println!("\nSample: {}", printable(&story));
     sample::save(folder, &[TextSample::from_text(story)])?;
     let metrics = MetricsLog::read(folder)?;
     let val_loss = metrics.last("val_loss")?;

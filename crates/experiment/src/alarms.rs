@@ -12,8 +12,8 @@ const EXPLOSION_FACTOR: f64 = 10.;
 /// Relative rise of the learning rate that rounding explains: min + (peak − min) may be above peak.
 const LR_TOLERANCE: f64 = 1e-9;
 
-/// Alarms of a training run: exploding gradients, a rising learning rate, a loss that is not
-/// finite.
+/// Alarms of a training run: exploding gradients, gradients of 0, a rising learning rate, a loss
+/// that is not finite.
 #[derive(Debug, Default)]
 pub struct TrainingAlarms {
     grad_norms: VecDeque<f64>,
@@ -31,6 +31,7 @@ impl TrainingAlarms {
     /// norm before clipping.
     pub fn check(&mut self, step: usize, loss: f64, lr: f64, norm: f64) -> Option<String> {
         let median = self.median_grad_norm();
+        let was_zero = self.grad_norms.back() == Some(&0.);
         self.grad_norms.push_back(norm);
         if self.grad_norms.len() > HISTORY_LEN {
             self.grad_norms.pop_front();
@@ -40,6 +41,12 @@ impl TrainingAlarms {
             let cause = self.cause_of_non_finite(median);
             return Some(format!(
                 "step {step}: the loss is {loss}, the gradient norm {norm}; {cause}"
+            ));
+        }
+        if norm == 0. && !was_zero {
+            return Some(format!(
+                "step {step}: the gradient norm is 0, so nothing is learned: the loss does not \
+                 depend on the parameters that are trained, or no token is in it"
             ));
         }
         if let Some(median) = median.filter(|median| norm > EXPLOSION_FACTOR * median) {

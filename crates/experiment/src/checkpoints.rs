@@ -17,6 +17,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 use tensor_core::{json_file, sha256};
 
+use crate::terminal::printable;
+
 const STEP_PREFIX: &str = "step-";
 const PARTIAL_SUFFIX: &str = ".partial";
 const CHECKSUMS_FILE: &str = "sums.json";
@@ -67,7 +69,8 @@ impl Checkpoints {
             match verify_checksums(&path) {
                 Ok(()) => return Ok(Some((step, path))),
                 Err(error) => {
-                    eprintln!("warning: skipping {}: {error:#}", path.display());
+                    let skipped = format!("skipping {}: {error:#}", path.display());
+                    eprintln!("warning: {}", printable(&skipped));
                     let damaged = path.with_extension("damaged");
                     let _ = remove_folder_if_exists(&damaged)
                         .and_then(|()| Ok(fs::rename(&path, &damaged)?)); // else skipped again

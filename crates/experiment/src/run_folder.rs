@@ -10,6 +10,8 @@ use serde::Serialize;
 use serde_json::Value;
 use tensor_core::{atomic_file, json_file};
 
+use crate::terminal::printable;
+
 const CONFIG: &str = "config.json";
 const METRICS: &str = "metrics.jsonl";
 /// Checkpoints of a run.
@@ -63,7 +65,8 @@ impl RunFolder {
         let metrics = path.join(METRICS);
         let text = match fs::read_to_string(&metrics) {
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                eprintln!("warning: {} is missing: its rows begin anew", metrics.display());
+                let metrics = printable(&metrics.to_string_lossy());
+                eprintln!("warning: {metrics} is missing: its rows begin anew");
                 String::new()
             }
             text => text.with_context(|| format!("reading {}", metrics.display()))?,
@@ -168,7 +171,7 @@ fn back_up_existing_run(path: &Path) -> Result<()> {
             remove_folder(path)?;
             eprintln!(
                 "the existing run saved no model and was removed; {} is kept",
-                previous.display()
+                printable(&previous.to_string_lossy())
             );
             return Ok(());
         }
@@ -176,7 +179,8 @@ fn back_up_existing_run(path: &Path) -> Result<()> {
     }
     fs::rename(path, &previous)
         .with_context(|| format!("moving {} to {}", path.display(), previous.display()))?;
-    eprintln!("the existing run was moved to {}", previous.display());
+    let previous = previous.to_string_lossy();
+    eprintln!("the existing run was moved to {}", printable(&previous));
     Ok(())
 }
 

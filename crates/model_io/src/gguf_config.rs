@@ -1,10 +1,10 @@
 //! Architecture of the model in a GGUF file, from its metadata and from the names of its tensors.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::config::{
     AttentionBias, AttentionConfig, Llama3Scaling, LmHead, Mlp, ModelConfig, NormKind,
-    PositionEncoding, QkNorm, RopeScaling, SlidingWindow,
+    PositionEncoding, QkNorm, RopeScaling, SlidingWindow, YarnScaling,
 };
 use crate::config_json::unsupported_family;
 use crate::gguf::Gguf;
@@ -20,12 +20,6 @@ pub(crate) fn read(file: &Gguf) -> Result<ModelConfig> {
     let (n_embd, n_head) = (size("embedding_length")?, size("attention.head_count")?);
     let optional = |name: &str| file.get_optional(&key(name), Gguf::get_usize);
     let head_dim = optional("attention.key_length")?.unwrap_or(n_embd / n_head.max(1));
-    let kind = file.get_optional(&key("rope.scaling.type"), Gguf::get_str)?.unwrap_or("none");
-    ensure!(kind == "none", "RoPE scaling `{kind}` is not supported");
-    for name in ["rope.scale_linear", "rope.scaling.factor"] {
-        let factor = file.get_optional(&key(name), Gguf::get_f64)?.unwrap_or(1.);
-        ensure!(factor == 1., "RoPE scaling by `{name}` = {factor} is not supported");
-    }
     let window = optional("attention.sliding_window")?.filter(|&size| size > 0);
     let window = window.map(|size| SlidingWindow { size, sinks: 0 });
     let base = file.get_optional(&key("rope.freq_base"), Gguf::get_f64)?.unwrap_or(10_000.);
@@ -53,7 +47,10 @@ pub(crate) fn read(file: &Gguf) -> Result<ModelConfig> {
             qk_norm: if has("blk.0.attn_q_norm.weight") { QkNorm::PerHead } else { QkNorm::None },
             position: PositionEncoding::Rope {
                 base,
-                scaling: scaling(file, base, head_dim)?.map(RopeScaling::Llama3),
+                scaling: match llama3_scaling(file, base, head_dim)? {
+                    Some(scaling) => Some(RopeScaling::Llama3(scaling)),
+                    None => rope_scaling(file, family)?,
+                },
             },
             no_rope_interval: None,
             window,
@@ -66,9 +63,42 @@ pub(crate) fn read(file: &Gguf) -> Result<ModelConfig> {
     Ok(config)
 }
 
+/// RoPE scaling of the metadata, of type `linear` (llama.cpp's default, in older files with the
+/// factor `rope.scale_linear`) or `yarn`.
+pub(crate) fn rope_scaling(file: &Gguf, family: &str) -> Result<Option<RopeScaling>> {
+    let key = |name: &str| format!("{family}.rope.{name}");
+    let number = |name: &str| file.get_optional(&key(name), Gguf::get_f64);
+    let factor = number("scaling.factor")?.or(number("scale_linear")?).unwrap_or(1.);
+    let kind = file.get_optional(&key("scaling.type"), Gguf::get_str)?.unwrap_or("linear");
+    match kind {
+        "none" => Ok(None),
+        "linear" => Ok((factor != 1.).then_some(RopeScaling::Linear { factor })),
+        "yarn" => {
+            for name in ["attn_factor", "yarn_attn_factor", "yarn_ext_factor"] {
+                let value = number(&format!("scaling.{name}"))?.unwrap_or(1.);
+                ensure!(value == 1., "RoPE scaling with `{name}` = {value} is not supported");
+            }
+            let multiplier = number("scaling.yarn_log_multiplier")?.unwrap_or(0.1);
+            ensure!(
+                multiplier as f32 == 0.1,
+                "RoPE scaling with `yarn_log_multiplier` = {multiplier} is not supported"
+            );
+            let original = key("scaling.original_context_length");
+            Ok(Some(RopeScaling::Yarn(YarnScaling {
+                factor,
+                attention_factor: None,
+                beta_fast: number("scaling.yarn_beta_fast")?.unwrap_or(32.),
+                beta_slow: number("scaling.yarn_beta_slow")?.unwrap_or(1.),
+                original_context_len: file.get_usize(&original)?,
+            })))
+        }
+        _ => bail!("RoPE scaling `{kind}` is not supported"),
+    }
+}
+
 /// Llama 3's RoPE scaling. The file stores the divisor of each pair's frequency instead of the four
 /// numbers that they are computed from, so the numbers are assumed and checked.
-fn scaling(file: &Gguf, base: f64, head_dim: usize) -> Result<Option<Llama3Scaling>> {
+fn llama3_scaling(file: &Gguf, base: f64, head_dim: usize) -> Result<Option<Llama3Scaling>> {
     if file.tensor_info("rope_freqs.weight").is_err() {
         return Ok(None);
     }

@@ -142,7 +142,8 @@ impl Hub {
         };
         match self.cached(id) {
             Some(folder) => {
-                eprintln!("using the cached copy of `{id}`: {error:#}");
+                let error = format!("{error:#}"); // may quote what the server answered
+                eprintln!("using the cached copy of `{id}`: {}", error.escape_debug());
                 Ok(folder)
             }
             None if id.looks_local() => Err(error),

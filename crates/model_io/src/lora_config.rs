@@ -8,13 +8,46 @@ use tensor_core::Parameters;
 pub struct LoraConfig {
     /// Rank R.
     pub rank: usize,
-    /// Scaling α: the update is scaled by α / R, so that a learning rate carries over to other
-    /// ranks.
+    /// Scaling α of the update, which is divided by a function of the rank.
     pub alpha: f64,
+    /// Divisor of α.
+    pub scaling: RankScaling,
+    /// Kind of adapter.
+    pub variant: LoraVariant,
     /// Dropout probability before A.
     pub dropout: f64,
     /// Layers that get an adapter.
     pub target_modules: TargetModules,
+}
+
+/// Scale s of the update, by its rank R.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RankScaling {
+    /// α / R (Hu et al., <https://arxiv.org/abs/2106.09685>).
+    Standard,
+    /// α / √R, rsLoRA (Kalajdzievski, <https://arxiv.org/abs/2312.03732>): the update keeps its
+    /// size at high ranks.
+    RankStabilized,
+}
+
+impl RankScaling {
+    /// Scale s of an update of this rank.
+    pub fn scale(self, alpha: f64, rank: usize) -> f64 {
+        match self {
+            Self::Standard => alpha / rank as f64,
+            Self::RankStabilized => alpha / (rank as f64).sqrt(),
+        }
+    }
+}
+
+/// Parameters that an adapter trains beside the frozen weight.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LoraVariant {
+    /// The matrices A and B.
+    Plain,
+    /// A and B, which change the direction of the weight's rows, and the lengths of the rows, DoRA
+    /// (Liu et al., <https://arxiv.org/abs/2402.09353>).
+    Dora,
 }
 
 /// Selection of the linear layers that get an adapter.
@@ -28,9 +61,21 @@ pub enum TargetModules {
 }
 
 impl LoraConfig {
-    /// Scale α / R of the update.
+    /// Plain LoRA of this rank on all layers, with α = 2 R and without dropout.
+    pub fn new(rank: usize) -> Self {
+        Self {
+            rank,
+            alpha: 2. * rank as f64,
+            scaling: RankScaling::Standard,
+            variant: LoraVariant::Plain,
+            dropout: 0.,
+            target_modules: TargetModules::All,
+        }
+    }
+
+    /// Scale s of the update.
     pub fn scale(&self) -> f64 {
-        self.alpha / self.rank as f64
+        self.scaling.scale(self.alpha, self.rank)
     }
 
     /// Selected layers of `parameters`, with their shapes (out, in).

@@ -4,7 +4,7 @@
 //! Every format gives the same: an architecture and its weights under Hugging Face's names, a
 //! tokenizer, the special token ids, and a chat template.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::Device;
@@ -14,7 +14,7 @@ use crate::gguf::Gguf;
 use crate::{
     ChatTemplate, GenerationConfig, GgufTokenizer, LoadMode, ModelWeights, SpecialTokenIds,
     Tokenizer, fetch_from_hub, gguf_model, gguf_tokenizer, is_hub_id, llama2c, llama2c_tokenizer,
-    model_folder,
+    model_folder, peft_folder,
 };
 
 /// Model opened from its files: the weights, and all that is needed to use them.
@@ -37,10 +37,7 @@ impl ModelFiles {
     /// # Errors
     /// When `source` does not exist or cannot be used; the message names the reason and a remedy.
     pub fn open(source: &str, mode: LoadMode, device: &Device) -> Result<Self> {
-        let source = match is_hub_id(source) {
-            true => &fetch_from_hub(source)?,
-            false => Path::new(source),
-        };
+        let source = &locate_model(source)?;
         ensure!(
             source.exists(),
             "there is no {}: expected a file, a folder, or the owner/name of a model on the Hub",
@@ -48,11 +45,6 @@ impl ModelFiles {
         );
         let run_model = source.join("model"); // in the folder of a training run
         let source = if run_model.join("config.json").is_file() { &run_model } else { source };
-        ensure!(
-            !(source.join("metrics.jsonl").is_file() && source.join("adapter").is_dir()),
-            "the run in {} saved only an adapter: run it with --merge to save a model, too",
-            source.display()
-        );
         let extension = source.extension().and_then(|extension| extension.to_str());
         let files = match extension {
             _ if source.is_dir() => Self::from_folder(source, mode, device),
@@ -118,4 +110,33 @@ impl ModelFiles {
         let special_ids = SpecialTokenIds { bos: tokenizer.bos(), eos };
         Ok(Self { weights, tokenizer, special_ids, generation: None, chat_template: None })
     }
+}
+
+/// Path of the model or adapter `source`, which is downloaded if it is on the Hub.
+///
+/// # Errors
+/// When a download fails.
+pub fn locate_model(source: &str) -> Result<PathBuf> {
+    if is_hub_id(source) { fetch_from_hub(source) } else { Ok(PathBuf::from(source)) }
+}
+
+/// Folder of the adapter at `path`, an adapter folder or a run that saved an adapter and no model;
+/// `None` if it is something else.
+pub fn find_adapter(path: &Path) -> Option<PathBuf> {
+    let of_run = (!path.join("model").is_dir()).then(|| path.join("adapter"));
+    let candidates = [Some(path.to_path_buf()), of_run].into_iter().flatten();
+    { candidates }.find(|folder| peft_folder::is_adapter(folder))
+}
+
+/// Folder of the adapter `source`, which is downloaded if it is on the Hub.
+///
+/// # Errors
+/// When it is not an adapter, or a download fails.
+pub fn locate_adapter(source: &str) -> Result<PathBuf> {
+    find_adapter(&locate_model(source)?).with_context(|| {
+        format!(
+            "{source} is not an adapter: expected a folder, or a model on the Hub, with {}",
+            peft_folder::CONFIG
+        )
+    })
 }

@@ -1,31 +1,37 @@
 //! Adapter files in the layout of Hugging Face's `peft`: `adapter_config.json` and
 //! `adapter_model.safetensors`.
 //!
-//! Settings of peft that are not supported here (other adapter types, trained biases, ranks that
-//! differ between layers, an initialization that changes the base weights) are rejected by name,
-//! and so is any unknown setting. A model thus never computes something else here than in peft.
+//! LoRA, rsLoRA and DoRA are read, with ranks and alphas that differ between layers. Settings of
+//! peft that are not supported here (other adapter types, trained biases, whole modules saved with
+//! the adapter, an initialization that changes the base weights) are rejected by name, and so is
+//! any unknown setting. A model thus never computes something else here than in peft.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use candle_core::Tensor;
+use regex::Regex;
 use serde_json::{Value, json};
 use tensor_core::{LoraScaling, Parameters, json_file, weights};
 
-use crate::lora_config::{LoraConfig, TargetModules, module_names};
-use crate::weight_files;
+use crate::lora_config::{LoraConfig, LoraVariant, RankScaling, TargetModules, module_names};
+use crate::weight_files::{self, INDEX_FILE, WEIGHTS_FILE};
 
-const CONFIG: &str = "adapter_config.json";
-const WEIGHTS: &str = "adapter_model.safetensors";
+pub(crate) const CONFIG: &str = "adapter_config.json";
+pub(crate) const WEIGHTS: &str = "adapter_model.safetensors";
 /// Prefix of peft before the names of the model's layers.
 const PREFIX: &str = "base_model.model.";
 /// Settings that are read here, or that do not change what a saved adapter computes. Any other
 /// setting is rejected.
-const KNOWN_SETTINGS: [&str; 14] = [
+const KNOWN_SETTINGS: [&str; 18] = [
     "peft_type",
     "r",
+    "rank_pattern",
     "lora_alpha",
+    "alpha_pattern",
+    "use_rslora",
+    "use_dora",
     "lora_dropout",
     "target_modules",
     "exclude_modules",
@@ -41,7 +47,8 @@ const KNOWN_SETTINGS: [&str; 14] = [
 
 /// True if `folder` holds an adapter and no model.
 pub fn is_adapter(folder: &Path) -> bool {
-    folder.join(CONFIG).is_file() && !folder.join("config.json").is_file()
+    let has = |file: &str| folder.join(file).is_file();
+    has(CONFIG) && !has(WEIGHTS_FILE) && !has(INDEX_FILE)
 }
 
 /// Path or Hub id of the base model of the adapter in `folder`. A path that does not exist in the
@@ -77,11 +84,16 @@ pub fn save(folder: &Path, parameters: &Parameters, config: &LoraConfig, base: &
     let settings = json!({
         "peft_type": "LORA", "task_type": "CAUSAL_LM", "base_model_name_or_path": base,
         "r": config.rank, "lora_alpha": config.alpha, "lora_dropout": config.dropout,
+        "use_rslora": config.scaling == RankScaling::RankStabilized,
+        "use_dora": config.variant == LoraVariant::Dora,
         "target_modules": target_modules, "bias": "none", "fan_in_fan_out": false,
         "inference_mode": true, "init_lora_weights": true,
     });
     let layers = parameters.adapters().keys();
-    let saved = layers.flat_map(|layer| parameters.adapter_parameters(layer)).flatten();
+    let saved = layers.flat_map(|layer| {
+        let pair = parameters.adapter_parameters(layer).into_iter().flatten();
+        pair.chain(parameters.magnitude(layer))
+    });
     let tensors = saved.map(|p| (format!("{PREFIX}{}", p.name), p.var.as_detached_tensor()));
     weight_files::write(folder, &[(CONFIG, settings)], WEIGHTS, &tensors.collect())
 }
@@ -94,77 +106,147 @@ pub fn save(folder: &Path, parameters: &Parameters, config: &LoraConfig, base: &
 /// base model; the message then names the layers that do not fit, with their shapes.
 pub fn open(folder: &Path, parameters: &mut Parameters) -> Result<LoraConfig> {
     let path = folder.join(CONFIG);
-    let config = parse_config(&json_file::read(&path)?)
+    let config = PeftConfig::parse(&json_file::read(&path)?)
         .with_context(|| format!("cannot use {}", path.display()))?;
     let path = folder.join(WEIGHTS);
     let mut tensors = weights::load(&path)?;
     let adapters = matching_adapters(&mut tensors, parameters, &config)
         .with_context(|| format!("{} is not an adapter of this model", path.display()))?;
     parameters.freeze(|_| true);
-    let scaling = LoraScaling { scale: config.scale(), dropout: config.dropout };
-    for (layer, [down, up]) in adapters {
-        parameters.add_adapter(&layer, [&down, &up], scaling)?;
+    for LayerAdapter { layer, scale, lora_a, lora_b, magnitude } in adapters {
+        let scaling = LoraScaling { scale, dropout: config.lora.dropout };
+        parameters.add_adapter(&layer, &lora_a, &lora_b, scaling)?;
+        if let Some(magnitude) = magnitude {
+            parameters.add_magnitude(&layer, &magnitude)?;
+        }
     }
-    Ok(config)
+    Ok(config.lora)
 }
 
-/// LoRA configuration of an `adapter_config.json`.
-fn parse_config(json: &Value) -> Result<LoraConfig> {
-    let peft_type = &json["peft_type"];
-    ensure!(peft_type == "LORA", "`peft_type` is {peft_type}; only \"LORA\" is supported");
-    let settings = json.as_object().context("it is not a JSON object")?;
-    for (key, value) in settings {
-        let off = match value {
-            Value::Null | Value::Bool(false) => true,
-            Value::Array(list) => list.is_empty(),
-            Value::Object(map) => map.is_empty(),
-            Value::String(word) => key == "bias" && word == "none",
-            _ => false,
+/// Settings of an `adapter_config.json`.
+struct PeftConfig {
+    lora: LoraConfig,
+    /// Ranks of layers that have another than `lora`.
+    ranks: Vec<(Regex, usize)>,
+    /// α of layers that have another than `lora`.
+    alphas: Vec<(Regex, f64)>,
+}
+
+impl PeftConfig {
+    fn parse(json: &Value) -> Result<Self> {
+        let peft_type = &json["peft_type"];
+        ensure!(peft_type == "LORA", "`peft_type` is {peft_type}; only \"LORA\" is supported");
+        let settings = json.as_object().context("it is not a JSON object")?;
+        for (key, value) in settings {
+            let off = match value {
+                Value::Null | Value::Bool(false) => true,
+                Value::Array(list) => list.is_empty(),
+                Value::Object(map) => map.is_empty(),
+                Value::String(word) => key == "bias" && word == "none",
+                _ => false,
+            };
+            // PiSSA and similar initializations change the base weights, so an adapter trained with
+            // them does not fit the original base.
+            let plain_init = key == "init_lora_weights" && (*value == true || value == "gaussian");
+            ensure!(
+                off || plain_init || KNOWN_SETTINGS.contains(&key.as_str()),
+                "`{key}` is {value}, which is not supported: merge the adapter into its base model \
+                 with peft's merge_and_unload(), and open the result"
+            );
+        }
+        let target_modules = match &json["target_modules"] {
+            Value::String(all) if all == "all-linear" => TargetModules::All,
+            Value::Array(names) => {
+                let names = names.iter().map(|name| name.as_str().map(String::from));
+                TargetModules::Named(
+                    names
+                        .collect::<Option<_>>()
+                        .context("`target_modules` must hold names only")?,
+                )
+            }
+            other => {
+                bail!("`target_modules` is {other}; expected a list of names or \"all-linear\"")
+            }
         };
-        // PiSSA and similar initializations change the base weights, so an adapter trained with
-        // them does not fit the original base.
-        let plain_init = key == "init_lora_weights" && (*value == true || value == "gaussian");
-        ensure!(
-            off || plain_init || KNOWN_SETTINGS.contains(&key.as_str()),
-            "`{key}` is {value}, which is not supported"
-        );
+        let is_on = |key: &str| match &json[key] {
+            Value::Null => Ok(false),
+            Value::Bool(on) => Ok(*on),
+            other => bail!("`{key}` is {other}; expected true or false"),
+        };
+        let lora = LoraConfig {
+            rank: as_rank(&json["r"]).context("`r` must be a positive integer")?,
+            alpha: json["lora_alpha"].as_f64().context("`lora_alpha` is not a number")?,
+            scaling: match is_on("use_rslora")? {
+                true => RankScaling::RankStabilized,
+                false => RankScaling::Standard,
+            },
+            variant: if is_on("use_dora")? { LoraVariant::Dora } else { LoraVariant::Plain },
+            dropout: json["lora_dropout"].as_f64().context("`lora_dropout` is not a number")?,
+            target_modules,
+        };
+        let ranks = parse_pattern(json, "rank_pattern", as_rank)?;
+        Ok(Self { lora, ranks, alphas: parse_pattern(json, "alpha_pattern", Value::as_f64)? })
     }
-    let number = |key: &str| json[key].as_f64().with_context(|| format!("`{key}` is not a number"));
-    let rank =
-        json["r"].as_u64().filter(|&rank| rank > 0).context("`r` must be a positive integer")?
-            as usize;
-    let target_modules = match &json["target_modules"] {
-        Value::String(all) if all == "all-linear" => TargetModules::All,
-        Value::Array(names) => {
-            let names = names.iter().map(|name| name.as_str().map(String::from));
-            TargetModules::Named(
-                names.collect::<Option<_>>().context("`target_modules` must hold names only")?,
-            )
-        }
-        other => {
-            bail!("`target_modules` is {other}; expected a list of names or \"all-linear\"")
-        }
-    };
-    Ok(LoraConfig {
-        rank,
-        alpha: number("lora_alpha")?,
-        dropout: number("lora_dropout")?,
-        target_modules,
-    })
+
+    fn rank_of(&self, layer: &str) -> usize {
+        let own = self.ranks.iter().find(|(pattern, _)| pattern.is_match(layer));
+        own.map_or(self.lora.rank, |(_, rank)| *rank)
+    }
+
+    fn scale_of(&self, layer: &str) -> f64 {
+        let own = self.alphas.iter().find(|(pattern, _)| pattern.is_match(layer));
+        let alpha = own.map_or(self.lora.alpha, |(_, alpha)| *alpha);
+        self.lora.scaling.scale(alpha, self.rank_of(layer))
+    }
 }
 
-/// Matrices A and B of each layer; all of them must fit the model.
+fn as_rank(json: &Value) -> Option<usize> {
+    json.as_u64().filter(|&rank| rank > 0).map(|rank| rank as usize)
+}
+
+/// Values of the layers whose name, or the end of it after a dot, a regular expression matches: the
+/// setting `key`.
+fn parse_pattern<T>(
+    json: &Value,
+    key: &str,
+    value_of: impl Fn(&Value) -> Option<T>,
+) -> Result<Vec<(Regex, T)>> {
+    let entries = match &json[key] {
+        Value::Null => return Ok(Vec::new()),
+        map => map.as_object().with_context(|| format!("`{key}` is not a JSON object"))?,
+    };
+    let parse = |(name, value): (&String, &Value)| {
+        let pattern = Regex::new(&format!(r"^(.*\.)?({name})$"))
+            .map_err(|_| anyhow!("`{key}`: {name:?} is not a regular expression"))?;
+        let value = value_of(value)
+            .with_context(|| format!("`{key}`: {value} of {name:?} is not a positive number"))?;
+        Ok((pattern, value))
+    };
+    entries.iter().map(parse).collect()
+}
+
+/// Adapter of one layer, as a file has it.
+struct LayerAdapter {
+    layer: String,
+    scale: f64,
+    lora_a: Tensor,
+    lora_b: Tensor,
+    magnitude: Option<Tensor>,
+}
+
+/// Adapters of the layers; all of them must fit the model.
 fn matching_adapters(
     tensors: &mut BTreeMap<String, Tensor>,
     parameters: &Parameters,
-    config: &LoraConfig,
-) -> Result<Vec<(String, [Tensor; 2])>> {
+    config: &PeftConfig,
+) -> Result<Vec<LayerAdapter>> {
     let (mut adapters, mut errors) = (Vec::new(), Vec::new());
+    let is_dora = config.lora.variant == LoraVariant::Dora;
     for (layer, (n_out, n_in)) in parameters.linear_layers() {
-        let mut take = |end: &str| tensors.remove(&format!("{PREFIX}{layer}.{end}.weight"));
-        let pair = match (take("lora_A"), take("lora_B")) {
+        let mut take = |end: &str| tensors.remove(&format!("{PREFIX}{layer}.{end}"));
+        let (lora_a, lora_b) = match (take("lora_A.weight"), take("lora_B.weight")) {
             (None, None) => continue,
-            (Some(down), Some(up)) => [down, up],
+            (Some(lora_a), Some(lora_b)) => (lora_a, lora_b),
             _ => {
                 errors.push(format!(
                     "adapter of layer {layer} is incomplete: expected lora_A and lora_B"
@@ -172,16 +254,24 @@ fn matching_adapters(
                 continue;
             }
         };
-        let expected = [[config.rank, *n_in], [*n_out, config.rank]];
-        for ((name, tensor), expected) in ["lora_A", "lora_B"].iter().zip(&pair).zip(expected) {
-            if tensor.dims() != expected {
-                errors.push(format!(
-                    "{layer}.{name} has shape {:?}, expected {expected:?}",
-                    tensor.dims()
-                ));
+        let magnitude = is_dora.then(|| take("lora_magnitude_vector")).flatten();
+        if is_dora && magnitude.is_none() {
+            errors.push(format!("adapter of layer {layer} lacks lora_magnitude_vector"));
+        }
+        let rank = config.rank_of(layer);
+        let expected_shapes = [
+            ("lora_A", Some(&lora_a), vec![rank, *n_in]),
+            ("lora_B", Some(&lora_b), vec![*n_out, rank]),
+            ("lora_magnitude_vector", magnitude.as_ref(), vec![*n_out]),
+        ];
+        for (name, tensor, expected) in expected_shapes {
+            if let Some(tensor) = tensor.filter(|tensor| tensor.dims() != expected) {
+                let shape = tensor.dims();
+                errors.push(format!("{layer}.{name} has shape {shape:?}, expected {expected:?}"));
             }
         }
-        adapters.push((layer.clone(), pair));
+        let (layer, scale) = (layer.clone(), config.scale_of(layer));
+        adapters.push(LayerAdapter { layer, scale, lora_a, lora_b, magnitude });
     }
     errors.extend(tensors.keys().map(|name| format!("the model has no layer for {name}")));
     let n_more = errors.len().saturating_sub(4);

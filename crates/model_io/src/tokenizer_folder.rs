@@ -40,7 +40,7 @@ impl Tokenizer {
             eprintln!(
                 "{}: its BPE dropout of {dropout} is switched off, so a text has the same tokens \
                  every time",
-                file.display()
+                file.to_string_lossy().escape_debug()
             );
         }
         let mut inner = tokenizer_from_json(json).with_context(invalid)?;

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use candle_core::Device;
 use model_io::{
     ChatTemplate, ChatVariables, GenerationConfig, LoadMode, ModelFiles, ModelWeights,
-    SpecialTokenIds, Tokenizer, model_folder, peft_folder,
+    SpecialTokenIds, Tokenizer, find_adapter, locate_model, model_folder, peft_folder,
 };
 use tensor_core::Parameters;
 
@@ -30,26 +30,47 @@ pub struct Checkpoint {
 
 impl Checkpoint {
     /// Opens `source`: a folder, a `.gguf` file, a llama2.c `.bin`, or a model on the Hub; in the
-    /// folder of a training run, the model inside it. An adapter is opened with its base model, for
-    /// inference only.
+    /// folder of a training run, the model inside it. An adapter, or the run that trained one, is
+    /// opened with its base model, for inference only.
     ///
     /// # Errors
     /// When `source` does not exist or cannot be used; the message names the reason and a remedy.
     pub fn open(source: &str, mode: LoadMode, device: &Device) -> Result<Self> {
-        let folder = Path::new(source);
-        if !peft_folder::is_adapter(folder) {
-            return Self::open_model(source, mode, device);
-        }
+        let path = locate_model(source)?;
+        let Some(adapter) = find_adapter(&path) else {
+            return Self::open_model(&path.to_string_lossy(), mode, device);
+        };
         if let LoadMode::Training(_) = mode {
-            bail!("{source} is an adapter, not a model: its run writes a model with --merge");
+            bail!("{source} is an adapter, not a model: write a model with `part_6 merge`");
         }
-        let base = peft_folder::base_model(folder)?;
-        let mut checkpoint = Self::open_model(&base, mode, device)
+        let base = peft_folder::base_model(&adapter)?;
+        Self::open_with_adapter(&base, &adapter, mode, device)
+    }
+
+    /// Opens the model `base` with the adapter in the folder `adapter` and the adapter's chat
+    /// template, if it has one. All weights of the base are frozen.
+    ///
+    /// # Errors
+    /// Those of [`Checkpoint::open`], and when the adapter does not fit the model.
+    pub fn open_with_adapter(
+        base: &str,
+        adapter: &Path,
+        mode: LoadMode,
+        device: &Device,
+    ) -> Result<Self> {
+        let mut checkpoint = Self::open_model(base, mode, device)
             .with_context(|| format!("opening {base}, the base model of the adapter"))?;
-        peft_folder::open(folder, &mut checkpoint.parameters)?;
-        let own = ChatTemplate::from_folder(folder, &checkpoint.tokenizer)?;
+        peft_folder::open(adapter, &mut checkpoint.parameters)?;
+        let own = ChatTemplate::from_folder(adapter, &checkpoint.tokenizer)?;
         checkpoint.chat_template = own.or(checkpoint.chat_template);
-        checkpoint.into_inference()
+        match mode {
+            LoadMode::Training(_) => {
+                let config = *checkpoint.model.config();
+                let model = GptModern::new(&config, checkpoint.parameters.root())?;
+                Ok(Self { model, ..checkpoint })
+            }
+            LoadMode::Inference | LoadMode::DequantizedInference => checkpoint.into_inference(),
+        }
     }
 
     fn open_model(source: &str, mode: LoadMode, device: &Device) -> Result<Self> {

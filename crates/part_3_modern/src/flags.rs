@@ -9,7 +9,9 @@ use candle_core::Device;
 use clap::Args;
 use experiment::RunFolder;
 use experiment::number::{non_negative, probability, temperature};
-use model_io::{ChatArguments, ChatDate, ChatVariables, LoadMode, ModelConfig, SlidingWindow};
+use model_io::{
+    ChatArguments, ChatDate, ChatVariables, LoadMode, ModelConfig, SlidingWindow, locate_adapter,
+};
 use serde::{Serialize, Serializer};
 use tiny_gpt::GptConfig;
 use tiny_gpt::flags::ModelSizeFlags;
@@ -28,9 +30,13 @@ pub fn byte_level_config(size: &ModelSizeFlags) -> Result<ModelConfig> {
 /// Flags that name the model and the precision of its weights.
 #[derive(Debug, Clone, Args)]
 pub struct ModelFlags {
-    /// Model or run folder, .gguf file, llama2.c .bin, or owner/name[:file.gguf] on the Hub
+    /// Model or run folder, .gguf file, llama2.c .bin, or owner/name[:file.gguf] on the Hub; or an
+    /// adapter, which names its base model
     #[arg(long, visible_alias = "model-name-or-path", value_name = "MODEL")]
     pub model: String,
+    /// LoRA adapter of --model: a folder in the layout of peft, or owner/name on the Hub
+    #[arg(long, value_name = "ADAPTER")]
+    pub adapter: Option<String>,
     /// Dequantize quantized weights to f32: slower, more exact
     #[arg(long)]
     pub dequantize: bool,
@@ -46,7 +52,13 @@ impl ModelFlags {
             true => LoadMode::DequantizedInference,
             false => LoadMode::Inference,
         };
-        Checkpoint::open(&self.model, mode, device)
+        match &self.adapter {
+            Some(adapter) => {
+                let adapter = locate_adapter(adapter)?;
+                Checkpoint::open_with_adapter(&self.model, &adapter, mode, device)
+            }
+            None => Checkpoint::open(&self.model, mode, device),
+        }
     }
 }
 
@@ -83,6 +95,7 @@ impl ChatTemplateFlags {
 #[command(next_help_heading = "Model")]
 pub struct RunChatTemplateFlags {
     /// Variable of the model's chat template, for example enable_thinking=false; may be repeated
+    /// [default: those of the run that --model names]
     #[arg(long, value_name = "NAME=VALUE")]
     #[serde(serialize_with = "as_one_setting")]
     pub chat_template_arg: Vec<ChatArguments>,
@@ -94,6 +107,17 @@ pub struct RunChatTemplateFlags {
 }
 
 impl RunChatTemplateFlags {
+    /// Takes over the arguments of the run in the folder `model`, if it is a run's; those of the
+    /// flags come after them.
+    ///
+    /// # Errors
+    /// When the settings of the run cannot be read.
+    pub fn inherit_args(&mut self, model: &str) -> Result<()> {
+        let run = variables_of_run(Path::new(model))?;
+        self.chat_template_arg.insert(0, run.arguments);
+        Ok(())
+    }
+
     /// Variables of the run.
     pub fn variables(&self) -> ChatVariables {
         let arguments = self.chat_template_arg.iter().cloned().collect();

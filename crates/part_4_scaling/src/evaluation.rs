@@ -16,6 +16,8 @@ pub struct LmEvalConfig {
     pub batch_size: usize,
     /// Maximum number of windows, counted from the start of the file; `None` for all.
     pub max_windows: Option<usize>,
+    /// Tokens per window; `None` for the model's context length.
+    pub window_len: Option<usize>,
 }
 
 /// Validations and samples during a run.
@@ -46,7 +48,7 @@ pub fn evaluate(
 ) -> Result<LmEvalMetrics> {
     let n = tokens.len();
     ensure!(n > 1, "{n} tokens are too few: a prediction needs at least 2");
-    let t = model.config().context_len;
+    let t = config.window_len.unwrap_or(model.config().context_len);
     let end =
         config.max_windows.map_or(n, |windows| n.min(windows.saturating_mul(t).saturating_add(1)));
     let (mut total_nats, mut n_predicted) = (0., 0);

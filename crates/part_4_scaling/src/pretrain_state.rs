@@ -7,8 +7,10 @@ use anyhow::{Context, Result};
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Device};
 use experiment::TrainState;
-use model_io::{ModelConfig, SpecialTokenIds, Tokenizer};
-use modern::{GptModern, GradientCheckpointing};
+use model_io::{
+    ChatTemplate, GenerationConfig, ModelConfig, SpecialTokenIds, Tokenizer, model_folder,
+};
+use modern::{Checkpoint, GptModern, GradientCheckpointing, Sampler};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tensor_core::{AdamWConfig, Parameters};
@@ -43,10 +45,22 @@ pub struct TrainConfig {
 pub struct PretrainState {
     /// Configuration of the model.
     pub config: ModelConfig,
+    /// Tokens per training window, at most the model's context length.
+    pub window_len: usize,
+    /// Settings of the model that the run goes on with, saved with its weights; `None` for a new
+    /// model.
+    origin: Option<OriginalSettings>,
     /// Weights (in f32, whatever the compute dtype is), AdamW with its moments, step and best loss.
     pub train: TrainState,
     /// Position in the data, and loss scale.
     pub progress: PretrainProgress,
+}
+
+/// Settings that a model has beside its weights and its tokenizer.
+struct OriginalSettings {
+    special_ids: SpecialTokenIds,
+    sampler: Option<Sampler>,
+    chat_template: Option<ChatTemplate>,
 }
 
 /// Progress of pretraining beside step and best loss: data position and loss scale.
@@ -63,6 +77,14 @@ pub struct PretrainProgress {
     pub n_skipped_steps: usize,
 }
 
+impl PretrainProgress {
+    /// Progress of a new run that computes in `dtype`.
+    fn new(dtype: DType) -> Self {
+        let grad_scaler = (dtype == DType::F16).then(GradScaler::default);
+        Self { loader_state: LoaderState::default(), grad_scaler, n_skipped_steps: 0 }
+    }
+}
+
 impl PretrainState {
     /// State of a new run: a model initialized from `seed` that computes in `dtype`.
     ///
@@ -77,10 +99,27 @@ impl PretrainState {
     ) -> Result<Self> {
         let mut parameters = Parameters::seeded(seed, DType::F32, device);
         GptModern::new(&config, parameters.root())?;
-        let grad_scaler = (dtype == DType::F16).then(GradScaler::default);
-        let loader_state = LoaderState::default();
-        let progress = PretrainProgress { loader_state, grad_scaler, n_skipped_steps: 0 };
-        Ok(Self { config, train: TrainState::new(parameters, optimizer)?, progress })
+        let train = TrainState::new(parameters, optimizer)?;
+        let (window_len, progress) = (config.context_len, PretrainProgress::new(dtype));
+        Ok(Self { config, window_len, origin: None, train, progress })
+    }
+
+    /// State of a new run that goes on with the model `checkpoint`, which was opened for training,
+    /// on windows of `window_len` tokens, at most the model's context length.
+    ///
+    /// # Errors
+    /// When memory is short.
+    pub fn continued(
+        checkpoint: Checkpoint,
+        window_len: usize,
+        optimizer: AdamWConfig,
+        dtype: DType,
+    ) -> Result<Self> {
+        let Checkpoint { model, parameters, special_ids, sampler, chat_template, .. } = checkpoint;
+        let config = *model.config();
+        let origin = Some(OriginalSettings { special_ids, sampler, chat_template });
+        let train = TrainState::new(parameters, optimizer)?;
+        Ok(Self { config, window_len, origin, train, progress: PretrainProgress::new(dtype) })
     }
 
     /// Model for the next training step: the current weights, cast to the compute dtype.
@@ -116,17 +155,24 @@ impl PretrainState {
         self.progress.grad_scaler.as_mut().map_or(Ok(true), |scaler| scaler.update(grad_norm))
     }
 
-    /// Saves the model and its tokenizer in `folder`, for part 3 and transformers. In training
-    /// every document follows the end-of-text token of the previous one, so that token is bos too.
+    /// Saves the model and its tokenizer in `folder`, for part 3 and transformers. A new model is
+    /// trained on documents of which each follows the end-of-text token of the previous one, so
+    /// that token is its bos too.
     ///
     /// # Errors
     /// When a file cannot be written.
     pub fn save_model(&self, folder: &Path, tokenizer: &Tokenizer) -> Result<()> {
-        tokenizer.save(folder, self.config.context_len, None)?;
-        let eos = tokenizer.eos();
-        let special_ids = SpecialTokenIds { bos: eos, eos: eos.into_iter().collect() };
-        let parameters = &self.train.parameters;
-        model_io::model_folder::save(folder, &self.config, parameters, &special_ids, None)
+        let origin = self.origin.as_ref();
+        let chat_template = origin.and_then(|origin| origin.chat_template.as_ref());
+        tokenizer.save(folder, self.config.context_len, chat_template)?;
+        let special_ids = match (origin, tokenizer.eos()) {
+            (Some(origin), _) => origin.special_ids.clone(),
+            (None, eos) => SpecialTokenIds { bos: eos, eos: eos.into_iter().collect() },
+        };
+        let sampler = origin.and_then(|origin| origin.sampler.as_ref());
+        let (parameters, generation) =
+            (&self.train.parameters, sampler.map(GenerationConfig::from));
+        model_folder::save(folder, &self.config, parameters, &special_ids, generation.as_ref())
     }
 
     /// Saves a checkpoint of a run on the data `data_id` in `folder`: a model folder, plus

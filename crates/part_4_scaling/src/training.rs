@@ -29,7 +29,7 @@ pub fn train(
     log: &mut RunLog,
 ) -> Result<()> {
     let device = state.train.parameters.device().clone();
-    let mut data_loader = DataLoader::new(&data.train, state.config.context_len, config.seed)?;
+    let mut data_loader = DataLoader::new(&data.train, state.window_len, config.seed)?;
     let inference = GptModern::new(&state.config, state.train.parameters.for_inference().root())?;
     let total_steps = config.schedule.total_steps;
     if state.train.progress.step == 0 {
@@ -82,7 +82,7 @@ fn validate(
     let summary =
         format!(": validation loss {loss:.4} nats per token, {bits_per_byte:.4} bits per byte");
     log.validation(step, &summary, json!({ "val_loss": loss, "bits_per_byte": bits_per_byte }))?;
-    let window = data.validation.first_window(state.config.context_len, inference.device())?;
+    let window = data.validation.first_window(state.window_len, inference.device())?;
     log_qkv_statistics(step, inference, &window, log)?;
     if state.train.progress.record_validation(Score::Loss(loss), false) {
         state.save_model(model_folder, &data.tokenizer)?;

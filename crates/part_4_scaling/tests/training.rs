@@ -98,6 +98,64 @@ fn a_run_lowers_its_loss_and_its_model_can_be_sampled_and_evaluated() {
 }
 
 #[test]
+fn pretraining_continues_with_the_weights_and_the_tokenizer_of_a_model() {
+    let (folder, run, _) = train(&[]);
+    let (model, rows) = (format!("{run}/model"), path_arg(folder.path(), "rows.jsonl"));
+    let row = |i| format!("{{\"text\": \"A dog of {i} years sat on\\nthe mat.\"}}\n");
+    std::fs::write(&rows, (0..30).map(row).collect::<String>()).expect("rows");
+    let flags = "--context-len 8 --steps 12 --batch-size 4 --eval-interval 0 --sample-len 4 \
+        --threads 2 --json";
+    let continued = |out: &str, more: &[&str]| -> Vec<String> {
+        let args = ["train", "--model", &model, "--data", &rows, "--out", out];
+        let args = args.into_iter().chain(flags.split_whitespace()).chain(more.iter().copied());
+        args.map(String::from).collect()
+    };
+    let strings = |args: &[String]| args.iter().map(String::as_str).collect::<Vec<_>>().join("\n");
+    let run_with =
+        |args: &[String]| PART_4.stdout_json(&strings(args).split('\n').collect::<Vec<_>>());
+
+    // Temporary tokens of a process that was killed, and of one that runs.
+    let [abandoned, used] = [".tokens-abandoned", ".tokens-used"].map(|name| {
+        let tokens = folder.path().join(name);
+        std::fs::create_dir(&tokens).expect("a folder");
+        std::fs::write(tokens.join(".lock"), "").expect("a file");
+        tokens
+    });
+    let lock = std::fs::File::open(used.join(".lock")).expect("a file");
+    lock.lock().expect("a lock");
+
+    let (whole, parts) = (path_arg(folder.path(), "whole"), path_arg(folder.path(), "parts"));
+    let report = run_with(&continued(&whole, &[]));
+    assert!(!abandoned.exists() && used.exists());
+    let before = metrics_rows(&whole)[0]["val_loss"].as_f64().expect("a loss before training");
+    let data = format!("{whole}/data");
+    let eval = ["eval", "--model", &model, "--data", &data, "--context-len", "8", "--json"];
+    assert_close(PART_4.stdout_json(&eval)["loss"].as_f64().expect("a loss"), before, 1e-5);
+    assert!(report["loss"].as_f64().expect("a loss") < before - 0.1, "{before} {report}");
+    let read = |file: String| std::fs::read(&file).expect("a file");
+    for file in ["tokenizer.json", "config.json"] {
+        assert_eq!(
+            read(format!("{whole}/model/{file}")),
+            read(format!("{model}/{file}")),
+            "{file}"
+        );
+    }
+
+    run_with(&continued(&parts, &["--stop-after", "5"]));
+    PART_4.stdout(&["train", "--resume", "--out", &parts]);
+    let weights = |out: &str| read(format!("{out}/model/model.safetensors"));
+    assert_eq!(weights(&whole), weights(&parts), "resumed and uninterrupted");
+
+    let refused = |more: &[&str], code, message: &str| {
+        let args = continued(&path_arg(folder.path(), "refused"), more);
+        PART_4.assert_fails(&strings(&args).split('\n').collect::<Vec<_>>(), code, message);
+    };
+    refused(&["--n-layer", "2"], 2, "are those of a new model");
+    refused(&["--tokenizer", &model], 2, "--tokenizer");
+    refused(&["--context-len", "17"], 1, "the model's context is 16 tokens");
+}
+
+#[test]
 fn the_data_folder_of_a_run_can_be_reused_by_another() {
     let (folder, run, first) = train(&["--eval-windows", "18446744073709551615"]);
     let (data, next) = (format!("{run}/data"), path_arg(folder.path(), "next"));

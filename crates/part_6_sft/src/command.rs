@@ -1,8 +1,9 @@
-//! Commands of part 6: `train`, `sample` and `eval`; without a subcommand, the demo.
+//! Commands of part 6: `train`, `sample`, `eval` and `merge`; without a subcommand, the demo.
 
 mod arguments;
 mod demo;
 mod eval;
+mod merge;
 mod sample;
 mod train;
 
@@ -30,6 +31,8 @@ enum Command {
     Sample(sample::SampleArgs),
     /// Measure the loss and the accuracy of a model
     Eval(eval::EvalArgs),
+    /// Write a model with its adapter merged into it as one model folder
+    Merge(merge::MergeArgs),
 }
 
 /// Settings that `eval` and `sample` take from the run of the model unless the command line sets
@@ -44,8 +47,12 @@ pub fn parse_and_run(args: impl IntoIterator<Item = impl Into<OsString>>) -> Res
     let cli: Cli = command_line::parse(args, &SETTINGS_FROM_RUN)?;
     match cli.command {
         None => demo::run(&cli.demo),
-        Some(Command::Train(args)) => train::run(&args),
+        Some(Command::Train(mut args)) => {
+            args.model.inherit_chat_template_args()?;
+            train::run(&args)
+        }
         Some(Command::Sample(args)) => sample::run(&args),
         Some(Command::Eval(args)) => eval::run(&args),
+        Some(Command::Merge(args)) => merge::run(&args),
     }
 }

@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
-use candle_core::{DType, Device};
+use anyhow::{Result, ensure};
+use candle_core::Device;
 use experiment::RunFolder;
-use model_io::{ChatTemplate, LoadMode, peft_folder};
+use model_io::{LoadMode, find_adapter, locate_adapter, locate_model, peft_folder};
 use modern::{Checkpoint, GptModern};
 
 use crate::ChatTokenizer;
@@ -31,11 +31,8 @@ impl FinetunedFlags {
     pub fn open(&self, device: &Device) -> Result<FinetunedModel> {
         let run = Path::new(&self.model);
         let variables = self.chat_template.variables(&self.model)?;
-        let inside = |name: &str| Some(run.join(name)).filter(|path| path.is_dir());
-        let base = inside("base");
-        let is_adapter = self.adapter.is_none() && peft_folder::is_adapter(run);
-        let own_adapter = || is_adapter.then(|| run.to_path_buf()).or_else(|| inside("adapter"));
-        let Some(adapter) = self.adapter.clone().or_else(own_adapter) else {
+        let base_folder = Some(run.join("base")).filter(|path| path.is_dir());
+        let Some((source, adapter)) = self.base_and_adapter()? else {
             let source = resolve_model_path(&self.model)?;
             let checkpoint = Checkpoint::open(&source, LoadMode::Inference, device)?;
             let mut checkpoint = checkpoint.with_chat_variables(&variables);
@@ -44,32 +41,41 @@ impl FinetunedFlags {
                 model: checkpoint.model,
                 chat_tokenizer,
                 without_adapter: None,
-                base_folder: base,
+                base_folder,
             });
         };
-        let source = match &base {
-            Some(base) => base.to_string_lossy().into_owned(),
-            None if is_adapter => peft_folder::base_model(run)?,
-            None => base_model_of_run(run)?.unwrap_or_else(|| self.model.clone()),
-        };
-        let opening = || format!("opening {source}, the base model of the adapter");
-        let load_mode = LoadMode::Training(DType::F32);
-        let mut checkpoint = Checkpoint::open(&source, load_mode, device).with_context(opening)?;
-        peft_folder::open(&adapter, &mut checkpoint.parameters)?;
-        let own = ChatTemplate::from_folder(&adapter, &checkpoint.tokenizer)?;
-        checkpoint.chat_template = own.or(checkpoint.chat_template);
+        let mode = LoadMode::DequantizedInference;
+        let checkpoint = Checkpoint::open_with_adapter(&source, &adapter, mode, device)?;
         let mut checkpoint = checkpoint.with_chat_variables(&variables);
         let chat_tokenizer = ChatTokenizer::from_checkpoint(&mut checkpoint, self.template)?;
-        let for_inference = checkpoint.parameters.for_inference();
-        let config = checkpoint.model.config();
-        let without = GptModern::new(config, for_inference.without_adapters().root())?;
-        let model = GptModern::new(config, { for_inference }.root())?;
-        Ok(FinetunedModel {
-            model,
-            chat_tokenizer,
-            without_adapter: Some(without),
-            base_folder: base,
-        })
+        let Checkpoint { model, parameters, .. } = checkpoint;
+        let mut without = parameters.for_inference().without_adapters();
+        let without = GptModern::new(model.config(), without.root())?;
+        Ok(FinetunedModel { model, chat_tokenizer, without_adapter: Some(without), base_folder })
+    }
+
+    /// Base model and folder of the adapter: of `--adapter`, of a run that saved one, or of an
+    /// adapter that `--model` names. `None` for a model without adapter.
+    ///
+    /// # Errors
+    /// When an adapter cannot be downloaded, or its base model is unknown.
+    pub(crate) fn base_and_adapter(&self) -> Result<Option<(String, PathBuf)>> {
+        let run = Path::new(&self.model);
+        let inside = |name: &str| Some(run.join(name)).filter(|path| path.is_dir());
+        let (adapter, is_model) = match &self.adapter {
+            Some(adapter) => (Some(locate_adapter(adapter)?), false),
+            None => match inside("adapter") {
+                Some(adapter) => (Some(adapter), false),
+                None => (find_adapter(&locate_model(&self.model)?), true),
+            },
+        };
+        let Some(adapter) = adapter else { return Ok(None) };
+        let base = match inside("base") {
+            Some(base) => base.to_string_lossy().into_owned(),
+            None if is_model => peft_folder::base_model(&adapter)?,
+            None => base_model_of_run(run)?.unwrap_or_else(|| self.model.clone()),
+        };
+        Ok(Some((base, adapter)))
     }
 
     /// Path of the base model to compare `finetuned` with: `named` if given, else `base/` of its
@@ -97,22 +103,20 @@ fn base_model_of_run(folder: &Path) -> Result<Option<String>> {
     model.map(resolve_model_path).transpose()
 }
 
-/// Path of a model: `model/` of a run folder, else `name` itself.
+/// Path of a model: `model/` or else `adapter/` of a run folder, else `name` itself.
 ///
 /// # Errors
-/// When `name` is a run that has no model: it was stopped before its first validation, or it has an
-/// adapter alone.
+/// When `name` is a run that was stopped before its first validation and has no model.
 pub fn resolve_model_path(name: &str) -> Result<String> {
     let run = Path::new(name);
     let model = run.join("model");
     if model.is_dir() {
         return Ok(model.to_string_lossy().into_owned());
     }
+    if peft_folder::is_adapter(&run.join("adapter")) {
+        return Ok(run.join("adapter").to_string_lossy().into_owned());
+    }
     let is_run = RunFolder::read_settings(run)?.is_some();
-    ensure!(
-        !is_run || !run.join("adapter").is_dir(),
-        "{name} is a run with an adapter and no model: add --merge to its --resume"
-    );
     ensure!(
         !is_run,
         "{name} is a run that was stopped before it saved a model: continue it with --resume, or \

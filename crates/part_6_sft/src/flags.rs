@@ -1,7 +1,7 @@
 //! Flags of fine-tuning, shared with later parts.
 
 use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::Result;
 use clap::Args;
@@ -10,7 +10,7 @@ use datasets::{AssistantTurns, Example, ExampleColumns, Splits, json_rows};
 use experiment::RunFolder;
 use experiment::number::{dropout, fraction, positive};
 use experiment::program::{as_usage_error, ensure_usage};
-use model_io::{LoraConfig, TargetModules};
+use model_io::{LoraConfig, LoraVariant, RankScaling, TargetModules};
 use modern::flags::{ChatTemplateFlags, RunChatTemplateFlags};
 use serde::Serialize;
 
@@ -152,11 +152,12 @@ pub struct ModelFlags {
 /// LoRA adapters that are trained instead of all weights.
 #[derive(Debug, Clone, Serialize, Args)]
 #[command(next_help_heading = "Model")]
+#[expect(clippy::struct_excessive_bools, reason = "switches of the command line, as in peft")]
 pub struct LoraFlags {
     /// LoRA rank R: train adapters beside frozen weights [default: train all weights]
     #[arg(long, visible_alias = "lora-r", value_name = "R")]
     pub lora_rank: Option<NonZeroUsize>,
-    /// LoRA α: the update is scaled by α / R [default: 2 R]
+    /// LoRA α: the update is scaled by α / R [default: 2 R; with --use-rslora 16]
     #[arg(long, value_name = "A", value_parser = positive, requires = "lora_rank")]
     pub lora_alpha: Option<f64>,
     /// Dropout probability before the adapters
@@ -165,6 +166,12 @@ pub struct LoraFlags {
     /// Layers with adapters: all, or ends of layer names such as q_proj,v_proj
     #[arg(long, alias = "lora-layers", value_name = "NAMES", default_value = "all")]
     pub lora_target_modules: String,
+    /// Scale the update by α / √R (rsLoRA)
+    #[arg(long, requires = "lora_rank")]
+    pub use_rslora: bool,
+    /// Also train the length of each row of the adapted weights (DoRA)
+    #[arg(long, requires = "lora_rank")]
+    pub use_dora: bool,
     /// Also save a model with the adapters merged into it at the end of the run
     #[arg(long, requires = "lora_rank")]
     pub merge: bool,
@@ -192,8 +199,14 @@ impl LoraFlags {
                 TargetModules::Named(names.split(',').map(|name| name.trim().into()).collect())
             }
         };
-        let alpha = self.lora_alpha.unwrap_or(2. * rank as f64);
-        Some(LoraConfig { rank, alpha, dropout: self.lora_dropout, target_modules })
+        let (scaling, default_alpha) = match self.use_rslora {
+            true => (RankScaling::RankStabilized, 16.),
+            false => (RankScaling::Standard, 2. * rank as f64),
+        };
+        let alpha = self.lora_alpha.unwrap_or(default_alpha);
+        let variant = if self.use_dora { LoraVariant::Dora } else { LoraVariant::Plain };
+        let dropout = self.lora_dropout;
+        Some(LoraConfig { rank, alpha, scaling, variant, dropout, target_modules })
     }
 }
 
@@ -241,6 +254,17 @@ impl BaseModelFlags {
 }
 
 impl ModelFlags {
+    /// Takes over the arguments of the chat template of the run that `--model` names, if it is one.
+    ///
+    /// # Errors
+    /// When the settings of the run cannot be read.
+    pub fn inherit_chat_template_args(&mut self) -> Result<()> {
+        match &self.model {
+            Some(model) => self.chat_template.inherit_args(model),
+            None => Ok(()),
+        }
+    }
+
     /// Checks that nothing describes the small base model of a run that starts from `--model`;
     /// `sft_steps` is the flag of its fine-tuning, in parts that have it.
     ///
@@ -268,9 +292,9 @@ pub struct FinetunedFlags {
     /// its base model
     #[arg(long, value_name = "MODEL")]
     pub model: String,
-    /// LoRA adapter folder in the layout of peft
-    #[arg(long, value_name = "DIR")]
-    pub adapter: Option<PathBuf>,
+    /// LoRA adapter of --model: a folder in the layout of peft, or owner/name on the Hub
+    #[arg(long, value_name = "ADAPTER")]
+    pub adapter: Option<String>,
     /// Chat template [default: the one in the model's files, else instruction]
     #[arg(long, value_enum)]
     pub template: Option<ChatFormat>,

@@ -7,15 +7,16 @@
 use std::path::Path;
 
 use anyhow::{Result, ensure};
-use candle_core::{DType, Device};
+use candle_core::Device;
 use experiment::RunSetup;
 use experiment::program::as_usage_error;
-use model_io::{ChatVariables, LoadMode};
+use model_io::ChatVariables;
 use modern::Checkpoint;
 
 use crate::base_model::{BaseModelConfig, finetune_on_sums, pretrain};
 use crate::finetuned::resolve_model_path;
 use crate::flags::ModelFlags;
+use crate::merged_model::open_for_training;
 
 /// Model that a run starts from.
 #[derive(Debug)]
@@ -76,7 +77,7 @@ impl InitialModel {
     pub fn open(&self, seed: u64, device: &Device) -> Result<Checkpoint> {
         let checkpoint = match self.to_train {
             Some(config) => pretrain(BaseModelConfig { steps: 0, ..config }, seed, device),
-            None => Checkpoint::open(&self.path, LoadMode::Training(DType::F32), device),
+            None => open_for_training(&self.path, device),
         };
         Ok(checkpoint?.with_chat_variables(&self.chat_variables))
     }

@@ -16,6 +16,7 @@ pub mod lora;
 pub mod bpe_tokenizer; // base model
 pub mod base_model;
 pub mod source; // data
+pub mod merged_model;
 pub mod model_saver;
 pub mod flags;
 pub mod finetuned;

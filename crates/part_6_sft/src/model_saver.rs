@@ -3,15 +3,17 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
-use candle_core::{DType, Device};
+use anyhow::{Result, ensure};
+use candle_core::Device;
 use experiment::TrainState;
 use model_io::{
-    GenerationConfig, LoadMode, LoraConfig, ModelConfig, SpecialTokenIds, model_folder, peft_folder,
+    GenerationConfig, LoraConfig, ModelConfig, SpecialTokenIds, find_adapter, locate_model,
+    model_folder, peft_folder,
 };
 use modern::{Checkpoint, Sampler};
 use tensor_core::{AdamWConfig, Parameters};
 
+use crate::merged_model::open_merged;
 use crate::{ChatFormat, ChatTokenizer, lora};
 
 /// Run folder, and everything that is saved in it with the weights of a fine-tuned model.
@@ -48,7 +50,14 @@ impl ModelSaver {
     ) -> Result<(Self, Parameters)> {
         let chat_tokenizer = ChatTokenizer::from_checkpoint(&mut checkpoint, template)?;
         let Checkpoint { model, parameters, special_ids, sampler, .. } = checkpoint;
-        lora.as_ref().map(|lora| lora.resolve_layers(&parameters)).transpose()?;
+        if let Some(lora) = &lora {
+            lora.resolve_layers(&parameters)?;
+            ensure!(
+                find_adapter(&locate_model(base)?).is_none(),
+                "{base} is an adapter, and new adapters need a base model on disk: merge it first \
+                 with `part_6 merge --model {base} --out DIR`, or train without --lora-rank"
+            );
+        }
         let (folder, base, config) = (folder.to_path_buf(), base.to_string(), *model.config());
         let saver = Self { folder, config, chat_tokenizer, special_ids, sampler, lora, base };
         Ok((saver, parameters))
@@ -101,11 +110,8 @@ impl ModelSaver {
     /// # Errors
     /// When the base or the adapter cannot be opened, or a file cannot be written.
     pub fn save_merged(&self, device: &Device) -> Result<()> {
-        let load_mode = LoadMode::Training(DType::F32);
-        let Checkpoint { mut parameters, .. } = Checkpoint::open(&self.base, load_mode, device)?;
-        peft_folder::open(&self.folder.join("adapter"), &mut parameters)?;
-        lora::merge(&parameters)?;
-        self.save_model(&self.folder.join("model"), &parameters.without_adapters())
+        let merged = open_merged(&self.base, &self.folder.join("adapter"), device)?;
+        self.save_model(&self.folder.join("model"), &merged.parameters)
     }
 
     fn save_model(&self, folder: &Path, parameters: &Parameters) -> Result<()> {

@@ -3,6 +3,10 @@
 
 use std::path::Path;
 
+use candle_core::{Device, Module, Tensor};
+use model_io::LoadMode;
+use modern::Checkpoint;
+use modern::flags::ModelFlags;
 use serde_json::Value;
 use tensor_core::testing::{Program, assert_close, path_arg};
 
@@ -142,7 +146,8 @@ fn a_lora_run_resumes_evaluates_and_merges() {
     let model = path_arg(folder.path(), "base/model");
     let lora_flags =
         ["--model", &model, "--lora-rank", "2", "--lr", "0.05", "--merge", "--data", "everyday"];
-    let lora_flags = [&lora_flags[..], &["--template", "dialogue"]].concat();
+    let dora = ["--template", "dialogue", "--use-dora", "--use-rslora", "--lora-alpha", "4"];
+    let lora_flags = [&lora_flags[..], &dora].concat();
     let text = PART_6.stdout(&train(&tuned, &[&lora_flags[..], &["--stop-after", "2"]].concat()));
     assert!(text.contains("are trained"), "{text}");
     assert!(!Path::new(&tuned).join("model").exists(), "an unfinished run is not merged");
@@ -167,11 +172,8 @@ fn a_lora_run_resumes_evaluates_and_merges() {
     };
     let with = eval(&["--model", &model, "--adapter", &adapter])["loss"].as_f64().expect("a loss");
     assert_eq!(eval(&["--model", &tuned])["loss"], with, "the run folder names its base model");
-    assert_eq!(
-        eval(&["--model", &tuned, "--template", "dialogue"])["loss"],
-        with,
-        "and its chat template"
-    );
+    let named = eval(&["--model", &tuned, "--template", "dialogue"]);
+    assert_eq!(named["loss"], with, "and its chat template");
     let loss = || eval(&["--model", &adapter])["loss"].as_f64().expect("a loss");
     let config = opens_with_its_base(&adapter, &model, || assert!(loss() == with));
     let config: Value = serde_json::from_str(&config).expect("JSON");
@@ -186,14 +188,62 @@ fn a_lora_run_resumes_evaluates_and_merges() {
         eval(&["--model", &model, "--template", "dialogue"])["loss"].as_f64().expect("a loss");
     assert_close(with, merged, 1e-3);
     assert!((with - without).abs() > 1e-2, "{with} {without}");
+    merged_models_score_as_the_adapter(folder.path(), [&model, &tuned, &adapter], |merged| {
+        assert_close(eval(&["--model", merged])["loss"].as_f64().expect("a loss"), with, 1e-5);
+    });
     let missing = path_arg(folder.path(), "missing");
     let args = ["eval", "--model", &other, "--adapter", &missing];
-    PART_6.assert_fails(&args, 1, "adapter_config.json");
+    PART_6.assert_fails(&args, 1, "is not an adapter");
     let args = train(
         &tuned,
         &["--model", &model, "--lora-rank", "2", "--lora-target-modules", "q_proj,nothing"],
     );
     PART_6.assert_fails(&args, 1, "no linear layer is called `nothing`");
+}
+
+/// Checks `merge`, `--adapter` and training with the `adapter` of the run `tuned` on the base
+/// `model`; `assert_loss` checks a merged model.
+fn merged_models_score_as_the_adapter(
+    folder: &Path,
+    [model, tuned, adapter]: [&str; 3],
+    assert_loss: impl Fn(&str),
+) {
+    for (name, more) in [
+        ("of_run", &["--model", tuned][..]),
+        ("of_adapter", &["--model", adapter]),
+        ("of_both", &["--model", model, "--adapter", adapter]),
+    ] {
+        let out = path_arg(folder, name);
+        let args = [&["merge", "--out", &out], more].concat();
+        PART_6.stdout(&args);
+        PART_6.assert_fails(&args, 1, "not an empty folder");
+        assert_loss(&out);
+    }
+    let logits = |checkpoint: Checkpoint| {
+        let ids = Tensor::new(&[[1u32, 2, 3]], &Device::Cpu).expect("ids");
+        checkpoint.model.forward(&ids).expect("logits").flatten_all().expect("numbers")
+    };
+    let opened = |source: &str| {
+        logits(Checkpoint::open(source, LoadMode::Inference, &Device::Cpu).expect("a model"))
+    };
+    let flags = ModelFlags {
+        model: model.to_string(),
+        adapter: Some(adapter.to_string()),
+        dequantize: false,
+    };
+    let with_flag = logits(flags.open_for_inference(&Device::Cpu).expect("--adapter"));
+    assert_close(&with_flag, opened(adapter), 0.);
+    assert_close(&with_flag, opened(&path_arg(folder, "of_both")), 1e-4);
+    let out = path_arg(folder, "nothing");
+    let args = ["merge", "--model", model, "--out", &out];
+    PART_6.assert_fails(&args, 1, "has no adapter to merge");
+    PART_6.assert_fails(&[&args[..], &["--adapter", model]].concat(), 1, "is not an adapter");
+    assert!(!Path::new(&out).exists());
+    let further = ["--model", tuned, "--data", "everyday", "--lr", "0.0001"];
+    let text = PART_6.stdout(&train(&out, &further));
+    assert!(text.contains("kept the model of step"), "an adapter is merged to train on: {text}");
+    let lora = train(&out, &["--model", adapter, "--lora-rank", "2"]);
+    PART_6.assert_fails(&lora, 1, "merge it first with `part_6 merge");
 }
 
 /// Checks that the folder `adapter` opens with its base `model`, also by a path relative to a
@@ -209,7 +259,7 @@ fn opens_with_its_base(adapter: &str, model: &str, assert_loss: impl Fn()) -> St
     let says = "opening base/gone, the base model of the adapter";
     PART_6.assert_fails(&["eval", "--model", adapter, "--data", "arithmetic"], 1, says);
     let further = path_arg(Path::new(adapter), "further");
-    PART_6.assert_fails(&train(&further, &["--model", adapter]), 1, "is an adapter, not a model");
+    PART_6.assert_fails(&train(&further, &["--model", adapter]), 1, says);
     write(&config);
     config
 }
@@ -272,6 +322,7 @@ fn invalid_input_is_rejected_in_one_line() {
     rejected(&["--lora-rank", "100000000000000000"], 1, "these layers have at most rank");
     rejected(&["--lora-dropout", "0.1"], 2, "give a --lora-rank");
     rejected(&["--lora-alpha", "3"], 2, "--lora-rank");
+    rejected(&["--use-dora"], 2, "--lora-rank");
     rejected(&["--template", "chatml"], 1, "<|im_start|> is not a token of this model");
     rejected(&["--template", "own"], 1, "no chat template of its own");
     rejected(&["--columns", "prompt=a,completion=b"], 2, "--columns is for files");
@@ -336,6 +387,11 @@ fn a_run_with_the_date_in_its_prompts_is_resumed_and_evaluated_with_its_own_date
     assert_eq!(eval(&[]), eval(&own));
     assert_ne!(eval(&[]), eval(&["--chat-date", "2025-01-01"]));
     assert_ne!(eval(&[]), eval(&["--chat-template-arg", "style=long"]));
+    let next = path_arg(folder.path(), "next");
+    let text = PART_6.stdout(&train(&next, &["--model", &run, "--chat-date", "2024-07-26"]));
+    assert!(text.replace('|', "").contains("2024 short"), "the run's argument: {text}");
+    let settings = std::fs::read_to_string(Path::new(&next).join("config.json")).expect("settings");
+    assert!(settings.contains(r#"{\"style\":\"short\"}"#), "it is recorded: {settings}");
     PART_6.assert_fails(
         &["train", "--resume", "--out", &run, "--chat-template-arg", "style=long"],
         1,

@@ -113,6 +113,11 @@ impl Drop for RewardProgram {
             }
             std::thread::sleep(Duration::from_millis(50));
         }
+        #[cfg(unix)] // the programs, too, that the program has started
+        let _ = Command::new("sh")
+            .args(["-c", "kill -s KILL -- \"-$0\"", &self.child.id().to_string()])
+            .stderr(Stdio::null())
+            .status();
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

@@ -65,7 +65,10 @@ pub fn parse_and_run(args: impl IntoIterator<Item = impl Into<OsString>>) -> Res
     let cli: Cli = command_line::parse(args, &SETTINGS_FROM_RUN)?;
     match cli.command {
         None => demo::run(&cli.demo),
-        Some(Command::Train(args)) => train::run(&args),
+        Some(Command::Train(mut args)) => {
+            args.chat_template.inherit_args(&args.model)?;
+            train::run(&args)
+        }
         Some(Command::Eval(args)) => eval::run(&args),
         Some(Command::Table(args)) => table::run(&args),
         Some(Command::Tasks { out }) => {

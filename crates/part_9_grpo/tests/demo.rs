@@ -101,7 +101,10 @@ fn an_adapter_is_trained_and_compared_with_its_base_model() {
     let (adapter_only, next) =
         (path_arg(folder.path(), "adapter_only"), path_arg(folder.path(), "next"));
     PART_9.stdout(&train(&model, &adapter_only, &lora[..2]));
-    PART_9.assert_fails(&train(&adapter_only, &next, &[]), 1, "--merge");
+    let more = train(&adapter_only, &next, &lora[..2]);
+    PART_9.assert_fails(&more, 1, "merge it first with `part_6 merge");
+    PART_9.stdout(&train(&adapter_only, &next, &[]));
+    assert!(eval(&[&next])["kl"].is_number(), "the adapter is the reference of the next policy");
     let args = train(&model, &merged, &["--lora-rank", "2", "--ref-model-sync-steps", "2"]);
     PART_9.assert_fails(&args, 2, "--lora-rank");
 }

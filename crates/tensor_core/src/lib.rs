@@ -30,7 +30,7 @@ pub mod testing;
 pub(crate) mod kernels;
 
 pub use adamw::{AdamW, AdamWConfig};
-pub use adapter::{LoraAdapter, LoraScaling};
+pub use adapter::{LoraAdapter, LoraScaling, Magnitude};
 pub use clip::clip_grad_norm;
 pub use device::DeviceChoice;
 pub use dropout::Dropout;

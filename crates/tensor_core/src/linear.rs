@@ -2,7 +2,7 @@
 
 use candle_core::{Module, Result, Tensor};
 
-use crate::{Init, LoraAdapter, Scope, Weight, WeightDecay, ops};
+use crate::{Init, LoraAdapter, Scope, Weight, WeightDecay};
 
 /// Presence of a bias in a linear layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,7 +20,7 @@ pub struct Linear {
     pub weight: Weight,
     /// Bias (out).
     pub bias: Option<Tensor>,
-    /// LoRA adapter added to the output, if the parameters have one for this layer.
+    /// LoRA or DoRA adapter of the layer, if the parameters have one for this layer.
     pub adapter: Option<LoraAdapter>,
 }
 
@@ -45,10 +45,9 @@ impl Linear {
 impl Module for Linear {
     /// Maps `x: (.., in)` to `(.., out)`.
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let y = self.weight.linear(x, self.bias.as_ref())?;
         match &self.adapter {
-            Some(adapter) => ops::add(&y, &adapter.forward(x)?),
-            None => Ok(y),
+            Some(adapter) => adapter.forward(x, &self.weight, self.bias.as_ref()),
+            None => self.weight.linear(x, self.bias.as_ref()),
         }
     }
 }

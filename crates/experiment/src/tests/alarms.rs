@@ -23,6 +23,16 @@ fn a_gradient_norm_far_above_the_median_raises_an_alarm() {
 }
 
 #[test]
+fn a_gradient_norm_of_zero_raises_one_alarm_until_it_has_passed() {
+    let mut alarms = TrainingAlarms::new(0);
+    let alarm = alarms.check(1, 3., 1., 0.).expect("an alarm");
+    assert!(alarm.starts_with("step 1: the gradient norm is 0"), "{alarm}");
+    assert_eq!(alarms.check(2, 3., 1., 0.), None);
+    assert_eq!(alarms.check(3, 3., 1., 1e-30), None);
+    assert!(alarms.check(4, 3., 1., 0.).is_some());
+}
+
+#[test]
 fn a_learning_rate_that_rises_after_the_warm_up_raises_an_alarm() {
     let mut alarms = after_normal_steps();
     let alarm = alarms.check(51, 3., 11., 1.).expect("an alarm");

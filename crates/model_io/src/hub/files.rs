@@ -6,6 +6,7 @@ use std::path::Path;
 use anyhow::{Result, bail, ensure};
 
 use super::id::HubId;
+use crate::peft_folder::{self, CONFIG as ADAPTER_CONFIG, WEIGHTS as ADAPTER_WEIGHTS};
 use crate::weight_files::{INDEX_FILE, SafetensorsIndex, WEIGHTS_FILE};
 
 const CONFIG: &str = "config.json";
@@ -19,8 +20,12 @@ const OPTIONAL: [&str; 6] = [
     "chat_template.jinja",
 ];
 
+/// Files with the chat template of an adapter, which it may lack.
+const OPTIONAL_OF_ADAPTER: [&str; 2] = ["tokenizer_config.json", "chat_template.jinja"];
+
 /// Files to download of `id`, given the `names` of all files in its repository: configuration,
-/// tokenizer, chat template and weights of a model, unless the id names a file. The weight files
+/// tokenizer, chat template and weights of a model, or an adapter, unless the id names a file. The
+/// weight files
 /// listed in [`INDEX_FILE`] are fetched afterwards.
 pub(super) fn files_to_download<'a>(id: &'a HubId, names: &[&str]) -> Result<Vec<&'a str>> {
     let has = |name: &str| names.contains(&name);
@@ -34,6 +39,14 @@ pub(super) fn files_to_download<'a>(id: &'a HubId, names: &[&str]) -> Result<Vec
         return Ok(vec![file]);
     }
     let weights = [WEIGHTS_FILE, INDEX_FILE].into_iter().find(|file| has(file));
+    if weights.is_none() && has(ADAPTER_CONFIG) {
+        ensure!(
+            has(ADAPTER_WEIGHTS),
+            "it lacks {ADAPTER_WEIGHTS}; other weight formats of adapters are not supported"
+        );
+        let optional = OPTIONAL_OF_ADAPTER.into_iter().filter(|file| has(file));
+        return Ok(optional.chain([ADAPTER_CONFIG, ADAPTER_WEIGHTS]).collect());
+    }
     let gguf = listed(".gguf");
     ensure!(
         has(CONFIG) && weights.is_some() || gguf.is_empty(),
@@ -51,6 +64,9 @@ pub(super) fn first_missing_file(folder: &Path, id: &HubId) -> Option<String> {
     let missing = |file: &String| !folder.join(file).exists();
     if let Some(file) = &id.file {
         return Some(file.clone()).filter(missing);
+    }
+    if peft_folder::is_adapter(folder) {
+        return Some(ADAPTER_WEIGHTS.to_string()).filter(missing);
     }
     let index = SafetensorsIndex::open(folder);
     let weights = match &index {

@@ -9,7 +9,9 @@ use tensor_core::testing::{assert_close, course_data};
 use super::error;
 use super::writer::{Writer, array, string};
 use crate::GgufTokenizer;
+use crate::config::{RopeScaling, YarnScaling};
 use crate::gguf::{Gguf, MetadataArray, MetadataValue, TensorFormat, check_header};
+use crate::gguf_config::rope_scaling;
 
 /// Small file with one value of each type and one tensor of each format.
 pub(super) fn sample() -> Writer {
@@ -69,6 +71,42 @@ fn every_metadata_type_is_read_back() -> Result<()> {
     assert_eq!(gguf.metadata("nested"), Some(&MetadataValue::Array(MetadataArray::Arrays(nested))));
     assert_eq!(gguf.metadata("i8"), Some(&MetadataValue::I8(-3)));
     assert_eq!(gguf.all_metadata().count(), 15);
+    Ok(())
+}
+
+#[test]
+fn linear_and_yarn_rope_scaling_are_read_from_the_metadata() -> Result<()> {
+    let scaling = |values: &[(&str, u32, Vec<u8>)]| -> Result<Option<RopeScaling>> {
+        let writer = values.iter().fold(sample(), |writer, (name, kind, bytes)| {
+            writer.value(&format!("llama.rope.{name}"), *kind, bytes.clone())
+        });
+        rope_scaling(&open(&writer.file())?, "llama")
+    };
+    let kind = |name: &str| ("scaling.type", 8, string(name));
+    let number = |name, value: f32| (name, 6, value.to_le_bytes().to_vec());
+    let original = ("scaling.original_context_length", 4, 32_768u32.to_le_bytes().to_vec());
+    assert_eq!(scaling(&[])?, None);
+    let linear = Some(RopeScaling::Linear { factor: 4. });
+    assert_eq!(scaling(&[kind("linear"), number("scaling.factor", 4.)])?, linear);
+    assert_eq!(scaling(&[number("scale_linear", 4.)])?, linear, "of older files");
+    assert_eq!(scaling(&[kind("none"), number("scaling.factor", 4.)])?, None);
+    let yarn = [kind("yarn"), number("scaling.factor", 4.), original];
+    let expected = YarnScaling {
+        factor: 4.,
+        attention_factor: None,
+        beta_fast: 32.,
+        beta_slow: 1.,
+        original_context_len: 32_768,
+    };
+    assert_eq!(scaling(&yarn)?, Some(RopeScaling::Yarn(expected)));
+    assert!(
+        error(scaling(&yarn[..2])).contains("no metadata `llama.rope.scaling.original_context")
+    );
+    for other in [number("scaling.attn_factor", 0.5), number("scaling.yarn_log_multiplier", 0.2)] {
+        let values = [&yarn[..], &[other]].concat();
+        assert!(error(scaling(&values)).contains("is not supported"));
+    }
+    assert!(error(scaling(&[kind("longrope")])).contains("RoPE scaling `longrope`"));
     Ok(())
 }
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::Result;
-use model_io::{Hub, HubAccess, is_dataset_id, is_hub_id};
+use model_io::{Hub, HubAccess, find_adapter, is_dataset_id, is_hub_id};
 use tempfile::TempDir;
 
 use crate::server::{COMMIT, Fault, Server, WHOLE_MODEL, etag};
@@ -59,6 +59,33 @@ fn a_model_is_downloaded_once_and_then_cached() -> Result<()> {
     let message = error(hub.fetch("owner/model@v1"));
     assert!(message.contains("`owner/model@v1` is neither in the cache"), "{message}");
     assert!(message.contains("does not answer"), "{message}");
+    Ok(())
+}
+
+#[test]
+fn an_adapter_is_downloaded_without_its_tokenizer_and_completely() -> Result<()> {
+    let adapter: [(&str, &[u8]); 5] = [
+        ("adapter_config.json", b"{}"),
+        ("adapter_model.safetensors", &[1; 1000]),
+        ("chat_template.jinja", b"{{ messages }}"),
+        ("tokenizer.json", b"not needed: that of the base model is used"),
+        ("training_args.bin", b"not needed"),
+    ];
+    let (server, cache) = (Server::start(&adapter), TempDir::new()?);
+    let hub = hub(&server, &cache);
+    let folder = hub.fetch("owner/model")?;
+    assert_has(&folder, &adapter[..3]);
+    let requests = server.requests().join("\n");
+    assert!(!requests.contains("tokenizer.json") && !requests.contains(".bin"), "{requests}");
+    assert_eq!(find_adapter(&folder), Some(folder.clone()));
+    assert_eq!(offline(&hub).fetch("owner/model")?, folder);
+    std::fs::remove_file(folder.join("adapter_model.safetensors"))?;
+    assert!(error(offline(&hub).fetch("owner/model")).contains("a complete copy"));
+
+    let pickled: [(&str, &[u8]); 2] = [("adapter_config.json", b"{}"), ("adapter_model.bin", b"")];
+    let (server, cache) = (Server::start(&pickled), TempDir::new()?);
+    let message = error(self::hub(&server, &cache).fetch("owner/model"));
+    assert!(message.contains("it lacks adapter_model.safetensors"), "{message}");
     Ok(())
 }
 

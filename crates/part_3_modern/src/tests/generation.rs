@@ -40,6 +40,19 @@ fn greedy_without_cache(model: &GptModern, prompt: &[u32], n: usize) -> Result<V
 }
 
 #[test]
+fn a_vocabulary_of_one_token_scores_and_generates() -> Result<()> {
+    let model = inference_model(&ModelConfig { vocab_size: 1, ..tiny() })?;
+    for strategy in [SamplingStrategy::Greedy, RANDOM] {
+        let completions = run(&model, &[vec![0, 0]], &config_for(&model, strategy, 3))?;
+        assert_eq!(completions[0].tokens, [0, 0, 0]);
+        assert_eq!(completions[0].log_probs, [0., 0., 0.], "the token is certain");
+    }
+    let scored = crate::perplexity::text_log_probs(&model, &[0, 0, 0])?;
+    assert_eq!((scored.log_probs, scored.perplexity), (vec![0., 0.], 1.));
+    Ok(())
+}
+
+#[test]
 fn cached_generation_equals_uncached_generation() -> Result<()> {
     for window in
         [None, Some(SlidingWindow { size: 4, sinks: 0 }), Some(SlidingWindow { size: 3, sinks: 2 })]

@@ -16,7 +16,7 @@ use tiny_gpt::flags::{ModelSizeFlags, SamplingFlags};
 
 use crate::evaluation::{LmEvalConfig, ValidationConfig};
 use crate::flags::OptimizationFlags;
-use crate::{DefaultLength, RunDefaults, TrainConfig};
+use crate::{DefaultLength, DefaultLr, RunDefaults, TrainConfig};
 
 /// Maximum tokens of a micro-batch; more would not fit in any memory.
 const MAX_TOKENS_PER_MICRO_BATCH: usize = 1 << 22;
@@ -27,6 +27,11 @@ const LENGTH: DefaultLength =
     DefaultLength { epochs: 10., min_steps: 100, max_steps: 1000, max_eval_interval: 200 };
 /// Learning rate without --lr.
 const LR: f64 = 3e-3;
+/// Learning rates of continued pretraining, which must not undo what the model has learned.
+const LR_CONTINUED: DefaultLr =
+    DefaultLr { small: 1e-3, small_lora: 1e-3, pretrained: 1e-4, pretrained_lora: 1e-4 };
+/// Blocks, heads and channels of a new model without flags.
+const DEFAULT_SIZES: [usize; 3] = [4, 4, 256];
 /// Maximum micro-batches of a step: all are loaded before the first is computed.
 const MAX_GRAD_ACCUM_STEPS: usize = 1 << 12;
 
@@ -34,16 +39,18 @@ const MAX_GRAD_ACCUM_STEPS: usize = 1 << 12;
 #[command(args_override_self = true, next_help_heading = "Data")]
 #[command(mut_arg("steps", |arg| arg.help("Number of optimizer steps [default: ten epochs, but at \
     least 100 and at most 1000]")))]
-#[command(mut_arg("lr", |arg| arg.help("Peak learning rate [default: 0.003]")))]
+#[command(mut_arg("lr", |arg| arg.help("Peak learning rate [default: 0.003; with --model 0.001, \
+    or 1e-4 from 20 million parameters on]")))]
 #[command(mut_arg("batch_size", |arg| arg.help("Sequences per micro-batch [default: 16]")))]
 #[command(mut_arg("out", |arg| arg.default_value("runs/scaling").help("Run folder: settings, \
     metrics, tokens, checkpoints and the best model")))]
 pub(crate) struct TrainArgs {
-    /// Text file (<|endoftext|> between documents), folder of .txt files, or data folder of a run
+    /// Text file (<|endoftext|> between documents), folder of .txt files, .json or .jsonl file with
+    /// the column `text` (.gz too), or data folder of a run
     #[arg(long, visible_alias = "dataset", value_name = "PATH")]
     pub(crate) data: PathBuf,
     /// Folder with a tokenizer.json [default: train one on the text]
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", conflicts_with = "model")]
     pub(crate) tokenizer: Option<PathBuf>,
     /// Maximum vocabulary size of the trained tokenizer
     #[arg(long, value_name = "N", default_value_t = 2048)]
@@ -51,8 +58,18 @@ pub(crate) struct TrainArgs {
     /// Fraction of the documents held out for validation (at least one), or of a single document
     #[arg(long, value_name = "P", default_value_t = 0.1, value_parser = probability)]
     pub(crate) validation: f64,
+    /// Continue the pretraining of this model, with its tokenizer: a model folder, .gguf, or
+    /// owner/name on the Hub; --context-len is then the length of the windows [default: a new
+    /// model]
+    #[arg(
+        long,
+        visible_alias = "model-name-or-path",
+        value_name = "MODEL",
+        help_heading = "Model"
+    )]
+    pub(crate) model: Option<String>,
     #[command(flatten, next_help_heading = "Model")]
-    size: ModelSizeFlags,
+    pub(crate) size: ModelSizeFlags,
     /// Number of key/value heads (grouped-query attention) [default: --n-head]
     #[arg(long, value_name = "N", help_heading = "Model")]
     n_kv_head: Option<NonZeroUsize>,
@@ -98,6 +115,13 @@ impl TrainArgs {
     /// # Errors
     /// When a step would exceed any memory, or the schedule is invalid.
     pub(crate) fn check(&self) -> Result<()> {
+        let ModelSizeFlags { n_layer, n_head, n_embd, .. } = self.size;
+        let has_default_sizes = [n_layer, n_head, n_embd] == DEFAULT_SIZES;
+        ensure_usage(
+            self.model.is_none() || has_default_sizes && self.n_kv_head.is_none(),
+            "--n-layer, --n-head, --n-kv-head and --n-embd are those of a new model, and this run \
+             has --model",
+        )?;
         let step = &self.optimization;
         let (batch_size, grad_accum_steps) = (self.batch_size(), step.grad_accum_steps.get());
         let (n_tokens, max_tokens) =
@@ -110,18 +134,19 @@ impl TrainArgs {
             grad_accum_steps <= MAX_GRAD_ACCUM_STEPS,
             format!("--grad-accum-steps must be at most {MAX_GRAD_ACCUM_STEPS}"),
         )?;
-        step.schedule.check(Some(LR))
+        step.schedule.check(self.model.is_none().then_some(LR))
     }
 
     fn batch_size(&self) -> usize {
         self.optimization.batch_size(BATCH_SIZE)
     }
 
-    /// Defaults of a run on `n_tokens` tokens.
-    pub(crate) fn run_defaults(&self, n_tokens: usize) -> RunDefaults {
+    /// Defaults of a run of a model with `n_parameters` parameters on `n_tokens` tokens.
+    pub(crate) fn run_defaults(&self, n_parameters: f64, n_tokens: usize) -> RunDefaults {
         let n_windows = n_tokens / self.size.context_len;
         let steps_per_epoch = self.optimization.steps_per_epoch(n_windows, self.batch_size());
-        RunDefaults { lr: LR, steps_per_epoch, length: LENGTH }
+        let lr = if self.model.is_some() { LR_CONTINUED.of(n_parameters, None) } else { LR };
+        RunDefaults { lr, steps_per_epoch, length: LENGTH }
     }
 
     /// Hyperparameters of the run.
@@ -151,7 +176,11 @@ impl TrainArgs {
         let batch_size = self.batch_size();
         ValidationConfig {
             eval_interval: self.run.metrics.eval_interval.unwrap_or(eval_interval),
-            eval_config: LmEvalConfig { batch_size, max_windows: Some(self.eval_windows.get()) },
+            eval_config: LmEvalConfig {
+                batch_size,
+                max_windows: Some(self.eval_windows.get()),
+                window_len: Some(self.size.context_len),
+            },
             sample_interval: self.sample_interval,
             sampling: self.sampling.sampling(),
             sample_len: self.sample_len,

@@ -5,22 +5,26 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use clap::Args;
+use datasets::Dataset;
 use datasets::dataset::tokenize_for_eval;
-use datasets::{Dataset, TextCorpus};
 use experiment::flags::ComputeFlags;
-use model_io::LoadMode;
 use modern::Checkpoint;
+use modern::flags::ModelFlags;
 
+use super::run_data::open_text;
 use crate::evaluation::{LmEvalConfig, evaluate};
 
 #[derive(Args)]
 pub(super) struct EvalArgs {
-    /// Run folder of `train`, or model folder
-    #[arg(long, visible_alias = "model-name-or-path", value_name = "DIR")]
-    model: String,
-    /// Text file or folder, or data folder of a run (evaluates its validation documents)
+    #[command(flatten)]
+    model: ModelFlags,
+    /// Text file or folder, rows with the column `text`, or data folder of a run (evaluates its
+    /// validation documents)
     #[arg(long, visible_alias = "dataset", value_name = "PATH")]
     data: PathBuf,
+    /// Tokens per window [default: the model's context length]
+    #[arg(long, visible_alias = "block-size", value_name = "N")]
+    context_len: Option<NonZeroUsize>,
     /// Windows per forward pass
     #[arg(long, value_name = "N", default_value = "16")]
     batch_size: NonZeroUsize,
@@ -33,15 +37,20 @@ pub(super) struct EvalArgs {
 
 pub(super) fn run(args: &EvalArgs) -> Result<()> {
     let device = args.compute.open_device()?;
-    let checkpoint = Checkpoint::open(&args.model, LoadMode::Inference, &device)?;
+    let checkpoint = args.model.open_for_inference(&device)?;
     let Checkpoint { model, tokenizer, .. } = &checkpoint;
-    let eval_config = LmEvalConfig { batch_size: args.batch_size.get(), max_windows: None };
+    let batch_size = args.batch_size.get();
+    let eval_config = LmEvalConfig {
+        batch_size,
+        max_windows: None,
+        window_len: args.context_len.map(Into::into),
+    };
     let metrics = match Dataset::exists_at(&args.data) {
         true => evaluate(model, &Dataset::open(&args.data)?.validation, eval_config)?,
         false => {
             let folder =
                 tempfile::tempdir().context("creating a temporary folder for the tokens")?;
-            let corpus = TextCorpus::open(&args.data)?;
+            let (corpus, _rows) = open_text(&args.data)?;
             let tokens = tokenize_for_eval(&corpus, tokenizer, folder.path())?;
             evaluate(model, &tokens, eval_config)?
         }

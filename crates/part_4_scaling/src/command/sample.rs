@@ -3,17 +3,17 @@
 use anyhow::Result;
 use clap::Args;
 use experiment::flags::ComputeFlags;
-use model_io::{AddSpecialTokens, LoadMode, ParseSpecial};
+use model_io::{AddSpecialTokens, ParseSpecial};
 use modern::command::generate::print_completion;
+use modern::flags::ModelFlags;
 use modern::sampler::Sampler;
 use modern::{Checkpoint, GenerateConfig};
 use tiny_gpt::flags::SamplingFlags;
 
 #[derive(Args)]
 pub(super) struct SampleArgs {
-    /// Run folder of `train`, or model folder
-    #[arg(long, visible_alias = "model-name-or-path", value_name = "DIR")]
-    model: String,
+    #[command(flatten)]
+    model: ModelFlags,
     /// Text to continue [default: start a new document]
     #[arg(long, default_value = "", hide_default_value = true)]
     prompt: String,
@@ -28,7 +28,7 @@ pub(super) struct SampleArgs {
 
 pub(super) fn run(args: &SampleArgs) -> Result<()> {
     let device = args.compute.open_device()?;
-    let checkpoint = Checkpoint::open(&args.model, LoadMode::Inference, &device)?;
+    let checkpoint = args.model.open_for_inference(&device)?;
     let Checkpoint { model, tokenizer, special_ids, .. } = &checkpoint;
     // In training every document follows the end-of-text token of another, so a prompt does too.
     let mut prompt: Vec<u32> = special_ids.bos.into_iter().collect();

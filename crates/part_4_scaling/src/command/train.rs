@@ -1,11 +1,14 @@
 //! `part_4 train`: trains a model on text into a run folder, or resumes the run in it.
 
+use std::path::Path;
+
 use anyhow::{Result, ensure};
-use candle_core::Device;
+use candle_core::{DType, Device};
 use datasets::Dataset;
 use experiment::machine::gemm_peak;
 use experiment::{RunLogConfig, RunSetup, training_memory};
-use model_io::ModelConfig;
+use model_io::{LoadMode, ModelConfig};
+use modern::Checkpoint;
 
 use super::arguments::TrainArgs;
 use super::run_data::{keep_tokens, open_data};
@@ -18,18 +21,34 @@ const OVERRIDABLE_ON_RESUME: [&str; 7] =
 
 pub(super) fn run(args: &TrainArgs) -> Result<()> {
     args.check()?;
-    let model = args.model_config()?;
     let device = args.run.compute.open_device()?;
-    // A lower bound: the vocabulary of the tokenizer is not known yet.
-    training_memory::ensure_fits_in_memory(model.parameter_count(), &device)?;
-    let inputs = [("--data", Some(&args.data))];
+    let inputs = [("--data", Some(&*args.data)), ("--model", args.model.as_deref().map(Path::new))];
     let mut setup = RunSetup::new(args, &args.run, &OVERRIDABLE_ON_RESUME, &inputs)?;
-    let (mut data, new_tokens) = open_data(args, &setup)?;
-    let defaults = args.run_defaults(data.train.len());
+    let mode = LoadMode::Training(DType::F32);
+    let initial = args.model.as_deref().map(|model| Checkpoint::open(model, mode, &device));
+    let initial = initial.transpose()?;
+    let model =
+        initial.as_ref().map_or_else(|| args.model_config(), |it| Ok(*it.model.config()))?;
+    let (window_len, context_len) = (args.size.context_len, model.context_len);
+    ensure!(
+        window_len <= context_len,
+        "--context-len {window_len}: the model's context is {context_len} tokens"
+    );
+    // A lower bound: the vocabulary of a new tokenizer is not known yet.
+    training_memory::ensure_fits_in_memory(model.parameter_count(), &device)?;
+    let tokenizer = initial.as_ref().map(|initial| &initial.tokenizer);
+    let (mut data, new_tokens) = open_data(args, &setup, tokenizer)?;
+    let defaults = args.run_defaults(model.parameter_count(), data.train.len());
     let config = args.train_config(&defaults)?;
     let LrSchedule { total_steps, warmup_steps, .. } = config.schedule;
     setup.resolve(resolved_settings(&config.schedule, config.batch_size))?;
-    let mut state = new_state(&data, model, &config, &device)?;
+    ensure_enough_tokens(&data, window_len)?;
+    let mut state = match initial {
+        Some(initial) => {
+            PretrainState::continued(initial, window_len, config.optimizer, config.dtype)?
+        }
+        None => new_state(&data, model, &config, &device)?,
+    };
     setup.create_folder()?;
     if let Some(tokens) = new_tokens {
         data = keep_tokens(tokens, setup.out)?;
@@ -56,6 +75,16 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     Ok(())
 }
 
+fn ensure_enough_tokens(data: &Dataset, window_len: usize) -> Result<()> {
+    let (n_train, n_validation) = (data.train.len(), data.validation.len());
+    ensure!(
+        n_train > window_len && n_validation > 1,
+        "{n_train} training and {n_validation} validation tokens are too few for --context-len \
+         {window_len}"
+    );
+    Ok(())
+}
+
 /// State of a new run of `model`, which gets the vocabulary of `data`.
 fn new_state(
     data: &Dataset,
@@ -63,12 +92,6 @@ fn new_state(
     config: &TrainConfig,
     device: &Device,
 ) -> Result<PretrainState> {
-    let (n_train, n_validation) = (data.train.len(), data.validation.len());
-    let t = model.context_len;
-    ensure!(
-        n_train > t && n_validation > 1,
-        "{n_train} training and {n_validation} validation tokens are too few for --context-len {t}"
-    );
     let model = ModelConfig { vocab_size: data.tokenizer.vocab_size(), ..model };
     training_memory::ensure_fits_in_memory(model.parameter_count(), device)?;
     PretrainState::new(model, config.optimizer, config.dtype, config.seed, device)

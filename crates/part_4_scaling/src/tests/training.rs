@@ -64,7 +64,7 @@ fn train_and_read_metrics(
     let mut log = RunLog::new(log, 0)?.with_run_folder(run_folder, Tracker::Disabled, &[]);
     let validation = ValidationConfig {
         eval_interval: 0,
-        eval_config: LmEvalConfig { batch_size: 1, max_windows: Some(1) },
+        eval_config: LmEvalConfig { batch_size: 1, max_windows: Some(1), window_len: None },
         sample_interval: 0,
         sampling: Sampling::Greedy,
         sample_len: 1,

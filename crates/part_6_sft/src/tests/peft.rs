@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use candle_core::{DType, Module, Tensor};
-use model_io::{LoadMode, LoraConfig, ModelConfig, TargetModules, peft_folder};
+use model_io::{
+    LoadMode, LoraConfig, LoraVariant, ModelConfig, RankScaling, TargetModules, peft_folder,
+};
 use modern::{Checkpoint, GptModern};
 use serde_json::{Value, json};
 use tensor_core::ops::cross_entropy;
@@ -15,7 +17,7 @@ use tensor_core::{Parameter, Parameters, Rng, backward, gradient_report, json_fi
 
 use super::{CPU, config, model};
 use crate::lora::attach;
-use crate::{SftBatch, TokenizedExample};
+use crate::{SftBatch, TokenizedExample, lora};
 
 fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
@@ -57,8 +59,15 @@ fn an_adapter_with_nan_is_refused() -> Result<()> {
 }
 
 #[test]
-fn masked_loss_and_adapted_model_match_transformers_and_peft() -> Result<()> {
-    let golden_file = json_file::read(&golden("lora/golden.json"))?;
+fn masked_loss_and_adapted_models_match_transformers_and_peft() -> Result<()> {
+    for adapter in ["lora", "rslora", "dora"] {
+        assert_matches_peft(&golden(adapter)).with_context(|| adapter)?;
+    }
+    Ok(())
+}
+
+fn assert_matches_peft(folder: &Path) -> Result<()> {
+    let golden_file = json_file::read(&folder.join("golden.json"))?;
     let examples = examples(&golden_file);
     let (model, mut parameters) = base()?;
     let close = |ours: &Tensor, theirs: &Value| {
@@ -68,7 +77,7 @@ fn masked_loss_and_adapted_model_match_transformers_and_peft() -> Result<()> {
     for batch in [SftBatch::padded(&examples, &CPU)?, SftBatch::packed(&examples, 9, &CPU)?] {
         close(&batch.loss(&model)?, &golden_file["base_loss"]);
     }
-    peft_folder::open(&golden("lora"), &mut parameters)?;
+    peft_folder::open(folder, &mut parameters)?;
     let model = GptModern::new(&config, parameters.root())?;
     for batch in [SftBatch::padded(&examples, &CPU)?, SftBatch::packed(&examples, 9, &CPU)?] {
         let loss = batch.loss(&model)?;
@@ -79,11 +88,19 @@ fn masked_loss_and_adapted_model_match_transformers_and_peft() -> Result<()> {
         for parameter in parameters.trainable() {
             let grad = grads.get(parameter.var.as_tensor()).expect("a gradient");
             close(&grad.sqr()?.sum_all()?.sqrt()?, &norms[&parameter.name]);
+            if parameter.name.ends_with("lora_magnitude_vector") {
+                let theirs = golden_file["magnitude_grads"][&parameter.name].clone();
+                assert_close(grad, serde_json::from_value::<Vec<f32>>(theirs)?, 1e-4);
+            }
         }
     }
     let ids = Tensor::new(&examples[0].ids[..], &CPU)?.unsqueeze(0)?;
     let theirs: Vec<Vec<f32>> = serde_json::from_value(golden_file["logits"].clone())?;
-    assert_close(&model.forward(&ids)?.squeeze(0)?, &Tensor::new(theirs, &CPU)?, 1e-4);
+    let logits = Tensor::new(theirs, &CPU)?;
+    assert_close(&model.forward(&ids)?.squeeze(0)?, &logits, 1e-4);
+    lora::merge(&parameters)?;
+    let merged = GptModern::new(&config, parameters.without_adapters().root())?;
+    assert_close(&merged.forward(&ids)?.squeeze(0)?, &logits, 1e-4);
     Ok(())
 }
 
@@ -91,12 +108,17 @@ fn masked_loss_and_adapted_model_match_transformers_and_peft() -> Result<()> {
 fn saved_adapters_open_unchanged() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let ids = Tensor::new(&[[1u32, 9, 3, 4, 7]], &CPU)?;
-    for target_modules in
-        [TargetModules::All, TargetModules::Named(vec!["q_proj".into(), "mlp.up_proj".into()])]
-    {
+    for (target_modules, scaling, variant) in [
+        (TargetModules::All, RankScaling::Standard, LoraVariant::Plain),
+        (
+            TargetModules::Named(vec!["q_proj".into(), "mlp.up_proj".into()]),
+            RankScaling::RankStabilized,
+            LoraVariant::Dora,
+        ),
+    ] {
         let (_, mut parameters) = model(&config(16), 5)?;
         let lora =
-            LoraConfig { rank: 3, alpha: 5., dropout: 0.1, target_modules: target_modules.clone() };
+            LoraConfig { rank: 3, alpha: 5., dropout: 0.1, target_modules, scaling, variant };
         attach(&mut parameters, &lora, 1)?;
         for parameter in parameters.trainable() {
             let noise = tensor_core::Rng::new(9).normal_tensor(
@@ -111,6 +133,7 @@ fn saved_adapters_open_unchanged() -> Result<()> {
         let (_, mut again) = model(&config(16), 5)?;
         let opened = peft_folder::open(folder.path(), &mut again)?;
         assert_eq!((opened.rank, opened.alpha, opened.dropout), (3, 5., 0.1));
+        assert_eq!((opened.scaling, opened.variant), (scaling, variant));
         let logits = |parameters: &Parameters| -> Result<Vec<Vec<Vec<f32>>>> {
             let model = GptModern::new(&config(16), parameters.for_inference().root())?;
             Ok(model.forward(&ids)?.to_vec3()?)
@@ -123,10 +146,17 @@ fn saved_adapters_open_unchanged() -> Result<()> {
 
 #[test]
 fn peft_opens_our_adapters() -> Result<()> {
+    for variant in [LoraVariant::Plain, LoraVariant::Dora] {
+        assert_peft_opens(&LoraConfig { alpha: 6., variant, ..LoraConfig::new(4) })?;
+    }
+    let scaling = RankScaling::RankStabilized;
+    assert_peft_opens(&LoraConfig { alpha: 6., scaling, ..LoraConfig::new(4) })
+}
+
+fn assert_peft_opens(lora: &LoraConfig) -> Result<()> {
     let (opened, mut parameters) = base()?;
     let config = *opened.config();
-    let lora = LoraConfig { rank: 4, alpha: 6., dropout: 0., target_modules: TargetModules::All };
-    attach(&mut parameters, &lora, 1)?;
+    attach(&mut parameters, lora, 1)?;
     for (seed, parameter) in parameters.trainable().enumerate() {
         let noise = tensor_core::Rng::new(seed as u64).normal_tensor(
             parameter.var.shape(),
@@ -137,7 +167,7 @@ fn peft_opens_our_adapters() -> Result<()> {
         parameter.var.set(&noise)?;
     }
     let folder = tempfile::tempdir()?;
-    peft_folder::save(folder.path(), &parameters, &lora, "llama")?;
+    peft_folder::save(folder.path(), &parameters, lora, "llama")?;
     let ids = [5u32, 9, 2, 30, 7, 11];
     let model = GptModern::new(&config, parameters.for_inference().root())?;
     let logits = model.forward(&Tensor::new(&[ids], &CPU)?)?.squeeze(0)?.to_vec2::<f32>()?;
@@ -174,14 +204,16 @@ fn unsupported_peft_settings_are_rejected_by_name() -> Result<()> {
     let plain = json_file::read(&golden("lora/adapter_config.json"))?;
     for (key, value) in [
         ("peft_type", json!("IA3")),
-        ("use_dora", json!(true)),
-        ("use_rslora", json!(true)),
+        ("use_dora", json!(1)),
+        ("use_rslora", json!("yes")),
         ("bias", json!("all")),
-        ("rank_pattern", json!({"q_proj": 2})),
+        ("rank_pattern", json!({"q_proj": 0})),
+        ("rank_pattern", json!({"q_proj(": 2})),
+        ("rank_pattern", json!(2)),
         ("modules_to_save", json!(["lm_head"])),
         ("target_modules", json!(".*q_proj")),
         ("target_modules", json!("q_proj")), // a regex of the whole name, which matches no layer
-        ("alpha_pattern", json!({"q_proj": 2})),
+        ("alpha_pattern", json!({"q_proj": "2"})),
         ("layers_to_transform", json!([1])),
         ("fan_in_fan_out", json!(true)),
         ("target_parameters", json!(["experts"])),
@@ -208,6 +240,34 @@ fn unsupported_peft_settings_are_rejected_by_name() -> Result<()> {
 }
 
 #[test]
+fn adapters_whose_tensors_differ_from_their_settings_are_rejected() -> Result<()> {
+    for (key, value, message) in [
+        ("rank_pattern", json!({"q_proj": 2}), "q_proj.lora_A has shape [3, 16], expected [2, 16]"),
+        ("use_dora", json!(true), "q_proj lacks lora_magnitude_vector"),
+    ] {
+        let folder = tempfile::tempdir()?;
+        let mut config = json_file::read(&golden("lora/adapter_config.json"))?;
+        config[key] = value;
+        json_file::write(&folder.path().join("adapter_config.json"), &config)?;
+        let weights = "adapter_model.safetensors";
+        std::fs::copy(golden("lora").join(weights), folder.path().join(weights))?;
+        let error = peft_folder::open(folder.path(), &mut base()?.1).expect_err(key);
+        assert!(format!("{error:#}").contains(message), "{error:#}");
+    }
+    let plain = tempfile::tempdir()?; // magnitudes that the settings do not announce
+    for file in ["adapter_config.json", "adapter_model.safetensors"] {
+        std::fs::copy(golden("dora").join(file), plain.path().join(file))?;
+    }
+    let path = plain.path().join("adapter_config.json");
+    let mut config = json_file::read(&path)?;
+    config["use_dora"] = json!(false);
+    json_file::write(&path, &config)?;
+    let error = peft_folder::open(plain.path(), &mut base()?.1).expect_err("magnitudes");
+    assert!(format!("{error:#}").contains("lora_magnitude_vector"), "{error:#}");
+    Ok(())
+}
+
+#[test]
 fn initializations_that_keep_the_base_weights_are_accepted() -> Result<()> {
     let plain = json_file::read(&golden("lora/adapter_config.json"))?;
     for value in [json!(true), json!(false), json!("gaussian"), Value::Null] {
@@ -230,10 +290,10 @@ fn adapters_attach_to_quantized_weights_but_do_not_merge() -> Result<()> {
     };
     let Checkpoint { mut parameters, .. } =
         Checkpoint::open(&path.to_string_lossy(), LoadMode::Inference, &CPU)?;
-    let lora = LoraConfig { rank: 1, alpha: 1., dropout: 0., target_modules: TargetModules::All };
+    let lora = LoraConfig::new(1);
     attach(&mut parameters, &lora, 1)?;
     assert_eq!(parameters.adapters().len(), 7 * 30);
-    let error = crate::lora::merge(&parameters).expect_err("quantized weights").to_string();
+    let error = lora::merge(&parameters).expect_err("quantized weights").to_string();
     assert!(error.contains("is quantized"), "{error}");
     Ok(())
 }
@@ -258,7 +318,7 @@ fn adapters_on_quantized_weights_get_the_gradient_of_the_dequantized_model() -> 
     // 18 rows, for which the product does not round the embeddings to 8 bits.
     let ids = Tensor::new(&[[1u32, 5, 9, 2, 7, 3], [4; 6], [8, 0, 8, 0, 8, 0]], &CPU)?;
     let targets = Tensor::new(&[[5i64, 9, 2, 7, 3, 4], [4; 6], [0, 8, 0, 8, 0, 8]], &CPU)?;
-    let lora = LoraConfig { rank: 2, alpha: 4., dropout: 0., target_modules: TargetModules::All };
+    let lora = LoraConfig::new(2);
     let grads_of = |mut parameters: Parameters| -> Result<Vec<Tensor>> {
         GptModern::new(&config, parameters.root())?;
         parameters.ensure_all_used()?;

@@ -9,7 +9,7 @@ use anyhow::Result;
 use candle_core::DType;
 use datasets::Example;
 use experiment::{Checkpoints, Run, RunCheckpoints, RunLog, TrainState};
-use model_io::{LoraConfig, TargetModules};
+use model_io::LoraConfig;
 use modern::GptModern;
 use scaling::LrSchedule;
 use scaling::accumulation::GradAccumulator;
@@ -97,7 +97,7 @@ fn accumulated_single_examples_give_the_gradient_of_the_batch() -> Result<()> {
 }
 
 fn adapters() -> LoraConfig {
-    LoraConfig { rank: 2, alpha: 4., dropout: 0.1, target_modules: TargetModules::All }
+    LoraConfig { dropout: 0.1, ..LoraConfig::new(2) }
 }
 
 fn train_state(lora: bool) -> Result<TrainState> {

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use candle_core::DType;
-use model_io::{ChatMessage, LoadMode, LoraConfig, TargetModules};
+use model_io::{ChatMessage, LoadMode, LoraConfig};
 use modern::Checkpoint;
 use serde_json::json;
 use tensor_core::json_file;
@@ -139,7 +139,7 @@ fn lora_trains_adapters_and_the_head_and_is_merged_when_saved() -> Result<()> {
         7,
     )?;
     let shape = (initial.model.backbone().config(), RewardArchitecture::CausalLastToken);
-    let lora = LoraConfig { rank: 2, alpha: 4., dropout: 0., target_modules: TargetModules::All };
+    let lora = LoraConfig::new(2);
     let mut adapted = initialization::attach_lora(&initial.parameters, shape.0, shape.1, &lora, 1)?;
     let trainable: Vec<&str> = adapted.trainable().map(|p| p.name.as_str()).collect();
     assert!(trainable.contains(&"score.weight"));

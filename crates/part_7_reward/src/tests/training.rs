@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use anyhow::Result;
 use datasets::Preference;
 use experiment::{Checkpoints, Run, RunCheckpoints, RunLog, TrainState};
-use model_io::{LoraConfig, ModelConfig, TargetModules};
+use model_io::{LoraConfig, ModelConfig};
 use scaling::LrSchedule;
 use scaling::accumulation::GradAccumulator;
 use scaling::schedule::DecayShape;
@@ -75,12 +75,7 @@ pub(super) fn backbone() -> Result<ModelConfig> {
 pub(super) fn train_state(architecture: RewardArchitecture, lora: bool) -> Result<TrainState> {
     let initial = RewardCheckpoint::from_language_model(checkpoint(3)?, architecture, None, 7)?;
     let config = *initial.model.backbone().config();
-    let lora = lora.then_some(LoraConfig {
-        rank: 2,
-        alpha: 4.,
-        dropout: 0.1,
-        target_modules: TargetModules::All,
-    });
+    let lora = lora.then_some(LoraConfig { dropout: 0.1, ..LoraConfig::new(2) });
     let parameters = match lora {
         Some(lora) => {
             initialization::attach_lora(&initial.parameters, &config, architecture, &lora, 1)?

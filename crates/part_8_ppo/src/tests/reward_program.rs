@@ -79,3 +79,20 @@ fn a_program_that_is_too_slow_is_ended() {
     assert!(error.contains("did not answer 2 completions within 0.2 s (--reward-timeout)"));
     assert!(start.elapsed() < Duration::from_secs(30), "the program is not waited for");
 }
+
+#[cfg(unix)]
+#[test]
+fn what_a_program_started_ends_with_it_after_a_timeout() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let beats = folder.path().join("beats");
+    let beat = format!("while true; do echo >> {}; sleep 0.05; done", beats.display());
+    let script = format!("({beat}) & wait");
+    let error = rewards(&script, Duration::from_millis(300), 1).expect_err("no answer");
+    assert!(error.to_string().contains("did not answer"), "{error}");
+    let n_beats = || std::fs::read(&beats).map(|text| text.len());
+    let before = n_beats()?;
+    std::thread::sleep(Duration::from_millis(500));
+    assert!(before > 0);
+    assert_eq!(n_beats()?, before, "the loop in the background has ended");
+    Ok(())
+}

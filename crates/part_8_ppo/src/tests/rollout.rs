@@ -192,12 +192,7 @@ fn a_lora_policy_without_adapters_is_its_own_reference() -> Result<()> {
     let config = config();
     let (_, mut parameters) = policy(&config, 3)?;
     let before = inference_model(&config, &parameters)?;
-    let lora = model_io::LoraConfig {
-        rank: 2,
-        alpha: 4.,
-        dropout: 0.,
-        target_modules: model_io::TargetModules::All,
-    };
+    let lora = model_io::LoraConfig::new(2);
     sft::lora::attach(&mut parameters, &lora, 1)?;
     let model = modern::GptModern::new(&config, parameters.root())?;
     let mut without = parameters.without_adapters().for_inference();

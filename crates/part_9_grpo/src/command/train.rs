@@ -1,18 +1,17 @@
 //! `part_9 train`: trains a policy from a model and problems into a run folder, or resumes a run.
 
 use anyhow::{Result, ensure};
-use candle_core::{DType, Device};
+use candle_core::Device;
 use datasets::{Example, Splits};
 use experiment::train_state::parameters_sha256;
 use experiment::{RunLogConfig, RunSetup};
-use model_io::LoadMode;
-use modern::Checkpoint;
 use ppo::reward_fn::NamedRewardFn;
 use ppo::{CompletionEvalConfig, PromptLoader, RunInputs};
 use scaling::run_defaults::resolved_settings;
 use serde_json::{Value, json};
 use sft::ModelSaver;
 use sft::finetuned::resolve_model_path;
+use sft::merged_model::open_for_training;
 use tensor_core::sha256;
 
 use super::arguments::TrainArgs;
@@ -36,8 +35,8 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let dataset = task.load_dataset(args.task.data.as_deref(), args.eval_file.as_deref())?;
     let data_id = dataset_sha256(&dataset);
     let base = resolve_model_path(&args.model)?;
-    let checkpoint = Checkpoint::open(&base, LoadMode::Training(DType::F32), &device)?
-        .with_chat_variables(&args.chat_template.variables());
+    let checkpoint =
+        open_for_training(&base, &device)?.with_chat_variables(&args.chat_template.variables());
     let (saver, parameters) =
         ModelSaver::new(setup.out, &base, checkpoint, args.template, args.lora.config())?;
     let (chat_tokenizer, context_len) = (&saver.chat_tokenizer, saver.config.context_len);

@@ -1,4 +1,5 @@
-//! Low-rank adapters (LoRA): two small trainable matrices beside a layer's weight, which is frozen.
+//! Low-rank adapters (LoRA): two small trainable matrices beside a layer's weight, which is frozen,
+//! and with DoRA the trainable lengths of its rows.
 //!
 //! The parameters record the linear layers while a model is built, so that adapters can be added to
 //! them; the model, built again, uses the adapters. A view without adapters is the base model, on
@@ -8,12 +9,13 @@ use std::collections::BTreeMap;
 
 use candle_core::{Result, Tensor, Var, bail};
 
-use super::{Parameter, Parameters, Scope, Source, WeightDecay, check_shape, ensure_finite};
-use crate::adapter::{LoraAdapter, LoraScaling};
+use super::{Parameter, Parameters, Scope, WeightDecay, check_shape, ensure_finite};
+use crate::adapter::{LoraAdapter, LoraScaling, Magnitude, row_norms};
 
-/// Names of the two matrices below the name of their layer, as in `peft`.
+/// Names of the matrices and of DoRA's magnitudes below the name of their layer, as in `peft`.
 const LORA_A: &str = "lora_A.weight";
 const LORA_B: &str = "lora_B.weight";
+const MAGNITUDE: &str = "lora_magnitude_vector";
 
 impl Parameters {
     /// Linear layers of the models built so far, by name and shape (out, in), in order.
@@ -30,7 +32,8 @@ impl Parameters {
     pub fn add_adapter(
         &mut self,
         layer: &str,
-        [lora_a, lora_b]: [&Tensor; 2],
+        lora_a: &Tensor,
+        lora_b: &Tensor,
         scaling: LoraScaling,
     ) -> Result<()> {
         let found = self.linear_layers.iter().find(|(name, _)| name == layer);
@@ -45,19 +48,55 @@ impl Parameters {
             check_shape(&format!("{layer}.{name}"), tensor.shape(), &shape.into())?;
             ensure_finite(&tensor.to_dtype(self.dtype)?, &format!("`{layer}.{name}`"))?;
         }
-        for (name, tensor) in [(LORA_A, lora_a), (LORA_B, lora_b)] {
-            let name = format!("{layer}.{name}");
-            let var = Var::from_tensor(&tensor.to_device(&self.device)?.to_dtype(self.dtype)?)?;
-            self.index.insert(name.clone(), self.entries.len());
-            // No weight decay: B starts at 0, and decay would only pull the correction back there.
-            self.entries.push(Parameter {
-                name,
-                var,
-                weight_decay: WeightDecay::No,
-                trainable: true,
-            });
-        }
+        self.push_adapter_parameter(format!("{layer}.{LORA_A}"), lora_a)?;
+        self.push_adapter_parameter(format!("{layer}.{LORA_B}"), lora_b)?;
         self.adapters.insert(layer.to_string(), scaling);
+        Ok(())
+    }
+
+    /// Makes the adapter of `layer`, whose weight is frozen, one of DoRA with these magnitudes:
+    /// (out).
+    ///
+    /// # Errors
+    /// When the layer has no adapter, or magnitudes already, or its weight is trained, or the shape
+    /// does not fit or a magnitude is NaN or infinite.
+    pub fn add_magnitude(&mut self, layer: &str, magnitude: &Tensor) -> Result<()> {
+        let name = format!("{layer}.{MAGNITUDE}");
+        let Some([_, lora_b]) = self.adapter_parameters(layer) else {
+            bail!("`{layer}` has no adapter to which magnitudes could be added");
+        };
+        if self.index.contains_key(&name) {
+            bail!("the adapter of `{layer}` has magnitudes already");
+        }
+        if self.get(&format!("{layer}.weight")).is_some_and(|weight| weight.trainable) {
+            bail!("the weight of `{layer}` is trained: freeze it before adding magnitudes");
+        }
+        check_shape(&name, magnitude.shape(), &lora_b.var.dim(0)?.into())?;
+        ensure_finite(&magnitude.to_dtype(self.dtype)?, &format!("`{name}`"))?;
+        self.push_adapter_parameter(name, magnitude)
+    }
+
+    /// Lengths of the rows of the weight of `layer`, the magnitudes of a new adapter: (out), in f32
+    /// or wider.
+    ///
+    /// # Errors
+    /// When there is no such layer.
+    pub fn row_norms(&self, layer: &str) -> Result<Tensor> {
+        let name = format!("{layer}.weight");
+        match (self.get(&name), self.quantized.get(&name)) {
+            (Some(weight), _) => row_norms(&weight.var.as_detached_tensor()),
+            (None, Some(matrix)) => row_norms(&matrix.dequantize()?),
+            (None, None) => bail!("there is no linear layer `{layer}`"),
+        }
+    }
+
+    /// Adds a trainable tensor of an adapter. Without weight decay: B starts at 0, and decay would
+    /// only pull the correction back there.
+    fn push_adapter_parameter(&mut self, name: String, tensor: &Tensor) -> Result<()> {
+        let var = Var::from_tensor(&tensor.to_device(&self.device)?.to_dtype(self.dtype)?)?;
+        self.index.insert(name.clone(), self.entries.len());
+        let weight_decay = WeightDecay::No;
+        self.entries.push(Parameter { name, var, weight_decay, trainable: true });
         Ok(())
     }
 
@@ -68,8 +107,13 @@ impl Parameters {
 
     /// Matrices A and B of the adapter of `layer`.
     pub fn adapter_parameters(&self, layer: &str) -> Option<[&Parameter; 2]> {
-        let entry = |name| self.index.get(&format!("{layer}.{name}")).map(|&i| &self.entries[i]);
+        let entry = |name| self.get(&format!("{layer}.{name}"));
         Some([entry(LORA_A)?, entry(LORA_B)?])
+    }
+
+    /// Magnitudes of the adapter of `layer`, if it is one of DoRA.
+    pub fn magnitude(&self, layer: &str) -> Option<&Parameter> {
+        self.get(&format!("{layer}.{MAGNITUDE}"))
     }
 
     /// Parameter called `name`.
@@ -82,7 +126,7 @@ impl Parameters {
         let mut view = self.with_compute_dtype(self.dtype);
         let adapters = std::mem::take(&mut view.adapters);
         let is_adapter = |name: &str| {
-            let layer = [LORA_A, LORA_B]
+            let layer = [LORA_A, LORA_B, MAGNITUDE]
                 .iter()
                 .find_map(|suffix| name.strip_suffix(suffix)?.strip_suffix('.'));
             layer.is_some_and(|layer| adapters.contains_key(layer))
@@ -90,7 +134,6 @@ impl Parameters {
         view.entries.retain(|parameter| !is_adapter(&parameter.name));
         let names = view.entries.iter().map(|parameter| parameter.name.clone());
         view.index = names.zip(0..).collect();
-        view.source = Source::Shared;
         view
     }
 }
@@ -109,6 +152,13 @@ impl Scope<'_> {
             return Ok(None);
         };
         let (lora_a, lora_b) = (lora_a.tensor(store.dtype)?, lora_b.tensor(store.dtype)?);
-        Ok(Some(LoraAdapter { lora_a, lora_b, scale, dropout: self.dropout(dropout) }))
+        let magnitude = match store.magnitude(&self.path) {
+            Some(magnitude) => {
+                let vector = magnitude.tensor(magnitude.var.dtype())?;
+                Some(Magnitude { vector, weight_norms: store.row_norms(&self.path)? })
+            }
+            None => None,
+        };
+        Ok(Some(LoraAdapter { lora_a, lora_b, scale, dropout: self.dropout(dropout), magnitude }))
     }
 }

@@ -22,7 +22,7 @@ impl Parameters {
     /// to be normal with standard deviation 1. [`Parameters::set_weight_decay`] changes that.
     ///
     /// Any other matrix called `weight` is that of a linear layer, and may have an adapter.
-    /// candle-nn's layer then holds the sum W + s B A of the time when it was built, so build the
+    /// candle-nn's layer then holds the merged weight of the time when it was built, so build the
     /// model again after each optimizer step, as under a compute dtype.
     ///
     /// ```
@@ -90,7 +90,7 @@ impl Parameters {
         if adapter.dropout.is_active() {
             bail!("`{layer}`: a layer of candle-nn cannot drop out the input of its adapter");
         }
-        tensor + (adapter.lora_b.matmul(&adapter.lora_a)? * adapter.scale)? // (out, in)
+        adapter.merged(&tensor)
     }
 }
 

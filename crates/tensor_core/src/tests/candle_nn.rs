@@ -175,7 +175,7 @@ fn an_adapter_of_a_candle_layer_is_the_adapter_of_ours() -> Result<()> {
     let lora_b = rng.normal_tensor((6, 2), 1., DType::F32, &CPU)?;
     parameters.freeze(|_| true);
     let scaling = LoraScaling { scale: 0.5, dropout: 0. };
-    parameters.add_adapter("hidden", [&lora_a, &lora_b], scaling)?;
+    parameters.add_adapter("hidden", &lora_a, &lora_b, scaling)?;
     let model = Model::new(&parameters.var_builder())?;
 
     let weight = parameters.get("hidden.weight").expect("is there").var.as_detached_tensor();
@@ -188,10 +188,19 @@ fn an_adapter_of_a_candle_layer_is_the_adapter_of_ours() -> Result<()> {
     let base = Model::new(&parameters.without_adapters().var_builder())?;
     assert_close(&base.forward(&ids()?)?, &before, 0.);
 
+    let lengths = Tensor::new(&[1f32, 2., 3., 4., 5., 6.], &CPU)?; // DoRA
+    parameters.add_magnitude("hidden", &lengths)?;
+    let model = Model::new(&parameters.var_builder())?;
+    assert_close(&model.hidden.weight().sqr()?.sum(1)?.sqrt()?, &lengths, 1e-6);
+    let report = gradient_report(&loss(&model.forward(&ids()?)?)?, &parameters)?;
+    assert_eq!(report.rows.len(), 3);
+    report.ensure_complete()?;
+
     let scaling = LoraScaling { scale: 1., dropout: 0.5 };
     parameters.add_adapter(
         "output",
-        [&Tensor::ones((1, 6), DType::F32, &CPU)?, &Tensor::ones((5, 1), DType::F32, &CPU)?],
+        &Tensor::ones((1, 6), DType::F32, &CPU)?,
+        &Tensor::ones((5, 1), DType::F32, &CPU)?,
         scaling,
     )?;
     let error = Model::new(&parameters.var_builder()).err().expect("dropout").to_string();
