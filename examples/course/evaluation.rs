@@ -87,7 +87,8 @@ pub(crate) fn evaluate_model(
     folder: &Path,
 ) -> Result<ModelResults> {
     let FinetunedModel { model, chat_tokenizer, .. } = open_model(course, folder)?;
-    let config = GenerationEvalConfig { batch_size: 100, max_new_tokens: MAX_NEW_TOKENS };
+    let config =
+        GenerationEvalConfig { batch_size: 100, max_new_tokens: MAX_NEW_TOKENS, max_length: None };
     let (metrics, _) = evaluate(&model, &test_set(), &chat_tokenizer, config)?;
     let (_, completions) = evaluate(&model, &displayed_examples(), &chat_tokenizer, config)?;
     Ok(ModelResults {

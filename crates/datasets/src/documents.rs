@@ -122,6 +122,21 @@ impl<R: Read> DocumentReader<R> {
     }
 }
 
+/// Pieces of `text` of about 64 KiB, cut where no token can cross: before the space after a word.
+pub fn text_pieces(text: &str) -> impl Iterator<Item = &str> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        let view = &rest[..rest.floor_char_boundary(CHUNK_BYTES)];
+        let end = match view.len() == rest.len() {
+            true => view.len(),
+            false => last_word_boundary(view).unwrap_or(view.len()),
+        };
+        let (piece, after) = rest.split_at(end);
+        rest = after;
+        (!piece.is_empty()).then_some(piece)
+    })
+}
+
 /// The chunks of a single document as those of two: the first has about `n_bytes` bytes and ends
 /// where no token can cross, before the space after a word (within a word that fills its chunk).
 pub(crate) fn split_document(

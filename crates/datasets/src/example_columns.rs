@@ -2,7 +2,7 @@
 //! column names.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::PathBuf;
 
 use anyhow::{Result, bail, ensure};
 use model_io::ChatMessage;
@@ -85,13 +85,13 @@ pub enum InputColumn {
     Named(String),
 }
 
-/// Examples of a file with these columns, or with those of its first row.
+/// Examples of files with these columns, or with those of their first row.
 ///
 /// # Errors
-/// When the file cannot be read, or a row is invalid; the message names the file and the line.
-pub fn read_examples(path: &Path, columns: Option<&ExampleColumns>) -> Result<Vec<Example>> {
+/// When a file cannot be read, or a row is invalid; the message names the file and the line.
+pub fn read_examples(paths: &[PathBuf], columns: Option<&ExampleColumns>) -> Result<Vec<Example>> {
     let mut columns = columns.cloned();
-    json_rows::read_parsed(path, |row| {
+    json_rows::read_parsed(paths, |row| {
         let columns = match &mut columns {
             Some(columns) => columns,
             none => none.insert(ExampleColumns::detect(row)?),

@@ -1,47 +1,41 @@
 //! Rows of a data file with their line numbers: a JSON array, also as the `data` of an object, or
-//! JSON Lines; plain or compressed by gzip. The format is detected by content, not by file name.
+//! JSON Lines, plain or compressed by gzip; or Parquet, whose rows are numbered. The format is
+//! detected by content, not by file name.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use flate2::read::MultiGzDecoder;
-use model_io::{fetch_dataset_file, is_dataset_id};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::{Deserializer, Value};
 use tensor_core::regular_file;
 
+use crate::parquet_rows;
+
 /// Limit of a file of rows, which are all kept in memory.
 const MAX_BYTES: u64 = 1 << 32;
 
-/// Whether two names of data are the same: equal, or paths of one file.
-pub fn is_same_file(a: &str, b: &str) -> bool {
-    let canonical = |name: &str| std::fs::canonicalize(name).ok();
-    a == b || canonical(a).is_some_and(|a| canonical(b) == Some(a))
-}
-
-/// Path of the data file called `name`: a local file, or a file on the Hub,
-/// `owner/name:file.jsonl`, which is downloaded.
+/// Rows of the files `paths`, one after the other, parsed by `parse_row`.
 ///
 /// # Errors
-/// When the download fails.
-pub fn locate(name: &str) -> Result<PathBuf> {
-    if is_dataset_id(name) { fetch_dataset_file(name) } else { Ok(name.into()) }
-}
-
-/// Rows of `path`, parsed by `parse_row`.
-///
-/// # Errors
-/// When the file cannot be read, a row is not valid JSON or `parse_row` fails (the message names
-/// the file and the line), or there are no rows.
+/// When a file cannot be read, a row is not valid JSON or `parse_row` fails (the message names the
+/// file and the line), or there are no rows.
 pub fn read_parsed<T>(
-    path: &Path,
+    paths: &[PathBuf],
     mut parse_row: impl FnMut(&Value) -> Result<T>,
 ) -> Result<Vec<T>> {
-    let rows = read(path)?.into_iter();
-    rows.map(|(line, row)| parse_row(&row).with_context(|| format!("{}:{line}", path.display())))
-        .collect()
+    let mut parsed = Vec::new();
+    for path in paths {
+        for (line, row) in read(path)? {
+            let row = parse_row(&row).with_context(|| format!("{}:{line}", path.display()))?;
+            parsed.push(row);
+        }
+    }
+    let first = paths.first().map_or(Path::new(""), PathBuf::as_path);
+    ensure!(!parsed.is_empty(), "{} has no rows", first.display());
+    Ok(parsed)
 }
 
 /// Content of a gzip file, at most `max_len` bytes: a small file may unpack to any length.
@@ -61,16 +55,18 @@ pub(crate) fn unpack(bytes: &[u8], max_len: u64) -> Result<Vec<u8>> {
 
 /// Rows of `path` with the line where each begins, counted from 1.
 fn read(path: &Path) -> Result<Vec<(usize, Value)>> {
+    match parquet_rows::is_parquet(path)? {
+        true => parquet_rows::read(path),
+        false => read_json(path),
+    }
+}
+
+fn read_json(path: &Path) -> Result<Vec<(usize, Value)>> {
     let name = path.display();
     let mut bytes = regular_file::read(path, MAX_BYTES)?;
     if bytes.starts_with(&[0x1f, 0x8b]) {
         bytes = unpack(&bytes, MAX_BYTES).with_context(|| name.to_string())?;
     }
-    ensure!(
-        !bytes.starts_with(b"PAR1"),
-        "{name} is a parquet file, which is not supported: convert it to JSON Lines \
-         (pandas: read_parquet, then to_json with lines=True)"
-    );
     let text = String::from_utf8(bytes).ok().with_context(|| format!("{name} is not UTF-8"))?;
     // Windows marks UTF-8 files with a byte order mark.
     let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
@@ -79,9 +75,7 @@ fn read(path: &Path) -> Result<Vec<(usize, Value)>> {
         Some(cursor) => parse_array(cursor, "{\"data\":"),
         None => parse_lines(text),
     };
-    let rows = rows.map_err(|(line, error)| anyhow::anyhow!("{name}:{line}: {error}"))?;
-    ensure!(!rows.is_empty(), "{name} has no rows");
-    Ok(rows)
+    rows.map_err(|(line, error)| anyhow::anyhow!("{name}:{line}: {error}"))
 }
 
 /// Rows with their lines, or the line of the first error and its message.

@@ -6,7 +6,9 @@ pub mod corpus;
 pub mod token_file; // tokens
 pub mod token_writer;
 pub mod dataset;
-pub mod json_rows; // rows
+pub mod data_files; // rows
+pub mod json_rows;
+pub(crate) mod parquet_rows;
 pub mod columns;
 pub mod dialogue;
 pub mod example; // layouts
@@ -14,6 +16,7 @@ pub mod example_columns;
 pub mod preference;
 pub mod preference_columns;
 pub mod split;
+pub mod mixture;
 pub mod numbers; // answers
 pub mod answers;
 pub mod arithmetic; // built-in data
@@ -23,9 +26,11 @@ pub mod politeness;
 pub mod countdown;
 
 pub use corpus::TextCorpus;
+pub use data_files::DatasetFlags;
 pub use dataset::Dataset;
 pub use example::{AssistantTurns, Example, parse_question_row};
 pub use example_columns::{ExampleColumns, read_examples};
+pub use mixture::{Mixture, StoppingStrategy};
 pub use preference::{FilteredPreferences, Preference};
 pub use preference_columns::PreferenceColumns;
 pub use split::{Split, Splits};

@@ -1,6 +1,7 @@
 //! Preference: two completions of the same conversation, one preferred over the other.
 
 use std::fmt;
+use std::ops::AddAssign;
 
 use model_io::ChatMessage;
 
@@ -37,6 +38,15 @@ pub struct FilterCounts {
     pub n_prompt_mismatch: usize,
     /// Pairs that were collected and skipped without a label.
     pub n_unlabeled: usize,
+}
+
+impl AddAssign for FilterCounts {
+    fn add_assign(&mut self, other: Self) {
+        self.n_identical += other.n_identical;
+        self.n_empty += other.n_empty;
+        self.n_prompt_mismatch += other.n_prompt_mismatch;
+        self.n_unlabeled += other.n_unlabeled;
+    }
 }
 
 impl Preference {

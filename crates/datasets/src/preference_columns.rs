@@ -4,7 +4,7 @@
 //! two completions (texts, or lists of one message). Alternatively both completions are whole
 //! conversations (HH dialogues or lists of messages); a prompt column is then ignored.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use model_io::ChatMessage;
@@ -44,18 +44,18 @@ impl PreferenceColumns {
         Ok(Self { prompt, chosen, rejected })
     }
 
-    /// Preferences of a file; those that cannot be trained on are counted.
+    /// Preferences of files; those that cannot be trained on are counted.
     ///
     /// # Errors
-    /// When the file cannot be read, a row is invalid (the message names the file and the line), or
+    /// When a file cannot be read, a row is invalid (the message names the file and the line), or
     /// every pair is filtered out.
-    pub fn read_file(&self, path: &Path) -> Result<FilteredPreferences> {
+    pub fn read_files(&self, paths: &[PathBuf]) -> Result<FilteredPreferences> {
         let mut preferences = FilteredPreferences::default();
-        json_rows::read_parsed(path, |row| self.read_row(row, &mut preferences))?;
+        json_rows::read_parsed(paths, |row| self.read_row(row, &mut preferences))?;
         ensure!(
             !preferences.usable.is_empty(),
             "{} has no usable pair: {}",
-            path.display(),
+            paths.first().map_or(Path::new(""), PathBuf::as_path).display(),
             preferences.filter_counts
         );
         Ok(preferences)

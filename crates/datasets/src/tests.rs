@@ -3,11 +3,14 @@
 mod readme;
 mod documents;
 mod text_files;
+mod data_files;
+mod parquet_rows;
 mod example_columns;
 mod dialogue;
 mod preference_columns;
 mod question_columns;
 mod split;
+mod mixture;
 mod numbers;
 mod answers;
 mod arithmetic;

@@ -17,6 +17,43 @@ use crate::settings::SettingsFlags;
 use crate::tracker::TrackerKind;
 use crate::usage_error::as_usage_error;
 
+/// Names in TRL's configurations of the settings that have another name here, in every part that
+/// has the setting. A name may stand on the command line and in a settings file.
+pub const TRL_NAMES: [(&str, &str); 32] = [
+    ("output_dir", "out"),
+    ("logging_steps", "log_interval"),
+    ("eval_steps", "eval_interval"),
+    ("save_steps", "save_interval"),
+    ("save_total_limit", "keep_checkpoints"),
+    ("report_to", "tracker"),
+    ("early_stopping_patience", "patience"),
+    ("model_name_or_path", "model"),
+    ("dataset_name", "data"),
+    ("dataset_train_split", "split"),
+    ("dataset_test_split", "eval_split"),
+    ("max_length", "context_len"),
+    ("max_seq_length", "max_length"),
+    ("max_steps", "steps"),
+    ("num_train_epochs", "epochs"),
+    ("learning_rate", "lr"),
+    ("lr_scheduler_type", "lr_scheduler"),
+    ("adam_beta2", "beta2"),
+    ("gradient_accumulation_steps", "grad_accum_steps"),
+    ("lora_r", "lora_rank"),
+    ("beta", "kl_coef"),
+    ("num_generations", "group_size"),
+    ("max_completion_length", "max_new_tokens"),
+    ("epsilon", "clip_range"),
+    ("epsilon_high", "clip_range_high"),
+    ("loss_type", "loss_aggregation"),
+    ("num_ppo_epochs", "ppo_epochs"),
+    ("num_mini_batches", "num_minibatches"),
+    ("cliprange_value", "value_clip_range"),
+    ("vf_coef", "value_coef"),
+    ("target_kl", "early_stop_kl"),
+    ("lam", "gae_lambda"),
+];
+
 /// Compute flags: device, CPU threads and seed.
 #[derive(Debug, Clone, Serialize, Args)]
 #[command(next_help_heading = "Run")]

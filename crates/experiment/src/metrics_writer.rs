@@ -74,6 +74,15 @@ impl MetricsWriter {
         folder.append_metrics(&Value::Object(row))
     }
 
+    /// Writes rows about completions.
+    ///
+    /// # Errors
+    /// When they cannot be written.
+    pub fn write_completions(&self, rows: &[Value]) -> Result<()> {
+        let folder = self.outputs.as_ref().map(|(folder, _)| folder);
+        folder.map_or(Ok(()), |folder| folder.append_completions(rows))
+    }
+
     fn push_curve_points(&mut self, step: usize, metrics: &Value) {
         for ((key, _), curve) in self.plot.curves.iter().zip(&mut self.curves) {
             if let Some(value) = metrics[*key].as_f64() {

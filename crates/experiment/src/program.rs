@@ -4,13 +4,14 @@
 
 use std::env::{ArgsOs, args_os};
 use std::io::{Write, stderr};
-use std::panic;
 use std::path::Path;
 use std::process::ExitCode;
+use std::{panic, thread};
 
 use anyhow::Result;
 use clap::Parser;
 use clap::error::ErrorKind;
+use tensor_core::threads::UNTRUSTED_CALL;
 
 use crate::command_line::parse_args;
 use crate::interrupt::{is_run_unfinished, survive_file_size_limit};
@@ -85,10 +86,13 @@ fn print_clap_error(error: &clap::Error) -> ExitCode {
 
 /// Exits when stdout is closed: `println!` panics once the reader of the output is gone. This is
 /// not an error (`part_2 sample | head`), unless it stops a run in progress before the model is
-/// saved.
+/// saved. A panic that the program turns into an error of its own is not printed.
 fn exit_on_closed_stdout() {
     let default_hook = panic::take_hook();
     panic::set_hook(Box::new(move |panic| {
+        if thread::current().name() == Some(UNTRUSTED_CALL) {
+            return;
+        }
         let message = panic.payload().downcast_ref::<String>();
         if message.is_some_and(|text| text.contains("stdout") && text.contains("Broken pipe")) {
             if is_run_unfinished() {

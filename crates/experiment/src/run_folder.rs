@@ -1,8 +1,9 @@
-//! Run folder: `config.json` (the settings), `metrics.jsonl` (one object per logged step) and the
-//! other files of the run. An existing run is moved aside first, to `NAME.previous`.
+//! Run folder: `config.json` (the settings), `metrics.jsonl` (one object per logged step),
+//! `completions.jsonl` (those that the policy of the step was trained on, if it was) and the other
+//! files of the run. An existing run is moved aside first, to `NAME.previous`.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{ErrorKind, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -14,6 +15,7 @@ use crate::terminal::printable;
 
 const CONFIG: &str = "config.json";
 const METRICS: &str = "metrics.jsonl";
+const COMPLETIONS: &str = "completions.jsonl";
 /// Checkpoints of a run.
 pub(crate) const CHECKPOINTS: &str = "checkpoints";
 /// Folder of the last model of a run, if it is not the best.
@@ -51,6 +53,7 @@ impl RunFolder {
         fs::create_dir_all(path).with_context(|| format!("creating {}", path.display()))?;
         let lock = lock_run(path)?;
         json_file::write(&path.join(CONFIG), settings)?;
+        truncate_completions(path, 0)?;
         atomic_file::write(&path.join(METRICS), b"")?;
         Self::open(path, lock)
     }
@@ -78,6 +81,7 @@ impl RunFolder {
             .collect();
         let text: String = rows.iter().map(|row| format!("{row}\n")).collect();
         atomic_file::write(&metrics, text.as_bytes())?;
+        truncate_completions(path, step as u64)?;
         Ok((Self::open(path, lock)?, rows))
     }
 
@@ -144,6 +148,38 @@ impl RunFolder {
         let result = self.metrics.write_all(line.as_bytes());
         result.with_context(|| format!("writing {}/{METRICS}", self.path.display()))
     }
+
+    /// Appends rows about completions, each with its `step`.
+    ///
+    /// # Errors
+    /// When the disk is full.
+    pub fn append_completions(&self, rows: &[Value]) -> Result<()> {
+        let path = self.path.join(COMPLETIONS);
+        let lines: String = rows.iter().map(|row| format!("{row}\n")).collect();
+        let file = OpenOptions::new().create(true).append(true).open(&path);
+        let result = file.and_then(|mut file| file.write_all(lines.as_bytes()));
+        result.with_context(|| format!("writing {}", path.display()))
+    }
+}
+
+/// Removes the rows after step `step`, and an incomplete last one, from the completions of the run
+/// at `path`.
+fn truncate_completions(path: &Path, step: u64) -> Result<()> {
+    let path = path.join(COMPLETIONS);
+    let file = match OpenOptions::new().read(true).write(true).open(&path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        file => file.with_context(|| format!("writing {}", path.display()))?,
+    };
+    let (mut reader, mut line, mut len) = (BufReader::new(&file), Vec::new(), 0);
+    while reader.read_until(b'\n', &mut line)? > 0 && line.ends_with(b"\n") {
+        let row: Value = serde_json::from_slice(&line).unwrap_or_default();
+        if row["step"].as_u64().is_none_or(|logged| logged > step) {
+            break;
+        }
+        len += line.len() as u64;
+        line.clear();
+    }
+    file.set_len(len).with_context(|| format!("writing {}", path.display()))
 }
 
 /// True if the folder `path` holds a run: its log, or at least its checkpoints.

@@ -202,6 +202,14 @@ impl RunLog {
         self.writer.write_row(step, metrics)
     }
 
+    /// Appends `rows` about completions, each with its `step`, to `completions.jsonl`.
+    ///
+    /// # Errors
+    /// When they cannot be written.
+    pub fn completions(&mut self, rows: &[Value]) -> Result<()> {
+        self.writer.write_completions(rows)
+    }
+
     /// Logs a validation after `step` steps: prints `summary`, writes a row and draws the plot.
     ///
     /// # Errors

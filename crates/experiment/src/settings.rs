@@ -46,7 +46,7 @@ pub struct SettingsFlags {
 pub fn expand_config<C: CommandFactory>(
     args: impl IntoIterator<Item = impl Into<OsString>>,
 ) -> Result<Vec<OsString>> {
-    let mut args: Vec<OsString> = args.into_iter().map(Into::into).collect();
+    let mut args: Vec<OsString> = args.into_iter().map(|arg| with_dashes(arg.into())).collect();
     let flags = args.split_off(args.len().min(2)); // after the program and the subcommand
     let command = subcommand::<C>(&args);
     let last = |name: &str| flag_values(&flags, &spellings(&command, name)).pop();
@@ -96,6 +96,23 @@ pub fn expand_config<C: CommandFactory>(
     Ok(args)
 }
 
+/// Flag with dashes, if it has underscores: `--max_steps=3` means `--max-steps=3`.
+fn with_dashes(arg: OsString) -> OsString {
+    match arg.to_str().and_then(|text| text.strip_prefix("--")) {
+        Some(flag) => {
+            let (name, value) = flag.split_at(flag.find('=').unwrap_or(flag.len()));
+            format!("--{}{value}", name.replace('_', "-")).into()
+        }
+        None => arg,
+    }
+}
+
+/// Name of the flag of the subcommand `train` of `C` that `name` means, as in settings files.
+pub fn train_setting<C: CommandFactory>(name: &str) -> Option<String> {
+    let command = subcommand::<C>(&["".into(), "train".into()]);
+    Some(find_flag(&command, name)?.get_long()?.replace('-', "_"))
+}
+
 /// Command line `args` (program, subcommand, flags) of `C` with the settings `keys` of the run that
 /// `--model` names written out as flags, so that a model is evaluated on what it was trained for. A
 /// folder whose settings lack one of the keys belongs to another program and adds nothing.
@@ -109,8 +126,11 @@ pub(crate) fn inherit_from_run<C: CommandFactory>(
     let run = model.map(|model| RunFolder::read_settings(Path::new(&model))).transpose()?.flatten();
     if let Some(run @ Value::Object(_)) = run {
         let run = canonical(serde_json::from_value(run)?, &command)?;
-        if keys.iter().all(|&key| run.contains_key(key)) {
-            let own = keys.iter().map(|&key| (key.to_string(), run[key].clone()));
+        let has_other_data = !flag_values(&flags, &spellings(&command, "data")).is_empty();
+        let is_inherited = |key: &str| !(has_other_data && PARTS_OF_DATA.contains(&key));
+        if keys.iter().all(|&key| run.contains_key(key) || ADDED_LATER.contains(&key)) {
+            let own = keys.iter().filter(|key| is_inherited(key));
+            let own = own.map(|&key| (key.to_string(), run.get(key).cloned().unwrap_or_default()));
             args.extend(settings_to_flags(&own.collect())?);
         }
     }
@@ -144,6 +164,13 @@ fn remove_alternatives(settings: &mut Settings, is_set_later: impl Fn(&str) -> b
 const COMMAND_LINE_ONLY: [&str; 3] = ["config", "set", "resume"];
 /// Flags that hold for one start of a run and are not taken over by `--resume`.
 const TRANSIENT: [&str; 2] = ["stop_after", "json"];
+
+/// Settings that old runs lack.
+const ADDED_LATER: [&str; 4] =
+    ["dataset_config", "max_prompt_length", "split", "stopping_strategy"];
+
+/// Flags that choose a part of `--data`, and are not those of a run with other data.
+const PARTS_OF_DATA: [&str; 3] = ["dataset_config", "split", "stopping_strategy"];
 
 /// Command that the second of `args` selects, or `C` itself.
 fn subcommand<C: CommandFactory>(args: &[OsString]) -> Command {

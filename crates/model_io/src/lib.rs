@@ -55,7 +55,9 @@ pub use chat_variables::{ChatArguments, ChatDate, ChatVariables};
 pub use config::{ModelConfig, SlidingWindow};
 pub use generation_config::GenerationConfig;
 pub use gguf_tokenizer::GgufTokenizer;
-pub use hub::{Hub, HubAccess, fetch_dataset_file, fetch_from_hub, is_dataset_id, is_hub_id};
+pub use hub::{
+    Hub, HubAccess, fetch_dataset, fetch_dataset_file, fetch_from_hub, is_dataset_id, is_hub_id,
+};
 pub use lora_config::{LoraConfig, LoraVariant, RankScaling, TargetModules};
 pub use model_files::{ModelFiles, find_adapter, locate_adapter, locate_model};
 pub use model_weights::{LoadMode, ModelWeights, SpecialTokenIds};

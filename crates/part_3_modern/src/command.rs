@@ -4,18 +4,18 @@
 mod arguments;
 mod demo;
 pub mod generate;
+mod generate_file;
+mod score;
 
 use std::ffi::OsString;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use arguments::{DemoArgs, GenerateArgs, ScoreArgs, TrainArgs};
 use clap::{Parser, Subcommand};
-use model_io::{AddSpecialTokens, ParseSpecial, SkipSpecialTokens, config_json};
-use serde_json::json;
+use model_io::config_json;
 use tiny_gpt::command::train::train_new_model;
 
-use crate::perplexity::text_log_probs;
-use crate::{Checkpoint, GptModern};
+use crate::GptModern;
 
 /// Part 3, the modern architecture: generate with public models, score texts, train your own.
 ///
@@ -33,8 +33,8 @@ struct Cli {
 enum Command {
     /// Train a byte-level model on a text file, with a choice of components
     Train(Box<TrainArgs>),
-    /// Generate a completion of a prompt
-    Generate(GenerateArgs),
+    /// Generate a completion of a prompt, or of each prompt of a file
+    Generate(Box<GenerateArgs>),
     /// Score a text: the log-probability of each token, and the perplexity
     Score(ScoreArgs),
 }
@@ -48,8 +48,11 @@ pub fn parse_and_run(args: impl IntoIterator<Item = impl Into<OsString> + Clone>
     match cli.command {
         None => demo::run(&cli.demo),
         Some(Command::Train(args)) => run_train(&args),
-        Some(Command::Generate(args)) => generate::run(&args),
-        Some(Command::Score(args)) => run_score(&args),
+        Some(Command::Generate(args)) => match &args.prompts {
+            Some(file) => generate_file::run(&args, file),
+            None => generate::run(&args),
+        },
+        Some(Command::Score(args)) => score::run(&args),
     }
 }
 
@@ -60,26 +63,4 @@ fn run_train(args: &TrainArgs) -> Result<()> {
     train_new_model(&args.text, context_len, parameter_count, &config_json, |scope| {
         GptModern::new(&config, scope)
     })
-}
-
-fn run_score(args: &ScoreArgs) -> Result<()> {
-    let device = args.compute.open_device()?;
-    let text = std::fs::read_to_string(&args.text_file)
-        .with_context(|| format!("reading {}", args.text_file.display()))?;
-    let Checkpoint { model, tokenizer, .. } = args.model.open_for_inference(&device)?;
-    let tokens = tokenizer.encode(&text, AddSpecialTokens::Yes, ParseSpecial::No)?;
-    let scored = text_log_probs(&model, &tokens)?;
-    if args.json {
-        let (logprobs, perplexity) = (scored.log_probs, scored.perplexity);
-        println!(
-            "{}",
-            json!({ "token_ids": tokens, "logprobs": logprobs, "perplexity": perplexity })
-        );
-        return Ok(());
-    }
-    for (&token, log_prob) in tokens[1..].iter().zip(&scored.log_probs) {
-        println!("{log_prob:9.4}  {:?}", tokenizer.decode(&[token], SkipSpecialTokens::No)?);
-    }
-    println!("perplexity {:.4} over {} tokens", scored.perplexity, scored.log_probs.len());
-    Ok(())
 }

@@ -91,6 +91,76 @@ fn a_prompt_gets_no_eos_even_if_the_tokenizer_appends_one() {
     assert_eq!(PART_3.stdout_json(&args)["prompt_tokens"], 7);
 }
 
+/// Each window is a text of its own; the tokens that it scores are those at its end.
+#[test]
+fn a_long_text_is_scored_in_windows_that_overlap() {
+    let (folder, _) = train(&[]);
+    let model = path_arg(&folder.path().join("run"), "model");
+    let file = path_arg(folder.path(), "long.txt");
+    let score = |text: &str, flags: &[&str]| {
+        std::fs::write(&file, text).expect("a text");
+        let args = ["score", "--model", &model, "--text-file", &file, "--json"];
+        let report = PART_3.stdout_json(&[&args[..], flags].concat());
+        let log_probs = report["logprobs"].as_array().expect("a list").clone();
+        (log_probs, report["perplexity"].as_f64().expect("a number"))
+    };
+    let text = "the cat sat on the mat, the cat "; // 32 tokens, and a context of 16
+    let (log_probs, perplexity) = score(text, &["--stride", "6"]);
+    // Windows of tokens 0..16, 6..22, 12..28, 18..32.
+    let mut expected = score(&text[..16], &[]).0;
+    for (start, end, n_scored) in [(6, 22, 6), (12, 28, 6), (18, 32, 4)] {
+        let window = score(&text[start..end], &[]).0;
+        expected.extend_from_slice(&window[window.len() - n_scored..]);
+    }
+    assert_eq!(log_probs.len(), 31);
+    for (at, (ours, theirs)) in log_probs.iter().zip(&expected).enumerate() {
+        let (ours, theirs) = (ours.as_f64().expect("a number"), theirs.as_f64().expect("a number"));
+        assert!((ours - theirs).abs() < 1e-5, "{at}: {ours} and {theirs}");
+    }
+    let sum: f64 = log_probs.iter().filter_map(Value::as_f64).sum();
+    assert!(((-sum / 31.).exp() - perplexity).abs() < 1e-3);
+    assert_eq!(score(text, &[]).0, score(text, &["--stride", "8"]).0, "half the context");
+    let args = ["score", "--model", &model, "--text-file", &file, "--stride", "16"];
+    PART_3.assert_fails(&args, 1, "a stride of 16 is not between 1 and 15");
+}
+
+#[test]
+fn the_prompts_of_a_file_are_completed_in_batches() {
+    let (folder, _) = train(&[]);
+    let model = path_arg(&folder.path().join("run"), "model");
+    let (prompts, out) = (path_arg(folder.path(), "p.jsonl"), path_arg(folder.path(), "out.jsonl"));
+    let rows = ["the cat", "the mat sat", "on"].map(|text| json!({ "prompt": text }).to_string());
+    std::fs::write(&prompts, rows.join("\n")).expect("a file");
+    let lengths = ["--max-new-tokens", "5", "--temperature", "0", "--batch-size", "2"];
+    let generate = |prompts: &str| {
+        let args = ["generate", "--model", &model, "--prompts", prompts, "--out", &out];
+        let text = PART_3.stdout(&[&args[..], &lengths].concat());
+        assert!(text.contains("3 completions in "), "{text}");
+        std::fs::read_to_string(&out).expect("completions")
+    };
+    let completions = generate(&prompts);
+    let rows = completions.lines().map(|row| serde_json::from_str(row).expect("a row"));
+    let rows: Vec<Value> = rows.collect();
+    for (row, prompt) in rows.iter().zip(["the cat", "the mat sat", "on"]) {
+        let args = ["generate", "--model", &model, "--prompt", prompt, "--json"];
+        let alone = PART_3.stdout_json(&[&args[..], &lengths[..4]].concat());
+        assert_eq!((&row["prompt"], &row["completion"]), (&prompt.into(), &alone["text"]));
+        assert_eq!(row["finish_reason"], "length");
+    }
+    let text = path_arg(folder.path(), "p.txt");
+    std::fs::write(&text, "the cat\n\nthe mat sat\non\n").expect("a file");
+    assert_eq!(generate(&text), completions, "a prompt per line");
+    let refused = |rows: &str, message: &str| {
+        std::fs::write(&prompts, rows).expect("a file");
+        let args = ["generate", "--model", &model, "--prompts", &prompts, "--out", &out];
+        PART_3.assert_fails(&args, 1, message);
+    };
+    refused(r#"{"question": "a", "answer": "b"}"#, "p.jsonl:1: the model has no chat template");
+    refused(r#"{"prompt": "the cat sat on the mat"}"#, "prompt of 22 tokens leaves no room");
+    assert_eq!(std::fs::read_to_string(&out).expect("rows"), completions, "nothing is lost");
+    PART_3.assert_fails(&["generate", "--model", &model, "--prompts", &prompts], 2, "--out");
+}
+
 #[test]
 fn the_same_seed_generates_the_same_text() {
     let (folder, _) = train(&[]);
@@ -143,11 +213,6 @@ fn bad_input_fails_with_one_line_that_names_it() {
     // The byte tokenizer lacks a BOS token, so an empty prompt has zero tokens.
     PART_3.assert_fails(&generate, 1, "the prompt is empty");
     let text = path_arg(folder.path(), "text.txt");
-    PART_3.assert_fails(
-        &["score", "--model", &model, "--text-file", &text],
-        1,
-        "960 tokens, the model's context is 16",
-    );
     PART_3.assert_fails(
         &["score", "--model", &model, "--text-file", "nowhere.txt"],
         1,

@@ -29,7 +29,10 @@ pub enum DecayShape {
     #[value(aliases = ["wsd", "stable"])]
     #[serde(alias = "stable")]
     WarmupStableDecay,
+    /// Linear, from the end of the warm-up to the last step
+    Linear,
     /// Constant, without decay
+    #[value(alias = "constant_with_warmup")]
     Constant,
 }
 
@@ -81,6 +84,7 @@ impl LrSchedule {
         let remaining = match self.decay {
             DecayShape::Cosine => 0.5 * (1. + (PI * progress(warmup)).cos()),
             DecayShape::WarmupStableDecay => 1. - progress(self.total_steps - self.total_steps / 5),
+            DecayShape::Linear => 1. - progress(warmup),
             DecayShape::Constant => 1.,
         };
         self.min_lr + (self.peak_lr - self.min_lr) * remaining

@@ -16,7 +16,7 @@ use experiment::command_line;
 /// Part 6: supervised fine-tuning. Without a subcommand: the demo.
 #[derive(Parser)]
 #[command(name = "part_6", version, args_conflicts_with_subcommands = true)]
-struct Cli {
+pub(crate) struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
     #[command(flatten)]
@@ -37,7 +37,8 @@ enum Command {
 
 /// Settings that `eval` and `sample` take from the run of the model unless the command line sets
 /// them.
-const SETTINGS_FROM_RUN: [&str; 3] = ["columns", "data", "template"];
+const SETTINGS_FROM_RUN: [&str; 6] =
+    ["columns", "data", "dataset_config", "split", "stopping_strategy", "template"];
 
 /// Parses and runs the command line `args`, the program's name first, in this process.
 ///

@@ -15,7 +15,7 @@ use serde_json::json;
 
 use crate::chat_tokenizer::{CompletionText, one_line};
 use crate::metrics::{exact_match, relaxed_match, rouge_l, token_f1};
-use crate::tokenized_example::TokenizedDataset;
+use crate::tokenized_example::{TokenizedDataset, max_inputs};
 use crate::{ChatTokenizer, ModelSaver, SftBatch, TokenizedExample, tokenize};
 
 /// Evaluation metrics of a model. Those of its completions are NaN where no example has a prompt.
@@ -45,13 +45,15 @@ pub struct SftEvalMetrics {
     pub eos_rate: f64,
 }
 
-/// Batch size and completion length of an evaluation.
+/// Batch size and lengths of an evaluation.
 #[derive(Debug, Clone, Copy)]
 pub struct GenerationEvalConfig {
     /// Examples per batch.
     pub batch_size: usize,
     /// Maximum completion length in tokens.
     pub max_new_tokens: usize,
+    /// Maximum length of an example in tokens, if it is less than the context.
+    pub max_length: Option<usize>,
 }
 
 /// Metrics of `model`, built for inference, on `examples`, and its completions. Examples whose
@@ -65,7 +67,7 @@ pub fn evaluate(
     chat_tokenizer: &ChatTokenizer,
     eval_config: GenerationEvalConfig,
 ) -> Result<(SftEvalMetrics, Vec<CompletionText>)> {
-    let context_len = model.config().context_len;
+    let context_len = max_inputs(model.config().context_len, eval_config.max_length);
     let mut fitting = Vec::new();
     for example in examples {
         let prompt = match example.prompt.is_empty() {
@@ -76,7 +78,7 @@ pub fn evaluate(
             fitting.push((example, prompt));
         }
     }
-    ensure!(!fitting.is_empty(), "no example fits into the context of {context_len} tokens");
+    ensure!(!fitting.is_empty(), "no example fits into {context_len} tokens");
     let evaluated: Vec<Example> = fitting.iter().map(|(example, _)| (*example).clone()).collect();
     let TokenizedDataset { examples: tokenized, n_truncated, .. } =
         tokenize(&evaluated, chat_tokenizer, context_len)?;

@@ -3,10 +3,10 @@
 use std::num::NonZeroUsize;
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::Args;
 use datasets::arithmetic_questions::DemonstrationStyle;
-use datasets::{AssistantTurns, Example, ExampleColumns, Splits, json_rows};
+use datasets::{AssistantTurns, DatasetFlags, Example, ExampleColumns, Splits};
 use experiment::RunFolder;
 use experiment::number::{dropout, fraction, positive};
 use experiment::program::{as_usage_error, ensure_usage};
@@ -21,9 +21,16 @@ use crate::{ChatFormat, SftSource};
 #[derive(Debug, Clone, Serialize, Args)]
 #[command(next_help_heading = "Data")]
 pub struct DataFlags {
-    /// arithmetic, everyday, a .json or .jsonl file (.gz too), or owner/name:file.jsonl on the Hub
-    #[arg(long, visible_alias = "dataset", value_name = "DATA", default_value = "arithmetic")]
+    /// arithmetic, everyday, a file (.json or .jsonl, .gz too, or .parquet), a folder of them,
+    /// owner/name or owner/name:file.jsonl on the Hub, or a mixture: a.jsonl=0.7,b.jsonl=0.3
+    #[arg(
+        long, visible_aliases = ["dataset", "dataset-name"], value_name = "DATA",
+        default_value = "arithmetic"
+    )]
     pub data: String,
+    /// Configuration and split.
+    #[command(flatten)]
+    pub dataset: DatasetFlags,
     /// Column map: prompt=A,completion=B, messages=A, text=A or instruction=A,input=B,output=C
     /// [default: detect those of OpenAI, ShareGPT, alpaca, Dolly, TRL, GSM8K, or `text`]
     #[arg(long, value_name = "MAP")]
@@ -43,11 +50,26 @@ impl DataFlags {
             columns.is_none() || built_in.is_none(),
             format!("--columns is for files; --data {} is built in", self.data),
         )?;
+        if built_in.is_some() {
+            as_usage_error(self.dataset.ensure_unused(&self.data))?;
+        }
         let source = match built_in {
             Some(source) => source,
-            None => SftSource::File(json_rows::locate(&self.data)?),
+            None => match self.dataset.open_mixture(&self.data, |name| self.open(name))? {
+                Some(mixture) => SftSource::Mixture(mixture),
+                None => self.open(&self.data)?,
+            },
         };
         Ok((source, columns))
+    }
+
+    /// Source of rows called `name`.
+    fn open(&self, name: &str) -> Result<SftSource> {
+        match SftSource::built_in(name) {
+            Some(SftSource::Arithmetic) => bail!("arithmetic has no rows to mix: it is generated"),
+            Some(built_in) => Ok(built_in),
+            None => Ok(SftSource::Files(self.dataset.locate(name)?)),
+        }
     }
 
     /// Examples of `source` to evaluate `model` on: held-out sums, or a file's rows. If `model` is
@@ -65,8 +87,7 @@ impl DataFlags {
         let in_run = ["model", "adapter"].iter().any(|name| folder.ends_with(name));
         let folder = folder.parent().filter(|_| in_run).unwrap_or(folder);
         let run = RunFolder::read_settings(folder)?.filter(|run| {
-            let data = run["data"].as_str().unwrap_or_default();
-            source != SftSource::Arithmetic && json_rows::is_same_file(data, &self.data)
+            source != SftSource::Arithmetic && self.dataset.is_data_of(run, &self.data)
         });
         let last_turns = run.as_ref().is_some_and(|run| run["assistant_turns"] != "all");
         let split = run.and_then(|run| run["validation"].as_f64().zip(run["seed"].as_u64()));

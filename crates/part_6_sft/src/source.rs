@@ -6,19 +6,21 @@ use std::path::PathBuf;
 use anyhow::Result;
 use datasets::arithmetic::ProblemSet;
 use datasets::arithmetic_questions::{DemonstrationStyle, demonstrations, examples, test_examples};
-use datasets::{Example, ExampleColumns, Split, Splits, read_examples};
+use datasets::{Example, ExampleColumns, Mixture, Split, Splits, read_examples};
 
 const EVERYDAY: &str = include_str!("../../../data/everyday.jsonl");
 
 /// Data source, as named by `--data`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum SftSource {
     /// Arithmetic task, generated; the default.
     Arithmetic,
     /// Built-in everyday instructions.
     Everyday,
-    /// JSON or JSON Lines file.
-    File(PathBuf),
+    /// Files of rows.
+    Files(Vec<PathBuf>),
+    /// Rows of several sources.
+    Mixture(Mixture<SftSource>),
 }
 
 impl SftSource {
@@ -31,7 +33,8 @@ impl SftSource {
         }
     }
 
-    /// All rows of a file or of the built-in instructions; for the arithmetic task, its test sums.
+    /// All rows of files, one source after the other, or of the built-in instructions; for the
+    /// arithmetic task, its test sums.
     ///
     /// # Errors
     /// When a row is invalid; the message names the file and the line.
@@ -43,13 +46,19 @@ impl SftSource {
                 let rows = EVERYDAY.lines();
                 rows.map(|row| columns.parse_row(&serde_json::from_str(row)?)).collect()
             }
-            Self::File(path) => read_examples(path, columns),
+            Self::Files(paths) => read_examples(paths, columns),
+            Self::Mixture(mixture) => {
+                let sources = mixture.sources.iter();
+                let rows = sources.map(|(source, _)| source.load_eval_examples(columns));
+                Ok(rows.collect::<Result<Vec<_>>>()?.concat())
+            }
         }
     }
 
-    /// Training and validation examples. A file is split at random by `seed`, rows of one prompt
-    /// together, with the share `validation` in the validation split. The arithmetic task has `n`
-    /// demonstrations in the given style, and its own validation and test problems.
+    /// Training and validation examples. A mixture is drawn by `seed`, and so is the split, which
+    /// keeps rows of one prompt together; `validation` is the share of the validation split. The
+    /// arithmetic task has `n` demonstrations in the given style, and its own validation and test
+    /// problems.
     ///
     /// # Errors
     /// Those of [`SftSource::load_eval_examples`], or when there are too few rows for both splits.
@@ -61,14 +70,19 @@ impl SftSource {
         validation: f64,
         seed: u64,
     ) -> Result<Splits<Example>> {
-        let rows = self.load_eval_examples(columns)?;
+        let rows = match self {
+            Self::Mixture(mixture) => {
+                mixture.map(|source| source.load_eval_examples(columns))?.interleave(seed)
+            }
+            _ => self.load_eval_examples(columns)?,
+        };
         match self {
             Self::Arithmetic => Ok(Splits {
                 train: demonstrations(n, style, seed),
                 validation: examples(ProblemSet::Sums, Split::Validation),
                 test: rows,
             }),
-            Self::Everyday | Self::File(_) => {
+            Self::Everyday | Self::Files(_) | Self::Mixture(_) => {
                 Splits::hold_out_shares(rows, Example::question, validation, 0., seed)
             }
         }

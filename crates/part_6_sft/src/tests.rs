@@ -1,5 +1,6 @@
 //! Tests of part 6, section by section.
 
+mod trl_names;
 mod data;
 mod base_model;
 mod template;

@@ -203,6 +203,12 @@ impl TokenizedExample {
     }
 }
 
+/// Inputs of examples of at most `max_length` tokens for a model with `context_len`. The last token
+/// of an example is only a target.
+pub fn max_inputs(context_len: usize, max_length: Option<usize>) -> usize {
+    max_length.map_or(context_len, |len| context_len.min(len.saturating_sub(1)))
+}
+
 /// Tokenized `examples` of at most `context_len` inputs each. A text for continued pretraining,
 /// which has no prompt, is cut into as many as it needs.
 ///

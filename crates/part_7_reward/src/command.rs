@@ -1,7 +1,7 @@
 //! Command line of part 7: train a reward model, evaluate it, collect preferences. Without a
 //! subcommand it runs the demo.
 
-mod arguments;
+pub(crate) mod arguments;
 mod collect;
 mod demo;
 mod eval;
@@ -16,7 +16,7 @@ use experiment::command_line;
 /// Part 7: reward models (without a subcommand: the demo)
 #[derive(Parser)]
 #[command(name = "part_7", version, args_conflicts_with_subcommands = true)]
-struct Cli {
+pub(crate) struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
     #[command(flatten)]

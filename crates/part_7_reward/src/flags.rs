@@ -2,9 +2,9 @@
 
 use std::num::NonZeroUsize;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use clap::{Args, ValueEnum};
-use datasets::{PreferenceColumns, json_rows};
+use datasets::{DatasetFlags, PreferenceColumns};
 use experiment::number::{fraction, non_negative};
 use experiment::program::{as_usage_error, ensure_usage};
 use serde::{Deserialize, Serialize};
@@ -16,9 +16,17 @@ use crate::{LossKind, PreferenceLoss, PreferenceSource};
 #[derive(Debug, Clone, Serialize, Deserialize, Args)]
 #[command(next_help_heading = "Data")]
 pub struct PreferenceFlags {
-    /// Data: arithmetic, manners, a .json(l) file (or .gz), or owner/name:file.jsonl on the Hub
-    #[arg(long, visible_alias = "dataset", value_name = "DATA", default_value = "arithmetic")]
+    /// Data: arithmetic, manners, a file (.json or .jsonl, .gz too, or .parquet), a folder of them,
+    /// owner/name or owner/name:file.jsonl on the Hub, or a mixture: a.jsonl=0.7,b.jsonl=0.3
+    #[arg(
+        long, visible_aliases = ["dataset", "dataset-name"], value_name = "DATA",
+        default_value = "arithmetic"
+    )]
     pub data: String,
+    /// Configuration and split.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub dataset: DatasetFlags,
     /// Column names, as prompt=A,chosen=B,rejected=C [default: prompt, chosen and rejected]
     #[arg(long, value_name = "MAP")]
     pub columns: Option<String>,
@@ -37,11 +45,24 @@ impl PreferenceFlags {
             columns.is_none() || built_in.is_none(),
             format!("--columns is for files; --data {} is built in", self.data),
         )?;
+        if built_in.is_some() {
+            as_usage_error(self.dataset.ensure_unused(&self.data))?;
+        }
         let source = match built_in {
             Some(source) => source,
-            None => PreferenceSource::File(json_rows::locate(&self.data)?),
+            None => match self.dataset.open_mixture(&self.data, |name| self.open(name))? {
+                Some(mixture) => PreferenceSource::Mixture(mixture),
+                None => self.open(&self.data)?,
+            },
         };
         Ok((source, columns.unwrap_or_default()))
+    }
+
+    /// Source of rows called `name`.
+    fn open(&self, name: &str) -> Result<PreferenceSource> {
+        let is_generated = PreferenceSource::built_in(name).is_some();
+        ensure!(!is_generated, "{name} has no rows to mix: it is generated");
+        Ok(PreferenceSource::Files(self.dataset.locate(name)?))
     }
 }
 

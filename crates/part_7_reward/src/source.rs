@@ -4,17 +4,19 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use datasets::preference::{FilterCounts, FilteredPreferences, Preference};
-use datasets::{PreferenceColumns, Split, Splits, arithmetic_preferences, politeness};
+use datasets::{Mixture, PreferenceColumns, Split, Splits, arithmetic_preferences, politeness};
 
 /// Source of preferences, as given by `--data`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum PreferenceSource {
     /// Generated right answers against near misses.
     Arithmetic,
     /// Generated polite completions against rude ones.
     Politeness,
-    /// JSON or JSON Lines file.
-    File(PathBuf),
+    /// Files of rows.
+    Files(Vec<PathBuf>),
+    /// Pairs of several sources.
+    Mixture(Mixture<PreferenceSource>),
 }
 
 /// Training, validation and test preferences.
@@ -51,12 +53,32 @@ impl PreferenceSource {
         let usable = match self {
             Self::Arithmetic => arithmetic_preferences::eval_pairs(Split::Test),
             Self::Politeness => politeness::eval_pairs(Split::Test),
-            Self::File(path) => return columns.read_file(path),
+            Self::Files(paths) => return columns.read_files(paths),
+            Self::Mixture(mixture) => {
+                let (pairs, filter_counts) = Self::read_mixture(mixture, columns)?;
+                let usable = pairs.sources.into_iter().flat_map(|(pairs, _)| pairs).collect();
+                return Ok(FilteredPreferences { usable, filter_counts });
+            }
         };
         Ok(FilteredPreferences { usable, filter_counts: FilterCounts::default() })
     }
 
-    /// Loads the training, validation and test preferences.
+    /// Usable pairs of each source, and the counts of all.
+    fn read_mixture(
+        mixture: &Mixture<Self>,
+        columns: &PreferenceColumns,
+    ) -> Result<(Mixture<Vec<Preference>>, FilterCounts)> {
+        let mut counts = FilterCounts::default();
+        let pairs = mixture.map(|source| {
+            let FilteredPreferences { usable, filter_counts } =
+                source.load_eval_preferences(columns)?;
+            counts += filter_counts;
+            Ok(usable)
+        })?;
+        Ok((pairs, counts))
+    }
+
+    /// Loads the training, validation and test preferences. A mixture is drawn by `seed`.
     ///
     /// A file is split at random by `seed`, pairs of one prompt together: `validation` and `test`
     /// are the shares of the rows held out. Of a built-in source, `n` training pairs are generated.
@@ -72,7 +94,16 @@ impl PreferenceSource {
         test: f64,
         seed: u64,
     ) -> Result<PreferenceDataset> {
-        let FilteredPreferences { usable, filter_counts } = self.load_eval_preferences(columns)?;
+        let (usable, filter_counts) = match self {
+            Self::Mixture(mixture) => {
+                let (pairs, filter_counts) = Self::read_mixture(mixture, columns)?;
+                (pairs.interleave(seed), filter_counts)
+            }
+            _ => {
+                let all = self.load_eval_preferences(columns)?;
+                (all.usable, all.filter_counts)
+            }
+        };
         let Splits { train, validation, test } = match self {
             Self::Arithmetic => Splits {
                 train: arithmetic_preferences::train_pairs(n, seed),
@@ -84,7 +115,7 @@ impl PreferenceSource {
                 validation: politeness::eval_pairs(Split::Validation),
                 test: usable,
             },
-            Self::File(_) => {
+            Self::Files(_) | Self::Mixture(_) => {
                 let prompt = |pair: &Preference| pair.prompt.clone();
                 Splits::hold_out_shares(usable, prompt, validation, test, seed)?
             }

@@ -1,5 +1,6 @@
 //! Tests of part 7, section by section.
 
+mod trl_names;
 mod data;
 mod built_in;
 mod truncation;

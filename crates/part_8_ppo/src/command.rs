@@ -16,7 +16,7 @@ use experiment::command_line;
 /// Part 8: PPO for language models. Without a subcommand, the demo.
 #[derive(Parser)]
 #[command(name = "part_8", version, args_conflicts_with_subcommands = true)]
-struct Cli {
+pub(crate) struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
     #[command(flatten)]
@@ -32,15 +32,19 @@ enum Command {
 }
 
 /// Settings that `eval` takes from the run of the policy unless the command line sets them.
-const SETTINGS_FROM_RUN: [&str; 9] = [
+const SETTINGS_FROM_RUN: [&str; 13] = [
     "columns",
     "data",
+    "dataset_config",
     "format_reward",
     "max_new_tokens",
+    "max_prompt_length",
     "reference",
     "reward",
     "reward_program",
     "reward_timeout",
+    "split",
+    "stopping_strategy",
     "template",
 ];
 

@@ -143,6 +143,15 @@ impl PpoExperience {
         Ok(1. - unexplained / variance(&self.returns)?.max(1e-8))
     }
 
+    /// Mean advantage of the tokens of each completion.
+    ///
+    /// # Errors
+    /// When memory is short.
+    pub(crate) fn mean_advantages(&self) -> Result<Vec<f32>> {
+        let sums = (&self.advantages * &self.mask)?.sum(1)?; // (R)
+        Ok(sums.div(&self.mask.sum(1)?)?.to_vec1()?)
+    }
+
     /// Number of completion tokens of the groups `chosen`.
     pub(crate) fn n_tokens(&self, chosen: &[usize]) -> usize {
         chosen.iter().map(|&group| self.groups[group].n_tokens()).sum()

@@ -15,7 +15,7 @@ use serde::Serialize;
 use sft::flags::DataFlags;
 use sft::{ChatTokenizer, SftSource};
 
-use crate::reward_fn::{self, NamedRewardFn};
+use crate::reward_fn::{self, NamedRewardFn, RewardParts};
 use crate::reward_program::reward_program_fn;
 use crate::rollout::RolloutConfig;
 
@@ -205,6 +205,6 @@ impl RewardFnFlags {
                 return Ok(reward_model);
             }
         };
-        Ok(NamedRewardFn { reward_fn, name })
+        Ok(NamedRewardFn { reward_fn, name, parts: RewardParts::default() })
     }
 }

@@ -10,12 +10,14 @@ use sft::one_line;
 
 use crate::actor_critic::ActorCritic;
 use crate::alarms::HealthInputs;
+use crate::completion_log::CompletionLog;
 use crate::config::PpoUpdateConfig;
 use crate::experience::{MicroBatch, PpoExperience};
 use crate::kl::{KlEstimator, ratio};
 use crate::losses::{clip_fraction, value_clip_fraction};
 use crate::masked::{masked, masked_mean};
 use crate::prompts::PromptExample;
+use crate::reward_fn::RewardParts;
 use crate::rewards::TruncationHandling;
 use crate::rollout_group::RolloutGroup;
 
@@ -196,6 +198,14 @@ pub(crate) fn log_step(
         tracker.log_histogram(step, "reward", &rewards)?;
         tracker.log_text(step, "samples", &completions_table(prompts, experience))?;
     }
+    let completion_log = CompletionLog {
+        prompts,
+        texts: &experience.completion_texts,
+        rewards,
+        parts: &RewardParts::default(),
+        advantages: &experience.mean_advantages()?,
+    };
+    completion_log.write(step, log)?;
     let mut row = json!({
         "reward_mean": mean, "memory_mb": memory_mb(), "reward_std": statistics::std(rewards),
         "kl": experience.kl, "kl_per_token": experience.kl_per_token,

@@ -3,6 +3,8 @@
 //! The prompts of a step follow from the seed and the step alone, so a resumed run uses the same
 //! ones as an uninterrupted run, and no prompt is used twice in an epoch.
 
+use std::num::NonZeroUsize;
+
 use anyhow::{Result, ensure};
 use datasets::Example;
 use sft::ChatTokenizer;
@@ -52,6 +54,24 @@ pub fn tokenize_prompts(
         "no prompt leaves room for {max_new_tokens} more tokens (--max-new-tokens) in the model's \
          context of {context_len}"
     );
+    Ok((prompts, n_dropped))
+}
+
+/// The `tokenized` prompts of at most `max_length` tokens, and the number of dropped ones.
+///
+/// # Errors
+/// When all are dropped.
+pub fn limit_length(
+    tokenized: (Vec<PromptExample>, usize),
+    max_length: Option<NonZeroUsize>,
+) -> Result<(Vec<PromptExample>, usize)> {
+    let (mut prompts, mut n_dropped) = tokenized;
+    if let Some(longest) = max_length {
+        let n = prompts.len();
+        prompts.retain(|example| example.prompt.len() <= longest.get());
+        n_dropped += n - prompts.len();
+        ensure!(!prompts.is_empty(), "all prompts are longer than {longest} tokens");
+    }
     Ok((prompts, n_dropped))
 }
 

@@ -1,6 +1,9 @@
 //! 8.5 Rewards of rollouts, and reward functions: a rule that compares with the right answer, a
 //! reward model of part 7, or a random reward as a control.
 
+use std::cell::RefCell;
+use std::rc::Rc;
+
 use anyhow::{Result, ensure};
 use candle_core::Device;
 use datasets::Example;
@@ -162,6 +165,22 @@ pub struct NamedRewardFn {
     pub reward_fn: Box<RewardFn>,
     /// Name of a rule, or hash of a reward model's weights.
     pub name: String,
+    /// Rewards of its terms at the last call, if it is a sum.
+    pub parts: RewardParts,
+}
+
+/// Rewards of the terms of a weighted sum at its last call, by name, before they are weighted. The
+/// reward function writes them, and the log of completions reads them.
+#[derive(Debug, Clone, Default)]
+pub struct RewardParts(pub Rc<RefCell<Vec<RewardPart>>>);
+
+/// Rewards of one term of a weighted sum.
+#[derive(Debug, Clone)]
+pub struct RewardPart {
+    /// Name of the term.
+    pub name: String,
+    /// Reward of each completion.
+    pub rewards: Vec<f64>,
 }
 
 /// Reward function of the reward model at `source`, and the flag of [`reward_model_fn`].
@@ -178,7 +197,7 @@ pub fn open_reward_model(
     let name = parameters_sha256(model.parameters.iter())?;
     let name = format!("{name} {:?}", model.normalization);
     let (reward_fn, other) = reward_model_fn(model, policy, batch_size);
-    Ok((NamedRewardFn { reward_fn, name }, other))
+    Ok((NamedRewardFn { reward_fn, name, parts: RewardParts::default() }, other))
 }
 
 /// Reward function of a reward model: normalized rewards, `batch_size` texts at a time. The model

@@ -18,8 +18,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use serde_json::{Value, json};
+use tensor_core::Rng;
 
-use crate::reward_fn::{NamedRewardFn, RewardInput};
+use crate::reward_fn::{NamedRewardFn, RewardInput, RewardParts};
 
 /// Longest line of rewards, in bytes.
 const MAX_REPLY: u64 = 64 << 20;
@@ -43,7 +44,9 @@ struct RewardProgram {
 pub fn reward_program_fn(command: &str, timeout: Duration) -> Result<NamedRewardFn> {
     let mut program = RewardProgram::start(command, timeout)?;
     let name = format!("program {command}");
-    Ok(NamedRewardFn { reward_fn: Box::new(move |inputs, _| program.rewards(inputs)), name })
+    let reward_fn =
+        Box::new(move |inputs: &[RewardInput<'_>], _: &mut Rng| program.rewards(inputs));
+    Ok(NamedRewardFn { reward_fn, name, parts: RewardParts::default() })
 }
 
 impl RewardProgram {

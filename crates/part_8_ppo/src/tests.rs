@@ -1,5 +1,6 @@
 //! What this part claims, section by section.
 
+mod trl_names;
 mod policy_gradient;
 mod reinforce;
 mod critic;

@@ -46,11 +46,11 @@ fn a_run_trains_resumes_and_evaluates() {
     assert!(text.contains("-p part_8 -- train --resume"), "{text}");
     PART_8.stdout(&["train", "--resume", "--out", &parts]);
     let read = |file: &str| std::fs::read(Path::new(file)).expect(file);
-    let last = "checkpoints/step-4/policy/model.safetensors";
-    assert_eq!(
-        read(&path_arg(folder.path(), &format!("whole/{last}"))),
-        read(&path_arg(folder.path(), &format!("parts/{last}")))
-    );
+    for file in ["checkpoints/step-4/policy/model.safetensors", "completions.jsonl"] {
+        let [whole, parts] =
+            ["whole", "parts"].map(|run| read(&path_arg(folder.path(), &format!("{run}/{file}"))));
+        assert!(!whole.is_empty() && whole == parts, "{file}");
+    }
     for file in ["metrics.jsonl", "reward.svg", "config.json", "model/config.json"] {
         assert!(Path::new(&whole).join(file).exists(), "{file}");
     }

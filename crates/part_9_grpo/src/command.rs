@@ -22,7 +22,7 @@ use experiment::command_line;
 /// Part 9: group-relative policy optimization (GRPO). Without a subcommand, the demo.
 #[derive(Parser)]
 #[command(name = "part_9", version, args_conflicts_with_subcommands = true)]
-struct Cli {
+pub(crate) struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
     #[command(flatten)]
@@ -34,7 +34,7 @@ enum Command {
     /// Train a policy with GRPO, RLOO or REINFORCE on verifiable rewards or a reward model
     Train(Box<TrainArgs>),
     /// Evaluate a policy: exact match, pass@k, and a comparison with its reference model
-    Eval(EvalArgs),
+    Eval(Box<EvalArgs>),
     /// Compare baselines of the advantage, PPO and SFT on arithmetic
     Table(TableArgs),
     /// Write data/math_tasks_train.jsonl and data/math_tasks_eval.jsonl
@@ -46,13 +46,16 @@ enum Command {
 }
 
 /// Settings that `eval` takes from the run of the policy unless the command line sets them.
-const SETTINGS_FROM_RUN: [&str; 8] = [
+const SETTINGS_FROM_RUN: [&str; 11] = [
     "data",
+    "dataset_config",
     "max_new_tokens",
     "max_prompt_length",
     "reward",
     "reward_program",
     "reward_timeout",
+    "split",
+    "stopping_strategy",
     "task",
     "template",
 ];

@@ -1,5 +1,6 @@
 //! Configuration of a GRPO run: everything that determines its result.
 
+use ppo::reward_fn::RewardParts;
 use ppo::{Clip, RewardFn, RolloutConfig};
 use scaling::LrSchedule;
 use sft::ChatTokenizer;
@@ -68,6 +69,8 @@ pub struct GrpoContext<'a> {
     pub chat_tokenizer: &'a ChatTokenizer,
     /// Reward function of completions.
     pub reward_fn: &'a mut RewardFn,
+    /// Rewards of the terms of the reward function.
+    pub reward_parts: RewardParts,
 }
 
 impl AdvantageConfig {

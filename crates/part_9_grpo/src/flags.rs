@@ -4,15 +4,15 @@
 
 use std::num::NonZeroUsize;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, bail};
 use candle_core::Device;
 use clap::Args;
-use datasets::Example;
+use datasets::{DatasetFlags, Example, Splits};
 use experiment::number::{positive, probability};
 use experiment::program::{as_usage_error, ensure_usage};
 use modern::{Sampler, SamplingStrategy};
 use ppo::flags::RewardProgramFlags;
-use ppo::prompts::tokenize_prompts;
+use ppo::prompts::{limit_length, tokenize_prompts};
 use ppo::reward_fn::NamedRewardFn;
 use ppo::{PromptExample, RolloutConfig};
 use serde::Serialize;
@@ -21,6 +21,9 @@ use sft::ChatTokenizer;
 use crate::rewards::describe_reward_rules;
 use crate::{Task, WeightedRewards};
 
+/// Seed of a mixture of problems, which are split in the same way for every run.
+const MIXTURE_SEED: u64 = 0;
+
 /// Task and reward flags.
 #[derive(Debug, Clone, Serialize, Args)]
 #[command(next_help_heading = "Data")]
@@ -28,10 +31,17 @@ pub struct TaskFlags {
     /// Task, which sets the format of --data and the rewards; `eval` of a run uses the run's task
     #[arg(long, value_enum, default_value_t = Task::Arithmetic)]
     pub task: Task,
-    /// Problems (question or prompt, and answer): a .json or .jsonl file, also .gz, or
-    /// owner/name:file.jsonl on the Hub
-    #[arg(long, visible_alias = "dataset", alias = "train-file", value_name = "DATA")]
+    /// Problems (question or prompt, and answer): a file (.json or .jsonl, .gz too, or .parquet), a
+    /// folder of them, owner/name or owner/name:file.jsonl on the Hub, or a mixture:
+    /// a.jsonl=0.7,b.jsonl=0.3
+    #[arg(
+        long, visible_aliases = ["dataset", "dataset-name"], alias = "train-file",
+        value_name = "DATA"
+    )]
     pub data: Option<String>,
+    /// Configuration and split.
+    #[command(flatten)]
+    pub dataset: DatasetFlags,
     /// Reward functions with weights.
     #[arg(long, value_name = "REWARDS", help = reward_help(), help_heading = "Algorithm")]
     pub reward: Option<String>,
@@ -111,7 +121,41 @@ impl TaskFlags {
             "--task prompts needs --reward MODEL or --reward-program COMMAND",
         )?;
         self.weighted_rewards()?;
+        if self.data.is_none() {
+            as_usage_error(self.dataset.ensure_unused("(not given)"))?;
+        }
         as_usage_error(self.task.ensure_has_data(self.data.as_deref()))
+    }
+
+    /// Problems for training and validation, those of `--data` and of `eval_file`, whose split is
+    /// `eval_split`.
+    ///
+    /// # Errors
+    /// Those of [`DatasetFlags::locate`] and [`Task::load_dataset`].
+    pub fn load_dataset(
+        &self,
+        eval_file: Option<&str>,
+        eval_split: Option<&str>,
+    ) -> Result<Splits<Example>> {
+        let eval_files = eval_file
+            .map(|name| self.dataset.for_evaluation(name, eval_split).locate(name))
+            .transpose()?;
+        let rows = self.load_rows()?;
+        let validation = eval_files.map(|files| self.task.read_files(&files)).transpose()?;
+        self.task.load_dataset(rows, validation)
+    }
+
+    /// Problems of `--data`, a mixture drawn by a fixed seed; `None` without it.
+    ///
+    /// # Errors
+    /// Those of [`DatasetFlags::locate`], and when a row is invalid.
+    pub fn load_rows(&self) -> Result<Option<Vec<Example>>> {
+        let Some(data) = &self.data else { return Ok(None) };
+        let read = |name: &str| self.task.read_files(&self.dataset.locate(name)?);
+        match self.dataset.open_mixture(data, read)? {
+            Some(mixture) => Ok(Some(mixture.interleave(MIXTURE_SEED))),
+            None => read(data).map(Some),
+        }
     }
 
     /// Tokenized prompts of `examples` for a model with `context_len`, and the number of examples
@@ -134,15 +178,9 @@ impl TaskFlags {
                  use a reward model or program, or rows with an answer"
             );
         }
-        let (mut prompts, mut n_dropped) =
+        let tokenized =
             tokenize_prompts(examples, chat_tokenizer, context_len, self.max_new_tokens())?;
-        if let Some(longest) = self.max_prompt_length {
-            let n = prompts.len();
-            prompts.retain(|example| example.prompt.len() <= longest.get());
-            n_dropped += n - prompts.len();
-            ensure!(!prompts.is_empty(), "all prompts are longer than {longest} tokens");
-        }
-        Ok((prompts, n_dropped))
+        limit_length(tokenized, self.max_prompt_length)
     }
 
     /// Largest number of tokens per completion.

@@ -16,7 +16,7 @@ use modern::GptModern;
 use ppo::log_probs::log_probs;
 use ppo::prompts::{prompt_ids, step_rng};
 use ppo::reward_fn::non_finite_message;
-use ppo::{PromptExample, ScoredRollouts, rollout};
+use ppo::{CompletionLog, PromptExample, ScoredRollouts, rollout};
 use scaling::accumulation::GradAccumulator;
 use tensor_core::{Parameters, clip_grad_norm};
 
@@ -77,6 +77,14 @@ pub fn grpo_step(
         updates.push(sums.update_metrics(loss, grad_norm));
     }
     policy.progress.timings.training += watch.lap();
+    let completion_log = CompletionLog {
+        prompts,
+        texts: &experience.completion_texts,
+        rewards: &experience.rewards.iter().map(|&reward| f64::from(reward)).collect::<Vec<_>>(),
+        parts: &context.reward_parts,
+        advantages: &experience.advantages,
+    };
+    completion_log.write(step, log)?;
     policy.progress.log_step(step, &experience, &updates, lr, log)
 }
 

@@ -1,6 +1,8 @@
 //! Tasks: their problems, right answers and rewards. A new task is a variant of [`Task`], its
 //! problems and its reward.
 
+use std::path::PathBuf;
+
 use anyhow::{Result, bail, ensure};
 use datasets::answers::{extract_gsm8k_answer, final_answer};
 use datasets::arithmetic::ProblemSet;
@@ -100,48 +102,42 @@ impl Task {
         Ok(())
     }
 
-    /// Problems for training and validation, prompts with the right answer as completion: those of
-    /// `data` (a file, or `owner/name:file.jsonl` on the Hub), else the built-in ones. Validation
-    /// problems are those of `validation_data`, else up to a tenth of the rows of `data`, always
-    /// the same ones. No question is in both splits.
+    /// Problems for training and validation, prompts with the right answer as completion: `rows`,
+    /// else the built-in ones. Validation problems are `validation`, else up to a tenth of `rows`,
+    /// always the same ones. No question is in both splits.
     ///
     /// # Errors
-    /// When a row has no answer that can be checked (the message names the file and the line), or
-    /// no problem is left to train on.
+    /// When no problem is left to train on.
     pub fn load_dataset(
         self,
-        data: Option<&str>,
-        validation_data: Option<&str>,
+        rows: Option<Vec<Example>>,
+        validation: Option<Vec<Example>>,
     ) -> Result<Splits<Example>> {
-        let mut splits = match (data, validation_data) {
+        let mut splits = match (rows, &validation) {
             (None, _) => self.built_in_splits()?,
-            (Some(data), None) => {
-                let rows = self.read_file(data)?;
+            (Some(rows), None) => {
                 let n_validation = (rows.len() as f64 * MAX_VALIDATION_SHARE) as usize;
                 let n_validation = n_validation.clamp(1, MAX_VALIDATION_ROWS);
                 Splits::hold_out(rows, |row| row.prompt.clone(), n_validation, 0, SPLIT_SEED)?
             }
-            (Some(data), Some(_)) => {
-                Splits { train: self.read_file(data)?, validation: Vec::new(), test: Vec::new() }
+            (Some(rows), Some(_)) => {
+                Splits { train: rows, validation: Vec::new(), test: Vec::new() }
             }
         };
-        if let Some(validation_data) = validation_data {
-            splits.validation = self.read_file(validation_data)?;
+        if let Some(validation) = validation {
+            splits.validation = validation;
         }
         splits.remove_leaks();
         ensure!(!splits.train.is_empty(), "every training problem is also a validation problem");
         Ok(splits)
     }
 
-    /// Problems of `data`, else the built-in test problems.
+    /// Built-in test problems.
     ///
     /// # Errors
-    /// Those of [`Task::load_dataset`].
-    pub fn file_or_test_examples(self, data: Option<&str>) -> Result<Vec<Example>> {
-        match data {
-            Some(data) => self.read_file(data),
-            None => Ok(self.built_in_splits()?.test),
-        }
+    /// When there are none.
+    pub fn test_examples(self) -> Result<Vec<Example>> {
+        Ok(self.built_in_splits()?.test)
     }
 
     fn built_in_splits(self) -> Result<Splits<Example>> {
@@ -157,9 +153,12 @@ impl Task {
         }
     }
 
-    /// Problems of a file, or of `owner/name:file.jsonl` on the Hub.
-    fn read_file(self, data: &str) -> Result<Vec<Example>> {
-        json_rows::read_parsed(&json_rows::locate(data)?, |row| self.parse_row(row))
+    /// Problems of the rows of files.
+    ///
+    /// # Errors
+    /// When a row has no answer that can be checked; the message names the file and the line.
+    pub fn read_files(self, paths: &[PathBuf]) -> Result<Vec<Example>> {
+        json_rows::read_parsed(paths, |row| self.parse_row(row))
     }
 
     /// Example from a row of a file with columns `question` or `prompt`, and `answer`; for

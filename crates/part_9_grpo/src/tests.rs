@@ -1,5 +1,6 @@
 //! Tests of part 9, section by section.
 
+mod trl_names;
 mod advantage;
 mod objective;
 mod estimators;

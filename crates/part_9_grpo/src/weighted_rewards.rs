@@ -9,7 +9,7 @@ use std::path::Path;
 use anyhow::{Result, bail, ensure};
 use candle_core::Device;
 use ppo::flags::RewardProgramFlags;
-use ppo::reward_fn::{self, NamedRewardFn};
+use ppo::reward_fn::{self, NamedRewardFn, RewardPart, RewardParts};
 use ppo::{RewardFn, RewardInput};
 use sft::ChatTokenizer;
 use tensor_core::Rng;
@@ -124,7 +124,11 @@ impl WeightedRewards {
         let (mut weighted, mut other_tokenizers) = (Vec::new(), Vec::new());
         let mut sum_name = String::new();
         for RewardTerm { name, source, weight } in &self.terms {
-            let named = |reward_fn| NamedRewardFn { reward_fn, name: name.clone() };
+            let named = |reward_fn| NamedRewardFn {
+                reward_fn,
+                name: name.clone(),
+                parts: RewardParts::default(),
+            };
             let term = match source {
                 RewardSource::Rule(reward) => named(rule_reward_fn(*reward)),
                 RewardSource::Random => named(reward_fn::random_reward_fn()),
@@ -137,17 +141,22 @@ impl WeightedRewards {
                 }
             };
             sum_name += &format!("{}={weight},", term.name);
-            weighted.push((term.reward_fn, *weight));
+            weighted.push((term.reward_fn, name.clone(), *weight));
         }
+        let parts = RewardParts::default();
+        let last_parts = parts.clone();
         let sum = move |inputs: &[RewardInput<'_>], rng: &mut Rng| {
             let mut sums = vec![0.; inputs.len()];
-            for (reward_fn, weight) in &mut weighted {
+            let mut parts = Vec::new();
+            for (reward_fn, name, weight) in &mut weighted {
                 let rewards = reward_fn(inputs, rng)?;
-                sums.iter_mut().zip(rewards).for_each(|(sum, reward)| *sum += *weight * reward);
+                sums.iter_mut().zip(&rewards).for_each(|(sum, reward)| *sum += *weight * reward);
+                parts.push(RewardPart { name: name.clone(), rewards });
             }
+            last_parts.0.replace(parts);
             Ok(sums)
         };
-        Ok((NamedRewardFn { reward_fn: Box::new(sum), name: sum_name }, other_tokenizers))
+        Ok((NamedRewardFn { reward_fn: Box::new(sum), name: sum_name, parts }, other_tokenizers))
     }
 }
 

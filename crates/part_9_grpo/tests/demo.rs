@@ -122,7 +122,8 @@ fn a_settings_file_accepts_the_names_of_other_programs() {
         "model_name: {model}\nmax_prompt_length: 14\nmax_completion_length: 4\ntrain_file: {}\n\
          eval_file: {}\nnum_train_steps: 1\neval_interval: 0\nsave_every: 50\noutput_dir: {out}\n\
          group_size: 3\nlearning_rate: 5e-6\nbatch_size: 2\ngamma: 1.0\nkl_coeff: 0.05\n\
-         max_grad_norm: 1.0\ntemperature: 0.7\ntop_p: 0.9\nseed: 42\n",
+         max_grad_norm: 1.0\ntemperature: 0.7\ntop_p: 0.9\nseed: 42\n\
+         per_device_train_batch_size: 6\ngradient_accumulation_steps: 2\n",
         data("train"),
         data("eval")
     );
@@ -133,6 +134,10 @@ fn a_settings_file_accepts_the_names_of_other_programs() {
     let settings = std::fs::read_to_string(Path::new(&out).join("config.json")).expect("settings");
     let settings: serde_json::Value = serde_json::from_str(&settings).expect("JSON");
     assert_eq!((&settings["group_size"], &settings["max_new_tokens"]), (&3.into(), &4.into()));
+    // Two micro-batches of 6 completions, 3 of a prompt.
+    assert_eq!(settings["batch_size"], 4);
+    let args = ["train", "--config", &file, "--per_device_train_batch_size=7"];
+    PART_9.assert_fails(&args, 2, "7 is not a multiple of the 3 completions of a group");
     assert_eq!((settings["lr"].as_f64(), settings["kl_coef"].as_f64()), (Some(5e-6), Some(0.05)));
     for name in ["arithmetic", "grpo_learning", "gsm8k"] {
         let config =

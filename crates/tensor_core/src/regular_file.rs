@@ -59,3 +59,27 @@ pub fn read_to_string(path: &Path, max_len: u64) -> Result<String> {
         .ok()
         .with_context(|| format!("{} is not UTF-8", path.display()))
 }
+
+/// Names of the files in `folder` and in its subfolders, as paths relative to it, in no order.
+/// Links to folders are not followed: they may form a cycle.
+///
+/// # Errors
+/// When a folder cannot be read.
+pub fn list(folder: &Path) -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    add_files(folder, "", &mut names)?;
+    Ok(names)
+}
+
+fn add_files(folder: &Path, prefix: &str, names: &mut Vec<String>) -> Result<()> {
+    let reading = || format!("reading {}", folder.display());
+    for entry in std::fs::read_dir(folder).with_context(reading)? {
+        let entry = entry.with_context(reading)?;
+        let name = format!("{prefix}{}", entry.file_name().to_string_lossy());
+        match entry.file_type().with_context(reading)?.is_dir() {
+            true => add_files(&entry.path(), &format!("{name}/"), names)?,
+            false => names.push(name),
+        }
+    }
+    Ok(())
+}

@@ -16,6 +16,10 @@ use candle_core::{Result, bail};
 
 use crate::kernels::{for_each_part, pool};
 
+/// Name of a thread that runs code on a file of a stranger and whose panics become errors, so that
+/// they are not printed.
+pub const UNTRUSTED_CALL: &str = "untrusted_call";
+
 const RAYON_VARIABLE: &str = "RAYON_NUM_THREADS";
 const CANDLE_VARIABLE: &str = "CANDLE_NUM_THREADS";
 

@@ -18,7 +18,7 @@ fn read(name: &str, bytes: &[u8], columns: &str) -> Result<FilteredPreferences> 
     } else {
         PreferenceColumns::parse(columns)?
     };
-    columns.read_file(&path)
+    columns.read_files(&[path])
 }
 
 #[test]
@@ -168,11 +168,11 @@ fn a_prompt_is_read_from_a_row_without_completions() -> Result<()> {
 fn downloaded_preference_datasets_are_read() -> Result<()> {
     let columns = PreferenceColumns::default();
     if let Some(path) = course_data("data/preferences.json") {
-        let preferences = columns.read_file(&path)?;
+        let preferences = columns.read_files(&[path])?;
         assert!(preferences.usable.len() > 800, "{:?}", preferences.filter_counts);
     }
     if let Some(path) = course_data("data/hh-rlhf-harmless-base-test.jsonl.gz") {
-        let FilteredPreferences { usable, filter_counts } = columns.read_file(&path)?;
+        let FilteredPreferences { usable, filter_counts } = columns.read_files(&[path])?;
         assert_eq!(usable.len() + filter_counts.total(), 2312);
         assert_eq!((filter_counts.n_prompt_mismatch, filter_counts.n_empty), (5, 4));
         assert!(usable.iter().any(|pair| pair.prompt.len() > 10), "many turns");

@@ -11,8 +11,9 @@ use crate::RunFolder;
 
 /// Settings that may change on `--resume`: paths and output, not what is computed, apart from the
 /// number of steps, which extends a run. Whether the data are the same is checked separately.
-const OVERRIDABLE_ON_RESUME: [&str; 17] = [
+const OVERRIDABLE_ON_RESUME: [&str; 19] = [
     "data",
+    "dataset_config",
     "device",
     "epochs",
     "eval_examples",
@@ -25,6 +26,7 @@ const OVERRIDABLE_ON_RESUME: [&str; 17] = [
     "out",
     "patience",
     "save_interval",
+    "split",
     "steps",
     "stop_after",
     "threads",

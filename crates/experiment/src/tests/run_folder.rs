@@ -1,6 +1,7 @@
 use std::fs;
 
 use anyhow::Result;
+use serde_json::json;
 
 use crate::RunFolder;
 
@@ -89,5 +90,33 @@ fn temporary_files_of_a_killed_process_are_removed_when_a_run_is_resumed() -> Re
     assert_eq!((entries(&path)?, entries(&path.join("model"))?), (5, 1));
     RunFolder::resume(&path, 0)?;
     assert_eq!((entries(&path)?, entries(&path.join("model"))?), (4, 0));
+    Ok(())
+}
+
+#[test]
+fn a_resumed_run_has_whole_completions_up_to_its_checkpoint() -> Result<()> {
+    let parent = tempfile::tempdir()?;
+    let folder = parent.path().join("run");
+    let path = folder.join("completions.jsonl");
+    let run = RunFolder::create(&folder, &())?;
+    let rows = |step| [json!({"step": step, "completion": "a\n"}), json!({"step": step})];
+    for step in [2, 4, 6] {
+        run.append_completions(&rows(step))?;
+    }
+    drop(run);
+    let whole = fs::read_to_string(&path)?;
+    for (text, step, n_rows) in [
+        (whole.clone() + "{\"step\": 6, \"comp", 6, 6), // a killed process wrote half of a row
+        (whole.clone(), 5, 4),
+        (whole.clone(), 1, 0),
+    ] {
+        fs::write(&path, text)?;
+        let (run, _) = RunFolder::resume(&folder, step)?;
+        let kept = fs::read_to_string(&path)?;
+        assert!(whole.starts_with(&kept) && kept.lines().count() == n_rows, "{step}: {kept}");
+        drop(run);
+    }
+    RunFolder::create(&folder, &())?;
+    assert!(!path.exists(), "a new run has none");
     Ok(())
 }

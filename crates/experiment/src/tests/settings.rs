@@ -78,6 +78,17 @@ fn a_later_source_replaces_the_other_way_to_set_the_same_quantity() -> Result<()
 }
 
 #[test]
+fn flags_may_have_underscores() -> Result<()> {
+    let args = parse("--warmup_ratio=0.5 --out a_b --set max_x=1").map(|args| args.warmup_ratio);
+    assert!(args.unwrap_err().to_string().contains("max-x"), "keys of --set are checked as such");
+    let args = parse("--warmup_ratio=0.5 --out --a_b=c_d --steps 1");
+    assert!(args.is_err(), "a value does not begin with dashes");
+    let args = parse("--warmup_ratio 0.5 --out a_b")?;
+    assert_eq!((args.warmup_ratio, args.out.to_str()), (Some(0.5), Some("a_b")));
+    Ok(())
+}
+
+#[test]
 fn only_visible_flags_are_suggested() {
     let error = |args: &str| parse(args).unwrap_err().to_string();
     let visible = error("--epoch 1");

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::Path;
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, anyhow, ensure};
 use hf_hub::{Repo, RepoType};
 
 /// File extensions of models that are one file of a repository.
@@ -30,7 +30,11 @@ fn is_path(text: &str, extensions: &[&str]) -> bool {
     is_file_name || Path::new(text).exists()
 }
 
+/// Branch on which the Hub keeps its conversion of a data set to Parquet.
+const CONVERTED: &str = "refs/convert/parquet";
+
 /// Parsed Hub ID: `owner/name`, a branch, tag or commit, and optionally a file.
+#[derive(Clone)]
 pub(super) struct HubId {
     name: String,
     pub(super) revision: String,
@@ -88,6 +92,21 @@ impl HubId {
     /// True for a model, false for a data set.
     pub(super) fn is_model(&self) -> bool {
         matches!(self.kind, RepoType::Model)
+    }
+
+    /// The Hub's conversion of a data set, unless a revision is named, and the data set itself.
+    pub(super) fn with_conversion(&self) -> impl Iterator<Item = Self> {
+        let converted = Self { revision: CONVERTED.into(), ..self.clone() };
+        let converted = (self.revision == "main").then_some(converted);
+        converted.into_iter().chain([self.clone()])
+    }
+
+    /// `error` of an ID that may be meant as a folder: a run that does not exist looks like one.
+    pub(super) fn explain_local(&self, error: anyhow::Error) -> anyhow::Error {
+        match self.looks_local() {
+            true => anyhow!("there is no folder {self}, and {error:#}"),
+            false => error,
+        }
     }
 
     /// True if the ID could also be meant as a path: it names no file, and its owner is a local

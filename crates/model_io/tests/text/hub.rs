@@ -29,7 +29,7 @@ fn offline(hub: &Hub) -> Hub {
     Hub { access: HubAccess::Offline, ..hub.clone() }
 }
 
-fn error(result: Result<std::path::PathBuf>) -> String {
+fn error<T: std::fmt::Debug>(result: Result<T>) -> String {
     format!("{:#}", result.unwrap_err())
 }
 
@@ -269,5 +269,46 @@ fn a_data_set_file_is_downloaded_and_cached() -> Result<()> {
         error(hub.fetch_dataset_file("owner/gone:a.json"))
             .contains("no data set `owner/gone:a.json`")
     );
+    Ok(())
+}
+
+#[test]
+fn files_of_a_data_set_are_selected_in_its_conversion_and_then_among_its_own() -> Result<()> {
+    let own: [(&str, &[u8]); 2] = [("train.jsonl", b"{}\n"), ("test.jsonl", b"[]")];
+    let converted: [(&str, &[u8]); 2] =
+        [("convert/default/train/0000.parquet", b"PAR1"), ("convert/../x.parquet", b"no")];
+    let containing = |text: &'static str| {
+        move |names: &[&str]| {
+            let names: Vec<String> =
+                names.iter().filter(|name| name.contains(text)).map(|&name| name.into()).collect();
+            anyhow::ensure!(!names.is_empty(), "nothing contains {text}");
+            Ok(names)
+        }
+    };
+    let (server, cache) = (Server::start(&own), TempDir::new()?);
+    let hub_of_own = hub(&server, &cache);
+    let paths = hub_of_own.fetch_dataset("owner/data", &containing("train"))?;
+    assert!(paths.len() == 1 && paths[0].ends_with(format!("snapshots/{COMMIT}/train.jsonl")));
+    assert_eq!(offline(&hub_of_own).fetch_dataset("owner/data", &containing("train"))?, paths);
+    let message = error(offline(&hub_of_own).fetch_dataset("owner/data", &containing("test")));
+    assert!(message.contains("does not contain a complete copy"), "{message}");
+
+    let (server, cache) = (Server::start(&[own, converted].concat()), TempDir::new()?);
+    let hub = hub(&server, &cache);
+    let paths = hub.fetch_dataset("owner/data", &containing("train"))?;
+    assert!(paths.len() == 1 && paths[0].ends_with("snapshots/convert/default/train/0000.parquet"));
+    assert_eq!(std::fs::read(&paths[0])?, b"PAR1");
+    assert_eq!(offline(&hub).fetch_dataset("owner/data", &containing("train"))?, paths);
+    let paths = hub.fetch_dataset("owner/data", &containing("test"))?;
+    assert!(paths[0].ends_with("test.jsonl"), "what is not converted");
+    let paths = hub.fetch_dataset("owner/data@main2", &containing("train"))?;
+    assert!(paths[0].ends_with("train.jsonl"), "a named revision is not the conversion");
+    let message = error(hub.fetch_dataset("owner/data", &containing("x.parquet")));
+    assert!(message.contains("`owner/data` cannot be used: nothing contains x.parq"), "{message}");
+    let message = error(hub.fetch_dataset("owner/gone", &containing("a")));
+    assert!(message.contains("no data set `owner/gone` on the Hub"), "{message}");
+    drop(server);
+    let paths = hub.fetch_dataset("owner/data", &containing("test"))?;
+    assert!(paths[0].ends_with("test.jsonl"), "an unavailable Hub leaves the cache");
     Ok(())
 }

@@ -9,6 +9,8 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 pub(crate) const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
+/// Commit of the conversion to Parquet, whose files the server is given under this name.
+pub(crate) const CONVERTED: &str = "convert/";
 
 /// Fault of the whole repository: its file list is not accessible.
 pub(crate) const WHOLE_MODEL: (&str, Fault) = ("", Fault::Gated);
@@ -40,7 +42,8 @@ struct State {
 }
 
 impl Server {
-    /// Serves `owner/model`, and the same files as the data set `owner/data`.
+    /// Serves `owner/model`, and the same files as the data set `owner/data`. Those whose names
+    /// begin with [`CONVERTED`] are of the data set's conversion alone.
     pub(crate) fn start(files: &[(&'static str, &[u8])]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
@@ -99,14 +102,15 @@ fn respond(state: &State, stream: TcpStream) -> std::io::Result<()> {
         (&stream).write_all(body)
     };
     let fault = *state.fault.lock().unwrap();
-    if path.starts_with("/api/models/owner/model/revision/") && fault != Some(WHOLE_MODEL) {
-        let files: Vec<_> =
-            state.files.keys().map(|name| serde_json::json!({ "rfilename": name })).collect();
-        let body = serde_json::json!({ "sha": COMMIT, "siblings": files, "id": "owner/model" })
-            .to_string();
-        return send("200 OK", &format!("Content-Length: {}\r\n", body.len()), body.as_bytes());
+    if let Some(revision) = path.strip_prefix("/api/models/owner/model/revision/")
+        && fault != Some(WHOLE_MODEL)
+    {
+        let (status, body) = file_list(state, revision);
+        return send(status, &format!("Content-Length: {}\r\n", body.len()), body.as_bytes());
     }
-    let file = path.strip_prefix(&format!("/owner/model/resolve/{COMMIT}/"));
+    let file = path.strip_prefix(&format!("/owner/model/resolve/{COMMIT}/")).or_else(|| {
+        path.strip_prefix("/owner/model/resolve/").filter(|f| f.starts_with(CONVERTED))
+    });
     let Some((name, bytes)) = file.and_then(|file| state.files.get_key_value(file)) else {
         return send("401 Unauthorized", "Content-Length: 0\r\n", b"");
     };
@@ -122,7 +126,8 @@ fn respond(state: &State, stream: TcpStream) -> std::io::Result<()> {
     }
     let body = &bytes[first..=last];
     let common = format!(
-        "x-repo-commit: {COMMIT}\r\netag: \"{}\"\r\nContent-Range: bytes {first}-{last}/{}\r\n",
+        "x-repo-commit: {}\r\netag: \"{}\"\r\nContent-Range: bytes {first}-{last}/{}\r\n",
+        if name.starts_with(CONVERTED) { CONVERTED.trim_end_matches('/') } else { COMMIT },
         etag(name),
         bytes.len()
     );
@@ -138,7 +143,19 @@ fn respond(state: &State, stream: TcpStream) -> std::io::Result<()> {
     }
 }
 
+/// Status and files of the revision, as JSON; without a conversion, its revision does not exist.
+fn file_list(state: &State, revision: &str) -> (&'static str, String) {
+    let converted = revision == "refs%2Fconvert%2Fparquet";
+    let names = state.files.keys().filter(|name| name.starts_with(CONVERTED) == converted);
+    let names = names.map(|name| name.trim_start_matches(CONVERTED));
+    let files: Vec<_> = names.map(|name| serde_json::json!({ "rfilename": name })).collect();
+    let sha = if converted { CONVERTED.trim_end_matches('/') } else { COMMIT };
+    let exists = !converted || !files.is_empty();
+    let list = serde_json::json!({ "sha": sha, "siblings": files, "id": "owner/model" });
+    (if exists { "200 OK" } else { "404 Not Found" }, list.to_string())
+}
+
 /// Name of a file's blob in the cache; the Hub uses a hash of its bytes.
 pub(crate) fn etag(name: &str) -> String {
-    name.replace('.', "-")
+    name.replace(['.', '/'], "-")
 }

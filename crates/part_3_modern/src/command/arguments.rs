@@ -118,6 +118,18 @@ pub(crate) struct GenerateArgs {
     /// Question to answer, put through the model's chat template
     #[arg(long, value_name = "QUESTION", conflicts_with = "prompt")]
     pub(crate) ask: Option<String>,
+    /// File of prompts to complete in batches: .txt with one a line, or rows (.json, .jsonl or
+    /// .parquet) with a `prompt`, a text to continue or messages for the chat template
+    #[arg(
+        long, value_name = "FILE", conflicts_with_all = ["prompt", "ask", "json"], requires = "out"
+    )]
+    pub(crate) prompts: Option<PathBuf>,
+    /// With --prompts: file of the completions, JSON Lines of prompt, completion and finish_reason
+    #[arg(long, value_name = "FILE", requires = "prompts")]
+    pub(crate) out: Option<PathBuf>,
+    /// With --prompts: prompts per batch
+    #[arg(long, value_name = "N", default_value = "16")]
+    pub(crate) batch_size: NonZeroUsize,
     /// Maximum number of new tokens
     #[arg(long, value_name = "N", default_value_t = 200)]
     pub(crate) max_new_tokens: usize,
@@ -139,6 +151,10 @@ pub(crate) struct ScoreArgs {
     /// Text file to score
     #[arg(long, value_name = "FILE")]
     pub(crate) text_file: PathBuf,
+    /// Tokens between the starts of two windows of a text that exceeds the context; fewer are
+    /// slower, and give each token more context [default: half the context]
+    #[arg(long, value_name = "N")]
+    pub(crate) stride: Option<NonZeroUsize>,
     #[command(flatten)]
     pub(crate) compute: ComputeFlags,
     /// Print the result as a JSON object on the last line

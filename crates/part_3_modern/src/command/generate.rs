@@ -15,11 +15,11 @@ use tensor_core::Rng;
 use super::arguments::GenerateArgs;
 use crate::{Checkpoint, GenerateConfig, GptModern, generate};
 
-pub(crate) fn run(args: &GenerateArgs) -> Result<()> {
+/// Model and settings of the arguments.
+pub(super) fn open(args: &GenerateArgs) -> Result<(Checkpoint, GenerateConfig)> {
     let device = args.compute.open_device()?;
     let variables = args.chat_template.variables(&args.model.model)?;
     let checkpoint = args.model.open_for_inference(&device)?.with_chat_variables(&variables);
-    let prompt = prompt_ids(args, &checkpoint)?;
     let config = GenerateConfig {
         sampler: match args.ask {
             Some(_) => args.sampler.chat_sampler(checkpoint.sampler),
@@ -30,6 +30,12 @@ pub(crate) fn run(args: &GenerateArgs) -> Result<()> {
         cache_kind: args.window.cache_kind(checkpoint.model.config().attention.window),
         prefill_chunk: 512,
     };
+    Ok((checkpoint, config))
+}
+
+pub(super) fn run(args: &GenerateArgs) -> Result<()> {
+    let (checkpoint, config) = open(args)?;
+    let prompt = prompt_ids(args, &checkpoint)?;
     let mut out: Box<dyn Write> = match args.json {
         true => Box::new(io::sink()),
         false => Box::new(io::stdout().lock()),
@@ -80,14 +86,20 @@ fn per_second(n: usize, seconds: f64) -> f64 {
 
 /// Token ids of the prompt, or of the question put through the model's chat template.
 fn prompt_ids(args: &GenerateArgs, checkpoint: &Checkpoint) -> Result<Vec<u32>> {
-    let Checkpoint { tokenizer, special_ids, chat_template, .. } = checkpoint;
+    let Checkpoint { tokenizer, chat_template, .. } = checkpoint;
     if let Some(question) = &args.ask {
         let template =
             chat_template.as_ref().context("the model has no chat template: use --prompt")?;
         let messages = [ChatMessage::user(question)];
         return Ok(template.encode(tokenizer, &messages, AddGenerationPrompt::Yes)?.tokens);
     }
-    let mut ids = tokenizer.encode(&args.prompt, AddSpecialTokens::Yes, ParseSpecial::No)?;
+    text_ids(&args.prompt, checkpoint)
+}
+
+/// Token ids of a text to continue.
+pub(super) fn text_ids(text: &str, checkpoint: &Checkpoint) -> Result<Vec<u32>> {
+    let Checkpoint { tokenizer, special_ids, .. } = checkpoint;
+    let mut ids = tokenizer.encode(text, AddSpecialTokens::Yes, ParseSpecial::No)?;
     // Some tokenizers append eos to every text, but this text is to be continued.
     ids.pop_if(|last| special_ids.eos.contains(last));
     match (ids.is_empty(), special_ids.bos) {

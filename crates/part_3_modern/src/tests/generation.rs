@@ -47,7 +47,7 @@ fn a_vocabulary_of_one_token_scores_and_generates() -> Result<()> {
         assert_eq!(completions[0].tokens, [0, 0, 0]);
         assert_eq!(completions[0].log_probs, [0., 0., 0.], "the token is certain");
     }
-    let scored = crate::perplexity::text_log_probs(&model, &[0, 0, 0])?;
+    let scored = crate::perplexity::text_log_probs(&model, &[0, 0, 0], 1, |_| Ok(()))?;
     assert_eq!((scored.log_probs, scored.perplexity), (vec![0., 0.], 1.));
     Ok(())
 }

@@ -45,8 +45,8 @@ const MAX_GRAD_ACCUM_STEPS: usize = 1 << 12;
 #[command(mut_arg("out", |arg| arg.default_value("runs/scaling").help("Run folder: settings, \
     metrics, tokens, checkpoints and the best model")))]
 pub(crate) struct TrainArgs {
-    /// Text file (<|endoftext|> between documents), folder of .txt files, .json or .jsonl file with
-    /// the column `text` (.gz too), or data folder of a run
+    /// Text file (<|endoftext|> between documents), folder of .txt files, .json, .jsonl or .parquet
+    /// file with the column `text` (.gz too), or data folder of a run
     #[arg(long, visible_alias = "dataset", value_name = "PATH")]
     pub(crate) data: PathBuf,
     /// Folder with a tokenizer.json [default: train one on the text]

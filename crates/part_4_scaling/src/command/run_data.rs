@@ -106,15 +106,16 @@ pub(super) fn keep_tokens(tokens: NewTokens, out: &Path) -> Result<Dataset> {
     Dataset::open(&folder)
 }
 
-/// Text of `path`: that of text files, or of the column `text` of a .json or .jsonl file, which is
-/// copied into a temporary file.
+/// Text of `path`: that of text files, or of the column `text` of a .json, .jsonl or .parquet file,
+/// which is copied into a temporary file.
 pub(super) fn open_text(path: &Path) -> Result<(TextCorpus, Option<NamedTempFile>)> {
     let name = path.to_string_lossy();
     let name = name.strip_suffix(".gz").unwrap_or(&name);
-    if !name.ends_with(".json") && !name.ends_with(".jsonl") {
+    if ![".json", ".jsonl", ".parquet"].iter().any(|extension| name.ends_with(extension)) {
         return Ok((TextCorpus::open(path)?, None));
     }
-    let rows = json_rows::read_parsed(path, |row| Ok(columns::text(row, "text")?.to_string()))?;
+    let paths = [path.to_path_buf()];
+    let rows = json_rows::read_parsed(&paths, |row| Ok(columns::text(row, "text")?.to_string()))?;
     let mut file = NamedTempFile::new().context("creating a temporary file for the text")?;
     file.write_all(rows.join("<|endoftext|>").as_bytes()).context("writing a temporary file")?;
     Ok((TextCorpus::open(file.path())?, Some(file)))

@@ -39,6 +39,13 @@ fn warmup_stable_decay_falls_linearly_over_the_last_fifth() {
 }
 
 #[test]
+fn linear_decay_falls_from_the_end_of_the_warm_up() {
+    for (n, expected) in [(5, 5e-4), (10, 1e-3), (60, 5e-4), (85, 2.5e-4), (110, 0.)] {
+        assert_lr(&schedule(DecayShape::Linear), n, expected);
+    }
+}
+
+#[test]
 fn the_learning_rate_stays_at_the_minimum_after_the_last_step() {
     for decay in [DecayShape::Cosine, DecayShape::WarmupStableDecay] {
         let schedule = LrSchedule { min_lr: 1e-5, ..schedule(decay) };

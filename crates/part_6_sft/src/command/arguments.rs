@@ -48,6 +48,10 @@ pub(crate) struct TrainArgs {
     /// Order of the training examples
     #[arg(long, value_enum, default_value_t = Curriculum::Shuffled)]
     curriculum: Curriculum,
+    /// Maximum length of an example in tokens, which bounds the memory of a step; longer examples
+    /// are truncated, texts are cut into several [default: the model's context]
+    #[arg(long, visible_alias = "max-seq-length", value_name = "T")]
+    pub(crate) max_length: Option<NonZeroUsize>,
     /// Pack examples into rows of this many tokens [default: one example per row]
     #[arg(long, value_name = "T")]
     pack: Option<NonZeroUsize>,
@@ -59,7 +63,7 @@ pub(crate) struct TrainArgs {
     #[arg(long, value_name = "N", default_value = "300", help_heading = "Run")]
     pub(crate) eval_examples: NonZeroUsize,
     /// Maximum completion length in tokens [default: 8 for arithmetic, else 64]
-    #[arg(long, value_name = "N", help_heading = "Run")]
+    #[arg(long, alias = "max-completion-length", value_name = "N", help_heading = "Run")]
     max_new_tokens: Option<usize>,
     /// Stop when the validation exact match reaches this share
     #[arg(
@@ -77,6 +81,10 @@ impl TrainArgs {
         self.optimization.ensure_f32_without_checkpointing()?;
         self.optimization.schedule.check(None)?;
         self.model.lora.check()?;
+        ensure_usage(
+            self.max_length.is_none_or(|length| length.get() > 1),
+            "--max-length 1: an example has more than one token",
+        )?;
         ensure_usage(
             self.pack.is_none_or(|width| width.get() > 1),
             "--pack 1: an example has more than one token",
@@ -124,6 +132,7 @@ impl TrainArgs {
         GenerationEvalConfig {
             batch_size: self.batch_size(),
             max_new_tokens: self.max_new_tokens.unwrap_or(default),
+            max_length: self.max_length.map(NonZeroUsize::get),
         }
     }
 }

@@ -45,7 +45,7 @@ pub(super) fn run(args: &DemoArgs) -> Result<()> {
     println!("{}\n", dataset.examples[0].render_loss_mask(&chat_tokenizer.tokenizer)?);
 
     let test_set = test_examples(ProblemSet::Sums);
-    let eval_config = GenerationEvalConfig { batch_size: 100, max_new_tokens: 8 };
+    let eval_config = GenerationEvalConfig { batch_size: 100, max_new_tokens: 8, max_length: None };
     let (before, completions_before) =
         evaluate(&checkpoint.model, &test_set, &chat_tokenizer, eval_config)?;
     let steps = args.steps.get();

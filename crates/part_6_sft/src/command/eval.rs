@@ -26,6 +26,9 @@ pub(super) struct EvalArgs {
     /// Maximum completion length in tokens [default: 8 for arithmetic, else 64]
     #[arg(long, value_name = "N")]
     max_new_tokens: Option<usize>,
+    /// Maximum length of an example in tokens; longer ones are truncated [default: the context]
+    #[arg(long, visible_alias = "max-seq-length", value_name = "T")]
+    max_length: Option<NonZeroUsize>,
     #[command(flatten)]
     compute: ComputeFlags,
     /// Print the metrics as a JSON object on the last line
@@ -42,6 +45,7 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
     let eval_config = GenerationEvalConfig {
         batch_size: args.batch_size.get(),
         max_new_tokens: args.max_new_tokens.unwrap_or(args.data.default_max_new_tokens()),
+        max_length: args.max_length.map(NonZeroUsize::get),
     };
     let (metrics, _) = evaluate(&model, &examples, &chat_tokenizer, eval_config)?;
     let products = match source == SftSource::Arithmetic {

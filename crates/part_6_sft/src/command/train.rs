@@ -1,5 +1,7 @@
 //! `part_6 train`: fine-tunes a model on examples into a run folder, or resumes such a run.
 
+use std::num::NonZeroUsize;
+
 use anyhow::{Context, Result};
 use experiment::{RunLogConfig, RunSetup};
 use modern::GptModern;
@@ -9,8 +11,8 @@ use tensor_core::sha256;
 
 use super::arguments::TrainArgs;
 use crate::initial_model::InitialModel;
-use crate::tokenized_example::TokenizedDataset;
-use crate::{ModelSaver, SftValidator, TokenizedExample, tokenize, train};
+use crate::tokenized_example::{TokenizedDataset, max_inputs};
+use crate::{ChatTokenizer, ModelSaver, SftValidator, TokenizedExample, tokenize, train};
 
 pub(super) fn run(args: &TrainArgs) -> Result<()> {
     args.check()?;
@@ -28,12 +30,13 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let (template, lora) = (args.model.template, args.model.lora.config());
     let (saver, mut parameters) =
         ModelSaver::new(setup.out, &initial.path, checkpoint, template, lora)?;
-    let data = tokenize(&dataset.train, &saver.chat_tokenizer, saver.config.context_len)?;
+    let n_inputs = max_inputs(saver.config.context_len, args.max_length.map(NonZeroUsize::get));
+    let data = tokenize(&dataset.train, &saver.chat_tokenizer, n_inputs)?;
     let defaults = args.run_defaults(saver.config.parameter_count(), data.examples.len());
     let config = args.train_config(&defaults)?;
     let LrSchedule { total_steps, warmup_steps, .. } = config.schedule;
     setup.resolve(resolved_settings(&config.schedule, config.batch_size))?;
-    print_dataset_summary(&data, &saver)?;
+    print_dataset_summary(&data, &saver.chat_tokenizer, n_inputs)?;
     setup.create_folder()?;
     if let Some(trained) = initial.train_and_save(seed, &device)? {
         parameters = trained.parameters;
@@ -70,12 +73,16 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
 }
 
 /// Prints the size of the training set, and the loss mask of its first example.
-fn print_dataset_summary(data: &TokenizedDataset, saver: &ModelSaver) -> Result<()> {
+fn print_dataset_summary(
+    data: &TokenizedDataset,
+    chat_tokenizer: &ChatTokenizer,
+    n_inputs: usize,
+) -> Result<()> {
     let TokenizedDataset { examples, n_truncated, n_skipped } = data;
     let first = examples.first().with_context(|| {
         format!(
-            "no example fits: every prompt fills the model's context of {} tokens",
-            saver.config.context_len
+            "no example fits: every prompt fills the {n_inputs} tokens of --max-length or of \
+                 the model's context"
         )
     })?;
     let n_tokens: usize = examples.iter().map(|example| example.ids.len()).sum();
@@ -88,7 +95,7 @@ fn print_dataset_summary(data: &TokenizedDataset, saver: &ModelSaver) -> Result<
     );
     println!(
         "the first example; ^ marks the tokens in the loss:\n{}",
-        first.render_loss_mask(&saver.chat_tokenizer.tokenizer)?
+        first.render_loss_mask(&chat_tokenizer.tokenizer)?
     );
     Ok(())
 }

@@ -227,7 +227,7 @@ fn every_token_of_a_text_but_the_first_is_learned_once() -> Result<()> {
     let mut config = config(16);
     config.vocab_size = chat_tokenizer.tokenizer.vocab_size();
     let (model, _) = model(&config, 1)?;
-    let eval_config = GenerationEvalConfig { batch_size: 2, max_new_tokens: 3 };
+    let eval_config = GenerationEvalConfig { batch_size: 2, max_new_tokens: 3, max_length: None };
     let (metrics, completions) = evaluate(&model, &[example], &chat_tokenizer, eval_config)?;
     assert!(metrics.loss > 0. && metrics.exact_match.is_nan() && completions.is_empty());
     let error = chat_tokenizer.encode_prompt(&[]).unwrap_err().to_string();

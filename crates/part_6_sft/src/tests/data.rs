@@ -1,8 +1,10 @@
 //! Built-in data, and the splits of a file.
 
+use std::collections::HashSet;
+
 use anyhow::Result;
 use datasets::arithmetic_questions::DemonstrationStyle;
-use datasets::{AssistantTurns, Example};
+use datasets::{AssistantTurns, DatasetFlags, Example};
 use serde_json::json;
 
 use crate::SftSource;
@@ -25,7 +27,7 @@ fn a_question_of_the_validation_split_is_not_trained_on() -> Result<()> {
     // Three answers to each of ten questions.
     let row = |i: usize| format!("{{\"prompt\": \"{}\", \"completion\": \"{i}\"}}\n", i % 10);
     std::fs::write(&path, (0..30).map(row).collect::<String>())?;
-    let source = SftSource::File(path.clone());
+    let source = SftSource::Files(vec![path.clone()]);
     let split = source.load_dataset(None, 1, DemonstrationStyle::Clean, 0.1, 4)?;
     assert_eq!(split.validation.len(), 3);
     let is_held_out =
@@ -42,7 +44,7 @@ fn texts_are_split_by_their_content() -> Result<()> {
     // Each of ten texts three times.
     let row = |i: usize| format!("{{\"text\": \"{}\"}}\n", i % 10);
     std::fs::write(&path, (0..30).map(row).collect::<String>())?;
-    let source = SftSource::File(path.clone());
+    let source = SftSource::Files(vec![path.clone()]);
     let split = source.load_dataset(None, 1, DemonstrationStyle::Clean, 0.1, 4)?;
     assert_eq!((split.train.len(), split.validation.len()), (27, 3));
     assert!(split.validation.iter().all(|example| !split.train.contains(example)));
@@ -59,7 +61,11 @@ fn assistant_turns_last_holds_for_training_and_for_the_evaluation_of_its_run() -
         json!({ "conversations": [question, answer, question, answer] }).to_string() + "\n"
     };
     std::fs::write(&path, (0..10).map(row).collect::<String>())?;
-    let data = DataFlags { data: path.to_string_lossy().into_owned(), columns: None };
+    let data = DataFlags {
+        data: path.to_string_lossy().into_owned(),
+        dataset: DatasetFlags::default(),
+        columns: None,
+    };
     for turns in [AssistantTurns::All, AssistantTurns::Last] {
         let one = std::num::NonZeroUsize::MIN;
         let flags = ExampleFlags { examples: one, validation: 0.2, assistant_turns: turns };
@@ -74,5 +80,38 @@ fn assistant_turns_last_holds_for_training_and_for_the_evaluation_of_its_run() -
         let run = folder.path().to_string_lossy();
         assert_eq!(data.load_eval_examples(&run, data.open_source()?)?, splits.validation);
     }
+    Ok(())
+}
+
+#[test]
+fn a_mixture_is_drawn_by_weight_and_seed_and_then_split_by_prompt() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let file = |name: &str, n: usize| -> Result<String> {
+        let path = folder.path().join(name);
+        let row = |i: usize| json!({ "prompt": format!("{name}{i}"), "completion": name });
+        std::fs::write(&path, (0..n).map(|i| row(i).to_string() + "\n").collect::<String>())?;
+        Ok(path.to_string_lossy().into_owned())
+    };
+    let (a, b) = (file("a", 90)?, file("b", 900)?);
+    let flags = |data: String| DataFlags { data, dataset: DatasetFlags::default(), columns: None };
+    let data = flags(format!("{a}=0.75,{b}=0.25"));
+    let load = |seed| -> Result<Vec<Example>> {
+        let (source, columns) = data.open_source()?;
+        let style = DemonstrationStyle::Clean;
+        let splits = source.load_dataset(columns.as_ref(), 1, style, 0.1, seed)?;
+        let train: HashSet<_> =
+            splits.train.iter().map(|row| row.prompt[0].content.clone()).collect();
+        assert!(splits.validation.iter().all(|row| !train.contains(&row.prompt[0].content)));
+        Ok(splits.train.into_iter().chain(splits.validation).collect())
+    };
+    let rows = load(1)?;
+    let n_a = rows.iter().filter(|row| row.completion == "a").count();
+    assert!(n_a == 90 && (105..140).contains(&rows.len()), "{n_a} of {}", rows.len());
+    assert_eq!(rows, load(1)?);
+    assert_ne!(rows, load(2)?);
+    let all = data.open_source()?.0.load_eval_examples(None)?;
+    assert_eq!(all.len(), 990, "an evaluation reads all rows");
+    let error = flags(format!("{a}=1,arithmetic=1")).open_source().unwrap_err().to_string();
+    assert!(error.contains("arithmetic has no rows to mix"), "{error}");
     Ok(())
 }

@@ -26,7 +26,7 @@ fn inference_model() -> Result<GptModern> {
 fn metrics_do_not_depend_on_the_batch_size() -> Result<()> {
     let (model, chat_tokenizer) = (inference_model()?, chat_tokenizer(ChatFormat::Plain)?);
     let evaluate_in_batches = |batch_size| {
-        let eval_config = GenerationEvalConfig { batch_size, max_new_tokens: 9 };
+        let eval_config = GenerationEvalConfig { batch_size, max_new_tokens: 9, max_length: None };
         evaluate(&model, &examples(), &chat_tokenizer, eval_config)
     };
     let (one, completions) = evaluate_in_batches(1)?;
@@ -62,7 +62,7 @@ fn the_loss_is_a_mean_over_tokens_not_over_examples() -> Result<()> {
 #[test]
 fn truncated_completions_lower_the_eos_rate_and_text_excludes_eos() -> Result<()> {
     let (model, chat_tokenizer) = (inference_model()?, chat_tokenizer(ChatFormat::Plain)?);
-    let eval_config = GenerationEvalConfig { batch_size: 2, max_new_tokens: 3 };
+    let eval_config = GenerationEvalConfig { batch_size: 2, max_new_tokens: 3, max_length: None };
     let (metrics, completions) = evaluate(&model, &examples(), &chat_tokenizer, eval_config)?;
     let stopped = completions.iter().filter(|c| c.finish_reason == FinishReason::Stop).count();
     assert_close(metrics.eos_rate, stopped as f64 / 3., 1e-9);
@@ -75,7 +75,7 @@ fn prompts_that_fill_the_context_are_skipped() -> Result<()> {
     let (model, chat_tokenizer) = (inference_model()?, chat_tokenizer(ChatFormat::Plain)?);
     let mut examples = examples();
     examples.push(Example::new("12 ".repeat(40), "19"));
-    let eval_config = GenerationEvalConfig { batch_size: 2, max_new_tokens: 3 };
+    let eval_config = GenerationEvalConfig { batch_size: 2, max_new_tokens: 3, max_length: None };
     examples.push(Example::new("What", "12 ".repeat(40)));
     let metrics = evaluate(&model, &examples, &chat_tokenizer, eval_config)?.0;
     assert_eq!((metrics.n, metrics.n_skipped, metrics.n_truncated), (4, 1, 1));

@@ -8,6 +8,7 @@ use tensor_core::ops::{IGNORE_INDEX, cross_entropy};
 use tensor_core::testing::assert_close;
 
 use super::{CPU, chat_tokenizer, config, model, tokens_of};
+use crate::tokenized_example::max_inputs;
 use crate::{ChatFormat, SftBatch, TokenizedExample, tokenize};
 
 /// Target tokens, in order.
@@ -78,6 +79,22 @@ fn eos_is_a_target_in_a_completion_and_never_in_the_padding() -> Result<()> {
     assert_eq!(batch.target_positions.to_vec1::<u32>()?, [1, 2, 3, 4, 6]);
     assert_eq!(batch.targets.to_vec1::<i64>()?, [7, 0, 8, 0, 0]);
     assert_eq!(batch.n_tokens(), 7);
+    Ok(())
+}
+
+/// As TRL's `max_length`, which counts all tokens of an example.
+#[test]
+fn an_example_has_at_most_max_length_tokens() -> Result<()> {
+    let chat_tokenizer = chat_tokenizer(ChatFormat::Plain)?;
+    let example = Example::new("What", "is the answer");
+    let n = tokens_of(&example, &chat_tokenizer)?.ids.len();
+    for (max_length, expected) in [(None, n), (Some(n), n), (Some(n - 3), n - 3), (Some(99), n)] {
+        let n_inputs = max_inputs(n + 10, max_length);
+        let data = tokenize(std::slice::from_ref(&example), &chat_tokenizer, n_inputs)?;
+        assert_eq!(data.examples[0].ids.len(), expected, "{max_length:?}");
+        assert_eq!(data.n_truncated, usize::from(expected < n));
+    }
+    assert_eq!(max_inputs(5, Some(99)), 5, "the context is the limit");
     Ok(())
 }
 

@@ -158,7 +158,7 @@ fn a_model_learns_to_answer_and_stop_and_the_run_ends_at_its_target() -> Result<
     let mut parameters = Parameters::seeded(1, DType::F32, &CPU);
     let model = GptModern::new(checkpoint.model.config(), parameters.root())?;
     let mut train_state = TrainState::new(parameters, AdamWConfig::default())?;
-    let eval_config = GenerationEvalConfig { batch_size: 4, max_new_tokens: 6 };
+    let eval_config = GenerationEvalConfig { batch_size: 4, max_new_tokens: 6, max_length: None };
     let validator = SftValidator {
         examples: &examples,
         chat_tokenizer: &chat_tokenizer,

@@ -127,23 +127,20 @@ impl TrainArgs {
         })
     }
 
-    /// Model configuration with the context length of `--context-len`.
+    /// Model configuration with the context length of `--context-len`. A model of learned positions
+    /// keeps its own; only the texts are truncated.
     ///
     /// # Errors
-    /// When the model does not allow it.
+    /// When the model's context is shorter.
     pub(crate) fn backbone_config(&self, config: &ModelConfig) -> Result<ModelConfig> {
         let Some(context_len) = self.context_len.map(|n| n.get()) else { return Ok(*config) };
         let has_learned_positions = config.attention.position == PositionEncoding::Learned;
         ensure!(
-            context_len <= config.context_len && !has_learned_positions,
-            "--context-len {context_len}: the model's context is {} tokens{}",
-            config.context_len,
-            if has_learned_positions {
-                "; it has learned position embeddings, so this cannot be changed"
-            } else {
-                ""
-            }
+            context_len <= config.context_len,
+            "--context-len {context_len}: the model's context is {} tokens",
+            config.context_len
         );
+        let context_len = if has_learned_positions { config.context_len } else { context_len };
         Ok(ModelConfig { context_len, ..*config })
     }
 }

@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, ensure};
 use clap::Args;
 use datasets::preference::FilterCounts;
-use datasets::{FilteredPreferences, Preference, json_rows};
+use datasets::{DatasetFlags, FilteredPreferences, Preference};
 use experiment::flags::ComputeFlags;
 use experiment::picture::create_parent_folder;
+use experiment::program::as_usage_error;
 use experiment::progress::ProgressLine;
 use experiment::{Interrupt, RunFolder};
 use model_io::LoadMode;
@@ -32,8 +33,10 @@ pub(super) struct EvalArgs {
     #[arg(long, visible_alias = "model-name-or-path", value_name = "MODEL")]
     model: String,
     /// Data, as for `train` [default: the held-out pairs of the run, else arithmetic]
-    #[arg(long, value_name = "DATA")]
+    #[arg(long, visible_aliases = ["dataset", "dataset-name"], value_name = "DATA")]
     data: Option<String>,
+    #[command(flatten)]
+    dataset: DatasetFlags,
     /// Column names, as prompt=A,chosen=B,rejected=C [default: prompt, chosen and rejected]
     #[arg(long, value_name = "MAP", requires = "data")]
     columns: Option<String>,
@@ -86,10 +89,14 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
 /// Preferences of `--data`. Without it: those that the run of `--model` was not trained on, or the
 /// arithmetic test split if the model does not belong to a run.
 fn load_eval_preferences(args: &EvalArgs) -> Result<FilteredPreferences> {
-    let columns = args.columns.clone();
-    let requested = args.data.clone().map(|data| PreferenceFlags { data, columns });
+    let (columns, dataset) = (args.columns.clone(), args.dataset.clone());
+    if args.data.is_none() {
+        as_usage_error(dataset.ensure_unused("(not given)"))?;
+    }
+    let requested = args.data.clone().map(|data| PreferenceFlags { data, dataset, columns });
     let Some(run) = RunFolder::read_settings(Path::new(&args.model))? else {
-        let arithmetic = PreferenceFlags { data: "arithmetic".into(), columns: None };
+        let (data, dataset) = ("arithmetic".into(), DatasetFlags::default());
+        let arithmetic = PreferenceFlags { data, dataset, columns: None };
         return load_all(&requested.unwrap_or(arithmetic));
     };
     let run_data: PreferenceFlags = serde_json::from_value(run.clone())?;
@@ -99,7 +106,7 @@ fn load_eval_preferences(args: &EvalArgs) -> Result<FilteredPreferences> {
         return Ok(FilteredPreferences { usable, ..FilteredPreferences::default() });
     };
     let all = load_all(&requested)?;
-    if json_rows::is_same_file(&requested.data, &run_data.data) {
+    if requested.dataset.is_data_of(&run, &requested.data) {
         let text = |pair: &Preference| format!("{pair:?}");
         let train_texts: HashSet<String> =
             load_run_dataset(&run_data, run)?.train.iter().map(text).collect();

@@ -1,5 +1,6 @@
 //! `part_7 train`: trains a reward model in a run folder, or resumes a run.
 
+use std::num::NonZeroUsize;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
@@ -41,7 +42,7 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let mut initial = open_initial_model(args, &language_model, &device)?;
     let architecture = initial.model.architecture();
     let backbone = args.backbone_config(initial.model.backbone().config())?;
-    let context_len = backbone.context_len;
+    let context_len = args.context_len.map_or(backbone.context_len, NonZeroUsize::get);
     let data = tokenize_pairs(&preferences.train, &initial.chat_tokenizer, context_len)?;
     let mut validation_pairs =
         tokenize_pairs(&preferences.validation, &initial.chat_tokenizer, context_len)?.pairs;

@@ -39,7 +39,7 @@ fn labels_survive_reopening_and_are_readable_as_training_data() -> Result<()> {
     assert!(reopened.is_annotated(&prompt("d?")), "there is nothing to label");
     assert_eq!(reopened.n_preferences(), 2);
     let preferences =
-        PreferenceSource::File(path).load_eval_preferences(&PreferenceColumns::default())?;
+        PreferenceSource::Files(vec![path]).load_eval_preferences(&PreferenceColumns::default())?;
     let [chosen, rejected] = ["x", "y"].map(String::from);
     assert_eq!(preferences.usable[0], Preference { prompt: a, chosen, rejected });
     let counts = preferences.filter_counts;

@@ -59,6 +59,10 @@ pub(crate) struct TrainArgs {
     pub(crate) data: DataFlags,
     #[command(flatten)]
     pub(crate) examples: ExampleFlags,
+    /// Maximum prompt length in tokens; longer prompts are dropped [default: what leaves room for a
+    /// completion]
+    #[arg(long, value_name = "N", help_heading = "Data")]
+    pub(crate) max_prompt_length: Option<NonZeroUsize>,
     #[command(flatten)]
     pub(crate) optimization: OptimizationFlags,
     #[command(flatten)]

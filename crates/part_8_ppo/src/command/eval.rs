@@ -33,6 +33,10 @@ pub(super) struct EvalArgs {
     /// Largest number of prompts
     #[arg(long, value_name = "N", default_value = "500", help_heading = "Data")]
     eval_examples: NonZeroUsize,
+    /// Maximum prompt length in tokens; longer prompts are dropped [default: what leaves room for a
+    /// completion]
+    #[arg(long, value_name = "N", help_heading = "Data")]
+    max_prompt_length: Option<NonZeroUsize>,
     #[command(flatten)]
     reward_fn: RewardFnFlags,
     /// Largest number of tokens per completion [default: 8 for arithmetic, else 64]
@@ -68,10 +72,11 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
         args.max_new_tokens.map_or(args.data.default_max_new_tokens(), NonZeroUsize::get);
     let reference_len = reference.as_ref().map(|reference| reference.config().context_len);
     let context_len = model.config().context_len.min(reference_len.unwrap_or(usize::MAX));
-    let (mut prompts, n_dropped) =
+    let tokenized =
         prompts::tokenize_prompts(examples, &chat_tokenizer, context_len, max_new_tokens)?;
+    let (mut prompts, n_dropped) = prompts::limit_length(tokenized, args.max_prompt_length)?;
     if n_dropped > 0 {
-        println!("{n_dropped} prompts were dropped because they leave no room for a completion");
+        println!("{n_dropped} prompts were dropped because they are too long");
     }
     prompts.truncate(args.eval_examples.get());
     let batch_size = args.batch_size.get();

@@ -33,20 +33,22 @@ pub(super) fn load_run_data(
     let ptx_coef = args.objective.ptx_coef;
     let ptx_loss = match ptx_coef > 0. {
         true => {
-            let examples = tokenize(&examples.train, chat_tokenizer, context_len)?.examples;
-            ensure!(!examples.is_empty(), "no PTX example fits into {context_len} tokens");
+            let n_inputs = args
+                .max_prompt_length
+                .map_or(context_len, |n| context_len.min(n.get() + max_new_tokens));
+            let examples = tokenize(&examples.train, chat_tokenizer, n_inputs)?.examples;
+            ensure!(!examples.is_empty(), "no PTX example fits into {n_inputs} tokens");
             Some(PtxLoss::new(examples, ptx_coef, args.batch_size(), seed))
         }
         false => None,
     };
-    let (train, n_dropped) =
-        prompts::tokenize_prompts(examples.train, chat_tokenizer, context_len, max_new_tokens)?;
-    let (mut validation, more) = prompts::tokenize_prompts(
-        examples.validation,
-        chat_tokenizer,
-        context_len,
-        max_new_tokens,
-    )?;
+    let tokenize_prompts = |examples| {
+        let tokenized =
+            prompts::tokenize_prompts(examples, chat_tokenizer, context_len, max_new_tokens)?;
+        prompts::limit_length(tokenized, args.max_prompt_length)
+    };
+    let (train, n_dropped) = tokenize_prompts(examples.train)?;
+    let (mut validation, more) = tokenize_prompts(examples.validation)?;
     validation.truncate(args.eval_examples.get());
     Ok(RunData { train, validation, ptx_loss, n_dropped: n_dropped + more })
 }

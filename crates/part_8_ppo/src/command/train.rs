@@ -49,7 +49,7 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let config = args.ppo_config(rollout, &defaults)?;
     let total_steps = config.schedule.total_steps;
     setup.resolve(resolved_settings(&config.schedule, config.prompts_per_step))?;
-    let NamedRewardFn { mut reward_fn, name: reward_name } =
+    let NamedRewardFn { mut reward_fn, name: reward_name, .. } =
         args.reward_fn.open_reward_fn(data_name, chat_tokenizer, REWARD_BATCH_SIZE, &device)?;
     let other = reference.map(|named| {
         let path = resolve_model_path(named)?;
@@ -120,7 +120,7 @@ fn print_run_summary(actor_critic: &ActorCritic, config: &PpoConfig, n: usize, n
         "{n} prompts{}",
         match n_dropped {
             0 => String::new(),
-            _ => format!("; {n_dropped} were dropped because they leave no room for a completion"),
+            _ => format!("; {n_dropped} were dropped because they are too long"),
         }
     );
     println!(

@@ -1,5 +1,7 @@
 //! 8.3: rollouts record log-probabilities that the training code reproduces.
 
+use std::num::NonZeroUsize;
+
 use anyhow::Result;
 use candle_core::Tensor;
 use datasets::Example;
@@ -9,7 +11,7 @@ use tensor_core::{Rng, backward};
 
 use super::{CPU, END, at, config, inference_model, policy};
 use crate::log_probs::log_probs;
-use crate::prompts::step_rng;
+use crate::prompts::{limit_length, prompt_ids, step_rng};
 use crate::{PromptExample, PromptLoader, RolloutGroup, SampledCompletion, TokenBatch, rollout};
 
 const PROMPTS: [&[u32]; 3] = [&[1, 2, 3, 4, 5], &[7, END, 8], &[9]];
@@ -169,6 +171,18 @@ fn a_terminated_completion_holds_its_stop_token() -> Result<()> {
             assert_eq!(response.terminated(), response.tokens.contains(&END), "{response:?}");
         }
     }
+    Ok(())
+}
+
+#[test]
+fn longer_prompts_than_the_limit_are_dropped_and_counted() -> Result<()> {
+    let prompt = |len| PromptExample { example: Example::new("", ""), prompt: vec![1; len] };
+    let prompts = || (vec![prompt(3), prompt(5), prompt(4)], 2);
+    let (kept, n_dropped) = limit_length(prompts(), NonZeroUsize::new(4))?;
+    assert_eq!((prompt_ids(&kept), n_dropped), (vec![vec![1; 3], vec![1; 4]], 3));
+    assert_eq!(limit_length(prompts(), None)?.1, 2);
+    let error = limit_length(prompts(), NonZeroUsize::new(2)).unwrap_err().to_string();
+    assert!(error.contains("all prompts are longer than 2 tokens"), "{error}");
     Ok(())
 }
 

@@ -112,7 +112,7 @@ impl<'a> SharedSetup<'a> {
             device,
             train_prompts: prompts(dataset.train)?,
             validation_prompts: prompts(dataset.validation)?,
-            test_prompts: prompts(Task::Arithmetic.file_or_test_examples(None)?)?,
+            test_prompts: prompts(Task::Arithmetic.test_examples()?)?,
             chat_tokenizer,
             reward_fn: ppo::reward_fn::exact_match_reward_fn(),
         })

@@ -118,6 +118,15 @@ pub(crate) struct TrainArgs {
     /// Validation problems, a file as --data [default: the task's own, or a tenth of --data]
     #[arg(long, value_name = "DATA", help_heading = "Data")]
     pub(crate) eval_file: Option<String>,
+    /// Split of --eval-file, if that is a folder or a data set of the Hub [default: test]
+    #[arg(
+        long,
+        visible_alias = "dataset-test-split",
+        value_name = "NAME",
+        requires = "eval_file",
+        help_heading = "Data"
+    )]
+    pub(crate) eval_split: Option<String>,
     #[command(flatten)]
     rollout: GrpoRolloutFlags,
     #[command(flatten)]
@@ -136,10 +145,16 @@ pub(crate) struct TrainArgs {
 pub(crate) struct GrpoStepFlags {
     /// Prompts per step
     #[arg(long, alias = "batch-prompts", value_name = "N", default_value = "64")]
-    pub(crate) batch_size: NonZeroUsize,
+    batch_size: NonZeroUsize,
     /// Prompts per micro-batch: the gradient is accumulated over them
     #[arg(long, alias = "micro-batch", value_name = "N", default_value = "32")]
-    pub(crate) micro_batch_size: NonZeroUsize,
+    micro_batch_size: NonZeroUsize,
+    /// Completions per micro-batch, as in TRL: --micro-batch-size times --group-size
+    #[arg(long, value_name = "N")]
+    per_device_train_batch_size: Option<NonZeroUsize>,
+    /// Micro-batches per step, as in TRL: --batch-size over --micro-batch-size
+    #[arg(long, value_name = "N")]
+    gradient_accumulation_steps: Option<NonZeroUsize>,
     /// Optimizer steps on each batch of rollouts (μ)
     #[arg(long, visible_alias = "mu", value_name = "N", default_value = "1")]
     pub(crate) num_iterations: NonZeroUsize,
@@ -148,7 +163,30 @@ pub(crate) struct GrpoStepFlags {
     pub(crate) optimizer: OptimizerFlags,
 }
 
+impl GrpoStepFlags {
+    /// Prompts per micro-batch, with groups of this size.
+    fn micro_batch_size(&self, group_size: usize) -> usize {
+        let completions = self.per_device_train_batch_size.map(|n| n.get() / group_size);
+        completions.unwrap_or(self.micro_batch_size.get())
+    }
+
+    /// Prompts per step, with groups of this size.
+    fn batch_size(&self, group_size: usize) -> usize {
+        let micro_batch_size = self.micro_batch_size(group_size);
+        match (self.gradient_accumulation_steps, self.per_device_train_batch_size) {
+            (Some(n), _) => micro_batch_size.saturating_mul(n.get()),
+            (None, Some(_)) => micro_batch_size, // TRL's default is one micro-batch
+            (None, None) => self.batch_size.get(),
+        }
+    }
+}
+
 impl TrainArgs {
+    /// Prompts per step.
+    fn batch_size(&self) -> usize {
+        self.step.batch_size(self.rollout.group_size.get())
+    }
+
     /// Checks the combination of arguments.
     ///
     /// # Errors
@@ -165,7 +203,15 @@ impl TrainArgs {
             "--lora-dropout: rollouts are generated without dropout, so ratios would not be 1 \
              before the first update",
         )?;
-        check_rollout_size(self.step.batch_size.get(), group_size, max_new_tokens)?;
+        let completions = self.step.per_device_train_batch_size.map_or(0, NonZeroUsize::get);
+        ensure_usage(
+            completions.is_multiple_of(group_size),
+            format!(
+                "--per-device-train-batch-size {completions} is not a multiple of the \
+                 {group_size} completions of a group"
+            ),
+        )?;
+        check_rollout_size(self.batch_size(), group_size, max_new_tokens)?;
         self.schedule.check(None)
     }
 
@@ -173,7 +219,7 @@ impl TrainArgs {
     pub(crate) fn run_defaults(&self, n_parameters: f64, n_prompts: usize) -> RunDefaults {
         RunDefaults {
             lr: LR.of(n_parameters, self.lora.lora_rank),
-            steps_per_epoch: n_prompts as f64 / self.step.batch_size.get() as f64,
+            steps_per_epoch: n_prompts as f64 / self.batch_size() as f64,
             length: LENGTH,
         }
     }
@@ -188,14 +234,14 @@ impl TrainArgs {
         defaults: &RunDefaults,
     ) -> Result<GrpoConfig> {
         Ok(GrpoConfig {
-            prompts_per_step: self.step.batch_size.get(),
+            prompts_per_step: self.batch_size(),
             rollout: self.rollout.config(self.task.max_new_tokens(), stop_token_ids),
             advantage: self.objective.advantage_config(),
             objective: self.objective.objective(),
             reference_update: self.objective.reference_update(),
             update: GrpoUpdateConfig {
                 num_iterations: self.step.num_iterations.get(),
-                micro_batch_size: self.step.micro_batch_size.get(),
+                micro_batch_size: self.step.micro_batch_size(self.rollout.group_size.get()),
                 schedule: self.schedule.schedule(defaults)?,
                 optimizer: self.step.optimizer.adamw_config(),
                 max_grad_norm: self.step.optimizer.max_grad_norm().unwrap_or(f64::MAX),

@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 
 use anyhow::Result;
-use datasets::{Example, json_rows};
+use datasets::Example;
 use experiment::RunFolder;
 use experiment::metrics_writer::extend_row;
 use experiment::program::ensure_usage;
@@ -132,17 +132,17 @@ fn print_metrics(
 /// Problems of the evaluation: the test problems, or those of --data. If the run of the model was
 /// trained on --data, only its validation problems.
 fn load_eval_examples(args: &EvalArgs) -> Result<Vec<Example>> {
-    let TaskFlags { task, data, .. } = &args.task;
+    let TaskFlags { task, data, dataset, .. } = &args.task;
     let settings = RunFolder::read_settings(Path::new(&args.finetuned.model))?;
     // Only part 9's runs have a task.
     let trained_on_data = settings.filter(|settings| {
-        let names = settings["data"].as_str().zip(data.as_deref());
         settings["task"] == json!(task)
-            && names.is_some_and(|(theirs, ours)| json_rows::is_same_file(theirs, ours))
+            && data.as_deref().is_some_and(|data| dataset.is_data_of(settings, data))
     });
     let Some(settings) = trained_on_data else {
-        return task.file_or_test_examples(data.as_deref());
+        return args.task.load_rows()?.map_or_else(|| task.test_examples(), Ok);
     };
     println!("evaluating on the run's validation problems, as the others of --data trained it");
-    Ok(task.load_dataset(data.as_deref(), settings["eval_file"].as_str())?.validation)
+    let [eval_file, eval_split] = ["eval_file", "eval_split"].map(|key| settings[key].as_str());
+    Ok(args.task.load_dataset(eval_file, eval_split)?.validation)
 }

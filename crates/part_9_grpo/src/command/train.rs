@@ -22,7 +22,7 @@ use crate::training::train;
 use crate::validator::GrpoValidator;
 
 /// Settings that may change on resume, beside those of every run.
-const OVERRIDABLE_ON_RESUME: [&str; 2] = ["eval_file", "reward_timeout"];
+const OVERRIDABLE_ON_RESUME: [&str; 3] = ["eval_file", "eval_split", "reward_timeout"];
 
 pub(super) fn run(args: &TrainArgs) -> Result<()> {
     args.check()?;
@@ -32,7 +32,7 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     inputs.extend(rewards.reward_models().map(|model| ("--reward", Some(model))));
     let mut setup = RunSetup::new(args, &args.run, &OVERRIDABLE_ON_RESUME, &inputs)?;
     let task = args.task.task;
-    let dataset = task.load_dataset(args.task.data.as_deref(), args.eval_file.as_deref())?;
+    let dataset = args.task.load_dataset(args.eval_file.as_deref(), args.eval_split.as_deref())?;
     let data_id = dataset_sha256(&dataset);
     let base = resolve_model_path(&args.model)?;
     let checkpoint =
@@ -40,7 +40,7 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let (saver, parameters) =
         ModelSaver::new(setup.out, &base, checkpoint, args.template, args.lora.config())?;
     let (chat_tokenizer, context_len) = (&saver.chat_tokenizer, saver.config.context_len);
-    let NamedRewardFn { mut reward_fn, name: reward_name } =
+    let NamedRewardFn { mut reward_fn, name: reward_name, parts: reward_parts } =
         args.task.open_reward_fn(chat_tokenizer, &device)?;
     let (train_prompts, n_dropped) =
         args.task.prompt_examples(dataset.train, chat_tokenizer, context_len)?;
@@ -72,7 +72,7 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     print_run_summary(args, &policy, train_prompts.len(), validation_prompts.len(), n_dropped);
     println!("{}", defaults.summary(&config.update.schedule));
     let mut prompts = PromptLoader::new(train_prompts, config.seed)?;
-    let mut context = GrpoContext { chat_tokenizer, reward_fn: &mut *reward_fn };
+    let mut context = GrpoContext { chat_tokenizer, reward_fn: &mut *reward_fn, reward_parts };
     train(&mut policy, &mut context, &mut prompts, &config, &validator, &run, &mut log)?;
     let n_tokens = log.state.n_tokens;
     let speed = log.finish()?; // ends the progress line before the report is printed

@@ -1,6 +1,7 @@
 //! Tasks: splits, matches, and errors of invalid rows.
 
 use std::collections::HashSet;
+use std::path::PathBuf;
 
 use anyhow::Result;
 use datasets::{Example, Splits};
@@ -19,7 +20,7 @@ fn prompt_texts(examples: &[Example]) -> HashSet<String> {
 fn training_validation_and_test_problems_are_disjoint() -> Result<()> {
     for task in [Task::Arithmetic, Task::Countdown] {
         let Splits { train, validation, test } = task.load_dataset(None, None)?;
-        assert_eq!(test, task.file_or_test_examples(None)?);
+        assert_eq!(test, task.test_examples()?);
         let [train, validation, test] = [train, validation, test].map(|all| prompt_texts(&all));
         assert!(validation.len() >= 200 && test.len() >= 300);
         assert!(train.is_disjoint(&test) && train.is_disjoint(&validation));
@@ -48,7 +49,7 @@ fn relaxed_match_ignores_format_and_truncation() {
 
 #[test]
 fn a_right_completion_earns_the_full_reward() {
-    for example in Task::Arithmetic.file_or_test_examples(None).expect("problems") {
+    for example in Task::Arithmetic.test_examples().expect("problems") {
         assert_eq!(reward_for(rewards::exact, &example.completion, &example.completion, true), 1.);
     }
     let completion = "<reasoning>\n2 * 9\n</reasoning>\n<answer>\n18\n</answer>\n";
@@ -60,37 +61,41 @@ fn a_right_completion_earns_the_full_reward() {
 #[test]
 fn rows_are_parsed_and_errors_name_file_and_line() -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let write = |name: &str, text: &str| -> Result<String> {
+    let write = |name: &str, text: &str| -> Result<[PathBuf; 1]> {
         let path = folder.path().join(name);
         std::fs::write(&path, text)?;
-        Ok(path.to_string_lossy().into_owned())
+        Ok([path])
     };
     let good = r#"{"question": "Twice 9?", "answer": "9 * 2 = <<9*2=18>>18\n#### 18"}"#;
     let number = r#"{"prompt": "Half of 9?", "answer": 4.5}"#;
     let file = write("good.jsonl", &format!("{good}\n\n{number}\n{good}\n"))?;
-    let all = Task::Gsm8k.file_or_test_examples(Some(&file))?;
+    let all = Task::Gsm8k.read_files(&file)?;
     assert_eq!(
         (all.len(), all[0].completion.as_str(), all[1].completion.as_str()),
         (3, "18", "4.5")
     );
     assert_eq!(all[0].prompt[0].content, SYSTEM_PROMPT);
     let one = write("one.jsonl", good)?;
-    let Splits { train, validation, .. } = Task::Gsm8k.load_dataset(Some(&file), Some(&one))?;
+    let one = Task::Gsm8k.read_files(&one)?;
+    let Splits { train, validation, .. } =
+        Task::Gsm8k.load_dataset(Some(all), Some(one.clone()))?;
     assert_eq!((train.len(), train[0].completion.as_str(), validation.len()), (1, "4.5", 1));
-    let error = Task::Gsm8k.load_dataset(Some(&one), None).expect_err("one row").to_string();
+    let error = Task::Gsm8k.load_dataset(Some(one.clone()), None).expect_err("one row").to_string();
     assert!(error.contains("1 rows are too few"), "{error}");
-    let error = Task::Gsm8k.load_dataset(Some(&one), Some(&one)).expect_err("a leak").to_string();
+    let error = Task::Gsm8k.load_dataset(Some(one.clone()), Some(one)).expect_err("a leak");
+    let error = error.to_string();
     assert!(error.contains("every training problem is also a validation problem"), "{error}");
     let rows: String =
         (0..40).map(|i| format!("{{\"prompt\": \"{i}?\", \"answer\": {i}}}\n")).collect();
     let forty = write("forty.jsonl", &rows)?;
-    let Splits { train, validation, .. } = Task::Arithmetic.load_dataset(Some(&forty), None)?;
+    let forty = Task::Arithmetic.read_files(&forty)?;
+    let Splits { train, validation, .. } = Task::Arithmetic.load_dataset(Some(forty), None)?;
     assert_eq!((train.len(), validation.len()), (36, 4), "a tenth");
     assert!(prompt_texts(&train).is_disjoint(&prompt_texts(&validation)));
 
     let error_of = |task: Task, text: &str| -> Result<String> {
         let file = write("bad.jsonl", text)?;
-        Ok(format!("{:#}", task.file_or_test_examples(Some(&file)).expect_err("refused")))
+        Ok(format!("{:#}", task.read_files(&file).expect_err("refused")))
     };
     let error =
         error_of(Task::Gsm8k, &format!("{good}\n{{\"question\": \"a\", \"answer\": \"####\"}}\n"))?;
@@ -106,7 +111,7 @@ fn rows_are_parsed_and_errors_name_file_and_line() -> Result<()> {
     assert!(error.contains("form `3 5 7 = 22`"), "{error}");
     let error = error_of(Task::Arithmetic, "{\"prompt\": 7, \"answer\": \"4\"}\n")?;
     assert!(error.contains("`prompt` must be a string, but is 7"), "{error}");
-    let error = format!("{:#}", Task::Gsm8k.file_or_test_examples(None).expect_err("no data"));
+    let error = format!("{:#}", Task::Gsm8k.test_examples().expect_err("no data"));
     assert!(error.contains("needs --data"), "{error}");
     Ok(())
 }
@@ -114,17 +119,13 @@ fn rows_are_parsed_and_errors_name_file_and_line() -> Result<()> {
 #[test]
 fn the_files_in_data_hold_problems_of_the_training_and_the_test_split() -> Result<()> {
     let data = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../data");
-    let path = |name: &str| data.join(name).to_string_lossy().into_owned();
-    let train = prompt_texts(
-        &Task::Arithmetic.file_or_test_examples(Some(&path("math_tasks_train.jsonl")))?,
-    );
-    let eval = prompt_texts(
-        &Task::Arithmetic.file_or_test_examples(Some(&path("math_tasks_eval.jsonl")))?,
-    );
+    let path = |name: &str| [data.join(name)];
+    let train = prompt_texts(&Task::Arithmetic.read_files(&path("math_tasks_train.jsonl"))?);
+    let eval = prompt_texts(&Task::Arithmetic.read_files(&path("math_tasks_eval.jsonl"))?);
     assert_eq!((train.len(), eval.len()), (800, 200));
     assert!(train.is_disjoint(&eval));
     assert!(
-        eval.is_subset(&prompt_texts(&Task::Arithmetic.file_or_test_examples(None)?)),
+        eval.is_subset(&prompt_texts(&Task::Arithmetic.test_examples()?)),
         "all of them are test problems"
     );
     Ok(())

@@ -11,6 +11,7 @@ use modern::GptModern;
 use modern::sampler::{Sampler, SamplingStrategy};
 use ppo::flags::RewardProgramFlags;
 use ppo::prompts::{prompt_ids, tokenize_prompts};
+use ppo::reward_fn::RewardParts;
 use ppo::{
     Clip, CompletionEvalConfig, PromptExample, PromptLoader, RewardFn, RewardInput, RolloutConfig,
     ScoredRollouts, reward_fn, rollout,
@@ -99,7 +100,8 @@ fn train_policy(
     let evaluator = GrpoEvaluator { task: Task::Arithmetic, eval_config };
     let validator = GrpoValidator { prompts, evaluator, interval, model_saver };
     let mut loader = PromptLoader::new(prompts.to_vec(), config.seed)?;
-    let mut context = GrpoContext { chat_tokenizer, reward_fn };
+    let mut context =
+        GrpoContext { chat_tokenizer, reward_fn, reward_parts: RewardParts::default() };
     let mut log = RunLog::new(RunLogConfig::rewards(1000, 1000), policy.state.progress.step)?;
     train(policy, &mut context, &mut loader, config, &validator, run, &mut log)?;
     Ok(log.state.n_tokens)

@@ -16,7 +16,7 @@ fn prompts_and_answers(task: Task, n: usize) -> Vec<(String, String)> {
         Task::Gsm8k => (0..n)
             .map(|i| Example::new(format!("{i} and {i} make what?"), format!("{}", 2 * i)))
             .collect(),
-        _ => task.file_or_test_examples(None).expect("problems"),
+        _ => task.test_examples().expect("problems"),
     };
     let text = |example: Example| (example.prompt[0].content.clone(), example.completion);
     all.into_iter().take(n).map(text).collect()

@@ -76,8 +76,20 @@ fn a_resumed_run_gives_the_same_weights_and_metrics_bit_for_bit() {
     for key in ["tokens", "reward_mean", "entropy", "kl"] {
         assert_eq!(last_metric(&whole, key), last_metric(&parts, key), "{key}");
     }
-    for file in ["checkpoints/step-4/model.safetensors", "checkpoints/step-4/reference.safetensors"]
-    {
+    let completions = "completions.jsonl";
+    let text = std::fs::read_to_string(Path::new(&whole).join(completions)).expect(completions);
+    let rows: Vec<serde_json::Value> =
+        text.lines().map(|row| serde_json::from_str(row).expect("a row")).collect();
+    assert!(text.ends_with('\n') && rows[0]["step"] == 2 && rows[rows.len() - 1]["step"] == 4);
+    let row = rows[0].as_object().expect("an object");
+    let columns: Vec<&str> = row.keys().map(String::as_str).collect();
+    assert_eq!(columns, ["step", "prompt", "completion", "reward", "chance", "advantage"]);
+    assert_eq!((&row["prompt"][0]["role"], &row["reward"]), (&"user".into(), &row["chance"]));
+    for file in [
+        "checkpoints/step-4/model.safetensors",
+        "checkpoints/step-4/reference.safetensors",
+        completions,
+    ] {
         let read = |run: &str| std::fs::read(Path::new(run).join(file)).expect(file);
         assert_eq!(read(&whole), read(&parts), "{file}");
     }

@@ -47,7 +47,7 @@ fn the_best_adapter_is_saved_and_merged() -> Result<()> {
         Ok(())
     };
     let examples = [Example::new("What", "12")];
-    let eval_config = GenerationEvalConfig { batch_size: 1, max_new_tokens: 2 };
+    let eval_config = GenerationEvalConfig { batch_size: 1, max_new_tokens: 2, max_length: None };
     let validator = SftValidator {
         examples: &examples,
         chat_tokenizer: &model_saver.chat_tokenizer,

@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use experiment::{Run, RunLog, RunLogConfig, Score};
+use ppo::reward_fn::RewardParts;
 use ppo::{CompletionEvalConfig, PromptExample, PromptLoader, RewardFn};
 use serde_json::{Value, json};
 
@@ -77,7 +78,11 @@ fn a_skipped_step_counts_raises_one_alarm_and_training_goes_on() -> Result<()> {
         let reward = |input| if calls == 4 { f64::NAN } else { lowercase_fraction(input).into() };
         Ok(inputs.iter().map(reward).collect())
     });
-    let mut context = GrpoContext { chat_tokenizer, reward_fn: &mut *reward_fn };
+    let mut context = GrpoContext {
+        chat_tokenizer,
+        reward_fn: &mut *reward_fn,
+        reward_parts: RewardParts::default(),
+    };
     let mut loader = PromptLoader::new(prompts.clone(), config.seed)?;
     let mut policy = new_policy(chat_tokenizer, config.reference_update)?;
     let run = Run::default();

@@ -1,0 +1,252 @@
+//! Data files that a name stands for: a file, or those of one split in a folder or in a data set of
+//! the Hub.
+//!
+//! A folder may hold several configurations and splits. Which file belongs to what follows from its
+//! name, by the layouts that `datasets` writes and that the Hub converts to:
+//!
+//! ```text
+//! train.jsonl, data/dev.json, test/a.jsonl.gz      word of the name or of a folder
+//! data/train_sft-00000-of-00003.parquet            anything before the number of the shard
+//! main/test/0000.parquet                           folder around the number of the shard
+//! ```
+//! Folders that say neither name a configuration; a file that names no split is for training.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use clap::Args;
+use model_io::{fetch_dataset, fetch_dataset_file, is_dataset_id};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tensor_core::regular_file;
+
+use crate::mixture::{Mixture, StoppingStrategy};
+
+/// Ends of the names of data files. Parquet, if there is any, is taken alone: a repository that has
+/// it may hold the same rows as JSON.
+const EXTENSIONS: [&str; 5] = [".parquet", ".jsonl", ".jsonl.gz", ".json", ".json.gz"];
+/// Words that name a split.
+const SPLIT_WORDS: [(&str, &[&str]); 3] = [
+    ("train", &["train", "training"]),
+    ("validation", &["validation", "valid", "val", "dev"]),
+    ("test", &["test", "testing", "eval", "evaluation"]),
+];
+/// Configuration of files in no folder of their own.
+const DEFAULT_CONFIG: &str = "default";
+
+/// Part of a folder, or of a data set of the Hub.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, Args)]
+#[command(next_help_heading = "Data")]
+pub struct DatasetFlags {
+    /// Configuration of a folder or a data set of the Hub [default: `default`, or the only one]
+    #[arg(long, value_name = "NAME")]
+    #[serde(default)]
+    pub dataset_config: Option<String>,
+    /// Split of a folder or a data set of the Hub [default: train]
+    #[arg(
+        long, visible_aliases = ["dataset-split", "dataset-train-split"], value_name = "NAME"
+    )]
+    #[serde(default)]
+    pub split: Option<String>,
+    /// End of a mixture [default: first_exhausted]
+    #[arg(long, value_enum)]
+    #[serde(default)]
+    pub stopping_strategy: Option<StoppingStrategy>,
+}
+
+impl DatasetFlags {
+    /// Sources of `data` if it is a mixture; `open` opens one by its name.
+    ///
+    /// # Errors
+    /// Those of [`Mixture::parse`] and of `open`.
+    pub fn open_mixture<S>(
+        &self,
+        data: &str,
+        open: impl Fn(&str) -> Result<S>,
+    ) -> Result<Option<Mixture<S>>> {
+        let mixture = Mixture::parse(data, self.stopping_strategy.unwrap_or_default())?;
+        mixture.map(|mixture| mixture.map(|name| open(name))).transpose()
+    }
+
+    /// Paths of the data called `name`: a file; a folder; or, downloaded from the Hub, a file
+    /// (`owner/name:file.jsonl`) or a data set (`owner/name`).
+    ///
+    /// # Errors
+    /// When the download fails; when there is no such configuration or split, or it has to be
+    /// chosen; when one is chosen of a single file.
+    pub fn locate(&self, name: &str) -> Result<Vec<PathBuf>> {
+        if is_dataset(name) {
+            return fetch_dataset(name, &|names| self.select(names));
+        }
+        let folder = Path::new(name);
+        if folder.is_dir() {
+            let names = regular_file::list(folder)?;
+            let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            let selected = self.select(&names).with_context(|| format!("{name} cannot be used"))?;
+            return Ok(selected.into_iter().map(|file| folder.join(file)).collect());
+        }
+        self.ensure_unused(name)?;
+        Ok(vec![if is_dataset_id(name) { fetch_dataset_file(name)? } else { name.into() }])
+    }
+
+    /// Checks that neither flag is given, because the data `name` have no parts.
+    ///
+    /// # Errors
+    /// When one is given.
+    pub fn ensure_unused(&self, name: &str) -> Result<()> {
+        ensure!(
+            self.dataset_config.is_none() && self.split.is_none(),
+            "--split and --dataset-config are for folders and data sets of the Hub; --data {name} \
+             is neither"
+        );
+        Ok(())
+    }
+
+    /// Flags for the evaluation data `name`: the same configuration, and the split `split`, else
+    /// `test`; neither for a file.
+    #[must_use]
+    pub fn for_evaluation(&self, name: &str, split: Option<&str>) -> Self {
+        let split = split.map(str::to_string);
+        if !is_dataset(name) && !Path::new(name).is_dir() {
+            return Self { split, ..Self::default() };
+        }
+        Self { split: split.or(Some("test".into())), ..self.clone() }
+    }
+
+    /// True if the run with these `settings` has the data `name` with the same flags.
+    pub fn is_data_of(&self, settings: &Value, name: &str) -> bool {
+        let theirs = serde_json::from_value(settings.clone()).unwrap_or_default();
+        let data = settings["data"].as_str();
+        *self == theirs && data.is_some_and(|data| is_same_file(data, name))
+    }
+
+    /// Files of the configuration and split among files with these `names`, in order.
+    ///
+    /// # Errors
+    /// When there are none, with the names that there are.
+    pub(crate) fn select(&self, names: &[&str]) -> Result<Vec<String>> {
+        let mut files: Vec<DataFile> =
+            names.iter().filter_map(|name| DataFile::of_name(name)).collect();
+        files.sort_by(|a, b| a.name.cmp(b.name));
+        if files.iter().any(DataFile::is_parquet) {
+            files.retain(DataFile::is_parquet);
+        }
+        ensure!(!files.is_empty(), "it has no files of rows ({})", EXTENSIONS.join(", "));
+        let configs: BTreeSet<&str> = files.iter().map(|file| file.config.as_str()).collect();
+        let list = |names: &BTreeSet<&str>| names.iter().copied().collect::<Vec<_>>().join(", ");
+        let config = match (&self.dataset_config, configs.first()) {
+            (Some(config), _) => config.as_str(),
+            (None, Some(only)) if configs.len() == 1 => only,
+            _ => DEFAULT_CONFIG,
+        };
+        ensure!(
+            configs.contains(config),
+            "choose one of its configurations by --dataset-config: {}",
+            list(&configs)
+        );
+        let files: Vec<&DataFile> = files.iter().filter(|file| file.config == config).collect();
+        let splits: BTreeSet<&str> = files.iter().map(|file| file.split.as_str()).collect();
+        let split = self.split.as_deref().unwrap_or("train");
+        ensure!(
+            splits.contains(split),
+            "it has no split `{split}`: choose one of its splits by --split: {}",
+            list(&splits)
+        );
+        let selected: Vec<&DataFile> =
+            files.iter().copied().filter(|file| file.split == split).collect();
+        for (n, file) in selected.iter().enumerate() {
+            let is_next = file.shard.is_none_or(|shard| {
+                shard.number == n && shard.of.is_none_or(|of| of == selected.len())
+            });
+            ensure!(is_next, "files of its split `{split}` are missing beside {}", file.name);
+        }
+        Ok(selected.iter().map(|file| file.name.to_string()).collect())
+    }
+}
+
+/// Whether two names of data are the same: equal, or paths of one file.
+pub fn is_same_file(a: &str, b: &str) -> bool {
+    let canonical = |name: &str| fs::canonicalize(name).ok();
+    a == b || canonical(a).is_some_and(|a| canonical(b) == Some(a))
+}
+
+/// True if `name` is a whole data set of the Hub.
+fn is_dataset(name: &str) -> bool {
+    is_dataset_id(name) && !name.contains(':')
+}
+
+/// Configuration, split and shard of a data file, as its name says.
+struct DataFile<'a> {
+    name: &'a str,
+    config: String,
+    split: String,
+    shard: Option<Shard>,
+}
+
+/// Place of a file among those of a split.
+#[derive(Debug, Clone, Copy)]
+struct Shard {
+    number: usize,
+    /// Number of files, if the name says it.
+    of: Option<usize>,
+}
+
+impl<'a> DataFile<'a> {
+    /// `None` for a file of another kind, and for the first part of a split that the Hub has not
+    /// converted as a whole.
+    fn of_name(name: &'a str) -> Option<Self> {
+        let stem = EXTENSIONS.iter().find_map(|end| name.strip_suffix(end))?;
+        let mut folders: Vec<&str> = stem.split('/').collect();
+        let file = folders.pop()?;
+        if ["dataset_info", "dataset_infos", "dataset_dict", "state"].contains(&file) {
+            return None; // about the data
+        }
+        let (split, shard) = if let Ok(number) = file.parse() {
+            let split = folders.pop()?;
+            if split.starts_with("partial-") {
+                return None;
+            }
+            (split.to_string(), Some(Shard { number, of: None }))
+        } else if let Some((split, shard)) = split_shard(file) {
+            (split.to_string(), Some(shard))
+        } else {
+            let named = split_of(file).or_else(|| {
+                let (at, split) = folders
+                    .iter()
+                    .enumerate()
+                    .find_map(|(at, folder)| Some((at, split_of(folder)?)))?;
+                folders.remove(at);
+                Some(split)
+            });
+            (named.unwrap_or("train").to_string(), None)
+        };
+        folders.retain(|&folder| folder != "data");
+        let config = match folders.is_empty() {
+            true => DEFAULT_CONFIG.to_string(),
+            false => folders.join("/"),
+        };
+        Some(Self { name, config, split, shard })
+    }
+
+    fn is_parquet(&self) -> bool {
+        self.name.ends_with(EXTENSIONS[0])
+    }
+}
+
+/// Split and shard of a name such as `train-00000-of-00002`.
+fn split_shard(file: &str) -> Option<(&str, Shard)> {
+    let (rest, of) = file.rsplit_once("-of-")?;
+    let (split, number) = rest.rsplit_once('-')?;
+    Some((split, Shard { number: number.parse().ok()?, of: Some(of.parse().ok()?) }))
+}
+
+/// Split that a word of `name` stands for.
+fn split_of(name: &str) -> Option<&'static str> {
+    let name = name.to_lowercase();
+    let mut words = name.split(|c: char| !c.is_ascii_alphanumeric());
+    words.find_map(|word| {
+        SPLIT_WORDS.iter().find(|(_, names)| names.contains(&word)).map(|(split, _)| *split)
+    })
+}
