@@ -1,4 +1,4 @@
-"""Checks exported Llama, Mistral, Qwen2, Qwen3 and SmolLM3 folders against transformers.
+"""Checks exported model folders of every family against transformers.
 
 Writes:    no files; prints one line per folder (see verdict.py).
 Usage:     python check_modern_folder.py MODEL_DIR...

@@ -12,7 +12,7 @@ use tiny_gpt::GptConfig;
 /// Config of a model to compare.
 pub(crate) enum Variant {
     Tiny(GptConfig),
-    Modern(ModelConfig),
+    Modern(Box<ModelConfig>),
 }
 
 impl Variant {
@@ -39,7 +39,7 @@ pub(crate) fn variants(gpt2_config: &GptConfig) -> Result<Vec<(&'static str, Var
     let modern = ModelConfig { init_std: ModelConfig::GPT2_INIT_STD, ..scaled_init };
     let mut gpt2 = modern;
     gpt2.norm = NormKind::Layer { eps: 1e-5 };
-    gpt2.attention.position = PositionEncoding::Learned;
+    gpt2.attention.position = PositionEncoding::Learned { offset: 0 };
     gpt2.mlp = Mlp::Gelu { width: 4 * c, form: Gelu::Tanh };
     let mut rope = gpt2;
     rope.attention.position = modern.attention.position;
@@ -60,7 +60,7 @@ pub(crate) fn variants(gpt2_config: &GptConfig) -> Result<Vec<(&'static str, Var
         vec![("part 2: LayerNorm, learned positions, GELU, biases", Variant::Tiny(*gpt2_config))];
     for (name, config) in changes {
         command::as_usage_error(config.validate())?;
-        all.push((name, Variant::Modern(config)));
+        all.push((name, Variant::Modern(Box::new(config))));
     }
     Ok(all)
 }

@@ -1,23 +1,55 @@
 //! `config.json`: a [`ModelConfig`] in the format of transformers.
 //!
-//! Llama, Mistral, Qwen2, Qwen3 and SmolLM3 are special cases of our configuration and are written
-//! under their names. Every other model gets `model_type: llm_from_scratch`, which transformers
-//! refuses instead of misreading it.
+//! The model families of transformers are special cases of our configuration and are written under
+//! their names. Every other model gets `model_type: llm_from_scratch`, which transformers refuses
+//! instead of misreading it.
 //!
 //! What we write, transformers 4 and 5 both read.
 
 mod family;
+mod gpt2;
+mod gpt_neox;
+mod llama;
+mod mlp;
+mod opt;
 mod position;
-mod read;
 mod unsupported;
 
-use family::Family;
-pub use read::from_json;
+use anyhow::{Context, Result, ensure};
+pub(crate) use family::Family;
 use serde_json::{Value, json};
-use tensor_core::ops::Gelu;
 pub(crate) use unsupported::unsupported_family;
 
-use crate::config::{AttentionBias, LmHead, Mlp, ModelConfig, NormKind, QkNorm};
+use crate::config::{
+    AttentionBias, BlockLayout, ModelConfig, NormKind, QkNorm, QkvProjections, TokenEmbedding,
+};
+use crate::json_fields::Fields;
+
+/// Reads a `config.json`. The sizes that every model has are required; the rest may be missing, as
+/// in transformers.
+///
+/// # Errors
+/// When a key is invalid or describes a model that is not supported; names the key.
+pub fn from_json(json: &Value) -> Result<ModelConfig> {
+    let fields = Fields(json.as_object().context("expected a JSON object")?);
+    let name = fields.string("model_type")?.unwrap_or("none");
+    let family = Family::ALL.into_iter().find(|family| family.name() == name);
+    let family = family.with_context(|| {
+        format!("model_type {}", unsupported_family(name, &Family::ALL.map(Family::name)))
+    })?;
+    ensure!(
+        fields.value("quantization_config").is_none(),
+        "`quantization_config` is not supported: use unquantized weights, or a quantized .gguf file"
+    );
+    let config = match family {
+        Family::Gpt2 => gpt2::read(fields),
+        Family::Opt => opt::read(fields),
+        Family::GptNeoX => gpt_neox::read(fields),
+        _ => llama::read(family, fields),
+    }?;
+    config.validate()?;
+    Ok(config)
+}
 
 /// Content of `config.json`, without special token ids and dtype.
 pub fn to_json(config: &ModelConfig) -> Value {
@@ -31,44 +63,20 @@ pub fn to_custom_json(config: &ModelConfig) -> Value {
 }
 
 fn to_family_json(config: &ModelConfig, family: Family) -> Value {
-    let attention = config.attention;
-    let (NormKind::Rms { eps } | NormKind::Layer { eps }) = config.norm;
-    let (Mlp::SwiGlu { width } | Mlp::Gelu { width, .. }) = config.mlp;
-    let activation = match config.mlp {
-        Mlp::SwiGlu { .. } => "silu",
-        Mlp::Gelu { form: Gelu::Tanh, .. } => "gelu_new",
-        Mlp::Gelu { form: Gelu::Exact, .. } => "gelu",
+    let mut json = match family {
+        Family::Gpt2 => gpt2::write(config),
+        Family::Opt => opt::write(config),
+        Family::GptNeoX => gpt_neox::write(config),
+        _ => llama::write(config),
     };
-    let mut json = json!({
-        "architectures": [family.class()],
-        "model_type": family.name(),
-        "vocab_size": config.vocab_size,
-        "max_position_embeddings": config.context_len,
-        "num_hidden_layers": config.n_layer,
-        "hidden_size": config.n_embd,
-        "num_attention_heads": attention.n_head,
-        "num_key_value_heads": attention.n_kv_head,
-        "head_dim": attention.head_dim,
-        "intermediate_size": width,
-        "hidden_act": activation,
-        "rms_norm_eps": eps,
-        "tie_word_embeddings": config.lm_head == LmHead::Tied,
-        "sliding_window": attention.window.map(|window| window.size),
-        "attention_bias": attention.bias == AttentionBias::All,
-        "attention_dropout": 0.0,
-        "initializer_range": config.init_std,
-    });
-    position::write(&mut json, attention.position);
-    if attention.no_rope_interval.is_some() {
-        let has_rope = (0..config.n_layer).map(|layer| u8::from(attention.has_rope(layer)));
-        json["no_rope_layers"] = has_rope.collect();
-        json["no_rope_layer_interval"] = json!(attention.no_rope_interval);
-    }
-    if family == Family::SmolLm3 {
-        json["pad_token_id"] = Value::Null; // a default of 128,004 may exceed the vocabulary
-    }
-    if family == Family::Custom {
-        add_custom_keys(&mut json, config);
+    json["architectures"] = json!([family.class()]);
+    json["model_type"] = json!(family.name());
+    json["vocab_size"] = json!(config.vocab_size);
+    match family {
+        // The defaults of these may exceed the vocabulary.
+        Family::SmolLm3 | Family::Phi3 => json["pad_token_id"] = Value::Null,
+        Family::Custom => add_custom_keys(&mut json, config),
+        _ => {}
     }
     json
 }
@@ -77,7 +85,25 @@ fn to_family_json(config: &ModelConfig, family: Family) -> Value {
 /// choices that otherwise follow from the family.
 pub fn add_custom_keys(json: &mut Value, config: &ModelConfig) {
     let attention = config.attention;
-    json["norm"] = json!(if matches!(config.norm, NormKind::Rms { .. }) { "rms" } else { "layer" });
+    json["norm"] = json!(match config.norm {
+        NormKind::Rms { .. } => "rms",
+        NormKind::ZeroCenteredRms { .. } => "zero_centered_rms",
+        NormKind::Layer { .. } => "layer",
+    });
+    json["block"] = json!(match config.block {
+        BlockLayout::PreNorm => "pre_norm",
+        BlockLayout::PostNorm => "post_norm",
+        BlockLayout::Parallel => "parallel",
+    });
+    json["mlp"] = json!(mlp::custom_name(config.mlp));
+    json["embedding_scale"] = json!(config.embedding == TokenEmbedding::Scaled);
+    json["word_embed_proj_dim"] = json!(config.embedding_width());
+    json["position_offset"] = json!(position::offset(attention.position));
+    json["qkv_projections"] = json!(match attention.projections {
+        QkvProjections::Separate => "separate",
+        QkvProjections::Fused => "fused",
+        QkvProjections::FusedPerHead => "fused_per_head",
+    });
     json["attention_sinks"] = json!(attention.window.map_or(0, |window| window.sinks));
     json["qkv_bias"] = json!(attention.bias != AttentionBias::None);
     json["qk_norm"] = json!(attention.qk_norm == QkNorm::PerHead);

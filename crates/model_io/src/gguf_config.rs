@@ -3,8 +3,9 @@
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::config::{
-    AttentionBias, AttentionConfig, Llama3Scaling, LmHead, Mlp, ModelConfig, NormKind,
-    PositionEncoding, QkNorm, RopeScaling, SlidingWindow, YarnScaling,
+    AttentionBias, AttentionConfig, BlockLayout, Llama3Scaling, LmHead, Mlp, ModelConfig, NormKind,
+    PositionEncoding, QkNorm, QkvProjections, RopeScaling, SlidingWindow, TokenEmbedding,
+    YarnScaling,
 };
 use crate::config_json::unsupported_family;
 use crate::gguf::Gguf;
@@ -34,11 +35,14 @@ pub(crate) fn read(file: &Gguf) -> Result<ModelConfig> {
         n_layer: size("block_count")?,
         n_embd,
         context_len: size("context_length")?,
+        embedding: TokenEmbedding::Plain,
         norm: NormKind::Rms { eps: file.get_f64(&key("attention.layer_norm_rms_epsilon"))? },
+        block: BlockLayout::PreNorm,
         attention: AttentionConfig {
             n_head,
             n_kv_head: optional("attention.head_count_kv")?.unwrap_or(n_head),
             head_dim,
+            projections: QkvProjections::Separate,
             bias: match (has("blk.0.attn_q.bias"), has("blk.0.attn_output.bias")) {
                 (true, true) => AttentionBias::All,
                 (true, false) => AttentionBias::Qkv,
@@ -52,6 +56,7 @@ pub(crate) fn read(file: &Gguf) -> Result<ModelConfig> {
                     None => rope_scaling(file, family)?,
                 },
             },
+            rotary_fraction: 1.,
             no_rope_interval: None,
             window,
         },

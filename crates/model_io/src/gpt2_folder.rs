@@ -12,9 +12,10 @@ use serde_json::{Value, json};
 use tensor_core::Parameters;
 use tensor_core::ops::Gelu;
 
-use crate::ModelConfig;
 use crate::json_fields::Fields;
+use crate::tensor_names::is_conv1d;
 use crate::weight_files::{self, WEIGHTS_FILE, drop_tied_lm_head};
+use crate::{ModelConfig, TensorNames};
 
 const PREFIX: &str = "transformer.";
 
@@ -145,17 +146,12 @@ pub fn read_parameters(folder: &Path, seed: u64, device: &Device) -> Result<Para
     for (name, tensor) in weight_files::read(folder)? {
         // The Hub's GPT-2 lacks the prefix and holds the causal masks of old versions as tensors.
         let name = name.strip_prefix(PREFIX).unwrap_or(&name);
-        if name.ends_with(".attn.bias") || name.ends_with(".attn.masked_bias") {
+        if TensorNames::is_buffer(name) {
             continue;
         }
         let tensor = if is_conv1d(name) && tensor.rank() == 2 { tensor.t()? } else { tensor };
         tensors.insert(name.to_string(), tensor);
     }
-    drop_tied_lm_head(&mut tensors, "wte.weight", path.display())?;
+    drop_tied_lm_head(&mut tensors, "lm_head.weight", "wte.weight", path.display())?;
     Ok(Parameters::from_tensors(tensors, path.display(), seed, DType::F32, device))
-}
-
-/// True if GPT-2 stores this parameter as (in, out).
-fn is_conv1d(name: &str) -> bool {
-    ["c_attn.weight", "c_proj.weight", "c_fc.weight"].iter().any(|layer| name.ends_with(layer))
 }

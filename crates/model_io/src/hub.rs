@@ -22,7 +22,7 @@ use id::HubId;
 pub use id::{is_dataset_id, is_hub_id};
 use tensor_core::regular_file;
 
-use crate::weight_files::SafetensorsIndex;
+use crate::weight_files::WeightIndex;
 
 /// Selection among the names of a data set's files.
 type SelectFiles<'a> = dyn Fn(&[&str]) -> Result<Vec<String>> + 'a;
@@ -203,7 +203,7 @@ impl Hub {
             files_to_download(id, &names).with_context(|| format!("`{id}` cannot be used"))?;
         let folder = self.download_files(api, id, &commit.sha, files)?;
         if id.file.is_none()
-            && let Some(index) = SafetensorsIndex::open(&folder)?
+            && let Some(index) = WeightIndex::open(&folder)?
         {
             self.download_files(api, id, &commit.sha, index.files())?;
         }

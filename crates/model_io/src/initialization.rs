@@ -4,7 +4,8 @@ use tensor_core::Init;
 
 use crate::ModelConfig;
 use crate::config::{
-    AttentionBias, AttentionConfig, LmHead, Mlp, NormKind, PositionEncoding, QkNorm,
+    AttentionBias, AttentionConfig, BlockLayout, LmHead, Mlp, NormKind, PositionEncoding, QkNorm,
+    QkvProjections, TokenEmbedding,
 };
 
 impl ModelConfig {
@@ -16,14 +17,18 @@ impl ModelConfig {
             n_layer,
             n_embd,
             context_len,
+            embedding: TokenEmbedding::Plain,
             norm: NormKind::Rms { eps: 1e-5 },
+            block: BlockLayout::PreNorm,
             attention: AttentionConfig {
                 n_head,
                 n_kv_head: n_head,
                 head_dim: n_embd / n_head.max(1),
+                projections: QkvProjections::Separate,
                 bias: AttentionBias::None,
                 qk_norm: QkNorm::None,
                 position: PositionEncoding::Rope { base: 10_000., scaling: None },
+                rotary_fraction: 1.,
                 no_rope_interval: None,
                 window: None,
             },

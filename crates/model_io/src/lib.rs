@@ -12,6 +12,8 @@ mod model_weights;
 // Model folders of Hugging Face
 mod json_fields;
 pub mod config_json;
+mod tensor_names;
+mod pytorch_bin;
 mod weight_files;
 mod generation_config;
 pub mod model_folder;
@@ -61,6 +63,7 @@ pub use hub::{
 pub use lora_config::{LoraConfig, LoraVariant, RankScaling, TargetModules};
 pub use model_files::{ModelFiles, find_adapter, locate_adapter, locate_model};
 pub use model_weights::{LoadMode, ModelWeights, SpecialTokenIds};
+pub use tensor_names::TensorNames;
 pub use text_stream::TextStream;
 pub use tokenized_chat::TokenizedChat;
 pub use tokenizer::{

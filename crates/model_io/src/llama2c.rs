@@ -126,7 +126,7 @@ const ROPE_TABLES: &str = "rope";
 /// they are stored together.
 fn tensors_in_file_order(config: &ModelConfig) -> Vec<(&'static str, Vec<usize>)> {
     let ModelConfig { vocab_size: v, n_embd: c, attention, .. } = *config;
-    let (Mlp::SwiGlu { width: f } | Mlp::Gelu { width: f, .. }) = config.mlp;
+    let f = config.mlp.width();
     let kv = attention.n_kv_head * attention.head_dim;
     let mut tensors = vec![
         ("model.embed_tokens", vec![v, c]),

@@ -111,10 +111,15 @@ impl TargetModules {
     /// True if `layer` is selected.
     pub fn matches(&self, layer: &str) -> bool {
         match self {
-            Self::All => !ends_with_name(layer, "lm_head"),
+            Self::All => !is_output_layer(layer),
             Self::Named(names) => names.iter().any(|name| ends_with_name(layer, name)),
         }
     }
+}
+
+/// True if `layer` is the LM head, under any family's name.
+fn is_output_layer(layer: &str) -> bool {
+    ["lm_head", "embed_out"].iter().any(|name| ends_with_name(layer, name))
 }
 
 /// True if `layer` is called `name`, or ends with a dot and `name`.

@@ -1,7 +1,9 @@
 //! Model folders in Hugging Face's layout, interchangeable with transformers in both directions.
 //!
-//! Parameters have the same names in memory and in the files, so loading needs no renaming.
+//! Parameters have the same names in memory and in the files ([`TensorNames`]), so loading needs no
+//! renaming. GPT-2's matrices are transposed.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
@@ -12,7 +14,7 @@ use tensor_core::{Parameters, json_file};
 use crate::config::LmHead;
 pub use crate::model_weights::SpecialTokenIds;
 use crate::weight_files::{self, WEIGHTS_FILE, drop_tied_lm_head};
-use crate::{GenerationConfig, ModelConfig, ModelWeights, config_json};
+use crate::{GenerationConfig, ModelConfig, ModelWeights, TensorNames, config_json};
 
 /// Writes `config.json`, `generation_config.json` and `model.safetensors` into `folder`, the
 /// weights last.
@@ -26,7 +28,8 @@ pub fn save(
     special_ids: &SpecialTokenIds,
     generation: Option<&GenerationConfig>,
 ) -> Result<()> {
-    save_with_config_json(folder, config_json::to_json(config), parameters, special_ids, generation)
+    let json = config_json::to_json(config);
+    save_with_config_json(folder, config, json, parameters, special_ids, generation)
 }
 
 /// Like [`save`], with `json` as the `config.json`.
@@ -35,6 +38,7 @@ pub fn save(
 /// Those of [`save`].
 pub fn save_with_config_json(
     folder: &Path,
+    config: &ModelConfig,
     mut json: Value,
     parameters: &Parameters,
     special_ids: &SpecialTokenIds,
@@ -58,9 +62,14 @@ pub fn save_with_config_json(
     if let Some(generation) = generation {
         generation.write(&mut generation_json);
     }
-    let tensors = parameters.iter().map(|p| (p.name.clone(), p.var.as_detached_tensor()));
+    let names = TensorNames::of(config);
+    let tensors = parameters.iter().map(|p| {
+        let tensor = p.var.as_detached_tensor();
+        let tensor = if names.is_transposed(&p.name) { tensor.t()? } else { tensor };
+        Ok((p.name.clone(), tensor))
+    });
     let files = [("config.json", json), ("generation_config.json", generation_json)];
-    weight_files::write(folder, &files, WEIGHTS_FILE, &tensors.collect())
+    weight_files::write(folder, &files, WEIGHTS_FILE, &tensors.collect::<Result<_>>()?)
 }
 
 /// Rejects quantized weights, which a model folder cannot store.
@@ -91,27 +100,35 @@ pub fn open(folder: &Path, dtype: DType, device: &Device) -> Result<ModelWeights
     );
     let config = config_json::from_json(&json)
         .with_context(|| format!("{} does not describe a supported model", path.display()))?;
-    let parameters = read_parameters(folder, config.lm_head, dtype, device)?;
+    let parameters = read_parameters(folder, &config, dtype, device)?;
     Ok(ModelWeights { config, parameters })
 }
 
-/// Weights of a folder, converted to `dtype`. With a tied head, a stored `lm_head` is checked and
-/// dropped.
+/// Weights of a folder of `config`'s architecture, converted to `dtype`. With a tied head, a stored
+/// LM head is checked and dropped.
 ///
 /// # Errors
 /// When a file is missing or damaged.
 pub fn read_parameters(
     folder: &Path,
-    lm_head: LmHead,
+    config: &ModelConfig,
     dtype: DType,
     device: &Device,
 ) -> Result<Parameters> {
-    let origin = folder.display();
-    let mut tensors = weight_files::read(folder)?;
-    // Old files store the RoPE frequencies, which follow from the config.
-    tensors.retain(|name, _| !name.ends_with(".rotary_emb.inv_freq"));
-    if lm_head == LmHead::Tied {
-        drop_tied_lm_head(&mut tensors, "model.embed_tokens.weight", &origin)?;
+    let (origin, names) = (folder.display(), TensorNames::of(config));
+    let mut tensors = BTreeMap::new();
+    for (name, tensor) in weight_files::read(folder)? {
+        let name = names.in_memory(&name);
+        if TensorNames::is_buffer(&name) {
+            continue;
+        }
+        let is_transposed = names.is_transposed(&name) && tensor.rank() == 2;
+        tensors.insert(name, if is_transposed { tensor.t()? } else { tensor });
+    }
+    if config.lm_head == LmHead::Tied {
+        let TensorNames { model, embed_tokens, lm_head, .. } = names;
+        let [head, table] = [format!("{lm_head}.weight"), format!("{model}.{embed_tokens}.weight")];
+        drop_tied_lm_head(&mut tensors, &head, &table, &origin)?;
     }
     Ok(Parameters::from_tensors(tensors, origin, 0, dtype, device))
 }

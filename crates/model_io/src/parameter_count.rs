@@ -1,16 +1,31 @@
 //! Parameter count of a model, computed from its config without allocating it.
 
-use crate::config::{AttentionBias, LmHead, Mlp, ModelConfig, NormKind, PositionEncoding, QkNorm};
+use crate::config::{
+    AttentionBias, BlockLayout, LmHead, Mlp, ModelConfig, NormKind, PositionEncoding, QkNorm,
+    TokenEmbedding,
+};
 
 impl ModelConfig {
     /// Number of learned parameters, as a float so that absurd sizes do not overflow.
     pub fn parameter_count(&self) -> f64 {
+        let Mlp::Experts { n_expert, .. } = self.mlp else { return self.count_with_experts(1) };
+        self.count_with_experts(n_expert)
+    }
+
+    /// Number of parameters that compute the output of a token: those of K experts per layer.
+    pub fn active_parameter_count(&self) -> f64 {
+        let Mlp::Experts { top_k, .. } = self.mlp else { return self.count_with_experts(1) };
+        self.count_with_experts(top_k)
+    }
+
+    /// Number of parameters if each layer had `n` of its experts.
+    fn count_with_experts(&self, n: usize) -> f64 {
         let Self { vocab_size, n_layer, n_embd, context_len, attention, .. } = *self;
         let [v, n_layer, c, context_len, d] =
             [vocab_size, n_layer, n_embd, context_len, attention.head_dim].map(|n| n as f64);
         let [q, kv] = [attention.n_head, attention.n_kv_head].map(|heads| heads as f64 * d);
         let norm = |channels: f64| match self.norm {
-            NormKind::Rms { .. } => channels,
+            NormKind::Rms { .. } | NormKind::ZeroCenteredRms { .. } => channels,
             NormKind::Layer { .. } => 2. * channels,
         };
         let bias = match attention.bias {
@@ -23,27 +38,38 @@ impl ModelConfig {
             QkNorm::PerHead => 2. * norm(d),
         };
         let attention_layer = 2. * c * (q + kv) + bias + qk_norm;
+        let width = self.mlp.width() as f64;
         let mlp = match self.mlp {
-            Mlp::SwiGlu { width } => 3. * c * width as f64,
-            Mlp::Gelu { width, .. } => (2. * c + 1.) * width as f64 + c,
+            Mlp::SwiGlu { .. } | Mlp::FusedSwiGlu { .. } | Mlp::GeGlu { .. } => 3. * c * width,
+            Mlp::Gelu { .. } | Mlp::Relu { .. } => (2. * c + 1.) * width + c,
+            Mlp::Experts { n_expert, .. } => n as f64 * 3. * c * width + n_expert as f64 * c,
         };
         let positions = match attention.position {
-            PositionEncoding::Learned => context_len * c,
+            PositionEncoding::Learned { offset } => (context_len + offset as f64) * c,
             PositionEncoding::Rope { .. } => 0.,
+        };
+        let width = self.embedding_width() as f64;
+        let projections = match self.embedding {
+            TokenEmbedding::Plain | TokenEmbedding::Scaled => 0.,
+            TokenEmbedding::Projected { .. } => 2. * width * c,
         };
         let lm_head = match self.lm_head {
             LmHead::Tied => 0.,
-            LmHead::Untied => v * c,
+            LmHead::Untied => v * width,
+        };
+        let last_norm = match self.block {
+            BlockLayout::PreNorm | BlockLayout::Parallel => norm(c),
+            BlockLayout::PostNorm => 0.,
         };
         let blocks = n_layer * (attention_layer + mlp + 2. * norm(c));
-        v * c + positions + blocks + norm(c) + lm_head
+        v * width + projections + positions + blocks + last_norm + lm_head
     }
 
-    /// Training FLOPs per token: 6 per parameter, plus attention over the tokens before it, of
-    /// which there are T/2 on average (Chowdhery et al., <https://arxiv.org/abs/2204.02311>,
+    /// Training FLOPs per token: 6 per active parameter, plus attention over the tokens before it,
+    /// of which there are T/2 on average (Chowdhery et al., <https://arxiv.org/abs/2204.02311>,
     /// appendix B).
     pub fn training_flops_per_token(&self) -> f64 {
         let attention = self.n_layer * self.attention.n_head * self.attention.head_dim;
-        6. * self.parameter_count() + 12. * attention as f64 * self.context_len as f64 / 2.
+        6. * self.active_parameter_count() + 12. * attention as f64 * self.context_len as f64 / 2.
     }
 }

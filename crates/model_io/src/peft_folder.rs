@@ -16,7 +16,8 @@ use serde_json::{Value, json};
 use tensor_core::{LoraScaling, Parameters, json_file, weights};
 
 use crate::lora_config::{LoraConfig, LoraVariant, RankScaling, TargetModules, module_names};
-use crate::weight_files::{self, INDEX_FILE, WEIGHTS_FILE};
+use crate::tensor_names::is_conv1d;
+use crate::weight_files::{self, WEIGHT_LISTS};
 
 pub(crate) const CONFIG: &str = "adapter_config.json";
 pub(crate) const WEIGHTS: &str = "adapter_model.safetensors";
@@ -24,7 +25,7 @@ pub(crate) const WEIGHTS: &str = "adapter_model.safetensors";
 const PREFIX: &str = "base_model.model.";
 /// Settings that are read here, or that do not change what a saved adapter computes. Any other
 /// setting is rejected.
-const KNOWN_SETTINGS: [&str; 18] = [
+const KNOWN_SETTINGS: [&str; 19] = [
     "peft_type",
     "r",
     "rank_pattern",
@@ -43,12 +44,13 @@ const KNOWN_SETTINGS: [&str; 18] = [
     "auto_mapping",
     "megatron_core",
     "qalora_group_size",
+    "fan_in_fan_out", // the base model's matrices are transposed: GPT-2
 ];
 
 /// True if `folder` holds an adapter and no model.
 pub fn is_adapter(folder: &Path) -> bool {
     let has = |file: &str| folder.join(file).is_file();
-    has(CONFIG) && !has(WEIGHTS_FILE) && !has(INDEX_FILE)
+    has(CONFIG) && !WEIGHT_LISTS.into_iter().any(has)
 }
 
 /// Path or Hub id of the base model of the adapter in `folder`. A path that does not exist in the
@@ -76,17 +78,20 @@ pub fn base_model(folder: &Path) -> Result<String> {
 /// When a file cannot be written.
 pub fn save(folder: &Path, parameters: &Parameters, config: &LoraConfig, base: &str) -> Result<()> {
     let target_modules = match &config.target_modules {
-        TargetModules::All => {
-            module_names(parameters).into_iter().filter(|name| name != "lm_head").collect()
-        }
+        TargetModules::All => module_names(parameters)
+            .into_iter()
+            .filter(|name| config.target_modules.matches(name))
+            .collect(),
         TargetModules::Named(names) => names.clone(),
     };
+    let mut layers = parameters.adapters().keys();
+    let fan_in_fan_out = layers.any(|layer| is_conv1d(&format!("{layer}.weight")));
     let settings = json!({
         "peft_type": "LORA", "task_type": "CAUSAL_LM", "base_model_name_or_path": base,
         "r": config.rank, "lora_alpha": config.alpha, "lora_dropout": config.dropout,
         "use_rslora": config.scaling == RankScaling::RankStabilized,
         "use_dora": config.variant == LoraVariant::Dora,
-        "target_modules": target_modules, "bias": "none", "fan_in_fan_out": false,
+        "target_modules": target_modules, "bias": "none", "fan_in_fan_out": fan_in_fan_out,
         "inference_mode": true, "init_lora_weights": true,
     });
     let layers = parameters.adapters().keys();

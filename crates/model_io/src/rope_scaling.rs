@@ -7,6 +7,7 @@ use candle_core::{Result, bail};
 
 /// Context-extension scaling of the frequencies.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "a configuration is Copy, and a model has one")]
 pub enum RopeScaling {
     /// Position interpolation (<https://arxiv.org/abs/2306.15595>): all frequencies are divided by
     /// `factor`.
@@ -26,6 +27,8 @@ pub enum RopeScaling {
     Yarn(YarnScaling),
     /// Linear for low frequencies only.
     Llama3(Llama3Scaling),
+    /// A divisor for each frequency, and others for long texts: Phi-3.
+    Long(LongScaling),
 }
 
 /// YaRN (<https://arxiv.org/abs/2309.00071>): low frequencies are divided by `factor`, high ones
@@ -58,6 +61,57 @@ pub struct Llama3Scaling {
     pub original_context_len: usize,
 }
 
+/// LongRoPE (<https://arxiv.org/abs/2402.13753>): the frequencies are divided by numbers that were
+/// searched for, one set for texts up to the original context, one for longer texts.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct LongScaling {
+    /// Divisors for texts up to the original context.
+    pub short_factor: PairFactors,
+    /// Divisors for longer texts.
+    pub long_factor: PairFactors,
+    /// Factor of queries and keys after the rotation, √(1 + ln s / ln L) unless the file gives
+    /// another, for a context s times as long as the original one, L.
+    pub attention_factor: f64,
+    /// Context length before the extension.
+    pub original_context_len: usize,
+}
+
+/// Number for each rotated pair of a head, of which there are at most [`PairFactors::MAX_LEN`].
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct PairFactors {
+    len: usize,
+    /// Single-precision numbers, as in transformers.
+    factors: [f32; Self::MAX_LEN],
+}
+
+impl PairFactors {
+    /// Pairs of a head of 128 channels.
+    pub const MAX_LEN: usize = 64;
+
+    /// The numbers `factors`; `None` if they are too many.
+    pub fn new(factors: &[f64]) -> Option<Self> {
+        let mut pairs = Self { len: factors.len(), factors: [1.; Self::MAX_LEN] };
+        let used = pairs.factors.get_mut(..factors.len())?;
+        used.iter_mut().zip(factors).for_each(|(pair, factor)| *pair = *factor as f32);
+        Some(pairs)
+    }
+
+    /// Number of each pair.
+    pub fn as_slice(&self) -> &[f32] {
+        &self.factors[..self.len]
+    }
+}
+
+impl LongScaling {
+    /// √(1 + ln s / ln L) for a context `factor` = s times as long as the `original_context_len`.
+    pub fn default_attention_factor(factor: f64, original_context_len: usize) -> f64 {
+        if factor <= 1. {
+            return 1.;
+        }
+        (1. + factor.ln() / (original_context_len as f64).ln()).sqrt()
+    }
+}
+
 impl RopeScaling {
     /// Frequencies (D/2), in radians per position, of a text of `text_len` tokens, from the
     /// unscaled `inv_freq: (D/2)` of `base`.
@@ -78,6 +132,11 @@ impl RopeScaling {
                 pairs.map(|(i, f)| interpolate(*f, yarn.factor, unscaled(i))).collect()
             }
             Self::Llama3(llama3) => inv_freq.iter().map(|f| llama3.scale_frequency(*f)).collect(),
+            Self::Long(long) => {
+                let is_long = text_len > long.original_context_len;
+                let factors = if is_long { long.long_factor } else { long.short_factor };
+                inv_freq.iter().zip(factors.as_slice()).map(|(f, by)| f / f64::from(*by)).collect()
+            }
         }
     }
 
@@ -87,16 +146,20 @@ impl RopeScaling {
             Self::Yarn(yarn) => {
                 yarn.attention_factor.unwrap_or_else(|| yarn_attention_factor(yarn.factor, 1.))
             }
+            Self::Long(long) => long.attention_factor,
             _ => 1.,
         }
     }
 
     /// Checks that the numbers are valid for `head_dim` channels and `base`.
     pub(crate) fn validate(self, head_dim: usize, base: f64) -> Result<()> {
-        let (Self::Linear { factor }
-        | Self::Dynamic { factor, .. }
-        | Self::Yarn(YarnScaling { factor, .. })
-        | Self::Llama3(Llama3Scaling { factor, .. })) = self;
+        let factor = match self {
+            Self::Linear { factor }
+            | Self::Dynamic { factor, .. }
+            | Self::Yarn(YarnScaling { factor, .. })
+            | Self::Llama3(Llama3Scaling { factor, .. }) => factor,
+            Self::Long(long) => long.attention_factor,
+        };
         let mut numbers = vec![("scaling factor", factor)];
         match self {
             Self::Dynamic { factor, .. } if head_dim <= 2 || factor < 1. => {
@@ -112,6 +175,20 @@ impl RopeScaling {
                     bail!("YaRN needs a RoPE base above 1, got {base}");
                 }
             }
+            Self::Long(LongScaling { short_factor, long_factor, .. }) => {
+                for factors in [short_factor, long_factor] {
+                    let factors = factors.as_slice();
+                    if factors.len() != head_dim / 2 {
+                        bail!(
+                            "LongRoPE has {} factors for {} pairs of channels",
+                            factors.len(),
+                            head_dim / 2
+                        );
+                    }
+                    let factors = factors.iter().map(|&factor| f64::from(factor));
+                    numbers.extend(factors.map(|factor| ("factor of LongRoPE", factor)));
+                }
+            }
             _ => {}
         }
         for (name, number) in numbers {
@@ -120,6 +197,7 @@ impl RopeScaling {
             }
         }
         if let Self::Yarn(YarnScaling { original_context_len: 0, .. })
+        | Self::Long(LongScaling { original_context_len: 0, .. })
         | Self::Llama3(Llama3Scaling { original_context_len: 0, .. }) = self
         {
             bail!("`original_max_position_embeddings` of the RoPE scaling is 0");

@@ -3,8 +3,9 @@
 use tensor_core::ops::Gelu;
 
 use crate::config::{
-    AttentionBias, LmHead, Mlp, ModelConfig, NormKind, PositionEncoding, QkNorm, RopeScaling,
-    SlidingWindow, YarnScaling,
+    AttentionBias, BlockLayout, ExpertWeights, LmHead, LongScaling, Mlp, ModelConfig, NormKind,
+    PairFactors, PositionEncoding, QkNorm, QkvProjections, RopeScaling, SlidingWindow,
+    TokenEmbedding, YarnScaling,
 };
 
 /// Model of two layers, with four query heads that share two key heads.
@@ -41,8 +42,94 @@ pub fn variants() -> Vec<(&'static str, ModelConfig)> {
         ("mistral", with(|c| c.attention.window = Some(SlidingWindow { size: 3, sinks: 0 }))),
         ("sinks", with(|c| c.attention.window = Some(SlidingWindow { size: 2, sinks: 2 }))),
         ("layer norm", with(|c| c.norm = NormKind::Layer { eps: 1e-5 })),
-        ("learned positions", with(|c| c.attention.position = PositionEncoding::Learned)),
+        (
+            "learned positions",
+            with(|c| c.attention.position = PositionEncoding::Learned { offset: 0 }),
+        ),
         ("gelu", with(|c| c.mlp = Mlp::Gelu { width: 64, form: Gelu::Tanh })),
         ("wide heads", with(|c| c.attention.head_dim = 6)),
+        ("partial rope", with(|c| c.attention.rotary_fraction = 0.5)),
+        ("fused", with(|c| c.attention.projections = QkvProjections::Fused)),
+        ("post-norm", with(|c| c.block = BlockLayout::PostNorm)),
+        ("parallel", with(|c| c.block = BlockLayout::Parallel)),
+        ("projected", with(|c| c.embedding = TokenEmbedding::Projected { width: 6 })),
+        ("scaled", with(|c| c.embedding = TokenEmbedding::Scaled)),
+        ("zero-centered", with(|c| c.norm = NormKind::ZeroCenteredRms { eps: 1e-5 })),
+        ("geglu", with(|c| c.mlp = Mlp::GeGlu { width: 24, form: Gelu::Exact })),
+        ("relu", with(|c| c.mlp = Mlp::Relu { width: 24 })),
+        ("phi3", phi3()),
+        ("gemma", gemma()),
+        ("gpt2", gpt2()),
+        ("opt", opt()),
+        ("gpt_neox", gpt_neox()),
+        ("mixtral", with(|c| c.mlp = EXPERTS)),
+        ("qwen3_moe", qwen3_moe()),
     ]
+}
+
+/// Two of three experts for each token.
+const EXPERTS: Mlp =
+    Mlp::Experts { width: 8, n_expert: 3, top_k: 2, weights: ExpertWeights::Renormalized };
+
+fn phi3() -> ModelConfig {
+    let factors = |factors| PairFactors::new(factors).expect("two pairs");
+    let long = LongScaling {
+        short_factor: factors(&[1., 1.25]),
+        long_factor: factors(&[1.5, 3.]),
+        attention_factor: 1.25,
+        original_context_len: 16,
+    };
+    let mut config = ModelConfig { mlp: Mlp::FusedSwiGlu { width: 24 }, ..tiny() };
+    config.attention.projections = QkvProjections::Fused;
+    config.attention.position =
+        PositionEncoding::Rope { base: 500., scaling: Some(RopeScaling::Long(long)) };
+    config
+}
+
+fn gemma() -> ModelConfig {
+    ModelConfig {
+        embedding: TokenEmbedding::Scaled,
+        norm: NormKind::ZeroCenteredRms { eps: 1e-6 },
+        mlp: Mlp::GeGlu { width: 24, form: Gelu::Tanh },
+        ..tiny()
+    }
+}
+
+fn gpt2() -> ModelConfig {
+    let mut config = ModelConfig {
+        norm: NormKind::Layer { eps: 1e-5 },
+        mlp: Mlp::Gelu { width: 24, form: Gelu::Tanh },
+        ..tiny()
+    };
+    config.attention.n_kv_head = config.attention.n_head;
+    config.attention.projections = QkvProjections::Fused;
+    config.attention.bias = AttentionBias::All;
+    config.attention.position = PositionEncoding::Learned { offset: 0 };
+    config
+}
+
+fn opt() -> ModelConfig {
+    let mut config = ModelConfig {
+        embedding: TokenEmbedding::Projected { width: 8 },
+        block: BlockLayout::PostNorm,
+        mlp: Mlp::Relu { width: 24 },
+        ..gpt2()
+    };
+    config.attention.projections = QkvProjections::Separate;
+    config.attention.position = PositionEncoding::Learned { offset: 2 };
+    config
+}
+
+fn gpt_neox() -> ModelConfig {
+    let mut config = ModelConfig { block: BlockLayout::Parallel, ..gpt2() };
+    config.attention.projections = QkvProjections::FusedPerHead;
+    config.attention.position = PositionEncoding::Rope { base: 100., scaling: None };
+    config.attention.rotary_fraction = 0.5;
+    config
+}
+
+fn qwen3_moe() -> ModelConfig {
+    let mut config = ModelConfig { mlp: EXPERTS, ..tiny() };
+    config.attention.qk_norm = QkNorm::PerHead;
+    config
 }

@@ -4,6 +4,8 @@ mod config_json;
 mod rope_scaling;
 mod generation_config;
 mod gpt2_folder;
+mod pytorch_bin;
+mod weight_files;
 mod text_stream;
 mod strftime;
 mod row_order;

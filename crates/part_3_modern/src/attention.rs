@@ -5,7 +5,8 @@
 //! hardly any loss of quality.
 
 use candle_core::{Module, Result, Tensor};
-use model_io::config::{self, AttentionBias, AttentionConfig, QkNorm};
+use model_io::TensorNames;
+use model_io::config::{self, AttentionBias, AttentionConfig, QkNorm, QkvProjections};
 use tensor_core::ops::attention;
 use tensor_core::{Bias, Init, Linear, Scope, reshape};
 
@@ -14,28 +15,42 @@ use crate::cache::LayerCache;
 use crate::rms_norm::Norm;
 use crate::rope::RotaryTable;
 
-/// Grouped-query attention, parameters named as Llama's.
+/// Grouped-query attention.
 #[derive(Debug, Clone)]
 pub struct Attention {
-    q_proj: Linear, // C -> H D
-    k_proj: Linear, // C -> KV D
-    v_proj: Linear, // C -> KV D
+    projections: Projections,
     o_proj: Linear, // H D -> C
     /// Norms of queries and of keys, over D.
     qk_norms: Option<[Norm; 2]>,
     head_dim: usize,
 }
 
+/// Projections of the channels to queries, keys and values.
+#[derive(Debug, Clone)]
+enum Projections {
+    /// One matrix each.
+    Separate {
+        q_proj: Linear, // C -> H D
+        k_proj: Linear, // C -> KV D
+        v_proj: Linear, // C -> KV D
+    },
+    /// All queries, then all keys, then all values, of `n_kv_head` heads: C -> (H + 2 KV) D.
+    Fused { qkv_proj: Linear, n_kv_head: usize },
+    /// Query, key and value of the first head, then of the second, and so on: C -> 3 H D.
+    FusedPerHead { qkv_proj: Linear },
+}
+
 impl Attention {
-    /// Creates the parameters `q_proj`, `k_proj`, `v_proj`, `o_proj`, and `q_norm` and `k_norm` if
-    /// `config` has them. `residual` initializes `o_proj`.
+    /// Creates the parameters `q_proj`, `k_proj`, `v_proj`, or one matrix for all three; the output
+    /// projection; and `q_norm` and `k_norm` if `config` has them. `residual` initializes the
+    /// output projection.
     pub fn new(
         mut scope: Scope<'_>,
         c: usize,
         config: &AttentionConfig,
         norm: config::NormKind,
-        init: Init,
-        residual: Init,
+        names: &TensorNames,
+        [init, residual]: [Init; 2],
     ) -> Result<Self> {
         let AttentionConfig { n_head, n_kv_head, head_dim: d, bias, qk_norm, .. } = *config;
         let (qkv, output) = match bias {
@@ -50,11 +65,26 @@ impl Attention {
                 Norm::new(scope.at("k_norm"), d, norm)?,
             ]),
         };
+        let mut layer =
+            |name, n_in, n_out, bias, init| Linear::new(scope.at(name), n_in, n_out, bias, init);
+        let fused = names.qkv_proj;
+        let projections = match config.projections {
+            QkvProjections::Separate => Projections::Separate {
+                q_proj: layer("q_proj", c, n_head * d, qkv, init)?,
+                k_proj: layer("k_proj", c, n_kv_head * d, qkv, init)?,
+                v_proj: layer("v_proj", c, n_kv_head * d, qkv, init)?,
+            },
+            QkvProjections::Fused => Projections::Fused {
+                qkv_proj: layer(fused, c, (n_head + 2 * n_kv_head) * d, qkv, init)?,
+                n_kv_head,
+            },
+            QkvProjections::FusedPerHead => {
+                Projections::FusedPerHead { qkv_proj: layer(fused, c, 3 * n_head * d, qkv, init)? }
+            }
+        };
         Ok(Self {
-            q_proj: Linear::new(scope.at("q_proj"), c, n_head * d, qkv, init)?,
-            k_proj: Linear::new(scope.at("k_proj"), c, n_kv_head * d, qkv, init)?,
-            v_proj: Linear::new(scope.at("v_proj"), c, n_kv_head * d, qkv, init)?,
-            o_proj: Linear::new(scope.at("o_proj"), n_head * d, c, output, residual)?,
+            projections,
+            o_proj: layer(names.o_proj, n_head * d, c, output, residual)?,
             qk_norms,
             head_dim: d,
         })
@@ -90,15 +120,7 @@ impl Attention {
         context: &AttentionContext,
         rotary: Option<&RotaryTable>,
     ) -> Result<[Tensor; 3]> {
-        let (b, t, _c) = x.dims3()?;
-        let split_heads = |layer: &Linear| {
-            let y = layer.forward(x)?; // (B, T, H D)
-            let h = y.dim(2)? / self.head_dim;
-            reshape(&y, (b, t, h, self.head_dim))
-        };
-        let mut q = split_heads(&self.q_proj)?; // (B, T, H, D)
-        let mut k = split_heads(&self.k_proj)?; // (B, T, KV, D)
-        let v = split_heads(&self.v_proj)?; // (B, T, KV, D)
+        let [mut q, mut k, v] = self.project(x)?; // (B, T, H, D), (B, T, KV, D), (B, T, KV, D)
         if let Some([q_norm, k_norm]) = &self.qk_norms {
             (q, k) = (q_norm.forward(&q)?, k_norm.forward(&k)?);
         }
@@ -107,5 +129,32 @@ impl Attention {
             (q, k) = (rotary.apply(&q, positions)?, rotary.apply(&k, positions)?);
         }
         Ok([q, k, v])
+    }
+
+    /// Queries (B, T, H, D), keys and values (B, T, KV, D each) of `x: (B, T, C)`, before norms and
+    /// rotation.
+    fn project(&self, x: &Tensor) -> Result<[Tensor; 3]> {
+        let ((b, t, _c), d) = (x.dims3()?, self.head_dim);
+        let heads = |layer: &Linear, d: usize| {
+            let y = layer.forward(x)?; // (B, T, heads · d)
+            let h = y.dim(2)? / d;
+            reshape(&y, (b, t, h, d))
+        };
+        match &self.projections {
+            Projections::Separate { q_proj, k_proj, v_proj } => {
+                Ok([heads(q_proj, d)?, heads(k_proj, d)?, heads(v_proj, d)?])
+            }
+            Projections::Fused { qkv_proj, n_kv_head } => {
+                let (qkv, kv) = (heads(qkv_proj, d)?, *n_kv_head); // (B, T, H + 2 KV, D)
+                let h = qkv.dim(2)? - 2 * kv;
+                let part = |start, heads| qkv.narrow(2, start, heads)?.contiguous();
+                Ok([part(0, h)?, part(h, kv)?, part(h + kv, kv)?])
+            }
+            Projections::FusedPerHead { qkv_proj } => {
+                let qkv = heads(qkv_proj, 3 * d)?; // (B, T, H, 3 D)
+                let part = |i: usize| qkv.narrow(3, i * d, d)?.contiguous();
+                Ok([part(0)?, part(1)?, part(2)?])
+            }
+        }
     }
 }

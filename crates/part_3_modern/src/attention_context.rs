@@ -118,9 +118,16 @@ impl AttentionContext {
         }
     }
 
-    /// Positions of T tokens in each of B rows, as ids of learned positions: (B, T), u32.
-    pub(crate) fn position_ids(&self, b: usize, t: usize, device: &Device) -> Result<Tensor> {
-        let positions = (0..b * t).map(|i| self.positions().position(i / t, i % t, t) as u32);
+    /// Rows of a table of learned positions, which begins with `offset` unused ones, for T tokens
+    /// in each of B rows: (B, T), u32.
+    pub(crate) fn position_rows(
+        &self,
+        offset: usize,
+        (b, t): (usize, usize),
+        device: &Device,
+    ) -> Result<Tensor> {
+        let row = |i: usize| offset + self.positions().position(i / t, i % t, t);
+        let positions = (0..b * t).map(|i| row(i) as u32);
         Tensor::from_iter(positions, device)?.reshape((b, t))
     }
 

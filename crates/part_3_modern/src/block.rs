@@ -1,12 +1,13 @@
 //! The transformer block: x ← x + Attention(norm(x)), then x ← x + FFN(norm(x)), as in part 1, with
-//! the components of this part. The feed-forward layer is a trait: dense here, a mixture of experts
-//! in part 5.
+//! the components of this part, or with the norms in another place ([`BlockLayout`]). The
+//! feed-forward layer is a trait: dense here, a mixture of experts in part 5.
 
 use std::fmt;
 use std::sync::Arc;
 
 use candle_core::{Module, Result, Tensor};
-use model_io::config::ModelConfig;
+use model_io::TensorNames;
+use model_io::config::{BlockLayout, ModelConfig};
 use tensor_core::ops::add;
 use tensor_core::{Dropout, Scope, gradient_checkpoint_all};
 
@@ -31,36 +32,39 @@ impl FeedForwardLayer for FeedForward {
     }
 }
 
-/// Pre-norm transformer block; parameters are named as in Llama.
+/// Transformer block.
 #[derive(Debug, Clone)]
 pub struct Block {
-    input_layernorm: Norm,
-    self_attn: Attention,
-    post_attention_layernorm: Norm, // Llama's name for the norm before the feed-forward layer
+    layout: BlockLayout,
+    attention_norm: Norm,
+    attention: Attention,
+    mlp_norm: Norm,
     mlp: Arc<dyn FeedForwardLayer>,
     dropout: Dropout,
 }
 
 impl Block {
-    /// Creates the parameters `input_layernorm`, `self_attn`, `post_attention_layernorm` and those
-    /// of the feed-forward layer that `mlp` builds.
+    /// Creates the parameters of both norms, of attention, and of the feed-forward layer that `mlp`
+    /// builds.
     pub fn new(
         mut scope: Scope<'_>,
         config: &ModelConfig,
         mlp: impl FnOnce(Scope<'_>) -> Result<Arc<dyn FeedForwardLayer>>,
     ) -> Result<Self> {
-        let (c, norm, [init, residual]) = (config.n_embd, config.norm, config.weight_inits());
+        let (c, norm, names) = (config.n_embd, config.norm, TensorNames::of(config));
+        let (attention, inits) = (&config.attention, config.weight_inits());
         Ok(Self {
-            input_layernorm: Norm::new(scope.at("input_layernorm"), c, norm)?,
-            self_attn: Attention::new(
-                scope.at("self_attn"),
+            layout: config.block,
+            attention_norm: Norm::new(scope.at(names.attention_norm), c, norm)?,
+            attention: Attention::new(
+                scope.at(names.attention),
                 c,
-                &config.attention,
+                attention,
                 norm,
-                init,
-                residual,
+                &names,
+                inits,
             )?,
-            post_attention_layernorm: Norm::new(scope.at("post_attention_layernorm"), c, norm)?,
+            mlp_norm: Norm::new(scope.at(names.mlp_norm), c, norm)?,
             mlp: mlp(scope)?,
             dropout: Dropout::disabled(),
         })
@@ -80,13 +84,29 @@ impl Block {
         cache: Option<&mut LayerCache>,
         aux_outputs: &mut Vec<Tensor>,
     ) -> Result<Tensor> {
-        let attention_output =
-            self.self_attn.forward(&self.input_layernorm.forward(x)?, context, rotary, cache)?;
-        let x = add(x, &self.dropout.forward(&attention_output)?)?;
-        let mlp_output = self
-            .mlp
-            .forward_with_aux_outputs(&self.post_attention_layernorm.forward(&x)?, aux_outputs)?;
-        add(&x, &self.dropout.forward(&mlp_output)?)
+        let attend = |x: &Tensor| {
+            let y = self.attention.forward(x, context, rotary, cache)?;
+            self.dropout.forward(&y)
+        };
+        let mut mlp = |x: &Tensor| {
+            let y = self.mlp.forward_with_aux_outputs(x, aux_outputs)?;
+            self.dropout.forward(&y)
+        };
+        let (norm, mlp_norm) = (&self.attention_norm, &self.mlp_norm);
+        match self.layout {
+            BlockLayout::PreNorm => {
+                let x = add(x, &attend(&norm.forward(x)?)?)?;
+                add(&x, &mlp(&mlp_norm.forward(&x)?)?)
+            }
+            BlockLayout::PostNorm => {
+                let x = norm.forward(&add(x, &attend(x)?)?)?;
+                mlp_norm.forward(&add(&x, &mlp(&x)?)?)
+            }
+            BlockLayout::Parallel => {
+                let attended = add(x, &attend(&norm.forward(x)?)?)?;
+                add(&attended, &mlp(&mlp_norm.forward(x)?)?)
+            }
+        }
     }
 
     /// [`Block::forward`] of whole texts that stores only `x`, and repeats the forward pass during
@@ -117,6 +137,10 @@ impl Block {
         context: &AttentionContext,
         rotary: Option<&RotaryTable>,
     ) -> Result<[Tensor; 3]> {
-        self.self_attn.queries_keys_values(&self.input_layernorm.forward(x)?, context, rotary)
+        let input = match self.layout {
+            BlockLayout::PreNorm | BlockLayout::Parallel => &self.attention_norm.forward(x)?,
+            BlockLayout::PostNorm => x,
+        };
+        self.attention.queries_keys_values(input, context, rotary)
     }
 }

@@ -76,8 +76,9 @@ impl GenerationState {
         n: usize,
     ) -> Result<Self> {
         let end = self.token_rows[0].len() - 1;
+        let chunk = self.prefill_chunk(model, end, chunk);
         while self.cache.position() < end {
-            let t = (end - self.cache.position()).min(chunk.max(1));
+            let t = (end - self.cache.position()).min(chunk);
             model.hidden_states_cached(&self.next_input_ids(model, t)?, &mut self.cache)?;
         }
         let cache = self.cache.repeat_interleave(n)?;
@@ -167,9 +168,10 @@ impl GenerationState {
     /// each row: B · V numbers.
     fn next_logits(&mut self, model: &GptModern, chunk: usize) -> Result<Vec<f32>> {
         let end = self.token_rows[0].len();
+        let chunk = self.prefill_chunk(model, end, chunk);
         loop {
             let position = self.cache.position();
-            let t = (end - position).min(chunk.max(1));
+            let t = (end - position).min(chunk);
             let ids = self.next_input_ids(model, t)?; // (B, T)
             let hidden = model.hidden_states_cached(&ids, &mut self.cache)?; // (B, T, C)
             if position + t == end {
@@ -186,6 +188,18 @@ impl GenerationState {
                 ensure!(valid, "the model's logits are NaN or infinite: its weights are damaged");
                 return Ok(logits);
             }
+        }
+    }
+
+    /// Number of tokens to process at once, so far `chunk`, of texts of `end` tokens. Texts whose
+    /// length changes RoPE's frequencies are read again, as a whole.
+    fn prefill_chunk(&mut self, model: &GptModern, end: usize, chunk: usize) -> usize {
+        match model.config().attention.position.frequency_change() {
+            Some(limit) if end > limit && self.cache.position() <= limit => {
+                self.cache.truncate(0);
+                end
+            }
+            _ => chunk.max(1),
         }
     }
 

@@ -14,6 +14,7 @@ pub mod attention_context;
 pub mod cache;
 pub mod attention;
 pub mod block;
+pub mod experts;
 pub mod model;
 pub mod sampler;
 pub mod generate_config;

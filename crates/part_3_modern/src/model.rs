@@ -4,13 +4,15 @@
 use std::sync::Arc;
 
 use candle_core::{Device, Module, Result, Tensor, bail};
-use model_io::config::{LmHead, ModelConfig, PositionEncoding};
+use model_io::TensorNames;
+use model_io::config::{BlockLayout, LmHead, Mlp, ModelConfig, PositionEncoding, TokenEmbedding};
 use tensor_core::ops::add;
 use tensor_core::{Bias, Dropout, Embedding, Linear, Scope};
 
 use crate::attention_context::AttentionContext;
 use crate::block::{Block, FeedForwardLayer};
 use crate::cache::{Cache, LayerCache};
+use crate::experts::{ExpertSizes, MixtureOfExperts};
 use crate::rms_norm::Norm;
 use crate::rope::{Rope, RotaryTable};
 use crate::swiglu::FeedForward;
@@ -26,32 +28,41 @@ pub enum GradientCheckpointing {
     On,
 }
 
-/// Decoder-only transformer with Llama's parameter names.
+/// Decoder-only transformer with the parameter names of its family ([`TensorNames`]).
 #[derive(Debug, Clone)]
 pub struct GptModern {
     config: ModelConfig,
-    embed_tokens: Embedding,            // (V, C)
-    embed_positions: Option<Embedding>, // (T_max, C), if positions are learned
+    embed_tokens: Embedding, // (V, W), W channels: C unless they are projected
+    embed_positions: Option<Embedding>, // (offset + T_max, C), if positions are learned
+    /// W -> C and, before the LM head, C -> W.
+    embedding_projections: Option<[Linear; 2]>,
     layers: Vec<Block>,
-    norm: Norm,
-    lm_head: Option<Linear>, // C -> V, if not tied
+    norm: Option<Norm>,      // if no norm ends the last block
+    lm_head: Option<Linear>, // W -> V, if not tied
     rope: Option<Rope>,
     dropout: Dropout,
     gradient_checkpointing: GradientCheckpointing,
 }
 
 impl GptModern {
-    /// Creates the parameters `model.embed_tokens`, `model.layers.0` and so on, `model.norm`, and
-    /// `lm_head` unless tied.
+    /// Creates the parameters: in Llama's names `model.embed_tokens`, `model.layers.0` and so on,
+    /// `model.norm`, and `lm_head` unless tied.
     ///
     /// # Errors
     /// Those of [`ModelConfig::validate`].
     pub fn new(config: &ModelConfig, scope: Scope<'_>) -> Result<Self> {
-        let [init, residual] = config.weight_inits();
+        let (names, inits, n_embd) =
+            (TensorNames::of(config), config.weight_inits(), config.n_embd);
         Self::with_feed_forward_layers(config, scope, |mut block| {
-            let layer =
-                FeedForward::new(block.at("mlp"), config.n_embd, config.mlp, init, residual)?;
-            Ok(Arc::new(layer))
+            let scope = if names.mlp.is_empty() { block } else { block.at(names.mlp) };
+            let layer: Arc<dyn FeedForwardLayer> = match config.mlp {
+                Mlp::Experts { width, n_expert, top_k, weights } => {
+                    let sizes = ExpertSizes { n_embd, width, n_expert, top_k };
+                    Arc::new(MixtureOfExperts::new(scope, sizes, weights, &names, inits)?)
+                }
+                mlp => Arc::new(FeedForward::new(scope, n_embd, mlp, &names, inits)?),
+            };
+            Ok(layer)
         })
     }
 
@@ -68,29 +79,44 @@ impl GptModern {
         config.validate()?;
         let ModelConfig { vocab_size, n_layer, n_embd, context_len, .. } = *config;
         let [init, _] = config.weight_inits();
-        let mut model = scope.at("model");
-        let embed_tokens = Embedding::new(model.at("embed_tokens"), vocab_size, n_embd, init)?;
+        let (names, width) = (TensorNames::of(config), config.embedding_width());
+        let mut model = scope.at(names.model);
+        let embed_tokens = Embedding::new(model.at(names.embed_tokens), vocab_size, width, init)?;
         let embed_positions = match config.attention.position {
-            PositionEncoding::Learned => {
-                Some(Embedding::new(model.at("embed_positions"), context_len, n_embd, init)?)
+            PositionEncoding::Learned { offset } => {
+                let (table, n_rows) = (model.at(names.embed_positions), offset + context_len);
+                Some(Embedding::new(table, n_rows, n_embd, init)?)
             }
             PositionEncoding::Rope { .. } => None,
         };
+        let embedding_projections = match config.embedding {
+            TokenEmbedding::Plain | TokenEmbedding::Scaled => None,
+            TokenEmbedding::Projected { .. } => Some([
+                Linear::new(model.at("project_in"), width, n_embd, Bias::No, init)?,
+                Linear::new(model.at("project_out"), n_embd, width, Bias::No, init)?,
+            ]),
+        };
         let layers = (0..n_layer)
-            .map(|layer| Block::new(model.at("layers").at(layer), config, &mut mlp))
+            .map(|layer| Block::new(model.at(names.layers).at(layer), config, &mut mlp))
             .collect::<Result<_>>()?;
-        let norm = Norm::new(model.at("norm"), n_embd, config.norm)?;
+        let norm = match config.block {
+            BlockLayout::PreNorm | BlockLayout::Parallel => {
+                Some(Norm::new(model.at(names.norm), n_embd, config.norm)?)
+            }
+            BlockLayout::PostNorm => None,
+        };
         let lm_head = match config.lm_head {
             LmHead::Tied => None,
             LmHead::Untied => {
-                Some(Linear::new(scope.at("lm_head"), n_embd, vocab_size, Bias::No, init)?)
+                Some(Linear::new(scope.at(names.lm_head), width, vocab_size, Bias::No, init)?)
             }
         };
-        let rope = Rope::new(config.attention.head_dim, config.attention.position);
+        let rope = Rope::of(&config.attention);
         Ok(Self {
             config: *config,
             embed_tokens,
             embed_positions,
+            embedding_projections,
             layers,
             norm,
             lm_head,
@@ -129,7 +155,8 @@ impl GptModern {
         Ok((self.logits(&hidden)?, aux_outputs))
     }
 
-    /// Hidden states (B, T, C) after the final norm, for complete sequences `ids: (B, T)`.
+    /// Hidden states (B, T, W) after the final norm, for complete sequences `ids: (B, T)`; W is C
+    /// unless the model projects its embeddings.
     pub fn hidden_states(&self, ids: &Tensor) -> Result<Tensor> {
         self.hidden_states_in_context(
             ids,
@@ -138,7 +165,7 @@ impl GptModern {
         )
     }
 
-    /// Hidden states (B, T, C) of the next tokens `ids: (B, T)`, which attend to those in `cache`
+    /// Hidden states (B, T, W) of the next tokens `ids: (B, T)`, which attend to those in `cache`
     /// and are appended to it.
     ///
     /// # Errors
@@ -151,13 +178,19 @@ impl GptModern {
         if end > context_len && limited {
             bail!("the text has {end} tokens, the model's context is {context_len}");
         }
+        if let Some(limit) = self.config.attention.position.frequency_change()
+            && (1..=limit).contains(&cache.position())
+            && end > limit
+        {
+            bail!("RoPE's frequencies change after {limit} tokens: read the whole text again");
+        }
         let context = cache.next_context(&self.config.attention, t, ids.device())?;
         let hidden = self.hidden_states_in_context(ids, &context, Some(cache))?;
         cache.advance(t);
         Ok(hidden)
     }
 
-    /// Logits (.., V) of `hidden: (.., C)`.
+    /// Logits (.., V) of `hidden: (.., W)`.
     pub fn logits(&self, hidden: &Tensor) -> Result<Tensor> {
         match &self.lm_head {
             Some(lm_head) => lm_head.forward(hidden),
@@ -165,7 +198,7 @@ impl GptModern {
         }
     }
 
-    /// Hidden states (B, T, C) of `ids: (B, T)`, with positions and mask from `context`.
+    /// Hidden states (B, T, W) of `ids: (B, T)`, with positions and mask from `context`.
     pub fn hidden_states_in_context(
         &self,
         ids: &Tensor,
@@ -199,7 +232,13 @@ impl GptModern {
                 (_, cache) => layer.forward(&x, context, rotary, cache, aux_outputs)?,
             };
         }
-        self.norm.forward(&x)
+        if let Some(norm) = &self.norm {
+            x = norm.forward(&x)?;
+        }
+        match &self.embedding_projections {
+            Some([_, project_out]) => project_out.forward(&x), // (B, T, W)
+            None => Ok(x),
+        }
     }
 
     /// Queries, keys and values of every layer, for complete sequences `ids: (B, T)`.
@@ -222,14 +261,22 @@ impl GptModern {
         context: &AttentionContext,
     ) -> Result<(Tensor, Option<RotaryTable>)> {
         let (b, t) = ids.dims2()?;
-        let mut x = self.embed_tokens.forward(ids)?;
+        let mut x = self.embed_tokens.forward(ids)?; // (B, T, W)
+        if self.config.embedding == TokenEmbedding::Scaled {
+            x = (x * (self.config.n_embd as f64).sqrt())?;
+        }
+        if let Some([project_in, _]) = &self.embedding_projections {
+            x = project_in.forward(&x)?; // (B, T, C)
+        }
         let (first, end) = context.position_range(t);
-        if let Some(table) = &self.embed_positions {
+        if let (Some(table), PositionEncoding::Learned { offset }) =
+            (&self.embed_positions, self.config.attention.position)
+        {
             let context_len = self.config.context_len;
             if end > context_len {
                 bail!("position {} is outside the {context_len} learned positions", end - 1);
             }
-            x = add(&x, &table.forward(&context.position_ids(b, t, ids.device())?)?)?;
+            x = add(&x, &table.forward(&context.position_rows(offset, (b, t), ids.device())?)?)?;
         }
         let rotary = match &self.rope {
             Some(rope) => Some(rope.table(first, end - first, x.dtype(), x.device())?),

@@ -69,13 +69,17 @@ pub fn text_log_probs(
 /// Log-probabilities of the tokens of a window from `first`, at least 1, on.
 fn window_log_probs(model: &GptModern, window: &[u32], first: usize) -> Result<Vec<f32>> {
     let mut cache = Cache::dynamic(model.config().n_layer);
-    let mut log_probs = Vec::with_capacity(window.len() - first);
-    let (context, scored) = window[..window.len() - 1].split_at(first - 1);
-    for inputs in context.chunks(CHUNK) {
+    let (chunk, start) = match model.config().attention.position.frequency_change() {
+        Some(limit) if window.len() > limit => (window.len(), 1), // read as a whole
+        _ => (CHUNK, first),
+    };
+    let mut log_probs = Vec::with_capacity(window.len() - start);
+    let (context, scored) = window[..window.len() - 1].split_at(start - 1);
+    for inputs in context.chunks(chunk) {
         let ids = Tensor::new(inputs, model.device())?.unsqueeze(0)?; // (1, T)
         model.hidden_states_cached(&ids, &mut cache)?;
     }
-    for (inputs, next) in scored.chunks(CHUNK).zip(window[first..].chunks(CHUNK)) {
+    for (inputs, next) in scored.chunks(chunk).zip(window[start..].chunks(chunk)) {
         let ids = Tensor::new(inputs, model.device())?.unsqueeze(0)?; // (1, T)
         let logits = model.logits(&model.hidden_states_cached(&ids, &mut cache)?)?; // (1, T, V)
         let targets: Vec<i64> = next.iter().map(|&token| i64::from(token)).collect();
@@ -85,5 +89,5 @@ fn window_log_probs(model: &GptModern, window: &[u32], first: usize) -> Result<V
     }
     let is_valid = log_probs.iter().all(|p| !p.is_nan());
     ensure!(is_valid, "the model's logits are NaN: its weights are damaged");
-    Ok(log_probs)
+    Ok(log_probs.split_off(first - start))
 }

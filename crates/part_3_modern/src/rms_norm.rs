@@ -2,9 +2,9 @@
 //! subtraction and bias.
 //!
 //! y = x / √(mean(x²) + ε) · weight. Rescaling keeps activations in range; subtracting the mean
-//! adds little for its cost.
+//! adds little for its cost. Gemma stores weight − 1.
 
-use candle_core::{D, Module, Result, Tensor};
+use candle_core::{D, DType, Module, Result, Tensor};
 use model_io::config;
 use tensor_core::{Init, LayerNorm, Scope, WeightDecay, ops};
 
@@ -26,6 +26,13 @@ pub enum Norm {
         /// ε under the root.
         eps: f64,
     },
+    /// RMSNorm with scale 1 + weight.
+    ZeroCenteredRms {
+        /// Scale − 1 (C).
+        weight: Tensor,
+        /// ε under the root.
+        eps: f64,
+    },
     /// Layer norm of part 1.
     Layer(LayerNorm),
 }
@@ -38,6 +45,10 @@ impl Norm {
                 let weight = scope.parameter("weight", width, Init::Ones, WeightDecay::No)?;
                 Ok(Self::Rms { weight, eps })
             }
+            config::NormKind::ZeroCenteredRms { eps } => {
+                let weight = scope.parameter("weight", width, Init::Zeros, WeightDecay::No)?;
+                Ok(Self::ZeroCenteredRms { weight, eps })
+            }
             config::NormKind::Layer { eps } => Ok(Self::Layer(LayerNorm::new(scope, width, eps)?)),
         }
     }
@@ -48,6 +59,14 @@ impl Module for Norm {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         match self {
             Self::Rms { weight, eps } => ops::rms_norm(x, weight, *eps),
+            Self::ZeroCenteredRms { weight, eps } => match x.dtype() {
+                DType::F32 | DType::F64 => ops::rms_norm(x, &(weight + 1.)?, *eps),
+                // 1 + weight has more digits than weight.
+                dtype => {
+                    let (x, weight) = (x.to_dtype(DType::F32)?, weight.to_dtype(DType::F32)?);
+                    ops::rms_norm(&x, &(weight + 1.)?, *eps)?.to_dtype(dtype)
+                }
+            },
             Self::Layer(norm) => norm.forward(x),
         }
     }

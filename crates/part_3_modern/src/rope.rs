@@ -7,17 +7,18 @@
 //! Llama files pair halves, and so do we.)
 //!
 //! Models for longer texts than they were trained on lower the frequencies ([`RopeScaling`]); YaRN
-//! also enlarges queries and keys by a factor.
+//! also enlarges queries and keys by a factor. GPT-NeoX rotates only the first quarter of each head
+//! and leaves the rest without a position.
 
 use candle_core::{DType, Device, Result, Tensor};
-use model_io::config::{PositionEncoding, RopeScaling};
+use model_io::config::{AttentionConfig, PositionEncoding, RopeScaling};
 use tensor_core::ops::{self, Positions};
 
 // ANCHOR: rotate
 /// Rotates every head of `x: (B, T, H, D)`, with token t at position `start + t`. Reference for the
 /// fused [`ops::rope()`].
 pub fn apply_rope(x: &Tensor, rope: &Rope, start: usize) -> Result<Tensor> {
-    let (_b, t, _h, d) = x.dims4()?;
+    let (_b, t, _h, d) = x.dims4()?; // D: the rotated channels
     let RotaryTable { cos, sin, .. } = rope.table(start, t, x.dtype(), x.device())?; // (T, D/2)
     let (cos, sin) = (cos.unsqueeze(1)?, sin.unsqueeze(1)?); // (T, 1, D/2), broadcast over heads
     let (a, b) = (x.narrow(3, 0, d / 2)?, x.narrow(3, d / 2, d / 2)?); // (B, T, H, D/2)
@@ -37,11 +38,16 @@ pub struct Rope {
 }
 
 impl Rope {
-    /// Frequencies for heads of size `head_dim`; `None` if positions are learned.
-    pub fn new(head_dim: usize, position: PositionEncoding) -> Option<Self> {
+    /// Frequencies of the rotated channels of `attention`'s heads; `None` if positions are learned.
+    pub fn of(attention: &AttentionConfig) -> Option<Self> {
+        Self::new(attention.rotary_dim(), attention.position)
+    }
+
+    /// Frequencies of `d` rotated channels; `None` if positions are learned.
+    pub fn new(d: usize, position: PositionEncoding) -> Option<Self> {
         let PositionEncoding::Rope { base, scaling } = position else { return None };
-        let frequency = |i: usize| base.powf(-2. * i as f64 / head_dim as f64);
-        let inv_freq = (0..head_dim / 2).map(frequency).collect();
+        let frequency = |i: usize| base.powf(-2. * i as f64 / d as f64);
+        let inv_freq = (0..d / 2).map(frequency).collect();
         Some(Self { inv_freq, base, scaling })
     }
 
@@ -89,9 +95,21 @@ impl RotaryTable {
         &self.sin
     }
 
-    /// Rotates every head of `x: (B, T, H, D)` with the fused operation; same result as
-    /// [`apply_rope`]. The table must cover all `positions`.
+    /// Rotates the first channels of every head of `x: (B, T, H, D)`, as many as the table has,
+    /// with the fused operation; same result as [`apply_rope`]. The table must cover all
+    /// `positions`.
     pub fn apply(&self, x: &Tensor, positions: Positions<'_>) -> Result<Tensor> {
+        let (_b, _t, _h, d) = x.dims4()?;
+        let (_len, n_pair) = self.cos.dims2()?;
+        if 2 * n_pair == d {
+            return self.apply_to_all(x, positions);
+        }
+        let rotated = self.apply_to_all(&x.narrow(3, 0, 2 * n_pair)?.contiguous()?, positions)?;
+        Tensor::cat(&[rotated, x.narrow(3, 2 * n_pair, d - 2 * n_pair)?], 3)
+    }
+
+    /// Rotates all channels of every head of `x: (B, T, H, D)`.
+    fn apply_to_all(&self, x: &Tensor, positions: Positions<'_>) -> Result<Tensor> {
         match positions {
             Positions::StartAt(start) => {
                 ops::rope(x, &self.cos, &self.sin, Positions::StartAt(start - self.first_position))

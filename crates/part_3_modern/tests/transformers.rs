@@ -48,6 +48,11 @@ fn families() -> Vec<(&'static str, &'static str, ModelConfig)> {
     let mut dynamic = scaled(RopeScaling::Dynamic { factor: 4., original_context_len: 16 });
     dynamic.context_len = 16;
     let llama = "LlamaForCausalLM";
+    let variants = model_io::testing::variants();
+    let variant = |name: &str| {
+        let (_, config) = variants.iter().find(|(known, _)| *known == name).expect(name);
+        ModelConfig { vocab_size: 64, ..*config }
+    };
     vec![
         ("grouped heads, tied", llama, with(|_| {})),
         ("longer context, untied", llama, scaled(llama_3)),
@@ -65,6 +70,13 @@ fn families() -> Vec<(&'static str, &'static str, ModelConfig)> {
             "MistralForCausalLM",
             with(|c| c.attention.window = Some(SlidingWindow { size: 6, sinks: 0 })),
         ),
+        ("phi3", "Phi3ForCausalLM", variant("phi3")), // longer than the original context, too
+        ("gemma", "GemmaForCausalLM", variant("gemma")),
+        ("gpt2", "GPT2LMHeadModel", variant("gpt2")),
+        ("opt", "OPTForCausalLM", variant("opt")),
+        ("gpt_neox", "GPTNeoXForCausalLM", variant("gpt_neox")),
+        ("mixtral", "MixtralForCausalLM", variant("mixtral")),
+        ("qwen3_moe", "Qwen3MoeForCausalLM", variant("qwen3_moe")),
     ]
 }
 
@@ -75,7 +87,8 @@ fn random_parameters(config: &ModelConfig, dtype: DType) -> Result<Parameters> {
     GptModern::new(config, parameters.root())?;
     let mut rng = Rng::new(1);
     for parameter in parameters.iter() {
-        let mean = if parameter.name.contains("norm") { 1. } else { 0. };
+        let is_norm = parameter.name.contains("norm") || parameter.name.contains(".ln_");
+        let mean = if is_norm { 1. } else { 0. };
         let numbers = rng.normal_tensor(parameter.var.shape(), 0.3, DType::F32, &Device::Cpu)?;
         parameter.var.set(&(numbers + mean)?.to_dtype(dtype)?)?;
     }

@@ -124,6 +124,7 @@ impl MoeConfig {
         let mlp = match dense.mlp {
             Mlp::SwiGlu { width } => Mlp::SwiGlu { width: expert_width(width) },
             Mlp::Gelu { width, form } => Mlp::Gelu { width: expert_width(width), form },
+            other => other, // refused below
         };
         let config =
             Self { model: ModelConfig { mlp, ..*dense }, router, dense_branch: DenseBranch::None };
@@ -138,6 +139,9 @@ impl MoeConfig {
     pub fn check(&self) -> Result<()> {
         self.model.validate()?;
         self.router.check()?;
+        if !matches!(self.model.mlp, Mlp::SwiGlu { .. } | Mlp::Gelu { .. }) {
+            bail!("an expert is a SwiGLU or a GELU layer, not {:?}", self.model.mlp);
+        }
         match self.dense_branch {
             DenseBranch::Weighted { dense_weight } if !(0. ..=1.).contains(&dense_weight) => {
                 bail!("dense branch weight {dense_weight}: must be from 0 to 1")
@@ -161,9 +165,10 @@ impl MoeConfig {
     fn count_with_experts(&self, n_expert: usize) -> f64 {
         let [c, n_layer, e] =
             [self.model.n_embd, self.model.n_layer, self.router.n_expert].map(|n| n as f64);
+        let width = self.model.mlp.width() as f64;
         let expert = match self.model.mlp {
-            Mlp::SwiGlu { width } => 3. * c * width as f64,
-            Mlp::Gelu { width, .. } => (2. * c + 1.) * width as f64 + c,
+            Mlp::Gelu { .. } => (2. * c + 1.) * width + c,
+            _ => 3. * c * width, // SwiGLU
         };
         let dense = match self.dense_branch {
             DenseBranch::None => 0.,

@@ -1,6 +1,6 @@
 //! 5.2 The experts: E feed-forward layers of the same size.
 
-use candle_core::{Module, Result, Tensor};
+use candle_core::{Module, Result, Tensor, bail};
 use model_io::config::Mlp;
 use tensor_core::ops::grouped_linear::GroupWeights;
 use tensor_core::ops::{Gelu, gelu, grouped_linear, silu_mul};
@@ -54,6 +54,7 @@ impl Experts {
                 proj: layers("proj", width, c, Bias::Yes, residual)?,
                 form,
             }),
+            other => bail!("an expert is a SwiGLU or a GELU layer, not {other:?}"),
         }
     }
 

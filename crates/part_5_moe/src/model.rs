@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use candle_core::{Device, Module, Result, Tensor};
+use model_io::TensorNames;
 use modern::swiglu::FeedForward;
 use modern::{FeedForwardLayer, GptModern};
 use tensor_core::Scope;
@@ -51,7 +52,8 @@ impl GptMoe {
             let layer: Arc<dyn FeedForwardLayer> = match dense_branch {
                 DenseBranch::None => Arc::new(experts),
                 DenseBranch::Weighted { dense_weight } => {
-                    let dense = FeedForward::new(block.at("mlp"), c, mlp, init, residual)?;
+                    let (scope, names) = (block.at("mlp"), TensorNames::LLAMA);
+                    let dense = FeedForward::new(scope, c, mlp, &names, [init, residual])?;
                     Arc::new(Hybrid { dense, experts, dense_weight })
                 }
             };

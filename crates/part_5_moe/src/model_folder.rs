@@ -33,7 +33,7 @@ pub fn save(
     parameters: &Parameters,
     special_ids: &SpecialTokenIds,
 ) -> Result<()> {
-    save_with_config_json(folder, to_json(config), parameters, special_ids, None)
+    save_with_config_json(folder, &config.model, to_json(config), parameters, special_ids, None)
 }
 
 /// Opens a folder and converts the weights to `dtype`.
@@ -45,7 +45,7 @@ pub fn open(folder: &Path, dtype: DType, device: &Device) -> Result<(GptMoe, Par
     let path = folder.join("config.json");
     let config = from_json(&json_file::read(&path)?)
         .with_context(|| format!("{} does not describe a model of this part", path.display()))?;
-    let mut parameters = read_parameters(folder, config.model.lm_head, dtype, device)?;
+    let mut parameters = read_parameters(folder, &config.model, dtype, device)?;
     let model = GptMoe::new(&config, parameters.root())?;
     parameters.ensure_all_used()?;
     parameters.freeze(is_selection_bias);

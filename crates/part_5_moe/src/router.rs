@@ -12,6 +12,7 @@
 //! the auxiliary losses.
 
 use candle_core::{DType, Module, Result, Tensor, bail};
+pub use modern::experts::top_k;
 use tensor_core::ops::softmax;
 use tensor_core::{Bias, Init, Linear, Rng, Scope, WeightDecay};
 
@@ -106,33 +107,6 @@ impl Routing {
         aux_outputs.extend([self.logits, self.probabilities, experts]);
         Ok(())
     }
-}
-
-/// Column indices of the `k` largest values of each row of `e` values, largest first. Of equal
-/// values the first one comes first, and NaN is the smallest.
-///
-/// # Panics
-/// When `k` is more than `e`.
-pub fn top_k(values: &[f32], e: usize, k: usize) -> Vec<u32> {
-    assert!(k <= e, "top {k} of {e} values");
-    let mut indices = Vec::with_capacity(values.len() / e * k);
-    let mut is_selected = vec![false; e];
-    for row in values.chunks_exact(e) {
-        is_selected.fill(false);
-        for _ in 0..k {
-            let mut best = None;
-            for (i, &value) in row.iter().enumerate() {
-                let is_better = |max: f32| value > max || (max.is_nan() && !value.is_nan());
-                if !is_selected[i] && best.is_none_or(|(_, max)| is_better(max)) {
-                    best = Some((i, value));
-                }
-            }
-            let (i, _) = best.expect("fewer than e values are selected");
-            is_selected[i] = true;
-            indices.push(i as u32);
-        }
-    }
-    indices
 }
 
 /// Router output of a layer, for the auxiliary losses and load statistics. Differentiable.

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use anyhow::Result;
 use candle_core::{DType, Device, Tensor};
-use model_io::{LoraConfig, ModelConfig};
+use model_io::{LoraConfig, ModelConfig, TensorNames};
 use modern::{Checkpoint, GptModern};
 use sft::{ChatFormat, ChatTokenizer, lora};
 use tensor_core::Parameters;
@@ -31,7 +31,8 @@ impl RewardCheckpoint {
         let chat_tokenizer = ChatTokenizer::from_checkpoint(&mut checkpoint, format)?;
         let config = RewardModel::backbone_config(checkpoint.model.config());
         let mut tensors = detached_tensors(&checkpoint.parameters);
-        tensors.retain(|name, _| !name.starts_with("lm_head."));
+        let lm_head = format!("{}.", TensorNames::of(&config).lm_head);
+        tensors.retain(|name, _| !name.starts_with(&lm_head));
         let device = checkpoint.parameters.device();
         tensors.insert(HEAD_WEIGHT.into(), fresh_head(&config, seed, device)?);
         let mut parameters =
@@ -51,7 +52,7 @@ impl RewardCheckpoint {
 /// Weight of the reward head of a new [`RewardModel`], (1, C).
 fn fresh_head(config: &ModelConfig, seed: u64, device: &Device) -> Result<Tensor> {
     let mut parameters = Parameters::seeded(seed, DType::F32, device);
-    RewardModel::new_head(config.n_embd, &mut parameters)?;
+    RewardModel::new_head(config.embedding_width(), &mut parameters)?;
     let head = parameters.get(HEAD_WEIGHT).expect("new_head creates this weight");
     Ok(head.var.as_detached_tensor())
 }

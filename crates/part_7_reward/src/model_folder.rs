@@ -52,7 +52,7 @@ pub fn save(
     // transformers pads with the tokenizer's pad token and skips the one of config.json.
     let tokenizer = chat_tokenizer.tokenizer.clone().with_pad_token(pad_token_id);
     tokenizer.save(folder, config.backbone.context_len, Some(&chat_tokenizer.template))?;
-    save_with_config_json(folder, json, parameters, special_ids, None)
+    save_with_config_json(folder, &config.backbone, json, parameters, special_ids, None)
 }
 
 /// Opens the model in `folder` with its weights converted to `dtype`.
@@ -67,8 +67,9 @@ pub fn open(
     let path = folder.join("config.json");
     let reward_config = from_json(&json_file::read(&path)?)
         .with_context(|| format!("{} is not the config of a reward model", path.display()))?;
-    let mut parameters = read_parameters(folder, LmHead::Untied, dtype, device)?;
     let RewardModelConfig { backbone: config, architecture, .. } = reward_config;
+    let without_head = ModelConfig { lm_head: LmHead::Untied, ..config };
+    let mut parameters = read_parameters(folder, &without_head, dtype, device)?;
     let model = RewardModel::new(&config, architecture, &mut parameters)?;
     parameters.ensure_all_used()?;
     Ok((reward_config, model, parameters))
@@ -88,7 +89,10 @@ fn to_json(config: &RewardModelConfig) -> Value {
     let backbone_class = json["architectures"][0].as_str().unwrap_or_default();
     let class = match architecture {
         RewardArchitecture::CausalLastToken => {
-            backbone_class.trim_end_matches("ForCausalLM").to_string() + CLASSIFIER_SUFFIX
+            let family = ["ForCausalLM", "LMHeadModel"] // the latter is GPT-2's
+                .iter()
+                .find_map(|suffix| backbone_class.strip_suffix(suffix));
+            family.unwrap_or(backbone_class).to_string() + CLASSIFIER_SUFFIX
         }
         RewardArchitecture::BidirectionalMean => ENCODER_CLASS.to_string(),
     };

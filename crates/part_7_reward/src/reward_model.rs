@@ -59,7 +59,7 @@ impl RewardModel {
     ) -> Result<Self> {
         let config = Self::backbone_config(config);
         let backbone = GptModern::new(&config, parameters.root())?;
-        let reward_head = Self::new_head(config.n_embd, parameters)?;
+        let reward_head = Self::new_head(config.embedding_width(), parameters)?;
         Ok(Self { architecture, backbone, reward_head })
     }
 

@@ -88,7 +88,7 @@ pub fn new_critic(
             parameter.var.set(&source.var.as_detached_tensor().to_dtype(DType::F32)?)?;
         }
     }
-    ValueHead::new(own.root().at("value_head"), policy.n_embd)?;
+    ValueHead::new(own.root().at("value_head"), policy.embedding_width())?;
     TrainState::new(own, optimizer)
 }
 
@@ -102,7 +102,7 @@ impl Critic {
         backbone: CriticBackbone,
         config: &ModelConfig,
     ) -> Result<Self> {
-        let head = ValueHead::new(parameters.root().at("value_head"), config.n_embd)?;
+        let head = ValueHead::new(parameters.root().at("value_head"), config.embedding_width())?;
         Ok(match backbone {
             CriticBackbone::Shared => Self::Shared(head),
             CriticBackbone::Separate => {

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
-use candle_core::{Device, Tensor};
+use candle_core::safetensors::Load;
+use candle_core::{DType, Device, Tensor};
+use safetensors::SafeTensors;
 
 use crate::{MappedFile, atomic_file};
 
@@ -27,7 +29,8 @@ pub fn save(path: &Path, tensors: &BTreeMap<String, Tensor>) -> Result<()> {
     atomic_file::write(path, &bytes)
 }
 
-/// Tensors of the file at `path`, by name.
+/// Tensors of the file at `path`, by name, without those of types that cannot be weights, such as
+/// the causal masks of type BOOL in old files.
 ///
 /// # Errors
 /// When the file is not a regular one, cannot be read, or is not a complete safetensors file.
@@ -39,10 +42,16 @@ pub fn load(path: &Path) -> Result<BTreeMap<String, Tensor>> {
         "{} is a git-lfs pointer instead of the file; run `git lfs pull`",
         path.display()
     );
-    let tensors = candle_core::safetensors::load_buffer(file.bytes(), &Device::Cpu)
+    let content = SafeTensors::deserialize(file.bytes())
         .with_context(|| format!("{} is not a complete safetensors file", path.display()))?;
-    if let Some(name) = tensors.keys().find(|name| name.len() > MAX_NAME_BYTES) {
-        bail!("{} has a tensor with a name of {} bytes", path.display(), name.len());
+    let mut tensors = BTreeMap::new();
+    for (name, view) in content.iter() {
+        if name.len() > MAX_NAME_BYTES {
+            bail!("{} has a tensor with a name of {} bytes", path.display(), name.len());
+        }
+        if DType::try_from(view.dtype()).is_ok() {
+            tensors.insert(name.to_string(), view.load(&Device::Cpu)?);
+        }
     }
-    Ok(tensors.into_iter().collect())
+    Ok(tensors)
 }

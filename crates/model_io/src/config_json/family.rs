@@ -1,34 +1,64 @@
 //! The model families under transformers' names, and the defaults of each for keys that a file
 //! leaves out.
 
+use tensor_core::ops::Gelu;
+
 use crate::config::{
-    AttentionBias, LmHead, Mlp, ModelConfig, NormKind, PositionEncoding, QkNorm, SlidingWindow,
+    AttentionBias, BlockLayout, ExpertWeights, LmHead, Mlp, ModelConfig, NormKind,
+    PositionEncoding, QkNorm, QkvProjections, RopeScaling, SlidingWindow, TokenEmbedding,
 };
 
 /// Model family, which decides the defaults of a `config.json`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Family {
+pub(crate) enum Family {
     Llama,
     Mistral,
+    Mixtral,
     Qwen2,
     Qwen3,
+    Qwen3Moe,
     SmolLm3,
+    Phi3,
+    Gemma,
+    Gpt2,
+    Opt,
+    GptNeoX,
     /// Any other combination, unknown to transformers.
     Custom,
 }
 
 impl Family {
-    pub(super) const ALL: [Self; 6] =
-        [Self::Llama, Self::Mistral, Self::Qwen2, Self::Qwen3, Self::SmolLm3, Self::Custom];
+    pub(super) const ALL: [Self; 13] = [
+        Self::Llama,
+        Self::Mistral,
+        Self::Mixtral,
+        Self::Qwen2,
+        Self::Qwen3,
+        Self::Qwen3Moe,
+        Self::SmolLm3,
+        Self::Phi3,
+        Self::Gemma,
+        Self::Gpt2,
+        Self::Opt,
+        Self::GptNeoX,
+        Self::Custom,
+    ];
 
     /// Value of `model_type`.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Llama => "llama",
             Self::Mistral => "mistral",
+            Self::Mixtral => "mixtral",
             Self::Qwen2 => "qwen2",
             Self::Qwen3 => "qwen3",
+            Self::Qwen3Moe => "qwen3_moe",
             Self::SmolLm3 => "smollm3",
+            Self::Phi3 => "phi3",
+            Self::Gemma => "gemma",
+            Self::Gpt2 => "gpt2",
+            Self::Opt => "opt",
+            Self::GptNeoX => "gpt_neox",
             Self::Custom => "llm_from_scratch",
         }
     }
@@ -38,33 +68,130 @@ impl Family {
         match self {
             Self::Llama => "LlamaForCausalLM",
             Self::Mistral => "MistralForCausalLM",
+            Self::Mixtral => "MixtralForCausalLM",
             Self::Qwen2 => "Qwen2ForCausalLM",
             Self::Qwen3 => "Qwen3ForCausalLM",
+            Self::Qwen3Moe => "Qwen3MoeForCausalLM",
             Self::SmolLm3 => "SmolLM3ForCausalLM",
+            Self::Phi3 => "Phi3ForCausalLM",
+            Self::Gemma => "GemmaForCausalLM",
+            Self::Gpt2 => "GPT2LMHeadModel",
+            Self::Opt => "OPTForCausalLM",
+            Self::GptNeoX => "GPTNeoXForCausalLM",
             Self::Custom => "GptModern",
         }
     }
 
     /// Family that a configuration belongs to.
-    pub(super) fn of(config: &ModelConfig) -> Self {
+    pub(crate) fn of(config: &ModelConfig) -> Self {
+        match config.norm {
+            NormKind::Layer { eps } => Self::with_layer_norm(config, eps),
+            NormKind::ZeroCenteredRms { .. } => Self::with_zero_centered_rms_norm(config),
+            NormKind::Rms { .. } => Self::with_rms_norm(config),
+        }
+    }
+
+    fn with_layer_norm(config: &ModelConfig, eps: f64) -> Self {
         let attention = config.attention;
-        let components = (config.norm, config.mlp, attention.position);
-        let (NormKind::Rms { .. }, Mlp::SwiGlu { .. }, PositionEncoding::Rope { .. }) = components
-        else {
+        let square = attention.n_head == attention.n_kv_head
+            && attention.head_dim * attention.n_head == config.n_embd;
+        let plain = attention.qk_norm == QkNorm::None
+            && attention.window.is_none()
+            && attention.no_rope_interval.is_none();
+        if !(square && plain && attention.bias == AttentionBias::All) {
             return Self::Custom;
-        };
+        }
+        match (attention.projections, attention.position, config.mlp, config.block) {
+            (
+                QkvProjections::Fused,
+                PositionEncoding::Learned { offset: 0 },
+                Mlp::Gelu { .. } | Mlp::Relu { .. },
+                BlockLayout::PreNorm,
+            ) if config.embedding == TokenEmbedding::Plain => Self::Gpt2,
+            (
+                QkvProjections::Separate,
+                PositionEncoding::Learned { offset: 2 },
+                Mlp::Gelu { .. } | Mlp::Relu { .. },
+                BlockLayout::PreNorm | BlockLayout::PostNorm,
+            ) if eps == 1e-5 && config.embedding != TokenEmbedding::Scaled => Self::Opt,
+            (
+                QkvProjections::FusedPerHead,
+                PositionEncoding::Rope { .. },
+                Mlp::Gelu { .. } | Mlp::Relu { .. },
+                BlockLayout::Parallel | BlockLayout::PreNorm,
+            ) if config.embedding == TokenEmbedding::Plain => Self::GptNeoX,
+            _ => Self::Custom,
+        }
+    }
+
+    fn with_zero_centered_rms_norm(config: &ModelConfig) -> Self {
+        let attention = config.attention;
+        let is_gemma = config.block == BlockLayout::PreNorm
+            && config.embedding == TokenEmbedding::Scaled
+            && attention.projections == QkvProjections::Separate
+            && matches!(attention.bias, AttentionBias::None | AttentionBias::All)
+            && attention.qk_norm == QkNorm::None
+            && has_plain_rope(config)
+            && attention.window.is_none()
+            && matches!(config.mlp, Mlp::GeGlu { form: Gelu::Tanh, .. });
+        if is_gemma { Self::Gemma } else { Self::Custom }
+    }
+
+    fn with_rms_norm(config: &ModelConfig) -> Self {
+        let attention = config.attention;
+        let rope = matches!(attention.position, PositionEncoding::Rope { .. });
+        let llama_like = rope
+            && config.block == BlockLayout::PreNorm
+            && config.embedding == TokenEmbedding::Plain;
+        if !llama_like {
+            return Self::Custom;
+        }
         let square = attention.head_dim * attention.n_head == config.n_embd;
+        if attention.projections == QkvProjections::Fused {
+            let is_phi3 = square
+                && attention.bias == AttentionBias::None
+                && attention.qk_norm == QkNorm::None
+                && attention.no_rope_interval.is_none()
+                && attention.window.is_none_or(|window| window.sinks == 0)
+                && matches!(config.mlp, Mlp::FusedSwiGlu { .. })
+                && matches!(
+                    attention.position,
+                    PositionEncoding::Rope { scaling: None | Some(RopeScaling::Long(_)), .. }
+                );
+            return if is_phi3 { Self::Phi3 } else { Self::Custom };
+        }
+        if attention.projections != QkvProjections::Separate || attention.rotary_fraction != 1. {
+            return Self::Custom;
+        }
         // LlamaConfig requires this whatever `head_dim` is.
         let divisible = config.n_embd.is_multiple_of(attention.n_head);
-        let family = match (attention.bias, attention.qk_norm, attention.window) {
-            (AttentionBias::None | AttentionBias::All, QkNorm::None, None) if divisible => {
+        let (mlp, window) = (config.mlp, attention.window);
+        let qk_norm = attention.qk_norm == QkNorm::PerHead;
+        let family = match (mlp, attention.bias, qk_norm, window) {
+            (Mlp::SwiGlu { .. }, AttentionBias::None | AttentionBias::All, false, None)
+                if divisible =>
+            {
                 Self::Llama
             }
-            (AttentionBias::None, QkNorm::None, Some(SlidingWindow { sinks: 0, .. })) => {
-                Self::Mistral
+            (
+                Mlp::SwiGlu { .. },
+                AttentionBias::None,
+                false,
+                Some(SlidingWindow { sinks: 0, .. }),
+            ) => Self::Mistral,
+            (Mlp::SwiGlu { .. }, AttentionBias::Qkv, false, None) if square => Self::Qwen2,
+            (Mlp::SwiGlu { .. }, AttentionBias::None | AttentionBias::All, true, None) => {
+                Self::Qwen3
             }
-            (AttentionBias::Qkv, QkNorm::None, None) if square => Self::Qwen2,
-            (AttentionBias::None | AttentionBias::All, QkNorm::PerHead, None) => Self::Qwen3,
+            (
+                Mlp::Experts { weights: ExpertWeights::Renormalized, .. },
+                AttentionBias::None,
+                false,
+                None | Some(SlidingWindow { sinks: 0, .. }),
+            ) => Self::Mixtral,
+            (Mlp::Experts { .. }, AttentionBias::None | AttentionBias::All, true, None) => {
+                Self::Qwen3Moe
+            }
             _ => Self::Custom,
         };
         match (family, attention.no_rope_interval) {
@@ -85,6 +212,7 @@ impl Family {
             sliding_window: None,
             max_window_layers: 0,
             no_rope_interval: None,
+            eps: 1e-6,
         };
         let mistral = Defaults {
             max_position_embeddings: 131_072,
@@ -99,10 +227,22 @@ impl Family {
             ..mistral
         };
         match self {
-            Self::Llama | Self::Custom => llama,
+            Self::Llama | Self::Gpt2 | Self::Opt | Self::GptNeoX | Self::Custom => llama,
             Self::Mistral => mistral,
             Self::Qwen2 => qwen2,
+            Self::Mixtral => {
+                Defaults { rope_theta: 1e6, sliding_window: None, eps: 1e-5, ..mistral }
+            }
             Self::Qwen3 => Defaults { head_dim: 128, ..qwen2 },
+            Self::Qwen3Moe => Defaults { num_key_value_heads: 4, max_window_layers: 0, ..qwen2 },
+            Self::Phi3 => Defaults { max_position_embeddings: 4096, eps: 1e-5, ..llama },
+            Self::Gemma => Defaults {
+                max_position_embeddings: 8192,
+                num_key_value_heads: 16,
+                head_dim: 256,
+                lm_head: LmHead::Tied,
+                ..llama
+            },
             Self::SmolLm3 => Defaults {
                 max_position_embeddings: 32_768,
                 num_key_value_heads: 4,
@@ -115,8 +255,16 @@ impl Family {
     }
 }
 
-/// Values of transformers' classes for keys that a file leaves out. All classes also have only
-/// the biases that the family always has, and ε = 1e-6.
+/// True if RoPE is unscaled and rotates whole heads of all layers.
+fn has_plain_rope(config: &ModelConfig) -> bool {
+    let attention = config.attention;
+    matches!(attention.position, PositionEncoding::Rope { .. })
+        && attention.rotary_fraction == 1.
+        && attention.no_rope_interval.is_none()
+}
+
+/// Values of transformers' classes for keys that a file leaves out, of families with Llama's keys.
+/// All classes also have only the biases that the family always has.
 #[derive(Clone, Copy)]
 pub(super) struct Defaults {
     pub(super) max_position_embeddings: usize,
@@ -129,4 +277,6 @@ pub(super) struct Defaults {
     /// Index of the first layer with a window.
     pub(super) max_window_layers: usize,
     pub(super) no_rope_interval: Option<usize>,
+    /// ε of the norms.
+    pub(super) eps: f64,
 }

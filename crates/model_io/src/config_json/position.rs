@@ -1,11 +1,14 @@
 //! Position encoding in a `config.json`. Transformers 4 reads `rope_theta` and `rope_scaling`,
 //! transformers 5 `rope_parameters`; we read and write both.
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 
 use super::family::{Defaults, Family};
-use crate::config::{Llama3Scaling, PositionEncoding, RopeScaling, YarnScaling};
+use crate::config::{
+    Llama3Scaling, LongScaling, ModelConfig, PairFactors, PositionEncoding, RopeScaling,
+    YarnScaling,
+};
 use crate::json_fields::Fields;
 use crate::rope_scaling::yarn_attention_factor;
 
@@ -20,35 +23,68 @@ pub(super) fn read(
         Some(older) => Some(older), // the older key has precedence in transformers, too
         None => fields.object("rope_parameters")?,
     };
-    for fields in [Some(fields), parameters].into_iter().flatten() {
-        let rotary_fraction = fields.number_or("partial_rotary_factor", 1.)?;
-        ensure!(
-            rotary_fraction == 1.,
-            "`partial_rotary_factor` is {rotary_fraction}: only 1 (whole heads) is supported"
-        );
-    }
     let base = fields.number_or("rope_theta", defaults.rope_theta)?;
+    let base = fields.number_or("rotary_emb_base", base)?; // GPT-NeoX's name
     let Some(parameters) = parameters else {
         return Ok(match family == Family::Custom && fields.value("rope_theta").is_none() {
-            true => PositionEncoding::Learned,
+            true => PositionEncoding::Learned { offset: fields.size_or("position_offset", 0)? },
             false => PositionEncoding::Rope { base, scaling: None },
         });
     };
     let by_layer = parameters.0.values().any(Value::is_object);
     ensure!(!by_layer, "`rope_parameters` that differ between layers are not supported");
-    let scaling = read_scaling(parameters, context_len)?;
+    let scaling = read_scaling(family, context_len, fields, parameters)?;
     Ok(PositionEncoding::Rope { base: parameters.number_or("rope_theta", base)?, scaling })
 }
 
-fn read_scaling(parameters: Fields<'_>, context_len: usize) -> Result<Option<RopeScaling>> {
+/// Fraction of a head that RoPE rotates.
+pub(super) fn rotary_fraction(family: Family, fields: Fields<'_>) -> Result<f64> {
+    let default = if family == Family::GptNeoX { 0.25 } else { 1. };
+    let mut fraction = fields.number_or("rotary_pct", default)?;
+    let scaling = [fields.object("rope_parameters")?, fields.object("rope_scaling")?];
+    for fields in [Some(fields)].into_iter().chain(scaling).flatten() {
+        fraction = fields.number_or("partial_rotary_factor", fraction)?;
+    }
+    let supported = matches!(family, Family::GptNeoX | Family::Phi3 | Family::Custom);
+    ensure!(
+        supported || fraction == 1.,
+        "`partial_rotary_factor` is {fraction}: only 1 (whole heads) is supported in this family"
+    );
+    Ok(fraction)
+}
+
+/// Unused rows at the start of the table of learned positions.
+pub(super) fn offset(position: PositionEncoding) -> usize {
+    match position {
+        PositionEncoding::Learned { offset } => offset,
+        PositionEncoding::Rope { .. } => 0,
+    }
+}
+
+fn read_scaling(
+    family: Family,
+    context_len: usize,
+    fields: Fields<'_>,
+    parameters: Fields<'_>,
+) -> Result<Option<RopeScaling>> {
     let factor = || parameters.number("factor");
-    let original_context_len =
-        parameters.size_or("original_max_position_embeddings", context_len)?;
-    Ok(Some(match parameters.string("rope_type")?.or(parameters.string("type")?) {
+    let key = "original_max_position_embeddings";
+    // The key outside of the parameters has precedence, and Phi-3 always has it.
+    let original_context_len = match family {
+        Family::Phi3 => fields.size_or(key, 4096)?,
+        _ => fields.size_or(key, parameters.size_or(key, context_len)?)?,
+    };
+    let kind = parameters.string("rope_type")?.or(parameters.string("type")?);
+    Ok(Some(match kind {
         None if parameters.value("factor").is_some() => {
             bail!("RoPE has a scaling `factor`, but `rope_type` is missing")
         }
         None | Some("default") => return Ok(None),
+        // Phi-3's older files call it `su` or `yarn`.
+        Some("longrope" | "su") => read_long(context_len, original_context_len, parameters)?,
+        Some("yarn") if family == Family::Phi3 => {
+            read_long(context_len, original_context_len, parameters)?
+        }
         Some("linear") => RopeScaling::Linear { factor: factor()? },
         // Transformers ignores `original_max_position_embeddings` here.
         Some("dynamic") => {
@@ -75,9 +111,33 @@ fn read_scaling(parameters: Fields<'_>, context_len: usize) -> Result<Option<Rop
             original_context_len,
         }),
         Some(other) => bail!(
-            "RoPE scaling `{other}` is not supported: expected default, linear, dynamic, yarn or \
-             llama3"
+            "RoPE scaling `{other}` is not supported: expected default, linear, dynamic, yarn, \
+             longrope or llama3"
         ),
+    }))
+}
+
+fn read_long(
+    context_len: usize,
+    original_context_len: usize,
+    parameters: Fields<'_>,
+) -> Result<RopeScaling> {
+    let factors = |key: &str| {
+        let list = parameters.value(key).and_then(Value::as_array);
+        let numbers = list.and_then(|list| list.iter().map(Value::as_f64).collect());
+        let numbers: Vec<f64> =
+            numbers.with_context(|| format!("`{key}` of RoPE must be a list of numbers"))?;
+        PairFactors::new(&numbers)
+            .with_context(|| format!("`{key}` of RoPE has {} numbers", numbers.len()))
+    };
+    let extension = context_len as f64 / original_context_len as f64;
+    let extension = parameters.number_or("factor", extension)?;
+    let default = LongScaling::default_attention_factor(extension, original_context_len);
+    Ok(RopeScaling::Long(LongScaling {
+        short_factor: factors("short_factor")?,
+        long_factor: factors("long_factor")?,
+        attention_factor: parameters.number_or("attention_factor", default)?,
+        original_context_len,
     }))
 }
 
@@ -97,10 +157,18 @@ fn read_attention_factor(parameters: Fields<'_>) -> Result<Option<f64>> {
     Ok(Some(numerator / denominator))
 }
 
-/// Adds the keys of `position` to a `config.json`.
-pub(super) fn write(json: &mut Value, position: PositionEncoding) {
-    let PositionEncoding::Rope { base, scaling } = position else { return };
+/// Adds the keys of `config`'s position encoding to a `config.json`.
+pub(super) fn write(json: &mut Value, config: &ModelConfig) {
+    let attention = config.attention;
+    let PositionEncoding::Rope { base, scaling } = attention.position else { return };
     let mut parameters = scaling.map_or_else(|| json!({ "rope_type": "default" }), scaling_json);
+    if let Some(RopeScaling::Long(long)) = scaling {
+        json["original_max_position_embeddings"] = json!(long.original_context_len);
+    }
+    if attention.rotary_fraction != 1. {
+        json["partial_rotary_factor"] = json!(attention.rotary_fraction);
+        parameters["partial_rotary_factor"] = json!(attention.rotary_fraction);
+    }
     json["rope_theta"] = json!(base); // read by transformers 4
     if scaling.is_some() {
         json["rope_scaling"] = parameters.clone();
@@ -126,6 +194,13 @@ fn scaling_json(scaling: RopeScaling) -> Value {
             }
             parameters
         }
+        RopeScaling::Long(long) => json!({
+            "rope_type": "longrope",
+            "short_factor": long.short_factor.as_slice(),
+            "long_factor": long.long_factor.as_slice(),
+            "attention_factor": long.attention_factor,
+            "original_max_position_embeddings": long.original_context_len,
+        }),
         RopeScaling::Llama3(llama3) => json!({
             "rope_type": "llama3",
             "factor": llama3.factor,

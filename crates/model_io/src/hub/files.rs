@@ -7,7 +7,7 @@ use anyhow::{Result, bail, ensure};
 
 use super::id::HubId;
 use crate::peft_folder::{self, CONFIG as ADAPTER_CONFIG, WEIGHTS as ADAPTER_WEIGHTS};
-use crate::weight_files::{INDEX_FILE, SafetensorsIndex, WEIGHTS_FILE};
+use crate::weight_files::{WEIGHT_LISTS, WEIGHTS_FILE, WeightIndex, weight_list};
 
 const CONFIG: &str = "config.json";
 /// Files that a model may lack.
@@ -25,8 +25,7 @@ const OPTIONAL_OF_ADAPTER: [&str; 2] = ["tokenizer_config.json", "chat_template.
 
 /// Files to download of `id`, given the `names` of all files in its repository: configuration,
 /// tokenizer, chat template and weights of a model, or an adapter, unless the id names a file. The
-/// weight files
-/// listed in [`INDEX_FILE`] are fetched afterwards.
+/// weight files that an index lists are fetched afterwards.
 pub(super) fn files_to_download<'a>(id: &'a HubId, names: &[&str]) -> Result<Vec<&'a str>> {
     let has = |name: &str| names.contains(&name);
     let listed = |extension: &str| {
@@ -38,7 +37,7 @@ pub(super) fn files_to_download<'a>(id: &'a HubId, names: &[&str]) -> Result<Vec
         ensure!(has(file), "it lacks {file}; it has: {}", listed(extension));
         return Ok(vec![file]);
     }
-    let weights = [WEIGHTS_FILE, INDEX_FILE].into_iter().find(|file| has(file));
+    let weights = WEIGHT_LISTS.into_iter().find(|file| has(file));
     if weights.is_none() && has(ADAPTER_CONFIG) {
         ensure!(
             has(ADAPTER_WEIGHTS),
@@ -54,7 +53,9 @@ pub(super) fn files_to_download<'a>(id: &'a HubId, names: &[&str]) -> Result<Vec
     );
     ensure!(has(CONFIG), "it lacks {CONFIG}, so it is not a transformers model");
     let Some(weights) = weights else {
-        bail!("it lacks {WEIGHTS_FILE}; other weight formats are not supported")
+        bail!(
+            "it lacks {WEIGHTS_FILE} and pytorch_model.bin; other weight formats are not supported"
+        )
     };
     Ok(OPTIONAL.into_iter().filter(|file| has(file)).chain([CONFIG, weights]).collect())
 }
@@ -68,11 +69,12 @@ pub(super) fn first_missing_file(folder: &Path, id: &HubId) -> Option<String> {
     if peft_folder::is_adapter(folder) {
         return Some(ADAPTER_WEIGHTS.to_string()).filter(missing);
     }
-    let index = SafetensorsIndex::open(folder);
+    let list = weight_list(folder).unwrap_or(WEIGHTS_FILE);
+    let index = WeightIndex::open(folder);
     let weights = match &index {
         Ok(Some(index)) => index.files(),
-        Ok(None) => BTreeSet::from([WEIGHTS_FILE]),
-        Err(_) => return Some(INDEX_FILE.to_string()), // unreadable counts as missing
+        Ok(None) => BTreeSet::from([list]),
+        Err(_) => return Some(list.to_string()), // unreadable counts as missing
     };
     [CONFIG].into_iter().chain(weights).map(str::to_string).find(missing)
 }

@@ -1,9 +1,10 @@
 use anyhow::Result;
 use serde_json::{Map, Value, json};
+use tensor_core::ops::Gelu;
 
 use super::error;
-use crate::config::{AttentionBias, LmHead, NormKind, QkNorm};
-use crate::config_json::{from_json, to_json};
+use crate::config::{AttentionBias, LmHead, Mlp, NormKind, QkNorm};
+use crate::config_json::{from_json, to_custom_json, to_json};
 use crate::testing::variants;
 use crate::{ModelConfig, SlidingWindow};
 
@@ -99,7 +100,7 @@ fn unsupported_settings_are_refused_by_name() {
     for json in [partial.clone(), json!({ "rope_parameters": partial })] {
         assert!(refused(json).contains("`partial_rotary_factor` is 0.5"));
     }
-    for kind in ["longrope", "mrope", "proportional"] {
+    for kind in ["mrope", "proportional"] {
         let named = json!({ "rope_type": kind, "factor": 2. });
         for key in ["rope_scaling", "rope_parameters"] {
             assert!(refused(json!({ key: named })).contains(&format!("RoPE scaling `{kind}`")));
@@ -137,20 +138,64 @@ fn every_nth_layer_may_be_without_rope() -> Result<()> {
 #[test]
 fn a_refused_family_is_told_what_is_special_about_it() {
     let refused = |family: &str| error(from_json(&config_with(&json!({ "model_type": family }))));
-    let supported = "expected one of llama, mistral, qwen2, qwen3, smollm3, llm_from_scratch";
+    let supported = "expected one of llama, mistral, mixtral, qwen2, qwen3, qwen3_moe, smollm3, \
+                     phi3, gemma, gpt2, opt, gpt_neox, llm_from_scratch";
     for (family, reason) in [
-        ("gemma2", "because its norms multiply by 1 + weight"),
-        ("mixtral", "because it is a mixture of experts, which `part_5 sample` opens"),
-        ("qwen3_moe", "because it is a mixture of experts of another kind than Mixtral"),
-        ("gpt2", "`part_2` opens those"),
-        ("opt", "because it has learned positions"),
-        ("gpt_neox", "because attention and MLP run in parallel"),
-        ("phi3", "`qkv_proj`"),
+        ("gemma2", "because it normalizes the outputs of attention and MLP, too"),
+        ("qwen2_moe", "because every token also passes through a shared expert"),
+        ("gptj", "because attention and MLP share one norm"),
         ("bert", "model_type `bert` is not supported: expected"),
     ] {
         let message = refused(family);
         assert!(message.contains(reason) && message.ends_with(supported), "{message}");
     }
+}
+
+#[test]
+fn settings_of_other_families_are_read_with_their_defaults_or_refused_by_name() -> Result<()> {
+    let with = |family: &str, changes: Value| {
+        let mut json = json!({ "model_type": family });
+        let changes = changes.as_object().expect("an object").clone();
+        json.as_object_mut().expect("an object").extend(changes);
+        from_json(&config_with(&json))
+    };
+    let gpt2 = |changes: Value| {
+        let mut json = json!({ "n_embd": 16, "n_head": 4, "n_layer": 2 });
+        json.as_object_mut().expect("an object").extend(changes.as_object().expect("").clone());
+        with("gpt2", json)
+    };
+    let config = gpt2(json!({}))?;
+    assert_eq!((config.context_len, config.mlp.width(), config.norm.eps()), (1024, 64, 1e-5));
+    assert_eq!(config.lm_head, LmHead::Tied);
+    assert!(error(gpt2(json!({ "n_head": 3 }))).contains("3 heads do not divide 16 channels"));
+    assert!(error(gpt2(json!({ "n_head": 0 }))).contains("0 heads do not divide 16 channels"));
+    assert!(
+        error(gpt2(json!({ "activation_function": "tanh" })))
+            .contains("`activation_function` is `tanh`")
+    );
+    assert!(
+        error(gpt2(json!({ "scale_attn_by_inverse_layer_idx": true }))).contains("must be false")
+    );
+    let opt = json!({ "ffn_dim": 24, "enable_bias": false });
+    assert!(error(with("opt", opt)).contains("`enable_bias` must be true"));
+    assert!(error(with("opt", json!({}))).contains("`ffn_dim` is missing"));
+    let unbiased = json!({ "attention_bias": false });
+    assert!(error(with("gpt_neox", unbiased)).contains("`attention_bias` must be true"));
+    let odd = json!({ "num_attention_heads": 4, "rotary_pct": 0.2 });
+    assert!(
+        error(with("gpt_neox", odd))
+            .contains("RoPE rotates pairs of channels, not 3 of a head of 16")
+    );
+    let two = json!({ "rope_type": "longrope", "short_factor": [1, 1], "long_factor": [1, 1] });
+    let two = json!({ "rope_parameters": two });
+    assert!(error(with("phi3", two)).contains("LongRoPE has 2 factors for 1 pairs"));
+    let dense = json!({ "mlp_only_layers": [0] });
+    assert!(error(with("qwen3_moe", dense)).contains("`mlp_only_layers`"));
+    let many = json!({ "num_experts_per_tok": 9 });
+    assert!(error(with("mixtral", many)).contains("9 experts per token of 8"));
+    let gemma = with("gemma", json!({ "hidden_act": "gelu" }))?;
+    assert_eq!(gemma.mlp, Mlp::GeGlu { width: gemma.mlp.width(), form: Gelu::Tanh });
+    Ok(())
 }
 
 #[test]
@@ -165,6 +210,7 @@ fn a_config_survives_a_round_trip_and_has_no_dtype() -> Result<()> {
     for (name, config) in variants() {
         let json = to_json(&config);
         assert_eq!(from_json(&json)?, config, "{name}");
+        assert_eq!(from_json(&to_custom_json(&config))?, config, "{name}, as our own family");
         assert_eq!(json.get("dtype"), None);
     }
     let mut no_rope = variants()[0].1;
@@ -194,7 +240,8 @@ fn a_config_outside_all_families_gets_our_model_type() {
             "qwen2" => "qwen2",
             "qwen3" => "qwen3",
             "mistral" => "mistral",
-            "smollm3" => "smollm3",
+            "smollm3" | "phi3" | "gemma" | "gpt2" | "opt" | "gpt_neox" | "mixtral"
+            | "qwen3_moe" => name,
             _ => "llm_from_scratch",
         };
         assert_eq!(model_type, expected, "{name}");

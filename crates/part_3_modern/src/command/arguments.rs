@@ -96,7 +96,7 @@ impl ArchitectureFlags {
             config.norm = NormKind::Layer { eps: 1e-5 };
         }
         if let PositionChoice::Learned = self.position {
-            config.attention.position = PositionEncoding::Learned;
+            config.attention.position = PositionEncoding::Learned { offset: 0 };
         }
         if let MlpChoice::Gelu = self.mlp {
             config.mlp = Mlp::Gelu { width: config.n_embd.saturating_mul(4), form: Gelu::Tanh };

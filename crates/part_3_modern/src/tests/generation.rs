@@ -255,7 +255,7 @@ fn an_empty_prompt_among_others_is_an_error() -> Result<()> {
 
 #[test]
 fn a_short_row_continues_after_a_longer_one_fills_the_context() -> Result<()> {
-    for position in [tiny().attention.position, PositionEncoding::Learned] {
+    for position in [tiny().attention.position, PositionEncoding::Learned { offset: 0 }] {
         let mut config = ModelConfig { context_len: 20, ..tiny() };
         config.attention.position = position;
         let model = inference_model(&config)?;
@@ -303,10 +303,33 @@ fn the_sinks_of_a_models_window_are_the_first_tokens_of_each_row() -> Result<()>
 }
 
 #[test]
+fn a_text_that_outgrows_the_original_context_of_longrope_is_read_again() -> Result<()> {
+    let variants = model_io::testing::variants();
+    let (_, phi3) = variants.into_iter().find(|(name, _)| *name == "phi3").expect("phi3");
+    assert_eq!(phi3.attention.position.frequency_change(), Some(16));
+    let model = inference_model(&phi3)?;
+    for prompt_len in [10, 16, 17, 30] {
+        let prompt: Vec<u32> = (0..prompt_len).map(|i| i % 9).collect();
+        let expected = greedy_without_cache(&model, &prompt, 12)?;
+        let config = config_for(&model, SamplingStrategy::Greedy, 12);
+        let config = GenerateConfig { prefill_chunk: 4, ..config };
+        let completion = run(&model, &[prompt], &config)?.remove(0);
+        assert_eq!(completion.tokens, expected, "{prompt_len} tokens");
+    }
+    // A cache of the short frequencies is not used for a longer text.
+    let mut cache = Cache::dynamic(2);
+    let ids = Tensor::zeros((1, 12), DType::U32, &CPU)?;
+    model.hidden_states_cached(&ids, &mut cache)?;
+    let error = model.hidden_states_cached(&ids, &mut cache).expect_err("24 tokens").to_string();
+    assert!(error.contains("frequencies change after 16 tokens"), "{error}");
+    Ok(())
+}
+
+#[test]
 fn limited_positions_limit_generation_with_a_rolling_cache() -> Result<()> {
     let dynamic = RopeScaling::Dynamic { factor: 2., original_context_len: 12 };
     let dynamic = PositionEncoding::Rope { base: 100., scaling: Some(dynamic) };
-    for position in [PositionEncoding::Learned, dynamic] {
+    for position in [PositionEncoding::Learned { offset: 0 }, dynamic] {
         let mut config = ModelConfig { context_len: 12, ..tiny() };
         config.attention.position = position;
         let model = inference_model(&config)?;

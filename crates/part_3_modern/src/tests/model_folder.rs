@@ -14,7 +14,22 @@ use tensor_core::{Parameters, backward};
 use super::{CPU, fresh, tiny, variants};
 use crate::GptModern;
 
-const FAMILIES: [&str; 6] = ["llama", "llama_3", "qwen2", "qwen3", "mistral", "smollm3"];
+const FAMILIES: [&str; 14] = [
+    "llama",
+    "llama_3",
+    "qwen2",
+    "qwen3",
+    "mistral",
+    "smollm3",
+    "phi3",
+    "gemma",
+    "gpt2",
+    "opt",
+    "opt_350m",
+    "gpt_neox",
+    "mixtral",
+    "qwen3_moe",
+];
 
 fn golden(family: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(family)
@@ -70,7 +85,15 @@ fn gradients_equal_those_of_transformers_for_every_family() -> Result<()> {
         for parameter in parameters.iter() {
             let grad = grads.get(parameter.var.as_tensor()).expect("a gradient");
             let norm = grad.sqr()?.sum_all()?.to_scalar::<f32>()?.sqrt();
-            let expected = golden.grad_norms[&parameter.name];
+            // Transformers has other names in memory, and stacks the matrices of experts.
+            let is_expert = parameter.name.contains(".experts.");
+            if is_expert && matches!(family, "mixtral" | "qwen3_moe") {
+                assert!(norm > 0., "{family}, {}: no gradient", parameter.name);
+                continue;
+            }
+            let name = parameter.name.replace("embed_out", "lm_head");
+            let theirs = name.replace("block_sparse_moe", "mlp");
+            let expected = golden.grad_norms[&theirs];
             let close = (f64::from(norm) - expected).abs() < 1e-4 * (1. + expected);
             assert!(close, "{family}, {}: {norm}, not {expected}", parameter.name);
         }
@@ -144,7 +167,6 @@ fn damaged_folders_are_rejected_with_the_reason() -> Result<()> {
         error_after(move |folder| edit(folder, "config.json", key, value))
     };
     assert!(config("model_type", json!("bert"))?.contains("model_type `bert` is not supported"));
-    assert!(config("model_type", json!("mixtral"))?.contains("which `part_5 sample` opens"));
     let own_moe = error_after(|folder| {
         edit(folder, "config.json", "model_type", json!("llm_from_scratch"))?;
         edit(folder, "config.json", "num_local_experts", json!(4))
@@ -156,7 +178,7 @@ fn damaged_folders_are_rejected_with_the_reason() -> Result<()> {
     assert!(config("num_key_value_heads", json!(3))?.contains("cannot share 3"));
     assert!(config("head_dim", json!(4))?.contains("has shape [24, 16]"));
     assert!(config("vocab_size", json!(-1))?.contains("`vocab_size` is -1"));
-    assert!(config("rope_parameters", json!({ "rope_type": "longrope" }))?.contains("`longrope`"));
+    assert!(config("rope_parameters", json!({ "rope_type": "mrope" }))?.contains("`mrope`"));
     assert!(
         config("tie_word_embeddings", json!(true))?
             .contains("differs from `model.embed_tokens.weight`")
@@ -172,7 +194,7 @@ fn damaged_folders_are_rejected_with_the_reason() -> Result<()> {
     })?;
     assert!(truncated.contains("is not a complete safetensors file"), "{truncated}");
     let map = |value| error_after(|f| edit(f, "model.safetensors.index.json", "weight_map", value));
-    assert!(map(json!({ "x": "../secret" }))?.contains("not a safetensors file of this folder"));
+    assert!(map(json!({ "x": "../secret" }))?.contains("not a .safetensors file of this folder"));
     assert!(map(json!(3))?.contains("lacks a `weight_map`"));
     Ok(())
 }

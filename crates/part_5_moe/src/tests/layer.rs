@@ -1,4 +1,5 @@
 use candle_core::{DType, Module, Result, Tensor, Var};
+use model_io::TensorNames;
 use model_io::config::Mlp;
 use modern::FeedForwardLayer;
 use modern::swiglu::FeedForward;
@@ -68,10 +69,11 @@ fn one_expert_equals_the_dense_layer() -> Result<()> {
         let (layer, parameters) = layer(RouterConfig::new(1, 1), mlp, UNLIMITED, DType::F64)?;
         let mut dense = Parameters::seeded(0, DType::F64, &CPU);
         let init = Init::Normal { std: 1. };
-        let feed_forward = FeedForward::new(dense.root(), WIDTH, mlp, init, init)?;
+        let feed_forward =
+            FeedForward::new(dense.root(), WIDTH, mlp, &TensorNames::LLAMA, [init, init])?;
         let names = match mlp {
             Mlp::SwiGlu { .. } => vec![("gate_proj", "w1"), ("up_proj", "w3"), ("down_proj", "w2")],
-            Mlp::Gelu { .. } => vec![("fc", "fc"), ("proj", "proj")],
+            _ => vec![("fc", "fc"), ("proj", "proj")],
         };
         for parameter in dense.iter() {
             let (name, kind) = parameter.name.split_once('.').expect("a layer's name");
@@ -193,7 +195,8 @@ fn a_hybrid_interpolates_between_the_experts_and_the_dense_layer() -> Result<()>
     let init = Init::Normal { std: 1. };
     let (experts, _) = layer(RouterConfig::new(3, 2), SWIGLU, UNLIMITED, DType::F64)?;
     let mut parameters = Parameters::seeded(0, DType::F64, &CPU);
-    let dense = FeedForward::new(parameters.root(), WIDTH, GELU, init, init)?;
+    let dense =
+        FeedForward::new(parameters.root(), WIDTH, GELU, &TensorNames::LLAMA, [init, init])?;
     let hybrid = |dense_weight| {
         let hybrid = Hybrid { dense: dense.clone(), experts: experts.clone(), dense_weight };
         hybrid.forward_with_aux_outputs(&x, &mut Vec::new())

@@ -23,7 +23,7 @@ fn examples() -> Vec<TokenizedExample> {
 
 fn configs() -> [ModelConfig; 2] {
     let mut learned = config(16);
-    learned.attention.position = PositionEncoding::Learned;
+    learned.attention.position = PositionEncoding::Learned { offset: 0 };
     [config(16), learned]
 }
 
@@ -79,7 +79,7 @@ fn an_example_longer_than_the_row_gets_its_own_row() -> Result<()> {
 #[test]
 fn padding_of_a_packed_row_does_not_count_towards_the_learned_positions() -> Result<()> {
     let mut config = config(16);
-    config.attention.position = PositionEncoding::Learned;
+    config.attention.position = PositionEncoding::Learned { offset: 0 };
     let (model, _) = model(&config, 2)?;
     let example = |n: u32| TokenizedExample::new((1..=n).collect(), 1);
     let examples = [example(15), example(15), example(15), example(3)]; // rows of 42 and 2 tokens

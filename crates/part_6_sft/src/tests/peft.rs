@@ -215,7 +215,6 @@ fn unsupported_peft_settings_are_rejected_by_name() -> Result<()> {
         ("target_modules", json!("q_proj")), // a regex of the whole name, which matches no layer
         ("alpha_pattern", json!({"q_proj": "2"})),
         ("layers_to_transform", json!([1])),
-        ("fan_in_fan_out", json!(true)),
         ("target_parameters", json!(["experts"])),
         ("init_lora_weights", json!("pissa")),
         ("init_lora_weights", json!("pissa_niter_4")),

@@ -134,7 +134,8 @@ impl TrainArgs {
     /// When the model's context is shorter.
     pub(crate) fn backbone_config(&self, config: &ModelConfig) -> Result<ModelConfig> {
         let Some(context_len) = self.context_len.map(|n| n.get()) else { return Ok(*config) };
-        let has_learned_positions = config.attention.position == PositionEncoding::Learned;
+        let has_learned_positions =
+            matches!(config.attention.position, PositionEncoding::Learned { .. });
         ensure!(
             context_len <= config.context_len,
             "--context-len {context_len}: the model's context is {} tokens",

@@ -85,7 +85,7 @@ fn texts_are_truncated_also_for_a_model_of_learned_positions_which_keeps_its_con
         TrainArgs::from_arg_matches(&command.get_matches_from(["train", "--max-length", "8"]))?;
     let mut config = ModelConfig::byte_level(16, 1, 2, 16);
     assert_eq!(args.backbone_config(&config)?.context_len, 8);
-    config.attention.position = PositionEncoding::Learned;
+    config.attention.position = PositionEncoding::Learned { offset: 0 };
     assert_eq!(args.backbone_config(&config)?.context_len, 16);
     config.context_len = 4;
     let error = args.backbone_config(&config).unwrap_err().to_string();

@@ -1,85 +1,149 @@
-//! Reading a `config.json`. Missing keys get the defaults that transformers has for the family.
+//! `config.json` of Llama and of the families with its keys. Missing keys get the defaults that
+//! transformers has for the family.
 
 use anyhow::{Context, Result, bail, ensure};
-use serde_json::Value;
-use tensor_core::ops::Gelu;
+use serde_json::{Value, json};
 
 use super::family::{Defaults, Family};
+use super::mlp::{self, activation};
 use super::position;
-use super::unsupported::unsupported_family;
 use crate::config::{
-    AttentionBias, AttentionConfig, LmHead, Mlp, ModelConfig, NormKind, QkNorm, SlidingWindow,
+    AttentionBias, AttentionConfig, BlockLayout, LmHead, ModelConfig, NormKind, PositionEncoding,
+    QkNorm, QkvProjections, SlidingWindow, TokenEmbedding,
 };
 use crate::json_fields::Fields;
 
-/// Reads a `config.json`. The sizes that every model has are required; the rest may be missing, as
-/// in transformers.
-///
-/// # Errors
-/// When a key is invalid or describes a model that is not supported; names the key.
-pub fn from_json(json: &Value) -> Result<ModelConfig> {
-    let fields = Fields(json.as_object().context("expected a JSON object")?);
-    let name = fields.string("model_type")?.unwrap_or("none");
-    let family = Family::ALL.into_iter().find(|family| family.name() == name);
-    let family = family.with_context(|| {
-        format!("model_type {}", unsupported_family(name, &Family::ALL.map(Family::name)))
-    })?;
+/// Reads the `config.json` of a family that has Llama's keys.
+pub(super) fn read(family: Family, fields: Fields<'_>) -> Result<ModelConfig> {
     let mlp_bias = matches!(family, Family::Llama | Family::SmolLm3) && fields.flag("mlp_bias")?;
     ensure!(!mlp_bias, "`mlp_bias` is not supported");
-    ensure!(
-        fields.value("quantization_config").is_none(),
-        "`quantization_config` is not supported: use unquantized weights, or a quantized .gguf file"
-    );
+    let bidirectional = fields.flag("use_bidirectional_attention")?;
+    ensure!(!bidirectional, "`use_bidirectional_attention` is not supported");
     let n_layer = fields.size("num_hidden_layers")?;
     let (n_embd, n_head) = (fields.size("hidden_size")?, fields.size("num_attention_heads")?);
     let defaults = family.defaults(n_embd, n_head);
     let context_len =
         fields.size_or("max_position_embeddings", defaults.max_position_embeddings)?;
-    let eps = fields.number_or("rms_norm_eps", 1e-6)?;
-    let width = fields.size("intermediate_size")?;
+    let eps = fields.number_or("rms_norm_eps", defaults.eps)?;
     let n_kv_head =
         fields.size_or_null("num_key_value_heads", Some(defaults.num_key_value_heads))?;
     let no_rope_interval = no_rope_interval(family, &defaults, n_layer, fields)?;
-    let config = ModelConfig {
+    Ok(ModelConfig {
         vocab_size: fields.size("vocab_size")?,
         n_layer,
         n_embd,
         context_len,
+        embedding: embedding(family, n_embd, fields)?,
         norm: match (family, fields.string("norm")?) {
+            (Family::Gemma, _) | (Family::Custom, Some("zero_centered_rms")) => {
+                NormKind::ZeroCenteredRms { eps }
+            }
             (Family::Custom, Some("layer")) => NormKind::Layer { eps },
             (Family::Custom, Some(other)) if other != "rms" => bail!("`norm` is `{other}`"),
             _ => NormKind::Rms { eps },
+        },
+        block: match (family, fields.string("block")?) {
+            (Family::Custom, Some("post_norm")) => BlockLayout::PostNorm,
+            (Family::Custom, Some("parallel")) => BlockLayout::Parallel,
+            (Family::Custom, Some(other)) if other != "pre_norm" => bail!("`block` is `{other}`"),
+            _ => BlockLayout::PreNorm,
         },
         attention: AttentionConfig {
             n_head,
             n_kv_head: n_kv_head.unwrap_or(n_head),
             head_dim: fields.size_or("head_dim", defaults.head_dim)?,
+            projections: match (family, fields.string("qkv_projections")?) {
+                (Family::Phi3, _) | (Family::Custom, Some("fused")) => QkvProjections::Fused,
+                (Family::Custom, Some("fused_per_head")) => QkvProjections::FusedPerHead,
+                (Family::Custom, Some(other)) if other != "separate" => {
+                    bail!("`qkv_projections` is `{other}`")
+                }
+                _ => QkvProjections::Separate,
+            },
             bias: attention_bias(family, fields)?,
             qk_norm: match family {
-                Family::Qwen3 => QkNorm::PerHead,
+                Family::Qwen3 | Family::Qwen3Moe => QkNorm::PerHead,
                 Family::Custom if fields.flag("qk_norm")? => QkNorm::PerHead,
                 _ => QkNorm::None,
             },
             position: position::read(family, &defaults, context_len, fields)?,
+            rotary_fraction: position::rotary_fraction(family, fields)?,
             no_rope_interval,
             window: window(family, &defaults, n_layer, no_rope_interval, fields)?,
         },
-        mlp: match (family, fields.string("hidden_act")?.unwrap_or("silu")) {
-            (_, "silu") => Mlp::SwiGlu { width },
-            (Family::Custom, "gelu_new") => Mlp::Gelu { width, form: Gelu::Tanh },
-            (Family::Custom, "gelu") => Mlp::Gelu { width, form: Gelu::Exact },
-            (_, other) => bail!("`hidden_act` is `{other}`, expected `silu`"),
-        },
-        lm_head: lm_head(&defaults, fields)?,
+        mlp: mlp::read(family, fields)?,
+        lm_head: lm_head(defaults.lm_head, fields)?,
         init_std: fields.number_or("initializer_range", ModelConfig::GPT2_INIT_STD)?,
-    };
-    config.validate()?;
-    Ok(config)
+    })
 }
 
-fn lm_head(defaults: &Defaults, fields: Fields<'_>) -> Result<LmHead> {
+/// Keys of `config` in a file of these families.
+pub(super) fn write(config: &ModelConfig) -> Value {
+    let attention = config.attention;
+    let mut json = json!({
+        "max_position_embeddings": config.context_len,
+        "num_hidden_layers": config.n_layer,
+        "hidden_size": config.n_embd,
+        "num_attention_heads": attention.n_head,
+        "num_key_value_heads": attention.n_kv_head,
+        "head_dim": attention.head_dim,
+        "intermediate_size": config.mlp.width(),
+        "hidden_act": activation(config.mlp),
+        "rms_norm_eps": config.norm.eps(),
+        "tie_word_embeddings": config.lm_head == LmHead::Tied,
+        "sliding_window": attention.window.map(|window| window.size),
+        "attention_bias": attention.bias == AttentionBias::All,
+        "attention_dropout": 0.0,
+        "initializer_range": config.init_std,
+    });
+    position::write(&mut json, config);
+    mlp::write_experts(&mut json, config.mlp);
+    if attention.no_rope_interval.is_some() {
+        let has_rope = (0..config.n_layer).map(|layer| u8::from(attention.has_rope(layer)));
+        json["no_rope_layers"] = has_rope.collect();
+        json["no_rope_layer_interval"] = json!(attention.no_rope_interval);
+    }
+    json
+}
+
+fn embedding(family: Family, n_embd: usize, fields: Fields<'_>) -> Result<TokenEmbedding> {
+    Ok(match family {
+        Family::Gemma => TokenEmbedding::Scaled,
+        Family::Custom if fields.flag("embedding_scale")? => TokenEmbedding::Scaled,
+        Family::Custom => match fields.size_or("word_embed_proj_dim", n_embd)? {
+            width if width == n_embd => TokenEmbedding::Plain,
+            width => TokenEmbedding::Projected { width },
+        },
+        _ => TokenEmbedding::Plain,
+    })
+}
+
+/// Attention without a window whose heads divide the channels, as in GPT-2.
+pub(super) fn square_attention(
+    (n_embd, n_head): (usize, usize),
+    projections: QkvProjections,
+    position: PositionEncoding,
+) -> Result<AttentionConfig> {
+    let head_dim = n_embd.checked_div(n_head).filter(|head_dim| head_dim * n_head == n_embd);
+    let head_dim =
+        head_dim.with_context(|| format!("{n_head} heads do not divide {n_embd} channels"))?;
+    Ok(AttentionConfig {
+        n_head,
+        n_kv_head: n_head,
+        head_dim,
+        projections,
+        bias: AttentionBias::All,
+        qk_norm: QkNorm::None,
+        position,
+        rotary_fraction: 1.,
+        no_rope_interval: None,
+        window: None,
+    })
+}
+
+pub(super) fn lm_head(default: LmHead, fields: Fields<'_>) -> Result<LmHead> {
     Ok(match fields.value("tie_word_embeddings") {
-        None => defaults.lm_head,
+        None => default,
         Some(_) if fields.flag("tie_word_embeddings")? => LmHead::Tied,
         Some(_) => LmHead::Untied,
     })
@@ -87,7 +151,7 @@ fn lm_head(defaults: &Defaults, fields: Fields<'_>) -> Result<LmHead> {
 
 fn attention_bias(family: Family, fields: Fields<'_>) -> Result<AttentionBias> {
     Ok(match family {
-        Family::Mistral => AttentionBias::None,
+        Family::Mistral | Family::Mixtral | Family::Phi3 => AttentionBias::None,
         Family::Qwen2 => AttentionBias::Qkv,
         _ if fields.flag("attention_bias")? => AttentionBias::All,
         Family::Custom if fields.flag("qkv_bias")? => AttentionBias::Qkv,
@@ -133,9 +197,13 @@ fn window(
     fields: Fields<'_>,
 ) -> Result<Option<SlidingWindow>> {
     let size = match family {
-        Family::Llama => return Ok(None),
+        Family::Llama | Family::Gemma => return Ok(None),
         Family::SmolLm3 if !fields.flag("use_sliding_window")? => return Ok(None),
-        Family::Qwen2 | Family::Qwen3 if !fields.flag("use_sliding_window")? => None,
+        Family::Qwen2 | Family::Qwen3 | Family::Qwen3Moe
+            if !fields.flag("use_sliding_window")? =>
+        {
+            None
+        }
         _ => fields.size_or_null("sliding_window", defaults.sliding_window)?,
     };
     let first = fields.size_or("max_window_layers", defaults.max_window_layers)?;
