@@ -8,6 +8,7 @@ pub mod tabular_mdp; // 8.1
 pub mod policy_gradient;
 pub mod reinforce;
 pub mod gradient_variance;
+pub mod trust_region;
 pub mod critic; // 8.2
 pub mod prompts; // 8.3
 pub mod rollout_group;

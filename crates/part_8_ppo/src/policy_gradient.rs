@@ -16,7 +16,7 @@
 //! ∇log π, which statistics calls the score, is one line:
 //! `∂ log π(a) / ∂ logit_v = [v = a] − π(v)`.
 
-use candle_core::{Device, Result, Tensor, Var};
+use candle_core::{DType, Device, Result, Tensor, Var};
 use tensor_core::backward;
 use tensor_core::ops::softmax;
 
@@ -30,9 +30,23 @@ use crate::tabular_mdp::{
 /// # Errors
 /// When `f` fails or has no derivative.
 pub fn gradient(x: &Tensor, f: impl Fn(&Tensor) -> Result<Tensor>) -> Result<Tensor> {
+    Ok(value_and_gradient(x, f)?.1)
+}
+
+/// Value of the scalar `f` at `x`, and its gradient, of the shape of `x`; 0 if `f` does not depend
+/// on it.
+///
+/// # Errors
+/// When `f` fails or has no derivative.
+pub fn value_and_gradient(
+    x: &Tensor,
+    f: impl Fn(&Tensor) -> Result<Tensor>,
+) -> Result<(f64, Tensor)> {
     let x = Var::from_tensor(x)?;
-    let gradients = backward(&f(x.as_tensor())?)?;
-    gradients.get(x.as_tensor()).map_or_else(|| x.zeros_like(), |gradient| Ok(gradient.clone()))
+    let value = f(x.as_tensor())?;
+    let gradients = backward(&value)?;
+    let gradient = gradients.get(x.as_tensor()).map_or_else(|| x.zeros_like(), |g| Ok(g.clone()));
+    Ok((value.to_dtype(DType::F64)?.to_scalar()?, gradient?))
 }
 
 /// Gradient of the expected reward, the left side of the theorem, by differentiating the sum

@@ -3,6 +3,7 @@
 mod trl_names;
 mod policy_gradient;
 mod reinforce;
+mod trust_region;
 mod critic;
 mod rollout;
 mod objective;

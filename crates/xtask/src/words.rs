@@ -173,7 +173,8 @@ fn code_of(library: &str, files: &BTreeMap<PathBuf, String>) -> String {
         let mut parts = path.components().map(|part| part.as_os_str().to_string_lossy());
         let (folder, name, src) = (parts.next(), parts.next(), parts.next());
         let name = name.unwrap_or_default();
-        let stripped = name.get("part_0_".len()..).filter(|_| name.starts_with("part_"));
+        let numbered = name.strip_prefix("part_").and_then(|name| name.split_once('_'));
+        let stripped = numbered.map(|(_, stripped)| stripped);
         folder.is_some_and(|folder| folder == "crates")
             && src.is_some_and(|src| src == "src")
             && stripped.unwrap_or(&name) == library

@@ -54,3 +54,13 @@ fn aliases_tables_and_addresses_may_hold_what_is_refused_elsewhere() -> Result<(
     assert_eq!(checked(&code, &format!("| {wide} |\n"))?, "");
     Ok(())
 }
+
+#[test]
+fn a_library_is_the_last_word_of_its_parts_folder_whatever_the_number() {
+    let file = |path: &str| (PathBuf::from(path), "struct A;".to_string());
+    let files = [file("crates/part_10_dpo/src/lib.rs"), file("crates/part_9_grpo/src/lib.rs")];
+    let files = files.into_iter().collect();
+    for library in ["dpo", "grpo"] {
+        assert!(code_of(library, &files).contains("struct A"), "{library}");
+    }
+}

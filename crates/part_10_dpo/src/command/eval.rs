@@ -1,0 +1,177 @@
+//! `part_10 eval`: the implicit rewards of a policy on preference pairs.
+
+use std::collections::HashSet;
+use std::num::NonZeroUsize;
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use clap::Args;
+use datasets::DatasetFlags;
+use experiment::RunFolder;
+use experiment::flags::ComputeFlags;
+use experiment::program::as_usage_error;
+use experiment::statistics::wilson_interval;
+use ppo::reference::reference_of_finetuned;
+use reward::flags::{PreferenceFlags, SplitFlags};
+use serde_json::{Value, json};
+use sft::FinetunedModel;
+use sft::flags::FinetunedFlags;
+
+use crate::flags::LossFlags;
+use crate::metrics::DpoMetrics;
+use crate::preference_example::{
+    Label, PreferenceDataset, PreferenceExample, PreferenceRow, mismatched, tokenize,
+};
+use crate::ref_cache::set_ref_log_probs;
+use crate::source::{PreferenceRows, load_all};
+use crate::validator::evaluate;
+
+#[derive(Args)]
+#[command(args_override_self = true)]
+pub(super) struct EvalArgs {
+    #[command(flatten)]
+    finetuned: FinetunedFlags,
+    /// Reference model [default: that of the run, or the model without its adapter]
+    #[arg(long, visible_alias = "ref-model", value_name = "MODEL", help_heading = "Model")]
+    reference: Option<String>,
+    /// Data, as for `train` [default: the held-out rows of the run, else arithmetic]
+    #[arg(
+        long, visible_aliases = ["dataset", "dataset-name"], value_name = "DATA",
+        help_heading = "Data"
+    )]
+    data: Option<String>,
+    #[command(flatten)]
+    dataset: DatasetFlags,
+    /// Column names, as prompt=A,chosen=B,rejected=C [default: prompt, chosen and rejected]
+    #[arg(long, value_name = "MAP", requires = "data", help_heading = "Data")]
+    columns: Option<String>,
+    #[command(flatten)]
+    loss: LossFlags,
+    /// Rows per forward pass
+    #[arg(long, value_name = "N", default_value = "32", help_heading = "Run")]
+    batch_size: NonZeroUsize,
+    #[command(flatten)]
+    compute: ComputeFlags,
+    /// Print the result as a JSON object on the last line
+    #[arg(long, help_heading = "Run")]
+    json: bool,
+}
+
+pub(super) fn run(args: &EvalArgs) -> Result<()> {
+    let loss = args.loss.config()?;
+    let device = args.compute.open_device()?;
+    let (is_unpaired, batch_size) = (loss.loss_type.is_unpaired(), args.batch_size.get());
+    let rows = load_eval_rows(args, is_unpaired)?;
+    let finetuned = args.finetuned.open(&device)?;
+    let reference = match loss.loss_type.needs_reference() {
+        true => {
+            let named = args.reference.as_deref();
+            let reference = reference_of_finetuned(&args.finetuned, named, &finetuned, &device)?;
+            Some(reference.context(
+                "no reference is known: name the model that the policy started from, --reference \
+                 MODEL",
+            )?)
+        }
+        false => None,
+    };
+    let FinetunedModel { model, chat_tokenizer, .. } = finetuned;
+    let context_len = model.config().context_len;
+    let (mut examples, counts) = tokenize(&rows, &chat_tokenizer, context_len)?;
+    ensure!(!examples.is_empty(), "no row fits the model's context of {context_len} tokens");
+    if counts.n_dropped() + counts.n_truncated > 0 {
+        println!("{counts}");
+    }
+    let mut mismatched = match is_unpaired {
+        true => mismatched(&examples).unwrap_or_default(),
+        false => Vec::new(),
+    };
+    if let Some(reference) = reference {
+        set_ref_log_probs(&mut examples, &reference, batch_size)?;
+        set_ref_log_probs(&mut mismatched, &reference, batch_size)?;
+    }
+    let data = PreferenceDataset { examples, mismatched };
+    let metrics = evaluate(&model, &data, &loss, batch_size)?;
+    print_metrics(&metrics, &data);
+    if args.json {
+        let mut report = metrics.row("");
+        report["loss"] = json!(metrics.loss);
+        report["n"] = json!(data.examples.len());
+        println!("{report}");
+    }
+    Ok(())
+}
+
+/// Rows of `--data`. Without it: those that the run of `--model` was not trained on, or the
+/// arithmetic test pairs if the model does not belong to a run on preferences.
+fn load_eval_rows(args: &EvalArgs, unpaired: bool) -> Result<Vec<PreferenceRow>> {
+    let (columns, dataset) = (args.columns.clone(), args.dataset.clone());
+    if args.data.is_none() {
+        as_usage_error(dataset.ensure_unused("(not given)"))?;
+    }
+    let requested = args.data.clone().map(|data| PreferenceFlags { data, dataset, columns });
+    let seed = args.compute.seed;
+    let settings = RunFolder::read_settings(Path::new(&args.finetuned.model))?;
+    let run = settings.filter(|settings| settings.get("eval_pairs").is_some());
+    let Some(run) = run else {
+        let (data, dataset) = ("arithmetic".into(), DatasetFlags::default());
+        let arithmetic = PreferenceFlags { data, dataset, columns: None };
+        return Ok(load_all(&requested.unwrap_or(arithmetic), unpaired, seed)?.0);
+    };
+    let run_data: PreferenceFlags = serde_json::from_value(run.clone())?;
+    let Some(requested) = requested else {
+        let rows = load_run_rows(&run_data, run, unpaired)?.into_eval_rows();
+        println!("{} rows that the run held out", rows.len());
+        return Ok(rows);
+    };
+    let (rows, _) = load_all(&requested, unpaired, seed)?;
+    if requested.dataset.is_data_of(&run, &requested.data) {
+        let text = |row: &PreferenceRow| format!("{row:?}");
+        let train_rows = load_run_rows(&run_data, run, unpaired)?.splits.train;
+        let train_rows: HashSet<String> = train_rows.iter().map(text).collect();
+        let overlap = rows.iter().filter(|row| train_rows.contains(&text(row))).count();
+        if overlap > 0 {
+            println!(
+                "warning: the run was trained on {overlap} of these rows; omit --data to evaluate \
+                 on held-out ones"
+            );
+        }
+    }
+    Ok(rows)
+}
+
+/// Rows of a run on `data` with these settings.
+fn load_run_rows(data: &PreferenceFlags, run: Value, unpaired: bool) -> Result<PreferenceRows> {
+    let seed = run["seed"].as_u64().unwrap_or_default();
+    let split: SplitFlags = serde_json::from_value(run)?;
+    PreferenceRows::load(data, &split, unpaired, seed)
+}
+
+/// Prints the metrics in words, beside the accuracy of the completions' lengths alone.
+fn print_metrics(metrics: &DpoMetrics, data: &PreferenceDataset) {
+    let n = data.examples.len();
+    println!("{n} rows: loss {:.4}, margin {:.3}", metrics.loss, metrics.margin);
+    if let Some(accuracy) = metrics.accuracy {
+        let [low, high] = wilson_interval(accuracy, n);
+        let lengths: Vec<[usize; 2]> = data.examples.iter().map(lengths_of_pair).collect();
+        println!(
+            "accuracy {accuracy:.3} (95% CI {low:.3} to {high:.3}); length alone {:.3}",
+            reward::metrics::length_only_accuracy(&lengths)
+        );
+    }
+    println!(
+        "chosen: reward {:.3}, log π {:.3}; rejected: reward {:.3}, log π {:.3}",
+        metrics.rewards_chosen,
+        metrics.log_probs_chosen,
+        metrics.rewards_rejected,
+        metrics.log_probs_rejected
+    );
+}
+
+/// Numbers of tokens of the chosen and of the rejected completion of a pair.
+fn lengths_of_pair(example: &PreferenceExample) -> [usize; 2] {
+    let length = |label: Label| {
+        let at = example.labels.iter().position(|&other| other == label);
+        at.map_or(0, |at| example.group.completions[at].tokens.len())
+    };
+    [length(Label::Chosen), length(Label::Rejected)]
+}

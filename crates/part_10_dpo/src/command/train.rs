@@ -1,0 +1,200 @@
+//! `part_10 train`: trains a policy on preferences in a run folder, or resumes a run.
+
+use anyhow::{Context, Result, ensure};
+use experiment::metrics_writer::Plot;
+use experiment::train_state::parameters_sha256;
+use experiment::{RunLog, RunLogConfig, RunSetup};
+use modern::{Checkpoint, GptModern};
+use ppo::reference::open_reference;
+use scaling::LrSchedule;
+use scaling::run_defaults::resolved_settings;
+use sft::{InitialModel, ModelSaver};
+use tensor_core::Parameters;
+
+use super::arguments::{SFT_STEPS, TrainArgs};
+use crate::preference_example::{
+    PreferenceDataset, PreferenceExample, PreferenceRow, TokenizationCounts, examples_sha256,
+    mismatched, tokenize,
+};
+use crate::ref_cache::RefCache;
+use crate::source::{FilteredRows, PreferenceRows};
+use crate::step::DpoPolicy;
+use crate::training::train;
+use crate::validator::DpoValidator;
+
+pub(super) fn run(args: &TrainArgs) -> Result<()> {
+    args.check()?;
+    let (seed, device) = (args.run.compute.seed, args.run.compute.open_device()?);
+    let inputs =
+        [("--model", args.model.model.as_deref()), ("--reference", args.reference.as_deref())];
+    let mut setup = RunSetup::new(args, &args.run, &["chat_date"], &inputs)?;
+    let loss = args.loss()?;
+    let rows = PreferenceRows::load(&args.data, &args.split, loss.loss_type.is_unpaired(), seed)?;
+    let initial = InitialModel::new(&args.model, args.sft_steps, SFT_STEPS, &setup)?;
+    let checkpoint = initial.open(seed, &device)?;
+    let (template, lora) = (args.model.template, args.model.lora.config());
+    let (saver, mut parameters) =
+        ModelSaver::new(setup.out, &initial.path, checkpoint, template, lora)?;
+    let Datasets { mut data, mut validation, counts } = Datasets::new(&rows, args, &saver)?;
+    let defaults = args.run_defaults(saver.config.parameter_count(), data.examples.len());
+    let config = args.train_config(&defaults)?;
+    let LrSchedule { total_steps, warmup_steps, .. } = config.schedule;
+    setup.resolve(resolved_settings(&config.schedule, config.batch_size))?;
+    let reference = args.reference.as_deref().map(|source| {
+        open_reference(source, &saver.config, &saver.chat_tokenizer.tokenizer, &device)
+    });
+    let reference = reference.transpose()?;
+    print_dataset_summary(&data, &validation, &rows.filtered, &counts);
+
+    setup.create_folder()?;
+    if let Some(trained) = initial.train_and_save(seed, &device)? {
+        parameters = trained.parameters;
+    }
+    if loss.loss_type.needs_reference() {
+        println!("log-probabilities under the reference ..");
+        let reference = Reference::new(reference, &saver, &parameters)?;
+        let cache = RefCache::new(setup.out, &[&data, &validation], &reference.sha256);
+        let mut datasets = [&mut data, &mut validation];
+        cache.load_or_compute(&mut datasets, &reference.model, 2 * config.batch_size)?;
+    }
+    let state = saver.train_state(parameters, config.optimizer, seed)?;
+    let mut policy = DpoPolicy::new(&saver.config, state)?;
+    let data_id = examples_sha256(data.examples.iter().chain(&validation.examples));
+    let metrics = args.run.metrics;
+    let log = RunLogConfig {
+        plot: Plot { y_label: "loss", ..Plot::LOSS },
+        ..RunLogConfig::losses(total_steps, warmup_steps, metrics.log_interval.get())
+    };
+    let mut log =
+        setup.open_log(log, |checkpoint| policy.state.restore(checkpoint, &data_id).map(drop))?;
+    let run = setup.run(&data_id)?;
+    let validator = DpoValidator {
+        data: &validation,
+        loss,
+        batch_size: 2 * config.batch_size,
+        interval: metrics.eval_interval.unwrap_or(defaults.eval_interval(total_steps)),
+        target_accuracy: args.target_accuracy,
+        model_saver: Some(&saver),
+    };
+    println!("{}\n{}", policy.state.parameter_summary(), defaults.summary(&config.schedule));
+    raise_data_alarms(&counts, &mut log)?;
+    train(&mut policy, &data, &config, &validator, &run, &mut log)?;
+    finish_run(args, &setup, &policy, &saver, log)
+}
+
+/// Ends the log of a run, merges the adapter of a run that is over if asked to, saves its last
+/// model, and prints the report.
+pub(super) fn finish_run(
+    args: &TrainArgs,
+    setup: &RunSetup<'_>,
+    policy: &DpoPolicy,
+    saver: &ModelSaver,
+    log: RunLog,
+) -> Result<()> {
+    let speed = log.finish()?; // ends the progress line before the report
+    let (progress, result) = (&policy.state.progress, policy.state.result(speed));
+    if args.model.lora.merge && setup.is_finished(progress) {
+        saver.save_merged(policy.model.device())?;
+    }
+    if let Some(folder) = setup.last_model_folder(progress)? {
+        saver.save_to(&folder, &policy.state.parameters)?;
+    }
+    setup.print_report("part_10", progress, speed, saver.subfolder(), result);
+    Ok(())
+}
+
+/// Tokenized training and validation rows, and counts of the training rows that do not fit.
+struct Datasets {
+    data: PreferenceDataset,
+    validation: PreferenceDataset,
+    counts: TokenizationCounts,
+}
+
+impl Datasets {
+    fn new(rows: &PreferenceRows, args: &TrainArgs, saver: &ModelSaver) -> Result<Self> {
+        let is_unpaired = args.loss()?.loss_type.is_unpaired();
+        let (data, counts) = dataset(&rows.splits.train, saver, is_unpaired)?;
+        let n_validation = rows.splits.validation.len().min(args.eval_pairs.get());
+        let validation = &rows.splits.validation[..n_validation];
+        let (validation, _) = dataset(validation, saver, is_unpaired)?;
+        Ok(Self { data, validation, counts })
+    }
+}
+
+/// Reference model, built for inference, and the SHA-256 of its weights.
+struct Reference {
+    model: GptModern,
+    sha256: String,
+}
+
+impl Reference {
+    /// The model of --reference, else that of `parameters` before the first step, in their memory:
+    /// its log-probabilities are computed before anything is trained.
+    fn new(named: Option<Checkpoint>, saver: &ModelSaver, parameters: &Parameters) -> Result<Self> {
+        Ok(match named {
+            Some(Checkpoint { model, parameters, .. }) => {
+                Self { model, sha256: parameters_sha256(parameters.iter())? }
+            }
+            None => Self {
+                model: GptModern::new(&saver.config, parameters.for_inference().root())?,
+                sha256: parameters_sha256(parameters.iter())?,
+            },
+        })
+    }
+}
+
+/// Tokenized `rows`, for an `unpaired` loss with the mismatched examples of KTO's baseline.
+fn dataset(
+    rows: &[PreferenceRow],
+    saver: &ModelSaver,
+    unpaired: bool,
+) -> Result<(PreferenceDataset, TokenizationCounts)> {
+    let context_len = saver.config.context_len;
+    let (examples, counts) = tokenize(rows, &saver.chat_tokenizer, context_len)?;
+    ensure!(
+        !examples.is_empty(),
+        "no row fits the model's context of {context_len} tokens: {counts}"
+    );
+    let mismatched = match unpaired {
+        true => mismatched(&examples).context(
+            "all rows have the same prompt: KTO's KL baseline needs completions of other prompts",
+        )?,
+        false => Vec::new(),
+    };
+    Ok((PreferenceDataset { examples, mismatched }, counts))
+}
+
+/// Prints the sizes of the splits, and the counts of rows that were left out.
+fn print_dataset_summary(
+    data: &PreferenceDataset,
+    validation: &PreferenceDataset,
+    filtered: &FilteredRows,
+    counts: &TokenizationCounts,
+) {
+    let longest = data.examples.iter().map(PreferenceExample::n_tokens).max().unwrap_or(0);
+    println!(
+        "{} rows to train on, of up to {longest} tokens with all completions; {} for validation",
+        data.examples.len(),
+        validation.examples.len()
+    );
+    if filtered.counts.total() > 0 {
+        println!("dropped pairs: {filtered}");
+    }
+    if counts.n_dropped() + counts.n_truncated > 0 {
+        println!("{counts}");
+    }
+}
+
+/// Raises alarms about rows from which little can be learned.
+fn raise_data_alarms(counts: &TokenizationCounts, log: &mut RunLog) -> Result<()> {
+    if counts.n_truncated > 0 {
+        let details = "the model learns nothing about how they end; shorten them, or use a model \
+                       with a longer context";
+        log.alarm_once(0, &format!("{} completions are cut:", counts.n_truncated), details)?;
+    }
+    if counts.n_identical > 0 {
+        let details = "nothing tells their completions apart once they are cut";
+        log.alarm_once(0, &format!("{} pairs are dropped:", counts.n_identical), details)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,147 @@
+//! `part_10 train --online`: trains a policy on its own completions in a run folder, or resumes a
+//! run.
+
+use anyhow::{Context, Result};
+use candle_core::Device;
+use datasets::{Example, Splits};
+use experiment::{RunLogConfig, RunSetup};
+use grpo::{GrpoEvaluator, ReferenceModel};
+use ppo::prompts::tokenize_prompts;
+use ppo::reference::open_reference;
+use ppo::reward_fn::NamedRewardFn;
+use ppo::{CompletionEvalConfig, PromptExample, PromptLoader};
+use reward::flags::PreferenceFlags;
+use scaling::LrSchedule;
+use scaling::run_defaults::resolved_settings;
+use serde_json::{Value, json};
+use sft::{InitialModel, ModelSaver};
+use tensor_core::sha256;
+
+use super::arguments::{SFT_STEPS, TrainArgs};
+use super::train::finish_run;
+use crate::flags::OnlineFlags;
+use crate::online::{OnlineContext, OnlineValidator, Teacher, train_online};
+use crate::step::DpoPolicy;
+
+/// Completions per batch of a validation.
+const EVAL_BATCH_SIZE: usize = 64;
+
+pub(super) fn run(args: &TrainArgs) -> Result<()> {
+    args.check()?;
+    let (seed, device) = (args.run.compute.seed, args.run.compute.open_device()?);
+    let (flags, rewards) = (&args.online, args.online.weighted_rewards()?);
+    let mut inputs =
+        vec![("--model", args.model.model.as_deref()), ("--teacher", flags.teacher.as_deref())];
+    inputs.extend(rewards.reward_models().map(|model| ("--reward", Some(model))));
+    let mut setup = RunSetup::new(args, &args.run, &["chat_date", "reward_timeout"], &inputs)?;
+    let initial = InitialModel::new(&args.model, args.sft_steps, SFT_STEPS, &setup)?;
+    let checkpoint = initial.open(seed, &device)?;
+    let (template, lora) = (args.model.template, args.model.lora.config());
+    let (saver, mut parameters) =
+        ModelSaver::new(setup.out, &initial.path, checkpoint, template, lora)?;
+    let chat_tokenizer = &saver.chat_tokenizer;
+    let (NamedRewardFn { mut reward_fn, name: reward_name, .. }, _) =
+        rewards.open_reward_fn(&flags.program, chat_tokenizer, EVAL_BATCH_SIZE, &device)?;
+    let Prompts { training, validation, data_id } = Prompts::load(args, &saver, &reward_name)?;
+    let online = flags.config(chat_tokenizer.stop_token_ids().to_vec())?;
+    let (n_parameters, n_prompts) = (saver.config.parameter_count(), training.len());
+    let defaults = args.online_defaults(n_parameters, n_prompts);
+    let config = args.train_config(&defaults)?;
+    setup.resolve(resolved_settings(&config.schedule, config.batch_size))?;
+    let teacher =
+        flags.teacher.as_deref().map(|source| open_teacher(source, args, &saver, &device));
+    let teacher = teacher.transpose()?;
+    setup.create_folder()?;
+    if let Some(trained) = initial.train_and_save(seed, &device)? {
+        parameters = trained.parameters;
+    }
+    let state = saver.train_state(parameters, config.optimizer, seed)?;
+    let needs_reference = config.loss.loss_type.needs_reference();
+    let reference = needs_reference
+        .then(|| ReferenceModel::new(&saver.config, &state.parameters, flags.reference_update()));
+    let reference = reference.transpose()?;
+    let mut policy = DpoPolicy::new(&saver.config, state)?;
+    let (metrics, LrSchedule { total_steps, warmup_steps, .. }) =
+        (args.run.metrics, config.schedule);
+    let log = RunLogConfig::rewards(total_steps, metrics.log_interval.get());
+    let mut log = setup.open_log(RunLogConfig { warmup_steps, ..log }, |checkpoint| {
+        policy.state.restore(checkpoint, &data_id)?;
+        reference.as_ref().map_or(Ok(()), |reference| reference.restore(checkpoint))
+    })?;
+    let run = setup.run(&data_id)?;
+    let max_new_tokens = flags.max_new_tokens();
+    let eval_config =
+        CompletionEvalConfig { chat_tokenizer, max_new_tokens, batch_size: EVAL_BATCH_SIZE };
+    let validator = OnlineValidator {
+        prompts: &validation,
+        evaluator: GrpoEvaluator { task: flags.task, eval_config },
+        interval: metrics.eval_interval.unwrap_or(defaults.eval_interval(total_steps)),
+        model_saver: Some(&saver),
+    };
+    let (reward_fn, prompts) = (&mut *reward_fn, PromptLoader::new(training, config.seed)?);
+    let mut context = OnlineContext { chat_tokenizer, reward_fn, reference, teacher, prompts };
+    println!("{}", policy.state.parameter_summary());
+    train_online(&mut policy, &mut context, (&online, &config), &validator, &run, &mut log)?;
+    finish_run(args, &setup, &policy, &saver, log)
+}
+
+/// Prompts of the task.
+struct Prompts {
+    training: Vec<PromptExample>,
+    validation: Vec<PromptExample>,
+    /// Id of the problems and of the reward function: a checkpoint is not resumed with others.
+    data_id: String,
+}
+
+impl Prompts {
+    /// Prompts of the problems of --data for the model of `saver`, and prints their numbers.
+    fn load(args: &TrainArgs, saver: &ModelSaver, reward_name: &str) -> Result<Self> {
+        let PreferenceFlags { data, dataset, .. } = &args.data;
+        let task = args.online.task;
+        let rows = match data.as_str() {
+            "arithmetic" => None,
+            data => Some(task.read_files(&dataset.locate(data)?)?),
+        };
+        let dataset = task.load_dataset(rows, None)?;
+        let data_id = data_id(&dataset, reward_name);
+        let (max_new_tokens, context_len) =
+            (args.online.max_new_tokens(), saver.config.context_len);
+        let prompts = |examples| {
+            tokenize_prompts(examples, &saver.chat_tokenizer, context_len, max_new_tokens)
+        };
+        let (training, n_dropped) = prompts(dataset.train)?;
+        let (mut validation, _) = prompts(dataset.validation)?;
+        validation.truncate(args.eval_pairs.get());
+        println!(
+            "{} prompts for training, {} for validation; {n_dropped} leave no room to answer",
+            training.len(),
+            validation.len()
+        );
+        Ok(Self { training, validation, data_id })
+    }
+}
+
+/// Teacher at `source` of the model of `saver`.
+fn open_teacher(
+    source: &str,
+    args: &TrainArgs,
+    saver: &ModelSaver,
+    device: &Device,
+) -> Result<Teacher> {
+    let tokenizer = &saver.chat_tokenizer.tokenizer;
+    let checkpoint = open_reference(source, &saver.config, tokenizer, device)
+        .context("--teacher must have the vocabulary of the policy")?;
+    let OnlineFlags { lmbda: lambda, .. } = args.online;
+    Ok(Teacher { model: checkpoint.model, divergence: args.online.divergence(), lambda })
+}
+
+/// SHA-256 of the problems and of the reward function's name.
+fn data_id(dataset: &Splits<Example>, reward_name: &str) -> String {
+    let text = |Example { prompt, completion, .. }: &Example| {
+        let messages: Vec<Value> = prompt.iter().map(|message| json!(message.content)).collect();
+        json!([messages, completion]).to_string()
+    };
+    let mut all: Vec<String> = dataset.train.iter().chain(&dataset.validation).map(text).collect();
+    all.push(reward_name.into());
+    sha256::hash_bytes(all.join("\n").as_bytes())
+}

@@ -1,0 +1,276 @@
+//! Flags of the preference loss, shared by `train` and `eval`. TRL's names are accepted as well:
+//! `loss_type`, `label_smoothing`, `simpo_gamma`, `desirable_weight`.
+
+use std::num::NonZeroUsize;
+
+use anyhow::{Context, Result};
+use clap::{Args, ValueEnum};
+use experiment::number::{fraction, non_negative, positive, unit_interval};
+use experiment::program::{as_usage_error, ensure_usage};
+use grpo::{ReferenceUpdate, Task, WeightedRewards};
+use modern::{Sampler, SamplingStrategy};
+use ppo::RolloutConfig;
+use ppo::flags::RewardProgramFlags;
+use serde::Serialize;
+
+use crate::distillation::Divergence;
+use crate::losses::{DpoLoss, LossType};
+use crate::online::OnlineConfig;
+use crate::sampled::SampledSignal;
+
+/// Flags of the preference loss.
+#[derive(Debug, Clone, Copy, Args, Serialize)]
+#[command(next_help_heading = "Algorithm")]
+pub struct LossFlags {
+    /// Preference loss; kto also reads rows of prompt, completion and label
+    #[arg(long, visible_alias = "loss-type", value_enum, default_value_t)]
+    pub loss: LossName,
+    /// β: small values allow the policy to go far from the reference [default: 0.1; sigmoid-norm 5,
+    /// simpo 2]
+    #[arg(long, value_name = "X", value_parser = positive)]
+    pub beta: Option<f64>,
+    /// Assumed share of wrong labels, for --loss sigmoid (conservative DPO) and robust [default: 0]
+    #[arg(long, value_name = "P", value_parser = fraction)]
+    pub label_smoothing: Option<f64>,
+    /// Target margin γ, for --loss simpo [default: 1]
+    #[arg(long, value_name = "X", value_parser = non_negative)]
+    pub simpo_gamma: Option<f64>,
+    /// Weight of the cross-entropy of the chosen completions [default: 0; orpo 1]
+    #[arg(long, alias = "rpo-alpha", value_name = "X", value_parser = non_negative)]
+    pub sft_weight: Option<f64>,
+    /// Weight of desirable completions, for --loss kto [default: 1]
+    #[arg(long, value_name = "X", value_parser = non_negative)]
+    pub desirable_weight: Option<f64>,
+    /// Weight of undesirable completions, for --loss kto [default: 1]
+    #[arg(long, value_name = "X", value_parser = non_negative)]
+    pub undesirable_weight: Option<f64>,
+}
+
+/// Name of a preference loss.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum LossName {
+    /// DPO, −log σ(βΔ)
+    #[default]
+    Sigmoid,
+    /// Robust DPO, unbiased under wrong labels
+    Robust,
+    /// DPO with log-ratios per token
+    #[value(alias = "sigmoid_norm")]
+    SigmoidNorm,
+    /// IPO, a squared error of the log-ratios per token
+    Ipo,
+    /// max(0, 1 − βΔ)
+    Hinge,
+    /// KTO, on single completions that are desirable or not
+    Kto,
+    /// ORPO: SFT and the odds ratio, without a reference
+    Orpo,
+    /// SimPO: log-probabilities per token, without a reference
+    Simpo,
+}
+
+impl LossFlags {
+    /// Loss that the flags select.
+    ///
+    /// # Errors
+    /// A [`UsageError`](experiment::program::UsageError) when a flag is given that the loss does
+    /// not have, or robust DPO gets half of the labels wrong.
+    pub fn config(&self) -> Result<DpoLoss> {
+        let name = self.loss;
+        let has_smoothing = matches!(name, LossName::Sigmoid | LossName::Robust);
+        let weights = self.desirable_weight.or(self.undesirable_weight);
+        let flags = [
+            ("--label-smoothing", self.label_smoothing, has_smoothing, "sigmoid and robust"),
+            ("--simpo-gamma", self.simpo_gamma, name == LossName::Simpo, "simpo"),
+            ("--desirable-weight and --undesirable-weight", weights, name == LossName::Kto, "kto"),
+        ];
+        for (flag, value, is_used, losses) in flags {
+            let message = format!("{flag}: for --loss {losses} alone");
+            ensure_usage(value.is_none() || is_used, message)?;
+        }
+        let label_smoothing = self.label_smoothing.unwrap_or(0.);
+        ensure_usage(
+            name != LossName::Robust || label_smoothing < 0.5,
+            format!("--label-smoothing {label_smoothing}: robust DPO needs less than 0.5"),
+        )?;
+        let loss_type = match name {
+            LossName::Sigmoid => LossType::Sigmoid { label_smoothing },
+            LossName::Robust => LossType::Robust { label_smoothing },
+            LossName::SigmoidNorm => LossType::SigmoidNorm,
+            LossName::Ipo => LossType::Ipo,
+            LossName::Hinge => LossType::Hinge,
+            LossName::Kto => LossType::Kto {
+                desirable_weight: self.desirable_weight.unwrap_or(1.),
+                undesirable_weight: self.undesirable_weight.unwrap_or(1.),
+            },
+            LossName::Orpo => LossType::Orpo,
+            LossName::Simpo => LossType::Simpo { gamma: self.simpo_gamma.unwrap_or(1.) },
+        };
+        let beta = match name {
+            LossName::SigmoidNorm => 5.,
+            LossName::Simpo => 2.,
+            _ => 0.1,
+        };
+        let sft_weight = if name == LossName::Orpo { 1. } else { 0. };
+        Ok(DpoLoss {
+            loss_type,
+            beta: self.beta.unwrap_or(beta),
+            sft_weight: self.sft_weight.unwrap_or(sft_weight),
+        })
+    }
+}
+
+/// Flags of training on the policy's own completions.
+#[derive(Debug, Clone, Args, Serialize)]
+#[command(next_help_heading = "Completions of the policy")]
+pub struct OnlineFlags {
+    /// Learn from completions of the policy for the prompts of --data, not from the pairs of --data
+    #[arg(long, value_enum)]
+    pub online: Option<SampledSignal>,
+    /// With --online: task, which sets the format of --data and the rewards
+    #[arg(long, value_enum, default_value_t = Task::Arithmetic)]
+    pub task: Task,
+    /// With --online: weighted sum of the rewards of part 9, or a reward model of part 7 [default:
+    /// the task's]
+    #[arg(long, value_name = "REWARDS")]
+    pub reward: Option<String>,
+    /// With --online: prompts per round
+    #[arg(long, value_name = "N", default_value = "32")]
+    pub prompts_per_round: NonZeroUsize,
+    /// With --online: optimizer steps per round, between which no completion is sampled
+    #[arg(long, value_name = "N", default_value = "1")]
+    pub steps_per_round: NonZeroUsize,
+    /// With --online: group size G, completions sampled per prompt
+    #[arg(long, visible_alias = "num-generations", value_name = "G", default_value = "16")]
+    pub group_size: NonZeroUsize,
+    /// With --online: sampling temperature
+    #[arg(long, value_name = "T", default_value_t = 1., value_parser = positive)]
+    pub temperature: f64,
+    /// With --online: largest number of tokens per completion [default: the task's]
+    #[arg(long, visible_alias = "max-completion-length", value_name = "N")]
+    pub max_new_tokens: Option<NonZeroUsize>,
+    /// With --online: rounds after which the reference becomes the policy [default: never]
+    #[arg(long, value_name = "N")]
+    pub sync_ref: Option<NonZeroUsize>,
+    /// With --online distill: model whose distribution the policy learns
+    #[arg(long, value_name = "MODEL")]
+    pub teacher: Option<String>,
+    /// With --online distill: divergence from the teacher
+    #[arg(long, value_enum, default_value_t)]
+    pub divergence: DivergenceName,
+    /// With --divergence jsd: 0 for the forward KL, 1 for the reverse KL (GKD's β)
+    #[arg(long, value_name = "P", default_value_t = 1., value_parser = unit_interval)]
+    pub jsd_beta: f64,
+    /// With --online distill: share of rounds on the policy's own completions, the others on the
+    /// right answers (GKD's λ)
+    #[arg(
+        long, alias = "lambda", value_name = "P", default_value_t = 1.,
+        value_parser = unit_interval
+    )]
+    pub lmbda: f64,
+    /// Reward program.
+    #[command(flatten)]
+    pub program: RewardProgramFlags,
+}
+
+/// Name of a divergence from a teacher.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum DivergenceName {
+    /// Over the whole vocabulary, with --jsd-beta
+    #[default]
+    Jsd,
+    /// Reverse KL, estimated at the sampled token
+    Sampled,
+}
+
+impl OnlineFlags {
+    /// Checks the flags of a run with this `loss`.
+    ///
+    /// # Errors
+    /// A usage error when they contradict each other.
+    pub fn check(&self, loss: LossName, reference: Option<&str>) -> Result<()> {
+        let Some(signal) = self.online else {
+            let given = [
+                ("--reward", self.reward.is_some()),
+                ("--reward-program", self.program.reward_program.is_some()),
+                ("--sync-ref", self.sync_ref.is_some()),
+                ("--max-new-tokens", self.max_new_tokens.is_some()),
+                ("--teacher", self.teacher.is_some()),
+            ];
+            let flag = given.iter().find(|(_, is_given)| *is_given);
+            let name = flag.map_or("", |(name, _)| *name);
+            return ensure_usage(flag.is_none(), format!("{name} needs --online"));
+        };
+        ensure_usage(loss != LossName::Kto, "--loss kto learns from rows, not with --online")?;
+        ensure_usage(
+            signal == SampledSignal::Pairs || loss == LossName::Sigmoid,
+            "--loss is for --online pairs: best learns by cross-entropy, distill from its teacher",
+        )?;
+        ensure_usage(
+            (signal == SampledSignal::Distill) == self.teacher.is_some(),
+            "--online distill and --teacher MODEL need each other",
+        )?;
+        ensure_usage(
+            self.divergence == DivergenceName::Jsd || self.lmbda == 1.,
+            "--divergence sampled is right for sampled tokens alone: use it with --lmbda 1",
+        )?;
+        let is_group = self.group_size.get() > 1 || signal == SampledSignal::Distill;
+        ensure_usage(is_group, "--group-size 1: one completion is neither better nor worse")?;
+        ensure_usage(
+            reference.is_none(),
+            "--reference: with --online the reference is the initial model (or --sync-ref)",
+        )?;
+        self.weighted_rewards().map(drop)
+    }
+
+    /// Weighted rewards.
+    ///
+    /// # Errors
+    /// A usage error when they cannot be parsed.
+    pub fn weighted_rewards(&self) -> Result<WeightedRewards> {
+        let default = match self.program.reward_program {
+            Some(_) => WeightedRewards::PROGRAM,
+            None => self.task.default_rewards(),
+        };
+        as_usage_error(WeightedRewards::parse(self.reward.as_deref().unwrap_or(default)))
+    }
+
+    /// Largest number of tokens per completion.
+    pub fn max_new_tokens(&self) -> usize {
+        self.max_new_tokens.map_or(self.task.default_max_new_tokens(), NonZeroUsize::get)
+    }
+
+    /// Configuration of the rounds, whose completions end with one of `stop_token_ids`.
+    ///
+    /// # Errors
+    /// Without --online.
+    pub fn config(&self, stop_token_ids: Vec<u32>) -> Result<OnlineConfig> {
+        let strategy = SamplingStrategy::new(self.temperature, None, None, None);
+        Ok(OnlineConfig {
+            signal: self.online.context("a run without --online")?,
+            prompts_per_round: self.prompts_per_round.get(),
+            steps_per_round: self.steps_per_round.get(),
+            rollout: RolloutConfig {
+                group_size: self.group_size.get(),
+                sampler: Sampler::new(strategy),
+                max_new_tokens: self.max_new_tokens(),
+                stop_token_ids,
+            },
+        })
+    }
+
+    /// Divergence from the teacher.
+    pub fn divergence(&self) -> Divergence {
+        match self.divergence {
+            DivergenceName::Jsd => Divergence::Jsd { beta: self.jsd_beta },
+            DivergenceName::Sampled => Divergence::Sampled,
+        }
+    }
+
+    /// Update rule of the reference.
+    pub fn reference_update(&self) -> ReferenceUpdate {
+        self.sync_ref.map_or(ReferenceUpdate::Fixed, |n| ReferenceUpdate::SyncEvery(n.get()))
+    }
+}

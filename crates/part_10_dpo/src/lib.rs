@@ -1,0 +1,35 @@
+#![doc = include_str!("../README.md")]
+
+// Letters in shapes: R completions, P pairs, T tokens of the longest completion. In 10.1: Y all
+// completions of the tabular MDP.
+
+pub mod implicit_reward; // 10.1
+pub mod tabular_dpo;
+pub mod losses; // 10.2
+pub mod preference_example;
+pub mod source;
+pub mod log_probs;
+pub mod ref_cache;
+pub mod metrics;
+pub mod step;
+pub mod training;
+pub mod validator;
+pub mod sampled; // 10.3
+pub mod online;
+pub mod distillation; // 10.4
+pub mod best_of_n; // 10.5
+pub mod flags;
+pub mod command;
+
+pub use distillation::Divergence;
+pub use implicit_reward::{implicit_reward, optimal_log_probs};
+pub use losses::{BatchLogProbs, DpoLoss, LossTotals, LossType};
+pub use metrics::DpoMetrics;
+pub use preference_example::{Label, PreferenceDataset, PreferenceExample, PreferenceRow};
+pub use sampled::SampledSignal;
+pub use step::{DpoBatch, DpoPolicy, TrainConfig, dpo_step};
+pub use training::train;
+pub use validator::DpoValidator;
+
+#[cfg(test)]
+mod tests;

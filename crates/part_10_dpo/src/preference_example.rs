@@ -1,0 +1,192 @@
+//! 10.2 Labeled completions in tokens: the chosen and the rejected completion of a prompt, or, for
+//! KTO, single completions.
+//!
+//! ```text
+//! completion = ids of its text ++ EOS          its log-probability is a sum over all of them
+//! ```
+//!
+//! The prompt is encoded once and shared, as in part 8's rollouts: no token spans the boundary, and
+//! there is one BOS. A completion that does not fit is cut at its end and then has no EOS, so that
+//! the model does not learn to stop there.
+
+use std::fmt;
+
+use anyhow::Result;
+use datasets::Preference;
+use experiment::terminal::printable;
+use model_io::ChatMessage;
+use modern::FinishReason;
+use ppo::{RolloutGroup, SampledCompletion};
+use sft::ChatTokenizer;
+use tensor_core::sha256;
+
+/// Label of a completion.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Label {
+    /// Preferred, or desirable.
+    Chosen,
+    /// Not preferred, or undesirable.
+    Rejected,
+}
+
+/// Prompt with labeled completions, as text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PreferenceRow {
+    /// Messages before the completion.
+    pub prompt: Vec<ChatMessage>,
+    /// Chosen and rejected completion of a pair, or one completion.
+    pub completions: Vec<(Label, String)>,
+}
+
+/// Prompt with labeled completions, as tokens.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PreferenceExample {
+    /// Prompt and completions.
+    pub group: RolloutGroup,
+    /// Label of each completion.
+    pub labels: Vec<Label>,
+    /// log π_ref of each completion, computed once before training; 0 for losses without a
+    /// reference.
+    pub ref_log_probs: Vec<f64>,
+}
+
+/// Examples to train on or to validate with.
+#[derive(Debug, Clone, Default)]
+pub struct PreferenceDataset {
+    /// Labeled completions.
+    pub examples: Vec<PreferenceExample>,
+    /// For KTO, the prompt of each example with a completion of another prompt. The mean of their
+    /// log-ratios estimates KL(π ‖ π_ref); their labels have no meaning.
+    pub mismatched: Vec<PreferenceExample>,
+}
+
+/// Counts of rows that exceed the context.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TokenizationCounts {
+    /// Rows with a completion that was cut at its end.
+    pub n_truncated: usize,
+    /// Rows dropped because their completions are equal, once they are cut.
+    pub n_identical: usize,
+    /// Rows dropped because their prompt leaves no room for a completion.
+    pub n_skipped: usize,
+    /// Beginning of the prompt of the first row that was dropped.
+    pub first_dropped: Option<String>,
+}
+
+impl TokenizationCounts {
+    /// Number of rows that were dropped.
+    pub fn n_dropped(&self) -> usize {
+        self.n_identical + self.n_skipped
+    }
+}
+
+impl fmt::Display for TokenizationCounts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { n_truncated, n_identical, n_skipped, first_dropped } = self;
+        write!(
+            f,
+            "{n_truncated} rows have a completion that was cut at the end of the context; dropped: \
+             {n_identical} whose completions are then equal, {n_skipped} whose prompt fills the \
+             context"
+        )?;
+        match first_dropped {
+            Some(prompt) => write!(f, "; the first has the prompt {prompt:?}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl From<Preference> for PreferenceRow {
+    fn from(Preference { prompt, chosen, rejected }: Preference) -> Self {
+        Self { prompt, completions: vec![(Label::Chosen, chosen), (Label::Rejected, rejected)] }
+    }
+}
+
+impl PreferenceExample {
+    /// Example of a prompt with completions and their labels, with log π_ref = 0.
+    pub fn new(prompt: Vec<u32>, completions: Vec<(Label, SampledCompletion)>) -> Self {
+        let (labels, completions): (Vec<_>, Vec<_>) = completions.into_iter().unzip();
+        let ref_log_probs = vec![0.; labels.len()];
+        Self { group: RolloutGroup { prompt, completions }, labels, ref_log_probs }
+    }
+
+    /// Number of tokens of the prompt and of all completions.
+    pub fn n_tokens(&self) -> usize {
+        self.group.prompt.len() + self.group.n_tokens()
+    }
+}
+
+/// Tokenizes `rows` for a model with a context of `context_len` tokens.
+///
+/// # Errors
+/// When the chat template rejects a conversation.
+pub fn tokenize(
+    rows: &[PreferenceRow],
+    chat_tokenizer: &ChatTokenizer,
+    context_len: usize,
+) -> Result<(Vec<PreferenceExample>, TokenizationCounts)> {
+    let (mut examples, mut counts) = (Vec::new(), TokenizationCounts::default());
+    for PreferenceRow { prompt: messages, completions } in rows {
+        let prompt = chat_tokenizer.encode_prompt(messages)?;
+        let room = context_len.saturating_sub(prompt.len());
+        let mut tokenized = Vec::with_capacity(completions.len());
+        for (label, text) in completions {
+            let mut tokens = chat_tokenizer.encode_completion_without_eos(text)?;
+            tokens.push(chat_tokenizer.eos_token_id());
+            // Nothing follows EOS, so the model does not read it: it may lie beyond the context.
+            let is_cut = tokens.len() > room + 1;
+            tokens.truncate(if is_cut { room } else { tokens.len() });
+            tokenized.push((*label, completion(tokens, is_cut)));
+        }
+        let is_identical = matches!(&tokenized[..], [(_, a), (_, b)] if a.tokens == b.tokens);
+        if room == 0 || is_identical {
+            counts.n_skipped += usize::from(room == 0);
+            counts.n_identical += usize::from(room > 0);
+            counts.first_dropped.get_or_insert_with(|| beginning_of(messages));
+            continue;
+        }
+        counts.n_truncated += usize::from(tokenized.iter().any(|(_, c)| !c.terminated()));
+        examples.push(PreferenceExample::new(prompt, tokenized));
+    }
+    Ok((examples, counts))
+}
+
+/// For KTO: the prompt of each example with a completion of the next example that has another
+/// prompt, the last example being followed by the first. `None` if all prompts are equal.
+pub fn mismatched(examples: &[PreferenceExample]) -> Option<Vec<PreferenceExample>> {
+    let n = examples.len();
+    let of = |i: usize| {
+        let prompt = &examples[i].group.prompt;
+        let others = (1..n).map(|distance| &examples[(i + distance) % n]);
+        let other = others.into_iter().find(|other| other.group.prompt != *prompt)?;
+        let completion = other.group.completions[0].clone();
+        Some(PreferenceExample::new(prompt.clone(), vec![(Label::Rejected, completion)]))
+    };
+    (0..n).map(of).collect()
+}
+
+/// SHA-256 of the tokens and labels of `examples`: a checkpoint is not resumed with other data.
+pub fn examples_sha256<'a>(examples: impl Iterator<Item = &'a PreferenceExample>) -> String {
+    let numbers = examples.flat_map(|PreferenceExample { group, labels, .. }| {
+        let completions = labels.iter().zip(&group.completions).flat_map(|(label, completion)| {
+            let header = [*label as u32, completion.tokens.len() as u32];
+            header.into_iter().chain(completion.tokens.iter().copied())
+        });
+        let header = [group.prompt.len() as u32, labels.len() as u32];
+        header.into_iter().chain(group.prompt.iter().copied()).chain(completions)
+    });
+    sha256::hash_u32s(numbers)
+}
+
+/// Completion of a file, as if it had been sampled.
+fn completion(tokens: Vec<u32>, is_cut: bool) -> SampledCompletion {
+    let finish_reason = if is_cut { FinishReason::ContextFull } else { FinishReason::Stop };
+    let (log_probs, allowed_tokens) = (Vec::new(), Vec::new());
+    SampledCompletion { tokens, log_probs, allowed_tokens, finish_reason }
+}
+
+/// The first 40 characters of the last message of a prompt.
+fn beginning_of(prompt: &[ChatMessage]) -> String {
+    let text = prompt.last().map_or("", |message| &message.content);
+    printable(&text.chars().take(40).collect::<String>())
+}

@@ -1,0 +1,165 @@
+//! Rows to learn from: the pairs that part 7 reads, or single completions with a label for KTO.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail, ensure};
+use datasets::preference::{FilterCounts, FilteredPreferences};
+use datasets::{Preference, PreferenceColumns, Splits, columns, json_rows};
+use reward::PreferenceSource;
+use reward::flags::{PreferenceFlags, SplitFlags};
+use serde_json::Value;
+
+use crate::preference_example::{Label, PreferenceRow};
+
+/// Training, validation and test rows, and those that were filtered out.
+#[derive(Debug)]
+pub struct PreferenceRows {
+    /// Rows by split.
+    pub splits: Splits<PreferenceRow>,
+    /// Rows filtered out.
+    pub filtered: FilteredRows,
+}
+
+/// Rows of a file that were filtered out, because their completions are equal or empty, say.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct FilteredRows {
+    /// Number of rows filtered out, by reason.
+    pub counts: FilterCounts,
+    /// Number of the first of them in a file, counted from 1; not for a mixture.
+    pub first: Option<usize>,
+}
+
+impl fmt::Display for FilteredRows {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.counts)?;
+        self.first.map_or(Ok(()), |first| write!(f, "; the first is row {first}"))
+    }
+}
+
+impl PreferenceRows {
+    /// Rows of `data`: pairs or, for a loss that is `unpaired`, also rows of `prompt`, `completion`
+    /// and `label`. A file is split by `split` and `seed`, rows of one prompt together.
+    ///
+    /// # Errors
+    /// Those of [`load_all`], and when the splits leave nothing to train on.
+    pub fn load(
+        data: &PreferenceFlags,
+        split: &SplitFlags,
+        unpaired: bool,
+        seed: u64,
+    ) -> Result<Self> {
+        if PreferenceSource::built_in(&data.data).is_none() {
+            let (rows, filtered) = load_all(data, unpaired, seed)?;
+            let SplitFlags { validation, test, .. } = *split;
+            let prompt = |row: &PreferenceRow| row.prompt.clone();
+            let splits =
+                Splits::hold_out_shares(rows, prompt, validation, test.unwrap_or(0.), seed)?;
+            return Ok(Self { splits, filtered });
+        }
+        let dataset = split.load_dataset(data, seed)?;
+        let splits = Splits {
+            train: rows_of(dataset.train),
+            validation: rows_of(dataset.validation),
+            test: rows_of(dataset.test),
+        };
+        Ok(Self { splits, filtered: FilteredRows::default() })
+    }
+
+    /// Rows to report results on: the test split, or the validation split if there is none.
+    pub fn into_eval_rows(self) -> Vec<PreferenceRow> {
+        let Splits { validation, test, .. } = self.splits;
+        if test.is_empty() { validation } else { test }
+    }
+}
+
+/// All rows of a file, those of a mixture as `seed` draws them, or the test pairs of built-in data;
+/// for a loss that is `unpaired`, rows may also have a `label`.
+///
+/// # Errors
+/// When a row is invalid (the error names file and line), no row is left, or completions for an
+/// unpaired loss are all of one kind.
+pub fn load_all(
+    data: &PreferenceFlags,
+    unpaired: bool,
+    seed: u64,
+) -> Result<(Vec<PreferenceRow>, FilteredRows)> {
+    let (source, columns) = data.open_source()?;
+    let (rows, filtered) = match &source {
+        PreferenceSource::Files(paths) => read_files(paths, &columns, unpaired)?,
+        PreferenceSource::Mixture(mixture) => {
+            let mut filtered = FilteredRows::default();
+            let mixture = mixture.map(|source| {
+                let PreferenceSource::Files(paths) = source else {
+                    bail!("only files can be mixed");
+                };
+                let (rows, more) = read_files(paths, &columns, unpaired)?;
+                filtered.counts += more.counts;
+                Ok(rows)
+            })?;
+            (mixture.interleave(seed), filtered)
+        }
+        PreferenceSource::Arithmetic | PreferenceSource::Politeness => {
+            let pairs = source.load_eval_preferences(&columns)?.usable;
+            return Ok((rows_of(pairs), FilteredRows::default()));
+        }
+    };
+    ensure!(!rows.is_empty(), "{} has no usable pair: {filtered}", data.data);
+    if unpaired {
+        ensure_both_labels(&rows).with_context(|| data.data.clone())?;
+    }
+    Ok((rows, filtered))
+}
+
+fn read_files(
+    paths: &[PathBuf],
+    columns: &PreferenceColumns,
+    unpaired: bool,
+) -> Result<(Vec<PreferenceRow>, FilteredRows)> {
+    let (mut pairs, mut n_rows, mut first) = (FilteredPreferences::default(), 0, None);
+    let labeled = json_rows::read_parsed(paths, |row| {
+        n_rows += 1;
+        let labeled = read_row(row, columns, unpaired, &mut pairs)?;
+        first = first.or((pairs.filter_counts.total() > 0).then_some(n_rows));
+        Ok(labeled)
+    })?;
+    let mut rows: Vec<PreferenceRow> = labeled.into_iter().flatten().collect();
+    rows.extend(rows_of(pairs.usable));
+    Ok((rows, FilteredRows { counts: pairs.filter_counts, first }))
+}
+
+fn rows_of(pairs: Vec<Preference>) -> Vec<PreferenceRow> {
+    pairs.into_iter().map(PreferenceRow::from).collect()
+}
+
+/// Row of a file: a pair, which is appended to `pairs`, or a completion with a label.
+fn read_row(
+    row: &Value,
+    names: &PreferenceColumns,
+    unpaired: bool,
+    pairs: &mut FilteredPreferences,
+) -> Result<Option<PreferenceRow>> {
+    let Some(label) = row.get("label").filter(|_| columns::has_value(row, "completion")) else {
+        return names.read_row(row, pairs).map(|()| None);
+    };
+    ensure!(unpaired, "rows of prompt, completion and label are for --loss kto");
+    let label = label.as_bool();
+    let label = label.context("`label` must be true (desirable) or false (undesirable)")?;
+    let completion = columns::completion(row, "completion")?;
+    ensure!(!columns::is_blank(&completion), "`completion` is empty");
+    let label = if label { Label::Chosen } else { Label::Rejected };
+    let prompt = names.read_prompt(row)?;
+    Ok(Some(PreferenceRow { prompt, completions: vec![(label, completion)] }))
+}
+
+/// Checks that `rows` have desirable and undesirable completions.
+fn ensure_both_labels(rows: &[PreferenceRow]) -> Result<()> {
+    for (label, name) in [(Label::Chosen, "true"), (Label::Rejected, "false")] {
+        let mut labels = rows.iter().flat_map(|row| &row.completions).map(|(label, _)| *label);
+        ensure!(
+            labels.any(|other| other == label),
+            "no completion has the label {name}: KTO learns from completions of both kinds"
+        );
+    }
+    Ok(())
+}

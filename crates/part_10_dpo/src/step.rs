@@ -1,0 +1,147 @@
+//! 10.2 One step of DPO, from the pairs to the optimizer, and its hyperparameters.
+//!
+//! ```text
+//! log π of both completions of each pair          one forward pass; log π_ref is known
+//! loss = −mean log σ(β [log(π/π_ref)(y⁺) − log(π/π_ref)(y⁻)])      losses.rs has the others
+//! gradient of a pair = −β σ(−margin) (∇log π(y⁺) − ∇log π(y⁻))     large where the order is wrong
+//! ```
+
+use anyhow::Result;
+use experiment::{RunLog, StepMetrics, TrainState};
+use model_io::ModelConfig;
+use modern::GptModern;
+use scaling::LrSchedule;
+use scaling::accumulation::GradAccumulator;
+use tensor_core::{AdamWConfig, clip_grad_norm};
+
+use crate::log_probs::{completion_log_probs, log_probs_of_examples};
+use crate::losses::DpoLoss;
+use crate::metrics::{DpoMetrics, batch_log_probs, loss_totals};
+use crate::preference_example::PreferenceExample;
+
+/// Drop of log π of the chosen completions below the reference, in nats per token, that raises an
+/// alarm: each token has become less likely by a third.
+const DISPLACEMENT_ALARM: f64 = 0.4;
+
+/// Hyperparameters that determine the result of a run.
+#[derive(Debug, Clone, Copy)]
+pub struct TrainConfig {
+    /// Pairs (for KTO: rows) per micro-batch.
+    pub batch_size: usize,
+    /// Micro-batches per optimizer step (gradient accumulation).
+    pub grad_accum_steps: usize,
+    /// Preference loss.
+    pub loss: DpoLoss,
+    /// Learning-rate schedule, which includes the number of steps.
+    pub schedule: LrSchedule,
+    /// AdamW's β₁, β₂, ε and weight decay.
+    pub optimizer: AdamWConfig,
+    /// Maximum gradient norm (clipping).
+    pub max_grad_norm: f64,
+    /// Seed of the shuffle.
+    pub seed: u64,
+}
+
+/// Policy that is trained.
+pub struct DpoPolicy {
+    /// Model, with a graph and with the adapters' dropout.
+    pub model: GptModern,
+    /// Inference model: the same weights without either.
+    pub inference_model: GptModern,
+    /// Weights, optimizer and progress.
+    pub state: TrainState,
+}
+
+/// Examples of a step.
+#[derive(Debug, Clone, Default)]
+pub struct DpoBatch {
+    /// Examples of each micro-batch.
+    pub micro_batches: Vec<Vec<PreferenceExample>>,
+    /// For KTO, the mismatched examples of the step.
+    pub mismatched: Vec<PreferenceExample>,
+}
+
+impl DpoPolicy {
+    /// Policy of `config` with the weights of `state`.
+    ///
+    /// # Errors
+    /// When the weights do not fit `config`.
+    pub fn new(config: &ModelConfig, mut state: TrainState) -> Result<Self> {
+        let model = GptModern::new(config, state.parameters.root())?;
+        let inference_model = GptModern::new(config, state.parameters.for_inference().root())?;
+        Ok(Self { model, inference_model, state })
+    }
+}
+
+/// Takes the next step of `policy` on `batch`.
+///
+/// # Errors
+/// When the loss is not finite, or the log cannot be written.
+pub fn dpo_step(
+    policy: &mut DpoPolicy,
+    batch: &DpoBatch,
+    config: &TrainConfig,
+    log: &mut RunLog,
+) -> Result<()> {
+    let step = policy.state.progress.step + 1;
+    let examples = batch.micro_batches.concat();
+    let kl = kl_baseline(&policy.inference_model, &batch.mismatched, config.batch_size)?;
+    let totals = loss_totals(&config.loss, &examples, kl);
+    let (mut accumulator, mut log_probs) = (GradAccumulator::default(), Vec::new());
+    for micro_batch in &batch.micro_batches {
+        let groups = micro_batch.iter().map(|example| &example.group);
+        let policy_log_probs = completion_log_probs(&policy.model, groups)?; // (R)
+        let numbers = batch_log_probs(&policy_log_probs, micro_batch)?;
+        let loss = config.loss.compute(&numbers, &totals)?; // (), its part of the step's loss
+        accumulator.backward(&loss, &[&policy.state.parameters])?;
+        log_probs.extend(numbers.policy.to_vec1::<f64>()?);
+    }
+    let (loss, mut grads) = accumulator.finish()?;
+    let grad_norm = clip_grad_norm(&mut grads, &policy.state.parameters, config.max_grad_norm)?;
+    let lr = config.schedule.lr_at(step);
+    let n_tokens = examples.iter().map(PreferenceExample::n_tokens).sum();
+    let step_metrics = StepMetrics { step, loss, lr, grad_norm, n_tokens };
+    log.check(&step_metrics)?;
+    policy.state.optimizer.step(&grads, lr)?;
+    policy.state.progress.step = step;
+
+    let metrics = DpoMetrics::new(&config.loss, &examples, &log_probs, &totals)?;
+    raise_displacement_alarm(step, &config.loss, &metrics, log)?;
+    log.step(&step_metrics, metrics.row(""))
+}
+
+/// KTO's estimate of KL(π ‖ π_ref), max(0, mean log(π/π_ref)) over the `mismatched` examples: how
+/// much more likely than the reference the policy makes completions that do not answer their
+/// prompt. 0 without any.
+///
+/// # Errors
+/// When a text is longer than the model's context.
+pub fn kl_baseline(
+    inference_model: &GptModern,
+    mismatched: &[PreferenceExample],
+    batch_size: usize,
+) -> Result<f64> {
+    let log_probs = log_probs_of_examples(inference_model, mismatched, batch_size)?.concat();
+    let reference = mismatched.iter().flat_map(|example| &example.ref_log_probs);
+    let sum: f64 = log_probs.iter().zip(reference).map(|(p, q)| p - q).sum();
+    Ok((sum / mismatched.len().max(1) as f64).max(0.))
+}
+
+/// Raises an alarm if the chosen completions have become much less likely than under the reference.
+fn raise_displacement_alarm(
+    step: usize,
+    loss: &DpoLoss,
+    metrics: &DpoMetrics,
+    log: &mut RunLog,
+) -> Result<()> {
+    let fall = -metrics.chosen_log_ratio_per_token;
+    if !loss.loss_type.needs_reference() || fall.is_nan() || fall <= DISPLACEMENT_ALARM {
+        return Ok(());
+    }
+    let details = format!(
+        "log π of the chosen completions fell by {fall:.2} nats per token: the margin grows \
+         because the rejected ones fall faster, and the probability goes to completions of no \
+         pair; a larger --beta, an --sft-weight, a smaller --lr or fewer steps help"
+    );
+    log.alarm_once(step, "the chosen completions become less likely:", &details)
+}

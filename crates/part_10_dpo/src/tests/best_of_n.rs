@@ -1,0 +1,51 @@
+//! Best of n and majority vote, held against enumeration.
+
+use tensor_core::testing::assert_close;
+
+use crate::best_of_n::{best_of_n, kl_bound, majority};
+
+#[test]
+fn best_of_n_is_the_mean_over_all_subsets() {
+    let (scores, values) = ([0.5, -1., 2., 2., 0.], [1., 0., 0., 1., 3.]);
+    for n in 1..=5 {
+        let (mut sum, mut count) = (0., 0.);
+        for subset in 0u32..32 {
+            let members: Vec<usize> = (0..5).filter(|i| subset >> i & 1 == 1).collect();
+            if members.len() != n {
+                continue;
+            }
+            let best = members.iter().map(|&i| scores[i]).fold(f64::NEG_INFINITY, f64::max);
+            // Of the two with a score of 2, both or one may be in the subset.
+            let ties: Vec<f64> = (0..5).filter(|&i| scores[i] == best).map(|i| values[i]).collect();
+            sum += ties.iter().sum::<f64>() / ties.len() as f64;
+            count += 1.;
+        }
+        assert_close(best_of_n(&scores, &values, n), sum / count, 1e-12);
+    }
+    assert_close(best_of_n(&scores, &scores, 5), 2., 1e-12);
+}
+
+#[test]
+fn the_kl_of_best_of_n_on_distinct_completions_is_its_bound_at_most() {
+    // The best of n of N equally likely completions has rank i with p_i = (i/N)ⁿ − ((i−1)/N)ⁿ.
+    const N: usize = 1000;
+    for n in [1, 2, 4, 64] {
+        let share = |i: usize| (i as f64 / N as f64).powi(n as i32);
+        let kl: f64 = (1..=N)
+            .map(|i| share(i) - share(i - 1))
+            .filter(|p| *p > 0.)
+            .map(|p| p * (p * N as f64).ln())
+            .sum();
+        assert!(kl <= kl_bound(n) + 1e-9 && kl > kl_bound(n) - 0.01, "{n}: {kl}");
+    }
+}
+
+#[test]
+fn the_majority_answer_wins_and_of_equals_the_first() {
+    let majority_of = |answers: &[&str]| {
+        let answers: Vec<String> = answers.iter().map(|&answer| answer.into()).collect();
+        answers[majority(&answers)].clone()
+    };
+    assert_eq!(majority_of(&["3", "5", "4", "5"]), "5");
+    assert_eq!(majority_of(&["7", "8", "8", "7"]), "7");
+}
