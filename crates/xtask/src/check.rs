@@ -1,7 +1,5 @@
 //! `cargo x check`: all checks that must pass before a commit, the quick ones first.
 
-use std::process::Command;
-
 use anyhow::{Context, Result, ensure};
 
 use crate::repository::root;
@@ -29,7 +27,7 @@ pub(crate) fn run() -> Result<()> {
 pub(crate) fn cargo(args: &[&str], variable: Option<(&str, &str)>) -> Result<()> {
     let command = format!("cargo {}", args.join(" "));
     println!("> {command}");
-    let status = Command::new(env!("CARGO")).args(args).envs(variable).status();
+    let status = crate::cargo::cargo().args(args).envs(variable).status();
     ensure!(status.with_context(|| command.clone())?.success(), "{command} failed");
     Ok(())
 }

@@ -2,9 +2,11 @@
 
 mod repository;
 mod book;
+mod cargo;
 mod check;
 mod compare;
 mod worker;
+mod exercises;
 mod layers;
 mod features;
 mod links;
@@ -56,6 +58,12 @@ enum Task {
         #[arg(long)]
         check: bool,
     },
+    /// Work through the exercises: the next one, with a verdict on each save
+    #[command(disable_help_flag = true)]
+    Learn(exercises::Args),
+    /// `check`: solutions, stubs, known mistakes, hints and places to read of the exercises
+    #[command(disable_help_flag = true)]
+    Exercises(exercises::Args),
     /// Compare the speed with PyTorch, transformers and llama.cpp
     Compare(#[command(flatten)] compare::Options),
 }
@@ -78,6 +86,8 @@ fn main() -> Result<()> {
         Task::DrawFigures => check::cargo(&["run", "--example", "book", "--", "figures"], None),
         Task::Words => words::check(&root()),
         Task::Data { check: true } => tiny_text::check(&root()),
+        Task::Learn(args) => exercises::run("learn", &args),
+        Task::Exercises(args) => exercises::run("exercises", &args),
         Task::Compare(options) => compare::run(&options),
         Task::Data { check: false } => tiny_text::generate(&root()),
     }

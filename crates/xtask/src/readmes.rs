@@ -12,11 +12,13 @@ use anyhow::{Result, ensure};
 use crate::repository::{self, has_extension, read};
 
 /// Prefixes of other commands that READMEs may show, and the place where they run.
-const OTHER_COMMANDS: [(&str, &str); 5] = [
+const OTHER_COMMANDS: [(&str, &str); 7] = [
     ("cargo test", "`cargo x check` runs all tests"),
     ("cargo bench", "`.ci/run` runs each benchmark once"),
     ("cargo x book", "`.ci/run` builds the book"),
     ("cargo x figures", "a test compares the figures with the committed ones"),
+    ("cargo x exercises", "`.ci/run` runs it"),
+    ("cargo x learn", "`.ci/run` runs it once without a terminal, where it prints a list"),
     ("cargo x compare", "needs PyTorch; its parts are tested"),
 ];
 

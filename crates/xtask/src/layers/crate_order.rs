@@ -13,7 +13,7 @@ const SUPPORT: [(&str, &[&str]); 3] = [
     ("experiment", &["tensor_core"]),
 ];
 /// Packages that may depend on all others.
-const UNRESTRICTED: [&str; 3] = ["examples", "benches", "exercises"];
+const UNRESTRICTED: [&str; 4] = ["examples", "benches", "exercises", "learner"];
 
 /// Dependencies of the workspace that [`may_use`] refuses, those for tests and build scripts too.
 pub(crate) fn violations(metadata: &Metadata) -> Vec<String> {

@@ -1,0 +1,95 @@
+//! Grader of a function: [`Fill`] is the one form of every exercise that is solved in code.
+
+use super::answers::Answers;
+use super::compare::{agree, close, difference};
+use super::verdict::{GradeReport, Outcome};
+
+/// Grader of functions of type `F`.
+pub struct Fill<F: 'static> {
+    /// Calls a function in all cases and records what it answers.
+    pub cases: fn(F, &mut Answers),
+    /// Function that is right: that of the course's crates.
+    pub reference: F,
+    /// Tolerance: |a − b| ≤ tolerance · (1 + |b|).
+    pub tolerance: f64,
+    /// Mistakes that the grader recognizes by their answers.
+    pub wrong: &'static [Wrong<F>],
+}
+
+/// Known mistake.
+pub struct Wrong<F> {
+    /// Function with the mistake.
+    pub f: F,
+    /// The mistake in words, as what the learner's code does.
+    pub says: &'static str,
+    /// Place to read about it, as the head of an exercise names places; empty: the exercise's.
+    pub read: &'static str,
+}
+
+impl<F: Copy> Fill<F> {
+    fn answers(&self, f: F) -> Answers {
+        let mut answers = Answers::new();
+        (self.cases)(f, &mut answers);
+        answers
+    }
+
+    /// Verdict on `f`.
+    pub fn judge(&self, f: F) -> GradeReport {
+        let got = self.answers(f);
+        if got.unwritten() {
+            return GradeReport::new(Outcome::Unwritten, vec!["still to be written".to_string()]);
+        }
+        let expected = self.answers(self.reference);
+        let mut lines = Vec::new();
+        let mut n_wrong = 0;
+        for ((label, got), (_, expected)) in got.iter().zip(expected.iter()) {
+            if close(got, expected, self.tolerance) {
+                lines.push(format!("✓ {label}"));
+            } else {
+                n_wrong += 1;
+                lines.push(format!("✗ {label}"));
+                // One difference is enough to think about.
+                if n_wrong == 1 {
+                    let difference = difference(got, expected, self.tolerance);
+                    lines.extend(difference.into_iter().map(|line| format!("  {line}")));
+                }
+            }
+        }
+        if n_wrong == 0 {
+            return GradeReport::new(Outcome::Right, lines);
+        }
+        let mut verdict = GradeReport::new(Outcome::Wrong, lines);
+        let same = |wrong: &Wrong<F>| agree(&got, &self.answers(wrong.f), self.tolerance);
+        if let Some(mistake) = self.wrong.iter().position(same) {
+            let wrong = &self.wrong[mistake];
+            verdict
+                .lines
+                .push(format!("Your numbers are those of a known mistake: {}", wrong.says));
+            verdict.mistake = Some(mistake);
+            verdict.read = (!wrong.read.is_empty()).then(|| wrong.read.to_string());
+        }
+        verdict
+    }
+
+    /// Faults of the grader itself: a known mistake that is accepted or not named, a gradient of
+    /// the reference that differs from finite differences.
+    pub fn faults(&self) -> Vec<String> {
+        let mut faults = Vec::new();
+        for (i, wrong) in self.wrong.iter().enumerate() {
+            let verdict = self.judge(wrong.f);
+            if verdict.outcome != Outcome::Wrong || verdict.mistake != Some(i) {
+                faults.push(format!("the mistake \"{}\" is not named: {verdict:?}", wrong.says));
+            }
+        }
+        let mut answers = Answers::with_finite_differences();
+        (self.cases)(self.reference, &mut answers);
+        for (label, answer) in answers.iter() {
+            if label.ends_with("finite differences")
+                && let super::answers::Recording::Failure(message) = answer
+            {
+                faults.push(format!("{label}: {message}"));
+            }
+        }
+        faults
+    }
+}

@@ -1,0 +1,114 @@
+//! 1.2 One head (fill in, 15 minutes, ●●○)
+//!
+//! Each of T tokens x has a query x W_q, a key x W_k and a value x W_v, of D numbers each.
+//!
+//!     weights = softmax(Q Kᵀ / √D + mask)        row i sums to 1, the future has weight 0
+//!     output  = weights V
+//!
+//! Return the weights and the output. `ops::softmax` works on the last dimension.
+//!
+//! Hint: `matmul` is the matrix product, `q.matmul(&k.t()?)?` has shape (T, T): a row per query.
+//! Hint: D is the number of columns of W_q. `(tensor / number)?` divides all elements.
+//! Hint: `let scores = (q.matmul(&k.t()?)? / (d as f64).sqrt())?;`, then `ops::softmax(&(scores +
+//! mask)?)?` are the weights, and `weights.matmul(&v)?` the output.
+//! Read: crates/part_1_attention/src/head.rs: pub fn causal_scores
+
+use attention::causal_mask;
+use candle_core::{Result, Tensor};
+use tensor_core::ops;
+
+/// Attention weights (T, T) and output (T, D) for `x: (T, C)`; the matrices are (C, D).
+pub fn one_head(x: &Tensor, w_q: &Tensor, w_k: &Tensor, w_v: &Tensor) -> Result<(Tensor, Tensor)> {
+    let (t, _c) = x.dims2()?;
+    let (_c, d) = w_q.dims2()?;
+    let mask = causal_mask(t, x.dtype(), x.device())?; // (T, T): 0, and −∞ in the future
+    // SOLUTION: 5 lines: queries, keys, values; scores; weights; output
+    let (q, k, v) = (x.matmul(w_q)?, x.matmul(w_k)?, x.matmul(w_v)?); // (T, D) each
+    let scores = (q.matmul(&k.t()?)? / (d as f64).sqrt())?; // (T, T)
+    let weights = ops::softmax(&(scores + mask)?)?;
+    let output = weights.matmul(&v)?; // (T, T) x (T, D) -> (T, D)
+    Ok((weights, output))
+    // END
+}
+
+// GRADE
+
+use crate::grading::{Answers, Fill, Wrong};
+
+type Head = fn(&Tensor, &Tensor, &Tensor, &Tensor) -> Result<(Tensor, Tensor)>;
+
+/// Grader. The reference is part 1's.
+pub const GRADE: Fill<Head> = Fill {
+    cases,
+    reference: |x, w_q, w_k, w_v| {
+        let (q, k, v) = (x.matmul(w_q)?, x.matmul(w_k)?, x.matmul(w_v)?);
+        Ok((attention::attention_weights(&q, &k)?, attention::causal_attention(&q, &k, &v)?))
+    },
+    tolerance: 1e-6,
+    wrong: &[
+        Wrong {
+            f: |x, w_q, w_k, w_v| {
+                let (_c, d) = w_q.dims2()?;
+                one_head(x, &(w_q * (d as f64).sqrt())?, w_k, w_v)
+            },
+            says: "the scores are not divided by √D",
+            read: "crates/part_1_attention/src/by_hand.rs: √D. Without it",
+        },
+        Wrong {
+            f: |x, w_q, w_k, w_v| {
+                let (_c, d) = w_q.dims2()?;
+                one_head(x, &(w_q / (d as f64).sqrt())?, w_k, w_v)
+            },
+            says: "the scores are divided by D; it is its root",
+            read: "crates/part_1_attention/src/by_hand.rs: √D. Without it",
+        },
+        Wrong {
+            f: |x, w_q, w_k, w_v| one_head(x, w_k, w_q, w_v),
+            says: "queries and keys are exchanged: row i has to be the query of token i",
+            read: "",
+        },
+        Wrong {
+            f: |x, w_q, w_k, w_v| {
+                let (weights, _) = one_head(x, w_q, w_k, w_v)?;
+                let output = weights.t()?.matmul(&x.matmul(w_v)?)?;
+                Ok((weights, output))
+            },
+            says: "the output takes the weights by column; a token's weights are its row",
+            read: "",
+        },
+        Wrong {
+            f: |x, w_q, w_k, w_v| {
+                let (_t, d) = x.matmul(w_q)?.dims2()?;
+                let scores = (x.matmul(w_q)?.matmul(&x.matmul(w_k)?.t()?)? / (d as f64).sqrt())?;
+                let weights = ops::softmax(&scores)?;
+                let output = weights.matmul(&x.matmul(w_v)?)?;
+                Ok((weights, output))
+            },
+            says: "the mask is missing: a token sees its future",
+            read: "crates/part_1_attention/src/head.rs: pub fn causal_mask",
+        },
+        Wrong {
+            f: |x, w_q, w_k, w_v| {
+                let (t, d) = x.matmul(w_q)?.dims2()?;
+                let scores = (x.matmul(w_q)?.matmul(&x.matmul(w_k)?.t()?)? / (d as f64).sqrt())?;
+                let masked = (scores + causal_mask(t, x.dtype(), x.device())?)?;
+                let weights = ops::softmax(&masked.t()?.contiguous()?)?.t()?.contiguous()?;
+                let output = weights.matmul(&x.matmul(w_v)?)?;
+                Ok((weights, output))
+            },
+            says: "softmax runs down the columns; each row is one query's distribution",
+            read: "",
+        },
+    ],
+};
+
+fn cases(f: Head, answers: &mut Answers) {
+    for (t, c, d) in [(1, 3, 2), (3, 4, 2), (5, 6, 8)] {
+        let x = answers.normal(&[t, c]);
+        let [w_q, w_k, w_v] = [0, 1, 2].map(|_| answers.normal(&[c, d]));
+        let call = |x: &Tensor| f(x, &w_q, &w_k, &w_v);
+        answers.record(format!("weights, {t} tokens"), || Ok(call(&x)?.0));
+        answers.record(format!("output, {t} tokens"), || Ok(call(&x)?.1));
+        answers.gradient(format!("gradient of the output, {t} tokens"), &x, |x| Ok(call(x)?.1));
+    }
+}

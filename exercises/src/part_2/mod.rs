@@ -1,0 +1,38 @@
+//! Part 2: a tiny GPT.
+
+pub mod letters_out_of_bytes;
+pub mod falls_to_zero;
+pub mod first_loss;
+pub mod adamw;
+pub mod who_decays;
+pub mod decay_in_gradient;
+pub mod clip_all_together;
+pub mod one_batch_by_heart;
+pub mod top_k_top_p;
+pub mod temperature_entropy;
+pub mod dropout_in_validation;
+pub mod demo;
+
+use crate::entry::Part;
+use crate::{code, measure, predict};
+
+/// The part.
+pub const PART: Part = Part {
+    number: "2",
+    title: "A tiny GPT",
+    exercises: &[
+        code!(letters_out_of_bytes),
+        code!(falls_to_zero),
+        predict!(first_loss),
+        code!(adamw),
+        predict!(who_decays),
+        code!(decay_in_gradient),
+        code!(clip_all_together),
+        measure!(one_batch_by_heart),
+        code!(top_k_top_p),
+        predict!(temperature_entropy),
+        code!(dropout_in_validation),
+    ],
+    gates: ["adamw", "top_k_top_p"],
+    demo: &["adamw", "top_k_top_p"],
+};

@@ -1,0 +1,35 @@
+//! Part 3: a modern model.
+
+pub mod rms_norm;
+pub mod rope_by_hand;
+pub mod rotate;
+pub mod offset_forgotten;
+pub mod width_of_swiglu;
+pub mod four_queries_one_key;
+pub mod size_of_the_cache;
+pub mod ring;
+pub mod online_softmax;
+pub mod four_bits;
+
+use crate::entry::Part;
+use crate::{code, predict};
+
+/// The part.
+pub const PART: Part = Part {
+    number: "3",
+    title: "A modern model",
+    exercises: &[
+        code!(rms_norm),
+        predict!(rope_by_hand),
+        code!(rotate),
+        code!(offset_forgotten),
+        predict!(width_of_swiglu),
+        code!(four_queries_one_key),
+        predict!(size_of_the_cache),
+        code!(ring),
+        code!(online_softmax),
+        predict!(four_bits),
+    ],
+    gates: ["rotate", "online_softmax"],
+    demo: &[],
+};

@@ -1,0 +1,31 @@
+//! Part 4: scaling.
+
+pub mod first_merges;
+pub mod learn_merges;
+pub mod across_the_space;
+pub mod gradient_of_parts;
+pub mod mean_of_means;
+pub mod lr_of_three_steps;
+pub mod which_numbers_survive;
+pub mod loss_scale;
+
+use crate::entry::Part;
+use crate::{code, predict};
+
+/// The part.
+pub const PART: Part = Part {
+    number: "4",
+    title: "Scaling",
+    exercises: &[
+        predict!(first_merges),
+        code!(learn_merges),
+        code!(across_the_space),
+        code!(gradient_of_parts),
+        code!(mean_of_means),
+        predict!(lr_of_three_steps),
+        predict!(which_numbers_survive),
+        code!(loss_scale),
+    ],
+    gates: ["learn_merges", "gradient_of_parts"],
+    demo: &[],
+};

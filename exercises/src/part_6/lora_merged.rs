@@ -1,0 +1,92 @@
+//! 6.6 LoRA, merged (fill in, 12 minutes, ●●○)
+//!
+//! Beside a frozen matrix W (out, in) stand two small ones, A (R, in) and B (out, R). With s = α /
+//! R the layer computes
+//!
+//!     y = x Wᵀ + s · (x Aᵀ) Bᵀ
+//!
+//! Merged, it is a plain layer again: y = x W'ᵀ with W' = W + s · B A. Return both, W' and the y of
+//! the first form (in which no (out, in) product is made).
+//!
+//! Hint: Shapes decide the order: (out, R) times (R, in) is (out, in).
+//! Hint: The scale is `alpha / rank as f64`; the rank is the number of rows of A.
+//! Hint: `let scale = alpha / rank as f64; let merged = (w + (b.matmul(a)? * scale)?)?;` and y from
+//! `x.matmul(&a.t()?)?.matmul(&b.t()?)?`.
+//! Read: crates/part_6_sft/src/lora.rs: pub fn lora_weight
+
+use candle_core::{Result, Tensor};
+
+/// Merged weight (out, in), and output (N, out) of the layer with its adapter for `x: (N, in)`.
+pub fn lora_merged(
+    x: &Tensor,
+    w: &Tensor,
+    a: &Tensor,
+    b: &Tensor,
+    alpha: f64,
+) -> Result<(Tensor, Tensor)> {
+    let (rank, _in) = a.dims2()?;
+    // SOLUTION: 4 lines: scale, merged weight, output of the two paths
+    let scale = alpha / rank as f64;
+    let merged = (w + (b.matmul(a)? * scale)?)?; // (out, R) x (R, in) -> (out, in)
+    let update = (x.matmul(&a.t()?)?.matmul(&b.t()?)? * scale)?; // (N, out)
+    Ok((merged, (x.matmul(&w.t()?)? + update)?))
+    // END
+}
+
+// GRADE
+
+use crate::grading::{Answers, Fill, Wrong};
+
+type Lora = fn(&Tensor, &Tensor, &Tensor, &Tensor, f64) -> Result<(Tensor, Tensor)>;
+
+/// Grader. The reference is part 6's merged weight.
+pub const GRADE: Fill<Lora> = Fill {
+    cases,
+    reference: |x, w, a, b, alpha| {
+        let scale = alpha / a.dims2()?.0 as f64;
+        let merged = sft::lora::lora_weight(w, a, b, scale)?;
+        let y = x.matmul(&merged.t()?)?;
+        Ok((merged, y))
+    },
+    tolerance: 1e-9,
+    wrong: &[
+        Wrong {
+            f: |x, w, a, b, alpha| lora_merged(x, w, a, b, alpha * a.dims2()?.0 as f64),
+            says: "the scale is α; it is α / R",
+            read: "",
+        },
+        Wrong {
+            f: |x, w, a, b, _alpha| lora_merged(x, w, a, b, a.dims2()?.0 as f64),
+            says: "there is no scale; it is α / R",
+            read: "",
+        },
+        Wrong {
+            f: |x, w, a, b, alpha| Ok((w.clone(), lora_merged(x, w, a, b, alpha)?.1)),
+            says: "the merged weight is W alone",
+            read: "",
+        },
+        Wrong {
+            f: |x, w, a, b, alpha| Ok((lora_merged(x, w, a, b, alpha)?.0, x.matmul(&w.t()?)?)),
+            says: "the output lacks the path through A and B",
+            read: "",
+        },
+    ],
+};
+
+fn cases(f: Lora, answers: &mut Answers) {
+    for (n_in, n_out, rank) in [(4, 3, 1), (6, 5, 2)] {
+        let (x, w) = (answers.normal(&[2, n_in]), answers.normal(&[n_out, n_in]));
+        let (a, b) = (answers.normal(&[rank, n_in]), answers.normal(&[n_out, rank]));
+        let zero = b.zeros_like().expect("zeros");
+        answers.record(format!("rank {rank}, at the start (B = 0)"), || {
+            Ok(f(&x, &w, &a, &zero, 8.)?.1)
+        });
+        answers.record(format!("rank {rank}: merged weight"), || Ok(f(&x, &w, &a, &b, 8.)?.0));
+        answers.record(format!("rank {rank}: output"), || Ok(f(&x, &w, &a, &b, 8.)?.1));
+        answers.gradient(
+            format!("rank {rank}: gradient by B"),
+            &b,
+            |b| Ok(f(&x, &w, &a, b, 8.)?.1),
+        );
+    }
+}

@@ -1,0 +1,25 @@
+//! Part 6: supervised fine-tuning.
+
+pub mod labels_by_place;
+pub mod padding_is_the_end;
+pub mod two_in_a_row;
+pub mod lora_merged;
+pub mod lora_parameters;
+
+use crate::entry::Part;
+use crate::{code, predict};
+
+/// The part.
+pub const PART: Part = Part {
+    number: "6",
+    title: "Supervised fine-tuning",
+    exercises: &[
+        code!(labels_by_place),
+        code!(padding_is_the_end),
+        code!(two_in_a_row),
+        code!(lora_merged),
+        predict!(lora_parameters),
+    ],
+    gates: ["labels_by_place", "lora_merged"],
+    demo: &[],
+};

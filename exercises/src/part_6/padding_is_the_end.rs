@@ -1,0 +1,67 @@
+//! 6.2 Padding is the end (find the bug, 8 minutes, ●●○)
+//!
+//! Many tokenizers have no padding token, so the end token pads. With these labels the model
+//! writes a right answer and then goes on and on. Three lines at most.
+//!
+//! Hint: Which labels are set to −100 here, and which of them should be learned?
+//! Hint: The first end token after the completion is real, the ones behind it are padding. Their
+//! value is the same.
+//! Hint: Compare the place with the length: `t + 1 < len` instead of the id with `pad`.
+//! Read: crates/part_6_sft/src/batch.rs: Padding on the right
+
+/// Labels of a row `ids`, padded with `pad`, of which the first `len` are the example, its end
+/// included. Label t is the id at t + 1, or −100 at padding.
+pub fn padding_is_the_end(ids: &[u32], len: usize, pad: u32) -> Vec<i64> {
+    let mut labels = Vec::new();
+    for t in 0..ids.len() - 1 {
+        let next = ids[t + 1];
+        // BUG
+        let is_padding = t + 1 >= len;
+        //| let is_padding = next == pad;
+        // END
+        labels.push(if is_padding { -100 } else { i64::from(next) });
+    }
+    let _ = (len, pad); // one of them is enough
+    labels
+}
+
+// GRADE
+
+use crate::grading::{Answers, Fill, Wrong};
+
+type Labels = fn(&[u32], usize, u32) -> Vec<i64>;
+
+/// Grader. The reference cuts the row off.
+pub const GRADE: Fill<Labels> = Fill {
+    cases,
+    reference: |ids, len, _pad| {
+        let real = ids[1..len].iter().map(|id| i64::from(*id));
+        real.chain(std::iter::repeat_n(-100, ids.len() - len)).collect()
+    },
+    tolerance: 0.,
+    wrong: &[
+        Wrong {
+            f: |ids, _len, _pad| ids[1..].iter().map(|id| i64::from(*id)).collect(),
+            says: "padding is learned: the model spends its loss on ends after ends",
+            read: "",
+        },
+        Wrong {
+            f: |ids, len, pad| padding_is_the_end(ids, len + 1, pad),
+            says: "one token of padding is learned",
+            read: "",
+        },
+    ],
+};
+
+fn cases(f: Labels, answers: &mut Answers) {
+    let end = 2;
+    for (label, ids, len) in [
+        ("no padding", vec![11, 12, end], 3),
+        ("two of padding", vec![11, 12, end, end, end], 3),
+        ("an end inside", vec![11, end, 12, end, end, end], 4),
+    ] {
+        answers.record(label, || {
+            Ok(f(&ids, len, end).into_iter().map(|label| label as f64).collect::<Vec<_>>())
+        });
+    }
+}

@@ -1,0 +1,39 @@
+//! Part 8: PPO, from the policy gradient on.
+
+pub mod log_derivative;
+pub mod score_mean;
+pub mod variance_with_baseline;
+pub mod gae_by_hand;
+pub mod gae_backwards;
+pub mod bootstrapping_what_has_ended;
+pub mod which_tokens_learn;
+pub mod max_for_min;
+pub mod kl_estimators;
+pub mod best_policy;
+pub mod paid_by_chance;
+pub mod one_score_two_truths;
+
+use crate::entry::Part;
+use crate::{code, measure, predict};
+
+/// The part.
+pub const PART: Part = Part {
+    number: "8",
+    title: "PPO",
+    exercises: &[
+        code!(log_derivative),
+        predict!(score_mean),
+        predict!(variance_with_baseline),
+        predict!(gae_by_hand),
+        code!(gae_backwards),
+        code!(bootstrapping_what_has_ended),
+        predict!(which_tokens_learn),
+        code!(max_for_min),
+        code!(kl_estimators),
+        predict!(best_policy),
+        measure!(paid_by_chance),
+        measure!(one_score_two_truths),
+    ],
+    gates: ["gae_backwards", "kl_estimators"],
+    demo: &[],
+};

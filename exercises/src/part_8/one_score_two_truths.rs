@@ -1,0 +1,67 @@
+//! 8.12 One score, two truths (measure, 20 minutes, ●●●)
+//!
+//! PPO against part 7's reward model, which checks form and last digits, twice from one start; only
+//! β differs. The judge is as pleased with both; the sums are not.
+//!
+//!     cargo run -p part_7 -- train --model runs/noisy --out runs/judge
+//!     cargo run -p part_8 -- train --model runs/noisy --reward runs/judge \
+//!         --lr 5e-4 --steps 80 --kl-coef 0 --out runs/free
+//!     cargo run -p part_8 -- train --model runs/noisy --reward runs/judge \
+//!         --lr 5e-4 --steps 80 --kl-coef 0.1 --out runs/held
+//!
+//! The grader takes the run without a price first. Single validations vary: if the two scores are
+//! not close at the end, give both runs another `--seed`.
+//!
+//! Hint: What does the judge see that it rewards, and what can it not see?
+//! Hint: Compare `val_reward` (the judge) and `val_exact_match` (the truth) over the steps.
+//! Hint: The commands as they stand; with β = 0 the exact match passes a top and falls.
+//! Read: crates/part_8_ppo/README.md: reward model of
+
+use serde_json::json;
+
+use crate::grading::{Measure, Run};
+
+/// Largest difference of the judge's scores, smallest of the exact matches.
+const SAME_SCORE: f64 = 0.03;
+const OTHER_TRUTH: f64 = 0.15;
+
+/// Grader.
+pub const GRADE: Measure = Measure {
+    n_runs: 2,
+    findings: |runs| {
+        let [free, held] = runs else { return Vec::new() };
+        let of = |run: &Run, key| run.last(key).unwrap_or(f64::NAN);
+        let (a, b) = (of(free, "val_reward"), of(held, "val_reward"));
+        let (true_a, true_b) = (of(free, "val_exact_match"), of(held, "val_exact_match"));
+        let (coef_free, coef_held) = (of(free, "kl_coef"), of(held, "kl_coef"));
+        vec![
+            (
+                coef_free == 0. && coef_held > 0.,
+                format!("β is {coef_free} in the first run, {coef_held} in the second"),
+            ),
+            (free.last("step") == held.last("step"), "both have the same steps".to_string()),
+            (
+                (a - b).abs() < SAME_SCORE,
+                format!("the judge gives {a:.3} and {b:.3}, which is the same (± {SAME_SCORE})"),
+            ),
+            (
+                true_b - true_a > OTHER_TRUTH,
+                format!("exact match {true_a:.3} and {true_b:.3}, more than {OTHER_TRUTH} apart"),
+            ),
+        ]
+    },
+    right: || vec![run(0., 0.778, 0.670), run(0.1, 0.779, 0.930)],
+    wrong: || {
+        vec![
+            (vec![run(0.1, 0.779, 0.93), run(0., 0.778, 0.67)], "β is"),
+            (vec![run(0., 0.65, 0.67), run(0.1, 0.779, 0.93)], "judge"),
+            (vec![run(0., 0.778, 0.91), run(0.1, 0.779, 0.93)], "exact match"),
+        ]
+    },
+};
+
+fn run(kl_coef: f64, reward: f64, exact: f64) -> Run {
+    let row = json!({"step": 80, "kl_coef": kl_coef});
+    let validation = json!({"step": 80, "val_reward": reward, "val_exact_match": exact});
+    Run::of(json!({}), &[row, validation])
+}

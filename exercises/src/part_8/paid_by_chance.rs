@@ -1,0 +1,62 @@
+//! 8.11 Paid by chance (measure, 15 minutes, ●●○)
+//!
+//! A reward that knows nothing: `--reward random`. How far does the policy wander, with a price on
+//! the KL and without? Fine-tune once (part 6), then train twice, changing only β:
+//!
+//!     cargo run -p part_6 -- train --demonstrations noisy \
+//!         --target-exact-match 0.5 --out runs/noisy
+//!     cargo run -p part_8 -- train --model runs/noisy --reward random \
+//!         --steps 60 --kl-coef 0 --out runs/chance_free
+//!     cargo run -p part_8 -- train --model runs/noisy --reward random \
+//!         --steps 60 --kl-coef 0.02 --out runs/chance_paid
+//!
+//! The grader takes the run without a price first.
+//!
+//! Hint: The expected gradient of a random reward is 0. Is that of each step?
+//! Hint: Look at `kl` in the last rows of both `metrics.jsonl`.
+//! Hint: Nothing is to be tuned: run the commands as they stand; each takes a minute or so.
+//! Read: crates/part_8_ppo/README.md: random
+
+use serde_json::json;
+
+use crate::grading::{Measure, Run};
+
+/// Grader.
+pub const GRADE: Measure = Measure {
+    n_runs: 2,
+    findings: |runs| {
+        let [free, paid] = runs else { return Vec::new() };
+        let of = |run: &Run, key| run.last(key).unwrap_or(f64::NAN);
+        let (coef_free, coef_paid) = (of(free, "kl_coef"), of(paid, "kl_coef"));
+        let (kl_free, kl_paid) = (of(free, "kl"), of(paid, "kl"));
+        let random = |run: &Run| run.text("reward") == Some("random");
+        let n = |run: &Run| run.last("step");
+        vec![
+            (random(free) && random(paid), "both rewards are random".to_string()),
+            (n(free) == n(paid), "both runs have the same number of steps".to_string()),
+            (
+                coef_free == 0. && coef_paid > 0.,
+                format!("β is {coef_free} in the first run, {coef_paid} in the second"),
+            ),
+            (
+                kl_free > 2. * kl_paid,
+                format!(
+                    "without a price the policy wanders further: KL {kl_free:.2}, {kl_paid:.2}"
+                ),
+            ),
+        ]
+    },
+    right: || vec![run("random", 0., 0.77), run("random", 0.02, 0.12)],
+    wrong: || {
+        vec![
+            (vec![run("rule", 0., 0.77), run("random", 0.02, 0.12)], "random"),
+            (vec![run("random", 0.02, 0.12), run("random", 0., 0.77)], "β is"),
+            (vec![run("random", 0., 0.13), run("random", 0.02, 0.12)], "wanders"),
+        ]
+    },
+};
+
+fn run(reward: &str, kl_coef: f64, kl: f64) -> Run {
+    let row = json!({"step": 60, "kl": kl, "kl_coef": kl_coef});
+    Run::of(json!({"reward": reward}), &[row])
+}

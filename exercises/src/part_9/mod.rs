@@ -1,0 +1,29 @@
+//! Part 9: GRPO and its relatives.
+
+pub mod five_baselines;
+pub mod group_shrinks;
+pub mod std_of_the_batch;
+pub mod who_counts;
+pub mod when_the_clip_acts;
+pub mod pass_at_k;
+pub mod knows_nothing;
+
+use crate::entry::Part;
+use crate::{code, predict};
+
+/// The part.
+pub const PART: Part = Part {
+    number: "9",
+    title: "GRPO",
+    exercises: &[
+        code!(five_baselines),
+        predict!(group_shrinks),
+        code!(std_of_the_batch),
+        predict!(who_counts),
+        predict!(when_the_clip_acts),
+        code!(pass_at_k),
+        code!(knows_nothing),
+    ],
+    gates: ["five_baselines", "pass_at_k"],
+    demo: &[],
+};

@@ -1,0 +1,234 @@
+//! The commands of `cargo x learn` apart from watching.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use super::screen::{self, Ink, ink};
+use super::state::{Standing, State};
+use super::{process, trial, work};
+use crate::course::{self, PARTS};
+use crate::entry::{Entry, Task};
+use crate::grading::{GradeReport, Run};
+use crate::source::{ReadingPlace, solution};
+
+/// Exercise called `name`, or the next one.
+///
+/// # Errors
+/// When there is none.
+pub fn named(name: Option<&str>) -> Result<&'static Entry> {
+    match name {
+        Some(name) => course::find(name).with_context(|| {
+            format!("there is no exercise {name}; `cargo x learn list` shows them all")
+        }),
+        None => State::read()?.next().context("all exercises are solved; name one"),
+    }
+}
+
+/// Grades the learner's file of `entry`, and notes it.
+///
+/// # Errors
+/// When another runner is grading, or the file cannot be read.
+pub fn check(entry: &Entry) -> Result<GradeReport> {
+    ensure!(entry.is_code(), "{} has no file: see `cargo x learn --help`", entry.name);
+    work::start(entry)?;
+    let verdict = trial::trial(entry)?;
+    note(entry, &verdict)?;
+    Ok(verdict)
+}
+
+fn note(entry: &Entry, verdict: &GradeReport) -> Result<()> {
+    State::update(|state| {
+        let progress = state.of_mut(entry);
+        progress.attempts += 1;
+        if verdict.is_right() {
+            progress.standing = progress.standing.solved();
+        }
+    })
+}
+
+/// Shows one more hint of `entry`.
+///
+/// # Errors
+/// When the state cannot be written.
+pub fn hint(entry: &Entry) -> Result<()> {
+    let hints = entry.head().hints;
+    let shown = State::update(|state| {
+        let progress = state.of_mut(entry);
+        progress.hints = (progress.hints + 1).min(hints.len());
+        progress.hints
+    })?;
+    for (i, hint) in hints.iter().take(shown).enumerate() {
+        screen::say(&format!("Hint {} of {}: {hint}", i + 1, hints.len()));
+    }
+    if shown == hints.len() {
+        println!("`cargo x learn solution {} --give-up` shows the solution.", entry.name);
+    }
+    Ok(())
+}
+
+/// Makes the learner's file of `entry` as it was at first; the present one is kept beside it.
+///
+/// # Errors
+/// When the files cannot be written.
+pub fn reset(entry: &Entry) -> Result<()> {
+    ensure!(entry.is_code(), "{} has no file", entry.name);
+    let path = work::file(entry);
+    if path.exists() {
+        let kept = path.with_extension("before-reset.rs");
+        fs::rename(&path, &kept).with_context(|| format!("renaming {}", path.display()))?;
+        println!("The file as it was is {}", kept.file_name().unwrap_or_default().display());
+    }
+    work::start(entry)?;
+    State::update(|state| {
+        let progress = state.of_mut(entry);
+        progress.standing = progress.standing.reopened();
+    })
+}
+
+/// Shows the solution of `entry` and the places to read, if it is solved or `give_up` says so.
+///
+/// # Errors
+/// When it is not solved and not given up.
+pub fn show_solution(entry: &Entry, give_up: bool) -> Result<()> {
+    let solved = State::read()?.is_solved(entry);
+    ensure!(
+        solved || give_up,
+        "{} is not solved; `--give-up` shows the solution nevertheless, and notes it",
+        entry.name
+    );
+    if !solved {
+        State::update(|state| {
+            let progress = state.of_mut(entry);
+            progress.standing = Standing::GivenUp;
+        })?;
+    }
+    match entry.task {
+        Task::Code { .. } => print!("{}", solution(entry.source)),
+        Task::Predict(questions) => {
+            for question in questions() {
+                let answer = question.right_answer();
+                screen::say(&question.text());
+                screen::say(&format!("{answer}: {}", question.judge(&answer).unwrap_or_default()));
+            }
+        }
+        Task::Measure(measure) => {
+            for line in measure.judge(&(measure.right)()).lines {
+                screen::say(&line);
+            }
+        }
+    }
+    for place in places(entry) {
+        println!("Read {place}");
+    }
+    if !solved {
+        println!("Now write it yourself, and say in a sentence why each line is there.");
+    }
+    Ok(())
+}
+
+fn places(entry: &Entry) -> Vec<String> {
+    let read = entry.head().read;
+    read.iter().filter_map(|place: &ReadingPlace<'_>| place.locate(&work::root())).collect()
+}
+
+/// Reduces a part to its two gate exercises.
+///
+/// # Errors
+/// When there is no such part.
+pub fn skip(number: &str) -> Result<()> {
+    let part = course::part(number).with_context(|| {
+        let numbers: Vec<_> = PARTS.iter().map(|part| part.number).collect();
+        format!("there is no part {number}; the parts are {}", numbers.join(", "))
+    })?;
+    let [first, second] = part.gates;
+    let state = State::update(|state| {
+        state.skipped.insert(part.number.to_string());
+        state.clone()
+    })?;
+    match state.is_done(part) {
+        true => println!("Part {number} is behind you."),
+        false => println!("Solve {first} and {second}, and part {number} is behind you."),
+    }
+    Ok(())
+}
+
+/// Runs the demo of a part with the learner's functions, where they are solved.
+///
+/// # Errors
+/// When there is no demo, or another runner is grading.
+pub fn demo(number: &str) -> Result<()> {
+    let part = course::part(number).with_context(|| format!("there is no part {number}"))?;
+    ensure!(!part.demo.is_empty(), "part {number} has no demo of your functions");
+    let _lock = work::lock()?;
+    let state = State::read()?;
+    let (mut modules, mut arguments) = (String::new(), Vec::new());
+    for name in part.demo {
+        let entry = course::find(name).context("a test looks these names up")?;
+        let module = entry.module();
+        if state.is_solved(entry) && work::file(entry).exists() {
+            println!("{} {name} is yours", ink("✓", Ink::Green));
+            modules += &format!("#[allow(warnings)]\n#[path = {:?}]\nmod {name};\n", entry.path());
+            arguments.push(format!("{name}::{name}"));
+        } else {
+            println!("  {name} is the course's");
+            arguments.push(format!("exercises::{module}::{name}::{name}"));
+        }
+    }
+    let call = format!("exercises::part_{number}::demo::run({})", arguments.join(", "));
+    let program = format!(
+        "{modules}\nfn main() {{\n    if let Err(error) = {call} {{\n        \
+         println!(\"{{error}}\");\n    }}\n}}\n"
+    );
+    let program = trial::compile(&program)?.map_err(anyhow::Error::msg)?;
+    let limits =
+        process::Limits { time: std::time::Duration::from_secs(120), ..process::Limits::LEARNER };
+    let ended = process::run(&program, Path::new("demo"), limits)?;
+    print!("{}", ended.printed);
+    match ended.fault {
+        Some(fault) => bail!("the demo: {fault}"),
+        None => Ok(()),
+    }
+}
+
+/// Judges typed answers to the questions of `entry`, and notes the verdict.
+///
+/// # Errors
+/// When `entry` asks nothing, or their number differs.
+pub fn predict(entry: &Entry, answers: &[String]) -> Result<GradeReport> {
+    let Task::Predict(questions) = entry.task else { bail!("{} asks nothing", entry.name) };
+    let questions = questions();
+    ensure!(
+        answers.len() == questions.len(),
+        "{} asks {} questions, in this order; got {} answers:\n{}",
+        entry.name,
+        questions.len(),
+        answers.len(),
+        questions.iter().map(|question| question.text()).collect::<Vec<_>>().join("\n")
+    );
+    let mut verdict = GradeReport::new(crate::grading::Outcome::Right, Vec::new());
+    for (question, typed) in questions.iter().zip(answers) {
+        match question.judge(typed) {
+            Ok(because) => verdict.lines.push(format!("✓ {typed}: {because}")),
+            Err(says) => {
+                verdict.outcome = crate::grading::Outcome::Wrong;
+                verdict.lines.push(format!("✗ {typed}: {says}"));
+            }
+        }
+    }
+    note(entry, &verdict)?;
+    Ok(verdict)
+}
+
+/// Judges the runs in `folders`, and notes the verdict.
+///
+/// # Errors
+/// When `entry` measures nothing, or a folder is not a run's.
+pub fn measure(entry: &Entry, folders: &[PathBuf]) -> Result<GradeReport> {
+    let Task::Measure(measure) = entry.task else { bail!("{} measures nothing", entry.name) };
+    let runs = folders.iter().map(|folder| Run::open(folder)).collect::<Result<Vec<_>>>()?;
+    let verdict = measure.judge(&runs);
+    note(entry, &verdict)?;
+    Ok(verdict)
+}

@@ -1,0 +1,94 @@
+//! Claims about all exercises, their files and the runner.
+
+use std::fs;
+use std::path::PathBuf;
+
+use candle_core::{DType, Device};
+use tensor_core::testing::assert_close;
+
+use crate::course::{self, PARTS};
+use crate::part_1::two_words_back::two_words_back;
+use crate::runner::{check, work};
+use crate::source::{Head, Kind, changed_lines, stub};
+
+#[test]
+fn every_solution_passes_and_every_known_mistake_is_refused_and_named() {
+    let mut all = Vec::new();
+    for entry in course::exercises() {
+        all.extend(
+            check::faults(entry).into_iter().map(|fault| format!("{}: {fault}", entry.name)),
+        );
+    }
+    assert!(all.is_empty(), "{}", all.join("\n"));
+}
+
+#[test]
+fn a_stub_is_the_solution_less_its_marked_lines() {
+    let source = "//! 1.1 A (fill in, 5 minutes, ●○○)\n//!\n//! Text.\n//!\n//! Hint: a\n//! more\n\
+        //! Read: a.rs: b\nfn f() {\n    // SOLUTION: 1 line: add\n    1 + 1\n    // END\n}\n\
+        fn g() {\n    // BUG\n    2\n    //| 3\n    // END\n}\n\n// GRADE\nrest\n";
+    let expected = "//! 1.1 A (fill in, 5 minutes, ●○○)\n//!\n//! Text.\n\
+        fn f() {\n    todo!(\"1 line: add\");\n}\nfn g() {\n    3\n}\n";
+    assert_eq!(stub(source), expected);
+    assert_eq!(crate::source::solution(source), "fn f() {\n    1 + 1\n}\nfn g() {\n    2\n}\n");
+}
+
+#[test]
+fn a_planted_mistake_is_mended_in_three_lines() {
+    for entry in course::exercises().filter(|entry| entry.head().kind == Kind::FindTheBug) {
+        let head: String =
+            entry.stub().lines().take_while(|line| line.starts_with("//!")).collect();
+        let mended = head + &crate::source::solution(entry.source);
+        let body = |text: &str| -> String {
+            let lines = text.lines().filter(|line| !line.starts_with("//!"));
+            lines.map(|line| format!("{line}\n")).collect()
+        };
+        let changed = changed_lines(&body(&entry.stub()), &body(&mended));
+        assert!((1..=3).contains(&changed), "{}: {changed} lines", entry.name);
+    }
+}
+
+#[test]
+fn numbers_and_names_are_unique_and_gates_and_demos_exist() {
+    let mut seen = std::collections::BTreeSet::new();
+    for entry in course::exercises() {
+        assert!(seen.insert(entry.name), "{} twice", entry.name);
+        assert!(seen.insert(entry.head().number), "{} twice", entry.head().number);
+    }
+    for part in PARTS {
+        for name in part.gates.iter().chain(part.demo) {
+            let entry = course::find(name).unwrap_or_else(|| panic!("{name} is no exercise"));
+            assert_eq!(entry.head().part(), part.number, "{name}");
+        }
+    }
+}
+
+#[test]
+fn the_rotation_of_two_words_takes_each_position_to_the_second_before_it() {
+    let positions = attention::sinusoidal_positions(40, 16, DType::F64, &Device::Cpu).unwrap();
+    let moved = positions.matmul(&two_words_back(16).unwrap()).unwrap();
+    let (moved, earlier) = (moved.narrow(0, 2, 38).unwrap(), positions.narrow(0, 0, 38).unwrap());
+    assert_close(&moved, &earlier, 1e-12);
+}
+
+#[test]
+fn the_readme_of_a_part_lists_its_exercises() {
+    for entry in course::exercises() {
+        let head = entry.head();
+        let part = if head.part() == "ppo" { "8" } else { head.part() };
+        let path = match part {
+            "0" => work::root().join("exercises/README.md"),
+            _ => crate_of(part).join("README.md"),
+        };
+        let Head { number, title, kind, minutes, difficulty, .. } = head;
+        let row = format!("| {number} | {title} | {kind} | {minutes} | {difficulty} |");
+        assert!(fs::read_to_string(&path).unwrap().contains(&row), "{}: {row}", path.display());
+    }
+}
+
+fn crate_of(part: &str) -> PathBuf {
+    let crates = fs::read_dir(work::root().join("crates")).unwrap();
+    let mut crates = crates.map(|entry| entry.unwrap().path());
+    let of_part = |path: &PathBuf| path.to_string_lossy().contains(&format!("part_{part}_"));
+    crates.find(of_part).unwrap()
+}
