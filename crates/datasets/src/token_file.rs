@@ -106,7 +106,7 @@ impl TokenFile {
         let start = if i == 0 { Some(0) } else { end(i - 1) };
         let range = start.zip(end(i)).map(|(start, end)| start..end);
         range
-            .filter(|range| range.end <= self.len())
+            .filter(|range| range.start <= range.end && range.end <= self.len())
             .ok_or_else(|| anyhow!("document {i} is out of range"))
     }
 

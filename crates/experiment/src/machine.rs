@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use candle_core::{DType, Device, Tensor};
+pub use tensor_core::memory::{available_bytes, peak_resident_bytes, resident_bytes};
 
 /// Side of the square matrices; a product of this size keeps every core busy.
 const MATRIX_SIZE: usize = 768;
@@ -24,27 +25,4 @@ pub fn gemm_peak(dtype: DType, device: &Device) -> Result<f64> {
         best = best.min(start.elapsed().as_secs_f64());
     }
     Ok(2. * (MATRIX_SIZE as f64).powi(3) / best)
-}
-
-/// Resident memory of the process in bytes, if the system reports it (Linux).
-pub fn resident_bytes() -> Option<u64> {
-    kernel_bytes("/proc/self/status", "VmRSS:")
-}
-
-/// Peak of the resident memory of the process in bytes, if the system reports it (Linux).
-pub fn peak_resident_bytes() -> Option<u64> {
-    kernel_bytes("/proc/self/status", "VmHWM:")
-}
-
-/// Available memory in bytes, as Linux estimates it (`MemAvailable`: without swapping).
-pub fn available_bytes() -> Option<u64> {
-    kernel_bytes("/proc/meminfo", "MemAvailable:")
-}
-
-/// Number of bytes in the line that begins with `label`, in a report of the kernel.
-fn kernel_bytes(report: &str, label: &str) -> Option<u64> {
-    let text = std::fs::read_to_string(report).ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix(label))?;
-    let kibibytes: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
-    Some(kibibytes * 1024)
 }

@@ -18,6 +18,9 @@ use crate::interrupt::{is_run_unfinished, survive_file_size_limit};
 use crate::terminal::printable;
 pub use crate::usage_error::{UsageError, as_usage_error, ensure_usage};
 
+/// Length at which a cause of an error is cut: some repeat a value or a name of a file.
+const MAX_CAUSE_CHARS: usize = 2000;
+
 /// Runs a whole program: parses the command line into `A` and calls `main` with it.
 pub fn parse_and_run<A: Parser>(main: impl FnOnce(A) -> Result<()>) -> ExitCode {
     run(|args| main(parse_args(args)?))
@@ -52,14 +55,21 @@ pub fn shell_quote(argument: impl AsRef<Path>) -> String {
     }
 }
 
-/// Error and its causes on one line: the first line of each, since candle can append a backtrace.
-fn one_line(error: &anyhow::Error) -> String {
+/// Error and its causes on one line: the first line of each, since candle can append a backtrace,
+/// up to [`MAX_CAUSE_CHARS`].
+pub(crate) fn one_line(error: &anyhow::Error) -> String {
     let mut causes: Vec<String> = Vec::new();
     for cause in error.chain() {
         let text = cause.to_string();
         let line = text.lines().next().unwrap_or_default();
         if causes.last().is_none_or(|last| !last.ends_with(line)) {
             causes.push(line.to_string());
+        }
+    }
+    for cause in &mut causes {
+        if let Some((cut, _)) = cause.char_indices().nth(MAX_CAUSE_CHARS) {
+            cause.truncate(cut);
+            cause.push('…');
         }
     }
     causes.join(": ")

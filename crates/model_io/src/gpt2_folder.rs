@@ -99,12 +99,18 @@ impl Gpt2Config {
             let value = fields.value(key).is_none_or(|value| *value == required);
             ensure!(value, "`{key}` must be {required}");
         }
+        ensure!(
+            (0. ..1.).contains(&dropout),
+            "`resid_pdrop` is {dropout}: it must be at least 0 and below 1"
+        );
+        let layer_norm_epsilon = fields.number_or("layer_norm_epsilon", 1e-5)?;
+        ensure!(layer_norm_epsilon > 0., "`layer_norm_epsilon` is {layer_norm_epsilon}");
         Ok(Self {
             n_layer: fields.size("n_layer")?,
             n_head: fields.size("n_head")?,
             n_embd,
             activation_function,
-            layer_norm_epsilon: fields.number_or("layer_norm_epsilon", 1e-5)?,
+            layer_norm_epsilon,
             dropout,
             vocab_size: fields.size("vocab_size")?,
             n_positions: fields.size("n_positions")?,

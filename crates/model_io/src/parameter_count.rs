@@ -69,7 +69,8 @@ impl ModelConfig {
     /// of which there are T/2 on average (Chowdhery et al., <https://arxiv.org/abs/2204.02311>,
     /// appendix B).
     pub fn training_flops_per_token(&self) -> f64 {
-        let attention = self.n_layer * self.attention.n_head * self.attention.head_dim;
-        6. * self.active_parameter_count() + 12. * attention as f64 * self.context_len as f64 / 2.
+        let sizes = [self.n_layer, self.attention.n_head, self.attention.head_dim];
+        let attention: f64 = sizes.map(|size| size as f64).iter().product();
+        6. * self.active_parameter_count() + 12. * attention * self.context_len as f64 / 2.
     }
 }

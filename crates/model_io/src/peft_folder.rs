@@ -178,17 +178,26 @@ impl PeftConfig {
             Value::Bool(on) => Ok(*on),
             other => bail!("`{key}` is {other}; expected true or false"),
         };
+        let number =
+            |key: &str| json[key].as_f64().with_context(|| format!("`{key}` is not a number"));
+        let dropout = number("lora_dropout")?;
+        ensure!(
+            (0. ..1.).contains(&dropout),
+            "`lora_dropout` is {dropout}: it must be at least 0 and below 1"
+        );
         let lora = LoraConfig {
             rank: as_rank(&json["r"]).context("`r` must be a positive integer")?,
-            alpha: json["lora_alpha"].as_f64().context("`lora_alpha` is not a number")?,
+            alpha: number("lora_alpha")?,
             scaling: match is_on("use_rslora")? {
                 true => RankScaling::RankStabilized,
                 false => RankScaling::Standard,
             },
             variant: if is_on("use_dora")? { LoraVariant::Dora } else { LoraVariant::Plain },
-            dropout: json["lora_dropout"].as_f64().context("`lora_dropout` is not a number")?,
+            dropout,
             target_modules,
         };
+        let scale = lora.scale() as f32; // in which the layers compute
+        ensure!(scale.is_finite(), "`lora_alpha` is {}, which is too large", lora.alpha);
         let ranks = parse_pattern(json, "rank_pattern", as_rank)?;
         Ok(Self { lora, ranks, alphas: parse_pattern(json, "alpha_pattern", Value::as_f64)? })
     }

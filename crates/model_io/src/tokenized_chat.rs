@@ -70,7 +70,8 @@ impl SpecialTokenEscaper<'_> {
             for Range { start, end } in spelled.into_iter().rev() {
                 // Some tokens include the spaces before them, which a template may trim; some
                 // consist of spaces only.
-                let token = text.get(start..end).context("a special token of no characters")?;
+                let token = text.get(start..end).filter(|token| !token.is_empty());
+                let token = token.context("a special token of no characters")?;
                 let at = start + (token.len() - token.trim_start().len()) % token.len();
                 let c = text[at..].chars().next().context("a special token of no characters")?;
                 let placeholder = self.placeholder(c)?;

@@ -5,7 +5,7 @@
 
 mod offsets;
 
-use anyhow::{Context, Error, Result};
+use anyhow::{Context, Error, Result, ensure};
 use serde_json::Value;
 use tokenizers::{
     AddedToken, AddedVocabulary, Encoding, Model, OffsetType, PreTokenizedString, PreTokenizer,
@@ -85,7 +85,7 @@ impl Tokenizer {
     /// Tokenizer of the library's `inner`, whose truncation and padding are not applied.
     ///
     /// # Errors
-    /// When a special token is not in the vocabulary.
+    /// When a special token, or one that is put around a text, is not in the vocabulary.
     pub(crate) fn new(
         mut inner: tokenizers::Tokenizer,
         special: TokenizerSpecialTokens,
@@ -100,6 +100,11 @@ impl Tokenizer {
             // Like transformers: a named token is never split and is skipped in decoding, even if
             // `tokenizer.json` does not mark it as special.
             mark_special(&mut inner, id, token)?;
+        }
+        let around_text = inner.post_process(Encoding::default(), None, true);
+        for &id in around_text.map_err(Error::from_boxed)?.get_ids() {
+            let is_known = inner.id_to_token(id).is_some();
+            ensure!(is_known, "it puts the token {id} around a text, which its vocabulary lacks");
         }
         let mut added_without_special = inner.get_added_vocabulary().clone();
         added_without_special.set_encode_special_tokens(true);

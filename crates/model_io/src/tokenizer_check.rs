@@ -1,14 +1,19 @@
 //! Checks of a `tokenizer.json` that the tokenizers library omits and without which it panics.
 
-use anyhow::{Result, ensure};
+use std::collections::HashSet;
+
+use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 /// Limit of token IDs. Real vocabularies have up to 2^18 tokens; an ID sizes tables.
 const MAX_VOCAB: u64 = 1 << 24;
 
-/// Limit of the factor by which all normalizers together make a text longer. Those of real models
-/// reach about 70.
+/// Limit of the factor by which all steps of a part together make a text longer. Those of real
+/// models reach about 70.
 const MAX_GROWTH: f64 = 1000.;
+
+/// Limit of the tokens that a template adds to a text; those of real models add one or two.
+const MAX_TEMPLATE_IDS: usize = 1000;
 
 /// Tokenizer from the contents of a `tokenizer.json`.
 ///
@@ -28,15 +33,16 @@ pub(crate) fn take_bpe_dropout(json: &mut Value) -> Option<f64> {
     dropout.as_f64().filter(|&dropout| dropout > 0.)
 }
 
-/// Rejects files on which the library would panic.
+/// Rejects files on which the library would panic, or take memory without bound. Steps are told by
+/// their fields, since `type` may be missing.
 fn check_json(json: &Value) -> Result<()> {
     // A binary table that the library follows unchecked. Supported families do not use it.
-    let mut normalizers = objects(&json["normalizer"]).into_iter();
-    ensure!(
-        !normalizers.any(|object| object["type"] == "Precompiled"),
-        "a `Precompiled` normalizer is not supported"
-    );
-    for part in ["normalizer", "decoder"] {
+    for step in objects(&json["normalizer"]) {
+        let is_precompiled = step.get("precompiled_charsmap").is_some();
+        ensure!(!is_precompiled, "a `Precompiled` normalizer is not supported");
+        ensure!(step["prepend"] != "", "the `Prepend` normalizer is empty");
+    }
+    for part in ["normalizer", "pre_tokenizer", "decoder"] {
         let growth: f64 = objects(&json[part]).into_iter().map(growth).product();
         ensure!(
             growth <= MAX_GROWTH,
@@ -45,28 +51,45 @@ fn check_json(json: &Value) -> Result<()> {
     }
     let mut pre_tokenizers = objects(&json["pre_tokenizer"]).into_iter();
     ensure!(
-        !pre_tokenizers.any(|object| object["type"] == "FixedLength" && object["length"] == 0),
+        !pre_tokenizers.any(|step| step["length"] == 0),
         "the `FixedLength` pre-tokenizer has length 0"
+    );
+    let mut decoders = objects(&json["decoder"]).into_iter();
+    ensure!(
+        !decoders.any(|step| step["stop"].as_u64().is_some_and(|stop| stop > 0)),
+        "a `Strip` decoder of the end of tokens is not supported"
     );
     let added = json["added_tokens"].as_array().into_iter().flatten().map(|token| &token["id"]);
     let vocab = json["model"]["vocab"].as_object().into_iter().flat_map(|vocab| vocab.values());
     if let Some(id) = added.chain(vocab).filter_map(Value::as_u64).max() {
         ensure!(id < MAX_VOCAB, "it has a token with the id {id}, beyond the limit of {MAX_VOCAB}");
     }
-    check_merges(&json["model"])?;
-    for processor in objects(&json["post_processor"]) {
-        for piece in processor["single"].as_array().into_iter().flatten() {
-            if let Some(name) = piece["SpecialToken"]["id"].as_str() {
-                let defined = processor["special_tokens"].get(name).is_some();
-                ensure!(
-                    defined,
-                    "its template uses the special token `{name}`, which it does not define"
-                );
-            }
-            let is_second = piece["Sequence"]["id"] == "B";
-            ensure!(!is_second, "its template for a single text refers to a second text");
-        }
+    let mut ids = HashSet::new();
+    for (token, id) in json["model"]["vocab"].as_object().into_iter().flatten() {
+        // The library would write one of the two.
+        ensure!(ids.insert(id.as_u64()), "its token `{token}` has the id {id} of another one");
     }
+    check_merges(&json["model"])?;
+    objects(&json["post_processor"]).into_iter().try_for_each(check_template)
+}
+
+/// Rejects a template of a post-processor that uses what it does not have, or repeats the text.
+fn check_template(processor: &Value) -> Result<()> {
+    let (mut n_ids, mut n_texts) = (0, 0);
+    for piece in processor["single"].as_array().into_iter().flatten() {
+        if let Some(name) = piece["SpecialToken"]["id"].as_str() {
+            let token = processor["special_tokens"].get(name);
+            let token = token.with_context(|| {
+                format!("its template uses the special token `{name}`, which it does not define")
+            })?;
+            n_ids += token["ids"].as_array().map_or(0, Vec::len);
+        }
+        n_texts += usize::from(!piece["Sequence"].is_null());
+        let is_second = piece["Sequence"]["id"] == "B";
+        ensure!(!is_second, "its template for a single text refers to a second text");
+    }
+    ensure!(n_texts <= 1, "its template repeats the text {n_texts} times");
+    ensure!(n_ids <= MAX_TEMPLATE_IDS, "its template adds {n_ids} tokens to a text");
     Ok(())
 }
 
@@ -90,20 +113,24 @@ fn check_merges(model: &Value) -> Result<()> {
     Ok(())
 }
 
-/// Bound of the factor by which a normalizer or decoder makes a text longer, in bytes. A sequence
-/// of 60 that double a text would need all memory.
+/// Bound of the factor by which a step makes a text longer, in bytes. A sequence of 60 that double
+/// a text would need all memory.
 fn growth(step: &Value) -> f64 {
+    let is_empty = |key: &str| step[key].as_str().is_some_and(str::is_empty);
+    if let (Some(pattern), Some(content)) = (step.get("pattern"), step["content"].as_str()) {
+        return match pattern["String"].as_str().map(str::len) {
+            Some(len) if len > 0 => (content.len() as f64 / len as f64).max(1.),
+            _ => 1. + content.len() as f64, // a regex may match between any two characters
+        };
+    }
     match step["type"].as_str().unwrap_or_default() {
-        "Replace" => {
-            let content = step["content"].as_str().unwrap_or_default().len() as f64;
-            match step["pattern"]["String"].as_str().map(str::len) {
-                Some(pattern) if pattern > 0 => (content / pattern as f64).max(1.),
-                _ => 1. + content, // a regex may match between any two characters
-            }
-        }
         "NFKC" | "NFKD" => 11., // U+FDFA: 3 bytes become 33
         "NFC" | "NFD" | "Lowercase" | "Nmt" | "BertNormalizer" => 3.,
+        _ if step.get("replacement").is_some() => 4., // Metaspace: a space becomes a character
+        _ if step.get("use_regex").or(step.get("trim_offsets")).is_some() => 2., // ByteLevel
         "ByteLevel" => 2.,
+        // Where nothing is replaced, between any two characters, by a space.
+        _ if is_empty("suffix") || is_empty("word_delimiter_token") => 2.,
         _ => 1.,
     }
 }

@@ -20,6 +20,10 @@ const GPT_4: &str = concat!(
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 );
 
+/// Limit of a token's length; the longest of real models have some hundred bytes. The time in which
+/// merges follow from scores grows with its square.
+const MAX_TOKEN_BYTES: usize = 1 << 12;
+
 impl Tokenizer {
     /// Builds the tokenizer of a GGUF file from its metadata.
     ///
@@ -28,6 +32,9 @@ impl Tokenizer {
     pub fn from_gguf(parts: &GgufTokenizer) -> Result<Self> {
         let n = parts.tokens.len();
         ensure!(n > 0, "`tokenizer.ggml.tokens` is missing or empty: the file has no tokenizer");
+        if let Some(id) = parts.tokens.iter().position(|token| token.len() > MAX_TOKEN_BYTES) {
+            bail!("token {id} has {} bytes, more than {MAX_TOKEN_BYTES}", parts.tokens[id].len());
+        }
         for (name, len) in [("scores", parts.scores.len()), ("token_type", parts.token_type.len())]
         {
             ensure!(

@@ -101,7 +101,7 @@ impl WeightIndex {
         };
         let path = folder.join(name);
         let extension = if name.contains(".bin") { ".bin" } else { ".safetensors" };
-        let weight_map = json_file::read(&path)?["weight_map"].take();
+        let weight_map = json_file::read(&path)?["weight_map"].clone();
         let file_of: BTreeMap<String, String> = serde_json::from_value(weight_map)
             .with_context(|| format!("{} lacks a `weight_map`", path.display()))?;
         for file in file_of.values() {

@@ -6,6 +6,7 @@
 pub mod device;
 pub mod threads;
 pub mod allocator;
+pub mod memory;
 pub mod rng;
 pub mod parameters;
 pub mod weights;

@@ -12,7 +12,7 @@ use anyhow::{Result, ensure};
 use crate::repository::{self, has_extension, read};
 
 /// Prefixes of other commands that READMEs may show, and the place where they run.
-const OTHER_COMMANDS: [(&str, &str); 7] = [
+const OTHER_COMMANDS: [(&str, &str); 9] = [
     ("cargo test", "`cargo x check` runs all tests"),
     ("cargo bench", "`.ci/run` runs each benchmark once"),
     ("cargo x book", "`.ci/run` builds the book"),
@@ -20,6 +20,8 @@ const OTHER_COMMANDS: [(&str, &str); 7] = [
     ("cargo x exercises", "`.ci/run` runs it"),
     ("cargo x learn", "`.ci/run` runs it once without a terminal, where it prints a list"),
     ("cargo x compare", "needs PyTorch; its parts are tested"),
+    ("cargo install cargo-fuzz", "needs the network"),
+    ("cargo +nightly fuzz", "needs a nightly compiler, and hours"),
 ];
 
 /// A `cargo run` command: its program and subcommand, and the names of its flags.

@@ -5,13 +5,17 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
+/// Folders that programs write and git ignores.
+const OUTPUTS: [&str; 6] = ["target", "runs", "work", "corpus", "artifacts", "coverage"];
+
 /// Root of the repository, independent of the working directory.
 pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
 /// All files under `root`, relative to it, in the order of their paths. Build outputs, run folders,
-/// a learner's work and hidden folders are not among them, apart from `.ci`.
+/// a learner's work, inputs of fuzz targets and hidden folders are not among them, apart from
+/// `.ci`.
 pub(crate) fn files(root: &Path) -> Result<Vec<PathBuf>> {
     let (mut files, mut folders) = (Vec::new(), vec![PathBuf::new()]);
     while let Some(folder) = folders.pop() {
@@ -21,7 +25,7 @@ pub(crate) fn files(root: &Path) -> Result<Vec<PathBuf>> {
             let name = entry.file_name().to_string_lossy().into_owned();
             let is_hidden = name.starts_with('.') && name != ".ci";
             match entry.file_type()?.is_dir() {
-                true if is_hidden || ["target", "runs", "work"].contains(&name.as_str()) => {}
+                true if is_hidden || OUTPUTS.contains(&name.as_str()) => {}
                 true => folders.push(path),
                 false => files.push(path),
             }

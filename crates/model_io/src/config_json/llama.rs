@@ -176,11 +176,10 @@ fn no_rope_interval(
     let has_rope: Vec<u8> = serde_json::from_value(has_rope.clone())
         .context("`no_rope_layers` must be a list of 1 (with RoPE) and 0 (without)")?;
     let interval = has_rope.iter().position(|&has_rope| has_rope == 0).map(|first| first + 1);
-    let regular = |interval: usize| {
-        (1..=n_layer).map(|layer| u8::from(!layer.is_multiple_of(interval))).collect::<Vec<_>>()
-    };
+    let regular = (1..=n_layer)
+        .map(|layer| u8::from(interval.is_none_or(|interval| !layer.is_multiple_of(interval))));
     ensure!(
-        has_rope == interval.map_or_else(|| vec![1; n_layer], regular),
+        regular.eq(has_rope), // ends with the shorter of the two
         "`no_rope_layers` must have one number per layer, which is 0 for every n-th layer: \
          other patterns are not supported"
     );

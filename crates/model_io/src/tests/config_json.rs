@@ -136,6 +136,24 @@ fn every_nth_layer_may_be_without_rope() -> Result<()> {
 }
 
 #[test]
+fn the_cost_of_absurd_sizes_is_a_number() -> Result<()> {
+    let change = json!({ "model_type": "llama", "num_hidden_layers": 1u64 << 62, "head_dim": 64 });
+    let config = from_json(&config_with(&change))?;
+    assert!(config.training_flops_per_token() > 1e20 && config.parameter_count() > 1e20);
+    Ok(())
+}
+
+#[test]
+fn a_list_of_layers_costs_no_memory_for_the_layers_that_a_file_claims() {
+    for list in [json!([]), json!([1, 1, 0])] {
+        let change = json!({
+            "model_type": "smollm3", "num_hidden_layers": 1u64 << 50, "no_rope_layers": list
+        });
+        assert!(error(from_json(&config_with(&change))).contains("one number per layer"));
+    }
+}
+
+#[test]
 fn a_refused_family_is_told_what_is_special_about_it() {
     let refused = |family: &str| error(from_json(&config_with(&json!({ "model_type": family }))));
     let supported = "expected one of llama, mistral, mixtral, qwen2, qwen3, qwen3_moe, smollm3, \

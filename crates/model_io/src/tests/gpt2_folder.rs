@@ -51,6 +51,19 @@ fn settings_that_change_the_model_are_refused_by_name() {
     }
 }
 
+#[test]
+fn numbers_that_no_model_computes_with_are_refused() {
+    for (dropout, eps, key) in [
+        (1., 1e-5, "resid_pdrop"),
+        (-0.1, 1e-5, "resid_pdrop"),
+        (0., 0., "layer_norm_epsilon"),
+        (0., -1., "layer_norm_epsilon"),
+    ] {
+        let json = Gpt2Config { dropout, layer_norm_epsilon: eps, ..CONFIG }.to_json();
+        assert!(error(Gpt2Config::from_json(&json)).contains(key), "{json}");
+    }
+}
+
 /// A `c_attn` of three inputs and two outputs, and an embedding.
 fn read(parameters: &mut Parameters) -> Result<[Tensor; 2]> {
     let init = Init::Normal { std: 1. };
@@ -73,5 +86,16 @@ fn linear_layers_are_stored_as_conv1d_and_all_names_with_a_prefix() -> Result<()
     let opened = read(&mut read_parameters(folder.path(), 0, &Device::Cpu)?)?;
     assert_close(&opened[0], &attention, 0.);
     assert_close(&opened[1], &embedding, 0.);
+    Ok(())
+}
+
+#[test]
+fn an_index_that_is_not_an_object_is_refused() -> Result<()> {
+    for index in ["[]", "[{}]", "1", "{}", "{\"weight_map\": [1]}"] {
+        let folder = tempfile::tempdir()?;
+        std::fs::write(folder.path().join("model.safetensors.index.json"), index)?;
+        let message = error(read_parameters(folder.path(), 0, &Device::Cpu).map(drop));
+        assert!(message.contains("lacks a `weight_map`"), "{index}: {message}");
+    }
     Ok(())
 }

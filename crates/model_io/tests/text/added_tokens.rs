@@ -124,19 +124,74 @@ fn bpe_dropout_is_switched_off() -> Result<()> {
     Ok(())
 }
 
+/// Error of the tokenizer whose `part` is `step`, or `n` of these steps.
+fn steps(part: &str, step: &Value, n: usize) -> Result<Tokenizer> {
+    let list = match part {
+        "decoder" => "decoders",
+        "pre_tokenizer" => "pretokenizers",
+        _ => "normalizers",
+    };
+    let mut json = golden()["tokenizer.json"].clone();
+    json[part] = json!({ "type": "Sequence", list: vec![step.clone(); n] });
+    Tokenizer::from_json(json, Default::default())
+}
+
 #[test]
-fn a_normalizer_or_decoder_that_doubles_a_text_again_and_again_is_an_error() {
-    let double = json!({ "type": "Replace", "pattern": { "String": "a" }, "content": "aa" });
-    for part in ["normalizer", "decoder"] {
-        let list = if part == "decoder" { "decoders" } else { "normalizers" };
-        let tokenizer = |n: usize| {
-            let mut json = golden()["tokenizer.json"].clone();
-            json[part] = json!({ "type": "Sequence", list: vec![double.clone(); n] });
-            Tokenizer::from_json(json, Default::default())
-        };
-        assert!(tokenizer(5).is_ok());
-        let error = format!("{:#}", tokenizer(60).unwrap_err());
+fn a_step_that_doubles_a_text_again_and_again_is_an_error() {
+    let replace = json!({ "pattern": { "String": "a" }, "content": "aa" }); // without its type
+    let typed = json!({ "type": "Replace", "pattern": { "String": "a" }, "content": "aa" });
+    let bytes = json!({
+        "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false
+    });
+    let ctc = json!({
+        "type": "CTC", "pad_token": "b", "word_delimiter_token": "", "cleanup": true
+    });
+    for (part, step) in [
+        ("normalizer", &replace),
+        ("normalizer", &typed),
+        ("decoder", &replace),
+        ("decoder", &typed),
+        ("normalizer", &json!({ "type": "ByteLevel" })),
+        ("pre_tokenizer", &bytes),
+        ("decoder", &json!({ "type": "BPEDecoder", "suffix": "" })),
+        ("decoder", &ctc),
+    ] {
+        assert!(steps(part, step, 5).is_ok(), "{part}: {step}");
+        let error = format!("{:#}", steps(part, step, 60).unwrap_err());
         assert!(error.contains(part) && error.contains("times as long"), "{error}");
+    }
+}
+
+#[test]
+fn steps_on_which_the_library_panics_are_refused_also_without_their_type() {
+    for (part, step, expected) in [
+        ("decoder", json!({ "content": " ", "start": 1, "stop": 1 }), "`Strip` decoder"),
+        ("decoder", json!({ "type": "Strip", "content": " ", "start": 0, "stop": 1 }), "`Strip`"),
+        ("pre_tokenizer", json!({ "length": 0 }), "has length 0"),
+        ("normalizer", json!({ "precompiled_charsmap": "AAAA" }), "`Precompiled`"),
+        ("normalizer", json!({ "type": "Prepend", "prepend": "" }), "`Prepend`"),
+    ] {
+        let error = format!("{:#}", steps(part, &step, 1).unwrap_err());
+        assert!(error.contains(expected), "{error}");
+    }
+}
+
+#[test]
+fn a_template_that_multiplies_a_text_is_refused() {
+    let text = json!({ "Sequence": { "id": "A", "type_id": 0 } });
+    let token = json!({ "SpecialToken": { "id": "</s>", "type_id": 0 } });
+    for (single, ids, expected) in [
+        (vec![&text; 99], vec![256], "repeats the text 99 times"),
+        (vec![&token; 99], vec![256; 99], "adds 9801 tokens"),
+    ] {
+        let mut json = golden()["tokenizer.json"].clone();
+        let spelled = vec!["</s>"; ids.len()];
+        json["post_processor"] = json!({
+            "type": "TemplateProcessing", "single": single, "pair": [],
+            "special_tokens": { "</s>": { "id": "</s>", "ids": ids, "tokens": spelled } }
+        });
+        let error = Tokenizer::from_json(json, Default::default()).unwrap_err();
+        assert!(format!("{error:#}").contains(expected), "{error:#}");
     }
 }
 

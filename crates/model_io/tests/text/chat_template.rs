@@ -219,6 +219,15 @@ fn a_template_that_never_ends_or_grows_without_bound_is_an_error_of_one_line() {
     }
 }
 
+/// Minijinja takes the fuel for the text of a list only when it has written it.
+#[cfg(target_os = "linux")] // which reports the memory
+#[test]
+fn a_template_that_takes_gigabytes_is_stopped_before_it_has_them() {
+    let source = "{{ (['x' * 1000000] * 3000) | join }}";
+    let error = render_hostile(source).unwrap_err().to_string();
+    assert!(error.contains("took more than 1073741824 bytes of memory"), "{error}");
+}
+
 #[test]
 fn a_deep_template_needs_no_more_stack_than_there_is() -> Result<()> {
     assert_eq!(render_hostile(&repeated("1", "[ns.a]", 99_999, "1"))?, 1);

@@ -4,8 +4,10 @@
 use anyhow::Result;
 use model_io::{
     AddSpecialTokens, GgufTokenizer, ParseSpecial, SkipSpecialTokens, TextStream, Tokenizer,
+    TokenizerSpecialTokens,
 };
 use proptest::prelude::*;
+use serde_json::json;
 
 use crate::golden_tokenizers;
 
@@ -196,6 +198,38 @@ fn errors_name_the_file_and_the_fault() {
     assert!(broken(|parts| parts.merges[0] = "qqq x".into()).contains("damaged"));
     assert!(broken(|parts| parts.bos = Some(1 << 20)).contains("1048576"));
     assert!(broken(|parts| parts.tokens.clear()).contains("tokens"));
+    assert!(broken(|parts| parts.tokens[9] = "a".repeat(5000)).contains("token 9 has 5000 bytes"));
+}
+
+#[test]
+fn two_tokens_with_one_id_are_refused() {
+    let vocab = json!({ "a": 0, "b": 1, "ab": 1 });
+    let model = json!({ "type": "WordLevel", "vocab": vocab, "unk_token": "a" });
+    let json = json!({ "version": "1.0", "model": model });
+    let error = Tokenizer::from_json(json, TokenizerSpecialTokens::default()).unwrap_err();
+    assert!(format!("{error:#}").contains("`ab` has the id 1 of another one"), "{error:#}");
+}
+
+/// A model would have no embedding for it.
+#[test]
+fn a_token_around_a_text_is_in_the_vocabulary() {
+    let template = json!({
+        "type": "TemplateProcessing", "pair": [],
+        "single": [
+            { "SpecialToken": { "id": "<s>", "type_id": 0 } },
+            { "Sequence": { "id": "A", "type_id": 0 } }
+        ],
+        "special_tokens": { "<s>": { "id": "<s>", "ids": [7], "tokens": ["<s>"] } }
+    });
+    let bert = json!({ "type": "BertProcessing", "sep": ["a", 7], "cls": ["a", 0] });
+    for processor in [template, bert] {
+        let json = json!({
+            "version": "1.0", "post_processor": processor,
+            "model": { "type": "WordLevel", "vocab": { "a": 0 }, "unk_token": "a" }
+        });
+        let error = Tokenizer::from_json(json, TokenizerSpecialTokens::default()).unwrap_err();
+        assert!(format!("{error:#}").contains("puts the token 7 around a text"), "{error:#}");
+    }
 }
 
 proptest! {

@@ -166,6 +166,30 @@ fn damaged_files_and_files_of_another_tokenizer_are_refused() -> Result<()> {
     Ok(())
 }
 
+/// The checksum of a crafted file is right.
+#[test]
+fn a_document_that_ends_before_it_begins_is_refused() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("tokens.safetensors");
+    let mut data = [5u16, 6, 7, 8].map(u16::to_le_bytes).concat();
+    data.extend([3u64, 1].map(u64::to_le_bytes).concat());
+    let header = serde_json::json!({
+        "__metadata__": {
+            "vocab_size": "9", "text_bytes": "4", "tokenizer": "ours",
+            "sha256": tensor_core::sha256::hash_bytes(&data),
+        },
+        "tokens": { "dtype": "U16", "shape": [4], "data_offsets": [0, 8] },
+        "document_ends": { "dtype": "U64", "shape": [2], "data_offsets": [8, 24] },
+    });
+    let header = header.to_string();
+    let length = (header.len() as u64).to_le_bytes();
+    std::fs::write(&path, [&length, header.as_bytes(), &data].concat())?;
+    let file = TokenFile::open(&path, "ours")?;
+    assert_eq!(file.document_range(0)?, 0..3);
+    assert!(file.document_range(1).expect_err("refused").to_string().contains("out of range"));
+    Ok(())
+}
+
 #[test]
 fn ids_of_a_vocabulary_with_gaps_are_stored_whole() -> Result<()> {
     // Three tokens, but ids that do not fit into 16 bits.

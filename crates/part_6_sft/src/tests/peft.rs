@@ -224,6 +224,9 @@ fn unsupported_peft_settings_are_rejected_by_name() -> Result<()> {
         ("trainable_token_indices", json!([1])),
         ("of_a_later_peft", json!("on")),
         ("r", json!(0)),
+        ("lora_dropout", json!(1)),
+        ("lora_dropout", json!(-0.1)),
+        ("lora_alpha", json!(1e300)),
     ] {
         let folder = tempfile::tempdir()?;
         let mut config = plain.clone();
