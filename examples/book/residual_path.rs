@@ -75,8 +75,8 @@ impl Layer {
     }
 }
 
-/// Sets every matrix to normal numbers with variance 1 / inputs, so that a layer neither enlarges
-/// nor shrinks its input.
+/// Sets every matrix to normal numbers with variance 1 / inputs, so that a product with it keeps
+/// the scale of its input; GELU and averages over tokens do not.
 fn keep_scale(parameters: &Parameters) -> Result<()> {
     let mut rng = Rng::new(2);
     for parameter in parameters.iter() {

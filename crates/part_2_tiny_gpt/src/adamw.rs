@@ -13,9 +13,9 @@
 //! divides by: if all gradients are equal, m̂ = g and v̂ = g², and each step is lr · sign(g).
 //!
 //! The decay is not part of g. There it would be divided by √v̂, so that weights with large
-//! gradients would hardly decay. It shrinks matrices only: a norm's scale belongs at 1, a model
-//! does not overfit by its few biases, and the embedding of a rare token would shrink at every
-//! step while the token occurs in few.
+//! gradients would hardly decay. It shrinks matrices only: a norm's scale belongs at 1, and a model
+//! does not overfit by its few biases. Of an embedding that is not the output matrix too, the row
+//! of a rare token would shrink at every step while the token occurs in few.
 
 use candle_core::{Result, Tensor};
 use tensor_core::{AdamWConfig, WeightDecay};

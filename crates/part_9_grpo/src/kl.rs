@@ -1,7 +1,7 @@
 //! 9.4 KL terms of the loss: the divergence of the policy π from the reference π_ref, per token.
 //!
 //! ```text
-//! k2     log_ratio² / 2                  its mean gradient is that of KL(π ‖ π_ref) while ρ = 1
+//! k2     log_ratio² / 2                  its mean gradient is that of KL(π ‖ π_ref), while ρ = 1
 //! k3     exp(log_ratio) − log_ratio − 1  never negative, its mean is the KL; as a loss, it has the
 //!                                        gradient of another divergence, KL(π_ref ‖ π)
 //! ρ k3   ρ = π / π_old                   weighted by ρ, its mean gradient is that of KL(π ‖ π_ref)
@@ -12,6 +12,10 @@
 //! needs their gradient. k1 = −log_ratio is not offered: its mean gradient is 0, so as a loss it
 //! only adds noise. Schulman, <http://joschu.net/blog/kl-approx.html>; the tests enumerate the
 //! gradients.
+//!
+//! All this holds token by token, with the text before the token held fixed: the loss does not say
+//! that a token changes which texts follow, whose KL may be larger. Only a penalty in the reward,
+//! as in part 8, says so (Tang and Munos, <https://arxiv.org/abs/2506.09477>).
 
 use candle_core::{Result, Tensor};
 use ppo::kl::{KlEstimator, ratio};
