@@ -80,7 +80,10 @@ pub fn expand_config<C: CommandFactory>(
             format!("there is no run in {} to resume: omit --resume to start one", out.display())
         })?;
         let mut old = canonical(serde_json::from_value(old)?, &command)?;
-        if let Some(key) = old.keys().find(|key| find_flag(&command, key).is_none()) {
+        let is_foreign = |key: &str, value: &Value| {
+            find_flag(&command, key).is_none() && !value.is_null() && *value != false
+        };
+        if let Some((key, _)) = old.iter().find(|(key, value)| is_foreign(key, value)) {
             bail!(
                 "{} is a run of another program or version: `{key}` is no setting of this one",
                 out.display()

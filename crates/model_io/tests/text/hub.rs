@@ -209,7 +209,7 @@ fn a_weight_index_cannot_name_files_outside_its_folder() -> Result<()> {
         [("config.json", b"{}"), ("model.safetensors.index.json", index)];
     let (server, cache) = (Server::start(&files), TempDir::new()?);
     let message = error(hub(&server, &cache).fetch("owner/model"));
-    assert!(message.contains("not a safetensors file of this folder"), "{message}");
+    assert!(message.contains("not a .safetensors file of this folder"), "{message}");
     Ok(())
 }
 

@@ -2,13 +2,10 @@
 //! parses only that.)
 
 use std::path::PathBuf;
-use std::time::Instant;
 
 use candle_core::Device;
 use model_io::gguf::Gguf;
-use model_io::{
-    AddSpecialTokens, GgufTokenizer, LoadMode, ParseSpecial, SkipSpecialTokens, Tokenizer,
-};
+use model_io::{GgufTokenizer, LoadMode, Tokenizer};
 use modern::Checkpoint;
 use proptest::prelude::*;
 use tempfile::TempDir;
@@ -95,7 +92,7 @@ fn impossible_sizes_in_gguf_metadata_are_rejected() {
 }
 
 #[test]
-fn a_tokenizer_with_very_long_tokens_is_built_quickly() {
+fn a_tokenizer_with_very_long_tokens_is_refused() {
     let tokens = vec!["a".to_string(), "aa".into(), "a".repeat(1 << 20), "é".repeat(1 << 20)];
     let parts = GgufTokenizer {
         model: "llama".into(),
@@ -103,11 +100,8 @@ fn a_tokenizer_with_very_long_tokens_is_built_quickly() {
         tokens,
         ..GgufTokenizer::default()
     };
-    let started = Instant::now();
-    let tokenizer = Tokenizer::from_gguf(&parts).expect("a tokenizer");
-    let ids = tokenizer.encode("aaa", AddSpecialTokens::No, ParseSpecial::No).expect("ids");
-    assert!(started.elapsed().as_secs() < 10, "{:?}", started.elapsed());
-    assert_eq!(tokenizer.decode(&ids, SkipSpecialTokens::Yes).expect("a text"), "aaa");
+    let error = Tokenizer::from_gguf(&parts).expect_err("a token of a megabyte").to_string();
+    assert_eq!(error, "token 2 has 1048576 bytes, more than 4096");
 }
 
 proptest! {
