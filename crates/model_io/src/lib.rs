@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 // The architecture
+mod design_choices;
 pub mod config;
 mod rope_scaling;
 mod initialization;

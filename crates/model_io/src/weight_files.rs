@@ -125,7 +125,7 @@ impl WeightIndex {
         let mut tensors = BTreeMap::new();
         for file in self.files() {
             for (name, tensor) in load(&folder.join(file))? {
-                // What the index does not list there, transformers does not read either.
+                // transformers ignores tensors of a shard that the index does not list; so do we.
                 if self.file_of.get(&name).is_some_and(|indexed| indexed == file) {
                     tensors.insert(name, tensor);
                 }

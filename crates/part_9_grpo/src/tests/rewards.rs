@@ -19,6 +19,11 @@ fn exact_rewards_only_the_bare_terminated_answer() {
         assert_eq!(reward_if_terminated(exact, wrong, "53"), 0., "{wrong:?}");
     }
     assert_eq!(reward_for(exact, "53", "53", false), 0., "truncated");
+    assert_eq!(
+        reward_if_terminated(exact, "", ""),
+        0.,
+        "silence is not the answer to a bare prompt"
+    );
 }
 
 #[test]
