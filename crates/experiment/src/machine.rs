@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use candle_core::{DType, Device, Tensor};
+use cpu_time::ProcessTime;
 pub use tensor_core::memory::{available_bytes, peak_resident_bytes, resident_bytes};
 
 /// Side of the square matrices; a product of this size keeps every core busy.
@@ -25,4 +26,10 @@ pub fn gemm_peak(dtype: DType, device: &Device) -> Result<f64> {
         best = best.min(start.elapsed().as_secs_f64());
     }
     Ok(2. * (MATRIX_SIZE as f64).powi(3) / best)
+}
+
+/// Processor time of this process so far, over all its threads, in seconds. Unlike the time on the
+/// clock it does not grow while other programs have the cores.
+pub fn processor_seconds() -> f64 {
+    ProcessTime::now().as_duration().as_secs_f64()
 }

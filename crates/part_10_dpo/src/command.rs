@@ -1,9 +1,12 @@
-//! Command line of part 10: train on preferences, evaluate. Without a subcommand it runs the demo.
+//! Command line of part 10: train on preferences, evaluate, choose the best of n,
+//! revise answers, compare methods in a table. Without a subcommand it runs the demo.
 
 mod arguments;
 mod best_of_n;
 mod demo;
 mod eval;
+mod revise;
+mod table;
 mod train;
 mod train_online;
 
@@ -31,6 +34,10 @@ enum Command {
     Eval(eval::EvalArgs),
     /// Best of n completions by a judge, and majority vote, without training
     BestOfN(best_of_n::BestOfNArgs),
+    /// Revise answers by preferences at test time, without training
+    Revise(revise::ReviseArgs),
+    /// Compare DPO, iterated DPO, rejection sampling, distillation, GRPO and PPO on arithmetic
+    Table(table::TableArgs),
 }
 
 /// Settings that `eval` takes from the run of the model unless the command line sets them.
@@ -60,5 +67,7 @@ pub fn parse_and_run(args: impl IntoIterator<Item = impl Into<OsString>>) -> Res
         },
         Some(Command::Eval(args)) => eval::run(&args),
         Some(Command::BestOfN(args)) => best_of_n::run(&args),
+        Some(Command::Revise(args)) => revise::run(&args),
+        Some(Command::Table(args)) => table::run(&args, parse_and_run),
     }
 }

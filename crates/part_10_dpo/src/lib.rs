@@ -18,6 +18,7 @@ pub mod sampled; // 10.3
 pub mod online;
 pub mod distillation; // 10.4
 pub mod best_of_n; // 10.5
+pub mod revision; // 10.6
 pub mod flags;
 pub mod command;
 

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tensor_core::testing::{Program, path_arg};
 
 const PART_10: Program = Program(env!("CARGO_BIN_EXE_part_10"));
@@ -52,6 +52,14 @@ fn a_resumed_run_saves_the_same_model_and_can_be_evaluated() {
     let text = PART_10.stdout(&["eval", "--model", &whole, "--json"]);
     let last: Value = serde_json::from_str(text.lines().last().expect("a line")).expect("JSON");
     assert!(last["loss"].is_number() && last["rewards/accuracies"].is_number(), "{text}");
+    assert!(last["kl"].as_f64() > Some(0.), "{text}");
+
+    // A model does not differ from itself.
+    let base = path_arg(Path::new(&whole), "base");
+    let args = ["eval", "--model", &base, "--reference", &base, "--max-new-tokens", "4", "--json"];
+    let text = PART_10.stdout(&args);
+    let last: Value = serde_json::from_str(text.lines().last().expect("a line")).expect("JSON");
+    assert_eq!((&last["kl"], &last["rewards/accuracies"]), (&json!(0.), &json!(0.5)), "{text}");
 
     // The numbers of the reference belong to its weights.
     let base = Path::new(&resumed).join("base/model.safetensors");
@@ -172,6 +180,14 @@ fn a_student_learns_from_a_teacher_and_best_of_n_needs_no_training() {
     let result = PART_10.stdout_json(&args.collect::<Vec<_>>());
     assert_eq!(result["curve"].as_array().map(Vec::len), Some(3), "n = 1, 2, 4: {result}");
     assert!(Path::new(&picture).exists());
+
+    let revise = "revise --n 2 --rounds 2 --max-new-tokens 4 --prompt 1+1? --prompt 2+3? --json";
+    let args = revise.split_whitespace().chain(["--model", &base, "--judge", &judge]);
+    let result = PART_10.stdout_json(&args.collect::<Vec<_>>());
+    let best = |i: usize| result["rounds"][i]["best"].as_f64();
+    assert!(best(0) <= best(1) && best(1) <= best(2), "{result}");
+    let scores = result["rounds"].as_array().expect("rounds");
+    assert!(scores.iter().all(|round| round["best_independent"].is_number()), "{result}");
 }
 
 #[test]

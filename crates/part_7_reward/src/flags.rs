@@ -33,6 +33,17 @@ pub struct PreferenceFlags {
 }
 
 impl PreferenceFlags {
+    /// True if the preferences are generated, without a file.
+    pub fn is_built_in(&self) -> bool {
+        PreferenceSource::built_in(&self.data).is_some()
+    }
+
+    /// Pairs per micro-batch unless the user says otherwise: few of a file, which has few rows, and
+    /// many of a task that generates any number.
+    pub fn default_batch_size(&self) -> usize {
+        if self.is_built_in() { 64 } else { 8 }
+    }
+
     /// Source of the preferences and the names of its columns.
     ///
     /// # Errors

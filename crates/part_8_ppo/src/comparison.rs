@@ -86,7 +86,9 @@ pub fn compare_to_reference(
         ours.iter().zip(&theirs).map(|(a, b)| [a.reward, b.reward]).collect();
     let win_rate = accuracy(&rewards);
     let [win_rate_low, win_rate_high] = wilson_interval(win_rate, a.n);
-    let (kl, kl_per_token) = exact_kl(policy, reference, prompts, eval_config, rng)?;
+    let ids = prompt_ids(prompts);
+    let ExactKl { per_completion, per_token } =
+        exact_kl(policy, reference, &ids, eval_config, rng)?;
     let comparison = PolicyComparison {
         n: a.n,
         reward_mean: a.reward_mean,
@@ -94,8 +96,8 @@ pub fn compare_to_reference(
         win_rate,
         win_rate_low,
         win_rate_high,
-        kl,
-        kl_per_token,
+        kl: per_completion,
+        kl_per_token: per_token,
         length_mean: a.length_mean,
         exact_match: a.exact_match,
         relaxed_match: a.relaxed_match,
@@ -106,15 +108,27 @@ pub fn compare_to_reference(
     Ok((comparison, [ours, theirs]))
 }
 
-/// KL(policy ‖ reference) of completions sampled at temperature 1, in nats per completion and in
-/// nats per token; exact at each token, because it sums over the vocabulary.
-fn exact_kl(
+/// KL(policy ‖ reference) in nats, on completions of the policy.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct ExactKl {
+    /// Mean over completions of the sum over their tokens.
+    pub per_completion: f64,
+    /// Mean over tokens.
+    pub per_token: f64,
+}
+
+/// KL(policy ‖ reference) on completions that the policy samples at temperature 1, one for each of
+/// `prompt_ids`; exact at each token, because it sums over the vocabulary.
+///
+/// # Errors
+/// When a prompt fills a context.
+pub fn exact_kl(
     policy: &GptModern,
     reference: &GptModern,
-    prompts: &[PromptExample],
+    prompt_ids: &[Vec<u32>],
     eval_config: CompletionEvalConfig<'_>,
     rng: &mut Rng,
-) -> Result<(f64, f64)> {
+) -> Result<ExactKl> {
     let config = RolloutConfig {
         group_size: 1,
         sampler: Sampler::new(SamplingStrategy::new(1., None, None, None)),
@@ -122,9 +136,8 @@ fn exact_kl(
         stop_token_ids: eval_config.chat_tokenizer.stop_token_ids().to_vec(),
     };
     let (mut nats, mut n_tokens) = (0., 0);
-    for chunk in prompts.chunks(eval_config.batch_size.max(1)) {
-        let ids = prompt_ids(chunk);
-        let groups = rollout(policy, &ids, &config, rng)?;
+    for prompts in prompt_ids.chunks(eval_config.batch_size.max(1)) {
+        let groups = rollout(policy, prompts, &config, rng)?;
         let log_probs = |model: &GptModern| -> Result<_> {
             // A batch for each model, because their sliding windows may differ.
             let batch = TokenBatch::from_groups(&groups, model.config(), model.device())?;
@@ -135,5 +148,6 @@ fn exact_kl(
         n_tokens += kl.dim(0)?;
         nats += kl.sum_all()?.to_dtype(DType::F64)?.to_scalar::<f64>()?;
     }
-    Ok((nats / prompts.len() as f64, nats / n_tokens.max(1) as f64))
+    let mean = |n: usize| nats / n.max(1) as f64;
+    Ok(ExactKl { per_completion: mean(prompt_ids.len()), per_token: mean(n_tokens) })
 }

@@ -6,7 +6,6 @@ mod demo;
 mod eval;
 pub(crate) mod ppo_run;
 pub(crate) mod algorithms;
-mod results_table;
 mod table;
 mod train;
 

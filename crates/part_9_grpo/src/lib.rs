@@ -24,6 +24,7 @@ pub mod metrics;
 pub mod progress;
 pub mod pass_at_k; // evaluation
 pub mod evaluation;
+pub mod results_table;
 pub mod flags;
 pub mod grpo_flags;
 pub mod command;

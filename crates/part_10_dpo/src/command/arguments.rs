@@ -7,7 +7,6 @@ use clap::Args;
 use experiment::flags::RunFlags;
 use experiment::number::probability;
 use experiment::program::ensure_usage;
-use reward::PreferenceSource;
 use reward::flags::{PreferenceFlags, SplitFlags};
 use scaling::flags::OptimizationFlags;
 use scaling::{DefaultLength, DefaultLr, RunDefaults};
@@ -108,13 +107,14 @@ impl TrainArgs {
 
     /// Defaults of a run of a model with `n_parameters` parameters on `n_rows` rows.
     pub(crate) fn run_defaults(&self, n_parameters: f64, n_rows: usize) -> RunDefaults {
+        let batch_size = self.optimization.batch_size(self.data.default_batch_size());
         RunDefaults {
             lr: LR.of(n_parameters, self.model.lora.lora_rank),
-            steps_per_epoch: self.optimization.steps_per_epoch(n_rows, self.batch_size()),
+            steps_per_epoch: self.optimization.steps_per_epoch(n_rows, batch_size),
             length: DefaultLength {
                 epochs: 1.,
                 min_steps: 50,
-                max_steps: if self.has_built_in_data() { 200 } else { 3000 },
+                max_steps: if self.data.is_built_in() { 200 } else { 3000 },
                 max_eval_interval: 100,
             },
         }
@@ -128,15 +128,6 @@ impl TrainArgs {
         RunDefaults { steps_per_epoch, ..self.run_defaults(n_parameters, n_prompts) }
     }
 
-    fn has_built_in_data(&self) -> bool {
-        PreferenceSource::built_in(&self.data.data).is_some()
-    }
-
-    /// Pairs per micro-batch.
-    fn batch_size(&self) -> usize {
-        self.optimization.batch_size(if self.has_built_in_data() { 64 } else { 8 })
-    }
-
     /// Hyperparameters of the run.
     ///
     /// # Errors
@@ -144,7 +135,7 @@ impl TrainArgs {
     pub(crate) fn train_config(&self, defaults: &RunDefaults) -> Result<TrainConfig> {
         let step = &self.optimization;
         Ok(TrainConfig {
-            batch_size: self.batch_size(),
+            batch_size: step.batch_size(self.data.default_batch_size()),
             grad_accum_steps: step.grad_accum_steps.get(),
             loss: self.loss()?,
             schedule: step.schedule.schedule(defaults)?,

@@ -11,11 +11,15 @@ use experiment::RunFolder;
 use experiment::flags::ComputeFlags;
 use experiment::program::as_usage_error;
 use experiment::statistics::wilson_interval;
+use modern::GptModern;
+use ppo::CompletionEvalConfig;
+use ppo::comparison::{ExactKl, exact_kl};
 use ppo::reference::reference_of_finetuned;
 use reward::flags::{PreferenceFlags, SplitFlags};
 use serde_json::{Value, json};
-use sft::FinetunedModel;
 use sft::flags::FinetunedFlags;
+use sft::{ChatTokenizer, FinetunedModel};
+use tensor_core::Rng;
 
 use crate::flags::LossFlags;
 use crate::metrics::DpoMetrics;
@@ -50,6 +54,18 @@ pub(super) struct EvalArgs {
     /// Rows per forward pass
     #[arg(long, value_name = "N", default_value = "32", help_heading = "Run")]
     batch_size: NonZeroUsize,
+    /// Rows whose prompts the policy answers, to measure its KL from the reference; 0 for none
+    #[arg(long, value_name = "N", default_value = "100", help_heading = "Run")]
+    kl_prompts: usize,
+    /// Largest number of tokens of these completions
+    #[arg(
+        long,
+        visible_alias = "max-completion-length",
+        value_name = "N",
+        default_value = "64",
+        help_heading = "Run"
+    )]
+    max_new_tokens: NonZeroUsize,
     #[command(flatten)]
     compute: ComputeFlags,
     /// Print the result as a JSON object on the last line
@@ -85,20 +101,49 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
         true => mismatched(&examples).unwrap_or_default(),
         false => Vec::new(),
     };
+    let mut kl = None;
     if let Some(reference) = reference {
         set_ref_log_probs(&mut examples, &reference, batch_size)?;
         set_ref_log_probs(&mut mismatched, &reference, batch_size)?;
+        kl = kl_of_completions(args, &model, &reference, &chat_tokenizer, &examples)?;
     }
     let data = PreferenceDataset { examples, mismatched };
     let metrics = evaluate(&model, &data, &loss, batch_size)?;
     print_metrics(&metrics, &data);
+    if let Some(ExactKl { per_completion, per_token }) = kl {
+        println!(
+            "KL(policy ‖ reference) on completions of the policy: {per_completion:.3} nats each, \
+             {per_token:.4} per token"
+        );
+    }
     if args.json {
         let mut report = metrics.row("");
         report["loss"] = json!(metrics.loss);
         report["n"] = json!(data.examples.len());
+        report["kl"] = json!(kl.map(|kl| kl.per_completion));
+        report["kl_per_token"] = json!(kl.map(|kl| kl.per_token));
         println!("{report}");
     }
     Ok(())
+}
+
+/// KL of the policy from its reference, on completions for the prompts of the first `examples`;
+/// `None` with `--kl-prompts 0`.
+fn kl_of_completions(
+    args: &EvalArgs,
+    model: &GptModern,
+    reference: &GptModern,
+    chat_tokenizer: &ChatTokenizer,
+    examples: &[PreferenceExample],
+) -> Result<Option<ExactKl>> {
+    let prompts: Vec<Vec<u32>> =
+        examples.iter().take(args.kl_prompts).map(|example| example.group.prompt.clone()).collect();
+    let (max_new_tokens, batch_size) = (args.max_new_tokens.get(), args.batch_size.get());
+    let eval_config = CompletionEvalConfig { chat_tokenizer, max_new_tokens, batch_size };
+    let rng = &mut Rng::new(args.compute.seed);
+    (!prompts.is_empty())
+        .then(|| exact_kl(model, reference, &prompts, eval_config, rng))
+        .transpose()
 }
 
 /// Rows of `--data`. Without it: those that the run of `--model` was not trained on, or the

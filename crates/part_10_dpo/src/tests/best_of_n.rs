@@ -1,8 +1,12 @@
-//! Best of n and majority vote, held against enumeration.
+//! Best of n and majority vote, held against enumeration; requests for a revised answer.
 
+use datasets::Example;
+use model_io::ChatMessage;
+use ppo::PromptExample;
 use tensor_core::testing::assert_close;
 
 use crate::best_of_n::{best_of_n, kl_bound, majority};
+use crate::revision::{AnswerPool, ScoredAnswer};
 
 #[test]
 fn best_of_n_is_the_mean_over_all_subsets() {
@@ -48,4 +52,23 @@ fn the_majority_answer_wins_and_of_equals_the_first() {
     };
     assert_eq!(majority_of(&["3", "5", "4", "5"]), "5");
     assert_eq!(majority_of(&["7", "8", "8", "7"]), "7");
+}
+
+#[test]
+fn a_revision_shows_the_best_and_the_worst_answer_and_needs_a_difference() {
+    let question = Example::new("Q?", "");
+    let prompt = PromptExample { example: question.clone(), prompt: vec![1] };
+    let mut pool = AnswerPool::new(prompt);
+    assert_eq!(pool.revision("not {worst}"), question.prompt);
+    let add = |pool: &mut AnswerPool, text: &str, score: f64| {
+        pool.answers.push(ScoredAnswer { text: text.into(), score });
+    };
+    add(&mut pool, "a", 1.);
+    add(&mut pool, "b", 1.);
+    assert_eq!(pool.revision("not {worst}"), question.prompt);
+    add(&mut pool, "c", -2.);
+    add(&mut pool, "d", 3.);
+    let messages =
+        [question.prompt.clone(), vec![ChatMessage::assistant("d"), ChatMessage::user("not c")]];
+    assert_eq!(pool.revision("not {worst}"), messages.concat());
 }

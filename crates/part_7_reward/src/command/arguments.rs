@@ -15,7 +15,7 @@ use serde::Serialize;
 use sft::flags::ModelFlags;
 
 use crate::flags::{LossFlags, PreferenceFlags, SplitFlags};
-use crate::{PreferenceSource, RewardArchitecture, TrainConfig};
+use crate::{RewardArchitecture, TrainConfig};
 
 /// Learning rates without --lr; that of a pretrained model is TRL's.
 const LR: DefaultLr =
@@ -88,26 +88,17 @@ impl TrainArgs {
 
     /// Defaults of a run of a model with `n_parameters` parameters on `n_pairs` pairs.
     pub(crate) fn run_defaults(&self, n_parameters: f64, n_pairs: usize) -> RunDefaults {
+        let batch_size = self.optimization.batch_size(self.data.default_batch_size());
         RunDefaults {
             lr: LR.of(n_parameters, self.model.lora.lora_rank),
-            steps_per_epoch: self.optimization.steps_per_epoch(n_pairs, self.batch_size()),
+            steps_per_epoch: self.optimization.steps_per_epoch(n_pairs, batch_size),
             length: DefaultLength {
                 epochs: 3.,
                 min_steps: 50,
-                max_steps: if self.has_built_in_data() { 400 } else { 3000 },
+                max_steps: if self.data.is_built_in() { 400 } else { 3000 },
                 max_eval_interval: 100,
             },
         }
-    }
-
-    fn has_built_in_data(&self) -> bool {
-        PreferenceSource::built_in(&self.data.data).is_some()
-    }
-
-    /// Pairs per micro-batch: few of a file, which has few rows, and many of a task that generates
-    /// any number.
-    fn batch_size(&self) -> usize {
-        self.optimization.batch_size(if self.has_built_in_data() { 64 } else { 8 })
     }
 
     /// Hyperparameters of the run.
@@ -117,7 +108,7 @@ impl TrainArgs {
     pub(crate) fn train_config(&self, defaults: &RunDefaults) -> Result<TrainConfig> {
         let step = &self.optimization;
         Ok(TrainConfig {
-            batch_size: self.batch_size(),
+            batch_size: step.batch_size(self.data.default_batch_size()),
             grad_accum_steps: step.grad_accum_steps.get(),
             loss: self.loss.config()?,
             schedule: step.schedule.schedule(defaults)?,

@@ -4,8 +4,9 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use candle_core::Device;
+use experiment::Interrupt;
 use model_io::LoadMode;
 use modern::{Checkpoint, GptModern};
 use serde_json::Value;
@@ -27,7 +28,8 @@ impl PpoRun<'_> {
     /// Runs `part_8 train`, and returns the best model of the run and the number of sampled tokens.
     ///
     /// # Errors
-    /// Those of `part_8 train`.
+    /// Those of `part_8 train`, and when it was interrupted: its best model so far is not the
+    /// result.
     pub(super) fn train(&self, device: &Device) -> Result<(GptModern, usize)> {
         let folder = self.table.out.join(format!("ppo-{}", self.seed));
         let path = folder.to_string_lossy();
@@ -43,9 +45,11 @@ impl PpoRun<'_> {
             ("--device", self.table.compute.device.to_string()),
         ];
         let flags = flags.into_iter().flat_map(|(flag, value)| [flag.to_string(), value]);
+        let interrupt = Interrupt::listen()?;
         ppo::command::parse_and_run(
             ["part_8", "train"].map(String::from).into_iter().chain(flags),
         )?;
+        ensure!(!interrupt.is_requested(), "interrupted; the finished rows are saved");
         let best = Checkpoint::open(&resolve_model_path(&path)?, LoadMode::Inference, device)?;
         Ok((best.model, n_sampled_tokens(&folder)?))
     }

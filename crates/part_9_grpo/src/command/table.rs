@@ -4,15 +4,36 @@
 //! Each run becomes a row of the table when it has finished. Existing rows are not run again, so
 //! the command can be interrupted and restarted at any time.
 
-use std::time::Instant;
+use std::fmt;
 
 use anyhow::Result;
+use experiment::machine::processor_seconds;
 use experiment::train_state::parameters_sha256;
 use modern::GptModern;
+use serde::{Deserialize, Serialize};
 
 use super::algorithms::{ALGORITHMS, Algorithm, SharedSetup, TrainedRun};
 use super::arguments::TableArgs;
-use super::results_table::{ResultsTable, RunResult, TableSettings};
+use crate::results_table::{ResultsTable, RunResult};
+
+/// Settings that all runs of the table share.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct TableSettings {
+    model: String,
+    /// Hash of the model's weights.
+    #[serde(alias = "start")]
+    base_sha256: String,
+    tokens: usize,
+    lr: f64,
+}
+
+impl fmt::Display for TableSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { model, base_sha256, tokens, lr } = self;
+        let hash = &base_sha256[..base_sha256.len().min(8)];
+        write!(f, "from {model} ({hash}) with {tokens} tokens and learning rate {lr}")
+    }
+}
 
 pub(super) fn run(args: &TableArgs) -> Result<()> {
     let device = args.compute.open_device()?;
@@ -35,10 +56,10 @@ pub(super) fn run(args: &TableArgs) -> Result<()> {
                 continue;
             }
             println!("{name}, seed {seed}");
-            let begin = Instant::now();
+            let begin = processor_seconds();
             let TrainedRun { model, n_tokens, mut curve } =
                 setup.train(algorithm, before.test.length_mean, seed)?;
-            let minutes = begin.elapsed().as_secs_f64() / 60.;
+            let cpu_minutes = (processor_seconds() - begin) / 60.;
             let after = setup.evaluate(&model)?;
             if curve.is_empty() {
                 curve.push((0, before.validation.matches()?.exact_match));
@@ -52,7 +73,7 @@ pub(super) fn run(args: &TableArgs) -> Result<()> {
                 exact_match: right.exact_match,
                 relaxed_match: right.relaxed_match,
                 n_tokens,
-                minutes,
+                cpu_minutes,
                 curve,
             })?;
         }

@@ -1,72 +1,68 @@
-//! Results table of `part_9 table`: finished runs, saved after each one, printed and plotted.
+//! Table of a comparison: finished runs, saved after each one, printed and plotted.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use experiment::loss_curve::{self, Curve};
 use experiment::statistics::{mean, sample_std};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tensor_core::json_file;
 
-/// Settings that all runs of a table share; runs with other settings are not comparable.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) struct TableSettings {
-    pub(super) model: String,
-    /// Hash of the model's weights.
-    #[serde(alias = "start")]
-    pub(super) base_sha256: String,
-    pub(super) tokens: usize,
-    pub(super) lr: f64,
-}
-
 /// Result of a run.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct RunResult {
-    pub(super) method: String,
-    pub(super) seed: u64,
+pub struct RunResult {
+    /// Name of the method, which is its row.
+    pub method: String,
+    /// Seed of the run.
+    pub seed: u64,
+    /// Exact match of the initial model.
     #[serde(alias = "start")]
-    pub(super) exact_match_before: f64,
+    pub exact_match_before: f64,
+    /// Exact match of the trained model.
     #[serde(alias = "right")]
-    pub(super) exact_match: f64,
+    pub exact_match: f64,
+    /// Relaxed match of the trained model.
     #[serde(alias = "form_forgiven")]
-    pub(super) relaxed_match: f64,
+    pub relaxed_match: f64,
+    /// Number of sampled tokens.
     #[serde(alias = "tokens")]
-    pub(super) n_tokens: usize,
-    pub(super) minutes: f64,
-    pub(super) curve: Vec<(usize, f64)>,
+    pub n_tokens: usize,
+    /// Processor time of the training, over all threads.
+    #[serde(alias = "minutes")]
+    pub cpu_minutes: f64,
+    /// Exact match on the validation prompts by sampled tokens.
+    pub curve: Vec<(usize, f64)>,
 }
 
-/// Results of the finished runs.
-pub(super) struct ResultsTable {
+/// Results of the finished runs, whose settings `S` are the same: others are not comparable.
+pub struct ResultsTable<S> {
     path: PathBuf,
-    settings: TableSettings,
+    settings: S,
     rows: Vec<RunResult>,
 }
 
-impl ResultsTable {
+impl<S: Display + PartialEq + Serialize + DeserializeOwned> ResultsTable<S> {
     /// Table in `folder`, or a new one.
     ///
     /// # Errors
     /// When the file cannot be read, or its runs have other settings.
-    pub(super) fn open(folder: &Path, settings: TableSettings) -> Result<Self> {
+    pub fn open(folder: &Path, settings: S) -> Result<Self> {
         std::fs::create_dir_all(folder)
             .with_context(|| format!("creating {}", folder.display()))?;
         let path = folder.join("rows.json");
         let rows = match path.exists() {
             true => {
                 let problem = || format!("{} is not a table of this command", path.display());
-                let (stored, rows): (TableSettings, Vec<RunResult>) =
+                let (stored, rows): (S, Vec<RunResult>) =
                     serde_json::from_value(json_file::read(&path)?).with_context(problem)?;
                 ensure!(
                     stored == settings,
-                    "{} holds runs from {} ({}) with {} tokens and learning rate {}, which are not \
-                     comparable: choose another --out",
-                    path.display(),
-                    stored.model,
-                    &stored.base_sha256[..stored.base_sha256.len().min(8)],
-                    stored.tokens,
-                    stored.lr
+                    "{} holds runs {stored}, which are not comparable with runs {settings}: \
+                     choose another --out",
+                    path.display()
                 );
                 rows
             }
@@ -81,21 +77,24 @@ impl ResultsTable {
     }
 
     /// True if the table has the run of `method` with `seed`.
-    pub(super) fn contains_run(&self, method: &str, seed: u64) -> bool {
+    pub fn contains_run(&self, method: &str, seed: u64) -> bool {
         self.runs_of(method).iter().any(|row| row.seed == seed)
     }
 
     /// Adds a run and saves the table.
-    pub(super) fn add_run(&mut self, row: RunResult) -> Result<()> {
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn add_run(&mut self, row: RunResult) -> Result<()> {
         self.rows.push(row);
         json_file::write(&self.path, &(&self.settings, &self.rows))
     }
 
     /// Prints the table with the methods in the order of `names`.
-    pub(super) fn print(&self, names: &[String]) {
+    pub fn print(&self, names: &[String]) {
         println!(
             "| method | seeds | exact match before | after | relaxed match after | tokens sampled \
-             | minutes |"
+             | CPU minutes |"
         );
         println!("| --- | --- | --- | --- | --- | --- | --- |");
         for name in names {
@@ -107,7 +106,7 @@ impl ResultsTable {
             let (exact, std) = (mean(&exact_of_seeds), sample_std(&exact_of_seeds));
             let relaxed = mean(&over_seeds(|row| row.relaxed_match));
             let tokens = mean(&over_seeds(|row| row.n_tokens as f64));
-            let minutes = mean(&over_seeds(|row| row.minutes));
+            let minutes = mean(&over_seeds(|row| row.cpu_minutes));
             // A single seed has no spread.
             let std = if rows.len() > 1 { format!(" ± {std:.3}") } else { String::new() };
             println!(
@@ -119,7 +118,10 @@ impl ResultsTable {
     }
 
     /// Plots exact match against sampled tokens, a curve per method, the mean over its seeds.
-    pub(super) fn write_curves(&self, names: &[String], path: &Path) -> Result<()> {
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn write_curves(&self, names: &[String], path: &Path) -> Result<()> {
         let mut curves = Vec::new();
         for name in names {
             let mut points: BTreeMap<usize, Vec<(usize, f64)>> = BTreeMap::new();
