@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 
 use crate::{
-    attention_steps, clip_panels, compute_budget, gae_weights, goodhart, group_weights, induction,
-    kl_estimators, ngrams, optimizer_paths, policy_gradient, precision, residual_path, rotation,
-    softmax_width,
+    attention_steps, capacity, clip_panels, compute_budget, displacement, dpo_losses, float_bits,
+    gae_weights, goodhart, group_weights, implicit_rewards, induction, kl_estimators, masks,
+    merges, ngrams, optimizer_paths, pair_loss, policy_gradient, precision, residual_path,
+    rotation, sampling, schedules, significance, softmax_width, test_time,
 };
 
 /// A file of the book that is made by code.
@@ -48,15 +49,27 @@ pub(crate) fn all() -> Result<Vec<Artifact>> {
         residual_path::artifacts()?,
         induction::artifacts()?,
         optimizer_paths::artifacts()?,
+        sampling::artifacts()?,
         rotation::artifacts()?,
+        masks::artifacts()?,
+        merges::artifacts()?,
         precision::artifacts()?,
+        float_bits::artifacts()?,
+        schedules::artifacts()?,
         compute_budget::artifacts()?,
+        capacity::artifacts()?,
+        pair_loss::artifacts()?,
         goodhart::artifacts()?,
         policy_gradient::artifacts()?,
         gae_weights::artifacts()?,
         clip_panels::artifacts()?,
         kl_estimators::artifacts()?,
         group_weights::artifacts()?,
+        implicit_rewards::artifacts()?,
+        dpo_losses::artifacts()?,
+        displacement::artifacts()?,
+        test_time::artifacts()?,
+        significance::artifacts()?,
     ];
     Ok(groups.into_iter().flatten().collect())
 }

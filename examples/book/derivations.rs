@@ -10,6 +10,9 @@ mod answering;
 mod judging;
 mod trying;
 mod comparing;
+mod without_trying;
+mod at_test_time;
+mod is_it_better;
 
 use anyhow::Result;
 use candle_core::{DType, Device, Tensor};

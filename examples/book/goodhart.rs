@@ -25,7 +25,7 @@ pub(crate) struct Optimum {
 
 /// True rewards and the judge's scores. The judge agrees with the truth but for the two worst
 /// answers, which it likes.
-fn scores() -> Result<(Vec<f64>, Vec<f64>)> {
+pub(crate) fn scores() -> Result<(Vec<f64>, Vec<f64>)> {
     let device = Device::Cpu;
     let truth: Vec<f64> =
         Rng::new(9).normal_tensor(N_COMPLETIONS, 1., DType::F64, &device)?.to_vec1()?;

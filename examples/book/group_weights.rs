@@ -5,7 +5,7 @@ use anyhow::Result;
 use grpo::{Baseline, advantages};
 
 use crate::artifacts::Artifact;
-use crate::plot::{self, Axes, Mark, Series};
+use crate::plot::{self, Axes, Cells, Mark, Series};
 
 /// Completions of a group.
 const G: usize = 8;
@@ -24,7 +24,31 @@ pub(crate) fn weight(p: f64, g: usize, baseline: Baseline) -> Result<f64> {
     Ok(weight)
 }
 
-/// The figure.
+/// Advantages of a group of eight completions under four baselines, as numbers in cells.
+fn advantage_figure() -> Result<String> {
+    let rewards = [1., 1., 0.5, 0.5, 0., 0., 0., 0.];
+    let rows = ["mean", "others", "mean, std", "best"];
+    let baselines =
+        [Baseline::GroupMean, Baseline::LeaveOneOut, Baseline::GroupStd, Baseline::BestOfGroup];
+    let mut table = Vec::new();
+    for baseline in baselines {
+        table.push(advantages(&rewards, G, baseline, 0., 0.)?);
+    }
+    let texts = table.iter().map(|row| row.iter().map(|a| format!("{a:+.2}")).collect());
+    let shade = table.iter().map(|row| row.iter().map(|a| f64::from(a.max(0.) / 1.6)).collect());
+    let columns: Vec<String> = rewards.iter().map(ToString::to_string).collect();
+    let columns: Vec<&str> = columns.iter().map(String::as_str).collect();
+    let cells = Cells {
+        title: "advantages of eight completions with these rewards",
+        rows: &rows,
+        columns: &columns,
+        texts: texts.collect(),
+        shade: shade.collect(),
+    };
+    plot::figure(220, |area| plot::cells(area, &cells, (100, 56), (60, 38)))
+}
+
+/// Both figures.
 pub(crate) fn artifacts() -> Result<Vec<Artifact>> {
     let ps: Vec<f64> = (1..100).map(|i| f64::from(i) / 100.).collect();
     let dots: Vec<f64> = (1..20).map(|i| f64::from(i) / 20.).collect();
@@ -45,5 +69,8 @@ pub(crate) fn artifacts() -> Result<Vec<Artifact>> {
         x_tick: plot::plain,
     };
     let svg = plot::figure(330, |area| plot::chart(area, &axes, &series))?;
-    Ok(vec![Artifact::figure("prompt_weight", svg)])
+    Ok(vec![
+        Artifact::figure("group_advantages", advantage_figure()?),
+        Artifact::figure("prompt_weight", svg),
+    ])
 }

@@ -12,6 +12,9 @@ use ppo::tabular_mdp::{
 use crate::artifacts::Artifact;
 use crate::plot::{self, Axes, Series};
 
+/// Names of the estimators.
+const ESTIMATORS: [(&str, KlEstimator); 3] = [("k1", K1), ("k2", K2), ("k3", K3)];
+
 /// Bias and standard deviation of an estimator, and the errors of its gradients relative to that of
 /// the KL.
 pub(crate) struct EstimatorRow {
@@ -23,11 +26,17 @@ pub(crate) struct EstimatorRow {
     pub(crate) loss_error: f64,
 }
 
+/// Reference in the world of 125 completions, far from the policy or close to it.
+pub(crate) fn reference(is_close: bool) -> Result<Tensor> {
+    let other = random_policy(2)?;
+    if is_close { Ok((random_policy(1)? + (other * 0.1)?)?) } else { Ok(other) }
+}
+
 /// Counts out `estimator` in the world of 125 completions.
-pub(crate) fn measure(estimator: KlEstimator) -> Result<EstimatorRow> {
-    let (policy, reference) = (random_policy(1)?, random_policy(2)?);
+pub(crate) fn measure(estimator: KlEstimator, reference: &Tensor) -> Result<EstimatorRow> {
+    let policy = random_policy(1)?;
     let sums = |policy: &Tensor| log_probs(policy)?.sum(1); // (Y)
-    let (log_p, log_q) = (sums(&policy)?, sums(&reference)?);
+    let (log_p, log_q) = (sums(&policy)?, sums(reference)?);
     let truth = gradient(&policy, |p| expectation_over_completions(p, &(sums(p)? - &log_q)?))?;
     let estimates = estimator.estimate(&log_p, &log_q)?; // (Y)
     let as_reward = policy_gradient(&policy, &estimates.unsqueeze(1)?)?;
@@ -49,18 +58,23 @@ pub(crate) fn artifacts() -> Result<Vec<Artifact>> {
     let zero = ratio.zeros_like()?;
     let mut series = Vec::new();
     let mut rows = Vec::new();
-    for (color, (name, estimator)) in [("k1", K1), ("k2", K2), ("k3", K3)].into_iter().enumerate() {
+    for (color, (name, estimator)) in ESTIMATORS.into_iter().enumerate() {
         let values: Vec<f64> = estimator.estimate(&zero, &ratio)?.to_vec1()?;
         series.push(Series::line(name, color, log_ratios.iter().copied().zip(values).collect()));
-        let row = measure(estimator)?;
-        let percent = |error: f64| format!("{:.0} %", 100. * error);
-        rows.push(vec![
-            name.to_string(),
-            format!("{:.4}", row.mean),
-            format!("{:.4}", row.deviation),
-            percent(row.reward_error),
-            percent(row.loss_error),
-        ]);
+    }
+    for (policies, is_close) in [("far apart", false), ("close", true)] {
+        for (name, estimator) in ESTIMATORS {
+            let row = measure(estimator, &reference(is_close)?)?;
+            let percent = |error: f64| format!("{:.0} %", 100. * error);
+            rows.push(vec![
+                policies.to_string(),
+                name.to_string(),
+                format!("{:.4}", row.mean),
+                format!("{:.4}", row.deviation),
+                percent(row.reward_error),
+                percent(row.loss_error),
+            ]);
+        }
     }
     let axes = Axes {
         title: "three estimates of the KL from one sampled token",
@@ -69,8 +83,14 @@ pub(crate) fn artifacts() -> Result<Vec<Artifact>> {
         x_tick: plot::plain,
     };
     let svg = plot::figure(310, |area| plot::chart(area, &axes, &series))?;
-    let header =
-        ["estimator", "mean", "standard deviation", "gradient error, as reward", "as loss"];
+    let header = [
+        "policies",
+        "estimator",
+        "mean",
+        "standard deviation",
+        "gradient error, as reward",
+        "as loss",
+    ];
     Ok(vec![
         Artifact::figure("kl_estimators", svg),
         Artifact::table("kl_estimators", &header, &rows),

@@ -5,6 +5,8 @@
 //! cargo run --example book -- autodiff
 //! cargo run --example book -- ngrams
 //! cargo run --example book -- induction
+//! cargo run --example book -- unplug
+//! cargo run --example book -- truths
 //! ```
 
 mod plot;
@@ -16,19 +18,34 @@ mod softmax_width;
 mod residual_path;
 mod induction;
 mod optimizer_paths; // chapter 2
+mod sampling;
 mod rotation; // chapter 3
+mod masks;
 #[cfg(test)]
 mod online_softmax;
-mod precision; // chapter 4
+mod merges; // chapter 4
+mod precision;
+mod float_bits;
+mod schedules;
 mod compute_budget;
-mod goodhart; // chapter 7
+mod unplug;
+mod capacity; // chapter 5
+mod pair_loss; // chapter 7
+mod goodhart;
 mod policy_gradient; // chapter 8
 mod gae_weights;
 mod clip_panels;
 mod kl_estimators;
 mod group_weights; // chapter 9
+mod implicit_rewards; // chapter 10
+mod dpo_losses;
+mod displacement;
+mod test_time; // chapter 11
+mod significance; // chapter 12
 #[cfg(test)]
 mod derivations;
+
+use std::ffi::OsString;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -58,6 +75,14 @@ enum Program {
     Ngrams,
     /// Chapter 1: an induction head set by hand
     Induction,
+    /// Chapter 11: policies to which a judge gives the same score
+    Truths,
+    /// Chapter 4: a training run that is killed, and ends as if it had not been
+    Unplug {
+        /// Arguments of part 4, for the processes that are killed
+        #[arg(last = true, hide = true)]
+        part_4: Vec<OsString>,
+    },
 }
 
 fn main() -> Result<()> {
@@ -67,5 +92,7 @@ fn main() -> Result<()> {
         Program::Autodiff => autodiff::run(),
         Program::Ngrams => ngrams::run(),
         Program::Induction => induction::run(),
+        Program::Truths => test_time::run(),
+        Program::Unplug { part_4 } => unplug::run(&part_4),
     }
 }

@@ -133,7 +133,7 @@ pub(crate) struct Axes<'a> {
 
 /// Number as short as it can be written.
 pub(crate) fn plain(x: f64) -> String {
-    format!("{}", (x * 1e6).round() / 1e6)
+    format!("{}", (x * 1e6).round() / 1e6 + 0.) // without a −0
 }
 
 /// Chart of `series`, with a legend in lines under the title.

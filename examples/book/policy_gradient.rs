@@ -81,6 +81,12 @@ fn rewards() -> Result<Tensor> {
     Ok((Rng::new(9).normal_tensor(N_COMPLETIONS, 1., DType::F64, &Device::Cpu)? + 3.)?)
 }
 
+/// Length of `estimate` along the gradient `truth`, in lengths of the gradient.
+fn length(estimate: &Tensor, truth: &Tensor) -> Result<f64> {
+    let along: f64 = (estimate * truth)?.sum_all()?.to_scalar()?;
+    Ok(along / truth.sqr()?.sum_all()?.to_scalar::<f64>()?)
+}
+
 /// Arrows, and the table of baselines.
 pub(crate) fn artifacts() -> Result<Vec<Artifact>> {
     let svg = plot::figure(340, |area| {
@@ -116,10 +122,16 @@ pub(crate) fn artifacts() -> Result<Vec<Artifact>> {
                 None => moments_of_one_sample(&policy, &with_values)?.of_mean(g),
             };
             let bias = 100. * relative_error(&moments.mean, &truth)?;
-            row.extend([format!("{bias:.1} %"), format!("{:.3}", moments.variance)]);
+            let at_equal_length = moments.variance / length(&moments.mean, &truth)?.powi(2);
+            let variances = [moments.variance, at_equal_length].map(|v| format!("{v:.3}"));
+            row.extend([vec![format!("{bias:.1} %")], variances.to_vec()].concat());
         }
         rows.push(row);
     }
-    let header = ["baseline", "bias, G = 2", "variance", "bias, G = 16", "variance"];
+    let of_group =
+        |g: usize| [format!("bias, G = {g}"), "variance".into(), "at equal length".into()];
+    let header =
+        [vec!["baseline".to_string()], of_group(2).to_vec(), of_group(16).to_vec()].concat();
+    let header: Vec<&str> = header.iter().map(String::as_str).collect();
     Ok(vec![Artifact::figure("baseline_arrows", svg), Artifact::table("baselines", &header, &rows)])
 }

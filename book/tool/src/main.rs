@@ -1,4 +1,5 @@
-//! Builds the book into `target/book`: mdBook, with formulas as MathML and figures inline.
+//! Builds the book into `target/book`: mdBook, with formulas as MathML, figures inline, and paths
+//! in the repository in place of links that leave the book.
 
 mod figure;
 mod formula;
@@ -22,7 +23,8 @@ fn main() -> Result<()> {
 }
 
 /// Replaces formulas by MathML and SVG images by their content, so that a page needs no script for
-/// the one, and the other has the colors of the theme.
+/// the one, and the other has the colors of the theme; and links to files that are no pages by
+/// their paths.
 struct FormulasAndFigures;
 
 impl Preprocessor for FormulasAndFigures {
@@ -54,7 +56,8 @@ fn replace(text: &str, folder: &Path) -> Result<String> {
     Ok(replaced)
 }
 
-/// Byte ranges of the formulas and figures of `text`, in order, and the HTML in their place.
+/// Byte ranges of the formulas, figures and links out of the book in `text`, in order, and what
+/// stands in their place.
 fn replacements(text: &str, folder: &Path) -> Result<Vec<(Range<usize>, String)>> {
     let options = Options::ENABLE_MATH | Options::ENABLE_TABLES | Options::ENABLE_FOOTNOTES;
     let mut replacements = Vec::new();
@@ -80,6 +83,10 @@ fn replacements(text: &str, folder: &Path) -> Result<Vec<(Range<usize>, String)>
                     replacements.push((range, figure::inline(&svg, &alt)));
                 }
             }
+            Event::Start(Tag::Link { dest_url, .. }) => {
+                let path = path_in_repository(&dest_url, folder);
+                replacements.extend(path.map(|path| (range.clone(), code(&text[range], &path))));
+            }
             Event::Text(words) if words.contains('$') && !in_code => {
                 bail!("a formula does not end, or its braces do not match: {words}");
             }
@@ -97,6 +104,27 @@ fn replacements(text: &str, folder: &Path) -> Result<Vec<(Range<usize>, String)>
         }
     }
     Ok(replacements)
+}
+
+/// Path in the repository to which `address` leads from a chapter in `folder`, if it leads to
+/// something that is not part of the book.
+fn path_in_repository(address: &str, folder: &Path) -> Option<String> {
+    let file = address.split('#').next().filter(|file| !file.is_empty() && !file.contains(':'))?;
+    let path = file.strip_prefix("../..").map(|path| path.trim_matches('/'));
+    match path {
+        Some("") => Some("README.md".to_string()),
+        Some(path) => Some(path.to_string()),
+        None => (!folder.join(file).exists()).then(|| file.to_string()),
+    }
+}
+
+/// Words of the Markdown `link`, and `path` as code, once if they are the same.
+fn code(link: &str, path: &str) -> String {
+    let words = link.strip_prefix('[').and_then(|link| link.split("](").next()).unwrap_or(link);
+    match words.trim_matches('`') == path {
+        true => format!("`{path}`"),
+        false => format!("{words} (`{path}`)"),
+    }
 }
 
 /// Fenced listing `block` without the indentation that all of its lines share, if they do.
@@ -162,6 +190,22 @@ mod tests {
         let text = "```rust\n    fn f() {\n        1\n    }\n```\n";
         let html = replace(text, Path::new("")).expect("a listing");
         assert_eq!(html, "```rust\nfn f() {\n    1\n}\n```\n");
+    }
+
+    #[test]
+    fn a_link_out_of_the_book_becomes_a_path() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let replaced = |text: &str| replace(text, folder).expect("ok");
+        for (link, expected) in [
+            ("[part 6](../../crates/part_6_sft)", "part 6 (`crates/part_6_sft`)"),
+            ("[the README](../..)", "the README (`README.md`)"),
+            ("[`a.txt`](a.txt)", "`a.txt`"),
+        ] {
+            assert_eq!(replaced(&format!("See {link}.")), format!("See {expected}."));
+        }
+        for link in ["[here](#top)", "[a page](Cargo.toml#top)", "[there](https://x.y)"] {
+            assert_eq!(replaced(link), link);
+        }
     }
 
     #[test]

@@ -22,6 +22,7 @@ pub fn kl_bound(n: usize) -> f64 {
     n.ln() - (n - 1.) / n
 }
 
+// ANCHOR: best_of_n
 /// Expected `values` of the completion with the highest of `scores` among n of these N completions,
 /// over all subsets. Completions of equal score share their mean value.
 ///
@@ -47,6 +48,7 @@ pub fn best_of_n(scores: &[f64], values: &[f64], n: usize) -> f64 {
     }
     expected
 }
+// ANCHOR_END: best_of_n
 
 /// Index of a completion with the answer that most of `answers` agree on; of answers that are
 /// equally frequent, the one that came first.

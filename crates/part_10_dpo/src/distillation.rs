@@ -58,6 +58,7 @@ impl Divergence {
         teacher: &Tensor,
         tokens: &Tensor,
     ) -> candle_core::Result<Tensor> {
+        // ANCHOR: per_token
         let Self::Jsd { beta } = self else {
             let log_prob = token_log_probs(student, tokens)?; // (N)
             let estimate = (&log_prob - token_log_probs(teacher, tokens)?)?.detach();
@@ -68,6 +69,7 @@ impl Divergence {
         match beta {
             0. => kl(&teacher, &student),
             1. => kl(&student, &teacher),
+            // ANCHOR_END: per_token
             _ => {
                 let mixture =
                     log_add_exp(&(&teacher + beta.ln())?, &(&student + (1. - beta).ln())?)?;

@@ -25,6 +25,7 @@ pub fn optimal_log_probs(ref_log_probs: &Tensor, rewards: &Tensor, beta: f64) ->
     log_softmax(&(ref_log_probs + (rewards / beta)?)?) // the softmax divides by Z
 }
 
+// ANCHOR: implicit_reward
 /// Implicit reward of each completion, β (log π − log π_ref): (R), (R) -> (R). It is the reward
 /// that the policy is optimal for, up to a constant that the completions of a prompt share.
 ///
@@ -33,6 +34,7 @@ pub fn optimal_log_probs(ref_log_probs: &Tensor, rewards: &Tensor, beta: f64) ->
 pub fn implicit_reward(log_probs: &Tensor, ref_log_probs: &Tensor, beta: f64) -> Result<Tensor> {
     (log_probs - ref_log_probs)? * beta
 }
+// ANCHOR_END: implicit_reward
 
 /// Differences x_i − x_j of all pairs, as a matrix: (Y) -> (Y, Y).
 ///

@@ -157,10 +157,13 @@ impl DpoLoss {
     /// When the shapes differ, or for KTO, which has no pairs.
     pub fn pair_losses(&self, chosen: &BatchLogProbs, rejected: &BatchLogProbs) -> Result<Tensor> {
         let beta = self.beta;
+        // ANCHOR: delta
         let delta = (chosen.log_ratios()? - rejected.log_ratios()?)?; // Δ: (P)
         let mean_delta = || chosen.mean_log_ratios()? - rejected.mean_log_ratios()?; // Δ̄: (P)
         let z = (&delta * beta)?;
+        // ANCHOR_END: delta
         match self.loss_type {
+            // ANCHOR: pair_losses
             LossType::Sigmoid { label_smoothing: 0. } => negative_log_sigmoid(&z),
             LossType::Sigmoid { label_smoothing } => {
                 let right = (negative_log_sigmoid(&z)? * (1. - label_smoothing))?;
@@ -174,6 +177,7 @@ impl DpoLoss {
             LossType::SigmoidNorm => negative_log_sigmoid(&(mean_delta()? * beta)?),
             LossType::Ipo => (mean_delta()? - 1. / (2. * beta))?.sqr(),
             LossType::Hinge => (1. - z)?.relu(),
+            // ANCHOR_END: pair_losses
             LossType::Orpo => {
                 let [chosen, rejected] =
                     [chosen, rejected].map(|side| side.mean_log_probs().and_then(|m| log_odds(&m)));

@@ -40,6 +40,7 @@ impl SampledSignal {
         for RolloutGroup { prompt, completions } in &rollouts.groups {
             let (group_rewards, others) = rewards.split_at(completions.len());
             rewards = others;
+            // ANCHOR: examples
             let mut order: Vec<usize> = (0..completions.len()).collect();
             // Stable: of equals, the one that was sampled first.
             order.sort_by(|&a, &b| group_rewards[b].total_cmp(&group_rewards[a]));
@@ -54,6 +55,7 @@ impl SampledSignal {
                 };
                 examples.push(PreferenceExample::new(prompt.clone(), labeled));
             }
+            // ANCHOR_END: examples
         }
         examples
     }

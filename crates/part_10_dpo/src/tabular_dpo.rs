@@ -36,11 +36,13 @@ pub fn exact_loss(
     rewards: &Tensor,
     beta: f64,
 ) -> Result<Tensor> {
+    // ANCHOR: exact_loss
     let h = implicit_reward(&completion_log_probs(policy)?, ref_log_probs, beta)?; // (Y)
     let margins = pairwise_differences(&h)?; // (Y, Y)
     // p(y ≻ y') = σ(r − r') = exp(−softplus(r' − r))
     let preferred = all_softplus(&pairwise_differences(rewards)?.neg()?)?.neg()?.exp()?; // (Y, Y)
     (preferred * all_softplus(&margins.neg()?)?)?.mean_all()
+    // ANCHOR_END: exact_loss
 }
 
 /// Policy after `steps` steps of gradient descent on [`exact_loss`] from `policy`.

@@ -10,7 +10,7 @@ pub mod block_config;
 pub mod multi_head; // 1.4
 pub mod feed_forward; // 1.5
 pub mod block; // 1.6
-pub mod readable_heads;
+pub mod readable_heads; // 1.7
 pub mod picture;
 
 pub use block::Block;

@@ -1,4 +1,4 @@
-//! Attention heads with weights set by hand, whose attention maps are easy to read.
+//! 1.7 Attention heads with weights set by hand, whose attention maps are easy to read.
 //!
 //! Trained heads learn such patterns too, but distributed over many weights. Here a token is a
 //! vector of two halves: its content (one random vector per distinct word) and its position (1.1).

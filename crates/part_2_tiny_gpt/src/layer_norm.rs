@@ -1,6 +1,7 @@
-//! Layer normalization, the norm of the model: the channels of each token get mean 0 and variance
-//! 1, then a learned scale and shift. So the input of every layer has the same scale, however far
-//! the residual stream has grown (Ba, Kiros and Hinton, <https://arxiv.org/abs/1607.06450>).
+//! 2.3 Layer normalization, the norm of the model: the channels of each token get mean 0 and
+//! variance 1, then a learned scale and shift. So the input of every layer has the same scale,
+//! however far the residual stream has grown (Ba, Kiros and Hinton,
+//! <https://arxiv.org/abs/1607.06450>).
 //!
 //! ```text
 //! y = (x − mean(x)) / √(variance(x) + ε) · weight + bias

@@ -1,4 +1,4 @@
-//! The model: GPT-2's architecture (Radford et al. 2019), small.
+//! 2.3 The model: GPT-2's architecture (Radford et al. 2019), small.
 //!
 //! token + position embeddings → blocks of part 1 → final norm → one logit per token of the
 //! vocabulary. The output layer shares the token embedding matrix (tied embeddings, Press and Wolf,

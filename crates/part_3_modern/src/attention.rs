@@ -1,4 +1,4 @@
-//! Grouped-query attention: fewer key-value heads than query heads (Ainslie et al.,
+//! 3.7 Grouped-query attention: fewer key-value heads than query heads (Ainslie et al.,
 //! <https://arxiv.org/abs/2305.13245>).
 //!
 //! The KV cache, which limits how long a text fits into memory, shrinks by the factor H / KV, at

@@ -1,5 +1,5 @@
-//! The transformer block: x ← x + Attention(norm(x)), then x ← x + FFN(norm(x)), as in part 1, with
-//! the components of this part, or with the norms in another place ([`BlockLayout`]). The
+//! 3.7 The transformer block: x ← x + Attention(norm(x)), then x ← x + FFN(norm(x)), as in part 1,
+//! with the components of this part, or with the norms in another place ([`BlockLayout`]). The
 //! feed-forward layer is a trait: dense here, a mixture of experts in part 5.
 
 use std::fmt;

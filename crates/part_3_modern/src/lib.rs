@@ -10,7 +10,7 @@ pub mod swiglu; // 3.3
 pub mod kv_cache; // 3.4
 pub mod sliding_window; // 3.5
 pub mod rolling_cache; // 3.6
-pub mod attention_context;
+pub mod attention_context; // 3.7
 pub mod cache;
 pub mod attention;
 pub mod block;

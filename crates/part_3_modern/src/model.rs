@@ -1,5 +1,5 @@
-//! Decoder-only transformer of this part's blocks: one type for every family that [`ModelConfig`]
-//! describes.
+//! 3.7 Decoder-only transformer of this part's blocks: one type for every family that
+//! [`ModelConfig`] describes.
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
-//! Loss on validation tokens, computed window by window, so that neither the file nor all logits
-//! have to fit in memory.
+//! 4.5 Loss on validation tokens, computed window by window, so that neither the file nor all
+//! logits have to fit in memory.
 
 use anyhow::{Result, ensure};
 use candle_core::{DType, Module};

@@ -12,7 +12,7 @@ pub mod training;
 pub mod curriculum;
 pub mod metrics; // 6.4
 pub mod evaluation;
-pub mod lora;
+pub mod lora; // 6.5
 pub mod bpe_tokenizer; // base model
 pub mod base_model;
 pub mod source; // data

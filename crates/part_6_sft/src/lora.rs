@@ -1,4 +1,5 @@
-//! LoRA: low-rank adapters beside frozen weights (Hu et al., <https://arxiv.org/abs/2106.09685>).
+//! 6.5 LoRA: low-rank adapters beside frozen weights (Hu et al.,
+//! <https://arxiv.org/abs/2106.09685>).
 //!
 //! ```text
 //! y = x Wᵀ + s · (x Aᵀ) Bᵀ = x (W + s · B A)ᵀ      s = α / R, rsLoRA: α / √R

@@ -1,4 +1,5 @@
-//! Training loop: that of the earlier parts, with a loss mask (6.2) and regular validation (6.4).
+//! 6.3 Training loop: that of the earlier parts, with a loss mask (6.2) and regular validation
+//! (6.4).
 
 use anyhow::{Result, ensure};
 use candle_core::Device;

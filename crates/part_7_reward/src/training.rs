@@ -1,4 +1,4 @@
-//! Training loop of the reward model. It differs from the earlier parts only in its batches of
+//! 7.3 Training loop of the reward model. It differs from the earlier parts only in its batches of
 //! pairs and the loss of their reward differences.
 
 use anyhow::{Result, ensure};

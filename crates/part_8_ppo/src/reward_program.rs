@@ -1,5 +1,5 @@
-//! 8.5 Reward program: a reward function in any language. It reads a batch as a line of JSON from
-//! its standard input and answers with a line of rewards.
+//! Reward program: a reward function in any language. It reads a batch as a line of JSON from its
+//! standard input and answers with a line of rewards.
 //!
 //! ```text
 //! stdin    {"prompts": [[{"role": "user", "content": "What is 1 + 2?"}]], "completions": ["3"],

@@ -1,4 +1,4 @@
-//! pass@k: the probability that at least one of k samples is right (Chen et al.,
+//! 9.6 pass@k: the probability that at least one of k samples is right (Chen et al.,
 //! <https://arxiv.org/abs/2107.03374>).
 //!
 //! ```text

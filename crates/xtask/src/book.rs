@@ -2,11 +2,13 @@
 //! checks its sources.
 //!
 //! Every chapter is in SUMMARY.md, every included file has the anchor that is named, every figure
-//! exists, has an alternative text and is shown, every link to a heading leads to one. Relative
-//! links are checked by `cargo x links`, commands by `cargo x readmes`, figures and tables against
-//! the code by the tests of the example `book`.
+//! exists, has an alternative text and is shown, every link to a heading leads to one, and what is
+//! shown of a part is a lesson (see `lessons`). Relative links are checked by `cargo x links`,
+//! commands by `cargo x readmes`, figures and tables against the code by the tests of the example
+//! `book`.
 
 mod chapter;
+mod lessons;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -14,6 +16,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use chapter::{Chapter, Include};
+use lessons::Lanes;
 
 use crate::repository::{self, has_extension, read};
 
@@ -31,6 +34,7 @@ pub(crate) fn check(root: &Path) -> Result<()> {
     let summary = read(&source.join(SUMMARY))?;
     let mut used = BTreeSet::new();
     let (mut faults, mut n_includes) = (Vec::new(), 0);
+    let lanes = Lanes::read(root, &mut faults)?;
     for path in files.iter().filter(|path| is_chapter(path)) {
         let text = read(&source.join(path))?;
         let chapter = Chapter::parse(&text);
@@ -43,6 +47,9 @@ pub(crate) fn check(root: &Path) -> Result<()> {
             used.insert(PathBuf::from(include.file));
             if let Err(error) = check_include(&source, include) {
                 fault(format!("{error:#}"));
+            }
+            if !lanes.may_be_shown(Path::new(include.file.trim_start_matches("../"))) {
+                fault(format!("{} is house: its first line has no section", include.file));
             }
         }
         for image in &chapter.images {
@@ -60,9 +67,6 @@ pub(crate) fn check(root: &Path) -> Result<()> {
                 fault(format!("{file}#{heading}: there is no such heading"));
             }
         }
-        for address in &chapter.readme_links {
-            fault(format!("{address}: link to the folder, as only chapters become pages"));
-        }
     }
     let made =
         files.iter().filter(|path| path.starts_with("figures") || path.starts_with("tables"));
@@ -71,6 +75,7 @@ pub(crate) fn check(root: &Path) -> Result<()> {
     }
     ensure!(faults.is_empty(), "the book:\n  {}", faults.join("\n  "));
     println!("book: {n_includes} listings and tables, {} files", files.len());
+    println!("parts: {}", lanes.summary());
     Ok(())
 }
 
@@ -85,15 +90,29 @@ pub(crate) fn build(root: &Path) -> Result<()> {
     command.arg(root.join("book/tool/Cargo.toml"));
     command.arg("--target-dir").arg(root.join("target/book_tool"));
     ensure!(command.status().context("running book/tool")?.success(), "book/tool failed");
-    let pages = root.join("target/book");
-    for path in repository::files(&pages)?.iter().filter(|path| has_extension(path, "html")) {
+    check_pages(&root.join("target/book"))
+}
+
+/// Checks that the pages in the folder `pages` load nothing from the network, and that their links
+/// lead to files in it.
+///
+/// # Errors
+/// Names the pages that do, and the links that do not.
+fn check_pages(pages: &Path) -> Result<()> {
+    let mut faults = Vec::new();
+    for path in repository::files(pages)?.iter().filter(|path| has_extension(path, "html")) {
         let page = read(&pages.join(path))?;
-        ensure!(
-            !loads_from_elsewhere(&page),
-            "{} loads a script, a style or an image from the network",
-            path.display()
-        );
+        if loads_from_elsewhere(&page) {
+            faults.push(format!("{} loads something from the network", path.display()));
+        }
+        for address in page.split(" href=\"").skip(1).filter_map(|rest| rest.split('"').next()) {
+            let file = address.split('#').next().unwrap_or_default();
+            if !file.contains(':') && !pages.join(path).with_file_name(file).exists() {
+                faults.push(format!("{}: {address} leads to no page", path.display()));
+            }
+        }
     }
+    ensure!(faults.is_empty(), "pages of the book:\n  {}", faults.join("\n  "));
     Ok(())
 }
 
@@ -158,7 +177,6 @@ mod tests {
             ("figures/a.svg", "figures/b.svg", "figures/b.svg does not exist"),
             ("![a curve](figures/a.svg)", "", "figures/a.svg is shown by no chapter"),
             ("#one", "#two", "#two: there is no such heading"),
-            ("#one", "../../README.md", "link to the folder"),
         ] {
             fs::write(source.join("one.md"), good.replacen(from, to, 1))?;
             let message = format!("{:#}", check(root.path()).expect_err(fault));
@@ -169,6 +187,17 @@ mod tests {
         let message = format!("{:#}", check(root.path()).expect_err("not listed"));
         assert!(message.contains("two.md: is not in SUMMARY.md"), "{message}");
         Ok(())
+    }
+
+    #[test]
+    fn pages_link_to_pages() -> Result<()> {
+        let pages = tempfile::tempdir()?;
+        let page = "<a href=\"two.html#x\"></a><a href=\"#y\"></a><a href=\"https://x.y\"></a>";
+        fs::write(pages.path().join("one.html"), page)?;
+        let message = format!("{:#}", check_pages(pages.path()).expect_err("no two.html"));
+        assert!(message.contains("one.html: two.html#x leads to no page"), "{message}");
+        fs::write(pages.path().join("two.html"), "")?;
+        check_pages(pages.path())
     }
 
     #[test]

@@ -6,6 +6,7 @@ use tensor_core::backward;
 use tensor_core::testing::assert_close;
 
 use super::{normal, tensor};
+use crate::masks;
 
 #[test]
 fn a_lora_of_rank_16_has_a_twentieth_of_the_numbers() {
@@ -31,5 +32,13 @@ fn the_gradients_of_a_lora_are_those_of_the_text() -> Result<()> {
         let expected = b.as_detached_tensor().t()?.matmul(&g)?.matmul(&x.t()?)?;
         assert_close(of(&a), (expected * scale)?, 1e-12);
     }
+    Ok(())
+}
+
+#[test]
+fn the_packed_row_of_the_figure_has_four_and_three_targets() -> Result<()> {
+    let batch = masks::packed()?;
+    assert_eq!(batch.segment_ids, [[1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2]]);
+    assert_eq!(batch.target_positions.to_vec1::<u32>()?, [3, 4, 5, 6, 9, 10, 11]);
     Ok(())
 }

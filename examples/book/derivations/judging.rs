@@ -6,6 +6,7 @@ use tensor_core::testing::{assert_close, assert_grad};
 
 use super::{normal, tensor};
 use crate::goodhart;
+use crate::pair_loss;
 
 fn sigmoid(x: f64) -> f64 {
     1. / (1. + (-x).exp())
@@ -73,5 +74,14 @@ fn the_judges_score_rises_all_the_way_and_the_truth_turns() -> Result<()> {
     let best = optima.iter().max_by(|a, b| a.truth.total_cmp(&b.truth)).expect("optima");
     let last = optima.last().expect("optima");
     assert!(best.truth > optima[0].truth + 0.1 && last.truth < optima[0].truth);
+    Ok(())
+}
+
+#[test]
+fn the_pull_of_a_pair_is_the_probability_of_the_wrong_choice() -> Result<()> {
+    for (margin, loss) in [(-2., 2.127), (0., 0.693), (2., 0.127)] {
+        let (found, pull) = pair_loss::loss_and_pull(margin)?;
+        assert_close([found, pull], [loss, sigmoid(-margin)], 5e-4);
+    }
     Ok(())
 }

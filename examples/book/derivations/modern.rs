@@ -5,6 +5,7 @@ use candle_core::Tensor;
 use tensor_core::testing::assert_close;
 
 use super::{normal, softmax, tensor};
+use crate::masks;
 use crate::online_softmax::Running;
 use crate::rotation::{dot, rotated};
 
@@ -62,4 +63,14 @@ fn the_running_sum_of_the_text() {
     assert_close([e(-2.) + 1., e(-2.) + 1. + e(-1.)], [1.135, 1.503], 5e-4);
     assert_close([10_000f64.powf(-0.2), 8. / 3. * 128.], [0.158, 341.], 1e-3);
     assert_eq!(2u64 * 32 * 8192 * 8 * 128 * 2, 1 << 30);
+}
+
+#[test]
+fn the_weights_of_three_tokens_stand_unchanged_inside_those_of_four() -> Result<()> {
+    let (three, four) = (masks::weights_of_first(3)?, masks::weights_of_first(4)?);
+    for (row, weights) in three.iter().enumerate() {
+        assert_close(&weights[..], &four[row][..3], 1e-6);
+        assert_close(four[row][row + 1..].iter().sum::<f32>(), 0., 1e-6);
+    }
+    Ok(())
 }

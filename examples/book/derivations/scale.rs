@@ -10,6 +10,7 @@ use tensor_core::testing::assert_close;
 use super::{distribution, tensor};
 use crate::compute_budget::{A, ALPHA, B, BETA, best_size, loss};
 use crate::precision::rounded;
+use crate::{capacity, float_bits, merges};
 
 #[test]
 fn merges_of_the_text() {
@@ -86,4 +87,24 @@ fn the_balancing_loss_of_four_tokens() -> Result<()> {
         assert!(6. * p.iter().map(|p| p * p).sum::<f64>() >= 1.);
     }
     Ok(())
+}
+
+#[test]
+fn merges_and_bits_of_the_figures() -> Result<()> {
+    let lengths: Vec<usize> = merges::steps().iter().map(Vec::len).collect();
+    assert_eq!(lengths, [11, 9, 7, 5]);
+    for (dtype, expected) in [
+        (DType::F32, "00111111100000000110001001001110"),
+        (DType::BF16, "0011111110000000"),
+        (DType::F16, "0011110000000011"),
+    ] {
+        assert_eq!(float_bits::bits(rounded(1.003, dtype)?, dtype).1, expected);
+    }
+    Ok(())
+}
+
+#[test]
+fn experts_that_are_full_drop_what_exceeds_their_capacity() {
+    assert!(capacity::dropped([0.25; 4], 1.15) < 1e-9);
+    assert_close(capacity::dropped([0.82, 0.06, 0.06, 0.06], 2.), 0.82 - 0.5, 0.02);
 }

@@ -8,6 +8,7 @@ use tiny_gpt::adamw::{AdamMoments, adamw_update};
 
 use super::{normal, tensor};
 use crate::optimizer_paths::{CURVATURES, LR, height, momentum};
+use crate::sampling;
 
 const CONFIG: AdamWConfig = AdamWConfig { beta1: 0.9, beta2: 0.99, eps: 0., weight_decay: 0.1 };
 
@@ -91,4 +92,12 @@ fn gradient_descent_is_stable_below_2_over_the_largest_curvature() {
     // Equal steps add up to lr / (1 − β).
     assert_close((0..500).map(|i| 0.9f64.powi(i)).sum::<f64>(), 1. / (1. - 0.9), 1e-12);
     assert!(last(LR / 4., 0.9) < 0.1 * last(LR, 0.));
+}
+
+#[test]
+fn top_p_of_the_figure_leaves_three_tokens() {
+    let kept = sampling::probabilities(1., Some(0.8));
+    assert!(kept[..3].iter().all(|p| *p > 0.) && kept[3..].iter().all(|p| *p == 0.));
+    let first = [0.5, 1., 2.].map(|temperature| sampling::probabilities(temperature, None)[0]);
+    assert!(first.is_sorted_by(|a, b| a > b));
 }

@@ -210,8 +210,12 @@ fn no_policy_beats_the_reference_times_exp_of_the_reward_over_beta() {
 
 #[test]
 fn k1_belongs_into_a_reward_and_k2_into_a_loss() -> Result<()> {
-    let [k1, k2, k3] = [K1, K2, K3].map(kl_estimators::measure);
-    let (k1, k2, k3) = (k1?, k2?, k3?);
+    let measure = |estimator, is_close| {
+        kl_estimators::measure(estimator, &kl_estimators::reference(is_close)?)
+    };
+    let (k1, k2, k3) = (measure(K1, false)?, measure(K2, false)?, measure(K3, false)?);
+    assert!(k3.deviation > k1.deviation, "far apart");
+    assert!(measure(K3, true)?.deviation < 0.2 * measure(K1, true)?.deviation, "close");
     assert_close(k1.mean, k3.mean, 1e-12);
     assert!(k2.mean > 1.5 * k1.mean);
     assert!(k1.reward_error < 1e-9 && k2.loss_error < 1e-9);

@@ -11,8 +11,6 @@ pub(super) struct Chapter<'a> {
     pub(super) images: Vec<Image<'a>>,
     /// Links to a heading: the file, empty for this one, and the heading.
     pub(super) heading_links: Vec<(&'a str, &'a str)>,
-    /// Links to Markdown files outside of the book.
-    pub(super) readme_links: Vec<&'a str>,
     /// Addresses of the headings, as mdBook makes them.
     pub(super) headings: BTreeSet<String>,
 }
@@ -68,9 +66,6 @@ impl<'a> Chapter<'a> {
                 && !file.ends_with(".rs")
             {
                 chapter.heading_links.push((file, heading));
-            }
-            if address.starts_with("..") && address.ends_with(".md") {
-                chapter.readme_links.push(address);
             }
         }
         chapter
