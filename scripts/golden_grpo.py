@@ -60,6 +60,7 @@ def main():
         "group-std-population": (rewards - mean)
         / (rewards.std(1, keepdim=True, unbiased=False) + 1e-4),
         "group-mean": rewards - mean,
+        "group-mean-batch-std": (rewards - mean) / ((rewards - mean).std() + 1e-4),
         "leave-one-out": rewards - others,
         "batch-mean": rewards - rewards.mean(),
     }

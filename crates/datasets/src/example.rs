@@ -18,6 +18,8 @@ pub struct Example {
     pub completion: String,
     /// Turns in the loss.
     pub assistant_turns: AssistantTurns,
+    /// Unit tests in Python, each a few statements, of the code that the completion is to hold.
+    pub tests: Vec<String>,
 }
 
 /// Turns of the assistant that are in the loss.
@@ -40,7 +42,7 @@ impl Example {
 
     /// Conversation that ends with `completion`, with all turns of the assistant in the loss.
     pub(crate) fn of_messages(prompt: Vec<ChatMessage>, completion: String) -> Self {
-        Self { prompt, completion, assistant_turns: AssistantTurns::All }
+        Self { prompt, completion, assistant_turns: AssistantTurns::All, tests: Vec::new() }
     }
 
     /// Question that rows of one split share: the prompt, or a text, which has none.

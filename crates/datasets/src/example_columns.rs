@@ -8,6 +8,7 @@ use anyhow::{Result, bail, ensure};
 use model_io::ChatMessage;
 use serde_json::Value;
 
+use crate::code_rows::parse_code_row;
 use crate::columns::{self, parse_column_map};
 use crate::dialogue::{ensure_user_is_last, split_last_completion};
 use crate::example::{AssistantTurns, Example};
@@ -69,6 +70,9 @@ pub enum ExampleColumns {
         /// Column of the prompt.
         prompt: String,
     },
+    /// Prompt with unit tests of the code that answers it (`tests`, or the layouts of MBPP and
+    /// HumanEval).
+    Code,
     /// Prompt of a row in any layout, of examples, preferences or prompts alone, with its
     /// completion if it is an example.
     AnyPrompt,
@@ -194,7 +198,8 @@ impl ExampleColumns {
                     true => AssistantTurns::Last,
                     false => AssistantTurns::All,
                 };
-                Example { prompt, completion: columns::completion(row, output)?, assistant_turns }
+                let completion = columns::completion(row, output)?;
+                Example { assistant_turns, ..Example::of_messages(prompt, completion) }
             }
             Self::Messages { messages } => {
                 let mut messages = columns::messages(row, messages)?;
@@ -210,6 +215,7 @@ impl ExampleColumns {
             Self::Prompt { prompt } => {
                 return Ok(Example::of_prompt(columns::prompt(row, prompt)?));
             }
+            Self::Code => return parse_code_row(row),
             Self::AnyPrompt => {
                 return match Self::detect(row) {
                     Ok(Self::Messages { messages }) if ends_with_question(row, &messages)? => {

@@ -12,6 +12,7 @@ pub(crate) mod parquet_rows;
 pub mod columns;
 pub mod dialogue;
 pub mod example; // layouts
+pub mod code_rows;
 pub mod example_columns;
 pub mod preference;
 pub mod preference_columns;

@@ -9,6 +9,7 @@ mod example_columns;
 mod dialogue;
 mod preference_columns;
 mod question_columns;
+mod code_rows;
 mod split;
 mod mixture;
 mod numbers;

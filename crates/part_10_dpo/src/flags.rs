@@ -195,6 +195,7 @@ impl OnlineFlags {
             let given = [
                 ("--reward", self.reward.is_some()),
                 ("--reward-program", self.program.reward_program.is_some()),
+                ("--judge-model", self.program.judge.judge_model.is_some()),
                 ("--sync-ref", self.sync_ref.is_some()),
                 ("--max-new-tokens", self.max_new_tokens.is_some()),
                 ("--teacher", self.teacher.is_some()),

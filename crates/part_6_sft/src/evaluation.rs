@@ -14,7 +14,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::chat_tokenizer::{CompletionText, one_line};
-use crate::metrics::{exact_match, relaxed_match, rouge_l, token_f1};
+use crate::metrics::{exact_match, relaxed_match, rouge_l, rouge_n, token_f1};
 use crate::tokenized_example::{TokenizedDataset, max_inputs};
 use crate::{ChatTokenizer, ModelSaver, SftBatch, TokenizedExample, tokenize};
 
@@ -39,6 +39,10 @@ pub struct SftEvalMetrics {
     pub relaxed_match: f64,
     /// Mean token F1.
     pub token_f1: f64,
+    /// Mean ROUGE-1, which is the token F1.
+    pub rouge_1: f64,
+    /// Mean ROUGE-2.
+    pub rouge_2: f64,
     /// Mean ROUGE-L.
     pub rouge_l: f64,
     /// Share of completions that end with a stop token.
@@ -108,6 +112,8 @@ pub fn evaluate(
         exact_match: exact.count() as f64 / n_completions,
         relaxed_match: mean(&|text, expected| f64::from(u8::from(relaxed_match(text, expected)))),
         token_f1: mean(&token_f1),
+        rouge_1: mean(&token_f1),
+        rouge_2: mean(&|text, expected| rouge_n(text, expected, 2)),
         rouge_l: mean(&rouge_l),
         eos_rate: completions.iter().filter(stopped).count() as f64 / n_completions,
     };
@@ -164,7 +170,7 @@ impl SftValidator<'_> {
     pub fn run(&self, model: &GptModern, state: &mut TrainState, log: &mut RunLog) -> Result<()> {
         let (metrics, _) =
             log.suspend(|| evaluate(model, self.examples, self.chat_tokenizer, self.eval_config))?;
-        let SftEvalMetrics { loss, exact_match, token_f1, rouge_l, eos_rate, .. } = metrics;
+        let SftEvalMetrics { loss, exact_match, token_f1, eos_rate, .. } = metrics;
         let mut summary = format!(", {} tokens: validation loss {loss:.4}", log.state.n_tokens);
         if !exact_match.is_nan() {
             summary += &format!(
@@ -173,7 +179,8 @@ impl SftValidator<'_> {
         }
         let row = json!({
             "val_loss": loss, "exact_match": exact_match, "token_f1": token_f1,
-            "rouge_l": rouge_l, "eos_rate": eos_rate,
+            "rouge_1": metrics.rouge_1, "rouge_2": metrics.rouge_2, "rouge_l": metrics.rouge_l,
+            "eos_rate": eos_rate,
         });
         log.validation(state.progress.step, &summary, row)?;
         let target_reached = self.target_exact_match.is_some_and(|target| exact_match >= target);

@@ -4,9 +4,15 @@
 //! exact match    equal texts, apart from surrounding spaces
 //! relaxed match  equal words, ignoring case and punctuation ("-7" and "7" still differ)
 //! token F1       2PR / (P + R), P and R the shares of common words, counted with multiplicity
+//! ROUGE-N        the same for sequences of N words; ROUGE-1 is token F1
 //! ROUGE-L        F1 of the longest common subsequence of words
 //!                (Lin, <https://aclanthology.org/W04-1013>)
 //! ```
+//!
+//! On English text ROUGE is that of Google's `rouge_score` without its stemmer, which knows the
+//! letters a to z alone.
+
+use std::collections::HashMap;
 
 /// Exact match: the texts are equal, apart from surrounding spaces.
 pub fn exact_match(completion: &str, expected: &str) -> bool {
@@ -18,18 +24,31 @@ pub fn relaxed_match(completion: &str, expected: &str) -> bool {
     words(completion) == words(expected)
 }
 
-/// Token F1: harmonic mean of precision and recall of the common words; 1 for two empty texts.
+/// Token F1: harmonic mean of precision and recall of the common words; 1 for two empty texts. It
+/// is ROUGE-1.
 pub fn token_f1(completion: &str, expected: &str) -> f64 {
+    rouge_n(completion, expected, 1)
+}
+
+/// ROUGE-N: F1 of the common sequences of `n` words; 0 where neither text has so many, unless both
+/// are empty.
+pub fn rouge_n(completion: &str, expected: &str, n: usize) -> f64 {
     let (completion, expected) = (words(completion), words(expected));
-    let mut unmatched = expected.clone();
+    if completion.len().max(expected.len()) < n {
+        return f64::from(u8::from(completion.is_empty() && expected.is_empty()));
+    }
+    let mut unmatched: HashMap<&[String], usize> = HashMap::new();
+    for sequence in expected.windows(n) {
+        *unmatched.entry(sequence).or_default() += 1;
+    }
     let mut common = 0;
-    for word in &completion {
-        if let Some(at) = unmatched.iter().position(|other| other == word) {
-            unmatched.swap_remove(at);
+    for sequence in completion.windows(n) {
+        if let Some(count) = unmatched.get_mut(sequence).filter(|count| **count > 0) {
+            *count -= 1;
             common += 1;
         }
     }
-    f1(common, completion.len(), expected.len())
+    f1(common, completion.windows(n).len(), expected.windows(n).len())
 }
 
 /// ROUGE-L: F1 of the longest common subsequence of words.

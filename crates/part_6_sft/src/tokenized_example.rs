@@ -78,7 +78,7 @@ impl TokenizedExample {
     /// Those of [`ChatTokenizer::encode_prompt`], and when an earlier turn that calls a tool is not
     /// a span of the conversation.
     pub fn from_example(example: &Example, chat_tokenizer: &ChatTokenizer) -> Result<Vec<Self>> {
-        let Example { prompt, completion, assistant_turns } = example;
+        let Example { prompt, completion, assistant_turns, .. } = example;
         let mut whole = Self::of_completion(prompt, completion, chat_tokenizer)?;
         let first_user = prompt.iter().position(|message| message.role == "user");
         let start = match assistant_turns {

@@ -117,7 +117,9 @@ fn a_resumed_run_equals_an_uninterrupted_one_and_is_evaluated() {
         assert!(Path::new(&whole).join(file).exists(), "{file}");
     }
     let metrics = PART_6.stdout_json(&["eval", "--model", &whole, "--json"]);
-    for key in ["n", "loss", "perplexity", "exact_match", "token_f1", "rouge_l", "eos_rate"] {
+    for key in
+        ["n", "loss", "perplexity", "exact_match", "token_f1", "rouge_2", "rouge_l", "eos_rate"]
+    {
         assert!(metrics[key].is_number(), "{key} in {metrics}");
     }
     assert_eq!((&metrics["n"], &metrics["products"]["n"]), (&500.into(), &18.into()));
@@ -131,6 +133,22 @@ fn a_resumed_run_equals_an_uninterrupted_one_and_is_evaluated() {
         "4",
     ]);
     assert!(text.contains("base") && text.contains("tuned"), "{text}");
+    let prompts = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../data/demo_prompts.jsonl");
+    let prompts = prompts.to_string_lossy();
+    let from_file = ["sample", "--model", &whole, "--data", &prompts, "--max-new-tokens", "4"];
+    let text = PART_6.stdout(&from_file);
+    assert_eq!((text.matches("tuned").count(), text.contains("expected")), (6, false), "{text}");
+    // The settings of a notebook, on our data and for two steps.
+    let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs/sft_notebook.yaml");
+    let (config, out) = (config.to_string_lossy(), path_arg(folder.path(), "notebook"));
+    let ours = ["--model", &whole, "--data", "everyday", "--steps", "2", "--out", &out];
+    PART_6.stdout(&[&["train", "--config", &config], &ours[..]].concat());
+    let settings = std::fs::read_to_string(Path::new(&out).join("config.json")).expect("settings");
+    let settings: Value = serde_json::from_str(&settings).expect("JSON");
+    for (key, value) in [("batch_size", 8), ("grad_accum_steps", 4), ("lora_rank", 16)] {
+        assert_eq!(settings[key], value, "{key}");
+    }
+    assert!(Path::new(&out).join("adapter/adapter_config.json").exists(), "the adapter alone");
     PART_6.assert_fails(
         &["train", "--resume", "--out", &whole, "--lr", "0.5"],
         1,

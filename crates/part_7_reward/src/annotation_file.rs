@@ -6,6 +6,7 @@
 //! completions were all the same, and is identified by its messages: labeling can be resumed with
 //! any list of prompts in any order.
 
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -16,6 +17,8 @@ use serde::{Deserialize, Serialize};
 use sft::metrics::exact_match;
 use tensor_core::atomic_file;
 
+use crate::helpfulness::helpfulness_score;
+
 /// Label of a pair of completions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Label {
@@ -23,6 +26,39 @@ pub enum Label {
     Preferred(usize),
     /// Neither completion is better (skipped).
     NoPreference,
+}
+
+/// Details that a person may add to a label.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LabelDetails {
+    /// Strength of the preference, if it was asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub strength: Option<Strength>,
+    /// Step of each criterion from −2 to 2, above 0 if the chosen completion is better by it; of a
+    /// skipped pair, the first.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub criteria: BTreeMap<String, i8>,
+}
+
+/// Strength of a preference.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Strength {
+    /// Slightly better.
+    Slightly,
+    /// Significantly better.
+    Significantly,
+}
+
+/// Label of a pair in alphabetical order, in which files of several people can be compared.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Annotation {
+    /// Prompt.
+    pub prompt: Vec<ChatMessage>,
+    /// Completions.
+    pub pair: [String; 2],
+    /// Step from −2 to 2: above 0 if the first is better, ±1 for slightly, 0 for neither.
+    pub step: i8,
 }
 
 /// File of labels, locked against other processes that would write to it.
@@ -38,6 +74,8 @@ struct AnnotationRow {
     prompt: Vec<ChatMessage>,
     #[serde(flatten)]
     outcome: Outcome,
+    #[serde(flatten)]
+    details: LabelDetails,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -63,13 +101,8 @@ impl AnnotationFile {
             true => std::fs::read_to_string(path).with_context(path_text)?,
             false => String::new(),
         };
-        let complete_lines = &text[..text.rfind('\n').map_or(0, |end| end + 1)];
-        let parse = |(line, row): (usize, &str)| {
-            serde_json::from_str(row).ok().with_context(|| {
-                format!("{}:{line}: this row was not written by `collect`", path_text())
-            })
-        };
-        let rows = (1..).zip(complete_lines.lines()).map(parse).collect::<Result<_>>()?;
+        let complete_lines = complete_lines(&text);
+        let rows = parse_rows(path, complete_lines)?;
         let open_file =
             || OpenOptions::new().create(true).append(true).open(path).with_context(path_text);
         if let Err(TryLockError::WouldBlock) = open_file()?.try_lock() {
@@ -123,14 +156,16 @@ impl AnnotationFile {
         prompt: &[ChatMessage],
         pair: [&str; 2],
         label: Label,
+        details: LabelDetails,
     ) -> Result<()> {
-        match label {
-            Label::NoPreference => self.append_skipped(prompt, &pair),
+        let outcome = match label {
+            Label::NoPreference => Outcome::Skipped { skipped: pair.map(String::from).to_vec() },
             Label::Preferred(better) => {
                 let [chosen, rejected] = [pair[better], pair[1 - better]].map(String::from);
-                self.append_row(prompt, Outcome::Labeled { chosen, rejected })
+                Outcome::Labeled { chosen, rejected }
             }
-        }
+        };
+        self.append_row(prompt, outcome, details)
     }
 
     /// Appends a row without a preference between `completions` of `prompt` (may be empty).
@@ -139,11 +174,16 @@ impl AnnotationFile {
     /// When the file cannot be written.
     pub fn append_skipped(&mut self, prompt: &[ChatMessage], completions: &[&str]) -> Result<()> {
         let skipped = completions.iter().map(|&completion| completion.into()).collect();
-        self.append_row(prompt, Outcome::Skipped { skipped })
+        self.append_row(prompt, Outcome::Skipped { skipped }, LabelDetails::default())
     }
 
-    fn append_row(&mut self, prompt: &[ChatMessage], outcome: Outcome) -> Result<()> {
-        let row = AnnotationRow { prompt: prompt.into(), outcome };
+    fn append_row(
+        &mut self,
+        prompt: &[ChatMessage],
+        outcome: Outcome,
+        details: LabelDetails,
+    ) -> Result<()> {
+        let row = AnnotationRow { prompt: prompt.into(), outcome, details };
         let line = format!("{}\n", serde_json::to_string(&row)?);
         let result = self.file.write_all(line.as_bytes()).and_then(|()| self.file.sync_data());
         result.with_context(|| format!("writing {}", self.path.display()))?;
@@ -157,6 +197,51 @@ impl AnnotationFile {
     }
 }
 
+/// Labels of pairs in the file at `path`, in the order of the file.
+///
+/// # Errors
+/// When the file cannot be read, or a row was not written by [`AnnotationFile`].
+pub fn read_annotations(path: &Path) -> Result<Vec<Annotation>> {
+    let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+    let rows = parse_rows(path, complete_lines(&text))?;
+    Ok(rows.into_iter().filter_map(AnnotationRow::annotation).collect())
+}
+
+/// Lines of `text` that end with a line break.
+fn complete_lines(text: &str) -> &str {
+    &text[..text.rfind('\n').map_or(0, |end| end + 1)]
+}
+
+fn parse_rows(path: &Path, lines: &str) -> Result<Vec<AnnotationRow>> {
+    let parse = |(line, row): (usize, &str)| {
+        serde_json::from_str(row).ok().with_context(|| {
+            format!("{}:{line}: this row was not written by `collect`", path.display())
+        })
+    };
+    (1..).zip(lines.lines()).map(parse).collect()
+}
+
+impl AnnotationRow {
+    /// Label of a pair; `None` if the row says that there was nothing to compare.
+    fn annotation(self) -> Option<Annotation> {
+        let (first, second, step) = match self.outcome {
+            Outcome::Labeled { chosen, rejected } => match self.details.strength {
+                Some(Strength::Slightly) => (chosen, rejected, 1),
+                Some(Strength::Significantly) | None => (chosen, rejected, 2),
+            },
+            Outcome::Skipped { skipped } => {
+                let [first, second] = <[String; 2]>::try_from(skipped).ok()?;
+                (first, second, 0)
+            }
+        };
+        let (pair, step) = match first <= second {
+            true => ([first, second], step),
+            false => ([second, first], -step),
+        };
+        Some(Annotation { prompt: self.prompt, pair, step })
+    }
+}
+
 /// Rule that labels the better of two completions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
@@ -165,6 +250,9 @@ pub enum PreferenceRule {
     Exact,
     /// Prefer the shorter completion
     Shorter,
+    /// Prefer the completion that asks questions, gives analogies and examples, and is neither
+    /// short nor long: a rule of thumb that is easily fooled
+    Helpful,
 }
 
 impl PreferenceRule {
@@ -179,6 +267,10 @@ impl PreferenceRule {
             Self::Shorter => {
                 let [a, b] = pair.map(|completion| completion.chars().count());
                 b.cmp(&a)
+            }
+            Self::Helpful => {
+                let [a, b] = pair.map(helpfulness_score);
+                a.cmp(&b)
             }
         };
         match order {

@@ -1,6 +1,7 @@
 //! Command line of part 7: train a reward model, evaluate it, collect preferences. Without a
 //! subcommand it runs the demo.
 
+mod agreement;
 pub(crate) mod arguments;
 mod collect;
 mod demo;
@@ -31,6 +32,8 @@ enum Command {
     Eval(eval::EvalArgs),
     /// Sample several completions per prompt and label the better ones
     Collect(collect::CollectArgs),
+    /// Compare the labels of several people: agreement and Cohen's kappa
+    Agreement(agreement::AgreementArgs),
 }
 
 /// Parses the command line `args` (program name first) and runs the command in this process.
@@ -47,5 +50,6 @@ pub fn parse_and_run(args: impl IntoIterator<Item = impl Into<OsString>>) -> Res
         }
         Some(Command::Eval(args)) => eval::run(&args),
         Some(Command::Collect(args)) => collect::run(&args),
+        Some(Command::Agreement(args)) => agreement::run(&args),
     }
 }

@@ -15,7 +15,9 @@ pub mod evaluation;
 pub mod normalization;
 pub mod validator;
 pub mod source; // data
+pub mod helpfulness;
 pub mod annotation_file;
+pub mod agreement;
 pub mod flags;
 pub mod command;
 pub mod testing;

@@ -101,23 +101,28 @@ fn a_rule_labels_pairs_and_the_winner_is_compared_with_the_next() {
     assert!(!text.contains("are done") && !text.contains("0 preferences"), "{text}");
 }
 
+/// Output of `collect` for a person who types `input`, with `flags`.
+fn collect_as_person(base: &str, input: &str, flags: &[&str]) -> String {
+    let args = ["collect", "--model", base, "--prompts", "60"];
+    let process = PART_7
+        .command(&[&args[..], flags].concat())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn();
+    let mut process = process.expect("the program starts");
+    process.stdin.take().expect("a pipe").write_all(input.as_bytes()).expect("typed");
+    let output = process.wait_with_output().expect("the program ends");
+    assert!(output.status.success());
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
 #[test]
 fn a_person_can_label_skip_quit_and_resume_without_repeated_questions() {
     let folder = tempfile::tempdir().expect("a folder");
     let base = short_completion_model(folder.path());
     let labels = path_arg(folder.path(), "mine.jsonl");
     let collect = |input: &str, extra: &[&str]| {
-        let args = ["collect", "--model", &base, "--out", &labels, "--prompts", "60"];
-        let process = PART_7
-            .command(&[&args[..], extra].concat())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn();
-        let mut process = process.expect("the program starts");
-        process.stdin.take().expect("a pipe").write_all(input.as_bytes()).expect("typed");
-        let output = process.wait_with_output().expect("the program ends");
-        assert!(output.status.success());
-        String::from_utf8_lossy(&output.stdout).into_owned()
+        collect_as_person(&base, input, &[&["--out", &labels], extra].concat())
     };
     let session = collect("1\nwhat\n2\ns\nq\n", &[]);
     let rows = read_rows(&labels);
@@ -141,4 +146,31 @@ fn a_person_can_label_skip_quit_and_resume_without_repeated_questions() {
     std::fs::write(&escapes, r#"{"prompt": "Why\n\u001b[2J?"}"#).expect("a file");
     let shown = collect("q\n", &["--data", &escapes]);
     assert!(shown.contains("Why\n\u{fffd}[2J?") && !shown.contains('\u{1b}'), "{shown:?}");
+}
+
+#[test]
+fn two_people_compare_by_five_steps_and_their_agreement_is_measured() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let base = short_completion_model(folder.path());
+    let people = ["ann.jsonl", "bob.jsonl"].map(|name| path_arg(folder.path(), name));
+    let five = ["--scale", "five", "--criteria", "engagement", "--out"];
+    let shown = collect_as_person(&base, "2\n1\n5\n4\nq\n", &[&five[..], &[&people[0]]].concat());
+    assert!(shown.contains("by engagement: 1 is significantly (1)"), "{shown}");
+    collect_as_person(&base, "2\n3\ns\nq\n", &[&five[..], &[&people[1]]].concat());
+    let [ann, bob] = people.each_ref().map(|file| read_rows(file));
+    let ann = labeled(&ann);
+    assert_eq!(
+        (&ann[0]["strength"], &ann[1]["strength"]),
+        (&"slightly".into(), &"significantly".into())
+    );
+    let of_chosen = ann.iter().map(|row| row["criteria"]["engagement"].as_i64());
+    assert_eq!(of_chosen.collect::<Vec<_>>(), [Some(2), Some(1)], "above 0: the chosen is better");
+    assert_eq!(labeled(&bob).len(), 1);
+    let agreement = PART_7.stdout(&["agreement", &people[0], &people[1]]);
+    assert!(agreement.contains("2 pairs\n  better completion  agreement 0.500, Cohen's kappa"));
+    let unknown = path_arg(folder.path(), "none.jsonl");
+    PART_7.assert_fails(&["agreement", &people[0], &unknown], 1, "none.jsonl");
+    PART_7.assert_fails(&["agreement", &people[0]], 2, "2 values required");
+    let with_scale = ["collect", "--model", &base, "--rule", "helpful", "--scale", "five"];
+    PART_7.assert_fails(&with_scale, 2, "cannot be used with");
 }

@@ -32,11 +32,18 @@ enum Command {
 }
 
 /// Settings that `eval` takes from the run of the policy unless the command line sets them.
-const SETTINGS_FROM_RUN: [&str; 13] = [
+const SETTINGS_FROM_RUN: [&str; 21] = [
+    "code_memory",
+    "code_python",
+    "code_score",
+    "code_timeout",
     "columns",
+    "correct_reward",
     "data",
     "dataset_config",
     "format_reward",
+    "judge_model",
+    "judge_prompt",
     "max_new_tokens",
     "max_prompt_length",
     "reference",
@@ -46,6 +53,7 @@ const SETTINGS_FROM_RUN: [&str; 13] = [
     "split",
     "stopping_strategy",
     "template",
+    "wrong_reward",
 ];
 
 /// Runs the command line `args`, the program's name first, in this process.

@@ -8,7 +8,7 @@ use crate::gae::GaeConfig;
 use crate::kl::{KlController, KlEstimator};
 use crate::losses::{Clip, LossWeights};
 use crate::ptx_loss::PtxLoss;
-use crate::reward_fn::RewardFn;
+use crate::reward_fn::{RewardFn, RewardParts};
 use crate::rewards::{RewardScaling, RewardShapingConfig, TruncationHandling};
 use crate::rollout::RolloutConfig;
 
@@ -111,6 +111,8 @@ pub struct PpoContext<'a> {
     pub chat_tokenizer: &'a ChatTokenizer,
     /// Reward function of completions.
     pub reward_fn: &'a mut RewardFn,
+    /// Its rewards at the last call, with notes.
+    pub reward_parts: RewardParts,
     /// PTX loss, if it is mixed in.
     pub ptx_loss: Option<PtxLoss>,
 }

@@ -1,6 +1,7 @@
 //! Flags of rollouts and of their rewards.
 
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
@@ -15,9 +16,12 @@ use serde::Serialize;
 use sft::flags::DataFlags;
 use sft::{ChatTokenizer, SftSource};
 
-use crate::reward_fn::{self, NamedRewardFn, RewardParts};
+use crate::code_reward::{CodeScore, code_reward_fn};
+use crate::judge::LlmJudge;
+use crate::reward_fn::{self, NamedRewardFn, OutcomeRewards, RewardParts};
 use crate::reward_program::reward_program_fn;
 use crate::rollout::RolloutConfig;
+use crate::sandbox::{Sandbox, SandboxLimits};
 
 /// Flags of the rollout: completions per prompt and sampling.
 #[derive(Debug, Clone, Copy, Serialize, Args)]
@@ -66,7 +70,7 @@ impl RolloutFlags {
     }
 }
 
-/// Flags of a reward program.
+/// Flags of rewards by other programs.
 #[derive(Debug, Clone, Serialize, Args)]
 #[command(next_help_heading = "Algorithm")]
 pub struct RewardProgramFlags {
@@ -77,6 +81,79 @@ pub struct RewardProgramFlags {
     /// Seconds that the reward program has for a batch
     #[arg(long, value_name = "X", default_value_t = 60., value_parser = positive)]
     pub reward_timeout: f64,
+    /// Code reward.
+    #[command(flatten)]
+    pub code: CodeRewardFlags,
+    /// Judge.
+    #[command(flatten)]
+    pub judge: JudgeFlags,
+}
+
+/// Flags of a language model that scores completions (LLM as a judge).
+#[derive(Debug, Clone, Serialize, Args)]
+#[command(next_help_heading = "Algorithm")]
+pub struct JudgeFlags {
+    /// With --reward judge: chat model that scores completions: a folder, a run's folder, a .gguf
+    /// file, or owner/name on the Hub
+    #[arg(long, value_name = "MODEL")]
+    pub judge_model: Option<String>,
+    /// With --reward judge: file with the question to the judge, in which {prompt}, {completion}
+    /// and {answer} are replaced [default: built in; asks for Score: 0 to 10]
+    #[arg(long, value_name = "FILE", requires = "judge_model")]
+    pub judge_prompt: Option<PathBuf>,
+}
+
+impl JudgeFlags {
+    /// Checks that there is a judge if the reward of a new run uses one, and only then.
+    ///
+    /// # Errors
+    /// A usage error.
+    pub fn check(&self, is_used: bool) -> Result<()> {
+        ensure_usage(
+            is_used == self.judge_model.is_some(),
+            "--reward judge and --judge-model MODEL need each other",
+        )
+    }
+
+    /// Reward function of the judge.
+    ///
+    /// # Errors
+    /// A usage error without --judge-model, and those of [`LlmJudge::open`].
+    pub fn open_reward_fn(&self, device: &Device) -> Result<NamedRewardFn> {
+        let model = self.judge_model.as_deref();
+        ensure_usage(model.is_some(), "--reward judge needs --judge-model MODEL")?;
+        Ok(LlmJudge::open(model.unwrap_or(""), self.judge_prompt.as_deref(), device)?.reward_fn())
+    }
+}
+
+/// Flags of the code reward, which runs completions with the tests of their rows in a sandbox.
+#[derive(Debug, Clone, Serialize, Args)]
+#[command(next_help_heading = "Algorithm")]
+pub struct CodeRewardFlags {
+    /// With --reward code: Python interpreter, a name or a path; its packages can be imported
+    #[arg(long, value_name = "PYTHON", default_value = "python3")]
+    pub code_python: String,
+    /// With --reward code: seconds that a completion has, with its tests
+    #[arg(long, value_name = "X", default_value_t = 10., value_parser = positive)]
+    pub code_timeout: f64,
+    /// With --reward code: megabytes of memory that a completion has
+    #[arg(long, value_name = "N", default_value = "512")]
+    pub code_memory: NonZeroUsize,
+    /// With --reward code: reward of a completion that passes some tests
+    #[arg(long, value_enum, default_value_t)]
+    pub code_score: CodeScore,
+}
+
+impl CodeRewardFlags {
+    /// Code reward.
+    ///
+    /// # Errors
+    /// When a protection of the sandbox is missing on this machine.
+    pub fn open_reward_fn(&self) -> Result<NamedRewardFn> {
+        let time = Duration::from_secs_f64(self.code_timeout);
+        let limits = SandboxLimits { time, memory_mb: self.code_memory.get() as u64 };
+        Ok(code_reward_fn(Sandbox::open(&self.code_python, limits)?, self.code_score))
+    }
 }
 
 impl RewardProgramFlags {
@@ -102,19 +179,61 @@ impl RewardProgramFlags {
     }
 }
 
+/// Flags of the rewards of rules that only tell right from wrong.
+#[derive(Debug, Clone, Copy, Serialize, Args)]
+#[command(next_help_heading = "Algorithm")]
+pub struct OutcomeRewardFlags {
+    /// Reward of a right completion, where a rule or tests only tell right from wrong
+    #[arg(
+        long, value_name = "X", default_value_t = 1., value_parser = finite,
+        allow_negative_numbers = true
+    )]
+    pub correct_reward: f64,
+    /// Reward of a wrong one
+    #[arg(
+        long, value_name = "X", default_value_t = 0., value_parser = finite,
+        allow_negative_numbers = true
+    )]
+    pub wrong_reward: f64,
+}
+
+impl OutcomeRewardFlags {
+    /// The two rewards, if the reward function `uses` them.
+    ///
+    /// # Errors
+    /// A usage error when they are given and not used, or are equal.
+    pub fn rewards(self, uses: bool) -> Result<OutcomeRewards> {
+        let rewards = OutcomeRewards { correct: self.correct_reward, wrong: self.wrong_reward };
+        ensure_usage(
+            uses || rewards == OutcomeRewards::default(),
+            "--correct-reward and --wrong-reward need a reward that only tells right from wrong",
+        )?;
+        ensure_usage(
+            rewards.correct != rewards.wrong,
+            "--correct-reward equals --wrong-reward, so there is nothing to learn from",
+        )?;
+        Ok(rewards)
+    }
+}
+
 /// Flags that choose the reward function.
 #[derive(Debug, Clone, Serialize, Args)]
 #[command(next_help_heading = "Algorithm")]
 pub struct RewardFnFlags {
-    /// Reward function: rule (1 if the answer is right), program (see --reward-program), random (a
-    /// control), or a reward model: a folder, a run's folder, or owner/name on the Hub [default:
-    /// program with --reward-program, else rule]
+    /// Reward function: rule (1 if the answer is right), program (see --reward-program), code (1 if
+    /// the completion's Python passes the tests of its row; it is run, in a sandbox), judge (the
+    /// score of --judge-model), random (a control), or a reward model: a folder, a run's folder, or
+    /// owner/name on the Hub [default: program with --reward-program, else rule]
     #[arg(long, value_name = "REWARD")]
     pub reward: Option<String>,
     /// Reward program.
     #[command(flatten)]
     pub program: RewardProgramFlags,
-    /// With --reward rule, reward of a wrong answer that is at least a number; not for arithmetic
+    /// Values of right and wrong completions.
+    #[command(flatten)]
+    pub outcome: OutcomeRewardFlags,
+    /// With --reward rule, credit for a wrong answer that is at least a number, from 0
+    /// (--wrong-reward) to 1 (--correct-reward); not for arithmetic
     #[arg(
         long, alias = "form-credit", value_name = "X", default_value_t = 0.,
         value_parser = unit_interval
@@ -126,8 +245,9 @@ impl RewardFnFlags {
     /// Checks the combination of flags.
     ///
     /// # Errors
-    /// A usage error when --format-reward has no effect.
+    /// A usage error when --format-reward, --correct-reward or --wrong-reward has no effect.
     pub fn check(&self, data: &str) -> Result<()> {
+        self.outcome.rewards(["rule", "code"].contains(&self.source()))?;
         let has_effect = self.source() == "rule" && data != "arithmetic";
         ensure_usage(
             has_effect || self.format_reward == 0.,
@@ -148,16 +268,24 @@ impl RewardFnFlags {
     /// Those of [`DataFlags::open_source`].
     pub fn open_prompts(&self, data: &DataFlags) -> Result<(SftSource, Option<ExampleColumns>)> {
         let (source, columns) = data.open_source()?;
-        let needs_answers = self.source() == "rule";
-        Ok((source, columns.or((!needs_answers).then_some(ExampleColumns::AnyPrompt))))
+        let default = match self.source() {
+            "rule" => None,
+            "code" => Some(ExampleColumns::Code),
+            _ => Some(ExampleColumns::AnyPrompt),
+        };
+        Ok((source, columns.or(default)))
     }
 
     /// Checks that the rule can reward the right answer of each of `examples`, which are those of
-    /// `data`.
+    /// `data`, or that they have tests.
     ///
     /// # Errors
-    /// Names an answer without a number.
+    /// Names an answer without a number, or the missing tests.
     pub fn check_answers(&self, data: &str, examples: &[Example]) -> Result<()> {
+        let untested = examples.iter().any(|example| example.tests.is_empty());
+        if self.source() == "code" && untested {
+            bail!("{data}: --reward code needs rows with tests: a column tests, or test_list");
+        }
         if self.source() != "rule" || data == "arithmetic" {
             return Ok(());
         }
@@ -184,8 +312,11 @@ impl RewardFnFlags {
         batch_size: usize,
         device: &Device,
     ) -> Result<NamedRewardFn> {
+        let outcome = self.outcome.rewards(true)?;
         let (reward_fn, name) = match (self.source(), data) {
             ("program", _) => return self.program.open_reward_fn(),
+            ("judge", _) => return self.program.judge.open_reward_fn(device),
+            ("code", _) => return Ok(outcome.apply(self.program.code.open_reward_fn()?)),
             ("rule", "arithmetic") => (reward_fn::exact_match_reward_fn(), "exact".to_string()),
             ("rule", _) => (
                 reward_fn::final_answer_reward_fn(self.format_reward),
@@ -205,6 +336,13 @@ impl RewardFnFlags {
                 return Ok(reward_model);
             }
         };
-        Ok(NamedRewardFn { reward_fn, name, parts: RewardParts::default() })
+        let named = NamedRewardFn { reward_fn, name, parts: RewardParts::default() };
+        Ok(if self.source() == "rule" { outcome.apply(named) } else { named })
     }
+}
+
+/// Parses a finite number.
+pub(crate) fn finite(text: &str) -> Result<f64, String> {
+    let number: f64 = text.parse().map_err(|_| "expected a number".to_string())?;
+    if number.is_finite() { Ok(number) } else { Err("must be finite".into()) }
 }

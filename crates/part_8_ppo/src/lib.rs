@@ -27,6 +27,10 @@ pub mod experience;
 pub mod training;
 pub mod reward_fn;
 pub mod reward_program;
+#[cfg_attr(not(target_os = "linux"), path = "sandbox/elsewhere.rs")]
+pub mod sandbox;
+pub mod code_reward;
+pub mod judge;
 pub mod actor_critic;
 pub mod config;
 pub mod metrics;

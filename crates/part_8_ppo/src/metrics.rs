@@ -6,7 +6,6 @@ use experiment::metrics_writer::extend_row;
 use experiment::run_log::memory_mb;
 use experiment::{RunLog, statistics};
 use serde_json::json;
-use sft::one_line;
 
 use crate::actor_critic::ActorCritic;
 use crate::alarms::HealthInputs;
@@ -16,8 +15,6 @@ use crate::experience::{MicroBatch, PpoExperience};
 use crate::kl::{KlEstimator, ratio};
 use crate::losses::{clip_fraction, value_clip_fraction};
 use crate::masked::{masked, masked_mean};
-use crate::prompts::PromptExample;
-use crate::reward_fn::RewardParts;
 use crate::rewards::TruncationHandling;
 use crate::rollout_group::RolloutGroup;
 
@@ -160,12 +157,12 @@ impl PpoUpdateMetrics {
     }
 }
 
-/// Logs the next step of `actor_critic` and its alarms, given its treatment of truncated
-/// completions.
+/// Logs the next step of `actor_critic` with its `completions`, and its alarms, given its
+/// treatment of truncated completions.
 pub(crate) fn log_step(
     actor_critic: &mut ActorCritic,
-    prompts: &[PromptExample],
     experience: &PpoExperience,
+    completions: &CompletionLog<'_>,
     update: &PpoUpdateMetrics,
     truncation: TruncationHandling,
     lr: f64,
@@ -173,11 +170,11 @@ pub(crate) fn log_step(
     log: &mut RunLog,
 ) -> Result<()> {
     let step = actor_critic.policy.progress.step + 1;
-    let completions = || experience.groups.iter().flat_map(|group| &group.completions);
+    let sampled = || experience.groups.iter().flat_map(|group| &group.completions);
     let (rewards, n) = (&experience.rewards, experience.rewards.len() as f64);
     let n_tokens: usize = experience.groups.iter().map(RolloutGroup::n_tokens).sum();
     let mean = statistics::mean(rewards);
-    let eos_rate = completions().filter(|completion| completion.terminated()).count() as f64 / n;
+    let eos_rate = sampled().filter(|completion| completion.terminated()).count() as f64 / n;
     let health = HealthInputs {
         entropy: update.entropy,
         kl_per_token: experience.kl_per_token,
@@ -196,16 +193,8 @@ pub(crate) fn log_step(
     if let Some(tracker) = log.tracker() {
         let rewards: Vec<f32> = rewards.iter().map(|&reward| reward as f32).collect();
         tracker.log_histogram(step, "reward", &rewards)?;
-        tracker.log_text(step, "samples", &completions_table(prompts, experience))?;
     }
-    let completion_log = CompletionLog {
-        prompts,
-        texts: &experience.completion_texts,
-        rewards,
-        parts: &RewardParts::default(),
-        advantages: &experience.mean_advantages()?,
-    };
-    completion_log.write(step, log)?;
+    let summary = completions.write(step, log)?;
     let mut row = json!({
         "reward_mean": mean, "memory_mb": memory_mb(), "reward_std": statistics::std(rewards),
         "kl": experience.kl, "kl_per_token": experience.kl_per_token,
@@ -217,20 +206,6 @@ pub(crate) fn log_step(
         "update_tokens_per_s": update.tokens_read as f64 / seconds.update,
     });
     extend_row(&mut row, serde_json::to_value(update)?);
+    extend_row(&mut row, summary);
     log.row(step, row)
-}
-
-/// Markdown table of eight completions with their rewards.
-fn completions_table(prompts: &[PromptExample], experience: &PpoExperience) -> String {
-    let prompts = experience.groups.iter().zip(prompts);
-    let prompts = prompts.flat_map(|(group, prompt)| vec![prompt; group.completions.len()]);
-    let all: Vec<_> =
-        prompts.zip(experience.completion_texts.iter().zip(&experience.rewards)).collect();
-    let cell = |text: &str| one_line(text).replace('|', "\\|");
-    let mut table = "| prompt | completion | reward |\n| --- | --- | --- |\n".to_string();
-    for (prompt, (text, reward)) in all.iter().step_by(all.len().div_ceil(8).max(1)) {
-        let message = prompt.example.prompt.last().map_or("", |message| &message.content);
-        table += &format!("| {} | {} | {reward:.3} |\n", cell(message), cell(text));
-    }
-    table
 }

@@ -159,6 +159,42 @@ pub fn random_reward_fn() -> Box<RewardFn> {
     Box::new(|inputs, rng| Ok(inputs.iter().map(|_| rng.below(2) as f64).collect()))
 }
 
+/// Rewards of a right and of a wrong completion, where a rule only tells the two apart.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct OutcomeRewards {
+    /// Reward of a right completion.
+    pub correct: f64,
+    /// Reward of a wrong one.
+    pub wrong: f64,
+}
+
+impl Default for OutcomeRewards {
+    fn default() -> Self {
+        Self { correct: 1., wrong: 0. }
+    }
+}
+
+impl OutcomeRewards {
+    /// Reward of a completion that is right to the share `right`: 1, 0, or between them.
+    pub fn of(self, right: f64) -> f64 {
+        right * self.correct + (1. - right) * self.wrong
+    }
+
+    /// The reward function `named`, 1 for right completions and 0 for wrong ones, with these
+    /// rewards in their place.
+    pub fn apply(self, named: NamedRewardFn) -> NamedRewardFn {
+        if self == Self::default() {
+            return named;
+        }
+        let NamedRewardFn { mut reward_fn, name, parts } = named;
+        let name = format!("{name}, {} if right, else {}", self.correct, self.wrong);
+        let reward_fn = move |inputs: &[RewardInput<'_>], rng: &mut Rng| {
+            Ok(reward_fn(inputs, rng)?.into_iter().map(|right| self.of(right)).collect())
+        };
+        NamedRewardFn { reward_fn: Box::new(reward_fn), name, parts }
+    }
+}
+
 /// Reward function with a name that identifies it on resume.
 pub struct NamedRewardFn {
     /// Reward function.
@@ -181,6 +217,8 @@ pub struct RewardPart {
     pub name: String,
     /// Reward of each completion.
     pub rewards: Vec<f64>,
+    /// Reason of each reward, such as the test that failed; empty if there are none.
+    pub notes: Vec<String>,
 }
 
 /// Reward function of the reward model at `source`, and the flag of [`reward_model_fn`].

@@ -14,6 +14,7 @@ use scaling::accumulation::GradAccumulator;
 use tensor_core::{Rng, clip_grad_norm};
 
 use crate::actor_critic::{ActorCritic, PpoModels};
+use crate::completion_log::CompletionLog;
 use crate::config::{PpoConfig, PpoContext, PpoUpdateConfig};
 use crate::experience::{MicroBatch, PpoExperience};
 use crate::log_probs::{LogProbsAndEntropy, log_probs_and_entropy};
@@ -65,7 +66,14 @@ pub fn ppo_step(
         update: watch.lap(),
     };
     let truncation = config.reward_shaping.truncation;
-    log_step(actor_critic, prompts, &experience, &metrics, truncation, lr, seconds, log)?;
+    let completions = CompletionLog {
+        prompts,
+        texts: &experience.completion_texts,
+        rewards: &experience.rewards,
+        parts: &context.reward_parts,
+        advantages: &experience.mean_advantages()?,
+    };
+    log_step(actor_critic, &experience, &completions, &metrics, truncation, lr, seconds, log)?;
     let n = experience.rewards.len();
     actor_critic.progress.kl_coef = config.kl_controller.next_kl_coef(kl_coef, experience.kl, n);
     Ok(())

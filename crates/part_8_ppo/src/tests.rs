@@ -19,6 +19,10 @@ mod reference;
 mod golden;
 mod estimators;
 mod reward_fn;
+mod judge;
+mod completion_log;
+#[cfg(target_os = "linux")]
+mod code_reward;
 #[cfg(unix)]
 mod reward_program;
 

@@ -7,6 +7,7 @@
 //! RLOO        A_i =  r_i − mean of the others' r       Ahmadian et al., arxiv.org/abs/2402.14740
 //! Dr. GRPO    A_i =  r_i − mean(r)                     Liu et al., arxiv.org/abs/2503.20783
 //! GRPO        A_i = (r_i − mean(r)) / (std(r) + ε)     Shao et al., arxiv.org/abs/2402.03300
+//! z-score     A_i = (r_i − mean(r)) / (std over the whole batch of r_j − mean(r_j) + ε)
 //! best of n   A_i =  1 for the best of the group, 0 for the others (rejection sampling)
 //! ```
 //!
@@ -18,6 +19,12 @@
 //! its group's mean, so Dr. GRPO ascends (G − 1)/G of the gradient, in the right direction; RLOO
 //! ascends the gradient itself. Division by the standard deviation gives more weight to prompts
 //! that are nearly always or hardly ever solved, which is a bias of its own.
+//!
+//! The z-score over the batch weights all prompts alike, but its scale depends on how many of them
+//! are tied: the advantages of a tied group are 0 and shrink the standard deviation, so the few
+//! others are enlarged, and with them their noise. One right completion of 4 gets 1.5 from its
+//! group's standard deviation; beside 1 tied group it gets 2.3 from the batch's, beside 7 it gets
+//! 4.8.
 //!
 //! Groups are identified by position, not by the prompt's text: the same prompt twice in a batch
 //! makes two groups.
@@ -35,6 +42,10 @@ pub enum Baseline {
     GroupStdPopulation,
     /// Group mean, not divided by a standard deviation (Dr. GRPO; TRL's --scale-rewards none)
     GroupMean,
+    /// Group mean, then divided by the standard deviation over the batch (global z-score); noisy
+    /// when most groups are tied
+    #[value(alias = "z-score")]
+    GroupMeanBatchStd,
     /// Mean of the other completions of the group (RLOO)
     LeaveOneOut,
     /// Moving average: mean of the rewards of all earlier steps, 0 in the first step (REINFORCE)
@@ -92,7 +103,7 @@ pub fn advantages(
         let (center, scale) = match baseline {
             Baseline::GroupStd => (group_mean, 1. / (std(group, g - 1.) + epsilon)),
             Baseline::GroupStdPopulation => (group_mean, 1. / (std(group, g) + epsilon)),
-            Baseline::GroupMean => (group_mean, 1.),
+            Baseline::GroupMean | Baseline::GroupMeanBatchStd => (group_mean, 1.),
             // r − mean of the others = G/(G − 1) (r − mean)
             Baseline::LeaveOneOut => (group_mean, g / (g - 1.)),
             Baseline::MovingAverage => (moving_average, 1.),
@@ -106,6 +117,10 @@ pub fn advantages(
             }
         };
         advantages.extend(group.iter().map(|&r| ((f64::from(r) - center) * scale) as f32));
+    }
+    if baseline == Baseline::GroupMeanBatchStd && advantages.iter().any(|a| *a != 0.) {
+        let scale = std(&advantages, advantages.len() as f64 - 1.) + epsilon;
+        advantages.iter_mut().for_each(|a| *a = (f64::from(*a) / scale) as f32);
     }
     Ok(advantages)
 }

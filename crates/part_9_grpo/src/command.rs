@@ -45,9 +45,16 @@ enum Command {
 }
 
 /// Settings that `eval` takes from the run of the policy unless the command line sets them.
-const SETTINGS_FROM_RUN: [&str; 11] = [
+const SETTINGS_FROM_RUN: [&str; 19] = [
+    "code_memory",
+    "code_python",
+    "code_score",
+    "code_timeout",
+    "correct_reward",
     "data",
     "dataset_config",
+    "judge_model",
+    "judge_prompt",
     "max_new_tokens",
     "max_prompt_length",
     "reward",
@@ -57,6 +64,7 @@ const SETTINGS_FROM_RUN: [&str; 11] = [
     "stopping_strategy",
     "task",
     "template",
+    "wrong_reward",
 ];
 
 /// Runs the command line `args`, the program's name first, in this process.

@@ -4,14 +4,14 @@
 
 use std::num::NonZeroUsize;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use candle_core::Device;
 use clap::Args;
 use datasets::{DatasetFlags, Example, Splits};
 use experiment::number::{positive, probability};
 use experiment::program::{as_usage_error, ensure_usage};
 use modern::{Sampler, SamplingStrategy};
-use ppo::flags::RewardProgramFlags;
+use ppo::flags::{OutcomeRewardFlags, RewardProgramFlags};
 use ppo::prompts::{limit_length, tokenize_prompts};
 use ppo::reward_fn::NamedRewardFn;
 use ppo::{PromptExample, RolloutConfig};
@@ -48,6 +48,9 @@ pub struct TaskFlags {
     /// Reward program.
     #[command(flatten)]
     pub program: RewardProgramFlags,
+    /// Values of right and wrong completions.
+    #[command(flatten)]
+    pub outcome: OutcomeRewardFlags,
     /// Largest number of tokens per completion [default: the task's]
     #[arg(
         long, visible_alias = "max-completion-length", aliases = ["max-gen-length", "resp-len"],
@@ -63,9 +66,11 @@ pub struct TaskFlags {
 /// Help text of --reward.
 fn reward_help() -> String {
     format!(
-        "Weighted sum of rewards, as name=weight,name=weight: {}, program (see \
-         --reward-program), random (a control), or a reward model (a folder, or owner/name on the \
-         Hub) [default: program with --reward-program, else the task's]",
+        "Weighted sum of rewards, as name=weight,name=weight: {}, code (1 if the completion's \
+         Python passes the tests of its row; it is run, in a sandbox), judge (score of \
+         --judge-model), program (see --reward-program), random (a control), or a reward model (a \
+         folder, or owner/name on the Hub) [default: program with --reward-program, else the \
+         task's]",
         describe_reward_rules()
     )
 }
@@ -104,9 +109,12 @@ impl TaskFlags {
     /// Weighted rewards.
     ///
     /// # Errors
-    /// A [`UsageError`](experiment::program::UsageError) when they cannot be parsed.
+    /// A [`UsageError`](experiment::program::UsageError) when they cannot be parsed, or have no use
+    /// for the values of right and wrong completions.
     pub fn weighted_rewards(&self) -> Result<WeightedRewards> {
-        as_usage_error(WeightedRewards::parse(self.reward_spec()))
+        let rewards = as_usage_error(WeightedRewards::parse(self.reward_spec()))?;
+        let outcome = self.outcome.rewards(rewards.has_right_or_wrong())?;
+        Ok(rewards.with_outcome(outcome))
     }
 
     /// Checks the flags.
@@ -117,7 +125,7 @@ impl TaskFlags {
     pub fn check(&self) -> Result<()> {
         let has_program = self.program.reward_program.is_some();
         ensure_usage(
-            self.task.has_answers() || self.reward.is_some() || has_program,
+            self.task != Task::Prompts || self.reward.is_some() || has_program,
             "--task prompts needs --reward MODEL or --reward-program COMMAND",
         )?;
         self.weighted_rewards()?;
@@ -169,7 +177,12 @@ impl TaskFlags {
         chat_tokenizer: &ChatTokenizer,
         context_len: usize,
     ) -> Result<(Vec<PromptExample>, usize)> {
-        if let Some(rule) = self.weighted_rewards()?.rule_with_answers()
+        let rewards = self.weighted_rewards()?;
+        ensure!(
+            !rewards.has(WeightedRewards::CODE) || examples.iter().all(|row| !row.tests.is_empty()),
+            "the reward code needs rows with tests: --task code, and a column tests or test_list"
+        );
+        if let Some(rule) = rewards.rule_with_answers()
             && let Some(example) = examples.iter().find(|example| example.completion.is_empty())
         {
             let prompt = example.prompt.last().map_or("", |message| &message.content);

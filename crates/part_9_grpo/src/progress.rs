@@ -8,7 +8,7 @@ use experiment::metrics_writer::extend_row;
 use experiment::run_log::memory_mb;
 use ppo::RunInputs;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::experience::GrpoExperience;
 use crate::metrics::{GrpoStepMetrics, GrpoUpdateMetrics, PhaseTimings, mean_metrics};
@@ -56,7 +56,8 @@ impl GrpoProgress {
         self.n_rewards += rewards.len();
     }
 
-    /// Logs step `step` and its alarms, and a row of the log if it is due.
+    /// Logs step `step` and its alarms, and a row of the log if it is due, with what describes its
+    /// `completions`.
     ///
     /// # Errors
     /// When a file cannot be written.
@@ -65,6 +66,7 @@ impl GrpoProgress {
         step: usize,
         experience: &GrpoExperience,
         updates: &[GrpoUpdateMetrics],
+        completions: Value,
         lr: f64,
         log: &mut RunLog,
     ) -> Result<()> {
@@ -79,15 +81,21 @@ impl GrpoProgress {
         {
             tracker.log_histogram(step, "reward", &experience.rewards)?;
         }
-        self.log_row_if_due(step, lr, log)
+        self.log_row_if_due(step, completions, lr, log)
     }
 
-    /// Writes a row with the means over the steps since the last row, if it is due and there are
-    /// such steps.
+    /// Writes a row with the means over the steps since the last row and what describes the
+    /// `completions` of step `step`, if it is due and there are such steps.
     ///
     /// # Errors
     /// When the row cannot be written.
-    pub fn log_row_if_due(&mut self, step: usize, lr: f64, log: &mut RunLog) -> Result<()> {
+    pub fn log_row_if_due(
+        &mut self,
+        step: usize,
+        completions: Value,
+        lr: f64,
+        log: &mut RunLog,
+    ) -> Result<()> {
         if !log.is_due(step) || self.recent_steps.is_empty() {
             return Ok(());
         }
@@ -103,6 +111,7 @@ impl GrpoProgress {
                 "tokens": log.state.n_tokens, "tokens_per_s": log.tokens_per_second(),
             }),
         );
+        extend_row(&mut row, completions);
         log.row(step, row)
     }
 }

@@ -30,6 +30,10 @@ pub const REWARD_RULES: [(&str, RewardRule, &str); 8] = [
 /// Rules that look at the completion alone.
 pub const RULES_WITHOUT_ANSWERS: [&str; 2] = ["format", "length"];
 
+/// Rules that only tell right (1) from wrong (0) completions.
+pub const RIGHT_OR_WRONG_RULES: [&str; 5] =
+    ["exact", "integer", "gsm8k", "gsm8k-flexible", "countdown"];
+
 /// Names and descriptions of all rules, for the help text.
 pub(crate) fn describe_reward_rules() -> String {
     let rules = REWARD_RULES.iter().map(|(name, _, description)| format!("{name} ({description})"));

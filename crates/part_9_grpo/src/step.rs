@@ -18,6 +18,7 @@ use ppo::prompts::{prompt_ids, step_rng};
 use ppo::reward_fn::non_finite_message;
 use ppo::{CompletionLog, PromptExample, ScoredRollouts, rollout};
 use scaling::accumulation::GradAccumulator;
+use serde_json::json;
 use tensor_core::{Parameters, clip_grad_norm};
 
 use crate::config::{GrpoConfig, GrpoContext};
@@ -50,7 +51,7 @@ pub fn grpo_step(
     if let Some(bad) = non_finite_message(&rollouts.rewards, &rollouts.completion_texts) {
         log.progress(step, "skipped", rollouts.n_tokens());
         log.alarm(step, &format!("step {step} is skipped: {bad}"))?;
-        return policy.progress.log_row_if_due(step, lr, log);
+        return policy.progress.log_row_if_due(step, json!({}), lr, log);
     }
 
     // The advantage A and the token weight w of each completion.
@@ -84,8 +85,8 @@ pub fn grpo_step(
         parts: &context.reward_parts,
         advantages: &experience.advantages,
     };
-    completion_log.write(step, log)?;
-    policy.progress.log_step(step, &experience, &updates, lr, log)
+    let completions = completion_log.write(step, log)?;
+    policy.progress.log_step(step, &experience, &updates, completions, lr, log)
 }
 
 /// Loss of all `micro_batches`, its gradients, and sums over their tokens for the metrics.

@@ -29,6 +29,8 @@ const MAX_VALIDATION_SHARE: f64 = 0.1;
 const MAX_VALIDATION_ROWS: usize = 200;
 const PROMPTS_NEED_DATA: &str =
     "--task prompts needs --data: a file, or owner/name:file.jsonl on the Hub";
+const CODE_NEEDS_DATA: &str =
+    "--task code needs --data with prompts and tests: a file, or owner/name:file.jsonl on the Hub";
 const GSM8K_NEEDS_DATA: &str =
     "--task gsm8k needs --data: a file, or owner/name:file.jsonl on the Hub";
 
@@ -42,6 +44,8 @@ pub enum Task {
     Gsm8k,
     /// Expressions that use each of some numbers once and equal a target
     Countdown,
+    /// Programming problems of a file with unit tests, such as MBPP; completions are run
+    Code,
     /// Prompts of a file, texts or conversations, for a reward model or a reward program
     Prompts,
 }
@@ -53,6 +57,7 @@ impl Task {
             Self::Arithmetic => "exact",
             Self::Gsm8k => "correctness,format",
             Self::Countdown => "countdown",
+            Self::Code => WeightedRewards::CODE,
             Self::Prompts => WeightedRewards::PROGRAM,
         }
     }
@@ -61,14 +66,15 @@ impl Task {
     pub fn default_max_new_tokens(self) -> usize {
         match self {
             Self::Arithmetic => 8,
-            Self::Gsm8k | Self::Prompts => 256,
+            Self::Gsm8k | Self::Code | Self::Prompts => 256,
             Self::Countdown => 32,
         }
     }
 
-    /// True if problems have right answers, with which completions are compared.
+    /// True if problems have right answers, with which completions are compared. Code is run
+    /// instead, so its reward is the share of solved problems.
     pub fn has_answers(self) -> bool {
-        self != Self::Prompts
+        !matches!(self, Self::Code | Self::Prompts)
     }
 
     /// True if a completion is right and in the task's format.
@@ -77,7 +83,7 @@ impl Task {
             Self::Arithmetic => rewards::exact,
             Self::Gsm8k => rewards::correctness,
             Self::Countdown => rewards::countdown,
-            Self::Prompts => return false,
+            Self::Code | Self::Prompts => return false,
         };
         reward(input) > 0.
     }
@@ -88,7 +94,7 @@ impl Task {
             || match self {
                 Self::Arithmetic => rewards::integer(input) > 0.,
                 Self::Gsm8k => rewards::gsm8k_flexible(input) > 0.,
-                Self::Countdown | Self::Prompts => false,
+                Self::Countdown | Self::Code | Self::Prompts => false,
             }
     }
 
@@ -99,6 +105,7 @@ impl Task {
     pub fn ensure_has_data(self, data: Option<&str>) -> Result<()> {
         ensure!(self != Self::Gsm8k || data.is_some(), GSM8K_NEEDS_DATA);
         ensure!(self != Self::Prompts || data.is_some(), PROMPTS_NEED_DATA);
+        ensure!(self != Self::Code || data.is_some(), CODE_NEEDS_DATA);
         Ok(())
     }
 
@@ -148,6 +155,7 @@ impl Task {
                 test: examples(ProblemSet::Sums, Split::Test),
             }),
             Self::Gsm8k => bail!(GSM8K_NEEDS_DATA),
+            Self::Code => bail!(CODE_NEEDS_DATA),
             Self::Prompts => bail!(PROMPTS_NEED_DATA),
             Self::Countdown => Ok(datasets::countdown::splits()),
         }
@@ -162,13 +170,15 @@ impl Task {
     }
 
     /// Example from a row of a file with columns `question` or `prompt`, and `answer`; for
-    /// [`Task::Prompts`], of any layout.
+    /// [`Task::Prompts`], of any layout, for [`Task::Code`], with tests.
     ///
     /// # Errors
     /// When a column is missing, or the answer cannot be checked.
     fn parse_row(self, row: &Value) -> Result<Example> {
-        if self == Self::Prompts {
-            return ExampleColumns::AnyPrompt.parse_row(row);
+        match self {
+            Self::Prompts => return ExampleColumns::AnyPrompt.parse_row(row),
+            Self::Code => return ExampleColumns::Code.parse_row(row),
+            _ => {}
         }
         let mut example = parse_question_row(row)?;
         let answer = &example.completion;
@@ -191,7 +201,7 @@ impl Task {
                 Puzzle::parse(answer).is_some(),
                 "the answer `{start_of_answer}` does not have the form `3 5 7 = 22`"
             ),
-            Self::Prompts => {}
+            Self::Code | Self::Prompts => {}
         }
         Ok(example)
     }

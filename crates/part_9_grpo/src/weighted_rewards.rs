@@ -1,25 +1,27 @@
 //! Weighted sum of rewards, written as `correctness=1,format=0.5,runs/reward=0.2`.
 //!
 //! Rewards are summed before advantages are computed, so a group's baseline is that of the sum and
-//! the weights keep their meaning. A term is a rule, a reward model of part 7, a program, or a
-//! random reward as a control.
+//! the weights keep their meaning. A term is a rule, the tests that the completion's code passes, a
+//! judge, a reward model of part 7, a program, or a random reward as a control.
 
 use std::path::Path;
 
 use anyhow::{Result, bail, ensure};
 use candle_core::Device;
 use ppo::flags::RewardProgramFlags;
-use ppo::reward_fn::{self, NamedRewardFn, RewardPart, RewardParts};
+use ppo::reward_fn::{self, NamedRewardFn, OutcomeRewards, RewardPart, RewardParts};
 use ppo::{RewardFn, RewardInput};
 use sft::ChatTokenizer;
 use tensor_core::Rng;
 
-use crate::rewards::{REWARD_RULES, RULES_WITHOUT_ANSWERS, RewardRule};
+use crate::rewards::{REWARD_RULES, RIGHT_OR_WRONG_RULES, RULES_WITHOUT_ANSWERS, RewardRule};
 
 /// Rewards and their weights.
 #[derive(Debug, Clone)]
 pub struct WeightedRewards {
     terms: Vec<RewardTerm>,
+    /// Values of terms that only tell right from wrong.
+    outcome: OutcomeRewards,
 }
 
 #[derive(Debug, Clone)]
@@ -38,9 +40,23 @@ enum RewardSource {
     Random,
     /// Program of --reward-program.
     Program,
+    /// Tests of the example, on the code of the completion.
+    Code,
+    /// Language model that scores completions.
+    LlmJudge,
     /// Reward model at the path of the term's name: a folder, a run's folder, or owner/name on the
     /// Hub.
     Model,
+}
+
+impl RewardTerm {
+    fn is_right_or_wrong(&self) -> bool {
+        match self.source {
+            RewardSource::Rule(_) => RIGHT_OR_WRONG_RULES.contains(&self.name.as_str()),
+            RewardSource::Code => true,
+            _ => false,
+        }
+    }
 }
 
 /// Name of the random reward in checkpoints, which have held it since before it was renamed.
@@ -49,6 +65,10 @@ const RANDOM_NAME: &str = "chance";
 impl WeightedRewards {
     /// Name of the reward program.
     pub const PROGRAM: &str = "program";
+    /// Name of the reward by the tests of an example.
+    pub const CODE: &str = "code";
+    /// Name of the reward by a language model.
+    pub const JUDGE: &str = "judge";
 
     /// Parses `name=weight,name=weight`; the default weight is 1. A name that is not a rule is a
     /// reward model if it contains a slash or exists as a path.
@@ -66,12 +86,14 @@ impl WeightedRewards {
                 Some((_, reward, _)) => RewardSource::Rule(*reward),
                 None if name == RANDOM_NAME => RewardSource::Random,
                 None if name == Self::PROGRAM => RewardSource::Program,
+                None if name == Self::CODE => RewardSource::Code,
+                None if name == Self::JUDGE => RewardSource::LlmJudge,
                 None if name.contains('/') || Path::new(name).exists() => RewardSource::Model,
                 None => {
                     let known: Vec<&str> = REWARD_RULES.iter().map(|(name, ..)| *name).collect();
                     bail!(
                         "unknown reward `{name}`: expected a folder, owner/name on the Hub, or one \
-                         of {}, program, random",
+                         of {}, code, judge, program, random",
                         known.join(", ")
                     )
                 }
@@ -85,7 +107,17 @@ impl WeightedRewards {
             ensure!(!repeated, "the reward {given_name} is listed twice");
             terms.push(RewardTerm { name: name.into(), source, weight });
         }
-        Ok(Self { terms })
+        Ok(Self { terms, outcome: OutcomeRewards::default() })
+    }
+
+    /// These rewards with `outcome` as the values of the terms that only tell right from wrong.
+    pub fn with_outcome(self, outcome: OutcomeRewards) -> Self {
+        Self { outcome, ..self }
+    }
+
+    /// Whether a term only tells right from wrong.
+    pub fn has_right_or_wrong(&self) -> bool {
+        self.terms.iter().any(RewardTerm::is_right_or_wrong)
     }
 
     /// Paths or names of the reward models among the terms.
@@ -103,9 +135,9 @@ impl WeightedRewards {
         self.terms.iter().find(compares).map(|term| term.name.as_str())
     }
 
-    /// Whether the reward program is among the terms.
-    pub fn has_program(&self) -> bool {
-        self.terms.iter().any(|term| matches!(term.source, RewardSource::Program))
+    /// Whether the reward of this `name` is among the terms.
+    pub fn has(&self, name: &str) -> bool {
+        self.terms.iter().any(|term| term.name == name)
     }
 
     /// Reward function of the sum, with the program of `program`; reward models process
@@ -123,16 +155,19 @@ impl WeightedRewards {
     ) -> Result<(NamedRewardFn, Vec<String>)> {
         let (mut weighted, mut other_tokenizers) = (Vec::new(), Vec::new());
         let mut sum_name = String::new();
-        for RewardTerm { name, source, weight } in &self.terms {
+        for term in &self.terms {
+            let RewardTerm { name, source, weight } = term;
             let named = |reward_fn| NamedRewardFn {
                 reward_fn,
                 name: name.clone(),
                 parts: RewardParts::default(),
             };
-            let term = match source {
+            let mut reward = match source {
                 RewardSource::Rule(reward) => named(rule_reward_fn(*reward)),
                 RewardSource::Random => named(reward_fn::random_reward_fn()),
                 RewardSource::Program => program.open_reward_fn()?,
+                RewardSource::Code => program.code.open_reward_fn()?,
+                RewardSource::LlmJudge => program.judge.open_reward_fn(device)?,
                 RewardSource::Model => {
                     let (reward_model, other) =
                         reward_fn::open_reward_model(name, chat_tokenizer, batch_size, device)?;
@@ -140,18 +175,22 @@ impl WeightedRewards {
                     reward_model
                 }
             };
-            sum_name += &format!("{}={weight},", term.name);
-            weighted.push((term.reward_fn, name.clone(), *weight));
+            if term.is_right_or_wrong() {
+                reward = self.outcome.apply(reward);
+            }
+            sum_name += &format!("{}={weight},", reward.name);
+            weighted.push((reward, name.clone(), *weight));
         }
         let parts = RewardParts::default();
         let last_parts = parts.clone();
         let sum = move |inputs: &[RewardInput<'_>], rng: &mut Rng| {
             let mut sums = vec![0.; inputs.len()];
             let mut parts = Vec::new();
-            for (reward_fn, name, weight) in &mut weighted {
-                let rewards = reward_fn(inputs, rng)?;
+            for (term, name, weight) in &mut weighted {
+                let rewards = (term.reward_fn)(inputs, rng)?;
                 sums.iter_mut().zip(&rewards).for_each(|(sum, reward)| *sum += *weight * reward);
-                parts.push(RewardPart { name: name.clone(), rewards });
+                let notes = term.parts.0.take().pop().map(|part| part.notes).unwrap_or_default();
+                parts.push(RewardPart { name: name.clone(), rewards, notes });
             }
             last_parts.0.replace(parts);
             Ok(sums)

@@ -76,7 +76,8 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
 /// Prints the metrics in words.
 fn print_metrics(metrics: &SftEvalMetrics) {
     let SftEvalMetrics { n, loss, perplexity, exact_match, relaxed_match, .. } = *metrics;
-    let SftEvalMetrics { token_f1, rouge_l, eos_rate, n_skipped, n_truncated, .. } = *metrics;
+    let SftEvalMetrics { rouge_1, rouge_2, rouge_l, eos_rate, .. } = *metrics;
+    let SftEvalMetrics { n_skipped, n_truncated, .. } = *metrics;
     if n_skipped + n_truncated > 0 {
         println!(
             "{n_skipped} examples skipped (the prompt fills the context), \
@@ -88,5 +89,8 @@ fn print_metrics(metrics: &SftEvalMetrics) {
         return; // texts have no prompt to complete
     }
     println!("exact match {exact_match:.3}, relaxed match {relaxed_match:.3}");
-    println!("token F1 {token_f1:.3}, ROUGE-L {rouge_l:.3}, EOS rate {eos_rate:.3}");
+    println!(
+        "ROUGE-1 (token F1) {rouge_1:.3}, ROUGE-2 {rouge_2:.3}, ROUGE-L {rouge_l:.3}, EOS rate \
+         {eos_rate:.3}"
+    );
 }

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use candle_core::Device;
 use clap::Args;
-use datasets::Example;
+use datasets::{Example, ExampleColumns};
 use experiment::flags::ComputeFlags;
 use experiment::terminal::printable;
 use model_io::{ChatMessage, LoadMode};
@@ -39,8 +39,9 @@ pub(super) fn run(args: &SampleArgs) -> Result<()> {
     let device = args.compute.open_device()?;
     let examples: Vec<Example> = match args.prompt.is_empty() {
         true => {
-            let source = args.data.open_source()?;
-            let all = args.data.load_eval_examples(&args.finetuned.model, source)?;
+            let (source, columns) = args.data.open_source()?;
+            let columns = columns.or(Some(ExampleColumns::AnyPrompt));
+            let all = args.data.load_eval_examples(&args.finetuned.model, (source, columns))?;
             all.into_iter().take(args.n).collect()
         }
         false => args.prompt.iter().map(|prompt| Example::new(prompt, "")).collect(),

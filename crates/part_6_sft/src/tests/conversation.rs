@@ -59,7 +59,7 @@ fn conversation() -> Example {
         ChatMessage::assistant("4"),
         ChatMessage::user("3 + 3?"),
     ];
-    Example { prompt, completion: "6".into(), assistant_turns: AssistantTurns::All }
+    Example { prompt, completion: "6".into(), assistant_turns: AssistantTurns::All, tests: vec![] }
 }
 
 /// Text of each span of targets.

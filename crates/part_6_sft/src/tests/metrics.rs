@@ -2,7 +2,7 @@
 
 use tensor_core::testing::assert_close;
 
-use crate::metrics::{exact_match, relaxed_match, rouge_l, token_f1};
+use crate::metrics::{exact_match, relaxed_match, rouge_l, rouge_n, token_f1};
 
 #[test]
 fn metrics_match_the_values_of_upstream() {
@@ -51,4 +51,27 @@ fn words_in_other_scripts_are_compared() {
     assert!(relaxed_match("नमस्ते, दुनिया!", "नमस्ते दुनिया"));
     assert!(!relaxed_match("नमस्ते", "नमस्त"));
     assert_close(token_f1("“été”", "ÉTÉ"), 1., 1e-6);
+}
+
+#[test]
+fn rouge_has_the_values_of_googles_rouge_score() -> anyhow::Result<()> {
+    let cases: Vec<serde_json::Value> =
+        serde_json::from_str(include_str!("../../tests/golden/rouge.json"))?;
+    for case in &cases {
+        let text = |key: &str| case[key].as_str().expect("a text");
+        let (completion, expected) = (text("completion"), text("expected"));
+        let ours = [1, 2].map(|n| rouge_n(completion, expected, n));
+        let ours = [ours[0], ours[1], rouge_l(completion, expected)];
+        let golden = ["rouge1", "rouge2", "rougeL"].map(|key| case[key].as_f64().expect("a score"));
+        assert_close(ours, golden, 1e-9);
+    }
+    Ok(())
+}
+
+#[test]
+fn longer_sequences_of_words_are_compared_in_their_order() {
+    assert_close(rouge_n("c b a", "a b c", 2), 0., 1e-9);
+    assert_close(rouge_n("a b c d", "x a b c", 2), 2. / 3., 1e-9);
+    assert_close(rouge_n("a b c d", "x a b c", 3), 0.5, 1e-9);
+    assert_eq!((rouge_n("19", "19", 2), rouge_n("", "", 2)), (0., 1.), "one word is no pair");
 }

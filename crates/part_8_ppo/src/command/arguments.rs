@@ -12,7 +12,7 @@ use serde::Serialize;
 use sft::ChatTokenizer;
 use sft::flags::{DataFlags, ExampleFlags, ModelFlags};
 
-use crate::flags::{RewardFnFlags, RolloutFlags};
+use crate::flags::{RewardFnFlags, RolloutFlags, finite};
 use crate::ppo_flags::{PpoObjectiveFlags, RewardShapingFlags};
 use crate::{PpoConfig, RolloutConfig};
 
@@ -96,6 +96,7 @@ impl TrainArgs {
         self.rollout.check()?;
         self.reward_fn.check(&self.data.data)?;
         self.reward_fn.program.check(self.reward_fn.source() == "program")?;
+        self.reward_fn.program.judge.check(self.reward_fn.source() == "judge")?;
         self.rewards.check()?;
         step.schedule.check(None)?;
         step.ensure_f32_without_checkpointing()?;
@@ -161,9 +162,4 @@ impl TrainArgs {
             seed: self.run.compute.seed,
         })
     }
-}
-
-fn finite(text: &str) -> Result<f64, String> {
-    let number: f64 = text.parse().map_err(|_| "expected a number".to_string())?;
-    if number.is_finite() { Ok(number) } else { Err("must be finite".into()) }
 }

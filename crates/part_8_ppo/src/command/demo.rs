@@ -22,6 +22,7 @@ use tensor_core::{AdamWConfig, Rng};
 use super::eval::print_comparison;
 use crate::completion_eval::CompletionEvalConfig;
 use crate::reference::create_reference_model;
+use crate::reward_fn::RewardParts;
 use crate::{
     ActorCritic, CriticBackbone, PpoConfig, PpoContext, PpoValidator, PromptExample, PromptLoader,
     RewardFn, RewardInput, RolloutConfig, compare_to_reference, prompts, train,
@@ -85,6 +86,7 @@ pub(super) fn run(args: &DemoArgs) -> Result<()> {
         reference: &reference,
         chat_tokenizer: &chat_tokenizer,
         reward_fn: &mut *reward_fn,
+        reward_parts: RewardParts::default(),
         ptx_loss: None,
     };
     let mut prompts = PromptLoader::new(train_prompts, seed)?;

@@ -54,11 +54,12 @@ pub(super) fn load_run_data(
 }
 
 impl RunData {
-    /// Hash of the training prompts and their right completions, so that a checkpoint is not
+    /// Hash of the training prompts, their right completions and tests, so that a checkpoint is not
     /// continued with other data.
     pub(super) fn sha256(&self) -> String {
         let sequences = self.train.iter().flat_map(|PromptExample { example, prompt }| {
-            [prompt.clone(), example.completion.bytes().map(u32::from).collect()]
+            let answer = example.completion.clone() + &example.tests.concat();
+            [prompt.clone(), answer.bytes().map(u32::from).collect()]
         });
         sha256::hash_token_sequences(sequences.collect::<Vec<Vec<u32>>>().iter())
     }

@@ -8,8 +8,9 @@ use serde_json::json;
 use super::small_run::{actor_critic, chat_tokenizer, ending, experience_of};
 use crate::alarms::{HealthInputs, PpoAlarms};
 use crate::metrics::{PhaseSeconds, log_step};
+use crate::reward_fn::RewardParts;
 use crate::rewards::TruncationHandling;
-use crate::{CriticBackbone, PpoUpdateMetrics};
+use crate::{CompletionLog, CriticBackbone, PpoUpdateMetrics};
 
 #[test]
 fn each_alarm_names_its_cause_once() -> Result<()> {
@@ -65,7 +66,14 @@ fn a_step_raises_the_alarms_of_its_metrics() -> Result<()> {
         actor_critic.policy.progress.step = step - 1;
         let seconds = PhaseSeconds { rollout: 1., experience: 1., update: 1. };
         let truncation = TruncationHandling::Terminal;
-        log_step(&mut actor_critic, &[], experience, updated, truncation, 0.1, seconds, &mut log)
+        let none = CompletionLog {
+            prompts: &[],
+            texts: &[],
+            rewards: &[],
+            parts: &RewardParts::default(),
+            advantages: &[],
+        };
+        log_step(&mut actor_critic, experience, &none, updated, truncation, 0.1, seconds, &mut log)
     };
     tell(&experience, &healthy, 1)?;
     tell(&experience, &PpoUpdateMetrics { first_ratio_error: 0.1, ..healthy }, 2)?;

@@ -5,7 +5,8 @@ use datasets::Example;
 use tensor_core::Rng;
 
 use crate::reward_fn::{
-    RewardInput, exact_match_reward_fn, final_answer_reward, final_answer_reward_fn,
+    NamedRewardFn, OutcomeRewards, RewardInput, RewardParts, exact_match_reward_fn,
+    final_answer_reward, final_answer_reward_fn,
 };
 
 #[test]
@@ -42,5 +43,26 @@ fn rule_rewards_depend_on_the_answer_and_its_stop_token() -> Result<()> {
     // Constant, empty and rambling completions get no reward.
     let lazy = [reply("", true), reply("0", true), reply("4 5 6", true), reply("five", true)];
     assert_eq!(exact_match_reward_fn()(&lazy, rng)?, [0.; 4]);
+    Ok(())
+}
+
+#[test]
+fn right_and_wrong_completions_get_the_rewards_that_are_set() -> Result<()> {
+    let example = Example::new("What is 12 - 7?", "5");
+    let input = |completion| RewardInput { example: &example, completion, terminated: true };
+    let inputs = [input("5"), input("6"), input("five")];
+    let named = |format_reward| NamedRewardFn {
+        reward_fn: final_answer_reward_fn(format_reward),
+        name: "rule".into(),
+        parts: RewardParts::default(),
+    };
+    let outcome = OutcomeRewards { correct: 2., wrong: -1. };
+    let mut rewards = outcome.apply(named(0.));
+    assert_eq!((rewards.reward_fn)(&inputs, &mut Rng::new(0))?, [2., -1., -1.]);
+    assert_eq!(rewards.name, "rule, 2 if right, else -1", "a run resumes with the same values");
+    // The form alone earns a tenth of the way from wrong to right.
+    let mut with_format = outcome.apply(named(0.1)).reward_fn;
+    assert_eq!(with_format(&inputs, &mut Rng::new(0))?, [2., 0.1 * 2. - 0.9, -1.]);
+    assert_eq!(OutcomeRewards::default().apply(named(0.)).name, "rule", "as before the values");
     Ok(())
 }

@@ -1,5 +1,7 @@
 //! 8.5: reward programs, here of the shell.
 
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -94,5 +96,51 @@ fn what_a_program_started_ends_with_it_after_a_timeout() -> Result<()> {
     std::thread::sleep(Duration::from_millis(500));
     assert!(before > 0);
     assert_eq!(n_beats()?, before, "the loop in the background has ended");
+    Ok(())
+}
+
+/// Server of one reply: the body of the request, and a chat completion that says `text`.
+fn serve_one_reply(listener: &TcpListener, text: &str) -> Result<Value> {
+    let (mut stream, _) = listener.accept()?;
+    let mut request = BufReader::new(stream.try_clone()?);
+    let (mut line, mut length) = (String::new(), 0);
+    while request.read_line(&mut line)? > 2 {
+        if let Some(n) = line.to_lowercase().strip_prefix("content-length:") {
+            length = n.trim().parse()?;
+        }
+        line.clear();
+    }
+    let mut body = vec![0; length];
+    request.read_exact(&mut body)?;
+    let reply = json!({ "choices": [{ "message": { "content": text } }] }).to_string();
+    let head = format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {}", reply.len());
+    write!(stream, "{head}\r\n\r\n{reply}")?;
+    Ok(serde_json::from_slice(&body)?)
+}
+
+#[test]
+fn a_server_with_the_openai_protocol_judges_through_a_program() -> Result<()> {
+    if std::process::Command::new("python3").arg("--version").output().is_err() {
+        println!("skipped: there is no python3");
+        return Ok(());
+    }
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../scripts/judge_openai.py");
+    let (script, url) =
+        (shlex::try_quote(script)?, format!("http://{}/v1", listener.local_addr()?));
+    let command = format!("python3 {script} --url {url} --model tiny --parallel 1");
+    let mut reward_fn = reward_program_fn(&command, Duration::from_secs(60))?.reward_fn;
+    let server = std::thread::spawn(move || {
+        ["Right.\nScore: 9", "I cannot say."].map(|text| serve_one_reply(&listener, text))
+    });
+    let example = Example::new("1 + 2?", "3");
+    let input = |completion| RewardInput { example: &example, completion, terminated: true };
+    let rewards = reward_fn(&[input("3 {answer}"), input("4")], &mut Rng::new(1))?;
+    assert_eq!(rewards, [0.9, 0.], "no score, no reward");
+    let [first, second] = server.join().expect("the server ends");
+    let (first, second) = (first?, second?);
+    let question = first["messages"][0]["content"].as_str().expect("a text");
+    assert!(question.contains("Question:\n1 + 2?\n\nAnswer:\n3 {answer}\n"), "{question}");
+    assert_eq!((&first["model"], &second["temperature"]), (&json!("tiny"), &json!(0)));
     Ok(())
 }

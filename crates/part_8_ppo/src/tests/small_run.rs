@@ -13,6 +13,7 @@ use tensor_core::{AdamWConfig, Parameters, Rng};
 use super::CPU;
 use crate::kl::KlController;
 use crate::prompts::{prompt_ids, tokenize_prompts};
+use crate::reward_fn::RewardParts;
 use crate::rewards::TruncationHandling;
 use crate::{
     ActorCritic, CompletionEvalConfig, CriticBackbone, PpoConfig, PpoContext, PpoExperience,
@@ -144,6 +145,7 @@ pub(super) fn run_with_log(
         reference: &reference,
         chat_tokenizer: &chat_tokenizer,
         reward_fn,
+        reward_parts: RewardParts::default(),
         ptx_loss: mix,
     };
     let mut prompts = PromptLoader::new(questions.clone(), config.seed)?;

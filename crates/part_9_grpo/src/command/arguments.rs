@@ -15,6 +15,7 @@ use serde::Serialize;
 use sft::ChatFormat;
 use sft::flags::{FinetunedFlags, LoraFlags};
 
+use crate::WeightedRewards;
 use crate::config::{GrpoConfig, GrpoUpdateConfig};
 use crate::flags::{GrpoRolloutFlags, TaskFlags, check_rollout_size};
 use crate::grpo_flags::GrpoObjectiveFlags;
@@ -195,7 +196,9 @@ impl TrainArgs {
         let (group_size, max_new_tokens) =
             (self.rollout.group_size.get(), self.task.max_new_tokens());
         self.task.check()?;
-        self.task.program.check(self.task.weighted_rewards()?.has_program())?;
+        let rewards = self.task.weighted_rewards()?;
+        self.task.program.check(rewards.has(WeightedRewards::PROGRAM))?;
+        self.task.program.judge.check(rewards.has(WeightedRewards::JUDGE))?;
         self.objective.check(group_size, max_new_tokens, self.step.num_iterations.get())?;
         self.lora.check()?;
         ensure_usage(

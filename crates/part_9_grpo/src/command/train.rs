@@ -22,7 +22,8 @@ use crate::training::train;
 use crate::validator::GrpoValidator;
 
 /// Settings that may change on resume, beside those of every run.
-const OVERRIDABLE_ON_RESUME: [&str; 3] = ["eval_file", "eval_split", "reward_timeout"];
+const OVERRIDABLE_ON_RESUME: [&str; 6] =
+    ["code_python", "code_timeout", "eval_file", "eval_split", "judge_model", "reward_timeout"];
 
 pub(super) fn run(args: &TrainArgs) -> Result<()> {
     args.check()?;
@@ -165,9 +166,12 @@ fn print_run_report(
 
 /// Hash of the problems, so that a checkpoint is not resumed with other data.
 fn dataset_sha256(dataset: &Splits<Example>) -> String {
-    let text = |Example { prompt, completion, .. }: &Example| {
+    let text = |Example { prompt, completion, tests, .. }: &Example| {
         let messages: Vec<Value> = prompt.iter().map(|message| json!(message.content)).collect();
-        json!([messages, completion]).to_string()
+        match tests.is_empty() {
+            true => json!([messages, completion]).to_string(),
+            false => json!([messages, completion, tests]).to_string(),
+        }
     };
     let all: Vec<String> = dataset.train.iter().chain(&dataset.validation).map(text).collect();
     sha256::hash_bytes(all.join("\n").as_bytes())

@@ -36,6 +36,21 @@ fn the_example_of_the_book_has_the_advantages_of_the_book() {
     assert_close(&ours, [1.445964, -0.117240, -0.586202, -0.742522], 1e-6);
 }
 
+/// One right completion of four, beside tied groups: its weight from the batch's deviation grows as
+/// the square root of their number, while its group's deviation gives 0.75 / 0.5.
+#[test]
+fn ties_enlarge_the_advantages_of_a_global_z_score() {
+    for (n_tied, expected) in [(0, 1.5), (1, 2.291288), (7, 4.821825), (63, 13.829317)] {
+        let mut rewards = vec![1., 0., 0., 0.];
+        rewards.resize(4 + 4 * n_tied, 1.);
+        let of = |baseline| advantages(&rewards, 4, baseline, 0.).expect("advantages");
+        let scaled = of(Baseline::GroupMeanBatchStd);
+        assert_close(&scaled[..2], [expected, -expected / 3.], 1e-5);
+        assert!(scaled[4..].iter().all(|a| *a == 0.), "a tie still says nothing");
+        assert_close(&of(Baseline::GroupStd)[..2], [1.5, -0.5], 1e-6);
+    }
+}
+
 #[test]
 fn equal_rewards_in_a_group_give_advantages_of_0() {
     // In f32, the mean of three times 0.1 differs from 0.1.

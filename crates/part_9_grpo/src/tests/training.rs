@@ -3,6 +3,7 @@
 mod skipped_steps;
 
 use anyhow::Result;
+use clap::{Args, Command, FromArgMatches};
 use datasets::Example;
 use experiment::{Run, RunLog, RunLogConfig, TrainState};
 use model_io::ModelConfig;
@@ -11,7 +12,7 @@ use modern::GptModern;
 use modern::sampler::{Sampler, SamplingStrategy};
 use ppo::flags::RewardProgramFlags;
 use ppo::prompts::{prompt_ids, tokenize_prompts};
-use ppo::reward_fn::RewardParts;
+use ppo::reward_fn::{OutcomeRewards, RewardParts};
 use ppo::{
     Clip, CompletionEvalConfig, PromptExample, PromptLoader, RewardFn, RewardInput, RolloutConfig,
     ScoredRollouts, reward_fn, rollout,
@@ -168,15 +169,58 @@ fn every_method_learns_per_token_and_per_completion() -> Result<()> {
     Ok(())
 }
 
+/// Flags of reward programs on a command line.
+fn program_flags(args: &[&str]) -> RewardProgramFlags {
+    let command = RewardProgramFlags::augment_args(Command::new("test"));
+    let matches = command.get_matches_from([&["test"], args].concat());
+    RewardProgramFlags::from_arg_matches(&matches).expect("flags")
+}
+
+#[test]
+fn correct_and_wrong_rewards_replace_1_and_0_where_a_rule_only_tells_these_apart() -> Result<()> {
+    let (chat_tokenizer, example) = (chat_tokenizer()?, Example::new("?", "42"));
+    let input = |completion| RewardInput { example: &example, completion, terminated: true };
+    let inputs = [input("<answer>42</answer>"), input("<answer>41</answer>")];
+    let rewards = WeightedRewards::parse("integer=2,correctness,length")?;
+    assert!(rewards.has_right_or_wrong());
+    let rewards = rewards.with_outcome(OutcomeRewards { correct: 0.5, wrong: -3. });
+    let program = program_flags(&[]);
+    let (mut named, _) = rewards.open_reward_fn(&program, &chat_tokenizer, 8, &CPU)?;
+    // 2 · integer + correctness, which has values of its own, − 0.01 for the word
+    let found = (named.reward_fn)(&inputs, &mut Rng::new(1))?;
+    assert_close(&found, [2. * 0.5 + 2. - 0.01, 2. * -3. + 0. - 0.01], 1e-6);
+    assert_eq!(named.name, "integer, 0.5 if right, else -3=2,correctness=1,length=1,");
+    assert!(!WeightedRewards::parse("correctness,format,length")?.has_right_or_wrong());
+    Ok(())
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn code_is_a_term_whose_notes_reach_the_log() -> Result<()> {
+    if std::process::Command::new("python3").arg("--version").output().is_err() {
+        println!("skipped: there is no python3");
+        return Ok(());
+    }
+    let tests = ["assert f() == 1", "assert f() < 2"].map(String::from).to_vec();
+    let example = Example { tests, ..Example::new("Write f.", "") };
+    let input = |completion| RewardInput { example: &example, completion, terminated: true };
+    let inputs = [input("def f(): return 1"), input("def f(): return 0")];
+    let program = program_flags(&["--code-score", "fraction"]);
+    let rewards = WeightedRewards::parse("code,length=0")?;
+    let rewards = rewards.with_outcome(OutcomeRewards { correct: 1., wrong: -1. });
+    let (mut named, _) = rewards.open_reward_fn(&program, &chat_tokenizer()?, 8, &CPU)?;
+    assert_eq!((named.reward_fn)(&inputs, &mut Rng::new(1))?, [1., 0.]);
+    assert_eq!(named.parts.0.borrow()[0].notes, ["", "test 1: AssertionError"]);
+    Ok(())
+}
+
 #[test]
 fn rewards_are_summed_with_their_weights() -> Result<()> {
     let (chat_tokenizer, example) = (chat_tokenizer()?, Example::new("?", "42"));
     let input =
         RewardInput { example: &example, completion: "<answer>42</answer>", terminated: true };
-    let program = RewardProgramFlags {
-        reward_program: Some("sh -c 'while read -r line; do echo [3.5]; done'".to_string()),
-        reward_timeout: 60.,
-    };
+    let shell = "sh -c 'while read -r line; do echo [3.5]; done'";
+    let program = program_flags(&["--reward-program", shell]);
     let reward = |text: &str| -> Result<f64> {
         let (mut named, other_tokenizers) =
             WeightedRewards::parse(text)?.open_reward_fn(&program, &chat_tokenizer, 8, &CPU)?;

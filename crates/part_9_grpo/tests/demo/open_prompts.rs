@@ -58,6 +58,58 @@ fn a_program_rewards_prompts_that_have_no_answers() -> Result<()> {
     Ok(())
 }
 
+/// An untrained model writes no code, so every program fails, and the log says how.
+#[cfg(target_os = "linux")]
+#[test]
+fn completions_run_with_the_tests_of_their_rows() -> Result<()> {
+    if std::process::Command::new("python3").arg("--version").output().is_err() {
+        println!("skipped: there is no python3");
+        return Ok(());
+    }
+    let folder = tempfile::tempdir()?;
+    let (folder, model) = (folder.path(), model(folder.path()));
+    let rows = (0..8).map(|i| {
+        let test = format!("assert f({i}) == {}", i + 1);
+        json!({ "text": format!("Add one to {i}."), "test_list": [test], "code": "def f(x): ..." })
+    });
+    let rows: String = rows.map(|row| format!("{row}\n")).collect();
+    std::fs::write(folder.join("mbpp.jsonl"), rows)?;
+    let (data, out) = (path_arg(folder, "mbpp.jsonl"), path_arg(folder, "run"));
+    let flags = ["--task", "code", "--data", &data, "--reward", "code", "--max-new-tokens", "4"];
+    let flags = [&flags[..], &["--wrong-reward", "-0.5"]].concat();
+    let args = train(&model, &out, &[&flags[..], &["--steps", "1"]].concat());
+    let text = PART_9.stdout(&args);
+    assert!(text.contains("validation reward -0.500, eos"), "{text}");
+    let read = |name: &str| -> Result<Vec<Value>> {
+        let rows = std::fs::read_to_string(folder.join("run").join(name))?;
+        Ok(rows.lines().map(serde_json::from_str).collect::<Result<_, _>>()?)
+    };
+    let completions = read("completions.jsonl")?;
+    assert!(completions.iter().all(|row| row["code"] == json!(-0.5)), "{completions:?}");
+    let noted = |row: &Value| row["code_note"].as_str().is_some_and(|note| note.contains(": "));
+    assert!(completions.iter().all(noted), "{completions:?}");
+    let row = read("metrics.jsonl")?.into_iter().find(|row| !row["reward_mean"].is_null());
+    let row = row.expect("a row of metrics");
+    assert!(row["samples"].as_str().is_some_and(|table| table.starts_with("| prompt |")), "{row}");
+    assert!(row["answer_entropy"].is_number() && row["answers"].is_string(), "{row}");
+    let eval = ["eval", "--model", &out, "--group-size", "1", "--k", "1", "--json"];
+    let metrics = PART_9.stdout_json(&[&eval[..], &["--data", &data]].concat());
+    assert_eq!(metrics["reward_mean"], json!(-0.5), "with the run's task, reward and values");
+
+    let train = ["train", "--model", &model, "--data", &data];
+    let refuse = |more: &[&str], code: i32, message: &str| {
+        PART_9.assert_fails(&[&train[..], more].concat(), code, message);
+    };
+    refuse(&["--task", "prompts", "--reward", "code"], 1, "there is no column `prompt`");
+    let missing = ["--task", "code", "--code-python", "no-such-python"];
+    refuse(&missing, 1, "cannot start no-such-python (--code-python)");
+    refuse(&["--task", "code", "--reward", "judge"], 2, "--judge-model MODEL need each other");
+    let unused = ["--task", "code", "--reward", "length", "--wrong-reward", "-1"];
+    refuse(&unused, 2, "need a reward that only tells right from wrong");
+    refuse(&["--task", "code", "--wrong-reward", "1"], 2, "equals --wrong-reward");
+    Ok(())
+}
+
 #[test]
 fn prompts_and_programs_without_each_other_are_refused() -> Result<()> {
     let folder = tempfile::tempdir()?;

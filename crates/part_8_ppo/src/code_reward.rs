@@ -1,0 +1,105 @@
+//! 8.5 Code reward: the unit tests that a completion's Python passes, in a
+//! [sandbox](crate::sandbox).
+//!
+//! By default it is 1 if all tests pass, else 0, which is what benchmarks count. The fraction of
+//! passed tests gives a signal earlier, and pays for a function that only knows the answers of the
+//! tests in its prompt.
+
+use std::sync::{Mutex, PoisonError};
+use std::thread::{available_parallelism, scope};
+
+use anyhow::{Result, anyhow, ensure};
+use serde::Serialize;
+use tensor_core::Rng;
+
+use crate::reward_fn::{NamedRewardFn, RewardInput, RewardPart, RewardParts};
+use crate::sandbox::{Sandbox, TestReport};
+
+/// Reward of a program that passes some of its tests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum CodeScore {
+    /// 1 if every test passes, else 0
+    #[default]
+    All,
+    /// Fraction of the tests that pass
+    Fraction,
+}
+
+impl CodeScore {
+    /// Reward of a program that passes `n_passed` of `n_tests` tests, of which there is one.
+    pub fn reward(self, n_passed: usize, n_tests: usize) -> f64 {
+        match self {
+            Self::All => f64::from(u8::from(n_passed == n_tests)),
+            Self::Fraction => n_passed as f64 / n_tests as f64,
+        }
+    }
+}
+
+/// Reward function that runs completions with the tests of their examples in `sandbox`. Its part
+/// says why a program failed.
+pub fn code_reward_fn(sandbox: Sandbox, score: CodeScore) -> NamedRewardFn {
+    let name = match score {
+        CodeScore::All => "code",
+        CodeScore::Fraction => "code, fraction of tests",
+    };
+    let parts = RewardParts::default();
+    let last_parts = parts.clone();
+    let reward_fn = move |inputs: &[RewardInput<'_>], _: &mut Rng| {
+        let reports = run_all(&sandbox, inputs)?;
+        let rewards: Vec<f64> = reports
+            .iter()
+            .zip(inputs)
+            .map(|(report, input)| score.reward(report.n_passed, input.example.tests.len()))
+            .collect();
+        let notes = reports.into_iter().map(|report| report.failure.unwrap_or_default()).collect();
+        let part = RewardPart { name: "code".into(), rewards: rewards.clone(), notes };
+        last_parts.0.replace(vec![part]);
+        Ok(rewards)
+    };
+    NamedRewardFn { reward_fn: Box::new(reward_fn), name: name.into(), parts }
+}
+
+/// Reports of the programs of `inputs`, as many at a time as there are processors.
+fn run_all(sandbox: &Sandbox, inputs: &[RewardInput<'_>]) -> Result<Vec<TestReport>> {
+    let untested = inputs.iter().find(|input| input.example.tests.is_empty());
+    ensure!(
+        untested.is_none(),
+        "the reward code needs rows with tests (column tests or test_list)"
+    );
+    let mut reports = vec![TestReport::default(); inputs.len()];
+    let jobs = Mutex::new(inputs.iter().zip(&mut reports));
+    let work = || -> Result<()> {
+        while let Some((input, report)) = jobs.lock().unwrap_or_else(PoisonError::into_inner).next()
+        {
+            *report = sandbox.run(extract_python(input.completion), &input.example.tests)?;
+        }
+        Ok(())
+    };
+    let n_workers = available_parallelism().map_or(1, usize::from).min(inputs.len());
+    scope(|scope| {
+        let workers: Vec<_> = (0..n_workers).map(|_| scope.spawn(work)).collect();
+        workers.into_iter().try_for_each(|worker| {
+            worker.join().unwrap_or_else(|_| Err(anyhow!("a thread of the code reward panicked")))
+        })
+    })?;
+    Ok(reports)
+}
+
+/// Python in a completion: its last fenced block, closed or not, else the whole text.
+///
+/// # Examples
+/// ```
+/// use ppo::code_reward::extract_python;
+/// assert_eq!(extract_python("Try:\n```python\nx = 1\n```\nDone."), "x = 1\n");
+/// assert_eq!(extract_python("x = 1"), "x = 1");
+/// ```
+pub fn extract_python(completion: &str) -> &str {
+    let mut fences = completion.match_indices("```").map(|(at, _)| at);
+    let mut code = completion;
+    while let Some(opening) = fences.next() {
+        let block = &completion[opening..fences.next().unwrap_or(completion.len())];
+        code = block.split_once('\n').map_or("", |(_, code)| code);
+    }
+    code
+}

@@ -1,0 +1,182 @@
+//! 8.5 LLM as a judge: a chat model reads the prompt and the completion, and answers with a score
+//! (Zheng et al., <https://arxiv.org/abs/2306.05685>).
+//!
+//! ```text
+//! question   a text in which {prompt}, {completion} and {answer} are replaced
+//! reply      ... Score: 7        the last one counts; 0 to 10
+//! reward     0.7                 0 for a reply without a score, with a note in completions.jsonl
+//! ```
+//!
+//! A judge is as easily pleased as a reward model: it prefers long and confident answers, and a
+//! policy can learn to talk to it. Read completions while the reward rises.
+
+use std::path::Path;
+use std::sync::LazyLock;
+
+use anyhow::{Context, Result, bail, ensure};
+use candle_core::Device;
+use experiment::train_state::parameters_sha256;
+use model_io::{ChatMessage, LoadMode};
+use modern::{Checkpoint, GptModern};
+use regex::{Captures, Regex};
+use sft::chat_tokenizer::CompletionText;
+use sft::finetuned::resolve_model_path;
+use sft::{ChatTokenizer, one_line};
+use tensor_core::regular_file;
+use tensor_core::sha256::hash_bytes;
+
+use crate::reward_fn::{NamedRewardFn, RewardInput, RewardPart, RewardParts};
+
+const DEFAULT_PROMPT: &str = include_str!("judge_prompt.txt");
+/// Highest score.
+const MAX_SCORE: f64 = 10.;
+/// Longest reply, in tokens: room for a reason before the score.
+const MAX_REPLY: usize = 256;
+/// Replies generated at a time.
+const BATCH_SIZE: usize = 16;
+/// Largest file of a question.
+const MAX_PROMPT_FILE: u64 = 1 << 20;
+
+static PLACEHOLDER: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new(r"\{(prompt|completion|answer)\}").expect("the pattern is valid"));
+static SCORE: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(r"(?i)\bscore\b[\s:*=]*(-?[0-9]+(?:\.[0-9]+)?)").expect("the pattern is valid")
+});
+
+/// Chat model that scores completions.
+pub struct LlmJudge {
+    model: GptModern,
+    chat_tokenizer: ChatTokenizer,
+    /// Question with placeholders.
+    question: String,
+    /// Name that identifies the judge on resume.
+    name: String,
+    /// Whether a reply has had a score.
+    has_scored: bool,
+}
+
+impl LlmJudge {
+    /// Judge with the chat model `model` and the question of `file`, by default a built-in one.
+    ///
+    /// # Errors
+    /// When there is no such model, the file cannot be read, or it does not mention the completion.
+    pub fn open(model: &str, file: Option<&Path>, device: &Device) -> Result<Self> {
+        let question = match file {
+            None => DEFAULT_PROMPT.to_string(),
+            Some(path) => regular_file::read_to_string(path, MAX_PROMPT_FILE)?,
+        };
+        ensure_asks_about_completion(&question)?;
+        let path = resolve_model_path(model)?;
+        let mut checkpoint = Checkpoint::open(&path, LoadMode::Inference, device)
+            .with_context(|| format!("opening the judge {model}"))?;
+        let weights = parameters_sha256(checkpoint.parameters.iter())?;
+        let chat_tokenizer = ChatTokenizer::from_checkpoint(&mut checkpoint, None)?;
+        Self::new(checkpoint.model, chat_tokenizer, question, &weights)
+    }
+
+    /// Judge from its parts; `weights` identifies those of `model`.
+    ///
+    /// # Errors
+    /// When the question does not mention the completion.
+    pub fn new(
+        model: GptModern,
+        chat_tokenizer: ChatTokenizer,
+        question: String,
+        weights: &str,
+    ) -> Result<Self> {
+        ensure_asks_about_completion(&question)?;
+        let name = format!("judge {weights} {}", hash_bytes(question.as_bytes()));
+        Ok(Self { model, chat_tokenizer, question, name, has_scored: false })
+    }
+
+    /// Reward function of the judge. Its part has a note for each reply without a score.
+    pub fn reward_fn(mut self) -> NamedRewardFn {
+        let (name, parts) = (self.name.clone(), RewardParts::default());
+        let last_parts = parts.clone();
+        let reward_fn = move |inputs: &[RewardInput<'_>], _: &mut tensor_core::Rng| {
+            let replies = self.replies(inputs)?;
+            let scores: Vec<Option<f64>> = replies.iter().map(|reply| parse_score(reply)).collect();
+            self.has_scored |= scores.iter().any(Option::is_some);
+            if let (false, Some(first)) = (self.has_scored, replies.first()) {
+                bail!(
+                    "the judge gave none of {} completions a score; it replied {:?}: does its \
+                     prompt ask for \"Score: N\"?",
+                    inputs.len(),
+                    one_line(first)
+                );
+            }
+            let rewards: Vec<f64> =
+                scores.iter().map(|score| score.unwrap_or(0.) / MAX_SCORE).collect();
+            let note = |(score, reply): (&Option<f64>, &String)| match score {
+                Some(_) => String::new(),
+                None => format!("no score in {:?}", one_line(reply)),
+            };
+            let notes = scores.iter().zip(&replies).map(note).collect();
+            let part = RewardPart { name: "judge".into(), rewards: rewards.clone(), notes };
+            last_parts.0.replace(vec![part]);
+            Ok(rewards)
+        };
+        NamedRewardFn { reward_fn: Box::new(reward_fn), name, parts }
+    }
+
+    /// Replies of the judge, without sampling.
+    fn replies(&self, inputs: &[RewardInput<'_>]) -> Result<Vec<String>> {
+        let context_len = self.model.config().context_len;
+        let mut prompts = Vec::with_capacity(inputs.len());
+        for input in inputs {
+            let question = vec![ChatMessage::user(fill(&self.question, input))];
+            let ids = self.chat_tokenizer.encode_prompt(&question)?;
+            ensure!(
+                ids.len() < context_len,
+                "the question to the judge has {} tokens, and its context {context_len}: shorten \
+                 --judge-prompt or the completions (--max-new-tokens)",
+                ids.len()
+            );
+            prompts.push(ids);
+        }
+        let (model, tokenizer) = (&self.model, &self.chat_tokenizer);
+        let replies = tokenizer.generate_greedy(model, &prompts, MAX_REPLY, BATCH_SIZE)?;
+        Ok(replies.into_iter().map(|CompletionText { text, .. }| text).collect())
+    }
+}
+
+fn ensure_asks_about_completion(question: &str) -> Result<()> {
+    ensure!(
+        question.contains("{completion}"),
+        "the judge's prompt (--judge-prompt) does not contain {{completion}}"
+    );
+    Ok(())
+}
+
+/// Question about a completion. Placeholders in the texts themselves stay as they are.
+pub(crate) fn fill(question: &str, input: &RewardInput<'_>) -> String {
+    let messages = &input.example.prompt;
+    let prompt = match &messages[..] {
+        [message] => message.content.clone(),
+        messages => {
+            let lines =
+                messages.iter().map(|message| format!("{}: {}", message.role, message.content));
+            lines.collect::<Vec<_>>().join("\n")
+        }
+    };
+    let value = |captures: &Captures<'_>| match &captures[1] {
+        "prompt" => prompt.clone(),
+        "completion" => input.completion.to_string(),
+        _ => input.example.completion.clone(),
+    };
+    PLACEHOLDER.replace_all(question, value).into_owned()
+}
+
+/// Last score of a reply, if it is from 0 to 10.
+///
+/// # Examples
+/// ```
+/// use ppo::judge::parse_score;
+/// assert_eq!(parse_score("It is right, but long.\n**Score:** 8/10"), Some(8.));
+/// assert_eq!(parse_score("I like it."), None);
+/// assert_eq!(parse_score("Score: 11"), None);
+/// ```
+pub fn parse_score(reply: &str) -> Option<f64> {
+    let score: f64 = SCORE.captures_iter(reply).last()?[1].parse().ok()?;
+    Some(score).filter(|score| (0. ..=MAX_SCORE).contains(score))
+}

@@ -1,0 +1,114 @@
+//! 8.5: a language model as a judge.
+
+use anyhow::Result;
+use candle_core::{DType, Tensor};
+use datasets::Example;
+use model_io::config::LmHead;
+use model_io::{ChatMessage, ModelConfig};
+use modern::GptModern;
+use tensor_core::{Parameters, Rng};
+
+use super::CPU;
+use super::small_run::{chat_tokenizer, model_config};
+use crate::RewardInput;
+use crate::judge::{LlmJudge, fill, parse_score};
+
+#[test]
+fn the_last_score_of_a_reply_counts() {
+    for (reply, score) in [
+        ("Score: 7", Some(7.)),
+        ("score = 7.5", Some(7.5)),
+        ("**Score:** 10 / 10", Some(10.)),
+        ("Score: 3, no: it is right.\nScore: 9", Some(9.)),
+        ("Score: 0", Some(0.)),
+        ("Score: -1", None),
+        ("Score: 11", None),
+        ("Scores 7", None),
+        ("7", None),
+        ("", None),
+    ] {
+        assert_eq!(parse_score(reply), score, "{reply}");
+    }
+}
+
+/// Judge whose model continues the last token of every question with `reply`, and then stops: its
+/// layers add nothing to the embedding of the last token, from which the output layer reads the
+/// next one.
+fn judge_that_says(reply: &str) -> Result<LlmJudge> {
+    let chat_tokenizer = chat_tokenizer()?;
+    let config =
+        ModelConfig { context_len: 64, lm_head: LmHead::Untied, ..model_config(&chat_tokenizer) };
+    let mut parameters = Parameters::seeded(1, DType::F32, &CPU);
+    GptModern::new(&config, parameters.root())?;
+    let mut tokens = chat_tokenizer.encode_prompt(&[ChatMessage::user("1?")])?;
+    tokens.drain(..tokens.len() - 1);
+    tokens.extend(chat_tokenizer.encode_completion_without_eos(reply)?);
+    tokens.push(chat_tokenizer.eos_token_id());
+    let (v, c) = (config.vocab_size, config.n_embd);
+    let [mut embedding, mut head] = [vec![0f32; v * c], vec![0f32; v * c]];
+    for (i, pair) in tokens.windows(2).enumerate() {
+        assert!(i < c && !tokens[..i].contains(&pair[0]), "one channel per token of the reply");
+        embedding[pair[0] as usize * c + i] = 1.;
+        head[pair[1] as usize * c + i] = 1.;
+    }
+    for parameter in parameters.iter() {
+        let var = &parameter.var;
+        match parameter.name.as_str() {
+            "model.embed_tokens.weight" => {
+                var.set(&Tensor::from_slice(&embedding, (v, c), &CPU)?)?
+            }
+            "lm_head.weight" => var.set(&Tensor::from_slice(&head, (v, c), &CPU)?)?,
+            name if name.contains("norm") => {}
+            _ => var.set(&var.zeros_like()?)?,
+        }
+    }
+    let model = GptModern::new(&config, parameters.for_inference().root())?;
+    LlmJudge::new(model, chat_tokenizer, "{prompt} {completion}?".into(), "weights")
+}
+
+#[test]
+fn a_judge_rewards_a_completion_by_the_score_in_its_reply() -> Result<()> {
+    let example = Example::new("1 + 2", "3");
+    let input = |completion| RewardInput { example: &example, completion, terminated: true };
+    let inputs = [input("3"), input("4")];
+    let mut judge = judge_that_says("Score: 7")?.reward_fn();
+    assert_eq!((judge.reward_fn)(&inputs, &mut Rng::new(1))?, [0.7, 0.7]);
+    assert_eq!(judge.parts.0.borrow()[0].notes, ["", ""]);
+    let mut terse = judge_that_says("Score 1x")?.reward_fn().reward_fn;
+    assert_eq!(terse(&inputs, &mut Rng::new(1))?, [0.1, 0.1]);
+    let mut silent = judge_that_says("fine")?.reward_fn().reward_fn;
+    let error = silent(&inputs, &mut Rng::new(1)).expect_err("no score").to_string();
+    let expected = "the judge gave none of 2 completions a score; it replied \"";
+    assert!(error.starts_with(expected), "{error}");
+    let long = "3".repeat(80);
+    let error = silent(&[input(&long)], &mut Rng::new(1)).expect_err("too long").to_string();
+    assert!(error.contains("tokens, and its context 64: shorten"), "{error}");
+    Ok(())
+}
+
+#[test]
+fn a_question_shows_the_prompt_the_completion_and_the_answer_once() {
+    let conversation = vec![ChatMessage::system("Be brief."), ChatMessage::user("1 + 2?")];
+    let example = Example { prompt: conversation, ..Example::new("", "3") };
+    let completion = "It is {answer}. {prompt}";
+    let input = RewardInput { example: &example, completion, terminated: true };
+    let filled = fill("[{prompt}] [{completion}] [{answer}] {other}", &input);
+    assert_eq!(
+        filled, "[system: Be brief.\nuser: 1 + 2?] [It is {answer}. {prompt}] [3] {other}",
+        "a completion cannot ask for the answer"
+    );
+}
+
+#[test]
+fn a_judge_needs_a_question_about_the_completion() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("judge.txt");
+    std::fs::write(&file, "Is it good?")?;
+    let error = LlmJudge::open("no-such-model", Some(&file), &CPU).err().expect("refused");
+    assert!(error.to_string().contains("(--judge-prompt) does not contain {completion}"));
+    let error = LlmJudge::open("no-such-model", None, &CPU).err().expect("refused");
+    assert!(format!("{error:#}").contains("no-such-model"), "{error:#}");
+    let missing = LlmJudge::open("no-such-model", Some(&folder.path().join("none")), &CPU);
+    assert!(format!("{:#}", missing.err().expect("refused")).contains("none"));
+    Ok(())
+}
