@@ -186,12 +186,10 @@ def check(config, root):
         peft.PeftModel.from_pretrained(open_base(folder), adapter), adapter, text
     )
 
-    # With "all-linear", peft would also adapt the experts, which it calls parameters.
-    has_experts = hasattr(config, "num_local_experts")
     lora = peft.LoraConfig(
         r=2,
         lora_alpha=4,
-        target_modules=["q_proj", "k_proj", "v_proj", "o_proj"] if has_experts else "all-linear",
+        target_modules="all-linear",
         task_type="CAUSAL_LM",
         init_lora_weights=False,
     )

@@ -11,7 +11,8 @@ use anyhow::{Result, anyhow};
 use minijinja::value::{Serde, Value};
 use minijinja::{Environment, context};
 
-use crate::{ChatArguments, ChatMessage, ChatVariables, Tokenizer, jinja, untrusted_call};
+use crate::untrusted_call::UntrustedCode;
+use crate::{ChatArguments, ChatMessage, ChatVariables, Tokenizer, jinja};
 
 /// Choice of what follows the last message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,10 +35,10 @@ pub struct ChatTemplate {
 }
 
 /// Where a template comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 enum Origin {
     /// A model's files, from anywhere.
-    ModelFiles,
+    ModelFiles(UntrustedCode),
     /// This program.
     BuiltIn,
 }
@@ -89,7 +90,8 @@ impl ChatTemplate {
             named.filter_map(|(name, id)| Some((name, tokenizer.id_to_token(id?)?)));
         let special_tokens: Vec<(&str, String)> = special_tokens.collect();
         let (file, text) = (name.clone(), source.to_string());
-        let environment = untrusted_call::run(&name, move || {
+        let code = UntrustedCode::default();
+        let environment = code.run(&name, move || {
             let mut environment = jinja::environment(&file, &text)?;
             for (name, token) in special_tokens {
                 environment.add_global(name, token);
@@ -101,7 +103,7 @@ impl ChatTemplate {
             name,
             source: source.to_string(),
             arguments: ChatArguments::default(),
-            origin: Origin::ModelFiles,
+            origin: Origin::ModelFiles(code),
         }
     }
 
@@ -172,9 +174,9 @@ impl ChatTemplate {
         };
         let name = self.name.clone();
         let render = move || jinja::render(&environment, &name, variables);
-        let marked = match self.origin {
+        let marked = match &self.origin {
             Origin::BuiltIn => render()?,
-            Origin::ModelFiles => untrusted_call::run(&self.name, render)?,
+            Origin::ModelFiles(code) => code.run(&self.name, render)?,
         };
         Ok(jinja::extract_generation_spans(&marked))
     }

@@ -7,10 +7,11 @@
 
 mod id;
 mod files;
+mod request;
 mod download;
+mod cached;
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use download::download;
@@ -20,15 +21,11 @@ use hf_hub::api::RepoInfo;
 use hf_hub::api::sync::{Api, ApiBuilder};
 use id::HubId;
 pub use id::{is_dataset_id, is_hub_id};
-use tensor_core::regular_file;
 
 use crate::weight_files::WeightIndex;
 
 /// Selection among the names of a data set's files.
 type SelectFiles<'a> = dyn Fn(&[&str]) -> Result<Vec<String>> + 'a;
-
-/// Timeout of the first request. Downloads are not limited.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Network access: online or cache only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -253,74 +250,5 @@ impl Hub {
             }
         }
         Ok(folder)
-    }
-
-    /// Sets the reference of the revision to commit `sha`.
-    fn set_reference(&self, id: &HubId, sha: &str) -> Result<()> {
-        if id.revision != sha {
-            let reference = Cache::new(self.cache.clone()).repo(id.repo(&id.revision));
-            let reference = reference.create_ref(sha);
-            reference.with_context(|| format!("writing into {}", self.cache.display()))?;
-        }
-        Ok(())
-    }
-
-    /// Message that there is no repository or revision `id`.
-    fn does_not_exist(&self, id: &HubId) -> String {
-        let kind = if id.is_model() { "model" } else { "data set" };
-        let endpoint = &self.endpoint;
-        format!("no {kind} `{id}` on the Hub at {endpoint} (private or gated ones need HF_TOKEN)")
-    }
-
-    /// Resolves `id` to a commit and lists its files; `None` if there is no such repository or
-    /// revision.
-    fn request_info(&self, api: &Api, id: &HubId) -> Result<Option<RepoInfo>> {
-        let unusable = |reason| anyhow!("the Hub at {} does not answer ({reason})", self.endpoint);
-        let request = api.repo(id.repo(&id.revision)).info_request().config();
-        let request =
-            request.timeout_global(Some(REQUEST_TIMEOUT)).http_status_as_error(false).build();
-        let mut response = request.call().map_err(|error| unusable(error.to_string()))?;
-        match response.status().as_u16() {
-            200 => {}
-            401 | 403 | 404 => return Ok(None),
-            status => return Err(unusable(format!("status {status}"))),
-        }
-        let body = response.body_mut().read_to_string().map_err(anyhow::Error::from);
-        let mut info: RepoInfo = body
-            .and_then(|body| Ok(serde_json::from_str(&body)?))
-            .map_err(|error| unusable(format!("unexpected response: {error}")))?;
-        // The commit becomes part of a path, so it is checked.
-        if info.sha.is_empty() || !info.sha.chars().all(|c| c.is_ascii_alphanumeric()) {
-            return Err(unusable(format!("`{}` is not a commit hash", info.sha)));
-        }
-        // And so do the names.
-        let is_inside = |name: &str| {
-            !name.split(['/', '\\']).any(|part| part.is_empty() || part.starts_with('.'))
-        };
-        info.siblings.retain(|file| is_inside(&file.rfilename));
-        Ok(Some(info))
-    }
-
-    /// Cache folder that contains all required files of `id`.
-    fn cached(&self, id: &HubId) -> Option<PathBuf> {
-        self.cached_commit(id).filter(|folder| first_missing_file(folder, id).is_none())
-    }
-
-    /// Files that `select` picks among those of `id` in the cache.
-    fn select_cached(&self, id: &HubId, select: &SelectFiles<'_>) -> Option<Vec<PathBuf>> {
-        let folder = self.cached_commit(id)?;
-        let names = regular_file::list(&folder).ok()?;
-        let files = select(&names.iter().map(String::as_str).collect::<Vec<_>>()).ok()?;
-        Some(files.iter().map(|file| folder.join(file)).collect())
-    }
-
-    /// Cache folder of the commit that `id` was resolved to.
-    fn cached_commit(&self, id: &HubId) -> Option<PathBuf> {
-        let repo = id.repo(&id.revision);
-        let reference = self.cache.join(repo.folder_name()).join("refs").join(&id.revision);
-        // Without a reference, the revision is a commit.
-        let commit = std::fs::read_to_string(reference).unwrap_or_else(|_| id.revision.clone());
-        let folder = Cache::new(self.cache.clone()).repo(repo).pointer_path(commit.trim());
-        folder.is_dir().then_some(folder)
     }
 }

@@ -6,13 +6,18 @@
 //! the adapter, an initialization that changes the base weights) are rejected by name, and so is
 //! any unknown setting. A model thus never computes something else here than in peft.
 
+mod config;
+mod layer_adapter;
+mod fused_experts;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use candle_core::Tensor;
-use regex::Regex;
-use serde_json::{Value, json};
+use config::PeftConfig;
+use layer_adapter::{LayerAdapter, PREFIX, incomplete};
+use serde_json::json;
 use tensor_core::{LoraScaling, Parameters, json_file, weights};
 
 use crate::lora_config::{LoraConfig, LoraVariant, RankScaling, TargetModules, module_names};
@@ -21,31 +26,6 @@ use crate::weight_files::{self, WEIGHT_LISTS};
 
 pub(crate) const CONFIG: &str = "adapter_config.json";
 pub(crate) const WEIGHTS: &str = "adapter_model.safetensors";
-/// Prefix of peft before the names of the model's layers.
-const PREFIX: &str = "base_model.model.";
-/// Settings that are read here, or that do not change what a saved adapter computes. Any other
-/// setting is rejected.
-const KNOWN_SETTINGS: [&str; 19] = [
-    "peft_type",
-    "r",
-    "rank_pattern",
-    "lora_alpha",
-    "alpha_pattern",
-    "use_rslora",
-    "use_dora",
-    "lora_dropout",
-    "target_modules",
-    "exclude_modules",
-    "base_model_name_or_path",
-    "revision",
-    "task_type",
-    "inference_mode",
-    "peft_version",
-    "auto_mapping",
-    "megatron_core",
-    "qalora_group_size",
-    "fan_in_fan_out", // the base model's matrices are transposed: GPT-2
-];
 
 /// True if `folder` holds an adapter and no model.
 pub fn is_adapter(folder: &Path) -> bool {
@@ -128,133 +108,14 @@ pub fn open(folder: &Path, parameters: &mut Parameters) -> Result<LoraConfig> {
     Ok(config.lora)
 }
 
-/// Settings of an `adapter_config.json`.
-struct PeftConfig {
-    lora: LoraConfig,
-    /// Ranks of layers that have another than `lora`.
-    ranks: Vec<(Regex, usize)>,
-    /// α of layers that have another than `lora`.
-    alphas: Vec<(Regex, f64)>,
-}
-
-impl PeftConfig {
-    fn parse(json: &Value) -> Result<Self> {
-        let peft_type = &json["peft_type"];
-        ensure!(peft_type == "LORA", "`peft_type` is {peft_type}; only \"LORA\" is supported");
-        let settings = json.as_object().context("it is not a JSON object")?;
-        for (key, value) in settings {
-            let off = match value {
-                Value::Null | Value::Bool(false) => true,
-                Value::Array(list) => list.is_empty(),
-                Value::Object(map) => map.is_empty(),
-                Value::String(word) => key == "bias" && word == "none",
-                _ => false,
-            };
-            // PiSSA and similar initializations change the base weights, so an adapter trained with
-            // them does not fit the original base.
-            let plain_init = key == "init_lora_weights" && (*value == true || value == "gaussian");
-            ensure!(
-                off || plain_init || KNOWN_SETTINGS.contains(&key.as_str()),
-                "`{key}` is {value}, which is not supported: merge the adapter into its base model \
-                 with peft's merge_and_unload(), and open the result"
-            );
-        }
-        let target_modules = match &json["target_modules"] {
-            Value::String(all) if all == "all-linear" => TargetModules::All,
-            Value::Array(names) => {
-                let names = names.iter().map(|name| name.as_str().map(String::from));
-                TargetModules::Named(
-                    names
-                        .collect::<Option<_>>()
-                        .context("`target_modules` must hold names only")?,
-                )
-            }
-            other => {
-                bail!("`target_modules` is {other}; expected a list of names or \"all-linear\"")
-            }
-        };
-        let is_on = |key: &str| match &json[key] {
-            Value::Null => Ok(false),
-            Value::Bool(on) => Ok(*on),
-            other => bail!("`{key}` is {other}; expected true or false"),
-        };
-        let number =
-            |key: &str| json[key].as_f64().with_context(|| format!("`{key}` is not a number"));
-        let dropout = number("lora_dropout")?;
-        ensure!(
-            (0. ..1.).contains(&dropout),
-            "`lora_dropout` is {dropout}: it must be at least 0 and below 1"
-        );
-        let lora = LoraConfig {
-            rank: as_rank(&json["r"]).context("`r` must be a positive integer")?,
-            alpha: number("lora_alpha")?,
-            scaling: match is_on("use_rslora")? {
-                true => RankScaling::RankStabilized,
-                false => RankScaling::Standard,
-            },
-            variant: if is_on("use_dora")? { LoraVariant::Dora } else { LoraVariant::Plain },
-            dropout,
-            target_modules,
-        };
-        let scale = lora.scale() as f32; // in which the layers compute
-        ensure!(scale.is_finite(), "`lora_alpha` is {}, which is too large", lora.alpha);
-        let ranks = parse_pattern(json, "rank_pattern", as_rank)?;
-        Ok(Self { lora, ranks, alphas: parse_pattern(json, "alpha_pattern", Value::as_f64)? })
-    }
-
-    fn rank_of(&self, layer: &str) -> usize {
-        let own = self.ranks.iter().find(|(pattern, _)| pattern.is_match(layer));
-        own.map_or(self.lora.rank, |(_, rank)| *rank)
-    }
-
-    fn scale_of(&self, layer: &str) -> f64 {
-        let own = self.alphas.iter().find(|(pattern, _)| pattern.is_match(layer));
-        let alpha = own.map_or(self.lora.alpha, |(_, alpha)| *alpha);
-        self.lora.scaling.scale(alpha, self.rank_of(layer))
-    }
-}
-
-fn as_rank(json: &Value) -> Option<usize> {
-    json.as_u64().filter(|&rank| rank > 0).map(|rank| rank as usize)
-}
-
-/// Values of the layers whose name, or the end of it after a dot, a regular expression matches: the
-/// setting `key`.
-fn parse_pattern<T>(
-    json: &Value,
-    key: &str,
-    value_of: impl Fn(&Value) -> Option<T>,
-) -> Result<Vec<(Regex, T)>> {
-    let entries = match &json[key] {
-        Value::Null => return Ok(Vec::new()),
-        map => map.as_object().with_context(|| format!("`{key}` is not a JSON object"))?,
-    };
-    let parse = |(name, value): (&String, &Value)| {
-        let pattern = Regex::new(&format!(r"^(.*\.)?({name})$"))
-            .map_err(|_| anyhow!("`{key}`: {name:?} is not a regular expression"))?;
-        let value = value_of(value)
-            .with_context(|| format!("`{key}`: {value} of {name:?} is not a positive number"))?;
-        Ok((pattern, value))
-    };
-    entries.iter().map(parse).collect()
-}
-
-/// Adapter of one layer, as a file has it.
-struct LayerAdapter {
-    layer: String,
-    scale: f64,
-    lora_a: Tensor,
-    lora_b: Tensor,
-    magnitude: Option<Tensor>,
-}
-
 /// Adapters of the layers; all of them must fit the model.
 fn matching_adapters(
     tensors: &mut BTreeMap<String, Tensor>,
     parameters: &Parameters,
     config: &PeftConfig,
 ) -> Result<Vec<LayerAdapter>> {
-    let (mut adapters, mut errors) = (Vec::new(), Vec::new());
+    let mut errors = Vec::new();
+    let mut adapters = fused_experts::split(tensors, parameters, config, &mut errors);
     let is_dora = config.lora.variant == LoraVariant::Dora;
     for (layer, (n_out, n_in)) in parameters.linear_layers() {
         let mut take = |end: &str| tensors.remove(&format!("{PREFIX}{layer}.{end}"));
@@ -262,9 +123,7 @@ fn matching_adapters(
             (None, None) => continue,
             (Some(lora_a), Some(lora_b)) => (lora_a, lora_b),
             _ => {
-                errors.push(format!(
-                    "adapter of layer {layer} is incomplete: expected lora_A and lora_B"
-                ));
+                errors.push(incomplete(layer));
                 continue;
             }
         };

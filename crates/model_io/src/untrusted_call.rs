@@ -3,13 +3,16 @@
 //!
 //! Minijinja's fuel bounds the instructions of a template and most of its memory, but neither the
 //! nesting of a value (printing and dropping one is recursive) nor the text of a list that contains
-//! another one many times.
+//! another one many times, nor the comparison of two such lists. So there are limits of time and
+//! memory, too. A thread cannot be ended from outside: it goes on until the program ends, which is
+//! what programs do with the error; and [`UntrustedCode`] that was stopped is not called again.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread::Builder;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use tensor_core::memory::resident_bytes;
 
 /// Stack of a call. The system provides only the pages that are used.
@@ -22,32 +25,45 @@ const MEMORY_LIMIT: u64 = 1 << 30;
 /// Time between two looks at the memory, in which it grows by a tenth of the limit.
 const INTERVAL: Duration = Duration::from_millis(20);
 
-/// Result of `call`, which runs on a thread of its own; errors call it `name`.
-///
-/// # Errors
-/// Those of `call`; when it takes too long or too much memory, and then it goes on until the
-/// program ends.
-pub(crate) fn run<T: Send + 'static>(
-    name: &str,
-    call: impl FnOnce() -> Result<T> + Send + 'static,
-) -> Result<T> {
-    let (send, receive) = channel();
-    let (start, mut before) = (Instant::now(), None);
-    let thread = Builder::new().stack_size(STACK_BYTES);
-    thread.spawn(move || send.send(call())).context("starting a thread")?;
-    loop {
-        match receive.recv_timeout(INTERVAL) {
-            Ok(result) => return result,
-            Err(RecvTimeoutError::Disconnected) => bail!("{name} failed"),
-            Err(RecvTimeoutError::Timeout) => {}
-        }
-        if start.elapsed() > TIME_LIMIT {
-            bail!("{name} did not end within {} s", TIME_LIMIT.as_secs());
-        }
-        // Most calls end before the first look, which would take as long as they do.
-        let now = resident_bytes().unwrap_or(0);
-        if now.saturating_sub(*before.get_or_insert(now)) > MEMORY_LIMIT {
-            bail!("{name} took more than {MEMORY_LIMIT} bytes of memory");
-        }
+/// Code of a model's files.
+#[derive(Debug, Default)]
+pub(crate) struct UntrustedCode {
+    /// Whether a call took too long or too much memory. Its thread goes on.
+    was_stopped: AtomicBool,
+}
+
+impl UntrustedCode {
+    /// Result of `call`, which runs on a thread of its own; errors call it `name`.
+    ///
+    /// # Errors
+    /// Those of `call`; when it takes too long or too much memory, or an earlier call did.
+    pub(crate) fn run<T: Send + 'static>(
+        &self,
+        name: &str,
+        call: impl FnOnce() -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let was_stopped = self.was_stopped.load(Ordering::Relaxed);
+        ensure!(!was_stopped, "{name} was stopped, so it is not used again");
+        let (send, receive) = channel();
+        let (start, mut before) = (Instant::now(), None);
+        let thread = Builder::new().stack_size(STACK_BYTES);
+        thread.spawn(move || send.send(call())).context("starting a thread")?;
+        let limit = loop {
+            match receive.recv_timeout(INTERVAL) {
+                Ok(result) => return result,
+                Err(RecvTimeoutError::Disconnected) => bail!("{name} failed"),
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            if start.elapsed() > TIME_LIMIT {
+                break format!("did not end within {} s", TIME_LIMIT.as_secs());
+            }
+            // Most calls end before the first look, which would take as long as they do.
+            let now = resident_bytes().unwrap_or(0);
+            if now.saturating_sub(*before.get_or_insert(now)) > MEMORY_LIMIT {
+                break format!("took more than {MEMORY_LIMIT} bytes of memory");
+            }
+        };
+        self.was_stopped.store(true, Ordering::Relaxed);
+        bail!("{name} {limit}")
     }
 }

@@ -21,7 +21,8 @@ use ppo::completion_eval::non_finite_reward_message;
 use ppo::prompts::{prompt_ids, step_rng};
 use ppo::reward_fn::non_finite_message;
 use ppo::{
-    PromptExample, PromptLoader, RewardFn, RolloutConfig, RolloutGroup, ScoredRollouts, rollout,
+    ContextOverflow, PromptExample, PromptLoader, RewardFn, RolloutConfig, RolloutGroup,
+    ScoredRollouts, rollout,
 };
 use serde_json::json;
 use sft::{ChatTokenizer, ModelSaver};
@@ -52,6 +53,8 @@ pub struct OnlineContext<'a> {
     pub chat_tokenizer: &'a ChatTokenizer,
     /// Reward function.
     pub reward_fn: &'a mut RewardFn,
+    /// Counter of the conversations that are too long for a reward model.
+    pub overflow: ContextOverflow,
     /// Reference model, synchronized by round; `None` for a loss without a reference.
     pub reference: Option<ReferenceModel>,
     /// Teacher of distillation.
@@ -143,7 +146,9 @@ fn preference_round(
     let ids = prompt_ids(&prompts);
     let groups = rollout(&policy.inference_model, &ids, &online.rollout, &mut rng)?;
     let (chat_tokenizer, reward_fn) = (context.chat_tokenizer, &mut *context.reward_fn);
+    let overflow = context.overflow.counts();
     let rollouts = ScoredRollouts::new(groups, &prompts, chat_tokenizer, reward_fn, &mut rng)?;
+    context.overflow.log(overflow, step, log)?;
     if let Some(bad) = non_finite_message(&rollouts.rewards, &rollouts.completion_texts) {
         return log.alarm(step, &format!("the round after step {step} is skipped: {bad}"));
     }

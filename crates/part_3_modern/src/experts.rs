@@ -2,20 +2,21 @@
 //! it: y = Σₖ weightₖ · expertₖ(x), over the K experts that a router selects for each token.
 //!
 //! Part 5 explains it, keeps the load of its experts balanced and computes them faster. Here they
-//! are a loop. As in `peft`, their matrices cannot have adapters.
+//! are a loop. The router and the matrices of each expert are linear layers, which may have
+//! adapters.
 
-use candle_core::{DType, Result, Tensor};
+use candle_core::{DType, Module, Result, Tensor};
 use model_io::TensorNames;
 use model_io::config::ExpertWeights;
 use tensor_core::ops::{silu_mul, softmax};
-use tensor_core::{Init, Scope, Weight, WeightDecay};
+use tensor_core::{Bias, Init, Linear, Scope};
 
 use crate::block::FeedForwardLayer;
 
 /// Router and experts of a block.
 #[derive(Debug, Clone)]
 pub struct MixtureOfExperts {
-    router: Weight, // (E, C)
+    router: Linear, // C → E
     experts: Vec<Expert>,
     top_k: usize,
     weights: ExpertWeights,
@@ -24,9 +25,9 @@ pub struct MixtureOfExperts {
 /// SwiGLU layer, one of many.
 #[derive(Debug, Clone)]
 struct Expert {
-    gate: Weight, // (F, C)
-    up: Weight,   // (F, C)
-    down: Weight, // (C, F)
+    gate: Linear, // C → F
+    up: Linear,   // C → F
+    down: Linear, // F → C
 }
 
 /// Sizes of a [`MixtureOfExperts`].
@@ -53,17 +54,15 @@ impl MixtureOfExperts {
         [init, residual]: [Init; 2],
     ) -> Result<Self> {
         let ExpertSizes { n_embd: c, width: f, n_expert, top_k } = sizes;
-        let router = scope.at("gate").matrix("weight", (n_expert, c), init, WeightDecay::Yes)?;
+        let router = Linear::new(scope.at("gate"), c, n_expert, Bias::No, init)?;
         let mut experts = scope.at("experts");
         let [gate, up, down] = names.expert;
         let experts = (0..n_expert).map(|e| {
-            let mut matrix = |name, dims, init| {
-                experts.at(e).at(name).matrix("weight", dims, init, WeightDecay::Yes)
-            };
+            let mut expert = experts.at(e);
             Ok(Expert {
-                gate: matrix(gate, (f, c), init)?,
-                up: matrix(up, (f, c), init)?,
-                down: matrix(down, (c, f), residual)?,
+                gate: Linear::new(expert.at(gate), c, f, Bias::No, init)?,
+                up: Linear::new(expert.at(up), c, f, Bias::No, init)?,
+                down: Linear::new(expert.at(down), f, c, Bias::No, residual)?,
             })
         });
         Ok(Self { router, experts: experts.collect::<Result<_>>()?, top_k, weights })
@@ -75,7 +74,7 @@ impl FeedForwardLayer for MixtureOfExperts {
         let ((b, t, c), k) = (x.dims3()?, self.top_k);
         let (n, e) = (b * t, self.experts.len());
         let x = x.reshape((n, c))?;
-        let logits = self.router.linear(&x, None)?; // (N, E)
+        let logits = self.router.forward(&x)?; // (N, E)
         let logits = match logits.dtype() {
             DType::F32 | DType::F64 => logits,
             _ => logits.to_dtype(DType::F32)?,
@@ -99,9 +98,8 @@ impl FeedForwardLayer for MixtureOfExperts {
             let tokens: Vec<u32> = slots.iter().map(|slot| slot / k as u32).collect();
             let tokens = Tensor::new(tokens, x.device())?;
             let rows = x.index_select(&tokens, 0)?; // (tokens of e, C)
-            let hidden =
-                silu_mul(&expert.gate.linear(&rows, None)?, &expert.up.linear(&rows, None)?)?;
-            let output = expert.down.linear(&hidden, None)?; // (tokens of e, C)
+            let hidden = silu_mul(&expert.gate.forward(&rows)?, &expert.up.forward(&rows)?)?;
+            let output = expert.down.forward(&hidden)?; // (tokens of e, C)
             let weight = weights.index_select(&Tensor::new(slots, x.device())?, 0)?;
             y = y.index_add(&tokens, &output.broadcast_mul(&weight)?, 0)?;
         }

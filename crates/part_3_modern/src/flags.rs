@@ -9,6 +9,8 @@ use candle_core::Device;
 use clap::Args;
 use experiment::RunFolder;
 use experiment::number::{non_negative, probability, temperature};
+use experiment::program::ensure_usage;
+use experiment::terminal::printable;
 use model_io::{
     ChatArguments, ChatDate, ChatVariables, LoadMode, ModelConfig, SlidingWindow, locate_adapter,
 };
@@ -59,6 +61,32 @@ impl ModelFlags {
             }
             None => Checkpoint::open(&self.model, mode, device),
         }
+    }
+}
+
+/// `--adapter` of a command that trains, which is refused: the run goes on from one model, which
+/// its settings name.
+#[derive(Debug, Clone, Default, Args)]
+pub struct RefusedAdapterFlag {
+    /// Adapter of --model
+    #[arg(long, hide = true, value_name = "ADAPTER")]
+    adapter: Option<String>,
+}
+
+impl RefusedAdapterFlag {
+    /// Checks that the flag is not given.
+    ///
+    /// # Errors
+    /// A [`UsageError`](experiment::program::UsageError) that says how to train on top of an
+    /// adapter.
+    pub fn check(&self) -> Result<()> {
+        let Some(adapter) = &self.adapter else { return Ok(()) };
+        let adapter = printable(adapter);
+        let message = format!(
+            "--adapter: training starts from one model; write it with `part_6 merge --model MODEL \
+             --adapter {adapter} --out DIR`, and give --model DIR"
+        );
+        ensure_usage(false, message)
     }
 }
 

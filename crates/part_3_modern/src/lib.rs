@@ -15,6 +15,7 @@ pub mod cache;
 pub mod attention;
 pub mod block;
 pub mod experts;
+mod input_embedding;
 pub mod model;
 pub mod sampler;
 pub mod generate_config;

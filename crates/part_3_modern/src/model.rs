@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use candle_core::{Device, Module, Result, Tensor, bail};
 use model_io::TensorNames;
-use model_io::config::{BlockLayout, LmHead, Mlp, ModelConfig, PositionEncoding, TokenEmbedding};
-use tensor_core::ops::add;
-use tensor_core::{Bias, Dropout, Embedding, Linear, Scope};
+use model_io::config::{BlockLayout, LmHead, Mlp, ModelConfig};
+use tensor_core::{Bias, Dropout, Linear, Scope};
 
 use crate::attention_context::AttentionContext;
 use crate::block::{Block, FeedForwardLayer};
 use crate::cache::{Cache, LayerCache};
 use crate::experts::{ExpertSizes, MixtureOfExperts};
+use crate::input_embedding::InputEmbedding;
 use crate::rms_norm::Norm;
 use crate::rope::{Rope, RotaryTable};
 use crate::swiglu::FeedForward;
@@ -32,10 +32,7 @@ pub enum GradientCheckpointing {
 #[derive(Debug, Clone)]
 pub struct GptModern {
     config: ModelConfig,
-    embed_tokens: Embedding, // (V, W), W channels: C unless they are projected
-    embed_positions: Option<Embedding>, // (offset + T_max, C), if positions are learned
-    /// W -> C and, before the LM head, C -> W.
-    embedding_projections: Option<[Linear; 2]>,
+    embedding: InputEmbedding, // V -> C and, before the LM head, C -> W
     layers: Vec<Block>,
     norm: Option<Norm>,      // if no norm ends the last block
     lm_head: Option<Linear>, // W -> V, if not tied
@@ -77,25 +74,10 @@ impl GptModern {
         mut mlp: impl FnMut(Scope<'_>) -> Result<Arc<dyn FeedForwardLayer>>,
     ) -> Result<Self> {
         config.validate()?;
-        let ModelConfig { vocab_size, n_layer, n_embd, context_len, .. } = *config;
-        let [init, _] = config.weight_inits();
-        let (names, width) = (TensorNames::of(config), config.embedding_width());
+        let ModelConfig { vocab_size, n_layer, n_embd, .. } = *config;
+        let names = TensorNames::of(config);
         let mut model = scope.at(names.model);
-        let embed_tokens = Embedding::new(model.at(names.embed_tokens), vocab_size, width, init)?;
-        let embed_positions = match config.attention.position {
-            PositionEncoding::Learned { offset } => {
-                let (table, n_rows) = (model.at(names.embed_positions), offset + context_len);
-                Some(Embedding::new(table, n_rows, n_embd, init)?)
-            }
-            PositionEncoding::Rope { .. } => None,
-        };
-        let embedding_projections = match config.embedding {
-            TokenEmbedding::Plain | TokenEmbedding::Scaled => None,
-            TokenEmbedding::Projected { .. } => Some([
-                Linear::new(model.at("project_in"), width, n_embd, Bias::No, init)?,
-                Linear::new(model.at("project_out"), n_embd, width, Bias::No, init)?,
-            ]),
-        };
+        let embedding = InputEmbedding::new(&mut model, config, &names)?;
         let layers = (0..n_layer)
             .map(|layer| Block::new(model.at(names.layers).at(layer), config, &mut mlp))
             .collect::<Result<_>>()?;
@@ -108,15 +90,14 @@ impl GptModern {
         let lm_head = match config.lm_head {
             LmHead::Tied => None,
             LmHead::Untied => {
+                let ([init, _], width) = (config.weight_inits(), config.embedding_width());
                 Some(Linear::new(scope.at(names.lm_head), width, vocab_size, Bias::No, init)?)
             }
         };
         let rope = Rope::of(&config.attention);
         Ok(Self {
             config: *config,
-            embed_tokens,
-            embed_positions,
-            embedding_projections,
+            embedding,
             layers,
             norm,
             lm_head,
@@ -144,7 +125,7 @@ impl GptModern {
 
     /// Device of the weights.
     pub fn device(&self) -> &Device {
-        self.embed_tokens.weight.device()
+        self.embedding.device()
     }
 
     /// Logits (B, T, V) and the auxiliary outputs of the feed-forward layers, in block order.
@@ -194,7 +175,7 @@ impl GptModern {
     pub fn logits(&self, hidden: &Tensor) -> Result<Tensor> {
         match &self.lm_head {
             Some(lm_head) => lm_head.forward(hidden),
-            None => self.embed_tokens.logits(hidden),
+            None => self.embedding.logits(hidden),
         }
     }
 
@@ -235,10 +216,7 @@ impl GptModern {
         if let Some(norm) = &self.norm {
             x = norm.forward(&x)?;
         }
-        match &self.embedding_projections {
-            Some([_, project_out]) => project_out.forward(&x), // (B, T, W)
-            None => Ok(x),
-        }
+        self.embedding.project_out(x)
     }
 
     /// Queries, keys and values of every layer, for complete sequences `ids: (B, T)`.
@@ -260,24 +238,8 @@ impl GptModern {
         ids: &Tensor,
         context: &AttentionContext,
     ) -> Result<(Tensor, Option<RotaryTable>)> {
-        let (b, t) = ids.dims2()?;
-        let mut x = self.embed_tokens.forward(ids)?; // (B, T, W)
-        if self.config.embedding == TokenEmbedding::Scaled {
-            x = (x * (self.config.n_embd as f64).sqrt())?;
-        }
-        if let Some([project_in, _]) = &self.embedding_projections {
-            x = project_in.forward(&x)?; // (B, T, C)
-        }
-        let (first, end) = context.position_range(t);
-        if let (Some(table), PositionEncoding::Learned { offset }) =
-            (&self.embed_positions, self.config.attention.position)
-        {
-            let context_len = self.config.context_len;
-            if end > context_len {
-                bail!("position {} is outside the {context_len} learned positions", end - 1);
-            }
-            x = add(&x, &table.forward(&context.position_rows(offset, (b, t), ids.device())?)?)?;
-        }
+        let x = self.embedding.forward(ids, context)?;
+        let (first, end) = context.position_range(ids.dim(1)?);
         let rotary = match &self.rope {
             Some(rope) => Some(rope.table(first, end - first, x.dtype(), x.device())?),
             None => None,

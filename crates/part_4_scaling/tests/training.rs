@@ -152,6 +152,11 @@ fn pretraining_continues_with_the_weights_and_the_tokenizer_of_a_model() {
     };
     refused(&["--n-layer", "2"], 2, "are those of a new model");
     refused(&["--tokenizer", &model], 2, "--tokenizer");
+    refused(&["--adapter", "a"], 2, "`part_6 merge --model MODEL --adapter a --out DIR`");
+    let adapter = path_arg(folder.path(), "adapter");
+    std::fs::create_dir(&adapter).expect("a folder");
+    std::fs::write(format!("{adapter}/adapter_config.json"), "{}").expect("a file");
+    refused(&["--model", &adapter], 1, "is an adapter, not a model: write a model with `part_6");
     refused(&["--context-len", "17"], 1, "the model's context is 16 tokens");
 }
 

@@ -11,7 +11,7 @@ use experiment::RunFolder;
 use experiment::number::{dropout, fraction, positive};
 use experiment::program::{as_usage_error, ensure_usage};
 use model_io::{LoraConfig, LoraVariant, RankScaling, TargetModules};
-use modern::flags::{ChatTemplateFlags, RunChatTemplateFlags};
+use modern::flags::{ChatTemplateFlags, RefusedAdapterFlag, RunChatTemplateFlags};
 use serde::Serialize;
 
 use crate::base_model::BaseModelConfig;
@@ -196,14 +196,18 @@ pub struct LoraFlags {
     /// Also save a model with the adapters merged into it at the end of the run
     #[arg(long, requires = "lora_rank")]
     pub merge: bool,
+    #[command(flatten)]
+    #[serde(skip)]
+    refused_adapter: RefusedAdapterFlag,
 }
 
 impl LoraFlags {
     /// Checks the combination of flags.
     ///
     /// # Errors
-    /// When dropout or target modules are given without a rank.
+    /// When dropout or target modules are given without a rank, or an adapter is.
     pub fn check(&self) -> Result<()> {
+        self.refused_adapter.check()?;
         let is_default = self.lora_dropout == 0. && self.lora_target_modules == "all";
         ensure_usage(
             self.lora_rank.is_some() || is_default,

@@ -102,17 +102,7 @@ fn a_resumed_run_equals_an_uninterrupted_one_and_is_evaluated() {
     let text = PART_6.stdout(&train(&resumed, &["--stop-after", "2"]));
     assert!(text.contains("-p part_6 -- train --resume"), "{text}");
     PART_6.stdout(&["train", "--resume", "--out", &resumed]);
-    for file in ["model/model.safetensors", "model/tokenizer.json", "model/config.json"] {
-        let read = |run: &str| std::fs::read(Path::new(run).join(file)).expect(file);
-        assert_eq!(read(&whole), read(&resumed), "{file}: resumed and uninterrupted");
-    }
-    let rows = |run: &str| {
-        let text = std::fs::read_to_string(Path::new(run).join("metrics.jsonl")).expect("metrics");
-        let rows = text.lines().map(|row| serde_json::from_str::<Value>(row).expect("a row"));
-        rows.map(|row| (row["step"].clone(), row["loss"].clone(), row["tokens"].clone()))
-            .collect::<Vec<_>>()
-    };
-    assert_eq!(rows(&whole), rows(&resumed), "metrics continue after the resume");
+    assert_same_run(&whole, &resumed);
     for file in ["metrics.jsonl", "loss.svg", "base/model.safetensors", "config.json"] {
         assert!(Path::new(&whole).join(file).exists(), "{file}");
     }
@@ -154,6 +144,47 @@ fn a_resumed_run_equals_an_uninterrupted_one_and_is_evaluated() {
         1,
         "lr was 0.001 and is 0.5",
     );
+}
+
+/// Checks that a resumed run has the model and the metrics of an uninterrupted one, bit for bit.
+fn assert_same_run(whole: &str, resumed: &str) {
+    for file in ["model/model.safetensors", "model/tokenizer.json", "model/config.json"] {
+        let read = |run: &str| std::fs::read(Path::new(run).join(file)).expect(file);
+        assert!(read(whole) == read(resumed), "{file}: resumed and uninterrupted");
+    }
+    let rows = |run: &str| {
+        let text = std::fs::read_to_string(Path::new(run).join("metrics.jsonl")).expect("metrics");
+        let rows = text.lines().map(|row| serde_json::from_str::<Value>(row).expect("a row"));
+        rows.map(|row| ["step", "loss", "val_loss", "tokens"].map(|key| row[key].clone()))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(rows(whole), rows(resumed), "metrics continue after the resume");
+}
+
+#[test]
+fn a_run_on_a_mixture_that_is_resumed_equals_an_uninterrupted_one() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let write = |name: &str, sign: &str, n: usize| {
+        let row = |i| format!("{{\"prompt\": \"{i} {sign} 3?\", \"completion\": \"{i}\"}}\n");
+        let file = path_arg(folder.path(), name);
+        std::fs::write(&file, (0..n).map(row).collect::<String>()).expect("a file");
+        file
+    };
+    let (sums, products) = (write("sums.jsonl", "+", 30), write("products.jsonl", "*", 9));
+    let mixed = |weights: [f64; 2]| format!("{sums}={},{products}={}", weights[0], weights[1]);
+    let data = mixed([0.7, 0.3]);
+    let (whole, resumed) = (path_arg(folder.path(), "whole"), path_arg(folder.path(), "parts"));
+    // 12 steps of 4 rows pass over the mixture more than once.
+    let more = ["--data", &data, "--stopping-strategy", "all_exhausted", "--steps", "12"];
+    PART_6.stdout(&train(&whole, &more));
+    PART_6.stdout(&train(&resumed, &[&more[..], &["--stop-after", "5"]].concat()));
+    let resume = ["train", "--resume", "--out", &resumed];
+    let other = ["--data", &mixed([0.5, 0.5])];
+    PART_6.assert_fails(&[&resume[..], &other].concat(), 1, "trained on other data");
+    PART_6.stdout(&resume);
+    assert_same_run(&whole, &resumed);
+    let text = std::fs::read_to_string(Path::new(&whole).join("config.json")).expect("settings");
+    assert!(text.contains("=0.7,"), "the weights are stored: {text}");
 }
 
 #[test]
@@ -327,6 +358,7 @@ fn invalid_input_is_rejected_in_one_line() {
     );
     rejected(&["--data", &file, "--columns", "nonsense"], 2, "expected FIELD=COLUMN");
     rejected(&["--data", "nowhere.jsonl"], 1, "nowhere.jsonl");
+    rejected(&["--adapter", "a"], 2, "`part_6 merge --model MODEL --adapter a --out DIR`");
     rejected(&["--template", "poem"], 2, "invalid value 'poem'");
     rejected(&["--dtype", "f16"], 2, "--dtype");
     rejected(&["--lora-rank", "0"], 2, "--lora-rank");

@@ -60,12 +60,12 @@ impl RewardCheckpoint {
     }
 
     /// Token ids of a conversation and a completion of it, in this model's tokenizer, as by
-    /// [`tokenize_conversation`].
+    /// [`tokenize_conversation`]; they may be more than the context.
     ///
     /// # Errors
     /// When the chat template rejects the conversation.
     pub fn tokenize(&self, prompt: &[ChatMessage], completion: &str) -> Result<Vec<u32>> {
-        tokenize_conversation(&self.chat_tokenizer, prompt, completion, self.context_len())
+        tokenize_conversation(&self.chat_tokenizer, prompt, completion)
     }
 
     /// Token ids of a conversation and a truncated completion of it: without an EOS token, which
@@ -76,11 +76,14 @@ impl RewardCheckpoint {
     pub fn tokenize_truncated(&self, prompt: &[ChatMessage], completion: &str) -> Result<Vec<u32>> {
         let mut ids = joined_ids(&self.chat_tokenizer, prompt, completion)?;
         ids.pop(); // EOS
-        Ok(last_tokens(ids, self.context_len()))
+        Ok(ids)
     }
 
-    fn context_len(&self) -> usize {
-        self.model.backbone().config().context_len
+    /// Truncates `texts` on the left to the context, so that the end of the completion is always
+    /// read. Returns the number of those that were too long.
+    pub fn truncate_to_context(&self, texts: &mut [Vec<u32>]) -> usize {
+        let context_len = self.model.backbone().config().context_len;
+        texts.iter_mut().map(|ids| usize::from(truncate_left(ids, context_len))).sum()
     }
 
     /// Normalized reward of each text, given as this model's token ids, `batch_size` at a time.
@@ -94,8 +97,7 @@ impl RewardCheckpoint {
 }
 
 /// Token ids of a conversation and its completion as the chat template renders them, and at least
-/// up to EOS: at most `context_len` of them. Longer texts are truncated on the left, so that the
-/// end of the completion is always read.
+/// up to EOS.
 ///
 /// A reward is read at the last token, for transformers that of `apply_chat_template`. Qwen's
 /// template, for example, writes a line break after `<|im_end|>`, and Qwen3's an empty
@@ -108,7 +110,6 @@ pub fn tokenize_conversation(
     chat_tokenizer: &ChatTokenizer,
     prompt: &[ChatMessage],
     completion: &str,
-    context_len: usize,
 ) -> Result<Vec<u32>> {
     let joined = joined_ids(chat_tokenizer, prompt, completion)?;
     let messages = [prompt, &[ChatMessage::assistant(completion)]].concat();
@@ -116,7 +117,7 @@ pub fn tokenize_conversation(
     let rendered = template.encode(tokenizer, &messages, AddGenerationPrompt::No)?.tokens;
     let text = |ids: &[u32]| tokenizer.decode(ids, SkipSpecialTokens::No);
     let has_more = !text(&joined)?.starts_with(&text(&rendered)?);
-    Ok(last_tokens(if has_more { rendered } else { joined }, context_len))
+    Ok(if has_more { rendered } else { joined })
 }
 
 /// Token ids of a prompt, its completion, and EOS.
@@ -128,10 +129,11 @@ fn joined_ids(
     Ok(TokenizedExample::of_completion(prompt, completion, chat_tokenizer)?.ids)
 }
 
-/// The last `n` of `ids`.
-fn last_tokens(mut ids: Vec<u32>, n: usize) -> Vec<u32> {
+/// Shortens `ids` to the last `n`; whether there were more.
+pub(crate) fn truncate_left(ids: &mut Vec<u32>, n: usize) -> bool {
+    let is_too_long = ids.len() > n;
     ids.drain(..ids.len().saturating_sub(n));
-    ids
+    is_too_long
 }
 
 /// Raw (unnormalized) rewards of `texts`, in batches of `batch_size` texts of similar length.

@@ -7,7 +7,7 @@ use datasets::Preference;
 use sft::ChatTokenizer;
 
 use crate::RewardModel;
-use crate::checkpoint::{right_pad, tokenize_conversation};
+use crate::checkpoint::{right_pad, tokenize_conversation, truncate_left};
 
 /// Token ids of a conversation with each of its two completions.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,18 +44,14 @@ pub fn tokenize_pairs(
     let mut tokenized = TokenizedPairs::default();
     for Preference { prompt, chosen, rejected } in preferences {
         let completion_chars = [chosen, rejected].map(|completion| completion.chars().count());
-        let tokenize =
-            |completion| tokenize_conversation(chat_tokenizer, prompt, completion, usize::MAX);
+        let tokenize = |completion| tokenize_conversation(chat_tokenizer, prompt, completion);
         let [mut chosen, mut rejected] = [tokenize(chosen)?, tokenize(rejected)?];
-        let is_too_long = chosen.len().max(rejected.len()) > context_len;
-        for ids in [&mut chosen, &mut rejected] {
-            ids.drain(..ids.len().saturating_sub(context_len));
-        }
+        let were_too_long = [&mut chosen, &mut rejected].map(|ids| truncate_left(ids, context_len));
         if chosen == rejected {
             tokenized.n_identical += 1;
             continue;
         }
-        tokenized.n_truncated += usize::from(is_too_long);
+        tokenized.n_truncated += usize::from(were_too_long.contains(&true));
         tokenized.pairs.push(TokenizedPair { chosen, rejected, completion_chars });
     }
     Ok(tokenized)

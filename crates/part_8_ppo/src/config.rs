@@ -4,6 +4,7 @@ use modern::GptModern;
 use scaling::LrSchedule;
 use sft::ChatTokenizer;
 
+use crate::context_overflow::ContextOverflow;
 use crate::gae::GaeConfig;
 use crate::kl::{KlController, KlEstimator};
 use crate::losses::{Clip, LossWeights};
@@ -113,6 +114,8 @@ pub struct PpoContext<'a> {
     pub reward_fn: &'a mut RewardFn,
     /// Its rewards at the last call, with notes.
     pub reward_parts: RewardParts,
+    /// Counter of the conversations that are too long for a reward model.
+    pub overflow: ContextOverflow,
     /// PTX loss, if it is mixed in.
     pub ptx_loss: Option<PtxLoss>,
 }

@@ -17,8 +17,9 @@ use sft::flags::DataFlags;
 use sft::{ChatTokenizer, SftSource};
 
 use crate::code_reward::{CodeScore, code_reward_fn};
+use crate::context_overflow::ContextOverflow;
 use crate::judge::LlmJudge;
-use crate::reward_fn::{self, NamedRewardFn, OutcomeRewards, RewardParts};
+use crate::reward_fn::{self, NamedRewardFn, OutcomeRewards};
 use crate::reward_program::reward_program_fn;
 use crate::rollout::RolloutConfig;
 use crate::sandbox::{Sandbox, SandboxLimits};
@@ -325,8 +326,14 @@ impl RewardFnFlags {
             // The name that checkpoints from before the renaming hold.
             ("random" | "chance", _) => (reward_fn::random_reward_fn(), "chance".to_string()),
             (source, _) => {
-                let (reward_model, other) =
-                    reward_fn::open_reward_model(source, chat_tokenizer, batch_size, device)?;
+                let overflow = ContextOverflow::default();
+                let (reward_model, other) = reward_fn::open_reward_model(
+                    source,
+                    chat_tokenizer,
+                    batch_size,
+                    device,
+                    overflow,
+                )?;
                 if other {
                     println!(
                         "the reward model has another tokenizer than the policy: completions are \
@@ -336,7 +343,7 @@ impl RewardFnFlags {
                 return Ok(reward_model);
             }
         };
-        let named = NamedRewardFn { reward_fn, name, parts: RewardParts::default() };
+        let named = NamedRewardFn::new(reward_fn, name);
         Ok(if self.source() == "rule" { outcome.apply(named) } else { named })
     }
 }

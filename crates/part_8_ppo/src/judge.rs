@@ -116,7 +116,7 @@ impl LlmJudge {
             last_parts.0.replace(vec![part]);
             Ok(rewards)
         };
-        NamedRewardFn { reward_fn: Box::new(reward_fn), name, parts }
+        NamedRewardFn { parts, ..NamedRewardFn::new(Box::new(reward_fn), name) }
     }
 
     /// Replies of the judge, without sampling.

@@ -26,6 +26,7 @@ pub mod step; // 8.5
 pub mod experience;
 pub mod training;
 pub mod reward_fn;
+pub mod context_overflow;
 pub mod reward_program;
 #[cfg_attr(not(target_os = "linux"), path = "sandbox/elsewhere.rs")]
 pub mod sandbox;
@@ -48,6 +49,7 @@ pub use comparison::{PolicyComparison, compare_to_reference};
 pub use completion_eval::{CompletionEvalConfig, ScoredCompletion};
 pub use completion_log::CompletionLog;
 pub use config::{PpoConfig, PpoContext, PpoUpdateConfig};
+pub use context_overflow::ContextOverflow;
 pub use critic::{Critic, CriticBackbone, CriticValues};
 pub use experience::{MicroBatch, PpoExperience};
 pub use gae::{GaeConfig, GaeOutput, gae};

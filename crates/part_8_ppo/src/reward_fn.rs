@@ -16,6 +16,7 @@ use sft::ChatTokenizer;
 use sft::metrics::exact_match;
 use tensor_core::Rng;
 
+use crate::context_overflow::ContextOverflow;
 use crate::prompts::PromptExample;
 use crate::rollout_group::RolloutGroup;
 
@@ -186,12 +187,12 @@ impl OutcomeRewards {
         if self == Self::default() {
             return named;
         }
-        let NamedRewardFn { mut reward_fn, name, parts } = named;
+        let NamedRewardFn { mut reward_fn, name, parts, overflow } = named;
         let name = format!("{name}, {} if right, else {}", self.correct, self.wrong);
         let reward_fn = move |inputs: &[RewardInput<'_>], rng: &mut Rng| {
             Ok(reward_fn(inputs, rng)?.into_iter().map(|right| self.of(right)).collect())
         };
-        NamedRewardFn { reward_fn: Box::new(reward_fn), name, parts }
+        NamedRewardFn { reward_fn: Box::new(reward_fn), name, parts, overflow }
     }
 }
 
@@ -203,6 +204,16 @@ pub struct NamedRewardFn {
     pub name: String,
     /// Rewards of its terms at the last call, if it is a sum.
     pub parts: RewardParts,
+    /// Counter of the conversations that are too long for its reward models.
+    pub overflow: ContextOverflow,
+}
+
+impl NamedRewardFn {
+    /// Reward function without a reward model.
+    pub fn new(reward_fn: Box<RewardFn>, name: String) -> Self {
+        let (parts, overflow) = (RewardParts::default(), ContextOverflow::default());
+        Self { reward_fn, name, parts, overflow }
+    }
 }
 
 /// Rewards of the terms of a weighted sum at its last call, by name, before they are weighted. The
@@ -221,7 +232,8 @@ pub struct RewardPart {
     pub notes: Vec<String>,
 }
 
-/// Reward function of the reward model at `source`, and the flag of [`reward_model_fn`].
+/// Reward function of the reward model at `source`, which counts in `overflow`, and the flag of
+/// [`reward_model_fn`].
 ///
 /// # Errors
 /// When there is no such reward model.
@@ -230,21 +242,24 @@ pub fn open_reward_model(
     policy: &ChatTokenizer,
     batch_size: usize,
     device: &Device,
+    overflow: ContextOverflow,
 ) -> Result<(NamedRewardFn, bool)> {
     let model = RewardCheckpoint::open(source, LoadMode::Inference, device)?;
     let name = parameters_sha256(model.parameters.iter())?;
     let name = format!("{name} {:?}", model.normalization);
-    let (reward_fn, other) = reward_model_fn(model, policy, batch_size);
-    Ok((NamedRewardFn { reward_fn, name, parts: RewardParts::default() }, other))
+    let (reward_fn, other) = reward_model_fn(model, policy, batch_size, overflow.clone());
+    Ok((NamedRewardFn { overflow, ..NamedRewardFn::new(reward_fn, name) }, other))
 }
 
 /// Reward function of a reward model: normalized rewards, `batch_size` texts at a time. The model
-/// reads text through its own template and tokenizer; the second result is whether that tokenizer
-/// differs from the policy's.
+/// reads text through its own template and tokenizer, the end of it if it is longer than the
+/// context, which `overflow` counts; the second result is whether that tokenizer differs from the
+/// policy's.
 pub fn reward_model_fn(
     model: RewardCheckpoint,
     policy: &ChatTokenizer,
     batch_size: usize,
+    overflow: ContextOverflow,
 ) -> (Box<RewardFn>, bool) {
     let other = !model.chat_tokenizer.tokenizer.has_same_vocab(&policy.tokenizer);
     let rewards = move |inputs: &[RewardInput<'_>], _: &mut Rng| {
@@ -255,7 +270,8 @@ pub fn reward_model_fn(
                 false => model.tokenize_truncated(prompt, completion),
             }
         };
-        let texts: Vec<Vec<u32>> = inputs.iter().map(tokens).collect::<Result<_>>()?;
+        let mut texts: Vec<Vec<u32>> = inputs.iter().map(tokens).collect::<Result<_>>()?;
+        overflow.add(texts.len(), model.truncate_to_context(&mut texts));
         model.rewards(&texts, batch_size)
     };
     (Box::new(rewards), other)

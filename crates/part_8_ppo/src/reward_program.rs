@@ -20,7 +20,7 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use serde_json::{Value, json};
 use tensor_core::Rng;
 
-use crate::reward_fn::{NamedRewardFn, RewardInput, RewardParts};
+use crate::reward_fn::{NamedRewardFn, RewardInput};
 
 /// Longest line of rewards, in bytes.
 const MAX_REPLY: u64 = 64 << 20;
@@ -46,7 +46,7 @@ pub fn reward_program_fn(command: &str, timeout: Duration) -> Result<NamedReward
     let name = format!("program {command}");
     let reward_fn =
         Box::new(move |inputs: &[RewardInput<'_>], _: &mut Rng| program.rewards(inputs));
-    Ok(NamedRewardFn { reward_fn, name, parts: RewardParts::default() })
+    Ok(NamedRewardFn::new(reward_fn, name))
 }
 
 impl RewardProgram {

@@ -45,7 +45,9 @@ pub fn ppo_step(
     let groups = rollout(&models.rollout_policy, &ids, &config.rollout, &mut rng)?;
     let rollout_seconds = watch.lap();
     let (chat_tokenizer, reward_fn) = (context.chat_tokenizer, &mut *context.reward_fn);
+    let overflow = context.overflow.counts();
     let rollouts = ScoredRollouts::new(groups, prompts, chat_tokenizer, reward_fn, &mut rng)?;
+    context.overflow.log(overflow, step, log)?;
     if let Some(bad) = non_finite_message(&rollouts.rewards, &rollouts.completion_texts) {
         log.progress(step, "skipped", rollouts.n_tokens());
         return log.alarm(step, &format!("step {step} is skipped: {bad}"));

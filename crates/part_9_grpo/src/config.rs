@@ -1,7 +1,7 @@
 //! Configuration of a GRPO run: everything that determines its result.
 
 use ppo::reward_fn::RewardParts;
-use ppo::{Clip, RewardFn, RolloutConfig};
+use ppo::{Clip, ContextOverflow, RewardFn, RolloutConfig};
 use scaling::LrSchedule;
 use sft::ChatTokenizer;
 use tensor_core::AdamWConfig;
@@ -71,6 +71,8 @@ pub struct GrpoContext<'a> {
     pub reward_fn: &'a mut RewardFn,
     /// Rewards of the terms of the reward function.
     pub reward_parts: RewardParts,
+    /// Counter of the conversations that are too long for a reward model.
+    pub overflow: ContextOverflow,
 }
 
 impl AdvantageConfig {

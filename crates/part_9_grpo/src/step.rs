@@ -46,7 +46,9 @@ pub fn grpo_step(
     let ids = prompt_ids(prompts);
     let groups = rollout(&policy.rollout_model, &ids, rollout_config, &mut rng)?;
     let (chat_tokenizer, reward_fn) = (context.chat_tokenizer, &mut *context.reward_fn);
+    let overflow = context.overflow.counts();
     let rollouts = ScoredRollouts::new(groups, prompts, chat_tokenizer, reward_fn, &mut rng)?;
+    context.overflow.log(overflow, step, log)?;
     policy.progress.timings.generation += watch.lap();
     if let Some(bad) = non_finite_message(&rollouts.rewards, &rollouts.completion_texts) {
         log.progress(step, "skipped", rollouts.n_tokens());

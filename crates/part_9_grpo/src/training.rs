@@ -4,7 +4,7 @@ use anyhow::Result;
 use experiment::{Run, RunLog, RunLogConfig, TrainState, is_due};
 use model_io::ModelConfig;
 use ppo::reward_fn::RewardParts;
-use ppo::{PromptExample, PromptLoader, RewardFn};
+use ppo::{ContextOverflow, PromptExample, PromptLoader, RewardFn};
 use tensor_core::Parameters;
 
 use crate::config::{GrpoConfig, GrpoContext, GrpoUpdateConfig};
@@ -70,8 +70,8 @@ pub fn train_in_memory(
     let (update, chat_tokenizer) = (config.update, validator.evaluator.eval_config.chat_tokenizer);
     let state = TrainState::new(parameters, update.optimizer)?;
     let mut policy = Policy::new(model, state, config.reference_update)?;
-    let mut context =
-        GrpoContext { chat_tokenizer, reward_fn, reward_parts: RewardParts::default() };
+    let (reward_parts, overflow) = (RewardParts::default(), ContextOverflow::default());
+    let mut context = GrpoContext { chat_tokenizer, reward_fn, reward_parts, overflow };
     let mut prompts = PromptLoader::new(prompts, config.seed)?;
     let steps = update.schedule.total_steps;
     let (run, mut log) = (Run::default(), RunLog::new(RunLogConfig::rewards(steps, steps), 0)?);

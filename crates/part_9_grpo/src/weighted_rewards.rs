@@ -10,7 +10,7 @@ use anyhow::{Result, bail, ensure};
 use candle_core::Device;
 use ppo::flags::RewardProgramFlags;
 use ppo::reward_fn::{self, NamedRewardFn, OutcomeRewards, RewardPart, RewardParts};
-use ppo::{RewardFn, RewardInput};
+use ppo::{ContextOverflow, RewardFn, RewardInput};
 use sft::ChatTokenizer;
 use tensor_core::Rng;
 
@@ -154,14 +154,10 @@ impl WeightedRewards {
         device: &Device,
     ) -> Result<(NamedRewardFn, Vec<String>)> {
         let (mut weighted, mut other_tokenizers) = (Vec::new(), Vec::new());
-        let mut sum_name = String::new();
+        let (mut sum_name, overflow) = (String::new(), ContextOverflow::default());
         for term in &self.terms {
             let RewardTerm { name, source, weight } = term;
-            let named = |reward_fn| NamedRewardFn {
-                reward_fn,
-                name: name.clone(),
-                parts: RewardParts::default(),
-            };
+            let named = |reward_fn| NamedRewardFn::new(reward_fn, name.clone());
             let mut reward = match source {
                 RewardSource::Rule(reward) => named(rule_reward_fn(*reward)),
                 RewardSource::Random => named(reward_fn::random_reward_fn()),
@@ -169,8 +165,13 @@ impl WeightedRewards {
                 RewardSource::Code => program.code.open_reward_fn()?,
                 RewardSource::LlmJudge => program.judge.open_reward_fn(device)?,
                 RewardSource::Model => {
-                    let (reward_model, other) =
-                        reward_fn::open_reward_model(name, chat_tokenizer, batch_size, device)?;
+                    let (reward_model, other) = reward_fn::open_reward_model(
+                        name,
+                        chat_tokenizer,
+                        batch_size,
+                        device,
+                        overflow.clone(),
+                    )?;
                     other_tokenizers.extend(other.then(|| name.clone()));
                     reward_model
                 }
@@ -195,7 +196,8 @@ impl WeightedRewards {
             last_parts.0.replace(parts);
             Ok(sums)
         };
-        Ok((NamedRewardFn { reward_fn: Box::new(sum), name: sum_name, parts }, other_tokenizers))
+        let reward_fn = NamedRewardFn { reward_fn: Box::new(sum), name: sum_name, parts, overflow };
+        Ok((reward_fn, other_tokenizers))
     }
 }
 

@@ -90,6 +90,43 @@ fn an_adapter_is_downloaded_without_its_tokenizer_and_completely() -> Result<()>
 }
 
 #[test]
+fn a_model_that_has_its_weights_as_bin_files_alone_is_downloaded_completely() -> Result<()> {
+    let weights = include_bytes!("../golden/pytorch.bin");
+    let index = br#"{"weight_map": {"f32": "pytorch_model-00001-of-00001.bin"}}"#;
+    let whole: [(&str, &[u8]); 1] = [("pytorch_model.bin", weights)];
+    let sharded: [(&str, &[u8]); 2] =
+        [("pytorch_model.bin.index.json", index), ("pytorch_model-00001-of-00001.bin", weights)];
+    let others: [(&str, &[u8]); 4] = [
+        ("config.json", b"{}"),
+        ("tokenizer.json", b"{}"),
+        ("training_args.bin", b"not needed"),
+        ("flax_model.msgpack", b"not needed"),
+    ];
+    for list in [&whole[..], &sharded] {
+        let (server, cache) = (Server::start(&[list, &others].concat()), TempDir::new()?);
+        let hub = hub(&server, &cache);
+        let last = list[list.len() - 1].0;
+        server.set_fault(Some((last, Fault::Cut)));
+        assert!(error(hub.fetch("owner/model")).contains(last));
+        assert!(error(offline(&hub).fetch("owner/model")).contains("a complete copy"));
+        server.set_fault(None);
+        let folder = hub.fetch("owner/model")?;
+        assert_has(&folder, list);
+        assert_has(&folder, &others[..2]);
+        let requests = server.requests().join("\n");
+        assert!(!requests.contains("training_args") && !requests.contains("flax"), "{requests}");
+        assert_eq!(offline(&hub).fetch("owner/model")?, folder);
+        std::fs::remove_file(folder.join(last))?;
+        assert!(error(offline(&hub).fetch("owner/model")).contains("a complete copy"));
+    }
+    let both = [&whole[..], &others, &[("model.safetensors", &[1; 9])]].concat();
+    let (server, cache) = (Server::start(&both), TempDir::new()?);
+    hub(&server, &cache).fetch("owner/model")?;
+    assert!(!server.requests().join("\n").contains("pytorch_model.bin"), "safetensors come first");
+    Ok(())
+}
+
+#[test]
 fn a_missing_model_gives_an_error_that_names_it() -> Result<()> {
     let (server, cache) = (Server::start(&SHARDED), TempDir::new()?);
     let message = error(hub(&server, &cache).fetch("owner/other"));

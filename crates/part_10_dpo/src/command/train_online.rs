@@ -40,7 +40,7 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let (saver, mut parameters) =
         ModelSaver::new(setup.out, &initial.path, checkpoint, template, lora)?;
     let chat_tokenizer = &saver.chat_tokenizer;
-    let (NamedRewardFn { mut reward_fn, name: reward_name, .. }, _) =
+    let (NamedRewardFn { mut reward_fn, name: reward_name, overflow, .. }, _) =
         rewards.open_reward_fn(&flags.program, chat_tokenizer, EVAL_BATCH_SIZE, &device)?;
     let Prompts { training, validation, data_id } = Prompts::load(args, &saver, &reward_name)?;
     let online = flags.config(chat_tokenizer.stop_token_ids().to_vec())?;
@@ -79,7 +79,8 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
         model_saver: Some(&saver),
     };
     let (reward_fn, prompts) = (&mut *reward_fn, PromptLoader::new(training, config.seed)?);
-    let mut context = OnlineContext { chat_tokenizer, reward_fn, reference, teacher, prompts };
+    let mut context =
+        OnlineContext { chat_tokenizer, reward_fn, overflow, reference, teacher, prompts };
     println!("{}", policy.state.parameter_summary());
     train_online(&mut policy, &mut context, (&online, &config), &validator, &run, &mut log)?;
     finish_run(args, &setup, &policy, &saver, log)

@@ -10,7 +10,7 @@ use experiment::number::probability;
 use experiment::program::{as_usage_error, ensure_usage};
 use model_io::ModelConfig;
 use modern::GradientCheckpointing;
-use modern::flags::byte_level_config;
+use modern::flags::{RefusedAdapterFlag, byte_level_config};
 use serde::Serialize;
 use tiny_gpt::flags::{ModelSizeFlags, SamplingFlags};
 
@@ -68,6 +68,9 @@ pub(crate) struct TrainArgs {
         help_heading = "Model"
     )]
     pub(crate) model: Option<String>,
+    #[command(flatten)]
+    #[serde(skip)]
+    refused_adapter: RefusedAdapterFlag,
     #[command(flatten, next_help_heading = "Model")]
     pub(crate) size: ModelSizeFlags,
     /// Number of key/value heads (grouped-query attention) [default: --n-head]
@@ -115,6 +118,7 @@ impl TrainArgs {
     /// # Errors
     /// When a step would exceed any memory, or the schedule is invalid.
     pub(crate) fn check(&self) -> Result<()> {
+        self.refused_adapter.check()?;
         let ModelSizeFlags { n_layer, n_head, n_embd, .. } = self.size;
         let has_default_sizes = [n_layer, n_head, n_embd] == DEFAULT_SIZES;
         ensure_usage(

@@ -23,13 +23,18 @@ fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
 }
 
-fn base_folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../part_3_modern/tests/golden/llama")
+fn base_folder(family: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../part_3_modern/tests/golden").join(family)
 }
 
 /// Small random Llama, opened for training.
 fn base() -> Result<(GptModern, Parameters)> {
-    let folder = model_io::model_folder::open(&base_folder(), candle_core::DType::F32, &CPU)?;
+    base_of("llama")
+}
+
+/// Small random model of `family`, opened for training.
+fn base_of(family: &str) -> Result<(GptModern, Parameters)> {
+    let folder = model_io::model_folder::open(&base_folder(family), candle_core::DType::F32, &CPU)?;
     GptModern::from_weights(folder)
 }
 
@@ -105,6 +110,59 @@ fn assert_matches_peft(folder: &Path) -> Result<()> {
 }
 
 #[test]
+fn adapters_of_fused_experts_match_peft() -> Result<()> {
+    for family in ["mixtral", "qwen3_moe"] {
+        let (opened, mut parameters) = base_of(family)?;
+        peft_folder::open(&golden(family), &mut parameters)?;
+        let golden_file = json_file::read(&golden(family).join("golden.json"))?;
+        let ids: Vec<u32> = serde_json::from_value(golden_file["ids"].clone())?;
+        let ids = Tensor::new(&ids[..], &CPU)?.unsqueeze(0)?;
+        let theirs: Vec<Vec<f32>> = serde_json::from_value(golden_file["logits"].clone())?;
+        let theirs = Tensor::new(theirs, &CPU)?;
+        let logits = |mut parameters: Parameters| -> Result<Tensor> {
+            let model = GptModern::new(opened.config(), parameters.root())?;
+            Ok(model.forward(&ids)?.squeeze(0)?)
+        };
+        assert_close(&logits(parameters.for_inference())?, &theirs, 1e-4);
+        lora::merge(&parameters)?;
+        assert_close(&logits(parameters.without_adapters())?, &theirs, 1e-4);
+    }
+    Ok(())
+}
+
+#[test]
+fn adapters_of_fused_experts_that_do_not_fit_are_rejected() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let settings = json_file::read(&golden("mixtral").join("adapter_config.json"))?;
+    let tensors = tensor_core::weights::load(&golden("mixtral/adapter_model.safetensors"))?;
+    let path = |end: &str| format!("base_model.model.model.layers.0.mlp.experts.{end}.weight");
+    let refuse = |settings: &Value,
+                  change: &dyn Fn(&mut BTreeMap<String, Tensor>) -> Result<()>| {
+        let mut tensors = tensors.clone();
+        change(&mut tensors)?;
+        json_file::write(&folder.path().join("adapter_config.json"), settings)?;
+        tensor_core::weights::save(&folder.path().join("adapter_model.safetensors"), &tensors)?;
+        let opened = peft_folder::open(folder.path(), &mut base_of("mixtral")?.1);
+        Ok::<_, anyhow::Error>(format!("{:#}", opened.expect_err("a misfit")))
+    };
+    let mut no_pattern = settings.clone();
+    no_pattern["rank_pattern"] = json!({});
+    let error = refuse(&no_pattern, &|_| Ok(()))?;
+    assert!(error.contains("lora_A has 12 rows, expected 2 for each of 3 experts"), "{error}");
+    let error = refuse(&settings, &|tensors| {
+        tensors.remove(&path("lora_B"));
+        Ok(())
+    })?;
+    assert!(error.contains("layers.0.mlp.experts is incomplete"), "{error}");
+    let error = refuse(&settings, &|tensors| {
+        tensors.insert(path("lora_A"), Tensor::zeros((6, 7), DType::F32, &CPU)?);
+        Ok(())
+    })?;
+    assert!(error.contains("for a matrix of shape 16 x 7"), "{error}");
+    Ok(())
+}
+
+#[test]
 fn saved_adapters_open_unchanged() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let ids = Tensor::new(&[[1u32, 9, 3, 4, 7]], &CPU)?;
@@ -147,14 +205,18 @@ fn saved_adapters_open_unchanged() -> Result<()> {
 #[test]
 fn peft_opens_our_adapters() -> Result<()> {
     for variant in [LoraVariant::Plain, LoraVariant::Dora] {
-        assert_peft_opens(&LoraConfig { alpha: 6., variant, ..LoraConfig::new(4) })?;
+        assert_peft_opens("llama", &LoraConfig { alpha: 6., variant, ..LoraConfig::new(4) })?;
     }
     let scaling = RankScaling::RankStabilized;
-    assert_peft_opens(&LoraConfig { alpha: 6., scaling, ..LoraConfig::new(4) })
+    assert_peft_opens("llama", &LoraConfig { alpha: 6., scaling, ..LoraConfig::new(4) })?;
+    for family in ["mixtral", "qwen3_moe"] {
+        assert_peft_opens(family, &LoraConfig { alpha: 6., ..LoraConfig::new(2) })?;
+    }
+    Ok(())
 }
 
-fn assert_peft_opens(lora: &LoraConfig) -> Result<()> {
-    let (opened, mut parameters) = base()?;
+fn assert_peft_opens(family: &str, lora: &LoraConfig) -> Result<()> {
+    let (opened, mut parameters) = base_of(family)?;
     let config = *opened.config();
     attach(&mut parameters, lora, 1)?;
     for (seed, parameter) in parameters.trainable().enumerate() {
@@ -167,7 +229,7 @@ fn assert_peft_opens(lora: &LoraConfig) -> Result<()> {
         parameter.var.set(&noise)?;
     }
     let folder = tempfile::tempdir()?;
-    peft_folder::save(folder.path(), &parameters, lora, "llama")?;
+    peft_folder::save(folder.path(), &parameters, lora, family)?;
     let ids = [5u32, 9, 2, 30, 7, 11];
     let model = GptModern::new(&config, parameters.for_inference().root())?;
     let logits = model.forward(&Tensor::new(&[ids], &CPU)?)?.squeeze(0)?.to_vec2::<f32>()?;
@@ -175,7 +237,7 @@ fn assert_peft_opens(lora: &LoraConfig) -> Result<()> {
         &folder.path().join("check.json"),
         &json!({ "input_ids": ids, "logits": logits }),
     )?;
-    assert_python_agrees("check_adapter.py", [base_folder().as_path(), folder.path()]);
+    assert_python_agrees("check_adapter.py", [base_folder(family).as_path(), folder.path()]);
     Ok(())
 }
 

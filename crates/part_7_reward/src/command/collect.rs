@@ -14,7 +14,7 @@ use experiment::flags::ComputeFlags;
 use experiment::number::positive;
 use experiment::program::ensure_usage;
 use experiment::{Interrupt, terminal};
-use model_io::{ChatMessage, LoadMode};
+use model_io::{ChatMessage, LoadMode, locate_adapter};
 use modern::flags::ChatTemplateFlags;
 use modern::sampler::{Sampler, SamplingStrategy};
 use modern::{Checkpoint, FinishReason, GptModern};
@@ -38,6 +38,9 @@ pub(super) struct CollectArgs {
     /// Language model: a folder, a run's folder, a .gguf file, a llama2.c .bin, or Hub owner/name
     #[arg(long, visible_alias = "model-name-or-path", value_name = "MODEL")]
     model: String,
+    /// LoRA adapter of --model: a folder in the layout of peft, or owner/name on the Hub
+    #[arg(long, value_name = "ADAPTER")]
+    adapter: Option<String>,
     /// Source of the prompts
     #[command(flatten)]
     data: DataFlags,
@@ -248,7 +251,14 @@ fn open_generator(args: &CollectArgs, device: &Device) -> Result<(GptModern, Cha
         !model_folder::is_reward_model(&path),
         "{name} is a reward model and cannot generate text; --model expects a language model"
     );
-    let checkpoint = Checkpoint::open(&path.to_string_lossy(), LoadMode::Inference, device)?;
+    let (path, adapter) = (path.to_string_lossy(), args.adapter.as_deref());
+    let checkpoint = match adapter.map(locate_adapter).transpose()? {
+        Some(adapter) => {
+            let mode = LoadMode::DequantizedInference;
+            Checkpoint::open_with_adapter(&path, &adapter, mode, device)?
+        }
+        None => Checkpoint::open(&path, LoadMode::Inference, device)?,
+    };
     let mut checkpoint = checkpoint.with_chat_variables(&args.chat_template.variables(name)?);
     let chat_tokenizer = ChatTokenizer::from_checkpoint(&mut checkpoint, args.template)?;
     Ok((checkpoint.model, chat_tokenizer))

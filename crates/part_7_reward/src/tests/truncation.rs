@@ -36,7 +36,7 @@ fn a_reward_is_read_at_the_last_token_of_the_rendered_conversation() -> Result<(
     ] {
         let chat_tokenizer = qwen_like(before, after)?;
         let prompt = [ChatMessage::user("What is 12 + 7?")];
-        let ids = tokenize_conversation(&chat_tokenizer, &prompt, "19", 200)?;
+        let ids = tokenize_conversation(&chat_tokenizer, &prompt, "19")?;
         let messages = [&prompt[..], &[ChatMessage::assistant("19")]].concat();
         let ChatTokenizer { tokenizer, template, .. } = &chat_tokenizer;
         let rendered = template.encode(tokenizer, &messages, AddGenerationPrompt::No)?.tokens;
@@ -57,7 +57,7 @@ fn where_nothing_more_is_rendered_the_completion_has_the_tokens_of_a_policy() ->
                   {% if not add_generation_prompt %}{{ eos_token }}{% endif %}";
     let (template, eos) = (ChatTemplate::new(source, &tokenizer)?, tokenizer.eos());
     let chat_tokenizer = ChatTokenizer::new(tokenizer, template, eos.into_iter().collect())?;
-    let ids = tokenize_conversation(&chat_tokenizer, &[ChatMessage::user("#")], "##", 99)?;
+    let ids = tokenize_conversation(&chat_tokenizer, &[ChatMessage::user("#")], "##")?;
     let encode =
         |text: &str| chat_tokenizer.tokenizer.encode(text, AddSpecialTokens::No, ParseSpecial::No);
     let parts = [encode("#")?, encode("##")?, eos.into_iter().collect()].concat();
@@ -77,7 +77,10 @@ fn a_truncated_completion_is_read_without_an_end_token() -> Result<()> {
     assert!(!truncated.contains(&model.chat_tokenizer.eos_token_id()));
     assert!(whole.starts_with(&truncated));
     let long = model.tokenize_truncated(&prompt, &"of all ".repeat(90))?;
-    assert_eq!(long.len(), 64, "the context of the model");
+    let mut texts = [long.clone(), truncated.clone()];
+    assert_eq!(model.truncate_to_context(&mut texts), 1, "of two");
+    let end = long[long.len() - 64..].to_vec();
+    assert_eq!(texts, [end, truncated], "the last tokens that fit into the context");
     Ok(())
 }
 

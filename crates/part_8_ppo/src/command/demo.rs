@@ -24,8 +24,9 @@ use crate::completion_eval::CompletionEvalConfig;
 use crate::reference::create_reference_model;
 use crate::reward_fn::RewardParts;
 use crate::{
-    ActorCritic, CriticBackbone, PpoConfig, PpoContext, PpoValidator, PromptExample, PromptLoader,
-    RewardFn, RewardInput, RolloutConfig, compare_to_reference, prompts, train,
+    ActorCritic, ContextOverflow, CriticBackbone, PpoConfig, PpoContext, PpoValidator,
+    PromptExample, PromptLoader, RewardFn, RewardInput, RolloutConfig, compare_to_reference,
+    prompts, train,
 };
 
 /// Optimizer steps of pretraining.
@@ -87,6 +88,7 @@ pub(super) fn run(args: &DemoArgs) -> Result<()> {
         chat_tokenizer: &chat_tokenizer,
         reward_fn: &mut *reward_fn,
         reward_parts: RewardParts::default(),
+        overflow: ContextOverflow::default(),
         ptx_loss: None,
     };
     let mut prompts = PromptLoader::new(train_prompts, seed)?;

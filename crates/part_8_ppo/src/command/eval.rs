@@ -16,7 +16,8 @@ use crate::flags::RewardFnFlags;
 use crate::prompts::PromptExample;
 use crate::reference::reference_of_finetuned;
 use crate::{
-    CompletionEvalConfig, PolicyComparison, ScoredCompletion, compare_to_reference, prompts,
+    CompletionEvalConfig, ContextOverflow, PolicyComparison, ScoredCompletion,
+    compare_to_reference, prompts,
 };
 
 #[derive(Args)]
@@ -79,14 +80,13 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
         println!("{n_dropped} prompts were dropped because they are too long");
     }
     prompts.truncate(args.eval_examples.get());
-    let batch_size = args.batch_size.get();
+    let (batch_size, mut rng) = (args.batch_size.get(), Rng::new(args.compute.seed));
     let mut reward_fn =
         args.reward_fn.open_reward_fn(&args.data.data, &chat_tokenizer, batch_size, &device)?;
     let eval_config =
         CompletionEvalConfig { chat_tokenizer: &chat_tokenizer, max_new_tokens, batch_size };
     let strategy = SamplingStrategy::new(args.temperature, None, None, None);
-    let mut rng = Rng::new(args.compute.seed);
-    let reward_fn = &mut *reward_fn.reward_fn;
+    let (overflow, reward_fn) = (reward_fn.overflow, &mut *reward_fn.reward_fn);
     let Some(reference) = reference else {
         let completions =
             eval_config.generate_and_score(&model, &prompts, strategy, reward_fn, &mut rng)?;
@@ -94,6 +94,7 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
             bail!("{bad}");
         }
         let metrics = compute_metrics(&prompts, &completions);
+        print_overflow(&overflow);
         if args.json {
             println!("{}", serde_json::to_string(&metrics)?);
             return Ok(());
@@ -111,6 +112,7 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
         reward_fn,
         &mut rng,
     )?;
+    print_overflow(&overflow);
     if args.json {
         println!("{}", serde_json::to_string(&comparison)?);
         return Ok(());
@@ -118,6 +120,11 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
     print_completions(&prompts, &[("policy", &ours), ("reference", &theirs)]);
     print_comparison(&comparison);
     Ok(())
+}
+
+/// Prints whether conversations were too long for the reward model.
+fn print_overflow(overflow: &ContextOverflow) {
+    overflow.counts().message().iter().for_each(|message| println!("{message}"));
 }
 
 /// Prints the first prompts with the completions of each model.

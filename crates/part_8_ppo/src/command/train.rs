@@ -57,7 +57,7 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let config = args.ppo_config(rollout, &defaults)?;
     let total_steps = config.schedule.total_steps;
     setup.resolve(resolved_settings(&config.schedule, config.prompts_per_step))?;
-    let NamedRewardFn { mut reward_fn, name: reward_name, parts: reward_parts } =
+    let NamedRewardFn { mut reward_fn, name: reward_name, parts: reward_parts, overflow } =
         args.reward_fn.open_reward_fn(data_name, chat_tokenizer, REWARD_BATCH_SIZE, &device)?;
     let other = reference.map(|named| {
         let path = resolve_model_path(named)?;
@@ -87,7 +87,8 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let mut prompts = PromptLoader::new(data.train, config.seed)?;
     let (reward_fn, ptx_loss) = (&mut *reward_fn, data.ptx_loss);
     let reference = &reference;
-    let mut context = PpoContext { reference, chat_tokenizer, reward_fn, reward_parts, ptx_loss };
+    let mut context =
+        PpoContext { reference, chat_tokenizer, reward_fn, reward_parts, overflow, ptx_loss };
     train(&mut actor_critic, &mut context, &mut prompts, &config, &validator, &run, &mut log)?;
     let speed = log.finish()?; // ends the progress line before the report is printed
     if setup.is_finished(&actor_critic.policy.progress) {

@@ -11,6 +11,7 @@ use tensor_core::{Parameters, Rng};
 
 use super::CPU;
 use super::small_run::{chat_tokenizer, model_config};
+use crate::context_overflow::{ContextOverflow, OverflowCounts};
 use crate::reference::open_reference;
 use crate::reward_fn::{RewardInput, reward_model_fn};
 
@@ -89,11 +90,22 @@ fn a_reward_model_reads_text_through_its_own_tokenizer() -> Result<()> {
         let texts = ["19", "45"];
         let ids = texts.map(|text| reward_model.tokenize(&example.prompt, text).expect("ids"));
         let expected = reward_model.rewards(&ids, 2)?;
-        let (mut reward_fn, differs) = reward_model_fn(reward_model, &policy, 2);
+        let long = "12 + 7 ".repeat(9);
+        let mut end = [reward_model.tokenize(&example.prompt, &long)?];
+        let context_len = model_config(&policy).context_len;
+        assert!(end[0].len() > context_len, "{}", end[0].len());
+        end[0].drain(..end[0].len() - context_len);
+        let reward_of_end = reward_model.rewards(&end, 1)?;
+        let overflow = ContextOverflow::default();
+        let (mut reward_fn, differs) = reward_model_fn(reward_model, &policy, 2, overflow.clone());
         assert_eq!(differs, other);
+        let too_long = RewardInput { example: &example, completion: &long, terminated: true };
+        assert_eq!(reward_fn(&[too_long], &mut Rng::new(0))?, reward_of_end);
+        assert_eq!(overflow.counts(), OverflowCounts { n_read: 1, n_truncated: 1 });
         let replies =
             texts.map(|text| RewardInput { example: &example, completion: text, terminated: true });
         assert_eq!(reward_fn(&replies, &mut Rng::new(0))?, expected);
+        assert_eq!(overflow.counts(), OverflowCounts { n_read: 3, n_truncated: 1 });
         let truncated = replies.map(|reply| RewardInput { terminated: false, ..reply });
         let rewards = reward_fn(&truncated, &mut Rng::new(0))?;
         assert!(rewards.iter().zip(&expected).all(|(cut, ended)| cut != ended), "no end is read");

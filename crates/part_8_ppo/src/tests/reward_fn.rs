@@ -5,8 +5,8 @@ use datasets::Example;
 use tensor_core::Rng;
 
 use crate::reward_fn::{
-    NamedRewardFn, OutcomeRewards, RewardInput, RewardParts, exact_match_reward_fn,
-    final_answer_reward, final_answer_reward_fn,
+    NamedRewardFn, OutcomeRewards, RewardInput, exact_match_reward_fn, final_answer_reward,
+    final_answer_reward_fn,
 };
 
 #[test]
@@ -51,11 +51,8 @@ fn right_and_wrong_completions_get_the_rewards_that_are_set() -> Result<()> {
     let example = Example::new("What is 12 - 7?", "5");
     let input = |completion| RewardInput { example: &example, completion, terminated: true };
     let inputs = [input("5"), input("6"), input("five")];
-    let named = |format_reward| NamedRewardFn {
-        reward_fn: final_answer_reward_fn(format_reward),
-        name: "rule".into(),
-        parts: RewardParts::default(),
-    };
+    let named =
+        |format_reward| NamedRewardFn::new(final_answer_reward_fn(format_reward), "rule".into());
     let outcome = OutcomeRewards { correct: 2., wrong: -1. };
     let mut rewards = outcome.apply(named(0.));
     assert_eq!((rewards.reward_fn)(&inputs, &mut Rng::new(0))?, [2., -1., -1.]);

@@ -16,9 +16,9 @@ use crate::prompts::{prompt_ids, tokenize_prompts};
 use crate::reward_fn::RewardParts;
 use crate::rewards::TruncationHandling;
 use crate::{
-    ActorCritic, CompletionEvalConfig, CriticBackbone, PpoConfig, PpoContext, PpoExperience,
-    PpoValidator, PromptExample, PromptLoader, PtxLoss, RewardFn, RewardInput, RolloutConfig,
-    ScoredRollouts, rollout, train,
+    ActorCritic, CompletionEvalConfig, ContextOverflow, CriticBackbone, PpoConfig, PpoContext,
+    PpoExperience, PpoValidator, PromptExample, PromptLoader, PtxLoss, RewardFn, RewardInput,
+    RolloutConfig, ScoredRollouts, rollout, train,
 };
 
 pub(super) fn chat_tokenizer() -> Result<ChatTokenizer> {
@@ -146,6 +146,7 @@ pub(super) fn run_with_log(
         chat_tokenizer: &chat_tokenizer,
         reward_fn,
         reward_parts: RewardParts::default(),
+        overflow: ContextOverflow::default(),
         ptx_loss: mix,
     };
     let mut prompts = PromptLoader::new(questions.clone(), config.seed)?;

@@ -71,3 +71,40 @@ fn a_nan_reward_neither_trains_nor_compares() {
     save_untrained_reward_model(&base, Path::new(&judge), 0.1).expect("a reward model");
     PART_8.stdout(&flags.iter().copied().chain(["--steps", "1"]).collect::<Vec<_>>());
 }
+
+#[test]
+fn conversations_beyond_the_context_of_the_reward_model_are_counted_and_warned_of_once() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = |name: &str| path_arg(folder.path(), name);
+    PART_8.stdout(&train(&at("first"), &["--steps", "1"]));
+    let (base, judge) = (at("first/base"), at("judge"));
+    save_untrained_reward_model(&base, Path::new(&judge), 0.1).expect("a reward model");
+    let warning = "ALARM: step 1: a reward model reads conversations without their beginning";
+    let flags = ["--model", &base, "--reward", &judge, "--log-interval", "1"];
+    let check = |name: &str, share: f64| {
+        let text = PART_8.stdout(&train(&at(name), &flags));
+        let n_warnings = text.matches(warning).count();
+        assert_eq!(
+            (n_warnings, text.matches("100 % of those of this step").count()),
+            match share {
+                1. => (1, 1),
+                _ => (0, 0),
+            }
+        );
+        let rows = std::fs::read_to_string(at(&format!("{name}/metrics.jsonl"))).expect("rows");
+        let rows = rows.lines().map(|row| serde_json::from_str::<Value>(row).expect("JSON"));
+        let shares: Vec<f64> =
+            rows.filter_map(|row| row["reward_truncated_fraction"].as_f64()).collect();
+        assert_eq!(shares, [share; 4]);
+    };
+    check("whole", 0.);
+    let config = Path::new(&judge).join("config.json");
+    let mut json: Value =
+        serde_json::from_slice(&std::fs::read(&config).expect("a file")).expect("JSON");
+    json["max_position_embeddings"] = 8.into();
+    std::fs::write(&config, json.to_string()).expect("a file");
+    check("truncated", 1.);
+    let eval = ["eval", "--model", &base, "--reward", &judge, "--eval-examples", "5"];
+    let text = PART_8.stdout(&[&eval[..], &["--reference", &base]].concat());
+    assert!(text.contains("10 of 10 conversations are longer than the reward model's"), "{text}");
+}

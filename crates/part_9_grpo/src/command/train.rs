@@ -41,7 +41,7 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let (saver, parameters) =
         ModelSaver::new(setup.out, &base, checkpoint, args.template, args.lora.config())?;
     let (chat_tokenizer, context_len) = (&saver.chat_tokenizer, saver.config.context_len);
-    let NamedRewardFn { mut reward_fn, name: reward_name, parts: reward_parts } =
+    let NamedRewardFn { mut reward_fn, name: reward_name, parts: reward_parts, overflow } =
         args.task.open_reward_fn(chat_tokenizer, &device)?;
     let (train_prompts, n_dropped) =
         args.task.prompt_examples(dataset.train, chat_tokenizer, context_len)?;
@@ -73,7 +73,8 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     print_run_summary(args, &policy, train_prompts.len(), validation_prompts.len(), n_dropped);
     println!("{}", defaults.summary(&config.update.schedule));
     let mut prompts = PromptLoader::new(train_prompts, config.seed)?;
-    let mut context = GrpoContext { chat_tokenizer, reward_fn: &mut *reward_fn, reward_parts };
+    let reward_fn = &mut *reward_fn;
+    let mut context = GrpoContext { chat_tokenizer, reward_fn, reward_parts, overflow };
     train(&mut policy, &mut context, &mut prompts, &config, &validator, &run, &mut log)?;
     let n_tokens = log.state.n_tokens;
     let speed = log.finish()?; // ends the progress line before the report is printed

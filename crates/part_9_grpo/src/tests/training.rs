@@ -14,8 +14,8 @@ use ppo::flags::RewardProgramFlags;
 use ppo::prompts::{prompt_ids, tokenize_prompts};
 use ppo::reward_fn::{OutcomeRewards, RewardParts};
 use ppo::{
-    Clip, CompletionEvalConfig, PromptExample, PromptLoader, RewardFn, RewardInput, RolloutConfig,
-    ScoredRollouts, reward_fn, rollout,
+    Clip, CompletionEvalConfig, ContextOverflow, PromptExample, PromptLoader, RewardFn,
+    RewardInput, RolloutConfig, ScoredRollouts, reward_fn, rollout,
 };
 use scaling::LrSchedule;
 use scaling::schedule::DecayShape;
@@ -101,8 +101,8 @@ fn train_policy(
     let evaluator = GrpoEvaluator { task: Task::Arithmetic, eval_config };
     let validator = GrpoValidator { prompts, evaluator, interval, model_saver };
     let mut loader = PromptLoader::new(prompts.to_vec(), config.seed)?;
-    let mut context =
-        GrpoContext { chat_tokenizer, reward_fn, reward_parts: RewardParts::default() };
+    let (reward_parts, overflow) = (RewardParts::default(), ContextOverflow::default());
+    let mut context = GrpoContext { chat_tokenizer, reward_fn, reward_parts, overflow };
     let mut log = RunLog::new(RunLogConfig::rewards(1000, 1000), policy.state.progress.step)?;
     train(policy, &mut context, &mut loader, config, &validator, run, &mut log)?;
     Ok(log.state.n_tokens)

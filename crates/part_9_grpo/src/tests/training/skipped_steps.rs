@@ -3,7 +3,7 @@
 use anyhow::Result;
 use experiment::{Run, RunLog, RunLogConfig, Score};
 use ppo::reward_fn::RewardParts;
-use ppo::{CompletionEvalConfig, PromptExample, PromptLoader, RewardFn};
+use ppo::{CompletionEvalConfig, ContextOverflow, PromptExample, PromptLoader, RewardFn};
 use serde_json::{Value, json};
 
 use super::{
@@ -82,6 +82,7 @@ fn a_skipped_step_counts_raises_one_alarm_and_training_goes_on() -> Result<()> {
         chat_tokenizer,
         reward_fn: &mut *reward_fn,
         reward_parts: RewardParts::default(),
+        overflow: ContextOverflow::default(),
     };
     let mut loader = PromptLoader::new(prompts.clone(), config.seed)?;
     let mut policy = new_policy(chat_tokenizer, config.reference_update)?;

@@ -1,0 +1,102 @@
+//! Embeddings at both ends of the blocks: ids become vectors of C channels, with learned positions
+//! in families without RoPE, and a tied LM head goes back.
+
+use candle_core::{Device, Module, Result, Tensor, bail};
+use model_io::TensorNames;
+use model_io::config::{ModelConfig, PositionEncoding, TokenEmbedding};
+use tensor_core::ops::add;
+use tensor_core::{Bias, Embedding, Linear, Scope};
+
+use crate::attention_context::AttentionContext;
+
+/// Embedding of tokens and, if they are learned, of positions.
+#[derive(Debug, Clone)]
+pub(crate) struct InputEmbedding {
+    tokens: Embedding, // (V, W), W channels: C unless they are projected
+    positions: Option<LearnedPositions>,
+    /// √C, of Gemma.
+    scale: Option<f64>,
+    /// W -> C and, before the LM head, C -> W.
+    projections: Option<[Linear; 2]>,
+}
+
+/// Table of positions.
+#[derive(Debug, Clone)]
+struct LearnedPositions {
+    table: Embedding, // (offset + T_max, C)
+    /// Row of the first position.
+    offset: usize,
+    /// T_max
+    context_len: usize,
+}
+
+impl InputEmbedding {
+    /// Creates the parameters in the scope of the `model`.
+    pub(crate) fn new(
+        model: &mut Scope<'_>,
+        config: &ModelConfig,
+        names: &TensorNames,
+    ) -> Result<Self> {
+        let ModelConfig { vocab_size, n_embd, context_len, .. } = *config;
+        let ([init, _], width) = (config.weight_inits(), config.embedding_width());
+        let tokens = Embedding::new(model.at(names.embed_tokens), vocab_size, width, init)?;
+        let positions = match config.attention.position {
+            PositionEncoding::Learned { offset } => {
+                let (table, n_rows) = (model.at(names.embed_positions), offset + context_len);
+                let table = Embedding::new(table, n_rows, n_embd, init)?;
+                Some(LearnedPositions { table, offset, context_len })
+            }
+            PositionEncoding::Rope { .. } => None,
+        };
+        let (scale, projections) = match config.embedding {
+            TokenEmbedding::Plain => (None, None),
+            TokenEmbedding::Scaled => (Some((n_embd as f64).sqrt()), None),
+            TokenEmbedding::Projected { .. } => {
+                let project_in =
+                    Linear::new(model.at("project_in"), width, n_embd, Bias::No, init)?;
+                let project_out =
+                    Linear::new(model.at("project_out"), n_embd, width, Bias::No, init)?;
+                (None, Some([project_in, project_out]))
+            }
+        };
+        Ok(Self { tokens, positions, scale, projections })
+    }
+
+    /// Vectors (B, T, C) of `ids: (B, T)`, with positions from `context`.
+    pub(crate) fn forward(&self, ids: &Tensor, context: &AttentionContext) -> Result<Tensor> {
+        let (b, t) = ids.dims2()?;
+        let mut x = self.tokens.forward(ids)?; // (B, T, W)
+        if let Some(scale) = self.scale {
+            x = (x * scale)?;
+        }
+        if let Some([project_in, _]) = &self.projections {
+            x = project_in.forward(&x)?; // (B, T, C)
+        }
+        let Some(LearnedPositions { table, offset, context_len }) = &self.positions else {
+            return Ok(x);
+        };
+        let (_, end) = context.position_range(t);
+        if end > *context_len {
+            bail!("position {} is outside the {context_len} learned positions", end - 1);
+        }
+        add(&x, &table.forward(&context.position_rows(*offset, (b, t), ids.device())?)?)
+    }
+
+    /// Hidden states (B, T, W) for the LM head, of `x: (B, T, C)`.
+    pub(crate) fn project_out(&self, x: Tensor) -> Result<Tensor> {
+        match &self.projections {
+            Some([_, project_out]) => project_out.forward(&x),
+            None => Ok(x),
+        }
+    }
+
+    /// Logits (.., V) of `hidden: (.., W)` by a tied LM head.
+    pub(crate) fn logits(&self, hidden: &Tensor) -> Result<Tensor> {
+        self.tokens.logits(hidden)
+    }
+
+    /// Device of the weights.
+    pub(crate) fn device(&self) -> &Device {
+        self.tokens.weight.device()
+    }
+}

@@ -1,0 +1,83 @@
+//! 8.5 Conversations that are longer than a reward model's context. It reads them without their
+//! beginning, so that the reward may be that of an answer to another prompt: the run counts them,
+//! logs their share and raises an alarm.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use anyhow::Result;
+use experiment::RunLog;
+use serde_json::json;
+
+/// Counter of the conversations that the reward models of a run have read. Its clones count
+/// together: the reward function adds, and the log reads.
+#[derive(Debug, Clone, Default)]
+pub struct ContextOverflow(Rc<Cell<OverflowCounts>>);
+
+/// Numbers of conversations.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct OverflowCounts {
+    /// Conversations that a reward model has read.
+    pub n_read: usize,
+    /// Conversations that were longer than its context.
+    pub n_truncated: usize,
+}
+
+impl ContextOverflow {
+    /// Counts so far.
+    pub fn counts(&self) -> OverflowCounts {
+        self.0.get()
+    }
+
+    /// Adds the conversations of a call of the reward function.
+    pub(crate) fn add(&self, n_read: usize, n_truncated: usize) {
+        let counts = self.0.get();
+        self.0.set(OverflowCounts {
+            n_read: counts.n_read + n_read,
+            n_truncated: counts.n_truncated + n_truncated,
+        });
+    }
+
+    /// Logs the share of step `step`, before which the counts were `before`, and raises an alarm
+    /// the first time that it is not 0. Without a reward model there is nothing to log.
+    ///
+    /// # Errors
+    /// When a row cannot be written.
+    pub fn log(&self, before: OverflowCounts, step: usize, log: &mut RunLog) -> Result<()> {
+        let counts = self.counts();
+        let n_read = counts.n_read - before.n_read;
+        if n_read == 0 {
+            return Ok(());
+        }
+        let share = (counts.n_truncated - before.n_truncated) as f64 / n_read as f64;
+        if share > 0. {
+            log.alarm_once(
+                step,
+                "a reward model reads conversations without their beginning, because they are \
+                 longer than its context:",
+                &format!(
+                    "{:.0} % of those of this step; take shorter prompts (--max-prompt-length), \
+                     fewer --max-new-tokens, or a reward model with a longer context",
+                    100. * share
+                ),
+            )?;
+        }
+        match log.is_due(step) {
+            true => log.row(step, json!({ "reward_truncated_fraction": share })),
+            false => Ok(()),
+        }
+    }
+}
+
+impl OverflowCounts {
+    /// Message about an evaluation; `None` if no conversation was truncated.
+    pub(crate) fn message(&self) -> Option<String> {
+        let Self { n_read, n_truncated } = self;
+        (*n_truncated > 0).then(|| {
+            format!(
+                "{n_truncated} of {n_read} conversations are longer than the reward model's \
+                 context, and were read without their beginning"
+            )
+        })
+    }
+}
