@@ -191,6 +191,16 @@ pub struct MetricsFlags {
     pub tracker: TrackerKind,
 }
 
+/// Flag of the end of a run on the completions of a policy.
+#[derive(Debug, Clone, Copy, Serialize, Args)]
+#[command(next_help_heading = "Run")]
+pub struct SolvedFlags {
+    /// Stop as solved after N steps in a row, and 300 completions, that all get the highest reward;
+    /// 0: never
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub stop_when_solved: usize,
+}
+
 /// Flags of every run: folder, sources of settings, metrics, checkpoints, device and seed. Each
 /// part has its own default of `--out`.
 #[derive(Debug, Clone, Serialize, Args)]

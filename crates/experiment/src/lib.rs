@@ -9,6 +9,7 @@ pub mod settings;
 pub mod run_folder;
 pub mod checkpoints;
 pub mod selection;
+pub mod reward_history;
 pub mod train_state;
 pub mod interrupt;
 pub mod terminal;
@@ -31,15 +32,17 @@ pub mod picture;
 pub mod machine;
 pub mod training_memory;
 
+pub use alarms::Alarm;
 pub use checkpoints::Checkpoints;
 pub use divergence::ensure_finite;
 pub use interrupt::Interrupt;
 pub use metrics_writer::Plot;
+pub use reward_history::{Plateau, RewardHistory};
 pub use run::{Run, RunCheckpoints, is_due};
 pub use run_folder::RunFolder;
 pub use run_log::{RunLog, RunLogConfig, StepMetrics};
 pub use run_setup::RunSetup;
-pub use selection::Score;
+pub use selection::{Score, Target};
 pub use train_state::{TrainProgress, TrainState};
 
 #[cfg(test)]

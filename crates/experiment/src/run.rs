@@ -26,6 +26,9 @@ pub struct Run {
     pub stop_after: Option<usize>,
     /// Number of validations without an improvement after which the run is over.
     pub patience: Option<usize>,
+    /// Number of steps in a row whose completions all get the highest reward, after which the run
+    /// of a policy is over.
+    pub stop_when_solved: Option<usize>,
 }
 
 /// Checkpoints of a run, and when they are written.
@@ -70,9 +73,10 @@ impl RunCheckpoints {
 }
 
 impl Run {
-    /// True if the run is over after `total_steps` steps, at its target, or out of patience.
+    /// True if the run is over: after `total_steps` steps, at its target, out of patience, or
+    /// solved.
     pub fn is_finished(&self, progress: &TrainProgress, total_steps: usize) -> bool {
-        progress.is_finished(total_steps, self.patience)
+        progress.is_finished(total_steps, self.patience, self.stop_when_solved)
     }
 
     /// True if the run must stop after step `step`.

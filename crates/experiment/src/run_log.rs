@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::RunFolder;
-use crate::alarms::TrainingAlarms;
+use crate::alarms::{Alarm, RaisedAlarms, TrainingAlarms};
 use crate::loss_curve::Curve;
 use crate::machine::resident_bytes;
 use crate::metrics_writer::{MetricsWriter, Plot, extend_row};
@@ -38,8 +38,8 @@ impl RunLogConfig {
     }
 
     /// Log of the rewards of a run.
-    pub fn rewards(total_steps: usize, interval: usize) -> Self {
-        Self { plot: Plot::REWARD, ..Self::losses(total_steps, 0, interval) }
+    pub fn rewards(total_steps: usize, warmup_steps: usize, interval: usize) -> Self {
+        Self { plot: Plot::REWARD, ..Self::losses(total_steps, warmup_steps, interval) }
     }
 }
 
@@ -66,8 +66,12 @@ pub struct LogState {
     pub n_tokens: usize,
     /// Losses since the last row.
     recent_losses: Vec<f64>,
-    /// Causes of the alarms that are raised once in a run.
-    raised_alarms: Vec<String>,
+    /// Alarms of the run so far.
+    #[serde(default)]
+    alarms: RaisedAlarms,
+    /// Steps that the next one is compared with.
+    #[serde(default)]
+    training_alarms: TrainingAlarms,
 }
 
 /// Log of a run.
@@ -75,7 +79,6 @@ pub struct RunLog {
     config: RunLogConfig,
     progress: ProgressLine,
     writer: MetricsWriter,
-    alarms: TrainingAlarms,
     /// State that checkpoints keep.
     pub state: LogState,
 }
@@ -90,7 +93,6 @@ impl RunLog {
             config,
             progress: ProgressLine::resume_from(config.total_steps, step)?,
             writer: MetricsWriter::new(config.plot),
-            alarms: TrainingAlarms::new(config.warmup_steps),
             state: LogState::default(),
         })
     }
@@ -133,33 +135,27 @@ impl RunLog {
     /// With the alarm, when the loss or the norm is not finite: the run must stop.
     pub fn check(&mut self, metrics: &StepMetrics) -> Result<()> {
         let StepMetrics { step, loss, lr, grad_norm, .. } = *metrics;
-        let Some(alarm) = self.alarms.check(step, loss, lr, grad_norm) else { return Ok(()) };
+        let (health, warmup_steps) = (&mut self.state.training_alarms, self.config.warmup_steps);
+        let Some(alarm) = health.check(step, warmup_steps, loss, lr, grad_norm) else {
+            return Ok(());
+        };
         if !loss.is_finite() || !grad_norm.is_finite() {
-            self.writer.write_row(step, json!({ "alarm": alarm }))?;
-            bail!(alarm);
+            let message = format!("step {step}: {}", alarm.message);
+            self.writer.write_row(step, json!({ "alarm": message }))?;
+            bail!(message);
         }
         self.alarm(step, &alarm)
     }
 
-    /// Prints an alarm and writes it as a row.
+    /// Prints an alarm of step `step` and writes it as a row, unless the run has raised it before
+    /// and it is not much worse now: [`RaisedAlarms`].
     ///
     /// # Errors
     /// When the row cannot be written.
-    pub fn alarm(&mut self, step: usize, alarm: &str) -> Result<()> {
-        self.progress.suspend(|| println!("ALARM: {alarm}"));
-        self.writer.write_row(step, json!({ "alarm": alarm }))
-    }
-
-    /// Raises the alarm `cause` with `details`, unless the run has raised `cause` before.
-    ///
-    /// # Errors
-    /// When the row cannot be written.
-    pub fn alarm_once(&mut self, step: usize, cause: &str, details: &str) -> Result<()> {
-        if self.state.raised_alarms.iter().any(|raised| raised == cause) {
-            return Ok(());
-        }
-        self.state.raised_alarms.push(cause.to_string());
-        self.alarm(step, &format!("step {step}: {cause} {details}"))
+    pub fn alarm(&mut self, step: usize, alarm: &Alarm) -> Result<()> {
+        let Some(text) = self.state.alarms.raise(step, alarm) else { return Ok(()) };
+        self.progress.suspend(|| println!("ALARM: {text}"));
+        self.writer.write_row(step, json!({ "alarm": text }))
     }
 
     /// Advances the progress line to `step`, which processed `n_tokens` tokens, and shows

@@ -32,10 +32,13 @@ impl RunSetup<'_> {
             println!("{summary}");
         }
         let (step, total, path) = (progress.step, self.total_steps(), self.out.join(model));
+        let solved = self.solved(progress);
         if !self.is_finished(progress) {
             println!("{}", resume_hint(part, step, total, self.out));
         } else {
-            if step < total && !progress.target_reached {
+            if let Some(plateau) = &solved {
+                println!("solved at step {step} of {total}: {plateau}");
+            } else if step < total && !progress.target_reached {
                 let n = progress.selection.n_not_better;
                 println!("ended after step {step} of {total}: {n} validations were no better");
             }
@@ -47,6 +50,9 @@ impl RunSetup<'_> {
         }
         if self.flags.json {
             result[model] = json!(path);
+            if !self.settings["stop_when_solved"].is_null() {
+                result["solved_step"] = json!(solved.map(|_| step));
+            }
             println!("{result}");
         }
     }

@@ -19,7 +19,7 @@ use crate::run_folder::{CHECKPOINTS, LAST_MODEL};
 use crate::run_log::{RunLog, RunLogConfig};
 use crate::settings::check_resumable;
 use crate::tracker::Tracker;
-use crate::{Checkpoints, Interrupt, Run, RunFolder, TrainProgress};
+use crate::{Checkpoints, Interrupt, Plateau, Run, RunFolder, TrainProgress};
 
 /// Folder, settings and flags of a run.
 #[derive(Debug)]
@@ -182,11 +182,18 @@ impl<'a> RunSetup<'a> {
             interrupt: Interrupt::listen()?,
             stop_after: self.flags.save.stop_after.map(NonZeroUsize::get),
             patience: self.patience(),
+            stop_when_solved: self.stop_when_solved(),
         })
     }
 
     fn patience(&self) -> Option<usize> {
         self.flags.metrics.patience.map(NonZeroUsize::get)
+    }
+
+    /// Value of --stop-when-solved, in the parts that have it; 0 stands for never.
+    fn stop_when_solved(&self) -> Option<usize> {
+        let n_steps = self.settings["stop_when_solved"].as_u64().unwrap_or_default() as usize;
+        Some(n_steps).filter(|&n| n > 0)
     }
 
     pub(crate) fn total_steps(&self) -> usize {
@@ -195,7 +202,12 @@ impl<'a> RunSetup<'a> {
 
     /// True if the run is over.
     pub fn is_finished(&self, progress: &TrainProgress) -> bool {
-        progress.is_finished(self.total_steps(), self.patience())
+        progress.is_finished(self.total_steps(), self.patience(), self.stop_when_solved())
+    }
+
+    /// Plateau at which the run ended, if it is solved.
+    pub(crate) fn solved(&self, progress: &TrainProgress) -> Option<Plateau> {
+        progress.solved(self.stop_when_solved())
     }
 
     /// Folder for the last model of the run, `final/`, if the run is over and that model is not the

@@ -80,6 +80,25 @@ impl fmt::Display for Score {
     }
 }
 
+/// Whether a validation has reached the target of the run, which ends it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Target {
+    /// There is no target, or it is not reached.
+    NotReached,
+    /// Reached: the run is over, and its model is kept.
+    Reached,
+}
+
+impl Target {
+    /// State of a `target` that `value`, of which more is better, is to reach.
+    pub fn of(value: f64, target: Option<f64>) -> Self {
+        match target {
+            Some(target) if value >= target => Self::Reached,
+            _ => Self::NotReached,
+        }
+    }
+}
+
 /// Score of the model after a step.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Validation {

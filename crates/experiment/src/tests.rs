@@ -4,6 +4,7 @@ mod run_folder;
 mod checkpoints;
 mod run;
 mod selection;
+mod reward_history;
 mod settings;
 mod alarms;
 mod tensorboard;

@@ -5,6 +5,7 @@ use std::num::NonZeroUsize;
 
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
+use experiment::flags::SolvedFlags;
 use experiment::number::{fraction, non_negative, positive, unit_interval};
 use experiment::program::{as_usage_error, ensure_usage};
 use grpo::{ReferenceUpdate, Task, WeightedRewards};
@@ -172,6 +173,9 @@ pub struct OnlineFlags {
     /// Reward program.
     #[command(flatten)]
     pub program: RewardProgramFlags,
+    /// End of the run.
+    #[command(flatten)]
+    pub solved: SolvedFlags,
 }
 
 /// Name of a divergence from a teacher.

@@ -13,13 +13,14 @@
 
 use anyhow::Result;
 use experiment::statistics::mean;
-use experiment::{Run, RunLog, Score, is_due};
+use experiment::{Run, RunLog, Score, Target, is_due};
 use grpo::evaluation::{GrpoEvalMetrics, MatchMetrics};
 use grpo::{GrpoEvaluator, ReferenceModel};
 use modern::GptModern;
+use ppo::alarms::{ignored_validation, no_better_completion, skipped_step};
 use ppo::completion_eval::non_finite_reward_message;
 use ppo::prompts::{prompt_ids, step_rng};
-use ppo::reward_fn::non_finite_message;
+use ppo::reward_fn::{NamedRewardFn, non_finite_message};
 use ppo::{
     ContextOverflow, PromptExample, PromptLoader, RewardFn, RolloutConfig, RolloutGroup,
     ScoredRollouts, rollout,
@@ -55,12 +56,33 @@ pub struct OnlineContext<'a> {
     pub reward_fn: &'a mut RewardFn,
     /// Counter of the conversations that are too long for a reward model.
     pub overflow: ContextOverflow,
+    /// Highest reward that it gives, if that is known.
+    pub max_reward: Option<f64>,
     /// Reference model, synchronized by round; `None` for a loss without a reference.
     pub reference: Option<ReferenceModel>,
     /// Teacher of distillation.
     pub teacher: Option<Teacher>,
     /// Training prompts.
     pub prompts: PromptLoader,
+}
+
+impl<'a> OnlineContext<'a> {
+    /// Context of the reward function `reward`, without reference and teacher.
+    pub fn new(
+        chat_tokenizer: &'a ChatTokenizer,
+        reward: &'a mut NamedRewardFn,
+        prompts: PromptLoader,
+    ) -> Self {
+        Self {
+            chat_tokenizer,
+            reward_fn: &mut *reward.reward_fn,
+            overflow: reward.overflow.clone(),
+            max_reward: reward.max_reward,
+            reference: None,
+            teacher: None,
+            prompts,
+        }
+    }
 }
 
 /// Teacher of distillation.
@@ -86,8 +108,8 @@ pub struct OnlineValidator<'a> {
     pub model_saver: Option<&'a ModelSaver>,
 }
 
-/// Trains `policy` on its own completions from its current step, until the schedule ends or the run
-/// is stopped.
+/// Trains `policy` on its own completions from its current step, until the schedule ends, the run
+/// is stopped, or all completions of many rounds get the highest reward.
 ///
 /// # Errors
 /// When the reward function fails, the loss is not finite, or a file cannot be written.
@@ -116,7 +138,7 @@ pub fn train_online(
             reference.sync_if_due(round, &policy.state.parameters)?;
         }
         let is_validation_due = (first + 1..=last).any(|step| is_due(step, validator.interval));
-        if last == total_steps || is_validation_due {
+        if run.is_finished(&policy.state.progress, total_steps) || is_validation_due {
             validator.run(policy, context.reward_fn, log)?;
         }
         let is_last = run.is_finished(&policy.state.progress, total_steps) || run.should_stop(last);
@@ -150,14 +172,21 @@ fn preference_round(
     let rollouts = ScoredRollouts::new(groups, &prompts, chat_tokenizer, reward_fn, &mut rng)?;
     context.overflow.log(overflow, step, log)?;
     if let Some(bad) = non_finite_message(&rollouts.rewards, &rollouts.completion_texts) {
-        return log.alarm(step, &format!("the round after step {step} is skipped: {bad}"));
+        return log.alarm(step, &skipped_step(&bad));
     }
     let mut examples = online.signal.examples(&rollouts);
+    let (history, mean_reward) = (&mut policy.state.progress.rewards, mean(&rollouts.rewards));
+    history.record(&rollouts.rewards, context.max_reward);
+    let equal = match history.plateau {
+        Some(plateau) => plateau.alarm(),
+        None => examples.is_empty().then(|| no_better_completion(mean_reward)),
+    };
+    equal.map_or(Ok(()), |alarm| log.alarm(step, &alarm))?;
     if let Some(reference) = &context.reference {
         set_ref_log_probs(&mut examples, &reference.model, 2 * config.batch_size)?;
     }
     let row = json!({
-        "round": number, "reward_mean": mean(&rollouts.rewards), "examples": examples.len(),
+        "round": number, "reward_mean": mean_reward, "examples": examples.len(),
         "sampled_completions": rollouts.rewards.len(), "sampled_tokens": rollouts.n_tokens(),
     });
     log.row(step, row)?;
@@ -275,7 +304,7 @@ impl OnlineValidator<'_> {
         let (metrics, completions) =
             log.suspend(|| self.evaluator.evaluate_greedy(model, self.prompts, reward_fn, seed))?;
         if let Some(bad) = non_finite_reward_message(&completions) {
-            return log.alarm(step, &format!("validation at step {step} is ignored: {bad}"));
+            return log.alarm(step, &ignored_validation(&bad));
         }
         let GrpoEvalMetrics { matches, reward_mean, eos_rate, length_mean, .. } = metrics;
         let right = matches.map_or(String::new(), |matches| {
@@ -289,7 +318,7 @@ impl OnlineValidator<'_> {
             "val_reward": reward_mean, "val_eos_rate": eos_rate, "val_length": length_mean,
         });
         log.validation(step, &summary, row)?;
-        if policy.state.progress.record_validation(Score::Reward(reward_mean), false) {
+        if policy.state.progress.record_validation(Score::Reward(reward_mean), Target::NotReached) {
             self.model_saver.map_or(Ok(()), |saver| saver.save(&policy.state.parameters))?;
         }
         Ok(())

@@ -7,7 +7,7 @@
 //! ```
 
 use anyhow::Result;
-use experiment::{RunLog, StepMetrics, TrainState};
+use experiment::{Alarm, RunLog, StepMetrics, TrainState};
 use model_io::ModelConfig;
 use modern::GptModern;
 use scaling::LrSchedule;
@@ -138,10 +138,11 @@ fn raise_displacement_alarm(
     if !loss.loss_type.needs_reference() || fall.is_nan() || fall <= DISPLACEMENT_ALARM {
         return Ok(());
     }
-    let details = format!(
-        "log π of the chosen completions fell by {fall:.2} nats per token: the margin grows \
-         because the rejected ones fall faster, and the probability goes to completions of no \
-         pair; a larger --beta, an --sft-weight, a smaller --lr or fewer steps help"
+    let message = format!(
+        "the chosen completions become less likely: their log π fell by {fall:.2} nats per token; \
+         the margin grows because the rejected ones fall faster, and the probability goes to \
+         completions of no pair; a larger --beta, an --sft-weight, a smaller --lr or fewer steps \
+         help"
     );
-    log.alarm_once(step, "the chosen completions become less likely:", &details)
+    log.alarm(step, &Alarm::new("displacement", message).with_severity(fall))
 }

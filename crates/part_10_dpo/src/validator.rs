@@ -3,7 +3,7 @@
 //! As in part 7 the accuracy decides, of equal ones the loss. Without pairs the loss decides.
 
 use anyhow::Result;
-use experiment::{RunLog, Score};
+use experiment::{Alarm, RunLog, Score, Target};
 use modern::GptModern;
 use serde_json::json;
 use sft::ModelSaver;
@@ -59,16 +59,17 @@ impl DpoValidator<'_> {
         let is_reference =
             self.loss.loss_type.needs_reference() && metrics.max_log_ratio < ROUNDING;
         if is_reference && progress.step >= EQUALITY_ALARM_STEP {
-            let details = "nothing is learned; is --lr far too small?";
-            log.alarm_once(progress.step, "the policy still equals its reference:", details)?;
+            let message = "the policy still equals its reference, so nothing is learned; is --lr \
+                           far too small?";
+            log.alarm(progress.step, &Alarm::new("policy_equals_reference", message))?;
         }
-        let target_reached =
-            accuracy.zip(self.target_accuracy).is_some_and(|(a, target)| a >= target);
+        let target = accuracy
+            .map_or(Target::NotReached, |accuracy| Target::of(accuracy, self.target_accuracy));
         let score = match accuracy {
             Some(accuracy) => Score::Accuracy { accuracy, loss },
             None => Score::Loss(loss),
         };
-        if progress.record_validation(score, target_reached)
+        if progress.record_validation(score, target)
             && let Some(saver) = self.model_saver
         {
             log.suspend(|| saver.save(&policy.state.parameters))?;

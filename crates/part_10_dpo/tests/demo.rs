@@ -155,6 +155,33 @@ fn a_policy_learns_from_its_own_completions_and_is_resumed() {
 }
 
 #[test]
+#[cfg(unix)]
+fn rounds_whose_completions_all_get_the_highest_reward_end_the_run_as_solved() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let [base, out] = ["base", "out"].map(|run| path_arg(folder.path(), run));
+    PART_10.stdout(&train(&base, &["--pairs", "12", "--steps", "1"]));
+    // 0 for the validation of the start and the first round, 1 for all others.
+    let program = r#"calls=0; while read -r line; do
+        calls=$((calls + 1)); r=1; if [ "$calls" -le 2 ]; then r=0; fi
+        n=$(printf '%s' "$line" | sed 's/.*"terminated":\[//' | tr -cd , | wc -c)
+        rewards=$r; while [ "$n" -gt 0 ]; do rewards="$rewards, $r"; n=$((n - 1)); done
+        echo "[$rewards]"; done"#;
+    let script = path_arg(folder.path(), "reward.sh");
+    std::fs::write(&script, program).expect("a script");
+    let program = format!("sh {script}");
+    let flags = "--online pairs --prompts-per-round 50 --group-size 2 --max-new-tokens 2 --steps 9 \
+                 --stop-when-solved 3 --json";
+    let flags = flags.split_whitespace().chain(["--model", &base, "--reward-program", &program]);
+    let text = PART_10.stdout(&train(&out, &flags.collect::<Vec<_>>()));
+    assert!(text.contains("solved at step 4 of 9: all 300 completions"), "{text}");
+    let alarm = "ALARM: step 0: all 100 completions of 1 step got the reward 0,";
+    assert_eq!((text.matches(alarm).count(), text.matches("ALARM").count()), (1, 1), "{text}");
+    let result: Value = serde_json::from_str(text.lines().last().expect("a line")).expect("JSON");
+    assert_eq!((&result["solved_step"], &result["step"]), (&4.into(), &4.into()));
+    assert!(Path::new(&out).join("model/model.safetensors").exists());
+}
+
+#[test]
 fn a_student_learns_from_a_teacher_and_best_of_n_needs_no_training() {
     let folder = tempfile::tempdir().expect("a folder");
     let [base, teacher] = ["base", "teacher"].map(|run| path_arg(folder.path(), run));

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Result, ensure};
 use datasets::Dataset;
-use experiment::{Run, RunLog, Score, is_due};
+use experiment::{Run, RunLog, Score, Target, is_due};
 use modern::GptModern;
 use serde_json::json;
 use tiny_gpt::LmEvalMetrics;
@@ -84,7 +84,7 @@ fn validate(
     log.validation(step, &summary, json!({ "val_loss": loss, "bits_per_byte": bits_per_byte }))?;
     let window = data.validation.first_window(state.window_len, inference.device())?;
     log_qkv_statistics(step, inference, &window, log)?;
-    if state.train.progress.record_validation(Score::Loss(loss), false) {
+    if state.train.progress.record_validation(Score::Loss(loss), Target::NotReached) {
         state.save_model(model_folder, &data.tokenizer)?;
     }
     Ok(())

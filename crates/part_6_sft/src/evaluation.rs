@@ -8,7 +8,7 @@
 use anyhow::{Result, ensure};
 use candle_core::Device;
 use datasets::Example;
-use experiment::{RunLog, Score, TrainState};
+use experiment::{RunLog, Score, Target, TrainState};
 use modern::{FinishReason, GptModern};
 use serde::Serialize;
 use serde_json::json;
@@ -183,8 +183,8 @@ impl SftValidator<'_> {
             "eos_rate": eos_rate,
         });
         log.validation(state.progress.step, &summary, row)?;
-        let target_reached = self.target_exact_match.is_some_and(|target| exact_match >= target);
-        if state.progress.record_validation(Score::Loss(loss), target_reached) {
+        let target = Target::of(exact_match, self.target_exact_match);
+        if state.progress.record_validation(Score::Loss(loss), target) {
             self.model_saver.map_or(Ok(()), |saver| saver.save(&state.parameters))?;
         }
         Ok(())

@@ -9,7 +9,7 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use experiment::{RunLog, Score, TrainState};
+use experiment::{RunLog, Score, Target, TrainState};
 use serde_json::json;
 use sft::ModelSaver;
 
@@ -52,9 +52,9 @@ impl RewardValidator<'_> {
             "length_correlation": length_correlation,
         });
         log.validation(state.progress.step, &summary, row)?;
-        let target_reached = self.target_accuracy.is_some_and(|target| accuracy >= target);
+        let target = Target::of(accuracy, self.target_accuracy);
         let score = Score::Accuracy { accuracy, loss };
-        if state.progress.record_validation(score, target_reached)
+        if state.progress.record_validation(score, target)
             && let Some(saver) = self.model_saver
         {
             let normalization = normalization_of_pairs(&rewards);

@@ -1,7 +1,6 @@
 //! 8.5 Alarms: the known ways in which PPO runs fail, reported with the likely cause.
 
-use std::collections::BTreeSet;
-
+use experiment::{Alarm, Plateau};
 use serde::{Deserialize, Serialize};
 
 use crate::rewards::TruncationHandling;
@@ -31,36 +30,21 @@ pub struct HealthInputs {
     pub truncation: TruncationHandling,
     /// Largest |ratio − 1| before the first update.
     pub first_ratio_error: f64,
-    /// Whether all completions got the same reward.
-    pub all_rewards_equal: bool,
+    /// Plateau of the rewards.
+    pub plateau: Option<Plateau>,
 }
 
-/// Cause of an alarm.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Cause {
-    RatioNotOne,
-    EntropyCollapsed,
-    HighKl,
-    NoStop,
-    EqualRewards,
-}
-
-/// Health checks of a run. Each alarm is raised once until its cause is gone, also across a resume,
-/// because checkpoints keep this state.
+/// Health checks of a run, part of its checkpoints.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct PpoAlarms {
     first_entropy: Option<f64>,
-    /// Causes that were present in the last step.
-    #[serde(default)]
-    present: BTreeSet<Cause>,
 }
 
 impl PpoAlarms {
-    /// Alarms that step `step` raises.
-    pub fn check(&mut self, step: usize, inputs: &HealthInputs) -> Vec<String> {
+    /// Alarms of a step.
+    pub fn check(&mut self, inputs: &HealthInputs) -> Vec<Alarm> {
         let HealthInputs { entropy, kl_per_token, eos_rate, truncation, .. } = *inputs;
-        let HealthInputs { first_ratio_error, all_rewards_equal, .. } = *inputs;
+        let HealthInputs { first_ratio_error, plateau, .. } = *inputs;
         let (min_eos_rate, advice) = match truncation {
             TruncationHandling::Terminal => {
                 (MIN_EOS_RATE, "the policy never learned to stop (raise --missing-eos-penalty)")
@@ -71,42 +55,58 @@ impl PpoAlarms {
             ),
         };
         let first = *self.first_entropy.get_or_insert(entropy);
-        let causes = [
-            (Cause::RatioNotOne, (first_ratio_error > RATIO_TOLERANCE).then(|| format!(
+        let mut alarms = Vec::from_iter(plateau.and_then(|plateau| plateau.alarm()));
+        if first_ratio_error > RATIO_TOLERANCE {
+            let message = format!(
                 "a ratio differs from 1 by {first_ratio_error:.4} before the first update: \
                  sampling and training compute different probabilities (temperature, filters, \
                  dropout, dtype)"
-            ))),
-            (Cause::EntropyCollapsed, (entropy < MIN_ENTROPY_FRACTION * first).then(|| format!(
+            );
+            alarms.push(Alarm::new("ratio_not_one", message).with_severity(first_ratio_error));
+        }
+        if entropy < MIN_ENTROPY_FRACTION * first {
+            let message = format!(
                 "the entropy has collapsed from {first:.3} to {entropy:.4} nats, so the policy no \
                  longer explores: try a smaller --lr, a larger --kl-coef or an --entropy-coef"
-            ))),
-            (Cause::HighKl, (kl_per_token > MAX_KL_PER_TOKEN).then(|| format!(
+            );
+            alarms.push(Alarm::new("entropy_collapsed", message).with_severity(first / entropy));
+        }
+        if kl_per_token > MAX_KL_PER_TOKEN {
+            let message = format!(
                 "the KL to the reference model is {kl_per_token:.2} nats per token: the policy \
                  may have left the language to raise its reward; raise --kl-coef, or set an \
                  --adaptive-kl-target"
-            ))),
-            (Cause::NoStop, (eos_rate < min_eos_rate).then(|| format!(
+            );
+            alarms.push(Alarm::new("high_kl", message).with_severity(kl_per_token));
+        }
+        if eos_rate < min_eos_rate {
+            let message = format!(
                 "{:.1} % of the completions end with a stop token: --max-new-tokens may be too \
                  small, or {advice}",
                 100. * eos_rate
-            ))),
-            (Cause::EqualRewards, all_rewards_equal.then(|| {
-                "all completions get the same reward, so there is nothing to learn from: is the \
-                 task too hard or too easy?"
-                    .to_string()
-            })),
-        ];
-        let mut alarms = Vec::new();
-        for (cause, alarm) in causes {
-            match alarm {
-                Some(alarm) if self.present.insert(cause) => {
-                    alarms.push(format!("step {step}: {alarm}"));
-                }
-                Some(_) => {}
-                None => drop(self.present.remove(&cause)),
-            }
+            );
+            alarms.push(Alarm::new("no_stop", message).with_severity(1. / eos_rate));
         }
         alarms
     }
+}
+
+/// Alarm of a step that is skipped because of the rewards that `bad` names.
+pub fn skipped_step(bad: &str) -> Alarm {
+    Alarm::new("skipped_step", format!("the step is skipped: {bad}"))
+}
+
+/// Alarm of a validation that is ignored because of the rewards that `bad` names.
+pub fn ignored_validation(bad: &str) -> Alarm {
+    Alarm::new("ignored_validation", format!("the validation is ignored: {bad}"))
+}
+
+/// Alarm of a step whose rewards differ, but not within a group; `reward_mean` is their mean.
+pub fn no_better_completion(reward_mean: f64) -> Alarm {
+    let message = format!(
+        "no completion is better than the others of its group, so there is nothing to learn from \
+         (mean reward {reward_mean:.3}): some prompts are always solved and the others never; \
+         raise --group-size or --temperature, or take prompts of medium difficulty"
+    );
+    Alarm::new("no_better_completion", message)
 }

@@ -57,7 +57,11 @@ pub fn code_reward_fn(sandbox: Sandbox, score: CodeScore) -> NamedRewardFn {
         last_parts.0.replace(vec![part]);
         Ok(rewards)
     };
-    NamedRewardFn { parts, ..NamedRewardFn::new(Box::new(reward_fn), name.into()) }
+    NamedRewardFn {
+        parts,
+        max_reward: Some(1.),
+        ..NamedRewardFn::new(Box::new(reward_fn), name.into())
+    }
 }
 
 /// Reports of the programs of `inputs`, as many at a time as there are processors.

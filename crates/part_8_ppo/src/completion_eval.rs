@@ -32,10 +32,17 @@ pub struct ScoredCompletion {
     pub text: String,
     /// Length in tokens, stop token included.
     pub n_tokens: usize,
-    /// Whether it ended with a stop token.
-    pub terminated: bool,
+    /// Reason why it ended.
+    pub finish_reason: FinishReason,
     /// Reward of the completion.
     pub reward: f64,
+}
+
+impl ScoredCompletion {
+    /// Whether it ended with a stop token.
+    pub fn terminated(&self) -> bool {
+        self.finish_reason == FinishReason::Stop
+    }
 }
 
 /// Metrics of a set of completions.
@@ -81,7 +88,7 @@ impl CompletionEvalConfig<'_> {
                 let terminated = finish_reason == FinishReason::Stop;
                 let text = decode_completion(&tokens, terminated, self.chat_tokenizer)?;
                 let n_tokens = tokens.len();
-                all.push(ScoredCompletion { text, n_tokens, terminated, reward: 0. });
+                all.push(ScoredCompletion { text, n_tokens, finish_reason, reward: 0. });
             }
         }
         let inputs: Vec<RewardInput<'_>> = prompts
@@ -90,7 +97,7 @@ impl CompletionEvalConfig<'_> {
             .map(|(prompt, completion)| RewardInput {
                 example: &prompt.example,
                 completion: &completion.text,
-                terminated: completion.terminated,
+                terminated: completion.terminated(),
             })
             .collect();
         let rewards = call_reward_fn(reward_fn, &inputs, rng)?;
@@ -126,9 +133,9 @@ pub fn compute_metrics(
     PpoEvalMetrics {
         n,
         reward_mean: mean(&|completion| completion.reward),
-        exact_match: share(&|ours, right| ours.terminated && exact_match(&ours.text, right)),
+        exact_match: share(&|ours, right| ours.terminated() && exact_match(&ours.text, right)),
         relaxed_match: share(&|ours, right| relaxed_match(&ours.text, right)),
         length_mean: mean(&|completion| completion.n_tokens as f64),
-        eos_rate: mean(&|completion| f64::from(u8::from(completion.terminated))),
+        eos_rate: mean(&|completion| f64::from(u8::from(completion.terminated()))),
     }
 }

@@ -9,7 +9,7 @@ use crate::gae::GaeConfig;
 use crate::kl::{KlController, KlEstimator};
 use crate::losses::{Clip, LossWeights};
 use crate::ptx_loss::PtxLoss;
-use crate::reward_fn::{RewardFn, RewardParts};
+use crate::reward_fn::{NamedRewardFn, RewardFn, RewardParts};
 use crate::rewards::{RewardScaling, RewardShapingConfig, TruncationHandling};
 use crate::rollout::RolloutConfig;
 
@@ -32,6 +32,25 @@ pub struct PpoConfig {
     pub critic_lr_multiplier: f64,
     /// Seed of the prompts' order, of sampling and of the minibatches' order.
     pub seed: u64,
+}
+
+impl<'a> PpoContext<'a> {
+    /// Context of the reward function `reward`, without a PTX loss.
+    pub fn new(
+        reference: &'a GptModern,
+        chat_tokenizer: &'a ChatTokenizer,
+        reward: &'a mut NamedRewardFn,
+    ) -> Self {
+        Self {
+            reference,
+            chat_tokenizer,
+            reward_fn: &mut *reward.reward_fn,
+            reward_parts: reward.parts.clone(),
+            overflow: reward.overflow.clone(),
+            max_reward: reward.max_reward,
+            ptx_loss: None,
+        }
+    }
 }
 
 impl PpoConfig {
@@ -116,6 +135,8 @@ pub struct PpoContext<'a> {
     pub reward_parts: RewardParts,
     /// Counter of the conversations that are too long for a reward model.
     pub overflow: ContextOverflow,
+    /// Highest reward that it gives, if that is known.
+    pub max_reward: Option<f64>,
     /// PTX loss, if it is mixed in.
     pub ptx_loss: Option<PtxLoss>,
 }

@@ -1,4 +1,4 @@
-//! 8.5 Conversations that are longer than a reward model's context. It reads them without their
+//! Conversations that are longer than a reward model's context. It reads them without their
 //! beginning, so that the reward may be that of an answer to another prompt: the run counts them,
 //! logs their share and raises an alarm.
 
@@ -6,7 +6,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 use anyhow::Result;
-use experiment::RunLog;
+use experiment::{Alarm, RunLog};
 use serde_json::json;
 
 /// Counter of the conversations that the reward models of a run have read. Its clones count
@@ -38,8 +38,8 @@ impl ContextOverflow {
         });
     }
 
-    /// Logs the share of step `step`, before which the counts were `before`, and raises an alarm
-    /// the first time that it is not 0. Without a reward model there is nothing to log.
+    /// Logs the share of step `step`, before which the counts were `before`, and raises an alarm if
+    /// it is not 0. Without a reward model there is nothing to log.
     ///
     /// # Errors
     /// When a row cannot be written.
@@ -51,16 +51,15 @@ impl ContextOverflow {
         }
         let share = (counts.n_truncated - before.n_truncated) as f64 / n_read as f64;
         if share > 0. {
-            log.alarm_once(
-                step,
-                "a reward model reads conversations without their beginning, because they are \
-                 longer than its context:",
-                &format!(
-                    "{:.0} % of those of this step; take shorter prompts (--max-prompt-length), \
-                     fewer --max-new-tokens, or a reward model with a longer context",
-                    100. * share
-                ),
-            )?;
+            let message = format!(
+                "a reward model reads {:.0} % of the conversations without their beginning, \
+                 because they are longer than its context; take shorter prompts \
+                 (--max-prompt-length), fewer --max-new-tokens, or a reward model with a longer \
+                 context",
+                100. * share
+            );
+            let alarm = Alarm::new("reward_context_overflow", message).with_severity(share);
+            log.alarm(step, &alarm)?;
         }
         match log.is_due(step) {
             true => log.row(step, json!({ "reward_truncated_fraction": share })),

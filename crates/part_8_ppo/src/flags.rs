@@ -343,7 +343,7 @@ impl RewardFnFlags {
                 return Ok(reward_model);
             }
         };
-        let named = NamedRewardFn::new(reward_fn, name);
+        let named = NamedRewardFn { max_reward: Some(1.), ..NamedRewardFn::new(reward_fn, name) };
         Ok(if self.source() == "rule" { outcome.apply(named) } else { named })
     }
 }

@@ -181,9 +181,9 @@ pub(crate) fn log_step(
         eos_rate,
         truncation,
         first_ratio_error: update.first_ratio_error,
-        all_rewards_equal: rewards.iter().all(|reward| *reward == rewards[0]),
+        plateau: actor_critic.policy.progress.rewards.plateau,
     };
-    for alarm in actor_critic.progress.alarms.check(step, &health) {
+    for alarm in actor_critic.progress.alarms.check(&health) {
         log.alarm(step, &alarm)?;
     }
     log.progress(step, &format!("reward {mean:.3}"), n_tokens);

@@ -187,12 +187,13 @@ impl OutcomeRewards {
         if self == Self::default() {
             return named;
         }
-        let NamedRewardFn { mut reward_fn, name, parts, overflow } = named;
+        let NamedRewardFn { mut reward_fn, name, parts, overflow, max_reward } = named;
         let name = format!("{name}, {} if right, else {}", self.correct, self.wrong);
         let reward_fn = move |inputs: &[RewardInput<'_>], rng: &mut Rng| {
             Ok(reward_fn(inputs, rng)?.into_iter().map(|right| self.of(right)).collect())
         };
-        NamedRewardFn { reward_fn: Box::new(reward_fn), name, parts, overflow }
+        let max_reward = max_reward.map(|max| self.of(max));
+        NamedRewardFn { reward_fn: Box::new(reward_fn), name, parts, overflow, max_reward }
     }
 }
 
@@ -206,13 +207,15 @@ pub struct NamedRewardFn {
     pub parts: RewardParts,
     /// Counter of the conversations that are too long for its reward models.
     pub overflow: ContextOverflow,
+    /// Highest reward of a completion, if it is known.
+    pub max_reward: Option<f64>,
 }
 
 impl NamedRewardFn {
-    /// Reward function without a reward model.
+    /// Reward function without a reward model, whose highest reward is not known.
     pub fn new(reward_fn: Box<RewardFn>, name: String) -> Self {
         let (parts, overflow) = (RewardParts::default(), ContextOverflow::default());
-        Self { reward_fn, name, parts, overflow }
+        Self { reward_fn, name, parts, overflow, max_reward: None }
     }
 }
 

@@ -9,6 +9,7 @@
 //! the completion; a common mistake is to take the first padding token after it.
 
 use candle_core::{D, DType, Device, Result, Tensor};
+use modern::FinishReason;
 
 use crate::gae::GaeConfig;
 use crate::kl::KlEstimator;
@@ -63,14 +64,14 @@ pub enum RewardScaling {
 }
 
 impl RewardShapingConfig {
-    /// Reward at the last token of a completion that is `terminated` or truncated, whose reward
+    /// Reward at the last token of a completion that ended for `finish_reason`, whose reward
     /// function's `reward` is given.
-    pub fn terminal_reward(&self, reward: f64, terminated: bool) -> f64 {
+    pub fn terminal_reward(&self, reward: f64, finish_reason: FinishReason) -> f64 {
         let reward = clip_reward(reward, self.reward_clip);
-        match self.truncation {
-            _ if terminated => reward,
-            TruncationHandling::Terminal => reward - self.missing_eos_penalty,
-            TruncationHandling::Bootstrap => 0.,
+        match (finish_reason, self.truncation) {
+            (FinishReason::Stop, _) => reward,
+            (_, TruncationHandling::Terminal) => reward - self.missing_eos_penalty,
+            (_, TruncationHandling::Bootstrap) => 0.,
         }
     }
 }
@@ -87,7 +88,7 @@ pub fn terminal_rewards(
 ) -> Result<Tensor> {
     let completions = groups.iter().flat_map(|group| &group.completions);
     let terminal = rewards.iter().zip(completions).map(|(&reward, completion)| {
-        config.terminal_reward(reward, completion.terminated()) as f32
+        config.terminal_reward(reward, completion.finish_reason) as f32
     });
     Tensor::from_iter(terminal, device)
 }

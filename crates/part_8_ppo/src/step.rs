@@ -9,11 +9,12 @@
 use anyhow::Result;
 use candle_core::Tensor;
 use experiment::progress::Stopwatch;
-use experiment::{RunLog, ensure_finite};
+use experiment::{RewardHistory, RunLog, ensure_finite};
 use scaling::accumulation::GradAccumulator;
 use tensor_core::{Rng, clip_grad_norm};
 
 use crate::actor_critic::{ActorCritic, PpoModels};
+use crate::alarms::skipped_step;
 use crate::completion_log::CompletionLog;
 use crate::config::{PpoConfig, PpoContext, PpoUpdateConfig};
 use crate::experience::{MicroBatch, PpoExperience};
@@ -23,7 +24,9 @@ use crate::metrics::{MinibatchMetrics, PhaseSeconds, PpoUpdateMetrics, TokenLoss
 use crate::prompts::{PromptExample, prompt_ids, step_rng};
 use crate::ptx_loss::PtxLoss;
 use crate::reward_fn::{ScoredRollouts, non_finite_message};
+use crate::rewards::{TruncationHandling, clip_reward};
 use crate::rollout::rollout;
+use crate::rollout_group::SampledCompletion;
 
 /// Takes the next step of `actor_critic`, whose models are `models`, on `prompts`. A step with a
 /// reward that is not finite is skipped with an alarm: its tokens count as sampled, and nothing is
@@ -50,7 +53,7 @@ pub fn ppo_step(
     context.overflow.log(overflow, step, log)?;
     if let Some(bad) = non_finite_message(&rollouts.rewards, &rollouts.completion_texts) {
         log.progress(step, "skipped", rollouts.n_tokens());
-        return log.alarm(step, &format!("step {step} is skipped: {bad}"));
+        return log.alarm(step, &skipped_step(&bad));
     }
     let (kl_coef, lr) = (actor_critic.progress.kl_coef, config.schedule.lr_at(step));
     let reference = context.reference;
@@ -67,6 +70,7 @@ pub fn ppo_step(
         experience: experience_seconds,
         update: watch.lap(),
     };
+    record_rewards(&mut actor_critic.policy.progress.rewards, &experience, config, context);
     let truncation = config.reward_shaping.truncation;
     let completions = CompletionLog {
         prompts,
@@ -151,6 +155,30 @@ fn ppo_loss(
     let value_loss = value_loss(&values, old_values, returns, value_clip_range)?; // (R, T)
     let loss = total_loss(&policy_loss, &value_loss, &entropy, &batch.mask, loss_weights)?;
     Ok((loss, TokenLosses { log_probs, values, policy_loss, value_loss, entropy }))
+}
+
+/// Records the rewards of `experience` as training shaped them. A step in which a completion has no
+/// reward but a bootstrap value ends a plateau.
+fn record_rewards(
+    history: &mut RewardHistory,
+    experience: &PpoExperience,
+    config: &PpoConfig,
+    context: &PpoContext<'_>,
+) {
+    let shaping = &config.reward_shaping;
+    let completions = experience.groups.iter().flat_map(|group| &group.completions);
+    let is_bootstrapped = |completion: &SampledCompletion| {
+        shaping.truncation == TruncationHandling::Bootstrap && !completion.terminated()
+    };
+    let rewards: Vec<f64> = match completions.clone().any(is_bootstrapped) {
+        true => Vec::new(),
+        false => {
+            let rewards = experience.rewards.iter().zip(completions);
+            rewards.map(|(&r, c)| shaping.terminal_reward(r, c.finish_reason)).collect()
+        }
+    };
+    let max_reward = context.max_reward.map(|max| clip_reward(max, shaping.reward_clip));
+    history.record(&rewards, max_reward);
 }
 
 /// Splits `items` into `n` slices whose lengths differ by at most one; empty ones are left out.

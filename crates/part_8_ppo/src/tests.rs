@@ -14,6 +14,7 @@ mod update;
 mod step_by_hand;
 mod training;
 mod alarms;
+mod probe_worlds;
 mod comparison;
 mod reference;
 mod golden;

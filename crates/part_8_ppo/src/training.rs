@@ -9,8 +9,8 @@ use crate::prompts::PromptLoader;
 use crate::step::ppo_step;
 use crate::validator::PpoValidator;
 
-/// Trains `actor_critic` from its current step until its schedule ends, the run is stopped, or
-/// `validator` reaches its target reward.
+/// Trains `actor_critic` from its current step until its schedule ends, the run is stopped,
+/// `validator` reaches its target reward, or all completions of many steps get the highest reward.
 ///
 /// # Errors
 /// When the loss is not finite, the reward function fails, or a file cannot be written.
@@ -38,7 +38,8 @@ pub fn train(
         let batch = prompts.batch(step, config.prompts_per_step);
         ppo_step(actor_critic, &models, context, &batch, config, log)?;
         actor_critic.policy.progress.step = step;
-        if step == total_steps || is_due(step, validator.interval) {
+        let is_over = run.is_finished(&actor_critic.policy.progress, total_steps);
+        if is_over || is_due(step, validator.interval) {
             let policy = &mut actor_critic.policy;
             validator.run(&models.rollout_policy, policy, context.reward_fn, log)?;
         }

@@ -1,13 +1,14 @@
 //! 8.5 Validation: greedy completions for held-out prompts, which pick the best model of the run.
 
 use anyhow::Result;
-use experiment::{RunLog, Score, TrainState};
+use experiment::{RunLog, Score, Target, TrainState};
 use modern::GptModern;
 use modern::sampler::SamplingStrategy;
 use serde_json::json;
 use sft::ModelSaver;
 use tensor_core::Rng;
 
+use crate::alarms::ignored_validation;
 use crate::completion_eval::{
     CompletionEvalConfig, PpoEvalMetrics, ScoredCompletion, compute_metrics,
     non_finite_reward_message,
@@ -56,10 +57,10 @@ impl PpoValidator<'_> {
             config.generate_and_score(model, prompts, greedy, reward_fn, &mut rng)
         })?;
         if let Some(bad) = non_finite_reward_message(&completions) {
-            return log.alarm(step, &format!("validation at step {step} is ignored: {bad}"));
+            return log.alarm(step, &ignored_validation(&bad));
         }
-        for ScoredCompletion { reward, terminated, .. } in &mut completions {
-            *reward = self.reward_shaping.terminal_reward(*reward, *terminated);
+        for ScoredCompletion { reward, finish_reason, .. } in &mut completions {
+            *reward = self.reward_shaping.terminal_reward(*reward, *finish_reason);
         }
         let PpoEvalMetrics {
             reward_mean, exact_match, relaxed_match, length_mean, eos_rate, ..
@@ -75,8 +76,8 @@ impl PpoValidator<'_> {
         });
         let summary = format!(": validation reward {reward_mean:.3}, {summary}");
         log.validation(step, &summary, metrics)?;
-        let target_reached = self.target_reward.is_some_and(|target| reward_mean >= target);
-        if policy.progress.record_validation(Score::Reward(reward_mean), target_reached) {
+        let target = Target::of(reward_mean, self.target_reward);
+        if policy.progress.record_validation(Score::Reward(reward_mean), target) {
             self.model_saver.map_or(Ok(()), |saver| saver.save(&policy.parameters))?;
         }
         Ok(())

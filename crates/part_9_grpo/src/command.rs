@@ -1,5 +1,6 @@
-//! Commands of part 9: `train` a policy with GRPO, `eval` it, compare algorithms in a `table`,
-//! write the files of the arithmetic `tasks`; without a subcommand, the demo.
+//! Commands of part 9: `train` a policy with GRPO, `eval` it, compare algorithms in a `table`, test
+//! them on `perfectible` problems, write the files of the arithmetic `tasks`; without a subcommand,
+//! the demo.
 
 pub(crate) mod arguments;
 mod demo;
@@ -7,13 +8,14 @@ mod eval;
 pub(crate) mod ppo_run;
 pub(crate) mod algorithms;
 mod table;
+pub(crate) mod perfectible;
 mod train;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 
 use anyhow::Result;
-use arguments::{DemoArgs, EvalArgs, TableArgs, TrainArgs};
+use arguments::{DemoArgs, EvalArgs, PerfectibleArgs, TableArgs, TrainArgs};
 use clap::{Parser, Subcommand};
 use datasets::arithmetic_questions::write_math_tasks;
 use experiment::command_line;
@@ -36,6 +38,9 @@ enum Command {
     Eval(Box<EvalArgs>),
     /// Compare baselines of the advantage, PPO and SFT on arithmetic
     Table(TableArgs),
+    /// Test algorithms on problems that the model solves sometimes: each must reach a training
+    /// accuracy of 95 %
+    Perfectible(PerfectibleArgs),
     /// Write data/math_tasks_train.jsonl and data/math_tasks_eval.jsonl
     Tasks {
         /// Folder of the files
@@ -81,6 +86,7 @@ pub fn parse_and_run(args: impl IntoIterator<Item = impl Into<OsString>>) -> Res
         }
         Some(Command::Eval(args)) => eval::run(&args),
         Some(Command::Table(args)) => table::run(&args),
+        Some(Command::Perfectible(args)) => perfectible::run(&args),
         Some(Command::Tasks { out }) => {
             write_math_tasks(&out)?;
             println!("math_tasks_train.jsonl and math_tasks_eval.jsonl are in {}", out.display());

@@ -1,6 +1,6 @@
 //! Configuration of a GRPO run: everything that determines its result.
 
-use ppo::reward_fn::RewardParts;
+use ppo::reward_fn::{NamedRewardFn, RewardParts};
 use ppo::{Clip, ContextOverflow, RewardFn, RolloutConfig};
 use scaling::LrSchedule;
 use sft::ChatTokenizer;
@@ -69,10 +69,25 @@ pub struct GrpoContext<'a> {
     pub chat_tokenizer: &'a ChatTokenizer,
     /// Reward function of completions.
     pub reward_fn: &'a mut RewardFn,
+    /// Highest reward that it gives, if that is known.
+    pub max_reward: Option<f64>,
     /// Rewards of the terms of the reward function.
     pub reward_parts: RewardParts,
     /// Counter of the conversations that are too long for a reward model.
     pub overflow: ContextOverflow,
+}
+
+impl<'a> GrpoContext<'a> {
+    /// Context of the reward function `reward`.
+    pub fn new(chat_tokenizer: &'a ChatTokenizer, reward: &'a mut NamedRewardFn) -> Self {
+        Self {
+            chat_tokenizer,
+            reward_fn: &mut *reward.reward_fn,
+            max_reward: reward.max_reward,
+            reward_parts: reward.parts.clone(),
+            overflow: reward.overflow.clone(),
+        }
+    }
 }
 
 impl AdvantageConfig {

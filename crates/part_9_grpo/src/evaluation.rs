@@ -78,7 +78,7 @@ impl GrpoEvalMetrics {
                 let input = RewardInput {
                     example: &prompt.example,
                     completion: &completion.text,
-                    terminated: completion.terminated,
+                    terminated: completion.terminated(),
                 };
                 is_right(task, &input)
             });
@@ -148,8 +148,24 @@ impl GrpoEvaluator<'_> {
         rng: &mut Rng,
     ) -> Result<PassAtKMetrics> {
         let n = config.group_size;
-        ensure!(!prompts.is_empty(), "there are no problems to evaluate");
         ensure!((1..=n).contains(&k), "pass@k needs at least k completions; there are {n}");
+        let n_right = self.count_right(model, prompts, config, rng)?;
+        Ok(PassAtKMetrics::from_counts(&n_right, n, k, config.temperature()))
+    }
+
+    /// Number of right completions of each prompt, of `config.group_size` sampled ones.
+    ///
+    /// # Errors
+    /// When there are no prompts.
+    pub fn count_right(
+        &self,
+        model: &GptModern,
+        prompts: &[PromptExample],
+        config: &RolloutConfig,
+        rng: &mut Rng,
+    ) -> Result<Vec<usize>> {
+        ensure!(!prompts.is_empty(), "there are no problems to evaluate");
+        let n = config.group_size;
         let (task, chat_tokenizer) = (self.task, self.eval_config.chat_tokenizer);
         let mut exact_match = move |inputs: &[RewardInput<'_>], _: &mut Rng| {
             Ok(inputs.iter().map(|input| f64::from(u8::from(task.exact_match(input)))).collect())
@@ -163,6 +179,6 @@ impl GrpoEvaluator<'_> {
             let groups = rollouts.rewards.chunks(n);
             n_right.extend(groups.map(|rewards| rewards.iter().sum::<f64>() as usize));
         }
-        Ok(PassAtKMetrics::from_counts(&n_right, n, k, config.temperature()))
+        Ok(n_right)
     }
 }

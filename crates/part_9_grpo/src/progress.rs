@@ -3,10 +3,11 @@
 //! its gradient is not.
 
 use anyhow::Result;
-use experiment::RunLog;
 use experiment::metrics_writer::extend_row;
 use experiment::run_log::memory_mb;
+use experiment::{Alarm, Plateau, RunLog};
 use ppo::RunInputs;
+use ppo::alarms::no_better_completion;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -51,13 +52,13 @@ impl GrpoProgress {
     }
 
     /// Adds the rewards of a step.
-    pub fn add_rewards(&mut self, rewards: &[f32]) {
-        self.reward_sum += rewards.iter().map(|&reward| f64::from(reward)).sum::<f64>();
+    pub fn add_rewards(&mut self, rewards: &[f64]) {
+        self.reward_sum += rewards.iter().sum::<f64>();
         self.n_rewards += rewards.len();
     }
 
-    /// Logs step `step` and its alarms, and a row of the log if it is due, with what describes its
-    /// `completions`.
+    /// Logs step `step`, whose rewards belong to `plateau`, its alarms, and a row of the log if it
+    /// is due, with what describes its `completions`.
     ///
     /// # Errors
     /// When a file cannot be written.
@@ -67,6 +68,7 @@ impl GrpoProgress {
         experience: &GrpoExperience,
         updates: &[GrpoUpdateMetrics],
         completions: Value,
+        plateau: Option<Plateau>,
         lr: f64,
         log: &mut RunLog,
     ) -> Result<()> {
@@ -75,7 +77,7 @@ impl GrpoProgress {
         self.recent_steps.push(metrics);
         let n_tokens = experience.n_tokens();
         log.progress(step, &format!("reward {:.3}", metrics.reward_mean), n_tokens);
-        log_alarms(step, &metrics, log)?;
+        log_alarms(step, &metrics, plateau, log)?;
         if log.is_due(step)
             && let Some(tracker) = log.tracker()
         {
@@ -116,40 +118,33 @@ impl GrpoProgress {
     }
 }
 
-/// Raises the alarms of a step, each once in a run.
-fn log_alarms(step: usize, metrics: &GrpoStepMetrics, log: &mut RunLog) -> Result<()> {
-    if metrics.is_zero_advantage() {
-        let effect = match metrics.update {
-            Some(_) => "only the KL term moves the policy",
-            None => "the policy is not updated",
-        };
-        log.alarm_once(
-            step,
-            "no completion is better than the others of its group, so there is nothing to learn \
-             from",
-            &format!(
-                "(mean reward {:.3}; {effect}): is the reward ever earned, or always? Do \
-                 completions end with a stop token?",
-                metrics.reward_mean
-            ),
-        )?;
-    }
-    if metrics.eos_rate < MIN_EOS_RATE {
-        log.alarm_once(
-            step,
-            "fewer than 5 % of the completions end with a stop token:",
-            "raise --max-new-tokens, or fine-tune the model to stop",
-        )?;
-    }
-    match metrics.update.map(|update| update.sampler_log_prob_diff) {
-        Some(diff) if diff > MAX_SAMPLER_DIFF => log.alarm_once(
-            step,
-            "sampler/trainer mismatch before the first update:",
-            &format!(
-                "log-probabilities differ by {diff:.3} nats per token; \
-                 --importance-sampling-cap corrects for it"
-            ),
-        ),
-        _ => Ok(()),
-    }
+/// Raises the alarms of a step.
+fn log_alarms(
+    step: usize,
+    metrics: &GrpoStepMetrics,
+    plateau: Option<Plateau>,
+    log: &mut RunLog,
+) -> Result<()> {
+    let GrpoStepMetrics { reward_mean, eos_rate, update, .. } = *metrics;
+    let equal = match plateau {
+        Some(plateau) => plateau.alarm(),
+        None => metrics.is_zero_advantage().then(|| no_better_completion(reward_mean)),
+    };
+    let stop = (eos_rate < MIN_EOS_RATE).then(|| {
+        let message = format!(
+            "{:.1} % of the completions end with a stop token: raise --max-new-tokens, or \
+             fine-tune the model to stop",
+            100. * eos_rate
+        );
+        Alarm::new("no_stop", message).with_severity(1. / eos_rate)
+    });
+    let diff = update.map_or(0., |update| update.sampler_log_prob_diff);
+    let mismatch = (diff > MAX_SAMPLER_DIFF).then(|| {
+        let message = format!(
+            "sampler/trainer mismatch before the first update: log-probabilities differ by \
+             {diff:.3} nats per token; --importance-sampling-cap corrects for it"
+        );
+        Alarm::new("sampler_log_prob_diff", message).with_severity(diff)
+    });
+    [equal, stop, mismatch].iter().flatten().try_for_each(|alarm| log.alarm(step, alarm))
 }

@@ -27,6 +27,9 @@ pub struct RunResult {
     /// Relaxed match of the trained model.
     #[serde(alias = "form_forgiven")]
     pub relaxed_match: f64,
+    /// Share of right completions at temperature 1 for the problems of the training, if measured.
+    #[serde(default)]
+    pub training_accuracy: Option<f64>,
     /// Number of sampled tokens.
     #[serde(alias = "tokens")]
     pub n_tokens: usize,
@@ -113,6 +116,31 @@ impl<S: Display + PartialEq + Serialize + DeserializeOwned> ResultsTable<S> {
                 "| {name} | {} | {before:.3} | {exact:.3}{std} | {relaxed:.3} | {tokens:.0} | \
                  {minutes:.1} |",
                 rows.len(),
+            );
+        }
+    }
+
+    /// Prints the training accuracy of each of the methods `names` and seed, and how many of the
+    /// seeds reach `bar`.
+    pub fn print_training_accuracy(&self, names: &[&str], bar: f64) {
+        println!("| method | seeds at {bar} | training accuracy | greedy | tokens | CPU minutes |");
+        println!("| --- | --- | --- | --- | --- | --- |");
+        for name in names {
+            let rows = self.runs_of(name);
+            let over_seeds = |of: fn(&RunResult) -> f64| rows.iter().map(|row| of(row)).collect();
+            let accuracy: Vec<f64> = rows.iter().filter_map(|row| row.training_accuracy).collect();
+            let reached = accuracy.iter().filter(|accuracy| **accuracy >= bar).count();
+            let texts: Vec<String> = accuracy.iter().map(|a| format!("{a:.3}")).collect();
+            let greedy: Vec<f64> = over_seeds(|row| row.exact_match);
+            let tokens: Vec<f64> = over_seeds(|row| row.n_tokens as f64);
+            let minutes: Vec<f64> = over_seeds(|row| row.cpu_minutes);
+            println!(
+                "| {name} | {reached} of {} | {} | {:.3} | {:.0} | {:.1} |",
+                rows.len(),
+                texts.join(" "),
+                mean(&greedy),
+                mean(&tokens),
+                mean(&minutes)
             );
         }
     }

@@ -33,6 +33,16 @@ pub const RULES_WITHOUT_ANSWERS: [&str; 2] = ["format", "length"];
 /// Rules that only tell right (1) from wrong (0) completions.
 pub const RIGHT_OR_WRONG_RULES: [&str; 5] =
     ["exact", "integer", "gsm8k", "gsm8k-flexible", "countdown"];
+/// Highest reward of the rule `name`; `None` if no completion has it beside that of other rules:
+/// only silence costs no length.
+pub fn max_reward(name: &str) -> Option<f64> {
+    match name {
+        "exact" | "integer" | "gsm8k" | "gsm8k-flexible" | "countdown" => Some(1.),
+        "correctness" => Some(2.),
+        "format" => Some(0.8),
+        _ => None,
+    }
+}
 
 /// Names and descriptions of all rules, for the help text.
 pub(crate) fn describe_reward_rules() -> String {

@@ -13,6 +13,7 @@ use candle_core::backprop::GradStore;
 use experiment::progress::Stopwatch;
 use experiment::{RunLog, ensure_finite};
 use modern::GptModern;
+use ppo::alarms::skipped_step;
 use ppo::log_probs::log_probs;
 use ppo::prompts::{prompt_ids, step_rng};
 use ppo::reward_fn::non_finite_message;
@@ -52,7 +53,7 @@ pub fn grpo_step(
     policy.progress.timings.generation += watch.lap();
     if let Some(bad) = non_finite_message(&rollouts.rewards, &rollouts.completion_texts) {
         log.progress(step, "skipped", rollouts.n_tokens());
-        log.alarm(step, &format!("step {step} is skipped: {bad}"))?;
+        log.alarm(step, &skipped_step(&bad))?;
         return policy.progress.log_row_if_due(step, json!({}), lr, log);
     }
 
@@ -60,7 +61,9 @@ pub fn grpo_step(
     let moving_average = policy.progress.mean_reward();
     let experience =
         GrpoExperience::from_rollouts(rollouts, rollout_config, advantage, moving_average)?;
-    policy.progress.add_rewards(&experience.rewards);
+    let rewards: Vec<f64> = experience.rewards.iter().map(|&reward| f64::from(reward)).collect();
+    policy.progress.add_rewards(&rewards);
+    policy.state.progress.rewards.record(&rewards, context.max_reward);
     // log π_old and log π_ref of the tokens, (R, T) per micro-batch.
     let rollout_model = &policy.rollout_model;
     let reference = policy.reference.as_ref().map(|reference| &reference.model);
@@ -83,12 +86,13 @@ pub fn grpo_step(
     let completion_log = CompletionLog {
         prompts,
         texts: &experience.completion_texts,
-        rewards: &experience.rewards.iter().map(|&reward| f64::from(reward)).collect::<Vec<_>>(),
+        rewards: &rewards,
         parts: &context.reward_parts,
         advantages: &experience.advantages,
     };
     let completions = completion_log.write(step, log)?;
-    policy.progress.log_step(step, &experience, &updates, completions, lr, log)
+    let plateau = policy.state.progress.rewards.plateau;
+    policy.progress.log_step(step, &experience, &updates, completions, plateau, lr, log)
 }
 
 /// Loss of all `micro_batches`, its gradients, and sums over their tokens for the metrics.

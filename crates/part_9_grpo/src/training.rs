@@ -5,6 +5,7 @@ use experiment::{Run, RunLog, RunLogConfig, TrainState, is_due};
 use model_io::ModelConfig;
 use ppo::reward_fn::RewardParts;
 use ppo::{ContextOverflow, PromptExample, PromptLoader, RewardFn};
+use scaling::LrSchedule;
 use tensor_core::Parameters;
 
 use crate::config::{GrpoConfig, GrpoContext, GrpoUpdateConfig};
@@ -12,8 +13,8 @@ use crate::policy::Policy;
 use crate::step::grpo_step;
 use crate::validator::GrpoValidator;
 
-/// Trains `policy` from its current step until its schedule ends, the token limit is reached, or
-/// the run is stopped.
+/// Trains `policy` from its current step until its schedule ends, the token limit is reached, the
+/// run is stopped, or all completions of many steps get the highest reward.
 ///
 /// # Errors
 /// When the loss is not finite, the reward function fails, or a file cannot be written.
@@ -38,7 +39,7 @@ pub fn train(
         if let Some(reference) = &policy.reference {
             reference.sync_if_due(step, &policy.state.parameters)?;
         }
-        let is_last = step == schedule.total_steps
+        let is_last = run.is_finished(&policy.state.progress, schedule.total_steps)
             || max_sampled_tokens.is_some_and(|limit| log.state.n_tokens >= limit);
         if is_last || is_due(step, validator.interval) {
             validator.run(policy, context.reward_fn, log)?;
@@ -70,11 +71,17 @@ pub fn train_in_memory(
     let (update, chat_tokenizer) = (config.update, validator.evaluator.eval_config.chat_tokenizer);
     let state = TrainState::new(parameters, update.optimizer)?;
     let mut policy = Policy::new(model, state, config.reference_update)?;
-    let (reward_parts, overflow) = (RewardParts::default(), ContextOverflow::default());
-    let mut context = GrpoContext { chat_tokenizer, reward_fn, reward_parts, overflow };
+    let mut context = GrpoContext {
+        chat_tokenizer,
+        reward_fn,
+        max_reward: None,
+        reward_parts: RewardParts::default(),
+        overflow: ContextOverflow::default(),
+    };
     let mut prompts = PromptLoader::new(prompts, config.seed)?;
-    let steps = update.schedule.total_steps;
-    let (run, mut log) = (Run::default(), RunLog::new(RunLogConfig::rewards(steps, steps), 0)?);
+    let LrSchedule { total_steps, warmup_steps, .. } = update.schedule;
+    let log = RunLogConfig::rewards(total_steps, warmup_steps, total_steps);
+    let (run, mut log) = (Run::default(), RunLog::new(log, 0)?);
     train(&mut policy, &mut context, &mut prompts, config, validator, &run, &mut log)?;
     log.finish()?;
     Ok(policy)

@@ -1,7 +1,8 @@
 //! 9.5 Validation: greedy completions for held-out problems, which pick the best model of the run.
 
 use anyhow::Result;
-use experiment::{RunLog, Score};
+use experiment::{RunLog, Score, Target};
+use ppo::alarms::ignored_validation;
 use ppo::completion_eval::non_finite_reward_message;
 use ppo::{PromptExample, RewardFn};
 use serde_json::json;
@@ -40,7 +41,7 @@ impl GrpoValidator<'_> {
         let (metrics, completions) =
             log.suspend(|| self.evaluator.evaluate_greedy(model, self.prompts, reward_fn, seed))?;
         if let Some(bad) = non_finite_reward_message(&completions) {
-            return log.alarm(step, &format!("validation at step {step} is ignored: {bad}"));
+            return log.alarm(step, &ignored_validation(&bad));
         }
         let GrpoEvalMetrics { matches, reward_mean, eos_rate, length_mean, .. } = metrics;
         let (seconds, n_tokens) = (policy.progress.timings.total(), log.state.n_tokens);
@@ -60,7 +61,7 @@ impl GrpoValidator<'_> {
             "seconds": seconds,
         });
         log.validation(step, &summary, row)?;
-        if policy.state.progress.record_validation(Score::Reward(reward_mean), false) {
+        if policy.state.progress.record_validation(Score::Reward(reward_mean), Target::NotReached) {
             self.model_saver.map_or(Ok(()), |saver| saver.save(&policy.state.parameters))?;
         }
         Ok(())

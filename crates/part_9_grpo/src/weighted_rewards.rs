@@ -14,7 +14,9 @@ use ppo::{ContextOverflow, RewardFn, RewardInput};
 use sft::ChatTokenizer;
 use tensor_core::Rng;
 
-use crate::rewards::{REWARD_RULES, RIGHT_OR_WRONG_RULES, RULES_WITHOUT_ANSWERS, RewardRule};
+use crate::rewards::{
+    REWARD_RULES, RIGHT_OR_WRONG_RULES, RULES_WITHOUT_ANSWERS, RewardRule, max_reward,
+};
 
 /// Rewards and their weights.
 #[derive(Debug, Clone)]
@@ -140,6 +142,20 @@ impl WeightedRewards {
         self.terms.iter().any(|term| term.name == name)
     }
 
+    /// Highest sum, that of the highest reward of each term; `None` where one of them is not known,
+    /// or one is subtracted, since a completion cannot have all extremes at once.
+    pub fn max_reward(&self) -> Option<f64> {
+        let max = |term: &RewardTerm| {
+            let highest = match term.source {
+                _ if term.is_right_or_wrong() => self.outcome.correct,
+                RewardSource::Rule(_) => max_reward(&term.name)?,
+                _ => return None,
+            };
+            (term.weight >= 0.).then_some(term.weight * highest)
+        };
+        self.terms.iter().map(max).sum()
+    }
+
     /// Reward function of the sum, with the program of `program`; reward models process
     /// `batch_size` texts at a time. The second result lists the reward models whose tokenizer
     /// differs from the policy's `chat_tokenizer`.
@@ -196,7 +212,8 @@ impl WeightedRewards {
             last_parts.0.replace(parts);
             Ok(sums)
         };
-        let reward_fn = NamedRewardFn { reward_fn: Box::new(sum), name: sum_name, parts, overflow };
+        let (reward_fn, max_reward) = (Box::new(sum), self.max_reward());
+        let reward_fn = NamedRewardFn { reward_fn, name: sum_name, parts, overflow, max_reward };
         Ok((reward_fn, other_tokenizers))
     }
 }

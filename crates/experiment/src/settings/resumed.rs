@@ -11,7 +11,7 @@ use crate::RunFolder;
 
 /// Settings that may change on `--resume`: paths and output, not what is computed, apart from the
 /// number of steps, which extends a run. Whether the data are the same is checked separately.
-const OVERRIDABLE_ON_RESUME: [&str; 19] = [
+const OVERRIDABLE_ON_RESUME: [&str; 20] = [
     "data",
     "dataset_config",
     "device",
@@ -29,6 +29,7 @@ const OVERRIDABLE_ON_RESUME: [&str; 19] = [
     "split",
     "steps",
     "stop_after",
+    "stop_when_solved",
     "threads",
     "tracker",
 ];

@@ -1,7 +1,7 @@
 //! 4.4: the best validation after the start is kept, by the criterion of the run.
 
 use crate::TrainProgress;
-use crate::selection::{Score, Selection};
+use crate::selection::{Score, Selection, Target};
 
 fn record(scores: &[Score]) -> (Selection, Vec<bool>) {
     let mut selection = Selection::default();
@@ -58,13 +58,17 @@ fn patience_and_a_reached_target_end_a_run() {
     let steps = [(0, 1.), (10, 3.), (20, 2.), (30, 2.), (40, 2.5)];
     for (i, (step, loss)) in steps.into_iter().enumerate() {
         progress.step = step;
-        progress.record_validation(Score::Loss(loss), false);
-        assert_eq!(progress.is_finished(100, Some(2)), i == 4, "after step {step}");
+        progress.record_validation(Score::Loss(loss), Target::NotReached);
+        assert_eq!(progress.is_finished(100, Some(2), None), i == 4, "after step {step}");
     }
-    assert!(!progress.is_finished(100, None) && progress.is_finished(40, None));
-    assert!(progress.record_validation(Score::Loss(5.), true), "a model at its target is saved");
-    assert!(progress.is_finished(100, None));
+    assert!(!progress.is_finished(100, None, None) && progress.is_finished(40, None, None));
+    let is_saved = progress.record_validation(Score::Loss(5.), Target::Reached);
+    assert!(is_saved, "a model at its target is saved");
+    assert!(progress.is_finished(100, None, None));
     assert_eq!(progress.selection.best.map(|best| best.score), Some(Score::Loss(5.)));
     let mut at_start = TrainProgress::default();
-    assert!(at_start.record_validation(Score::Reward(1.), true), "even before the first step");
+    assert!(
+        at_start.record_validation(Score::Reward(1.), Target::of(1., Some(1.))),
+        "even before the first step"
+    );
 }

@@ -197,6 +197,7 @@ pub(super) fn run(args: &TableArgs, part_10: Program) -> Result<()> {
                 exact_match_before: before.exact_match,
                 exact_match: after.exact_match,
                 relaxed_match: after.relaxed_match,
+                training_accuracy: None,
                 n_tokens,
                 cpu_minutes,
                 curve: vec![(0, before.exact_match), (n_tokens, after.exact_match)],

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use experiment::metrics_writer::Plot;
 use experiment::train_state::parameters_sha256;
-use experiment::{RunLog, RunLogConfig, RunSetup};
+use experiment::{Alarm, RunLog, RunLogConfig, RunSetup};
 use modern::{Checkpoint, GptModern};
 use ppo::reference::open_reference;
 use scaling::LrSchedule;
@@ -188,13 +188,19 @@ fn print_dataset_summary(
 /// Raises alarms about rows from which little can be learned.
 fn raise_data_alarms(counts: &TokenizationCounts, log: &mut RunLog) -> Result<()> {
     if counts.n_truncated > 0 {
-        let details = "the model learns nothing about how they end; shorten them, or use a model \
-                       with a longer context";
-        log.alarm_once(0, &format!("{} completions are cut:", counts.n_truncated), details)?;
+        let message = format!(
+            "{} completions are cut: the model learns nothing about how they end; shorten them, or \
+             use a model with a longer context",
+            counts.n_truncated
+        );
+        log.alarm(0, &Alarm::new("truncated_completions", message))?;
     }
     if counts.n_identical > 0 {
-        let details = "nothing tells their completions apart once they are cut";
-        log.alarm_once(0, &format!("{} pairs are dropped:", counts.n_identical), details)?;
+        let message = format!(
+            "{} pairs are dropped: nothing tells their completions apart once they are cut",
+            counts.n_identical
+        );
+        log.alarm(0, &Alarm::new("identical_completions", message))?;
     }
     Ok(())
 }

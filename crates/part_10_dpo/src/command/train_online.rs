@@ -8,7 +8,6 @@ use experiment::{RunLogConfig, RunSetup};
 use grpo::{GrpoEvaluator, ReferenceModel};
 use ppo::prompts::tokenize_prompts;
 use ppo::reference::open_reference;
-use ppo::reward_fn::NamedRewardFn;
 use ppo::{CompletionEvalConfig, PromptExample, PromptLoader};
 use reward::flags::PreferenceFlags;
 use scaling::LrSchedule;
@@ -40,9 +39,9 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let (saver, mut parameters) =
         ModelSaver::new(setup.out, &initial.path, checkpoint, template, lora)?;
     let chat_tokenizer = &saver.chat_tokenizer;
-    let (NamedRewardFn { mut reward_fn, name: reward_name, overflow, .. }, _) =
+    let (mut reward, _) =
         rewards.open_reward_fn(&flags.program, chat_tokenizer, EVAL_BATCH_SIZE, &device)?;
-    let Prompts { training, validation, data_id } = Prompts::load(args, &saver, &reward_name)?;
+    let Prompts { training, validation, data_id } = Prompts::load(args, &saver, &reward.name)?;
     let online = flags.config(chat_tokenizer.stop_token_ids().to_vec())?;
     let (n_parameters, n_prompts) = (saver.config.parameter_count(), training.len());
     let defaults = args.online_defaults(n_parameters, n_prompts);
@@ -63,8 +62,8 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let mut policy = DpoPolicy::new(&saver.config, state)?;
     let (metrics, LrSchedule { total_steps, warmup_steps, .. }) =
         (args.run.metrics, config.schedule);
-    let log = RunLogConfig::rewards(total_steps, metrics.log_interval.get());
-    let mut log = setup.open_log(RunLogConfig { warmup_steps, ..log }, |checkpoint| {
+    let log = RunLogConfig::rewards(total_steps, warmup_steps, metrics.log_interval.get());
+    let mut log = setup.open_log(log, |checkpoint| {
         policy.state.restore(checkpoint, &data_id)?;
         reference.as_ref().map_or(Ok(()), |reference| reference.restore(checkpoint))
     })?;
@@ -78,9 +77,12 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
         interval: metrics.eval_interval.unwrap_or(defaults.eval_interval(total_steps)),
         model_saver: Some(&saver),
     };
-    let (reward_fn, prompts) = (&mut *reward_fn, PromptLoader::new(training, config.seed)?);
-    let mut context =
-        OnlineContext { chat_tokenizer, reward_fn, overflow, reference, teacher, prompts };
+    let prompts = PromptLoader::new(training, config.seed)?;
+    let mut context = OnlineContext {
+        reference,
+        teacher,
+        ..OnlineContext::new(chat_tokenizer, &mut reward, prompts)
+    };
     println!("{}", policy.state.parameter_summary());
     train_online(&mut policy, &mut context, (&online, &config), &validator, &run, &mut log)?;
     finish_run(args, &setup, &policy, &saver, log)

@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 
 use anyhow::Result;
 use clap::Args;
-use experiment::flags::RunFlags;
+use experiment::flags::{RunFlags, SolvedFlags};
 use experiment::program::ensure_usage;
 use scaling::flags::OptimizationFlags;
 use scaling::{DefaultLength, DefaultLr, RunDefaults};
@@ -78,6 +78,8 @@ pub(crate) struct TrainArgs {
     pub(crate) objective: PpoObjectiveFlags,
     #[command(flatten)]
     pub(crate) run: RunFlags,
+    #[command(flatten)]
+    solved: SolvedFlags,
     /// Largest number of validation prompts
     #[arg(long, value_name = "N", default_value = "300", help_heading = "Run")]
     pub(crate) eval_examples: NonZeroUsize,

@@ -89,10 +89,12 @@ pub(super) fn run(args: &DemoArgs) -> Result<()> {
         reward_fn: &mut *reward_fn,
         reward_parts: RewardParts::default(),
         overflow: ContextOverflow::default(),
+        max_reward: Some(1.),
         ptx_loss: None,
     };
     let mut prompts = PromptLoader::new(train_prompts, seed)?;
-    let mut log = RunLog::new(RunLogConfig::rewards(args.steps.get(), 1), 0)?;
+    let mut log =
+        RunLog::new(RunLogConfig::rewards(args.steps.get(), config.schedule.warmup_steps, 1), 0)?;
     let run = Run::default();
     train(&mut actor_critic, &mut context, &mut prompts, &config, &validator, &run, &mut log)?;
     log.finish()?;

@@ -6,6 +6,7 @@ use candle_core::Device;
 use experiment::train_state::parameters_sha256;
 use experiment::{RunLogConfig, RunSetup};
 use modern::{Checkpoint, GptModern};
+use scaling::LrSchedule;
 use scaling::run_defaults::resolved_settings;
 use serde_json::json;
 use sft::finetuned::resolve_model_path;
@@ -15,7 +16,6 @@ use tensor_core::Parameters;
 use super::arguments::{SFT_STEPS, TrainArgs};
 use super::run_data::load_run_data;
 use crate::reference::{create_reference_model, open_reference};
-use crate::reward_fn::NamedRewardFn;
 use crate::{
     ActorCritic, CompletionEvalConfig, PpoConfig, PpoContext, PpoValidator, PromptLoader,
     RunInputs, train,
@@ -55,9 +55,9 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let data_id = data.sha256();
     let defaults = args.run_defaults(saver.config.parameter_count(), data.train.len());
     let config = args.ppo_config(rollout, &defaults)?;
-    let total_steps = config.schedule.total_steps;
+    let LrSchedule { total_steps, warmup_steps, .. } = config.schedule;
     setup.resolve(resolved_settings(&config.schedule, config.prompts_per_step))?;
-    let NamedRewardFn { mut reward_fn, name: reward_name, parts: reward_parts, overflow } =
+    let mut reward =
         args.reward_fn.open_reward_fn(data_name, chat_tokenizer, REWARD_BATCH_SIZE, &device)?;
     let other = reference.map(|named| {
         let path = resolve_model_path(named)?;
@@ -69,9 +69,9 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
         parameters = trained.parameters;
     }
     let (mut actor_critic, reference) = actor_critic(args, &config, &saver, parameters, other)?;
-    actor_critic.run_inputs.reward_fn = reward_name;
+    actor_critic.run_inputs.reward_fn = reward.name.clone();
     let metrics = args.run.metrics;
-    let log = RunLogConfig::rewards(total_steps, metrics.log_interval.get());
+    let log = RunLogConfig::rewards(total_steps, warmup_steps, metrics.log_interval.get());
     let mut log = setup.open_log(log, |checkpoint| actor_critic.restore(checkpoint, &data_id))?;
     let run = setup.run(&data_id)?;
     let validator = PpoValidator {
@@ -85,10 +85,10 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     print_run_summary(&actor_critic, &config, data.train.len(), data.n_dropped);
     println!("{}", defaults.summary(&config.schedule));
     let mut prompts = PromptLoader::new(data.train, config.seed)?;
-    let (reward_fn, ptx_loss) = (&mut *reward_fn, data.ptx_loss);
-    let reference = &reference;
-    let mut context =
-        PpoContext { reference, chat_tokenizer, reward_fn, reward_parts, overflow, ptx_loss };
+    let mut context = PpoContext {
+        ptx_loss: data.ptx_loss,
+        ..PpoContext::new(&reference, chat_tokenizer, &mut reward)
+    };
     train(&mut actor_critic, &mut context, &mut prompts, &config, &validator, &run, &mut log)?;
     let speed = log.finish()?; // ends the progress line before the report is printed
     if setup.is_finished(&actor_critic.policy.progress) {

@@ -105,7 +105,7 @@ pub(super) fn run(
     mixed: bool,
     model_saver: Option<&ModelSaver>,
 ) -> Result<Option<f64>> {
-    let log = RunLogConfig::rewards(config.schedule.total_steps, 1);
+    let log = RunLogConfig::rewards(config.schedule.total_steps, 1, 1);
     let mut log = RunLog::new(log, actor_critic.policy.progress.step)?;
     run_with_log(actor_critic, reward_fn, config, run, mixed, model_saver, &mut log)
 }
@@ -147,6 +147,7 @@ pub(super) fn run_with_log(
         reward_fn,
         reward_parts: RewardParts::default(),
         overflow: ContextOverflow::default(),
+        max_reward: Some(1.),
         ptx_loss: mix,
     };
     let mut prompts = PromptLoader::new(questions.clone(), config.seed)?;

@@ -27,9 +27,9 @@ use crate::task::Task;
 use crate::training::train_in_memory;
 use crate::validator::GrpoValidator;
 
-const MAX_NEW_TOKENS: usize = 8;
-const GROUP_SIZE: usize = 16;
-const PROMPTS_PER_STEP: usize = 32;
+pub(super) const MAX_NEW_TOKENS: usize = 8;
+pub(super) const GROUP_SIZE: usize = 16;
+pub(super) const PROMPTS_PER_STEP: usize = 32;
 const SFT_BATCH_SIZE: usize = 64;
 
 /// KL coefficient β of all policy gradients, that of configs/grpo_learning.yaml.
@@ -159,12 +159,7 @@ impl<'a> SharedSetup<'a> {
         steps: usize,
         seed: u64,
     ) -> Result<TrainedRun> {
-        let rollout = RolloutConfig {
-            group_size: GROUP_SIZE,
-            sampler: Sampler::new(SamplingStrategy::new(1., None, None, None)),
-            max_new_tokens: MAX_NEW_TOKENS,
-            stop_token_ids: self.chat_tokenizer.stop_token_ids().to_vec(),
-        };
+        let rollout = rollout_config(GROUP_SIZE, &self.chat_tokenizer);
         let schedule = LrSchedule::cosine(self.args.lr, steps);
         let mut config = GrpoConfig::with_defaults(PROMPTS_PER_STEP, rollout, schedule, seed);
         config.advantage.baseline = baseline;
@@ -220,6 +215,16 @@ impl<'a> SharedSetup<'a> {
             n_tokens: data.iter().map(TokenizedExample::n_targets).sum(),
             curve: Vec::new(),
         })
+    }
+}
+
+/// Completions at temperature 1, `group_size` per prompt.
+pub(super) fn rollout_config(group_size: usize, chat_tokenizer: &ChatTokenizer) -> RolloutConfig {
+    RolloutConfig {
+        group_size,
+        sampler: Sampler::new(SamplingStrategy::new(1., None, None, None)),
+        max_new_tokens: MAX_NEW_TOKENS,
+        stop_token_ids: chat_tokenizer.stop_token_ids().to_vec(),
     }
 }
 

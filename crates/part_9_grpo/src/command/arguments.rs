@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
-use experiment::flags::{ComputeFlags, OptimizerFlags, RunFlags};
+use experiment::flags::{ComputeFlags, OptimizerFlags, RunFlags, SolvedFlags};
 use experiment::number::positive;
 use experiment::program::ensure_usage;
 use modern::flags::RunChatTemplateFlags;
@@ -66,6 +66,27 @@ pub(crate) struct TableArgs {
     pub(crate) out: PathBuf,
     #[command(flatten)]
     pub(crate) compute: ComputeFlags,
+}
+
+#[derive(Args)]
+#[command(args_override_self = true)]
+#[command(mut_arg("lr", |arg| arg.default_value("0.0005")))]
+#[command(mut_arg("tokens", |arg| arg.default_value("200000")))]
+#[command(mut_arg("seeds", |arg| arg.default_value("5")))]
+#[command(mut_arg("out", |arg| arg.default_value("runs/perfectible")))]
+pub(crate) struct PerfectibleArgs {
+    #[command(flatten)]
+    pub(crate) table: TableArgs,
+    /// Problems (prompt and answer), a file .jsonl, .json or .parquet [default: the training
+    /// problems of the arithmetic task]
+    #[arg(long, value_name = "FILE", help_heading = "Data")]
+    pub(crate) data: Option<PathBuf>,
+    /// Completions per problem, of which 20 to 80 % must be right
+    #[arg(long, value_name = "N", default_value = "40", help_heading = "Data")]
+    pub(crate) samples: NonZeroUsize,
+    /// Largest number of problems
+    #[arg(long, value_name = "N", default_value = "200", help_heading = "Data")]
+    pub(crate) problems: NonZeroUsize,
 }
 
 /// Learning rates without --lr; those of a pretrained model are TRL's.
@@ -138,6 +159,8 @@ pub(crate) struct TrainArgs {
     step: GrpoStepFlags,
     #[command(flatten)]
     pub(crate) run: RunFlags,
+    #[command(flatten)]
+    solved: SolvedFlags,
 }
 
 /// Flags of an optimizer step.

@@ -18,20 +18,26 @@ use crate::results_table::{ResultsTable, RunResult};
 
 /// Settings that all runs of the table share.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
-struct TableSettings {
-    model: String,
+pub(super) struct TableSettings {
+    pub(super) model: String,
     /// Hash of the model's weights.
     #[serde(alias = "start")]
-    base_sha256: String,
-    tokens: usize,
-    lr: f64,
+    pub(super) base_sha256: String,
+    pub(super) tokens: usize,
+    pub(super) lr: f64,
+    /// Hash of the training problems, if they are not the task's.
+    #[serde(default)]
+    pub(super) problems_sha256: Option<String>,
 }
 
 impl fmt::Display for TableSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { model, base_sha256, tokens, lr } = self;
-        let hash = &base_sha256[..base_sha256.len().min(8)];
-        write!(f, "from {model} ({hash}) with {tokens} tokens and learning rate {lr}")
+        let Self { model, base_sha256, tokens, lr, problems_sha256 } = self;
+        let short = |hash: &str| hash.chars().take(8).collect::<String>();
+        let base = short(base_sha256);
+        write!(f, "from {model} ({base}) with {tokens} tokens and learning rate {lr}")?;
+        let problems = problems_sha256.as_deref().map(short);
+        problems.map_or(Ok(()), |problems| write!(f, " on the problems {problems}"))
     }
 }
 
@@ -43,6 +49,7 @@ pub(super) fn run(args: &TableArgs) -> Result<()> {
         base_sha256: parameters_sha256(checkpoint.parameters.iter())?,
         tokens: args.tokens.get(),
         lr: args.lr,
+        problems_sha256: None,
     };
     let mut table = ResultsTable::open(&args.out, settings)?;
     let mut setup = SharedSetup::new(args, &mut checkpoint, &device)?;
@@ -72,6 +79,7 @@ pub(super) fn run(args: &TableArgs) -> Result<()> {
                 exact_match_before: before.test.matches()?.exact_match,
                 exact_match: right.exact_match,
                 relaxed_match: right.relaxed_match,
+                training_accuracy: None,
                 n_tokens,
                 cpu_minutes,
                 curve,

@@ -5,8 +5,8 @@ use candle_core::Device;
 use datasets::{Example, Splits};
 use experiment::train_state::parameters_sha256;
 use experiment::{RunLogConfig, RunSetup};
-use ppo::reward_fn::NamedRewardFn;
 use ppo::{CompletionEvalConfig, PromptLoader, RunInputs};
+use scaling::LrSchedule;
 use scaling::run_defaults::resolved_settings;
 use serde_json::{Value, json};
 use sft::ModelSaver;
@@ -41,8 +41,7 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let (saver, parameters) =
         ModelSaver::new(setup.out, &base, checkpoint, args.template, args.lora.config())?;
     let (chat_tokenizer, context_len) = (&saver.chat_tokenizer, saver.config.context_len);
-    let NamedRewardFn { mut reward_fn, name: reward_name, parts: reward_parts, overflow } =
-        args.task.open_reward_fn(chat_tokenizer, &device)?;
+    let mut reward = args.task.open_reward_fn(chat_tokenizer, &device)?;
     let (train_prompts, n_dropped) =
         args.task.prompt_examples(dataset.train, chat_tokenizer, context_len)?;
     let (mut validation_prompts, _) =
@@ -50,16 +49,16 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     validation_prompts.truncate(args.eval_examples.get());
     let defaults = args.run_defaults(saver.config.parameter_count(), train_prompts.len());
     let config = args.grpo_config(chat_tokenizer.stop_token_ids().to_vec(), &defaults)?;
-    let total_steps = config.update.schedule.total_steps;
+    let LrSchedule { total_steps, warmup_steps, .. } = config.update.schedule;
     setup.resolve(resolved_settings(&config.update.schedule, config.prompts_per_step))?;
 
     let reference = parameters_sha256(parameters.iter())?;
     let state = saver.train_state(parameters, config.update.optimizer, config.seed)?;
     let mut policy = Policy::new(&saver.config, state, config.reference_update)?;
-    policy.progress.run_inputs = RunInputs { reference, reward_fn: reward_name };
+    policy.progress.run_inputs = RunInputs { reference, reward_fn: reward.name.clone() };
     setup.create_folder()?;
     let metrics = args.run.metrics;
-    let log = RunLogConfig::rewards(total_steps, metrics.log_interval.get());
+    let log = RunLogConfig::rewards(total_steps, warmup_steps, metrics.log_interval.get());
     let mut log = setup.open_log(log, |checkpoint| policy.restore(checkpoint, &data_id))?;
     let run = setup.run(&data_id)?;
     let max_new_tokens = config.rollout.max_new_tokens;
@@ -73,8 +72,7 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     print_run_summary(args, &policy, train_prompts.len(), validation_prompts.len(), n_dropped);
     println!("{}", defaults.summary(&config.update.schedule));
     let mut prompts = PromptLoader::new(train_prompts, config.seed)?;
-    let reward_fn = &mut *reward_fn;
-    let mut context = GrpoContext { chat_tokenizer, reward_fn, reward_parts, overflow };
+    let mut context = GrpoContext::new(chat_tokenizer, &mut reward);
     train(&mut policy, &mut context, &mut prompts, &config, &validator, &run, &mut log)?;
     let n_tokens = log.state.n_tokens;
     let speed = log.finish()?; // ends the progress line before the report is printed

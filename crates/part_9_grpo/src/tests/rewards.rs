@@ -1,5 +1,6 @@
 //! Reward rules and weighted sums.
 
+use anyhow::Result;
 use tensor_core::testing::assert_close;
 
 use super::reward_for;
@@ -151,4 +152,23 @@ fn countdown_uses_the_answer_tag_or_else_the_last_line() {
     for invalid in ["", "22", "= 22", "3 5 = ", "a b = 3"] {
         assert_eq!(reward_if_terminated(countdown, "3 + 5", invalid), 0.);
     }
+}
+
+#[test]
+fn the_highest_reward_of_a_sum_is_that_of_the_best_completion_or_unknown() -> Result<()> {
+    let max = |text: &str| -> Result<Option<f64>> {
+        Ok(WeightedRewards::parse(text)?.max_reward().map(|max| (max * 1e6).round() / 1e6))
+    };
+    let best = "<reasoning>6 · 7</reasoning><answer>42</answer>";
+    let earned =
+        reward_if_terminated(correctness, best, "42") + reward_if_terminated(format, best, "42");
+    assert_close(earned, 2.8, 1e-6);
+    assert_eq!(max("correctness,format")?, Some(2.8));
+    assert_eq!(max("exact=0.5")?, Some(0.5));
+    // An answer has at least a word, a penalty keeps the best completion from being the best, and a
+    // reward model or a program may give any number.
+    for unknown in ["exact,length", "exact,format=-1", "random", "program", "exact,program"] {
+        assert_eq!(max(unknown)?, None, "{unknown}");
+    }
+    Ok(())
 }

@@ -1,11 +1,14 @@
 //! Training loop: it increases the reward, and every setting has an effect.
 
+mod probe_worlds;
 mod skipped_steps;
+
+use std::num::NonZeroUsize;
 
 use anyhow::Result;
 use clap::{Args, Command, FromArgMatches};
 use datasets::Example;
-use experiment::{Run, RunLog, RunLogConfig, TrainState};
+use experiment::{Checkpoints, Run, RunCheckpoints, RunLog, RunLogConfig, TrainState};
 use model_io::ModelConfig;
 use model_io::model_folder::SpecialTokenIds;
 use modern::GptModern;
@@ -101,9 +104,14 @@ fn train_policy(
     let evaluator = GrpoEvaluator { task: Task::Arithmetic, eval_config };
     let validator = GrpoValidator { prompts, evaluator, interval, model_saver };
     let mut loader = PromptLoader::new(prompts.to_vec(), config.seed)?;
-    let (reward_parts, overflow) = (RewardParts::default(), ContextOverflow::default());
-    let mut context = GrpoContext { chat_tokenizer, reward_fn, reward_parts, overflow };
-    let mut log = RunLog::new(RunLogConfig::rewards(1000, 1000), policy.state.progress.step)?;
+    let mut context = GrpoContext {
+        chat_tokenizer,
+        reward_fn,
+        max_reward: Some(1.),
+        reward_parts: RewardParts::default(),
+        overflow: ContextOverflow::default(),
+    };
+    let mut log = RunLog::new(RunLogConfig::rewards(1000, 1, 1000), policy.state.progress.step)?;
     train(policy, &mut context, &mut loader, config, &validator, run, &mut log)?;
     Ok(log.state.n_tokens)
 }
@@ -404,6 +412,41 @@ fn zero_advantage_steps_and_tokens_are_counted_and_limit_the_run() -> Result<()>
     config.update.max_sampled_tokens = Some(tokens_of[0] + 1);
     let (policy, _) = train_new(&config, &mut *rule_reward_fn(lowercase_fraction))?;
     assert_eq!((policy.state.progress.step, policy.progress.zero_advantage_steps), (2, 0));
+    Ok(())
+}
+
+#[test]
+fn a_run_with_nothing_left_to_learn_is_solved_also_across_a_resume() -> Result<()> {
+    let chat_tokenizer = chat_tokenizer()?;
+    let (config, prompts) = (grpo_config(14, &chat_tokenizer), prompt_examples(&chat_tokenizer)?);
+    let trained = |reward: f64, stop_when_solved, pieces: &[Option<usize>]| -> Result<Policy> {
+        let folder = tempfile::tempdir()?;
+        let mut policy = new_policy(&chat_tokenizer, config.reference_update)?;
+        for &stop_after in pieces {
+            let checkpoints =
+                Checkpoints::new(folder.path().join("checkpoints"), NonZeroUsize::MIN);
+            policy = new_policy(&chat_tokenizer, config.reference_update)?;
+            if let Some((_, path)) = checkpoints.latest()? {
+                policy.restore(&path, "these")?;
+            }
+            let checkpoints = Some(RunCheckpoints::at_end(folder.path(), "these"));
+            let run = Run { checkpoints, stop_after, stop_when_solved, ..Run::default() };
+            let mut equal =
+                move |inputs: &[RewardInput<'_>], _: &mut Rng| Ok(vec![reward; inputs.len()]);
+            train_policy(&mut policy, &prompts, &config, &mut equal, 0, None, &run)?;
+        }
+        Ok(policy)
+    };
+    let whole = trained(1., Some(5), &[None])?;
+    assert_eq!(whole.state.progress.step, 9, "36 completions per step: 9 steps have 300");
+    assert!(whole.state.progress.is_best(), "the last step is validated");
+    let resumed = trained(1., Some(5), &[Some(4), None, None])?;
+    assert_eq!(resumed.state.progress, whole.state.progress);
+    assert_eq!(flat_parameters(&resumed)?, flat_parameters(&whole)?);
+    for (reward, stop_when_solved) in [(1., None), (0., Some(5))] {
+        let policy = trained(reward, stop_when_solved, &[None])?;
+        assert_eq!(policy.state.progress.step, 14, "{reward} {stop_when_solved:?}");
+    }
     Ok(())
 }
 

@@ -13,6 +13,7 @@ use tensor_core::testing::assert_close;
 
 use crate::command::algorithms::{ALGORITHMS, Algorithm};
 use crate::command::arguments::TrainArgs;
+use crate::command::perfectible::is_perfectible;
 use crate::command::ppo_run::n_sampled_tokens;
 use crate::evaluation::{GrpoEvalMetrics, PassAtKMetrics};
 use crate::metrics::{GrpoStepMetrics, GrpoUpdateMetrics, mean_metrics};
@@ -136,10 +137,10 @@ fn the_sequence_objective_refuses_flags_that_it_has_no_use_for() -> Result<()> {
 fn scored_completion(
     text: &str,
     n_tokens: usize,
-    terminated: bool,
+    finish_reason: FinishReason,
     reward: f64,
 ) -> ScoredCompletion {
-    ScoredCompletion { text: text.into(), n_tokens, terminated, reward }
+    ScoredCompletion { text: text.into(), n_tokens, finish_reason, reward }
 }
 
 #[test]
@@ -147,10 +148,10 @@ fn evaluation_metrics_match_a_count_by_hand() {
     let prompt = || PromptExample { example: Example::new("?", "53"), prompt: vec![1] };
     let prompts = [prompt(), prompt(), prompt(), prompt()];
     let completions = [
-        scored_completion("53", 3, true, 2.),
-        scored_completion("53.", 4, true, 1.),
-        scored_completion("53", 8, false, 0.),
-        scored_completion("12", 3, true, -1.),
+        scored_completion("53", 3, FinishReason::Stop, 2.),
+        scored_completion("53.", 4, FinishReason::Stop, 1.),
+        scored_completion("53", 8, FinishReason::Length, 0.),
+        scored_completion("12", 3, FinishReason::Stop, -1.),
     ];
     let metrics = GrpoEvalMetrics::from_completions(Task::Arithmetic, &prompts, &completions);
     let right = metrics.matches().expect("arithmetic has answers");
@@ -304,4 +305,11 @@ fn the_library_and_the_flags_have_the_same_defaults() -> Result<()> {
     let grpo = rloo.with_method(Method::Grpo);
     assert_eq!((grpo.objective, grpo.reference_update.is_some()), (from_flags.objective, true));
     Ok(())
+}
+
+#[test]
+fn a_problem_is_perfectible_from_20_to_80_percent_of_its_samples() {
+    let kept: Vec<usize> = (0..=40).filter(|&n_right| is_perfectible(n_right, 40)).collect();
+    assert_eq!(kept, (8..=32).collect::<Vec<_>>());
+    assert!(!(0..=1).any(|n_right| is_perfectible(n_right, 1)), "one sample shows nothing");
 }

@@ -100,3 +100,35 @@ fn training_raises_pass_at_1_and_a_negative_reward_lowers_it() -> Result<()> {
     assert_eq!(PART_9.stdout_json(&eval)["n"], n_rows);
     Ok(())
 }
+
+#[test]
+fn every_algorithm_is_tested_on_the_problems_that_the_model_solves_sometimes() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let folder = folder.path();
+    let model = train_model(folder, "noisy", ["", ".", "."])?; // right in a third of its samples
+    let mut problems = sums();
+    problems[0].1 = "99".into(); // never
+    let (data, out) =
+        (write_sums(folder, "sums.jsonl", &problems)?, path_arg(folder, "perfectible"));
+    let flags = ["perfectible", "--model", &model, "--data", &data, "--out", &out, "--seeds", "1"];
+    let args = [&flags[..], &["--tokens", "15000", "--lr", "0.01"]].concat();
+    let text = PART_9.stdout(&args);
+    let kept = std::fs::read_to_string(folder.join("perfectible/problems.jsonl"))?;
+    assert!((6..12).contains(&kept.lines().count()), "{kept}");
+    assert!(!kept.contains("99"), "a problem that is never solved: {kept}");
+    let rows = std::fs::read(folder.join("perfectible/rows.json"))?;
+    let rows: serde_json::Value = serde_json::from_slice(&rows)?;
+    for (i, name) in
+        ["PPO", "GRPO", "Dr. GRPO", "RLOO", "REINFORCE with baseline"].into_iter().enumerate()
+    {
+        assert!(text.contains(&format!("\n| {name} | ")), "{name}: {text}");
+        let accuracy = rows[1][i]["training_accuracy"].as_f64();
+        assert!(rows[1][i]["method"] == name && accuracy > Some(0.8), "{name}: {text}");
+    }
+    let again = PART_9.stdout(&args);
+    assert!(!again.contains("seed 1") && again.contains("| PPO | "), "a run was repeated");
+    let never = write_sums(folder, "never.jsonl", &problems[..1])?;
+    let never = [&flags[..3], &["--data", &never, "--out", &out]].concat();
+    PART_9.assert_fails(&never, 1, "the model solves none of 1 problems in 20 to 80 % of 40");
+    Ok(())
+}

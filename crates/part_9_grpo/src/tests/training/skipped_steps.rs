@@ -70,7 +70,7 @@ fn a_skipped_step_counts_raises_one_alarm_and_training_goes_on() -> Result<()> {
     let validator = GrpoValidator { prompts: &prompts, evaluator, interval: 0, model_saver: None };
     let folder = tempfile::tempdir()?;
     let out = folder.path().join("run");
-    let mut log = RunLog::create(RunLogConfig::rewards(4, 1), &out, &json!({}))?;
+    let mut log = RunLog::create(RunLogConfig::rewards(4, 1, 1), &out, &json!({}))?;
     // Calls: validation, step 1, validation, step 2, validation, step 3 and so on.
     let mut calls = 0;
     let mut reward_fn: Box<RewardFn> = Box::new(move |inputs, _| {
@@ -81,6 +81,7 @@ fn a_skipped_step_counts_raises_one_alarm_and_training_goes_on() -> Result<()> {
     let mut context = GrpoContext {
         chat_tokenizer,
         reward_fn: &mut *reward_fn,
+        max_reward: None,
         reward_parts: RewardParts::default(),
         overflow: ContextOverflow::default(),
     };
