@@ -37,12 +37,8 @@ fn main() -> Result<()> {
         .map(|i| (0..PROMPT_LEN).map(|t| ((i * 31 + t * 7) % 1000) as u32).collect())
         .collect();
     let sampler = Sampler::new(SamplingStrategy::new(1., None, None, None));
-    let rollout_config = |group_size| RolloutConfig {
-        group_size,
-        sampler,
-        max_new_tokens: MAX_NEW_TOKENS,
-        stop_token_ids: vec![1023],
-    };
+    let rollout_config =
+        |group_size| RolloutConfig::new(group_size, sampler, MAX_NEW_TOKENS, vec![1023]);
     let repeated_prompts: Vec<Vec<u32>> =
         prompts.iter().flat_map(|prompt| vec![prompt.clone(); GROUP_SIZE]).collect();
 

@@ -34,12 +34,12 @@ fn main() -> Result<()> {
         Ok(inputs.iter().map(|input| f64::from(u8::from(input.completion == "7"))).collect())
     });
 
-    let rollout = RolloutConfig {
-        group_size: 8,
-        sampler: Sampler::new(SamplingStrategy::new(1., None, None, None)),
-        max_new_tokens: MAX_NEW_TOKENS,
-        stop_token_ids: chat_tokenizer.stop_token_ids().to_vec(),
-    };
+    let rollout = RolloutConfig::new(
+        8,
+        Sampler::new(SamplingStrategy::new(1., None, None, None)),
+        MAX_NEW_TOKENS,
+        chat_tokenizer.stop_token_ids().to_vec(),
+    );
     let config = GrpoConfig::with_defaults(16, rollout, LrSchedule::cosine(1e-3, 30), SEED);
     let eval_config = CompletionEvalConfig {
         chat_tokenizer: &chat_tokenizer,

@@ -87,13 +87,13 @@ impl PolicyUpdater {
             (0..prompts).map(|_| (0..prompt).map(|_| rng.below(vocab) as u32).collect());
         let prompt_ids: Vec<Vec<u32>> = prompt_ids.collect();
         let sampler = Sampler::new(SamplingStrategy::new(1., None, None, None));
-        let rollout_config = RolloutConfig {
-            group_size: samples,
-            sampler,
-            max_new_tokens: new,
+        let rollout_config = RolloutConfig::new(
             // Outside the vocabulary, so that all completions have the same length.
-            stop_token_ids: vec![u32::MAX],
-        };
+            samples,
+            sampler,
+            new,
+            vec![u32::MAX],
+        );
         let groups = rollout(&inference_policy, &prompt_ids, &rollout_config, &mut rng)?;
         let n = prompts * samples;
         let rewards: Vec<f32> = (0..n).map(|i| (i % 2) as f32).collect();

@@ -127,12 +127,12 @@ pub(crate) fn sample_groups(course: &CourseRun, folder: &Path) -> Result<Vec<Vec
         model.config().context_len,
         MAX_NEW_TOKENS,
     )?;
-    let config = RolloutConfig {
-        group_size: GROUP_SIZE,
-        sampler: Sampler::new(SamplingStrategy::new(1., None, None, None)),
-        max_new_tokens: MAX_NEW_TOKENS,
-        stop_token_ids: chat_tokenizer.stop_token_ids().to_vec(),
-    };
+    let config = RolloutConfig::new(
+        GROUP_SIZE,
+        Sampler::new(SamplingStrategy::new(1., None, None, None)),
+        MAX_NEW_TOKENS,
+        chat_tokenizer.stop_token_ids().to_vec(),
+    );
     let mut reward_fn = ppo::reward_fn::exact_match_reward_fn();
     let mut rng = Rng::new(course.settings.seed);
     let ids = prompt_ids(&prompts);

@@ -7,7 +7,7 @@ use anyhow::Result;
 use clap::error::{ContextKind, ContextValue};
 use clap::{Arg, Command, Parser};
 
-use crate::settings::{expand_config, inherit_from_run};
+use crate::settings::{expand_config, foreign_keys, inherit_from_run};
 
 /// Parses the command line `args` of a part, the program's name first, with the settings of files,
 /// of `--set` and of the run that is resumed. The subcommands `eval` and `sample` take the settings
@@ -35,7 +35,7 @@ pub fn parse<A: Parser>(
 pub(crate) fn parse_args<A: Parser>(
     args: impl IntoIterator<Item = impl Into<OsString> + Clone>,
 ) -> Result<A> {
-    let mut command = accept_negative_numbers(A::command());
+    let mut command = list_foreign_keys(accept_negative_numbers(A::command()));
     let matches = command
         .try_get_matches_from_mut(args)
         .map_err(|error| without_hidden_suggestion(error, &command))?;
@@ -63,6 +63,20 @@ fn is_hidden_flag(command: &Command, name: &str) -> bool {
     };
     command.get_arguments().any(is_hidden)
         || command.get_subcommands().any(|subcommand| is_hidden_flag(subcommand, name))
+}
+
+/// `command` whose subcommands with settings files list, in their long help, the keys of other
+/// projects that they understand.
+fn list_foreign_keys(command: Command) -> Command {
+    command.mut_subcommands(|subcommand| {
+        if !subcommand.get_arguments().any(|arg| arg.get_id() == "config") {
+            return subcommand;
+        }
+        let keys = foreign_keys::table(&subcommand);
+        let keys = keys.iter().map(|(key, meaning)| format!("\n  {key:<36}{meaning}"));
+        let text = "Keys of the PPO tutorial and of the arithmetic GRPO project in settings files:";
+        subcommand.after_long_help(text.to_string() + &keys.collect::<String>())
+    })
 }
 
 fn accept_negative_numbers(command: Command) -> Command {

@@ -14,7 +14,7 @@ use tensor_core::{AdamWConfig, DeviceChoice};
 
 use crate::number::{beta, non_negative};
 use crate::settings::SettingsFlags;
-use crate::tracker::TrackerKind;
+use crate::tracker::TrackerFlags;
 use crate::usage_error::as_usage_error;
 
 /// Names in TRL's configurations of the settings that have another name here, in every part that
@@ -117,10 +117,13 @@ impl OptimizerFlags {
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
     /// 32 bits
+    #[value(aliases = ["float32", "fp32"])]
     F32,
     /// 16 bits, range of f32, few digits
+    #[value(alias = "bfloat16")]
     Bf16,
     /// 16 bits, more digits, small range (loss scaling is used)
+    #[value(aliases = ["float16", "fp16"])]
     F16,
 }
 
@@ -163,7 +166,7 @@ pub struct SaveFlags {
     pub stop_after: Option<NonZeroUsize>,
 }
 
-/// Flags of the metrics: intervals of validations and of rows, and tracker.
+/// Flags of the metrics: intervals of validations and of rows.
 #[derive(Debug, Clone, Copy, Serialize, Args)]
 #[command(next_help_heading = "Run")]
 pub struct MetricsFlags {
@@ -183,12 +186,6 @@ pub struct MetricsFlags {
         default_value = "10"
     )]
     pub log_interval: NonZeroUsize,
-    /// Experiment tracker for which metrics are logged, in addition to metrics.jsonl
-    #[arg(
-        long, visible_alias = "report-to", alias = "log", value_enum,
-        default_value_t = TrackerKind::Tensorboard
-    )]
-    pub tracker: TrackerKind,
 }
 
 /// Flag of the end of a run on the completions of a policy.
@@ -216,6 +213,9 @@ pub struct RunFlags {
     /// Flags of the metrics.
     #[command(flatten)]
     pub metrics: MetricsFlags,
+    /// Flags of the tracker.
+    #[command(flatten)]
+    pub tracker: TrackerFlags,
     /// Flags of checkpoints.
     #[command(flatten)]
     pub save: SaveFlags,

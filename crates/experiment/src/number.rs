@@ -1,7 +1,8 @@
 //! Parsers of numbers in a range, for the values of flags.
 
 fn in_range(text: &str, is_in_range: impl Fn(f64) -> bool, message: &str) -> Result<f64, String> {
-    match text.parse::<f64>() {
+    // In YAML, infinity and NaN begin with a dot.
+    match text.to_lowercase().replace(".inf", "inf").replace(".nan", "nan").parse::<f64>() {
         Err(_) => Err("not a number".into()),
         Ok(number) if !number.is_finite() => Err("not a finite number".into()),
         Ok(number) if !is_in_range(number) => Err(message.into()),

@@ -1,4 +1,5 @@
-//! Run folder: `config.json` (the settings), `metrics.jsonl` (one object per logged step),
+//! Run folder: `config.json` (the settings; `effective_config.yaml` has them as a settings file),
+//! `metrics.jsonl` (one object per logged step),
 //! `completions.jsonl` (those that the policy of the step was trained on, if it was) and the other
 //! files of the run. An existing run is moved aside first, to `NAME.previous`.
 
@@ -11,9 +12,11 @@ use serde::Serialize;
 use serde_json::Value;
 use tensor_core::{atomic_file, json_file};
 
+use crate::settings::source::effective_config;
 use crate::terminal::printable;
 
 const CONFIG: &str = "config.json";
+const EFFECTIVE_CONFIG: &str = "effective_config.yaml";
 const METRICS: &str = "metrics.jsonl";
 const COMPLETIONS: &str = "completions.jsonl";
 /// Checkpoints of a run.
@@ -52,7 +55,7 @@ impl RunFolder {
         back_up_existing_run(path)?;
         fs::create_dir_all(path).with_context(|| format!("creating {}", path.display()))?;
         let lock = lock_run(path)?;
-        json_file::write(&path.join(CONFIG), settings)?;
+        write_settings(path, &serde_json::to_value(settings)?)?;
         truncate_completions(path, 0)?;
         atomic_file::write(&path.join(METRICS), b"")?;
         Self::open(path, lock)
@@ -160,6 +163,16 @@ impl RunFolder {
         let result = file.and_then(|mut file| file.write_all(lines.as_bytes()));
         result.with_context(|| format!("writing {}", path.display()))
     }
+}
+
+/// Writes the `settings` of the run at `path`.
+///
+/// # Errors
+/// When a file cannot be written.
+pub(crate) fn write_settings(path: &Path, settings: &Value) -> Result<()> {
+    json_file::write(&path.join(CONFIG), settings)?;
+    let yaml = effective_config(settings);
+    atomic_file::write(&path.join(EFFECTIVE_CONFIG), yaml.as_bytes())
 }
 
 /// Removes the rows after step `step`, and an incomplete last one, from the completions of the run

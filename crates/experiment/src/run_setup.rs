@@ -15,7 +15,7 @@ use crate::interrupt::announce_run;
 use crate::metrics_writer::extend_row;
 use crate::program::ensure_usage;
 use crate::run::{LOG_STATE_FILE, RunCheckpoints};
-use crate::run_folder::{CHECKPOINTS, LAST_MODEL};
+use crate::run_folder::{CHECKPOINTS, LAST_MODEL, write_settings};
 use crate::run_log::{RunLog, RunLogConfig};
 use crate::settings::check_resumable;
 use crate::tracker::Tracker;
@@ -143,11 +143,10 @@ impl<'a> RunSetup<'a> {
         }
         let (folder, rows) = RunFolder::resume(self.out, step)?;
         if self.is_resumed {
-            json_file::write(&self.out.join("config.json"), &self.settings)?;
+            write_settings(self.out, &self.settings)?;
             println!("resuming after step {step}");
         }
-        let tracker = self.flags.metrics.tracker;
-        let tracker = Tracker::create(tracker, self.out, &self.settings, step)?;
+        let tracker = Tracker::create(&self.flags.tracker, self.out, &self.settings, step)?;
         let mut log = RunLog::new(config, step)?.with_run_folder(folder, tracker, &rows);
         if !saved.is_null() {
             log.state = serde_json::from_value(saved)?;

@@ -7,29 +7,40 @@
 //!
 //! A flag that was renamed keeps its old name as an alias, so the aliases that clap knows also
 //! translate the keys of an old run's `config.json`.
+//!
+//! A file may have sections and inherit from others ([`source`]), and the keys of some other
+//! projects have a meaning here ([`foreign_keys`]). After the flags, `KEY=VALUE` means `--set
+//! KEY=VALUE`.
 
+pub(crate) mod foreign_keys;
+mod merge;
 mod names;
 mod resumed;
+pub(crate) mod source;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, bail};
 use clap::{Command, CommandFactory};
-use names::{Settings, canonical, find_flag, spellings};
+use merge::{canonical, merge, override_settings, remove_alternatives, settings_to_flags};
+use names::{Settings, find_flag, spellings};
 pub use resumed::{check_resumable, check_unchanged};
-use serde_json::Value;
+use serde_json::{Map, Value};
+use source::{Source, TRANSIENT};
 
 use crate::RunFolder;
-use crate::usage_error::{as_usage_error, ensure_usage};
+use crate::usage_error::as_usage_error;
 
 /// Flags that add settings from a file, from `KEY=VALUE` pairs or from the run being resumed.
 #[derive(Debug, Clone, clap::Args)]
 pub struct SettingsFlags {
-    /// YAML file of flags: `n_layer: 6` means --n-layer 6
+    /// YAML file of flags: `n_layer: 6` means --n-layer 6. `defaults: [base.yaml]` inherits from
+    /// others, ${key} is the value of another key, and sections have the keys at the end of --help
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// One setting of such a file, for example --set n_layer=6; may be repeated
+    /// One setting of such a file, for example --set n_layer=6; may be repeated, and n_layer=6
+    /// alone means the same
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
     /// Resume the run in --out from its latest checkpoint, with its settings, bit for bit; a larger
@@ -47,28 +58,18 @@ pub fn expand_config<C: CommandFactory>(
     args: impl IntoIterator<Item = impl Into<OsString>>,
 ) -> Result<Vec<OsString>> {
     let mut args: Vec<OsString> = args.into_iter().map(|arg| with_dashes(arg.into())).collect();
-    let flags = args.split_off(args.len().min(2)); // after the program and the subcommand
+    let mut flags = args.split_off(args.len().min(2)); // after the program and the subcommand
     let command = subcommand::<C>(&args);
+    let pairs = take_pairs(&mut flags, &command);
     let last = |name: &str| flag_values(&flags, &spellings(&command, name)).pop();
-    let mut settings = Settings::new();
-    if let Some(path) = last("config") {
-        settings = read_settings_file(Path::new(&path), &command)?;
+    let config = last("config").map(|path| Source::read_files(Path::new(&path))).transpose()?;
+    let mut sources = config.unwrap_or_default();
+    for pair in flag_values(&flags, &spellings(&command, "set")).into_iter().chain(pairs) {
+        sources.push(as_usage_error(Source::from_pair(&pair.to_string_lossy()))?);
     }
-    for setting in flag_values(&flags, &spellings(&command, "set")) {
-        let text = setting.to_string_lossy();
-        let pair = text.split_once('=');
-        let (key, value) =
-            as_usage_error(pair.ok_or_else(|| {
-                format!("--set {text}: expected KEY=VALUE, for example n_layer=6")
-            }))?;
-        let value = serde_json::from_str(value).unwrap_or_else(|_| value.into());
-        let setting = canonical([(key.to_string(), value)].into(), &command)?;
-        override_settings(&mut settings, setting);
-    }
-    for key in COMMAND_LINE_ONLY {
-        let is_allowed = !settings.contains_key(key);
-        ensure_usage(is_allowed, format!("`{key}` is a flag of the command line alone"))?;
-    }
+    let values: Map<String, Value> =
+        sources.iter().flat_map(|source| source.values.clone()).collect();
+    let mut settings = merge(&sources, &values, &command)?;
     let resumes = spellings(&command, "resume");
     let is_resume = |flag: &OsString| resumes.iter().any(|name| flag == name.as_str());
     if find_flag(&command, "resume").is_some() && flags.iter().any(is_resume) {
@@ -79,7 +80,7 @@ pub fn expand_config<C: CommandFactory>(
         let old = old.with_context(|| {
             format!("there is no run in {} to resume: omit --resume to start one", out.display())
         })?;
-        let mut old = canonical(serde_json::from_value(old)?, &command)?;
+        let mut old = canonical(serde_json::from_value::<Settings>(old)?, &command)?;
         let is_foreign = |key: &str, value: &Value| {
             find_flag(&command, key).is_none() && !value.is_null() && *value != false
         };
@@ -93,10 +94,55 @@ pub fn expand_config<C: CommandFactory>(
         override_settings(&mut old, settings);
         settings = old;
     }
+    for (key, value) in foreign_keys::implied(&values, &command) {
+        settings.entry(key).or_insert(value);
+    }
     remove_alternatives(&mut settings, |name| last(name).is_some());
     args.extend(settings_to_flags(&settings)?);
     args.extend(flags);
     Ok(args)
+}
+
+/// Removes the `KEY=VALUE` arguments from `flags` and returns them. What follows a flag that takes
+/// a value is that value.
+fn take_pairs(flags: &mut Vec<OsString>, command: &Command) -> Vec<OsString> {
+    let takes_value = |flag: &OsString| {
+        let name = flag.to_str().and_then(|text| text.strip_prefix("--"));
+        let flag = name.and_then(|name| find_flag(command, name));
+        flag.is_some_and(|flag| flag.get_action().takes_values())
+    };
+    let is_pair = |flag: &OsString| {
+        let key = flag.to_str().and_then(|text| text.split_once('=')).map_or("", |(key, _)| key);
+        key.starts_with(char::is_alphabetic)
+            && key.chars().all(|c| c.is_alphanumeric() || "_.-".contains(c))
+    };
+    let (mut pairs, mut is_value) = (Vec::new(), false);
+    let has_settings = find_flag(command, "set").is_some();
+    flags.retain(|flag| {
+        let is_setting = has_settings && !is_value && is_pair(flag);
+        is_value = takes_value(flag);
+        pairs.extend(is_setting.then(|| flag.clone()));
+        !is_setting
+    });
+    pairs
+}
+
+/// Table in Markdown of the keys of other projects' settings files that `train` of `C` understands,
+/// a row per section.
+pub fn foreign_keys_table<C: CommandFactory>() -> String {
+    let mut sections: Vec<(&str, Vec<String>)> = Vec::new();
+    for (key, meaning) in foreign_keys::table(&subcommand::<C>(&["".into(), "train".into()])) {
+        let (section, name) = key.split_once('.').unwrap_or(("none", key));
+        if sections.last().is_none_or(|(last, _)| *last != section) {
+            sections.push((section, Vec::new()));
+        }
+        sections
+            .last_mut()
+            .into_iter()
+            .for_each(|(_, keys)| keys.push(format!("`{name}` {meaning}")));
+    }
+    let rows = sections.iter().map(|(name, keys)| format!("| {name} | {} |\n", keys.join("; ")));
+    "| section | keys |\n| --- | --- |\n".to_string() + &rows.collect::<String>()
 }
 
 /// Flag with dashes, if it has underscores: `--max_steps=3` means `--max-steps=3`.
@@ -128,7 +174,7 @@ pub(crate) fn inherit_from_run<C: CommandFactory>(
     let model = flag_values(&flags, &spellings(&command, "model")).pop();
     let run = model.map(|model| RunFolder::read_settings(Path::new(&model))).transpose()?.flatten();
     if let Some(run @ Value::Object(_)) = run {
-        let run = canonical(serde_json::from_value(run)?, &command)?;
+        let run = canonical(serde_json::from_value::<Settings>(run)?, &command)?;
         let has_other_data = !flag_values(&flags, &spellings(&command, "data")).is_empty();
         let is_inherited = |key: &str| !(has_other_data && PARTS_OF_DATA.contains(&key));
         if keys.iter().all(|&key| run.contains_key(key) || ADDED_LATER.contains(&key)) {
@@ -141,36 +187,9 @@ pub(crate) fn inherit_from_run<C: CommandFactory>(
     Ok(args)
 }
 
-/// Flags that set the same quantity in two ways. One in a later source replaces the other in an
-/// earlier one; both in one source are an error of clap's.
-const ALTERNATIVES: [[&str; 2]; 2] = [["steps", "epochs"], ["warmup_steps", "warmup_ratio"]];
-
-/// Adds the settings of a `later` source to those of earlier ones, which they replace.
-fn override_settings(earlier: &mut Settings, later: Settings) {
-    let is_set = |key: &str| later.get(key).is_some_and(|value| !value.is_null());
-    remove_alternatives(earlier, is_set);
-    earlier.extend(later);
-}
-
-/// Removes each of `settings` whose alternative is set later.
-fn remove_alternatives(settings: &mut Settings, is_set_later: impl Fn(&str) -> bool) {
-    for [a, b] in ALTERNATIVES {
-        for (earlier, later) in [(a, b), (b, a)] {
-            if is_set_later(later) {
-                settings.remove(earlier);
-            }
-        }
-    }
-}
-
-/// Flags that name sources of settings and cannot stand in one.
-const COMMAND_LINE_ONLY: [&str; 3] = ["config", "set", "resume"];
-/// Flags that hold for one start of a run and are not taken over by `--resume`.
-const TRANSIENT: [&str; 2] = ["stop_after", "json"];
-
 /// Settings that old runs lack.
-const ADDED_LATER: [&str; 4] =
-    ["dataset_config", "max_prompt_length", "split", "stopping_strategy"];
+const ADDED_LATER: [&str; 5] =
+    ["dataset_config", "max_prompt_length", "prompt_format", "split", "stopping_strategy"];
 
 /// Flags that choose a part of `--data`, and are not those of a run with other data.
 const PARTS_OF_DATA: [&str; 3] = ["dataset_config", "split", "stopping_strategy"];
@@ -180,17 +199,6 @@ fn subcommand<C: CommandFactory>(args: &[OsString]) -> Command {
     let command = C::command();
     let name = args.get(1).map(|name| name.to_string_lossy().into_owned());
     name.and_then(|name| command.find_subcommand(name).cloned()).unwrap_or(command)
-}
-
-fn read_settings_file(path: &Path, command: &Command) -> Result<Settings> {
-    let reading = || format!("reading {}", path.display());
-    let text = std::fs::read_to_string(path).with_context(reading)?;
-    let settings: Settings = serde_saphyr::from_str(&text)
-        .map_err(|error| anyhow!("{}", error.to_string().lines().next().unwrap_or_default()))
-        .with_context(|| format!("{} is not a YAML file of settings", path.display()))?;
-    let settings = canonical(settings, command).with_context(|| path.display().to_string())?;
-    settings_to_flags(&settings).with_context(|| path.display().to_string())?;
-    Ok(settings)
 }
 
 /// Values that follow a flag under any of its `spellings`, in order.
@@ -209,20 +217,4 @@ fn flag_values(flags: &[OsString], spellings: &[String]) -> Vec<OsString> {
         }
     }
     values
-}
-
-/// Flags that say what `settings` say; `false` and `null` leave a flag out.
-fn settings_to_flags(settings: &Settings) -> Result<Vec<OsString>> {
-    let mut flags = Vec::new();
-    for (key, value) in settings {
-        let flag = format!("--{}", key.replace('_', "-"));
-        match value {
-            Value::Null | Value::Bool(false) => {}
-            Value::Bool(true) => flags.push(flag.into()),
-            Value::String(text) => flags.push(format!("{flag}={text}").into()),
-            Value::Number(number) => flags.push(format!("{flag}={number}").into()),
-            Value::Array(_) | Value::Object(_) => bail!("`{key}` must be a single value"),
-        }
-    }
-    Ok(flags)
 }

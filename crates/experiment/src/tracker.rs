@@ -3,11 +3,12 @@
 use std::path::Path;
 
 use anyhow::Result;
+use clap::Args;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::tensorboard::TensorBoard;
-use crate::wandb::Wandb;
+use crate::wandb::{self, Wandb};
 
 /// Kind of experiment tracker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
@@ -19,6 +20,24 @@ pub enum TrackerKind {
     Wandb,
     /// Only metrics.jsonl
     None,
+}
+
+/// Flags of the experiment tracker.
+#[derive(Debug, Clone, Serialize, Args)]
+#[command(next_help_heading = "Run")]
+pub struct TrackerFlags {
+    /// Experiment tracker for which metrics are logged, in addition to metrics.jsonl
+    #[arg(
+        long, visible_alias = "report-to", alias = "log", value_enum,
+        default_value_t = TrackerKind::Tensorboard
+    )]
+    pub tracker: TrackerKind,
+    /// Name of a W&B run [default: that of the run folder]
+    #[arg(long, value_name = "NAME")]
+    pub run_name: Option<String>,
+    /// Project of a W&B run [default: llm-from-scratch]
+    #[arg(long, value_name = "NAME")]
+    pub wandb_project: Option<String>,
 }
 
 /// Writer of a tracker's files.
@@ -37,13 +56,18 @@ pub enum Tracker {
 }
 
 impl Tracker {
-    /// Tracker of `kind` that writes to the run folder `folder`, for a run with `settings` that
+    /// Tracker of `flags` that writes to the run folder `folder`, for a run with `settings` that
     /// starts or resumes at `step`.
     ///
     /// # Errors
     /// When the files cannot be written.
-    pub fn create(kind: TrackerKind, folder: &Path, settings: &Value, step: usize) -> Result<Self> {
-        Ok(match kind {
+    pub fn create(
+        flags: &TrackerFlags,
+        folder: &Path,
+        settings: &Value,
+        step: usize,
+    ) -> Result<Self> {
+        Ok(match flags.tracker {
             TrackerKind::None => Self::Disabled,
             TrackerKind::Tensorboard => {
                 let mut events = TensorBoard::create(folder)?;
@@ -54,14 +78,16 @@ impl Tracker {
                 Self::TensorBoard(events)
             }
             TrackerKind::Wandb => {
-                let name = folder.file_name().unwrap_or_default().to_string_lossy();
-                let run = Wandb::create(folder, "llm-from-scratch", &name, settings)?;
+                let project = flags.wandb_project.as_deref().unwrap_or("llm-from-scratch");
+                let folder_name = folder.file_name().unwrap_or_default().to_string_lossy();
+                let name = flags.run_name.as_deref().unwrap_or(&folder_name);
+                let run = Wandb::create(folder, project, name, settings)?;
                 Self::Wandb { run, pending_row: (step, Map::new()) }
             }
         })
     }
 
-    /// Logs the metrics of a step, each a number or a text.
+    /// Logs the metrics of a step, each a number or a text; of W&B, a histogram, too.
     ///
     /// # Errors
     /// When the files cannot be written.
@@ -96,14 +122,18 @@ impl Tracker {
         self.log_metrics(step, &Map::from_iter([(name.to_string(), Value::from(text))]))
     }
 
-    /// Logs a histogram of `values`. Only TensorBoard supports it; other trackers ignore it.
+    /// Logs a histogram of the finite ones of `values`.
     ///
     /// # Errors
     /// When the files cannot be written.
     pub fn log_histogram(&mut self, step: usize, name: &str, values: &[f32]) -> Result<()> {
         match self {
             Self::TensorBoard(events) => events.histogram(step, name, values),
-            Self::Disabled | Self::Wandb { .. } => Ok(()),
+            Self::Wandb { .. } => {
+                let histogram = wandb::histogram(values);
+                self.log_metrics(step, &Map::from_iter([(name.to_string(), histogram)]))
+            }
+            Self::Disabled => Ok(()),
         }
     }
 

@@ -131,12 +131,25 @@ impl TrainState {
     /// # Errors
     /// When a file cannot be written.
     pub fn save(&self, folder: &Path, data_id: &str) -> Result<()> {
+        let file = if self.frozen_sha256.is_none() { ALL_WEIGHTS } else { TRAINED_WEIGHTS };
+        self.save_weights(&folder.join(file))?;
+        self.save_without_weights(folder, data_id, Map::new())
+    }
+
+    fn save_weights(&self, path: &Path) -> Result<()> {
         let trained = self.parameters.trainable();
         let trained: BTreeMap<String, Tensor> =
             trained.map(|p| (p.name.clone(), p.var.as_detached_tensor())).collect();
-        let file = if self.frozen_sha256.is_none() { ALL_WEIGHTS } else { TRAINED_WEIGHTS };
-        weights::save(&folder.join(file), &trained)?;
-        self.save_without_weights(folder, data_id, Map::new())
+        weights::save(path, &trained)
+    }
+
+    /// Writes the trained weights into the checkpoint `folder`, beside a model whose files do not
+    /// hold them as the model in memory does.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn save_trained_weights(&self, folder: &Path) -> Result<()> {
+        self.save_weights(&folder.join(TRAINED_WEIGHTS))
     }
 
     /// Writes all of a checkpoint but the weights, with the progress of a part in `more`.
@@ -193,7 +206,7 @@ impl TrainState {
     }
 
     fn restore_weights(&mut self, folder: &Path) -> Result<()> {
-        let files = [ALL_WEIGHTS, TRAINED_WEIGHTS].map(|file| folder.join(file));
+        let files = [TRAINED_WEIGHTS, ALL_WEIGHTS].map(|file| folder.join(file));
         let path = files.iter().find(|path| path.exists()).unwrap_or(&files[1]);
         let mut trained = weights::load(path)?;
         for parameter in self.parameters.trainable() {

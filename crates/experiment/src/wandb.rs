@@ -37,6 +37,7 @@ const CRC32: Crc<u32> = Crc::<u32>::new(&CRC_32_ISO_HDLC);
 /// File header: identifier, magic number 0xBEE1, version 0.
 pub(crate) const HEADER: &[u8; 7] = b":W&B\xe1\xbe\x00";
 
+const HISTOGRAM_BINS: usize = 64;
 const BLOCK_BYTES: usize = 32 * 1024;
 const FRAME_HEADER_BYTES: usize = 7;
 
@@ -126,6 +127,21 @@ impl Wandb {
         let writing = || format!("writing {}", self.path.display());
         self.file.write_all(bytes).with_context(writing)
     }
+}
+
+/// Metric that W&B shows as a histogram of the finite ones of `values`: counts between edges of
+/// equal distance.
+pub(crate) fn histogram(values: &[f32]) -> Value {
+    let finite = || values.iter().map(|&value| f64::from(value)).filter(|value| value.is_finite());
+    let min = finite().reduce(f64::min).unwrap_or_default();
+    let max = finite().reduce(f64::max).unwrap_or_default().max(min + f64::from(f32::EPSILON));
+    let width = (max - min) / HISTOGRAM_BINS as f64;
+    let mut counts = [0; HISTOGRAM_BINS];
+    for value in finite() {
+        counts[(((value - min) / width) as usize).min(HISTOGRAM_BINS - 1)] += 1;
+    }
+    let edges: Vec<f64> = (0..=HISTOGRAM_BINS).map(|i| min + i as f64 * width).collect();
+    json!({ "_type": "histogram", "values": counts.to_vec(), "bins": edges })
 }
 
 fn run_record(

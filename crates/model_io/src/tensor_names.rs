@@ -118,9 +118,14 @@ impl TensorNames {
         }
     }
 
-    /// True if files store the matrix `name` as (in, out), in GPT-2's "Conv1D" layers.
+    /// True if files store some matrices as (in, out), in GPT-2's "Conv1D" layers.
+    pub fn has_transposed(&self) -> bool {
+        *self == Self::GPT2
+    }
+
+    /// True if files store the matrix `name` as (in, out).
     pub(crate) fn is_transposed(&self, name: &str) -> bool {
-        *self == Self::GPT2 && is_conv1d(name)
+        self.has_transposed() && is_conv1d(name)
     }
 
     /// True if files of the family may hold the tensor `name` although it is no parameter: RoPE

@@ -257,12 +257,12 @@ impl OnlineFlags {
             signal: self.online.context("a run without --online")?,
             prompts_per_round: self.prompts_per_round.get(),
             steps_per_round: self.steps_per_round.get(),
-            rollout: RolloutConfig {
-                group_size: self.group_size.get(),
-                sampler: Sampler::new(strategy),
-                max_new_tokens: self.max_new_tokens(),
+            rollout: RolloutConfig::new(
+                self.group_size.get(),
+                Sampler::new(strategy),
+                self.max_new_tokens(),
                 stop_token_ids,
-            },
+            ),
         })
     }
 

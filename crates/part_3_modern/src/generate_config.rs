@@ -12,6 +12,8 @@ pub struct GenerateConfig {
     pub sampler: Sampler,
     /// Maximum number of new tokens per row.
     pub max_new_tokens: usize,
+    /// Number of new tokens before which a row does not end: stop tokens are not sampled.
+    pub min_new_tokens: usize,
     /// Tokens that end a row.
     pub stop_tokens: Vec<u32>,
     /// Kind of KV cache.
@@ -25,7 +27,14 @@ impl GenerateConfig {
     pub fn new(model: &GptModern, sampler: Sampler, max_new_tokens: usize, stop: Vec<u32>) -> Self {
         let cache_kind =
             model.config().attention.window.map_or(CacheKind::Full, CacheKind::SlidingWindow);
-        Self { sampler, max_new_tokens, stop_tokens: stop, cache_kind, prefill_chunk: 512 }
+        Self {
+            sampler,
+            max_new_tokens,
+            min_new_tokens: 0,
+            stop_tokens: stop,
+            cache_kind,
+            prefill_chunk: 512,
+        }
     }
 }
 

@@ -58,8 +58,12 @@ pub fn generate_samples(
         };
         while !rows.is_empty() {
             // All remaining rows have generated equally many tokens, because they decode together.
-            let max_new_tokens = config.max_new_tokens - completions[rows[0]].tokens.len();
-            let remaining = GenerateConfig { max_new_tokens, ..config.clone() };
+            let n_generated = completions[rows[0]].tokens.len();
+            let remaining = GenerateConfig {
+                max_new_tokens: config.max_new_tokens - n_generated,
+                min_new_tokens: config.min_new_tokens.saturating_sub(n_generated),
+                ..config.clone()
+            };
             let mut row_rngs: Vec<Rng> = rows.iter().map(|&row| rngs[row].clone()).collect();
             let generated = state
                 .generate(model, &remaining, &mut row_rngs, |i, token| on_token(rows[i], token))?;

@@ -131,6 +131,9 @@ impl GenerationState {
         let mut active = vec![true; n_rows]; // rows that have not ended
         let mut logits = self.next_logits(model, config.prefill_chunk)?;
         for step in 0..config.max_new_tokens {
+            if step < config.min_new_tokens {
+                forbid(&config.stop_tokens, &mut logits, n_rows);
+            }
             let sampled = sample_rows(&config.sampler, &logits, &occurred, rngs, &active);
             let mut callback_result = Ok(());
             for (row, (completion, sampled)) in completions.iter_mut().zip(sampled).enumerate() {
@@ -223,6 +226,15 @@ impl GenerationState {
             rows.push(occurred);
         }
         Ok(rows)
+    }
+}
+
+/// Sets the logits of `tokens` to −∞ in each of the `n_rows` rows of `logits`.
+fn forbid(tokens: &[u32], logits: &mut [f32], n_rows: usize) {
+    let v = logits.len() / n_rows.max(1);
+    for row in logits.chunks_exact_mut(v) {
+        let tokens = tokens.iter().filter(|token| (**token as usize) < v);
+        tokens.for_each(|&token| row[token as usize] = f32::NEG_INFINITY);
     }
 }
 

@@ -113,7 +113,7 @@ pub struct OptimizationFlags {
     )]
     pub grad_accum_steps: NonZeroUsize,
     /// Number format of the computations; weights and optimizer state stay f32
-    #[arg(long, value_enum, default_value_t = Precision::F32)]
+    #[arg(long, alias = "torch-dtype", value_enum, default_value_t = Precision::F32)]
     pub dtype: Precision,
     /// Recompute each block's activations in the backward pass: less memory, a third more time
     #[arg(long, alias = "recompute")]

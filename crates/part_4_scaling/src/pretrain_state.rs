@@ -8,7 +8,8 @@ use candle_core::backprop::GradStore;
 use candle_core::{DType, Device};
 use experiment::TrainState;
 use model_io::{
-    ChatTemplate, GenerationConfig, ModelConfig, SpecialTokenIds, Tokenizer, model_folder,
+    ChatTemplate, GenerationConfig, ModelConfig, SpecialTokenIds, TensorNames, Tokenizer,
+    model_folder,
 };
 use modern::{Checkpoint, GptModern, GradientCheckpointing, Sampler};
 use serde::{Deserialize, Serialize};
@@ -182,6 +183,9 @@ impl PretrainState {
     /// When a file cannot be written.
     pub fn save(&self, folder: &Path, tokenizer: &Tokenizer, data_id: &str) -> Result<()> {
         self.save_model(folder, tokenizer)?;
+        if TensorNames::of(&self.config).has_transposed() {
+            self.train.save_trained_weights(folder)?;
+        }
         let Value::Object(progress) = serde_json::to_value(&self.progress)? else {
             unreachable!("a struct is an object");
         };

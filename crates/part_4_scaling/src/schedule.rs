@@ -24,6 +24,7 @@ use serde::{Deserialize, Serialize};
 #[clap(rename_all = "snake_case")]
 pub enum DecayShape {
     /// Half a cosine, from the end of the warm-up to the last step
+    #[value(alias = "cosine_with_min_lr")]
     Cosine,
     /// Constant until the last fifth of the steps, then linear decay (WSD)
     #[value(aliases = ["wsd", "stable"])]

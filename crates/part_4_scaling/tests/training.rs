@@ -257,7 +257,7 @@ fn bad_input_is_refused_in_one_line_without_overwriting_anything() {
     refuses(&good, &["--stop-after", "0"], 2, "--stop-after");
     refuses(&good, &["--n-head", "3"], 2, "256");
     refuses(&good, &["--dtype", "int8"], 2, "--dtype");
-    refuses(&good, &["--set", "n_layr=3"], 2, "--n-layr");
+    refuses(&good, &["--set", "n_layr=3"], 2, "the nearest is `n_layer`");
     refuses(&good, &["--config", &file("bad.yaml", "steps: [1]")], 1, "bad.yaml");
     refuses(&good, &["--n-embd", "4000000"], 1, "lower --n-embd");
     let tokens = format!("{run}/data/train.safetensors");

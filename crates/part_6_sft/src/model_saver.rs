@@ -7,10 +7,11 @@ use anyhow::{Result, ensure};
 use candle_core::Device;
 use experiment::TrainState;
 use model_io::{
-    GenerationConfig, LoraConfig, ModelConfig, SpecialTokenIds, find_adapter, locate_model,
-    model_folder, peft_folder,
+    GenerationConfig, LoraConfig, ModelConfig, SpecialTokenIds, TensorNames, find_adapter,
+    locate_model, model_folder, peft_folder,
 };
 use modern::{Checkpoint, Sampler};
+use serde_json::Map;
 use tensor_core::{AdamWConfig, Parameters};
 
 use crate::merged_model::open_merged;
@@ -102,6 +103,19 @@ impl ModelSaver {
         let ChatTokenizer { tokenizer, template, .. } = &self.chat_tokenizer;
         tokenizer.save(folder, self.config.context_len, Some(template))?;
         peft_folder::save(folder, parameters, lora, &self.base)
+    }
+
+    /// Writes the checkpoint `folder` of `state`, which is also a folder of its model, or of its
+    /// adapter; `data_id` names the training data.
+    ///
+    /// # Errors
+    /// When a file cannot be written.
+    pub fn save_checkpoint(&self, folder: &Path, state: &TrainState, data_id: &str) -> Result<()> {
+        self.save_to(folder, &state.parameters)?;
+        if self.lora.is_some() || TensorNames::of(&self.config).has_transposed() {
+            state.save_trained_weights(folder)?;
+        }
+        state.save_without_weights(folder, data_id, Map::new())
     }
 
     /// Writes `model/`: the base model, merged with the adapter that [`save`](Self::save) wrote

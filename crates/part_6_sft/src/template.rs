@@ -4,6 +4,7 @@
 //! instruction   ### Instruction:⏎{user}⏎⏎### Response:⏎{assistant}</s>
 //! dialogue      User: {user}⏎Assistant: {assistant}</s>
 //! plain         {user}⏎{assistant}</s>
+//! joined        {user}{assistant}</s>, other messages on lines of their own
 //! chatml        <|im_start|>user⏎{user}<|im_end|>⏎<|im_start|>assistant⏎{assistant}<|im_end|>
 //! own           the chat template in the model's files
 //! ```
@@ -28,6 +29,8 @@ pub enum ChatFormat {
     Dialogue,
     /// Prompt, line break, completion
     Plain,
+    /// Messages joined by line breaks, then the completion, without anything between
+    Joined,
     /// `<|im_start|>` and `<|im_end|>`, which must be tokens of the model
     Chatml,
     /// Chat template in the model's own files
@@ -54,6 +57,19 @@ const MESSAGES_TEMPLATE: &str = r"
 {%- endif -%}
 ";
 
+/// Jinja template of [`ChatFormat::Joined`].
+const JOINED_TEMPLATE: &str = r"
+{%- for message in messages -%}
+    {%- if message['role'] == 'assistant' -%}
+        {%- generation -%}{{ message['content'] + eos_token }}{%- endgeneration -%}
+    {%- elif message['role'] == 'user' or message['role'] == 'system' -%}
+        {{ ('' if loop.first else '\n') + message['content'] }}
+    {%- else -%}
+        {{ raise_exception('this template knows no role ' + message['role']) }}
+    {%- endif -%}
+{%- endfor -%}
+";
+
 /// Chat template of this format for the model of `tokenizer`, whose own template is `own`.
 ///
 /// # Errors
@@ -67,6 +83,7 @@ pub fn chat_template(
         ChatFormat::Instruction => [r"### Instruction:\n", r"### Response:\n", r"\n\n"],
         ChatFormat::Dialogue => ["User: ", "Assistant: ", r"\n"],
         ChatFormat::Plain => ["", "", r"\n"],
+        ChatFormat::Joined => ["", "", ""],
         ChatFormat::Own => {
             return own.context(
                 "the model has no chat template of its own: choose another one with --template",
@@ -88,7 +105,11 @@ pub fn chat_template(
     let adds_bos = tokenizer.encode("", AddSpecialTokens::Yes, ParseSpecial::No)?.first()
         == tokenizer.bos().as_ref();
     let bos = if adds_bos && tokenizer.bos().is_some() { "{{ bos_token }}" } else { "" };
-    let messages = MESSAGES_TEMPLATE.replace("'USER'", &format!("'{user}'"));
+    let messages = match format {
+        ChatFormat::Joined => JOINED_TEMPLATE,
+        _ => MESSAGES_TEMPLATE,
+    };
+    let messages = messages.replace("'USER'", &format!("'{user}'"));
     let messages = messages.replace("'ASSISTANT'", &format!("'{assistant}'"));
     ChatTemplate::built_in(&(bos.to_string() + &messages.replace("BETWEEN", between)), tokenizer)
 }

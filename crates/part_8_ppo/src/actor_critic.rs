@@ -7,6 +7,7 @@ use experiment::TrainState;
 use model_io::ModelConfig;
 use modern::GptModern;
 use serde::{Deserialize, Serialize};
+use sft::ModelSaver;
 use tensor_core::{AdamWConfig, json_file};
 
 use crate::alarms::PpoAlarms;
@@ -120,17 +121,22 @@ impl ActorCritic {
         })
     }
 
-    /// Saves a checkpoint into `folder`; `data` identifies the training data.
+    /// Saves a checkpoint into `folder`; `data` identifies the training data. With a `saver`, its
+    /// `policy/` is a model folder, too.
     ///
     /// # Errors
     /// When a file cannot be written.
-    pub fn save(&self, folder: &Path, data: &str) -> Result<()> {
-        for (name, train_state) in [("policy", &self.policy), ("critic", &self.critic)] {
-            let folder = folder.join(name);
-            std::fs::create_dir(&folder)
+    pub fn save(&self, folder: &Path, data: &str, saver: Option<&ModelSaver>) -> Result<()> {
+        let [policy, critic] = ["policy", "critic"].map(|name| folder.join(name));
+        for folder in [&policy, &critic] {
+            std::fs::create_dir(folder)
                 .with_context(|| format!("creating {}", folder.display()))?;
-            train_state.save(&folder, data)?;
         }
+        match saver {
+            Some(saver) => saver.save_checkpoint(&policy, &self.policy, data)?,
+            None => self.policy.save(&policy, data)?,
+        }
+        self.critic.save(&critic, data)?;
         json_file::write(&folder.join(PROGRESS_FILE), &(&self.progress, &self.run_inputs))
     }
 

@@ -32,7 +32,7 @@ enum Command {
 }
 
 /// Settings that `eval` takes from the run of the policy unless the command line sets them.
-const SETTINGS_FROM_RUN: [&str; 21] = [
+const SETTINGS_FROM_RUN: [&str; 22] = [
     "code_memory",
     "code_python",
     "code_score",
@@ -46,6 +46,7 @@ const SETTINGS_FROM_RUN: [&str; 21] = [
     "judge_prompt",
     "max_new_tokens",
     "max_prompt_length",
+    "prompt_format",
     "reference",
     "reward",
     "reward_program",

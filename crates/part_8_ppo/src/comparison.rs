@@ -129,12 +129,12 @@ pub fn exact_kl(
     eval_config: CompletionEvalConfig<'_>,
     rng: &mut Rng,
 ) -> Result<ExactKl> {
-    let config = RolloutConfig {
-        group_size: 1,
-        sampler: Sampler::new(SamplingStrategy::new(1., None, None, None)),
-        max_new_tokens: eval_config.max_new_tokens,
-        stop_token_ids: eval_config.chat_tokenizer.stop_token_ids().to_vec(),
-    };
+    let config = RolloutConfig::new(
+        1,
+        Sampler::new(SamplingStrategy::new(1., None, None, None)),
+        eval_config.max_new_tokens,
+        eval_config.chat_tokenizer.stop_token_ids().to_vec(),
+    );
     let (mut nats, mut n_tokens) = (0., 0);
     for prompts in prompt_ids.chunks(eval_config.batch_size.max(1)) {
         let groups = rollout(policy, prompts, &config, rng)?;

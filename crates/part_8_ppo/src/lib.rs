@@ -65,7 +65,7 @@ pub use reinforce::{RewardBaseline, reinforce_loss};
 pub use reward_fn::{RewardFn, RewardInput, ScoredRollouts};
 pub use rewards::{RewardShapingConfig, TruncationHandling};
 pub use rollout::{RolloutConfig, rollout};
-pub use rollout_group::{RolloutGroup, SampledCompletion};
+pub use rollout_group::{AllowedTokens, RolloutGroup, SampledCompletion};
 pub use step::ppo_step;
 pub use token_batch::TokenBatch;
 pub use training::train;

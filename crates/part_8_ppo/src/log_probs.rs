@@ -13,8 +13,8 @@
 //! well, and the KL reads 0 where it is largest.
 
 use anyhow::Result;
-use candle_core::{DType, Device, Tensor};
-use modern::{GptModern, Sampler};
+use candle_core::{DType, Tensor};
+use modern::GptModern;
 use tensor_core::ops::{entropy, token_log_probs};
 
 use crate::rollout_group::{RolloutGroup, longest_completion};
@@ -113,36 +113,4 @@ fn allowed(logits: Tensor, batch: &TokenBatch) -> Result<Tensor> {
         Some(mask) => Ok((logits + mask)?),
         None => Ok(logits),
     }
-}
-
-/// Records in `groups` the tokens that the filters of `sampler` allowed at each position, from the
-/// logits of `model`, which is built for inference.
-///
-/// # Errors
-/// As [`log_probs_and_entropy`].
-pub fn record_allowed_tokens(
-    model: &GptModern,
-    groups: &mut [RolloutGroup],
-    sampler: &Sampler,
-) -> Result<()> {
-    for group in groups {
-        let batch = TokenBatch::from_groups([&*group], model.config(), model.device())?;
-        // (N, V).
-        let logits = model.logits(&batch.at_predicting_positions(&batch.hidden(model)?)?)?;
-        let logits = logits.to_dtype(DType::F32)?.to_device(&Device::Cpu)?.to_vec2::<f32>()?;
-        let mut rows = logits.iter();
-        for completion in &mut group.completions {
-            let tokens = completion.tokens.iter().zip(rows.by_ref());
-            let allowed = tokens.map(|(&sampled, row)| {
-                let allowed = sampler.probabilities(row, &[]).into_iter().map(|(token, _)| token);
-                let mut allowed: Vec<u32> = allowed.collect();
-                if !allowed.contains(&sampled) {
-                    allowed.push(sampled); // rounding moved it across the filter's threshold
-                }
-                allowed
-            });
-            completion.allowed_tokens = allowed.collect();
-        }
-    }
-    Ok(())
 }

@@ -109,15 +109,19 @@ pub struct PpoObjectiveFlags {
     /// Optimization epochs over each rollout
     #[arg(long, visible_alias = "num-ppo-epochs", value_name = "N", default_value = "2")]
     pub ppo_epochs: NonZeroUsize,
-    /// Minibatches per epoch, one optimizer step each, of equal numbers of prompts
+    /// Minibatches per epoch, one optimizer step each, of equal numbers of prompts [default: 2]
     #[arg(
         long,
         visible_alias = "num-mini-batches",
         alias = "mini-batches",
         value_name = "N",
-        default_value = "2"
+        conflicts_with = "mini_batch_size"
     )]
-    pub num_minibatches: NonZeroUsize,
+    pub num_minibatches: Option<NonZeroUsize>,
+    /// Prompts per micro-batch, instead of --num-minibatches: an optimizer step after N times
+    /// --grad-accum-steps prompts
+    #[arg(long, value_name = "N")]
+    pub mini_batch_size: Option<NonZeroUsize>,
     /// Clip range ε of the policy ratio: no gradient beyond 1 ± ε
     #[arg(
         long, visible_aliases = ["cliprange", "epsilon"], alias = "clip", value_name = "X",
@@ -162,12 +166,39 @@ pub struct PpoObjectiveFlags {
 }
 
 impl PpoObjectiveFlags {
-    /// Settings of the update, in optimizer steps of `step`.
-    pub fn update_config(&self, step: &OptimizationFlags) -> PpoUpdateConfig {
-        PpoUpdateConfig {
+    /// Minibatches per epoch over `batch_size` prompts, of `grad_accum_steps` micro-batches.
+    ///
+    /// # Errors
+    /// A usage error when --mini-batch-size does not divide the prompts.
+    pub fn num_minibatches(&self, batch_size: usize, grad_accum_steps: usize) -> Result<usize> {
+        let Some(mini_batch_size) = self.mini_batch_size else {
+            return Ok(self.num_minibatches.map_or(2, NonZeroUsize::get));
+        };
+        let per_step = mini_batch_size.get().saturating_mul(grad_accum_steps);
+        ensure_usage(
+            batch_size > 0 && batch_size.is_multiple_of(per_step),
+            format!(
+                "--batch-size {batch_size} prompts cannot be split into steps of --mini-batch-size \
+                 {mini_batch_size} times --grad-accum-steps {grad_accum_steps}"
+            ),
+        )?;
+        Ok(batch_size / per_step)
+    }
+
+    /// Settings of the update over `batch_size` prompts, in optimizer steps of `step`.
+    ///
+    /// # Errors
+    /// Those of [`num_minibatches`](Self::num_minibatches).
+    pub fn update_config(
+        &self,
+        batch_size: usize,
+        step: &OptimizationFlags,
+    ) -> Result<PpoUpdateConfig> {
+        let grad_accum_steps = step.grad_accum_steps.get();
+        Ok(PpoUpdateConfig {
             ppo_epochs: self.ppo_epochs.get(),
-            n_minibatches: self.num_minibatches.get(),
-            grad_accum_steps: step.grad_accum_steps.get(),
+            n_minibatches: self.num_minibatches(batch_size, grad_accum_steps)?,
+            grad_accum_steps,
             clip_range: Clip::symmetric(self.clip_range),
             value_clip_range: Some(self.value_clip_range).filter(|&clip| clip > 0.),
             loss_weights: LossWeights {
@@ -176,7 +207,7 @@ impl PpoObjectiveFlags {
             },
             early_stop_kl: self.early_stop_kl,
             max_grad_norm: step.optimizer.max_grad_norm().unwrap_or(f64::MAX),
-        }
+        })
     }
 
     /// Backbone of the critic. With LoRA the default is shared: a separate backbone would be

@@ -4,9 +4,11 @@
 //! ones as an uninterrupted run, and no prompt is used twice in an epoch.
 
 use std::num::NonZeroUsize;
+use std::str::FromStr;
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use datasets::Example;
+use serde::Serialize;
 use sft::ChatTokenizer;
 use tensor_core::Rng;
 
@@ -17,6 +19,39 @@ pub struct PromptExample {
     pub example: Example,
     /// Token ids of the prompt.
     pub prompt: Vec<u32>,
+}
+
+/// Text of a prompt with a place for its question: `Question: {question}⏎Answer:`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct PromptFormat(String);
+
+const QUESTION: &str = "{question}";
+
+impl FromStr for PromptFormat {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.matches(QUESTION).count() {
+            1 => Ok(Self(text.to_string())),
+            n => Err(format!("has {QUESTION} {n} times, and needs it once")),
+        }
+    }
+}
+
+impl PromptFormat {
+    /// Makes this text with the question of `example` its prompt, without a system prompt.
+    ///
+    /// # Errors
+    /// When the prompt has several turns.
+    pub fn apply(&self, example: &mut Example) -> Result<()> {
+        example.prompt.retain(|message| message.role != "system");
+        let [question] = &mut example.prompt[..] else {
+            bail!("--prompt-format is for questions, and a row has a conversation");
+        };
+        question.content = self.0.replace(QUESTION, &question.content);
+        Ok(())
+    }
 }
 
 /// Loader of prompts in shuffled order, a new order for each epoch.

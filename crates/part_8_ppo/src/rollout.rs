@@ -5,13 +5,14 @@
 //! distribution.
 
 use anyhow::{Result, ensure};
+use candle_core::{DType, Device};
 use modern::{
     CacheKind, FinishReason, GenerateConfig, GptModern, Sampler, SamplingStrategy, generate_samples,
 };
 use tensor_core::Rng;
 
-use crate::log_probs::record_allowed_tokens;
-use crate::rollout_group::{RolloutGroup, SampledCompletion};
+use crate::rollout_group::{AllowedTokens, RolloutGroup, SampledCompletion};
+use crate::token_batch::TokenBatch;
 
 /// Sampling of completions.
 #[derive(Debug, Clone)]
@@ -22,11 +23,33 @@ pub struct RolloutConfig {
     pub sampler: Sampler,
     /// Largest number of tokens per completion.
     pub max_new_tokens: usize,
+    /// Smallest number of tokens before the stop token.
+    pub min_new_tokens: usize,
     /// Tokens that end a completion.
     pub stop_token_ids: Vec<u32>,
+    /// Largest number of prompts whose completions are sampled together, which bounds the memory;
+    /// the completions are the same.
+    pub batch_size: usize,
 }
 
 impl RolloutConfig {
+    /// Sampling of completions of any length up to `max_new_tokens`, of all prompts together.
+    pub fn new(
+        group_size: usize,
+        sampler: Sampler,
+        max_new_tokens: usize,
+        stop_token_ids: Vec<u32>,
+    ) -> Self {
+        Self {
+            group_size,
+            sampler,
+            max_new_tokens,
+            min_new_tokens: 0,
+            stop_token_ids,
+            batch_size: usize::MAX,
+        }
+    }
+
     /// Checks that an update can learn from such completions.
     ///
     /// # Errors
@@ -34,6 +57,12 @@ impl RolloutConfig {
     pub fn check(&self) -> Result<()> {
         ensure!(self.group_size > 0, "a prompt needs at least one completion");
         ensure!(self.max_new_tokens > 0, "a completion needs at least one token");
+        ensure!(
+            self.min_new_tokens <= self.max_new_tokens,
+            "--min-new-tokens {} is more than the {} tokens of a completion",
+            self.min_new_tokens,
+            self.max_new_tokens
+        );
         ensure!(!self.stop_token_ids.is_empty(), "no stop token is set");
         ensure!(
             self.sampler.strategy != SamplingStrategy::Greedy,
@@ -54,6 +83,11 @@ impl RolloutConfig {
             SamplingStrategy::Greedy => 1.,
             SamplingStrategy::Random { temperature, .. } => temperature,
         }
+    }
+
+    /// Tokens that cannot be the token number `at` of a completion.
+    pub fn excluded_tokens(&self, at: usize) -> &[u32] {
+        if at < self.min_new_tokens { &self.stop_token_ids } else { &[] }
     }
 
     /// Whether a filter excludes some tokens.
@@ -85,17 +119,22 @@ pub fn rollout(
             "a prompt of {len} tokens leaves no room in the model's context of {context_len}"
         );
     }
-    let RolloutConfig { group_size, sampler, max_new_tokens, ref stop_token_ids } = *config;
     let cache_kind =
         model.config().attention.window.map_or(CacheKind::Full, CacheKind::SlidingWindow);
     let settings = GenerateConfig {
-        sampler,
-        max_new_tokens,
-        stop_tokens: stop_token_ids.clone(),
+        sampler: config.sampler,
+        max_new_tokens: config.max_new_tokens,
+        min_new_tokens: config.min_new_tokens,
+        stop_tokens: config.stop_token_ids.clone(),
         cache_kind,
         prefill_chunk: 512,
     };
-    let sampled = generate_samples(model, prompts, group_size, &settings, rng, |_, _| Ok(()))?;
+    let group_size = config.group_size;
+    let mut sampled = Vec::with_capacity(prompts.len() * group_size);
+    for prompts in prompts.chunks(config.batch_size.max(1)) {
+        let all = generate_samples(model, prompts, group_size, &settings, rng, |_, _| Ok(()))?;
+        sampled.extend(all);
+    }
     let mut sampled = sampled.into_iter();
     let group = |prompt: &Vec<u32>| {
         let completions = sampled.by_ref().take(group_size).map(|completion| {
@@ -112,8 +151,51 @@ pub fn rollout(
         RolloutGroup { prompt: prompt.clone(), completions: completions.collect() }
     };
     let mut groups: Vec<RolloutGroup> = prompts.iter().map(group).collect();
-    if config.has_sampling_filter() {
-        record_allowed_tokens(model, &mut groups, &sampler)?;
+    if config.has_sampling_filter() || config.min_new_tokens > 0 {
+        record_allowed_tokens(model, &mut groups, config)?;
     }
     Ok(groups)
+}
+
+/// Records in `groups` the tokens that could be sampled with `config` at each position, from the
+/// logits of `model`, which is built for inference.
+///
+/// # Errors
+/// When memory is short.
+fn record_allowed_tokens(
+    model: &GptModern,
+    groups: &mut [RolloutGroup],
+    config: &RolloutConfig,
+) -> Result<()> {
+    for group in groups {
+        if !config.has_sampling_filter() {
+            for completion in &mut group.completions {
+                let positions = 0..completion.tokens.len();
+                let excluded = positions.map(|at| config.excluded_tokens(at).to_vec());
+                completion.allowed_tokens = excluded.map(AllowedTokens::AllBut).collect();
+            }
+            continue;
+        }
+        let batch = TokenBatch::from_groups([&*group], model.config(), model.device())?;
+        // (N, V).
+        let logits = model.logits(&batch.at_predicting_positions(&batch.hidden(model)?)?)?;
+        let logits = logits.to_dtype(DType::F32)?.to_device(&Device::Cpu)?.to_vec2::<f32>()?;
+        let mut rows = logits.into_iter();
+        for completion in &mut group.completions {
+            let tokens = completion.tokens.iter().enumerate().zip(rows.by_ref());
+            let allowed = tokens.map(|((at, &sampled), mut row)| {
+                for &token in config.excluded_tokens(at) {
+                    row[token as usize] = f32::NEG_INFINITY;
+                }
+                let allowed = config.sampler.probabilities(&row, &[]);
+                let mut allowed: Vec<u32> = allowed.into_iter().map(|(token, _)| token).collect();
+                if !allowed.contains(&sampled) {
+                    allowed.push(sampled); // rounding moved it across the filter's threshold
+                }
+                AllowedTokens::Only(allowed)
+            });
+            completion.allowed_tokens = allowed.collect();
+        }
+    }
+    Ok(())
 }

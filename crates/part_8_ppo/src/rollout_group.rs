@@ -25,10 +25,19 @@ pub struct SampledCompletion {
     pub tokens: Vec<u32>,
     /// Log-probability with which each token was sampled.
     pub log_probs: Vec<f32>,
-    /// Tokens that the sampling filters allowed at each position; empty without filters.
-    pub allowed_tokens: Vec<Vec<u32>>,
+    /// Tokens that could be sampled at each position; empty if all could be at all of them.
+    pub allowed_tokens: Vec<AllowedTokens>,
     /// Reason why it ended.
     pub finish_reason: FinishReason,
+}
+
+/// Tokens that could be sampled at a position.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AllowedTokens {
+    /// These, which passed the sampling filters.
+    Only(Vec<u32>),
+    /// All but these.
+    AllBut(Vec<u32>),
 }
 
 impl SampledCompletion {

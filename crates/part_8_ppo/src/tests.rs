@@ -58,12 +58,12 @@ fn inference_model(config: &ModelConfig, parameters: &Parameters) -> Result<GptM
 }
 
 fn at(temperature: f64, top_k: Option<usize>, top_p: Option<f64>) -> RolloutConfig {
-    RolloutConfig {
-        group_size: 4,
-        sampler: Sampler::new(SamplingStrategy::Random { temperature, top_k, top_p, min_p: None }),
-        max_new_tokens: 6,
-        stop_token_ids: vec![END],
-    }
+    RolloutConfig::new(
+        4,
+        Sampler::new(SamplingStrategy::Random { temperature, top_k, top_p, min_p: None }),
+        6,
+        vec![END],
+    )
 }
 
 /// Rows of numbers, in f64.

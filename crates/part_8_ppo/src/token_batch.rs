@@ -14,7 +14,7 @@ use candle_core::{DType, Device, Tensor};
 use model_io::ModelConfig;
 use modern::{AttentionContext, GptModern};
 
-use crate::rollout_group::{RolloutGroup, SampledCompletion};
+use crate::rollout_group::{AllowedTokens, RolloutGroup, SampledCompletion};
 
 /// Row of a batch: a prompt followed by completions. Positions count from the start of the row.
 struct RowLayout {
@@ -69,8 +69,8 @@ pub struct TokenBatch {
     bootstrap_positions: (Tensor, Vec<usize>),
     /// Index of the token at each of the R · T positions among the N, counted from 1; 0 at padding.
     token_numbers: Tensor,
-    /// Tokens that the filters allowed at each of the N positions; empty without filters.
-    allowed_tokens: Vec<Vec<u32>>,
+    /// Tokens that could be sampled at each of the N positions; empty if all could.
+    allowed_tokens: Vec<AllowedTokens>,
 }
 
 impl TokenBatch {
@@ -194,8 +194,8 @@ impl TokenBatch {
         self.to_padded(&Tensor::from_iter(flat, self.mask.device())?)
     }
 
-    /// Mask to add to logits, (N, V): 0 for tokens that the filters allowed, −∞ for the others;
-    /// `None` without filters.
+    /// Mask to add to logits, (N, V): 0 for tokens that could be sampled, −∞ for the others; `None`
+    /// if all could.
     ///
     /// # Errors
     /// When memory is short.
@@ -205,7 +205,14 @@ impl TokenBatch {
         }
         let mut mask = vec![f32::NEG_INFINITY; self.allowed_tokens.len() * v];
         for (row, allowed) in mask.chunks_exact_mut(v).zip(&self.allowed_tokens) {
-            allowed.iter().for_each(|&token| row[token as usize] = 0.);
+            let (tokens, value) = match allowed {
+                AllowedTokens::Only(tokens) => (tokens, 0.),
+                AllowedTokens::AllBut(tokens) => {
+                    row.fill(0.);
+                    (tokens, f32::NEG_INFINITY)
+                }
+            };
+            tokens.iter().for_each(|&token| row[token as usize] = value);
         }
         Ok(Some(Tensor::from_vec(mask, (self.allowed_tokens.len(), v), self.mask.device())?))
     }

@@ -24,13 +24,13 @@ pub fn train(
     log: &mut RunLog,
 ) -> Result<()> {
     let models = actor_critic.models()?;
-    let total_steps = config.schedule.total_steps;
+    let (total_steps, saver) = (config.schedule.total_steps, validator.model_saver);
     if actor_critic.policy.progress.step == 0 {
         // Baseline before training.
         let policy = &mut actor_critic.policy;
         validator.run(&models.rollout_policy, policy, context.reward_fn, log)?;
         if policy.progress.target_reached {
-            run.save_checkpoint(0, log, |folder, data_id| actor_critic.save(folder, data_id))?;
+            run.save_checkpoint(0, log, |folder, data| actor_critic.save(folder, data, saver))?;
         }
     }
     while !run.is_finished(&actor_critic.policy.progress, total_steps) {
@@ -46,7 +46,7 @@ pub fn train(
         let progress = &actor_critic.policy.progress;
         let is_last = run.is_finished(progress, total_steps) || run.should_stop(step);
         if is_last || run.is_save_due(step) {
-            run.save_checkpoint(step, log, |folder, data_id| actor_critic.save(folder, data_id))?;
+            run.save_checkpoint(step, log, |folder, data| actor_critic.save(folder, data, saver))?;
         }
         if is_last {
             break;

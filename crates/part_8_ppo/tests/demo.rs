@@ -5,6 +5,8 @@
 mod others;
 #[path = "demo/resumed.rs"]
 mod resumed;
+#[path = "demo/tutorial.rs"]
+mod tutorial;
 
 use std::path::Path;
 

@@ -50,7 +50,7 @@ enum Command {
 }
 
 /// Settings that `eval` takes from the run of the policy unless the command line sets them.
-const SETTINGS_FROM_RUN: [&str; 19] = [
+const SETTINGS_FROM_RUN: [&str; 20] = [
     "code_memory",
     "code_python",
     "code_score",
@@ -62,6 +62,7 @@ const SETTINGS_FROM_RUN: [&str; 19] = [
     "judge_prompt",
     "max_new_tokens",
     "max_prompt_length",
+    "prompt_format",
     "reward",
     "reward_program",
     "reward_timeout",

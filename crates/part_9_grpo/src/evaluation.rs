@@ -1,5 +1,7 @@
 //! Evaluation: rewards and exact match of greedy completions, and pass@k of sampled ones.
 
+use std::fmt;
+
 use anyhow::{Context, Result, ensure};
 use experiment::statistics::{mean, wilson_interval};
 use modern::GptModern;
@@ -11,6 +13,7 @@ use ppo::{
     ScoredRollouts, rollout,
 };
 use serde::Serialize;
+use sft::one_line;
 use tensor_core::Rng;
 
 use crate::{Task, pass_at_k};
@@ -55,6 +58,56 @@ pub struct PassAtKMetrics {
     pub k: usize,
     /// Probability that at least one of k samples is right.
     pub pass_at_k: f64,
+}
+
+/// Exact match before and after training.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ExactMatchChange {
+    /// Share of right completions of the model that training started from.
+    pub before: f64,
+    /// That of the trained model.
+    pub after: f64,
+}
+
+impl ExactMatchChange {
+    /// Change in percentage points.
+    pub fn points(self) -> f64 {
+        100. * (self.after - self.before)
+    }
+}
+
+impl fmt::Display for ExactMatchChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (before, after) = (100. * self.before, 100. * self.after);
+        write!(f, "exact match {before:.1} % → {after:.1} %: {:+.1} points", self.points())
+    }
+}
+
+/// Problem with its completion, one value per line: the prompt, the right answer and the one that
+/// was extracted, if the task has answers, the completion, and whether it is right.
+pub fn describe_completion(
+    task: Task,
+    prompt: &PromptExample,
+    completion: &ScoredCompletion,
+) -> String {
+    let example = &prompt.example;
+    let question = example.prompt.last().map_or("", |message| &message.content);
+    let (text, reward) = (one_line(&completion.text), completion.reward);
+    let mut lines = format!("   prompt  {}\n", one_line(question));
+    let mut mark = "";
+    if task.has_answers() {
+        let extracted = task.extract_answer(&completion.text);
+        let extracted = extracted.map_or("(none)".to_string(), |answer| one_line(&answer));
+        let expected = one_line(&example.completion);
+        lines += &format!(" expected  {expected}\nextracted  {extracted}\n");
+        let input = RewardInput {
+            example,
+            completion: &completion.text,
+            terminated: completion.terminated(),
+        };
+        mark = if task.exact_match(&input) { "✓ " } else { "✗ " };
+    }
+    lines + &format!(" response  {text}\n           {mark}(reward {reward:.2})")
 }
 
 /// Evaluator of models on a task.

@@ -11,8 +11,7 @@ use datasets::{DatasetFlags, Example, Splits};
 use experiment::number::{positive, probability};
 use experiment::program::{as_usage_error, ensure_usage};
 use modern::{Sampler, SamplingStrategy};
-use ppo::flags::{OutcomeRewardFlags, RewardProgramFlags};
-use ppo::prompts::{limit_length, tokenize_prompts};
+use ppo::flags::{OutcomeRewardFlags, PromptFlags, RewardProgramFlags, RolloutLimitFlags};
 use ppo::reward_fn::NamedRewardFn;
 use ppo::{PromptExample, RolloutConfig};
 use serde::Serialize;
@@ -57,10 +56,9 @@ pub struct TaskFlags {
         value_name = "N", help_heading = "Algorithm"
     )]
     pub max_new_tokens: Option<NonZeroUsize>,
-    /// Maximum prompt length in tokens; problems with longer prompts are dropped [default: what
-    /// leaves room for a completion]
-    #[arg(long, value_name = "N")]
-    pub max_prompt_length: Option<NonZeroUsize>,
+    /// Length and format of prompts.
+    #[command(flatten)]
+    pub prompts: PromptFlags,
 }
 
 /// Help text of --reward.
@@ -173,7 +171,7 @@ impl TaskFlags {
     /// When all are dropped, or a rule compares with a right answer that an example lacks.
     pub fn prompt_examples(
         &self,
-        examples: Vec<Example>,
+        mut examples: Vec<Example>,
         chat_tokenizer: &ChatTokenizer,
         context_len: usize,
     ) -> Result<(Vec<PromptExample>, usize)> {
@@ -191,9 +189,8 @@ impl TaskFlags {
                  use a reward model or program, or rows with an answer"
             );
         }
-        let tokenized =
-            tokenize_prompts(examples, chat_tokenizer, context_len, self.max_new_tokens())?;
-        limit_length(tokenized, self.max_prompt_length)
+        self.prompts.format(&mut examples)?;
+        self.prompts.tokenize(examples, chat_tokenizer, context_len, self.max_new_tokens())
     }
 
     /// Largest number of tokens per completion.
@@ -222,6 +219,9 @@ pub struct GrpoRolloutFlags {
     /// Nucleus sampling: sample from the fewest tokens with total probability P [default: from all]
     #[arg(long, value_name = "P", value_parser = probability)]
     pub top_p: Option<f64>,
+    /// Shortest completions, and batches.
+    #[command(flatten)]
+    pub limits: RolloutLimitFlags,
 }
 
 /// Largest number of tokens in one rollout; larger ones are refused before they exhaust the memory.
@@ -249,11 +249,8 @@ impl GrpoRolloutFlags {
     pub fn config(&self, max_new_tokens: usize, stop_token_ids: Vec<u32>) -> RolloutConfig {
         let top_k = self.top_k.map(NonZeroUsize::get);
         let strategy = SamplingStrategy::new(self.temperature, top_k, self.top_p, None);
-        RolloutConfig {
-            group_size: self.group_size.get(),
-            sampler: Sampler::new(strategy),
-            max_new_tokens,
-            stop_token_ids,
-        }
+        let (group_size, sampler) = (self.group_size.get(), Sampler::new(strategy));
+        let config = RolloutConfig::new(group_size, sampler, max_new_tokens, stop_token_ids);
+        self.limits.limit(config)
     }
 }

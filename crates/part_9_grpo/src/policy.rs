@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 use experiment::TrainState;
 use model_io::ModelConfig;
 use modern::GptModern;
+use sft::ModelSaver;
 use tensor_core::json_file;
 
 use crate::progress::GrpoProgress;
@@ -51,12 +52,16 @@ impl Policy {
         })
     }
 
-    /// Saves a checkpoint into `folder`; `data_id` names the training data.
+    /// Saves a checkpoint into `folder`; `data_id` names the training data. With a `saver` it is a
+    /// model folder, too.
     ///
     /// # Errors
     /// When a file cannot be written.
-    pub fn save(&self, folder: &Path, data_id: &str) -> Result<()> {
-        self.state.save(folder, data_id)?;
+    pub fn save(&self, folder: &Path, data_id: &str, saver: Option<&ModelSaver>) -> Result<()> {
+        match saver {
+            Some(saver) => saver.save_checkpoint(folder, &self.state, data_id)?,
+            None => self.state.save(folder, data_id)?,
+        }
         if let Some(reference) = &self.reference {
             reference.save(folder)?;
         }

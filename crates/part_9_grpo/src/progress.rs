@@ -11,6 +11,7 @@ use ppo::alarms::no_better_completion;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::evaluation::ExactMatchChange;
 use crate::experience::GrpoExperience;
 use crate::metrics::{GrpoStepMetrics, GrpoUpdateMetrics, PhaseTimings, mean_metrics};
 
@@ -35,6 +36,9 @@ pub struct GrpoProgress {
     /// Exact match at each validation, with the number of tokens sampled before it; empty for
     /// prompts without answers.
     pub validations: Vec<(usize, f64)>,
+    /// Exact match of the model that is kept.
+    #[serde(default)]
+    pub best_exact_match: Option<f64>,
     /// Time of each phase in this process.
     #[serde(skip)]
     pub timings: PhaseTimings,
@@ -44,6 +48,13 @@ impl GrpoProgress {
     /// Mean of the rewards of all steps so far; 0 before the first.
     pub fn mean_reward(&self) -> f64 {
         self.reward_sum / self.n_rewards.max(1) as f64
+    }
+
+    /// Exact match before the first step, and of the model that is kept; `None` without one, or
+    /// without answers.
+    pub fn exact_match_change(&self) -> Option<ExactMatchChange> {
+        let (_, before) = *self.validations.first()?;
+        Some(ExactMatchChange { before, after: self.best_exact_match? })
     }
 
     /// Number of tokens sampled before the last validation; 0 without one.

@@ -111,11 +111,16 @@ pub fn format(input: &RewardInput<'_>) -> f32 {
 /// of a completion that is not truncated; text after an equals sign is ignored.
 pub fn countdown(input: &RewardInput<'_>) -> f32 {
     let Some(puzzle) = Puzzle::parse(&input.example.completion) else { return 0. };
-    let last_line =
-        || input.completion.trim().lines().last().filter(|_| input.terminated).unwrap_or_default();
-    let answer = extract_answer_tag(input.completion).unwrap_or_else(last_line);
-    let expression = answer.split('=').next().unwrap_or_default();
-    one_if(puzzle.is_solved_by(expression))
+    if !input.terminated && extract_answer_tag(input.completion).is_none() {
+        return 0.;
+    }
+    one_if(countdown_expression(input.completion).is_some_and(|text| puzzle.is_solved_by(text)))
+}
+
+/// Expression of a completion of [`countdown`].
+pub(crate) fn countdown_expression(completion: &str) -> Option<&str> {
+    let answer = extract_answer_tag(completion).or_else(|| completion.trim().lines().last())?;
+    answer.split('=').next()
 }
 
 /// Length reward: −0.01 per word, to be combined with a reward for right answers.

@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use anyhow::{Result, bail, ensure};
-use datasets::answers::{extract_gsm8k_answer, final_answer};
+use datasets::answers::{extract_answer_tag, extract_gsm8k_answer, final_answer};
 use datasets::arithmetic::ProblemSet;
 use datasets::arithmetic_questions::examples;
 use datasets::countdown::Puzzle;
@@ -86,6 +86,18 @@ impl Task {
             Self::Code | Self::Prompts => return false,
         };
         reward(input) > 0.
+    }
+
+    /// Answer that a completion gives, as the rewards of the task read it; `None` without one.
+    pub fn extract_answer(self, completion: &str) -> Option<String> {
+        match self {
+            Self::Arithmetic => last_integer(completion).map(|number| number.to_string()),
+            Self::Gsm8k => extract_answer_tag(completion)
+                .map(str::to_string)
+                .or_else(|| final_answer(completion).map(|number| number.to_string())),
+            Self::Countdown => rewards::countdown_expression(completion).map(str::to_string),
+            Self::Code | Self::Prompts => None,
+        }
     }
 
     /// True if a completion is right in any format.

@@ -28,6 +28,7 @@ pub fn train(
     log: &mut RunLog,
 ) -> Result<()> {
     let GrpoUpdateConfig { schedule, max_sampled_tokens, .. } = config.update;
+    let saver = validator.model_saver;
     if policy.state.progress.step == 0 {
         validator.run(policy, context.reward_fn, log)?; // baseline before training
     }
@@ -47,7 +48,7 @@ pub fn train(
         let is_over = is_last || run.is_finished(&policy.state.progress, schedule.total_steps);
         let is_stopped = is_over || run.should_stop(step);
         if is_stopped || run.is_save_due(step) {
-            run.save_checkpoint(step, log, |folder, data_id| policy.save(folder, data_id))?;
+            run.save_checkpoint(step, log, |folder, data| policy.save(folder, data, saver))?;
         }
         if is_stopped {
             break;

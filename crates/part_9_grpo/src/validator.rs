@@ -62,6 +62,7 @@ impl GrpoValidator<'_> {
         });
         log.validation(step, &summary, row)?;
         if policy.state.progress.record_validation(Score::Reward(reward_mean), Target::NotReached) {
+            policy.progress.best_exact_match = matches.map(|matches| matches.exact_match);
             self.model_saver.map_or(Ok(()), |saver| saver.save(&policy.state.parameters))?;
         }
         Ok(())

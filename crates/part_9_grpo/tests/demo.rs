@@ -109,21 +109,29 @@ fn an_adapter_is_trained_and_compared_with_its_base_model() {
     PART_9.assert_fails(&args, 2, "--lora-rank");
 }
 
+/// File of arithmetic problems in the repository.
+fn data(name: &str) -> String {
+    let file = format!("{}/../../data/math_tasks_{name}.jsonl", env!("CARGO_MANIFEST_DIR"));
+    Path::new(&file).canonicalize().expect(name).display().to_string()
+}
+
+/// Settings of the run in `out`.
+fn settings(out: &str) -> serde_json::Value {
+    let settings = std::fs::read_to_string(Path::new(out).join("config.json"));
+    serde_json::from_str(&settings.expect("settings")).expect("JSON")
+}
+
 #[test]
 fn a_settings_file_accepts_the_names_of_other_programs() {
     let folder = tempfile::tempdir().expect("a folder");
     let (model, out) = (model(folder.path()), path_arg(folder.path(), "out"));
     let file = path_arg(folder.path(), "run.yaml");
-    let data = |name: &str| {
-        let file = format!("{}/../../data/math_tasks_{name}.jsonl", env!("CARGO_MANIFEST_DIR"));
-        Path::new(&file).canonicalize().expect(name).display().to_string()
-    };
+    // All keys of the arithmetic GRPO project's config.yaml.
     let text = format!(
         "model_name: {model}\nmax_prompt_length: 14\nmax_completion_length: 4\ntrain_file: {}\n\
-         eval_file: {}\nnum_train_steps: 1\neval_interval: 0\nsave_every: 50\noutput_dir: {out}\n\
-         group_size: 3\nlearning_rate: 5e-6\nbatch_size: 2\ngamma: 1.0\nkl_coeff: 0.05\n\
-         max_grad_norm: 1.0\ntemperature: 0.7\ntop_p: 0.9\nseed: 42\n\
-         per_device_train_batch_size: 6\ngradient_accumulation_steps: 2\n",
+         eval_file: {}\nnum_train_steps: 2\neval_every: 1\nsave_every: 50\noutput_dir: {out}\n\
+         group_size: 3\nlearning_rate: 5e-6\nbatch_size: 4\ngamma: 1.0\nkl_coeff: 0.05\n\
+         max_grad_norm: 1.0\ntemperature: 0.7\ntop_p: 0.9\nseed: 42\n",
         data("train"),
         data("eval")
     );
@@ -131,14 +139,57 @@ fn a_settings_file_accepts_the_names_of_other_programs() {
     let text = PART_9.stdout(&["train", "--config", &file, "--eval-examples", "2"]);
     assert!(text.contains("2 for validation") && !text.contains("800 problems"), "{text}");
     assert!(!text.contains(" 0 were dropped"), "long prompts are dropped: {text}");
-    let settings = std::fs::read_to_string(Path::new(&out).join("config.json")).expect("settings");
-    let settings: serde_json::Value = serde_json::from_str(&settings).expect("JSON");
-    assert_eq!((&settings["group_size"], &settings["max_new_tokens"]), (&3.into(), &4.into()));
-    // Two micro-batches of 6 completions, 3 of a prompt.
-    assert_eq!(settings["batch_size"], 4);
-    let args = ["train", "--config", &file, "--per_device_train_batch_size=7"];
+    let own = settings(&out);
+    assert_eq!((&own["group_size"], &own["max_new_tokens"]), (&3.into(), &4.into()));
+    assert_eq!((own["lr"].as_f64(), own["kl_coef"].as_f64()), (Some(5e-6), Some(0.05)));
+    assert_eq!((&own["steps"], &own["eval_interval"]), (&2.into(), &1.into()));
+    // The checkpoint is a model, and the settings begin the same run.
+    let step = path_arg(folder.path(), "out/checkpoints/step-2");
+    let eval = ["eval", "--model", &step, "--eval-examples", "2", "--group-size", "1", "--k", "1"];
+    assert!(PART_9.stdout(&eval).contains("pass@1"));
+    let (again, effective) =
+        (path_arg(folder.path(), "again"), path_arg(folder.path(), "out/effective_config.yaml"));
+    PART_9.stdout(&["train", "--config", &effective, "--out", &again]);
+    let weights = |out: &str| {
+        std::fs::read(Path::new(out).join("checkpoints/step-2/model.safetensors")).expect("weights")
+    };
+    assert!(weights(&out) == weights(&again), "the same run");
+    // TRL's batches: two micro-batches of 6 completions, 3 of a prompt.
+    let trl = ["batch_size=null", "gradient_accumulation_steps=2", "num_train_steps=1"];
+    let trl = [&["train", "--config", &file, "--eval-examples", "2"], &trl[..]].concat();
+    PART_9.stdout(&[&trl[..], &["--per_device_train_batch_size=6"]].concat());
+    assert_eq!(settings(&out)["batch_size"], 4);
+    let args = [&trl[..], &["--per_device_train_batch_size=7"]].concat();
     PART_9.assert_fails(&args, 2, "7 is not a multiple of the 3 completions of a group");
-    assert_eq!((settings["lr"].as_f64(), settings["kl_coef"].as_f64()), (Some(5e-6), Some(0.05)));
+}
+
+#[test]
+fn a_settings_file_accepts_the_sections_of_the_ppo_tutorial() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (model, out) = (model(folder.path()), path_arg(folder.path(), "out"));
+    let file = path_arg(folder.path(), "run.yaml");
+    let sections = format!(
+        "model: {{name: {model}, torch_dtype: float32}}\ndataset: {{name: {}, prompt_format: \"\
+         {{question}} A:\", max_gen_length: 3, num_samples: 5}}\ngrpo: {{group_size: 2}}\n\
+         ppo: {{epochs: 2, rollout_samples: 4, mini_batch_size: 2, gradient_accumulation_steps: 2, \
+         clip_ratio: 0.1, kl_coeff: 0.01, use_8bit_adam: false}}\n\
+         training: {{total_ppo_steps: 2, output_dir: {out}, gradient_checkpointing: false}}\n\
+         generation: {{min_new_tokens: 1, top_k: 50}}\nwandb: {{report_to_wandb: false}}\n",
+        data("train")
+    );
+    std::fs::write(&file, sections).expect("a file");
+    PART_9.stdout(&["train", "--config", &file, "--eval-examples", "2"]);
+    let own = settings(&out);
+    assert_eq!((&own["num_iterations"], &own["micro_batch_size"]), (&2.into(), &2.into()));
+    assert_eq!((&own["group_size"], &own["batch_size"]), (&2.into(), &4.into()));
+    let refused = ["train", "--config", &file, "ppo.vf_coeff=0.1"];
+    PART_9.assert_fails(&refused, 2, "`ppo.vf_coeff` means --value-coef, which `train` does not");
+}
+
+#[test]
+fn all_settings_of_the_files_in_configs_are_known() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (model, out) = (model(folder.path()), path_arg(folder.path(), "out"));
     for name in ["arithmetic", "grpo_learning", "gsm8k"] {
         let config =
             Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../../configs/{name}.yaml"));

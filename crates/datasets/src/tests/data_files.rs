@@ -93,5 +93,6 @@ fn a_folder_is_read_like_a_data_set_of_the_hub_and_a_file_has_no_splits() -> Res
     assert!(error.contains("--data a.jsonl is neither"), "{error}");
     assert_eq!(flags(None, None).for_evaluation(&name, None), flags(None, Some("test")));
     assert_eq!(flags(Some("m"), None).for_evaluation("a.jsonl", None), flags(None, None));
+    assert_eq!(flags(None, None).for_evaluation("gsm8k", None), flags(None, Some("test")));
     Ok(())
 }

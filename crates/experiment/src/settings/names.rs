@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Result, ensure};
 use clap::{Arg, Command};
 use serde_json::Value;
 
@@ -27,26 +26,10 @@ pub(super) fn spellings(command: &Command, name: &str) -> Vec<String> {
     all.unwrap_or_else(|| vec![format!("--{name}")])
 }
 
-/// `settings` under the primary name of each flag of `command` and of each of its listed values,
-/// whichever alias a file uses. Unknown keys stay: clap names them in its error.
-///
-/// # Errors
-/// When two keys name the same flag.
-pub(super) fn canonical(settings: Settings, command: &Command) -> Result<Settings> {
-    let mut renamed = Settings::new();
-    for (key, value) in settings {
-        let flag = find_flag(command, &key);
-        let name = flag.and_then(Arg::get_long).map_or(key.clone(), |long| long.replace('-', "_"));
-        let value = match (flag, value) {
-            (Some(flag), Value::String(text)) => {
-                let listed = flag.get_possible_values();
-                let value = listed.iter().find(|value| value.matches(&text, false));
-                value.map_or(text.clone(), |value| value.get_name().to_string()).into()
-            }
-            (_, value) => value,
-        };
-        let clash = renamed.insert(name.clone(), value).is_some();
-        ensure!(!clash, "`{key}` and another key both mean `{name}`: keep one");
-    }
-    Ok(renamed)
+/// Names of the flags of `command` that `--help` shows.
+pub(super) fn visible_names(command: &Command) -> impl Iterator<Item = &str> {
+    let flags = command.get_arguments().filter(|arg| !arg.is_hide_set());
+    flags.flat_map(|arg| {
+        arg.get_long().into_iter().chain(arg.get_visible_aliases().into_iter().flatten())
+    })
 }

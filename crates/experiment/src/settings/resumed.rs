@@ -6,12 +6,13 @@ use anyhow::{Context, Result, bail};
 use clap::{Args, Command};
 use serde_json::Value;
 
-use super::names::canonical;
+use super::merge::canonical;
+use super::names::Settings;
 use crate::RunFolder;
 
 /// Settings that may change on `--resume`: paths and output, not what is computed, apart from the
 /// number of steps, which extends a run. Whether the data are the same is checked separately.
-const OVERRIDABLE_ON_RESUME: [&str; 20] = [
+const OVERRIDABLE_ON_RESUME: [&str; 22] = [
     "data",
     "dataset_config",
     "device",
@@ -25,6 +26,7 @@ const OVERRIDABLE_ON_RESUME: [&str; 20] = [
     "model",
     "out",
     "patience",
+    "run_name",
     "save_interval",
     "split",
     "steps",
@@ -32,6 +34,7 @@ const OVERRIDABLE_ON_RESUME: [&str; 20] = [
     "stop_when_solved",
     "threads",
     "tracker",
+    "wandb_project",
 ];
 
 /// Checks that the run in `out` can be resumed with the `settings` of the arguments `A`: they
@@ -42,7 +45,10 @@ const OVERRIDABLE_ON_RESUME: [&str; 20] = [
 pub fn check_resumable<A: Args>(out: &Path, settings: &Value, free: &[&str]) -> Result<()> {
     let old = RunFolder::read_settings(out)?;
     let old = old.with_context(|| format!("there is no run in {} to resume", out.display()))?;
-    let old = canonical(serde_json::from_value(old)?, &A::augment_args(Command::new("train")))?;
+    let old = canonical(
+        serde_json::from_value::<Settings>(old)?,
+        &A::augment_args(Command::new("train")),
+    )?;
     let old = serde_json::to_value(old)?;
     check_unchanged(&old, settings, &[&OVERRIDABLE_ON_RESUME, free].concat())
 }

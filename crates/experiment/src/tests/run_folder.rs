@@ -87,9 +87,9 @@ fn temporary_files_of_a_killed_process_are_removed_when_a_run_is_resumed() -> Re
         file.keep()?; // as if the process had been killed before the rename
     }
     let entries = |folder: &std::path::Path| fs::read_dir(folder).map(Iterator::count);
-    assert_eq!((entries(&path)?, entries(&path.join("model"))?), (5, 1));
+    assert_eq!((entries(&path)?, entries(&path.join("model"))?), (6, 1));
     RunFolder::resume(&path, 0)?;
-    assert_eq!((entries(&path)?, entries(&path.join("model"))?), (4, 0));
+    assert_eq!((entries(&path)?, entries(&path.join("model"))?), (5, 0));
     Ok(())
 }
 

@@ -32,6 +32,10 @@ struct TrainArgs {
     gamma: Option<f64>,
     #[arg(long, alias = "sampels")]
     samples: Option<usize>,
+    #[arg(long, value_parser = crate::number::positive)]
+    target: Option<f64>,
+    #[arg(long)]
+    seed: Option<usize>,
     #[arg(long, default_value = "runs/x")]
     out: std::path::PathBuf,
     #[command(flatten)]
@@ -80,7 +84,7 @@ fn a_later_source_replaces_the_other_way_to_set_the_same_quantity() -> Result<()
 #[test]
 fn flags_may_have_underscores() -> Result<()> {
     let args = parse("--warmup_ratio=0.5 --out a_b --set max_x=1").map(|args| args.warmup_ratio);
-    assert!(args.unwrap_err().to_string().contains("max-x"), "keys of --set are checked as such");
+    assert!(args.unwrap_err().to_string().contains("max_x"), "keys of --set are checked as such");
     let args = parse("--warmup_ratio=0.5 --out --a_b=c_d --steps 1");
     assert!(args.is_err(), "a value does not begin with dashes");
     let args = parse("--warmup_ratio 0.5 --out a_b")?;
@@ -97,4 +101,153 @@ fn only_visible_flags_are_suggested() {
         assert!(hidden.contains("unexpected argument"), "{hidden}");
         assert!(!hidden.contains("'--gamma'") && !hidden.contains("'--sampels'"), "{hidden}");
     }
+}
+
+/// Settings of `--config FILE` and `more`, where FILE holds `yaml` and stands beside `files`.
+fn parse_files(yaml: &str, files: &[(&str, &str)], more: &str) -> Result<TrainArgs> {
+    let folder = tempfile::tempdir()?;
+    for (name, yaml) in files.iter().chain(&[("run.yaml", yaml)]) {
+        std::fs::write(folder.path().join(name), yaml)?;
+    }
+    parse(&format!("--config {} {more}", folder.path().join("run.yaml").display()))
+}
+
+/// Error of such a command line, on one line.
+fn refused(yaml: &str, files: &[(&str, &str)], more: &str) -> String {
+    let error = parse_files(yaml, files, more).expect_err("refused");
+    crate::program::one_line(&error)
+}
+
+const TUTORIAL: &str = "training: {total_ppo_steps: 30, output_dir: 'runs/${training.seed}'}\n\
+                        training.seed: 4\nppo: {warmup_steps: 7}\n";
+
+#[test]
+fn sections_have_the_keys_of_the_tutorial_and_of_the_flags() -> Result<()> {
+    let args = parse_files("training:\n  total_ppo_steps: 30\n  gamma: 0.5\nwandb:\n", &[], "")?;
+    assert_eq!((args.steps, args.gamma), (Some(30), Some(0.5)));
+    let args = parse_files("ppo.use_8bit_adam: false\nmodel.trust_remote_code: true\n", &[], "")?;
+    assert_eq!(args.steps, None, "keys without an effect");
+    // Off is what a command does that lacks the flag.
+    parse_files("training: {gradient_checkpointing: false}", &[], "")?;
+    for (yaml, message) in [
+        (
+            "training: {gradient_checkpointing: true}",
+            "means --gradient-checkpointing, which `train`",
+        ),
+        ("ppo: {use_8bit_adam: true}", "--lora-rank trains fewer weights"),
+        ("generation: {do_sample: false}", "set it to true"),
+        ("model: {name: a, tokenizer_name: b}", "must be the value of `model.name`"),
+        (
+            "training: {total_ppo_steps: 1}\nsteps: 2",
+            "`training.total_ppo_steps` and `steps` both mean",
+        ),
+    ] {
+        let error = refused(yaml, &[], "");
+        assert!(error.contains(message), "{error}");
+    }
+    parse_files("training: {total_ppo_steps: 2}\nsteps: 2", &[], "")?;
+    Ok(())
+}
+
+#[test]
+fn an_unknown_key_is_named_with_the_nearest_known_one() {
+    for (yaml, unknown, nearest) in [
+        ("ppo: {warmup_step: 1}", "ppo.warmup_step", "ppo.warmup_steps"),
+        ("training: {total_steps: null}", "training.total_steps", "training.total_ppo_steps"),
+        ("optimizer: {lr: 1}", "optimizer.lr", "ppo.min_lr"),
+        ("epoch: 1", "epoch", "epochs"),
+    ] {
+        let error = refused(yaml, &[], "");
+        let (unknown, nearest) =
+            (format!("`{unknown}` is not a"), format!("nearest is `{nearest}`"));
+        assert!(error.contains(&unknown) && error.contains(&nearest), "{error}");
+    }
+    let error = parse("training.total_step=1").expect_err("refused");
+    assert!(error.is::<crate::program::UsageError>(), "{error}");
+}
+
+#[test]
+fn a_file_inherits_from_its_defaults_which_it_overrides() -> Result<()> {
+    let base = [("base.yaml", TUTORIAL), ("more.yaml", "defaults: base.yaml\nsteps: 31\n")];
+    let args = parse_files("defaults: [more.yaml]\ntraining: {total_ppo_steps: 2}", &base, "")?;
+    assert_eq!((args.steps, args.warmup_steps), (Some(2), Some(7)));
+    let args = parse_files("defaults: [more.yaml]\nseed: 1", &base, "")?;
+    assert_eq!(args.steps, Some(31), "another name of a setting overrides it");
+    for (yaml, message) in [
+        ("defaults: [run.yaml]", "run.yaml → "),
+        ("defaults: [circle.yaml]", "go round in a circle"),
+        ("defaults: [nowhere.yaml]", "nowhere.yaml"),
+        ("defaults: [{a: 1}]", "must list YAML files"),
+    ] {
+        let error = refused(yaml, &[("circle.yaml", "defaults: run.yaml")], "");
+        assert!(error.contains(message), "{error}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_reference_is_the_value_that_another_key_has_in_the_end() -> Result<()> {
+    let base = [("base.yaml", TUTORIAL)];
+    let out = |yaml: &str, more: &str| -> Result<String> {
+        Ok(parse_files(yaml, &base, more)?.out.to_string_lossy().into_owned())
+    };
+    let heir = "defaults: base.yaml\ntraining: {seed: 5}";
+    assert_eq!(out(heir, "")?, "runs/5");
+    assert_eq!(out(heir, "--gamma 1 training.seed=6")?, "runs/6");
+    assert_eq!(out("out: '\\${a}-${steps}'\nsteps: 3", "")?, "${a}-3");
+    let args = parse_files("steps: ${ppo.warmup_steps}\nppo: {warmup_steps: 4}", &[], "")?;
+    assert_eq!(args.steps, Some(4), "a number stays one");
+    for (yaml, message) in [
+        ("out: 'a${steps}'", "there is no setting `steps`"),
+        ("out: ${out}", "in a circle: ${out} → ${out}"),
+        ("out: a${x.y\n", "lacks a closing brace"),
+        ("samples: 1\nout: '${training.seed}'\ntraining: {seed: '${out}'}", "in a circle: ${"),
+    ] {
+        let error = refused(yaml, &[], "");
+        assert!(error.contains(message), "{error}");
+    }
+    Ok(())
+}
+
+#[test]
+fn pairs_after_the_flags_are_settings_unless_a_flag_takes_them_as_its_value() -> Result<()> {
+    let args = parse_files(TUTORIAL, &[], "--gamma 0.5 ppo.warmup_steps=3 steps=9 --out a=b")?;
+    assert_eq!((args.steps, args.warmup_steps, args.gamma), (Some(9), Some(3), Some(0.5)));
+    assert_eq!(args.out.to_str(), Some("a=b"));
+    assert_eq!(parse("steps=9 --steps 3")?.steps, Some(3), "flags win");
+    assert!(parse("a-b").is_err(), "other words stay an error of clap's");
+    Ok(())
+}
+
+#[test]
+fn a_number_that_is_not_finite_does_not_vanish_from_a_file() -> Result<()> {
+    for number in [".inf", "-.inf", ".nan"] {
+        let error = refused(&format!("target: {number}"), &[], "");
+        assert!(error.contains("--target") && error.contains("not a finite number"), "{error}");
+    }
+    let args = parse_files("gamma: 5e-6\nout: 12", &[], "")?;
+    assert_eq!((args.gamma, args.out.to_str()), (Some(5e-6), Some("12")));
+    Ok(())
+}
+
+#[test]
+fn the_effective_settings_reopen_as_a_file() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let settings = serde_json::json!({
+        "steps": 3, "epochs": null, "gamma": 1e-7, "out": "a: ${b} \"c\" # d", "stop_after": 2,
+    });
+    drop(RunFolder::create(&folder.path().join("run"), &settings)?);
+    let file = folder.path().join("run/effective_config.yaml");
+    let args = parse(&format!("--config {}", file.display()))?;
+    assert_eq!((args.steps, args.epochs, args.gamma), (Some(3), None, Some(1e-7)));
+    assert_eq!(args.out.to_str(), Some("a: ${b} \"c\" # d"));
+    Ok(())
+}
+
+#[test]
+fn the_long_help_lists_the_keys_of_other_projects_that_a_command_has() {
+    let error = parse("--help").expect_err("help").to_string();
+    assert!(error.contains("training.total_ppo_steps            --steps\n"), "{error}");
+    assert!(error.contains("ppo.use_8bit_adam                   only false"), "{error}");
+    assert!(!error.contains("ppo.vf_coeff"), "{error}");
 }

@@ -1,11 +1,13 @@
 //! 4.5: W&B files have valid frames at every position relative to the block boundaries.
 
 use std::fs;
+use std::path::Path;
 
 use anyhow::Result;
 use serde_json::json;
 
-use crate::wandb::{HEADER, Wandb, format_utc, frame_record};
+use crate::tracker::{Tracker, TrackerFlags, TrackerKind};
+use crate::wandb::{HEADER, Wandb, format_utc, frame_record, histogram};
 
 const BLOCK: usize = 32 * 1024;
 
@@ -99,6 +101,42 @@ fn every_row_is_written_at_once_and_the_exit_record_by_finish() -> Result<()> {
     assert!(all.last().unwrap().starts_with(&[0x08, 8, 0x92, 0x01, 4, 0x08, 0, 0x10]));
     assert_eq!(all.len(), 8);
     Ok(())
+}
+
+#[test]
+fn a_run_has_the_name_and_the_project_of_its_flags() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    for (run_name, wandb_project, names) in [
+        (Some("first"), Some("stories"), ["first", "stories"]),
+        (None, None, ["my_run", "llm-from-scratch"]),
+    ] {
+        let [run_name, wandb_project] =
+            [run_name, wandb_project].map(|name| name.map(str::to_string));
+        let flags = TrackerFlags { tracker: TrackerKind::Wandb, run_name, wandb_project };
+        let folder = folder.path().join(names[1]).join("my_run");
+        Tracker::create(&flags, &folder, &json!({}), 0)?.finish()?;
+        let file = |folder: &Path| -> Result<_> {
+            Ok(fs::read_dir(folder)?.next().expect("an entry")?.path())
+        };
+        let bytes = fs::read(file(&file(&folder.join("wandb"))?)?)?;
+        for name in names {
+            let is_name = |part: &[u8]| part == name.as_bytes();
+            assert!(bytes.windows(name.len()).any(is_name), "{name}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_histogram_counts_the_finite_values_between_its_edges() {
+    let found = histogram(&[0., 0., 0.5, 1., f32::NAN, f32::INFINITY]);
+    let counts: Vec<u64> = serde_json::from_value(found["values"].clone()).expect("counts");
+    let edges: Vec<f64> = serde_json::from_value(found["bins"].clone()).expect("edges");
+    assert_eq!((counts[0], counts[32], counts[63], counts.iter().sum()), (2, 1, 1, 4));
+    assert_eq!((edges.len(), edges[0], edges[32], edges[64]), (65, 0., 0.5, 1.));
+    let equal = histogram(&[3., 3.]);
+    assert_eq!((equal["values"][0].as_u64(), equal["bins"][0].as_f64()), (Some(2), Some(3.)));
+    assert_eq!(histogram(&[])["values"][0], 0);
 }
 
 #[test]

@@ -83,12 +83,12 @@ pub(super) fn run(args: &BestOfNArgs) -> Result<()> {
     }
     let FinetunedModel { model, chat_tokenizer, .. } = args.finetuned.open(&device)?;
     let (mut judge, _) = rewards.open_reward_fn(&args.program, &chat_tokenizer, 64, &device)?;
-    let config = RolloutConfig {
-        group_size: args.n.get(),
-        sampler: Sampler::new(SamplingStrategy::new(args.temperature, None, None, None)),
-        max_new_tokens: args.max_new_tokens.get(),
-        stop_token_ids: chat_tokenizer.stop_token_ids().to_vec(),
-    };
+    let config = RolloutConfig::new(
+        args.n.get(),
+        Sampler::new(SamplingStrategy::new(args.temperature, None, None, None)),
+        args.max_new_tokens.get(),
+        chat_tokenizer.stop_token_ids().to_vec(),
+    );
     let mut examples = Task::Arithmetic.test_examples()?;
     examples.truncate(args.eval_examples.get());
     let context_len = model.config().context_len;

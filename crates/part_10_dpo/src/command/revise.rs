@@ -103,12 +103,12 @@ pub(super) fn run(args: &ReviseArgs) -> Result<()> {
     let mut reviser = Reviser {
         model: &model,
         chat_tokenizer: &chat_tokenizer,
-        rollout: RolloutConfig {
-            group_size: n,
-            sampler: Sampler::new(SamplingStrategy::new(args.temperature, None, None, None)),
+        rollout: RolloutConfig::new(
+            n,
+            Sampler::new(SamplingStrategy::new(args.temperature, None, None, None)),
             max_new_tokens,
-            stop_token_ids: chat_tokenizer.stop_token_ids().to_vec(),
-        },
+            chat_tokenizer.stop_token_ids().to_vec(),
+        ),
         judge: &mut *judge.reward_fn,
         request: &request,
     };

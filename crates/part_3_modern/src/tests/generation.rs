@@ -140,6 +140,30 @@ fn log_probs_are_those_of_the_sampling_distribution() -> Result<()> {
 }
 
 #[test]
+fn no_row_stops_before_its_smallest_number_of_tokens() -> Result<()> {
+    let model = inference_model(&tiny())?;
+    let prompts = [vec![1, 2], vec![7]];
+    // All tokens but three end a row, so that most rows would end at once.
+    let config = GenerateConfig { stop_tokens: (3..11).collect(), ..config_for(&model, RANDOM, 9) };
+    let lengths = |min_new_tokens| -> Result<Vec<usize>> {
+        let config = GenerateConfig { min_new_tokens, ..config.clone() };
+        let completions =
+            generate_samples(&model, &prompts, 20, &config, &mut Rng::new(1), |_, _| Ok(()))?;
+        for Completion { tokens, finish_reason, .. } in &completions {
+            let stop = tokens.iter().position(|token| *token >= 3);
+            assert!(stop.is_none_or(|stop| stop >= min_new_tokens && stop + 1 == tokens.len()));
+            assert_eq!(stop.is_some(), *finish_reason == FinishReason::Stop);
+        }
+        Ok(completions.iter().map(|completion| completion.tokens.len()).collect())
+    };
+    assert!(lengths(0)?.contains(&1));
+    let lengths_of_4 = lengths(4)?;
+    assert!(lengths_of_4.iter().all(|len| *len >= 5) && lengths_of_4.contains(&5));
+    assert!(lengths(9)?.iter().all(|len| *len == 9));
+    Ok(())
+}
+
+#[test]
 fn each_row_stops_at_its_own_stop_token() -> Result<()> {
     let model = inference_model(&tiny())?;
     let prompts = [vec![1, 2], vec![7], vec![3, 4, 5]];

@@ -12,6 +12,7 @@ use model_io::ModelConfig;
 use modern::GradientCheckpointing;
 use serde_json::{Value, json};
 use tensor_core::AdamWConfig;
+use tensor_core::testing::assert_close;
 use tiny_gpt::Sampling;
 
 use crate::evaluation::{LmEvalConfig, ValidationConfig};
@@ -51,6 +52,25 @@ fn new_state(data: &Dataset) -> Result<PretrainState> {
     let vocab_size = data.tokenizer.vocab_size();
     let model = ModelConfig { vocab_size, ..ModelConfig::byte_level(8, 1, 2, 8) };
     PretrainState::new(model, CONFIG.optimizer, CONFIG.dtype, 0, &Device::Cpu)
+}
+
+#[test]
+fn a_checkpoint_of_gpt2_resumes_the_same_weights_although_its_file_has_them_transposed()
+-> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let data = dataset(folder.path())?;
+    let gpt2 = model_io::testing::variants().into_iter().find(|(name, _)| *name == "gpt2");
+    let (_, model) = gpt2.expect("a variant");
+    let model = ModelConfig { vocab_size: data.tokenizer.vocab_size(), ..model };
+    let state =
+        |seed| PretrainState::new(model, CONFIG.optimizer, CONFIG.dtype, seed, &Device::Cpu);
+    let (saved, mut resumed, step) = (state(1)?, state(2)?, folder.path().join("step"));
+    saved.save(&step, &data.tokenizer, "data")?;
+    resumed.restore(&step, "data")?;
+    for (a, b) in saved.train.parameters.iter().zip(resumed.train.parameters.iter()) {
+        assert_close(a.var.as_tensor(), b.var.as_tensor(), 0.);
+    }
+    Ok(())
 }
 
 /// Trains `run` and returns the rows of its metrics.

@@ -37,6 +37,7 @@ fn each_format_renders_as_documented() -> Result<()> {
             "Be short. \nUser:  Hi\nAssistant: Hello</s>\nUser: 2 + 2?\nAssistant: ",
         ),
         (ChatFormat::Plain, " Hi\n", "Be short. \n Hi\nHello</s>\n2 + 2?\n"),
+        (ChatFormat::Joined, " Hi", "Be short. \n HiHello</s>\n2 + 2?"),
     ] {
         let chat_tokenizer = chat_tokenizer(format)?;
         let text = chat_tokenizer.template.render(&chat()[1..2], AddGenerationPrompt::Yes)?;

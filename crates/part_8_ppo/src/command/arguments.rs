@@ -12,7 +12,7 @@ use serde::Serialize;
 use sft::ChatTokenizer;
 use sft::flags::{DataFlags, ExampleFlags, ModelFlags};
 
-use crate::flags::{RewardFnFlags, RolloutFlags, finite};
+use crate::flags::{PromptFlags, RewardFnFlags, RolloutFlags, finite};
 use crate::ppo_flags::{PpoObjectiveFlags, RewardShapingFlags};
 use crate::{PpoConfig, RolloutConfig};
 
@@ -59,10 +59,11 @@ pub(crate) struct TrainArgs {
     pub(crate) data: DataFlags,
     #[command(flatten)]
     pub(crate) examples: ExampleFlags,
-    /// Maximum prompt length in tokens; longer prompts are dropped [default: what leaves room for a
-    /// completion]
+    #[command(flatten)]
+    pub(crate) prompts: PromptFlags,
+    /// Largest number of training prompts [default: all]
     #[arg(long, value_name = "N", help_heading = "Data")]
-    pub(crate) max_prompt_length: Option<NonZeroUsize>,
+    pub(crate) max_train_samples: Option<NonZeroUsize>,
     #[command(flatten)]
     pub(crate) optimization: OptimizationFlags,
     #[command(flatten)]
@@ -95,7 +96,7 @@ impl TrainArgs {
     /// When the arguments alone are wrong.
     pub(crate) fn check(&self) -> Result<()> {
         let step = &self.optimization;
-        self.rollout.check()?;
+        self.rollout.check(self.data.default_max_new_tokens())?;
         self.reward_fn.check(&self.data.data)?;
         self.reward_fn.program.check(self.reward_fn.source() == "program")?;
         self.reward_fn.program.judge.check(self.reward_fn.source() == "judge")?;
@@ -104,15 +105,16 @@ impl TrainArgs {
         step.ensure_f32_without_checkpointing()?;
         self.model.lora.check()?;
         let prompts = self.batch_size();
-        let (minibatches, accumulated) = (self.objective.num_minibatches, step.grad_accum_steps);
+        let accumulated = step.grad_accum_steps.get();
+        let minibatches = self.objective.num_minibatches(prompts, accumulated)?;
         let too_few = format!("{prompts} prompts are too few for {minibatches} minibatches");
-        ensure_usage(prompts >= minibatches.get(), &too_few)?;
+        ensure_usage(prompts >= minibatches, &too_few)?;
         ensure_usage(
-            prompts >= minibatches.get() * accumulated.get(),
+            prompts >= minibatches * accumulated,
             format!("{too_few} of {accumulated} micro-batches"),
         )?;
         ensure_usage(
-            prompts.is_multiple_of(minibatches.get()),
+            prompts.is_multiple_of(minibatches),
             format!(
                 "--batch-size {prompts} prompts cannot be split into --num-minibatches \
                  {minibatches} of equal size"
@@ -158,7 +160,7 @@ impl TrainArgs {
             rollout,
             reward_shaping: self.rewards.config(),
             kl_controller: self.rewards.kl_controller(),
-            update: self.objective.update_config(&self.optimization),
+            update: self.objective.update_config(self.batch_size(), &self.optimization)?,
             schedule: self.optimization.schedule.schedule(defaults)?,
             critic_lr_multiplier: self.objective.critic_lr_multiplier,
             seed: self.run.compute.seed,

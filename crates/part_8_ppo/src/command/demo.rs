@@ -173,12 +173,12 @@ fn pretrain_and_finetune(seed: u64, device: &Device) -> Result<Checkpoint> {
 }
 
 fn ppo_config(steps: usize, chat_tokenizer: &ChatTokenizer, seed: u64) -> PpoConfig {
-    let rollout = RolloutConfig {
-        group_size: 8,
-        sampler: modern::Sampler::new(modern::SamplingStrategy::new(1., None, None, None)),
-        max_new_tokens: MAX_NEW_TOKENS,
-        stop_token_ids: chat_tokenizer.stop_token_ids().to_vec(),
-    };
+    let rollout = RolloutConfig::new(
+        8,
+        modern::Sampler::new(modern::SamplingStrategy::new(1., None, None, None)),
+        MAX_NEW_TOKENS,
+        chat_tokenizer.stop_token_ids().to_vec(),
+    );
     let schedule = LrSchedule {
         peak_lr: 3e-4,
         min_lr: 3e-5,

@@ -12,12 +12,11 @@ use sft::{FinetunedModel, one_line};
 use tensor_core::Rng;
 
 use crate::completion_eval::{PpoEvalMetrics, compute_metrics, non_finite_reward_message};
-use crate::flags::RewardFnFlags;
+use crate::flags::{PromptFlags, RewardFnFlags};
 use crate::prompts::PromptExample;
 use crate::reference::reference_of_finetuned;
 use crate::{
-    CompletionEvalConfig, ContextOverflow, PolicyComparison, ScoredCompletion,
-    compare_to_reference, prompts,
+    CompletionEvalConfig, ContextOverflow, PolicyComparison, ScoredCompletion, compare_to_reference,
 };
 
 #[derive(Args)]
@@ -34,10 +33,8 @@ pub(super) struct EvalArgs {
     /// Largest number of prompts
     #[arg(long, value_name = "N", default_value = "500", help_heading = "Data")]
     eval_examples: NonZeroUsize,
-    /// Maximum prompt length in tokens; longer prompts are dropped [default: what leaves room for a
-    /// completion]
-    #[arg(long, value_name = "N", help_heading = "Data")]
-    max_prompt_length: Option<NonZeroUsize>,
+    #[command(flatten)]
+    prompts: PromptFlags,
     #[command(flatten)]
     reward_fn: RewardFnFlags,
     /// Largest number of tokens per completion [default: 8 for arithmetic, else 64]
@@ -63,7 +60,8 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
     args.reward_fn.check(&args.data.data)?;
     let device = args.compute.open_device()?;
     let source = args.reward_fn.open_prompts(&args.data)?;
-    let examples = args.data.load_eval_examples(&args.finetuned.model, source)?;
+    let mut examples = args.data.load_eval_examples(&args.finetuned.model, source)?;
+    args.prompts.format(&mut examples)?;
     args.reward_fn.check_answers(&args.data.data, &examples)?;
     let finetuned = args.finetuned.open(&device)?;
     let reference =
@@ -73,9 +71,8 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
         args.max_new_tokens.map_or(args.data.default_max_new_tokens(), NonZeroUsize::get);
     let reference_len = reference.as_ref().map(|reference| reference.config().context_len);
     let context_len = model.config().context_len.min(reference_len.unwrap_or(usize::MAX));
-    let tokenized =
-        prompts::tokenize_prompts(examples, &chat_tokenizer, context_len, max_new_tokens)?;
-    let (mut prompts, n_dropped) = prompts::limit_length(tokenized, args.max_prompt_length)?;
+    let (mut prompts, n_dropped) =
+        args.prompts.tokenize(examples, &chat_tokenizer, context_len, max_new_tokens)?;
     if n_dropped > 0 {
         println!("{n_dropped} prompts were dropped because they are too long");
     }

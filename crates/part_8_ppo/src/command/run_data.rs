@@ -1,12 +1,14 @@
 //! Prompts of a run: training, validation and the PTX examples.
 
+use std::num::NonZeroUsize;
+
 use anyhow::{Result, ensure};
 use datasets::arithmetic_questions::DemonstrationStyle;
 use sft::{ChatTokenizer, tokenize};
 use tensor_core::sha256;
 
 use super::arguments::TrainArgs;
-use crate::{PromptExample, PtxLoss, prompts};
+use crate::{PromptExample, PtxLoss};
 
 /// Prompts and PTX examples of a run.
 pub(super) struct RunData {
@@ -26,7 +28,9 @@ pub(super) fn load_run_data(
 ) -> Result<RunData> {
     let seed = args.run.compute.seed;
     let source = args.reward_fn.open_prompts(&args.data)?;
-    let examples = args.examples.load_dataset(source, DemonstrationStyle::Clean, seed)?;
+    let mut examples = args.examples.load_dataset(source, DemonstrationStyle::Clean, seed)?;
+    args.prompts.format(&mut examples.train)?;
+    args.prompts.format(&mut examples.validation)?;
     for split in [&examples.train, &examples.validation] {
         args.reward_fn.check_answers(&args.data.data, split)?;
     }
@@ -34,6 +38,7 @@ pub(super) fn load_run_data(
     let ptx_loss = match ptx_coef > 0. {
         true => {
             let n_inputs = args
+                .prompts
                 .max_prompt_length
                 .map_or(context_len, |n| context_len.min(n.get() + max_new_tokens));
             let examples = tokenize(&examples.train, chat_tokenizer, n_inputs)?.examples;
@@ -42,13 +47,11 @@ pub(super) fn load_run_data(
         }
         false => None,
     };
-    let tokenize_prompts = |examples| {
-        let tokenized =
-            prompts::tokenize_prompts(examples, chat_tokenizer, context_len, max_new_tokens)?;
-        prompts::limit_length(tokenized, args.max_prompt_length)
-    };
-    let (train, n_dropped) = tokenize_prompts(examples.train)?;
+    let tokenize_prompts =
+        |examples| args.prompts.tokenize(examples, chat_tokenizer, context_len, max_new_tokens);
+    let (mut train, n_dropped) = tokenize_prompts(examples.train)?;
     let (mut validation, more) = tokenize_prompts(examples.validation)?;
+    train.truncate(args.max_train_samples.map_or(usize::MAX, NonZeroUsize::get));
     validation.truncate(args.eval_examples.get());
     Ok(RunData { train, validation, ptx_loss, n_dropped: n_dropped + more })
 }

@@ -8,7 +8,7 @@ use experiment::{RunLogConfig, RunSetup};
 use modern::{Checkpoint, GptModern};
 use scaling::LrSchedule;
 use scaling::run_defaults::resolved_settings;
-use serde_json::json;
+use serde_json::{Value, json};
 use sft::finetuned::resolve_model_path;
 use sft::{InitialModel, ModelSaver};
 use tensor_core::Parameters;
@@ -23,7 +23,7 @@ use crate::{
 
 /// Settings that may change on resume besides paths. The contents of the reference model and the
 /// reward function are compared apart.
-const OVERRIDABLE_ON_RESUME: [&str; 7] = [
+const OVERRIDABLE_ON_RESUME: [&str; 8] = [
     "chat_date",
     "code_python",
     "code_timeout",
@@ -31,6 +31,7 @@ const OVERRIDABLE_ON_RESUME: [&str; 7] = [
     "reference",
     "reward",
     "reward_timeout",
+    "rollout_batch_size",
 ];
 
 /// Texts per batch of a reward model.
@@ -45,7 +46,8 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let mut setup = RunSetup::new(args, &args.run, &OVERRIDABLE_ON_RESUME, &inputs)?;
     let initial = InitialModel::new(&args.model, args.sft_steps, SFT_STEPS, &setup)?;
     let checkpoint = initial.open(args.run.compute.seed, &device)?;
-    let (template, lora) = (args.model.template, args.model.lora.config());
+    let template = args.prompts.chat_format(args.model.template);
+    let lora = args.model.lora.config();
     let (saver, mut parameters) =
         ModelSaver::new(setup.out, &initial.path, checkpoint, template, lora)?;
     let (chat_tokenizer, data_name) = (&saver.chat_tokenizer, &args.data.data);
@@ -56,7 +58,7 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let defaults = args.run_defaults(saver.config.parameter_count(), data.train.len());
     let config = args.ppo_config(rollout, &defaults)?;
     let LrSchedule { total_steps, warmup_steps, .. } = config.schedule;
-    setup.resolve(resolved_settings(&config.schedule, config.prompts_per_step))?;
+    setup.resolve(resolved(&config))?;
     let mut reward =
         args.reward_fn.open_reward_fn(data_name, chat_tokenizer, REWARD_BATCH_SIZE, &device)?;
     let other = reference.map(|named| {
@@ -96,6 +98,15 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     }
     print_run_report(&setup, &actor_critic, speed, saver.subfolder());
     Ok(())
+}
+
+/// Settings of `config` that follow from the data and the model where no flag gives them, and the
+/// number of minibatches in place of their size.
+fn resolved(config: &PpoConfig) -> Value {
+    let mut resolved = resolved_settings(&config.schedule, config.prompts_per_step);
+    resolved["num_minibatches"] = config.update.n_minibatches.into();
+    resolved["mini_batch_size"] = Value::Null;
+    resolved
 }
 
 /// Actor-critic of a new run with these `parameters` of the policy, and its reference: the model

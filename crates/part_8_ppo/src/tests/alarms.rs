@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use experiment::reward_history::Level;
-use experiment::tracker::{Tracker, TrackerKind};
+use experiment::tracker::Tracker;
 use experiment::{Plateau, RunFolder, RunLog, RunLogConfig};
 use serde_json::json;
 
@@ -74,7 +74,7 @@ fn a_step_raises_the_alarms_of_its_metrics() -> Result<()> {
     let experience = experience_of(&mut actor_critic, &chat_tokenizer, &config)?;
     let folder = tempfile::tempdir()?;
     let out = folder.path().join("run");
-    let tracker = Tracker::create(TrackerKind::None, &out, &json!({}), 0)?;
+    let tracker = Tracker::Disabled;
     let mut log = RunLog::new(RunLogConfig::rewards(9, 1, 1), 0)?.with_run_folder(
         RunFolder::create(&out, &json!({}))?,
         tracker,

@@ -27,8 +27,13 @@ fn log_probs_equal_those_recorded_at_sampling() -> Result<()> {
     for config in [config(), windowed] {
         let (_, parameters) = policy(&config, 3)?;
         let model = inference_model(&config, &parameters)?;
-        for settings in [at(1., None, None), at(0.6, None, None), at(1.3, Some(3), Some(0.8))] {
+        let [plain, filtered] = [at(1., None, None), at(1.3, Some(3), Some(0.8))];
+        let [long, filtered_long] = [&plain, &filtered]
+            .map(|settings| crate::RolloutConfig { min_new_tokens: 4, ..settings.clone() });
+        for settings in [plain, long, at(0.6, None, None), filtered, filtered_long] {
             let groups = rollout(&model, &prompts(), &settings, &mut Rng::new(1))?;
+            let mut completions = groups.iter().flat_map(|group| &group.completions);
+            assert!(completions.all(|one| one.tokens.len() > settings.min_new_tokens));
             let batch = TokenBatch::from_groups(&groups, &config, &CPU)?;
             let scored = log_probs(&model, &batch, settings.temperature())?;
             assert_close(&scored, &batch.behavior_log_probs(&groups)?, 1e-5);
@@ -73,6 +78,23 @@ fn a_shared_prompt_batch_equals_its_texts_alone() -> Result<()> {
 fn lengths(mask: &Tensor) -> Result<Vec<usize>> {
     let rows = mask.to_vec2::<f32>()?;
     Ok(rows.iter().map(|row| row.iter().filter(|&&real| real != 0.).count()).collect())
+}
+
+#[test]
+fn the_batch_size_of_a_rollout_changes_no_completion() -> Result<()> {
+    let config = config();
+    let (_, parameters) = policy(&config, 3)?;
+    let model = inference_model(&config, &parameters)?;
+    let tokens = |batch_size| -> Result<Vec<Vec<u32>>> {
+        let settings = crate::RolloutConfig { batch_size, ..at(1., None, None) };
+        let groups = rollout(&model, &prompts(), &settings, &mut Rng::new(1))?;
+        let completions = groups.into_iter().flat_map(|group| group.completions);
+        Ok(completions.map(|completion| completion.tokens).collect())
+    };
+    let together = tokens(usize::MAX)?;
+    assert_eq!(tokens(1)?, together);
+    assert_eq!(tokens(2)?, together);
+    Ok(())
 }
 
 #[test]

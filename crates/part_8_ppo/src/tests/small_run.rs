@@ -40,12 +40,12 @@ pub(super) fn prompt_examples(chat_tokenizer: &ChatTokenizer) -> Result<Vec<Prom
 }
 
 pub(super) fn config(steps: usize, stop: u32) -> PpoConfig {
-    let rollout = RolloutConfig {
-        group_size: 4,
-        sampler: modern::Sampler::new(modern::SamplingStrategy::new(1., None, None, None)),
-        max_new_tokens: 4,
-        stop_token_ids: vec![stop],
-    };
+    let rollout = RolloutConfig::new(
+        4,
+        modern::Sampler::new(modern::SamplingStrategy::new(1., None, None, None)),
+        4,
+        vec![stop],
+    );
     let schedule = LrSchedule {
         peak_lr: 5e-3,
         min_lr: 5e-3,

@@ -348,7 +348,7 @@ fn a_run_resumes_only_with_its_own_inputs() -> Result<()> {
     let [a, b] = ["a", "b"].map(String::from);
     begun.run_inputs = RunInputs { reference: a.clone(), reward_fn: b.clone() };
     let folder = tempfile::tempdir()?;
-    begun.save(folder.path(), "these")?;
+    begun.save(folder.path(), "these", None)?;
     for (reference, reward_fn, expected) in
         [(&a, &a, "--reward"), (&b, &b, "another reference"), (&a, &b, "")]
     {

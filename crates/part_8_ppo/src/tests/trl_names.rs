@@ -1,7 +1,7 @@
-//! Names of TRL's settings.
+//! Names of the settings in TRL and in the settings files of other projects.
 
 use experiment::flags::TRL_NAMES;
-use experiment::settings::train_setting;
+use experiment::settings::{foreign_keys_table, train_setting};
 
 use crate::command::Cli;
 
@@ -15,4 +15,10 @@ fn the_names_of_trl_stand_for_the_same_settings() {
         }
     }
     assert!(n >= 24, "{n}");
+}
+
+#[test]
+fn the_readme_lists_the_keys_of_other_projects() {
+    let table = foreign_keys_table::<Cli>();
+    assert!(include_str!("../../README.md").contains(&table), "it lacks:\n{table}");
 }

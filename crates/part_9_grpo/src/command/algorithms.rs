@@ -220,12 +220,12 @@ impl<'a> SharedSetup<'a> {
 
 /// Completions at temperature 1, `group_size` per prompt.
 pub(super) fn rollout_config(group_size: usize, chat_tokenizer: &ChatTokenizer) -> RolloutConfig {
-    RolloutConfig {
+    RolloutConfig::new(
         group_size,
-        sampler: Sampler::new(SamplingStrategy::new(1., None, None, None)),
-        max_new_tokens: MAX_NEW_TOKENS,
-        stop_token_ids: chat_tokenizer.stop_token_ids().to_vec(),
-    }
+        Sampler::new(SamplingStrategy::new(1., None, None, None)),
+        MAX_NEW_TOKENS,
+        chat_tokenizer.stop_token_ids().to_vec(),
+    )
 }
 
 fn evaluator(chat_tokenizer: &ChatTokenizer) -> GrpoEvaluator<'_> {

@@ -7,7 +7,7 @@ use anyhow::Result;
 use clap::Args;
 use experiment::flags::{ComputeFlags, OptimizerFlags, RunFlags, SolvedFlags};
 use experiment::number::positive;
-use experiment::program::ensure_usage;
+use experiment::program::{as_usage_error, ensure_usage};
 use modern::flags::RunChatTemplateFlags;
 use scaling::flags::ScheduleFlags;
 use scaling::{DefaultLength, DefaultLr, RunDefaults};
@@ -131,6 +131,9 @@ pub(crate) struct TrainArgs {
     pub(crate) lora: LoraFlags,
     #[command(flatten)]
     pub(crate) task: TaskFlags,
+    /// Largest number of training problems [default: all]
+    #[arg(long, value_name = "N", help_heading = "Data")]
+    pub(crate) max_train_samples: Option<NonZeroUsize>,
     /// Largest number of validation problems
     #[arg(
         long, aliases = ["eval-problems", "n"], value_name = "N", default_value = "200",
@@ -167,9 +170,9 @@ pub(crate) struct TrainArgs {
 #[derive(Debug, Clone, Copy, Args, Serialize)]
 #[command(next_help_heading = "Optimization")]
 pub(crate) struct GrpoStepFlags {
-    /// Prompts per step
-    #[arg(long, alias = "batch-prompts", value_name = "N", default_value = "64")]
-    batch_size: NonZeroUsize,
+    /// Prompts per step [default: 64]
+    #[arg(long, alias = "batch-prompts", value_name = "N")]
+    batch_size: Option<NonZeroUsize>,
     /// Prompts per micro-batch: the gradient is accumulated over them
     #[arg(long, alias = "micro-batch", value_name = "N", default_value = "32")]
     micro_batch_size: NonZeroUsize,
@@ -200,8 +203,21 @@ impl GrpoStepFlags {
         match (self.gradient_accumulation_steps, self.per_device_train_batch_size) {
             (Some(n), _) => micro_batch_size.saturating_mul(n.get()),
             (None, Some(_)) => micro_batch_size, // TRL's default is one micro-batch
-            (None, None) => self.batch_size.get(),
+            (None, None) => self.batch_size.map_or(64, NonZeroUsize::get),
         }
+    }
+
+    /// Checks that --batch-size, if it is given, is the number of prompts that TRL's flags set.
+    fn check(&self, group_size: usize) -> Result<()> {
+        let prompts = self.batch_size(group_size);
+        let given = self.batch_size.map_or(prompts, NonZeroUsize::get);
+        ensure_usage(
+            given == prompts,
+            format!(
+                "--batch-size {given}, but the micro-batches of a step have {prompts} prompts: \
+                 there is one optimizer step per batch of rollouts and iteration"
+            ),
+        )
     }
 }
 
@@ -237,7 +253,9 @@ impl TrainArgs {
                  {group_size} completions of a group"
             ),
         )?;
+        self.step.check(group_size)?;
         check_rollout_size(self.batch_size(), group_size, max_new_tokens)?;
+        as_usage_error(self.rollout.config(max_new_tokens, vec![0]).check())?;
         self.schedule.check(None)
     }
 
@@ -315,6 +333,9 @@ pub(crate) struct EvalArgs {
         help_heading = "Run"
     )]
     pub(crate) batch_size: NonZeroUsize,
+    /// Problems that are printed with the right answer, the extracted one and the completion
+    #[arg(long, value_name = "N", default_value = "4", help_heading = "Run")]
+    pub(crate) num_completions_to_print: usize,
     #[command(flatten)]
     pub(crate) compute: ComputeFlags,
     /// Print the result as a JSON object on the last line

@@ -115,8 +115,7 @@ fn pretrain_and_finetune(
 
 fn grpo_config(method: Method, stop_token_ids: Vec<u32>, steps: usize, seed: u64) -> GrpoConfig {
     let sampler = Sampler::new(SamplingStrategy::new(1., None, None, None));
-    let rollout =
-        RolloutConfig { group_size: 8, sampler, max_new_tokens: MAX_NEW_TOKENS, stop_token_ids };
+    let rollout = RolloutConfig::new(8, sampler, MAX_NEW_TOKENS, stop_token_ids);
     let schedule = LrSchedule::cosine(4e-4, steps);
     GrpoConfig::with_defaults(16, rollout, schedule, seed).with_method(method)
 }

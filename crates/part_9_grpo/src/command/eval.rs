@@ -13,11 +13,14 @@ use modern::sampler::{Sampler, SamplingStrategy};
 use ppo::reference::reference_of_finetuned;
 use ppo::{CompletionEvalConfig, PolicyComparison, RolloutConfig, compare_to_reference};
 use serde_json::{Value, json};
-use sft::{FinetunedModel, one_line};
+use sft::FinetunedModel;
 use tensor_core::Rng;
 
 use super::arguments::EvalArgs;
-use crate::evaluation::{GrpoEvalMetrics, GrpoEvaluator, MatchMetrics, PassAtKMetrics};
+use crate::evaluation::{
+    ExactMatchChange, GrpoEvalMetrics, GrpoEvaluator, MatchMetrics, PassAtKMetrics,
+    describe_completion,
+};
 use crate::flags::{TaskFlags, check_rollout_size};
 
 pub(super) fn run(args: &EvalArgs) -> Result<()> {
@@ -48,16 +51,17 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
         max_new_tokens,
         batch_size: args.batch_size.get(),
     };
-    let evaluator = GrpoEvaluator { task: args.task.task, eval_config };
+    let task = args.task.task;
+    let evaluator = GrpoEvaluator { task, eval_config };
     let (metrics, completions) = evaluator.evaluate_greedy(&model, &prompts, &mut *reward_fn, 0)?;
-    let rollout = RolloutConfig {
+    let rollout = RolloutConfig::new(
         group_size,
-        sampler: Sampler::new(SamplingStrategy::new(args.temperature, None, None, None)),
+        Sampler::new(SamplingStrategy::new(args.temperature, None, None, None)),
         max_new_tokens,
-        stop_token_ids: chat_tokenizer.stop_token_ids().to_vec(),
-    };
+        chat_tokenizer.stop_token_ids().to_vec(),
+    );
     let mut rng = Rng::new(args.compute.seed);
-    let pass_at_k = match args.task.task.has_answers() {
+    let pass_at_k = match task.has_answers() {
         true => Some(evaluator.evaluate_sampled(&model, &prompts, &rollout, k, &mut rng)?),
         false => None,
     };
@@ -66,18 +70,29 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
         let prompts = &prompts;
         compare_to_reference(&model, &reference, prompts, eval_config, greedy, reward_fn, &mut rng)
     });
-    let comparison = comparison.transpose()?.map(|(comparison, _)| comparison);
+    let comparison = comparison.transpose()?;
+    let before = comparison
+        .as_ref()
+        .map(|(_, [_, theirs])| GrpoEvalMetrics::from_completions(task, &prompts, theirs));
+    let comparison = comparison.as_ref().map(|(comparison, _)| comparison);
+    let change = before.and_then(|before| exact_match_change(&before, &metrics));
     if args.json {
-        println!("{}", metrics_json(&metrics, pass_at_k.as_ref(), comparison.as_ref())?);
+        println!("{}", metrics_json(&metrics, pass_at_k.as_ref(), comparison, change)?);
         return Ok(());
     }
-    for (prompt, completion) in prompts.iter().zip(&completions).take(4) {
-        let question = prompt.example.prompt.last().map_or("", |message| &message.content);
-        println!("    prompt  {}", one_line(question));
-        println!("completion  {}  (reward {:.2})", one_line(&completion.text), completion.reward);
-    }
-    print_metrics(&metrics, pass_at_k.as_ref(), comparison.as_ref());
+    let shown = prompts.iter().zip(&completions).take(args.num_completions_to_print);
+    shown.for_each(|(prompt, one)| println!("{}\n", describe_completion(task, prompt, one)));
+    print_metrics(&metrics, pass_at_k.as_ref(), comparison, change);
     Ok(())
+}
+
+/// Exact match of the reference and of the policy; `None` for prompts without answers.
+fn exact_match_change(
+    before: &GrpoEvalMetrics,
+    after: &GrpoEvalMetrics,
+) -> Option<ExactMatchChange> {
+    let (before, after) = before.matches.zip(after.matches)?;
+    Some(ExactMatchChange { before: before.exact_match, after: after.exact_match })
 }
 
 /// Metrics as a JSON object.
@@ -85,6 +100,7 @@ fn metrics_json(
     metrics: &GrpoEvalMetrics,
     pass_at_k: Option<&PassAtKMetrics>,
     comparison: Option<&PolicyComparison>,
+    change: Option<ExactMatchChange>,
 ) -> Result<Value> {
     let mut report = serde_json::to_value(metrics)?;
     if let Some(pass_at_k) = pass_at_k {
@@ -98,6 +114,10 @@ fn metrics_json(
             report[key] = comparison[key].clone();
         }
     }
+    if let Some(change) = change {
+        report["exact_match_ref"] = change.before.into();
+        report["exact_match_points"] = change.points().into();
+    }
     Ok(report)
 }
 
@@ -106,6 +126,7 @@ fn print_metrics(
     metrics: &GrpoEvalMetrics,
     pass_at_k: Option<&PassAtKMetrics>,
     comparison: Option<&PolicyComparison>,
+    change: Option<ExactMatchChange>,
 ) {
     let GrpoEvalMetrics { n, matches, reward_mean, length_mean, eos_rate } = *metrics;
     if let Some(matches) = matches {
@@ -119,6 +140,9 @@ fn print_metrics(
     println!("reward {reward_mean:.3}, length {length_mean:.1} tokens, eos {eos_rate:.3}");
     if let Some(PassAtKMetrics { temperature, pass_at_1, k, pass_at_k }) = pass_at_k {
         println!("temperature {temperature}: pass@1 {pass_at_1:.3}, pass@{k} {pass_at_k:.3}");
+    }
+    if let Some(change) = change {
+        println!("from the reference to the policy: {change}");
     }
     let Some(comparison) = comparison else { return };
     let PolicyComparison { reward_ref_mean, win_rate, win_rate_low, win_rate_high, kl, .. } =

@@ -1,5 +1,7 @@
 //! `part_9 train`: trains a policy from a model and problems into a run folder, or resumes a run.
 
+use std::num::NonZeroUsize;
+
 use anyhow::{Result, ensure};
 use candle_core::Device;
 use datasets::{Example, Splits};
@@ -16,14 +18,21 @@ use tensor_core::sha256;
 
 use super::arguments::TrainArgs;
 use crate::config::GrpoContext;
-use crate::evaluation::GrpoEvaluator;
+use crate::evaluation::{ExactMatchChange, GrpoEvaluator};
 use crate::policy::Policy;
 use crate::training::train;
 use crate::validator::GrpoValidator;
 
 /// Settings that may change on resume, beside those of every run.
-const OVERRIDABLE_ON_RESUME: [&str; 6] =
-    ["code_python", "code_timeout", "eval_file", "eval_split", "judge_model", "reward_timeout"];
+const OVERRIDABLE_ON_RESUME: [&str; 7] = [
+    "code_python",
+    "code_timeout",
+    "eval_file",
+    "eval_split",
+    "judge_model",
+    "reward_timeout",
+    "rollout_batch_size",
+];
 
 pub(super) fn run(args: &TrainArgs) -> Result<()> {
     args.check()?;
@@ -38,12 +47,14 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let base = resolve_model_path(&args.model)?;
     let checkpoint =
         open_for_training(&base, &device)?.with_chat_variables(&args.chat_template.variables());
+    let template = args.task.prompts.chat_format(args.template);
     let (saver, parameters) =
-        ModelSaver::new(setup.out, &base, checkpoint, args.template, args.lora.config())?;
+        ModelSaver::new(setup.out, &base, checkpoint, template, args.lora.config())?;
     let (chat_tokenizer, context_len) = (&saver.chat_tokenizer, saver.config.context_len);
     let mut reward = args.task.open_reward_fn(chat_tokenizer, &device)?;
-    let (train_prompts, n_dropped) =
+    let (mut train_prompts, n_dropped) =
         args.task.prompt_examples(dataset.train, chat_tokenizer, context_len)?;
+    train_prompts.truncate(args.max_train_samples.map_or(usize::MAX, NonZeroUsize::get));
     let (mut validation_prompts, _) =
         args.task.prompt_examples(dataset.validation, chat_tokenizer, context_len)?;
     validation_prompts.truncate(args.eval_examples.get());
@@ -150,10 +161,17 @@ fn print_run_report(
             progress.zero_advantage_steps
         );
     }
+    let change = progress.exact_match_change();
+    if let Some(change) = change {
+        println!("validation problems: {change}");
+    }
     let best = policy.state.progress.selection.best;
     let result = json!({
         "step": step, "best_step": best.map(|best| best.step),
         "val_reward": best.map(|best| best.score.value()),
+        "val_exact_match_before": change.map(|change| change.before),
+        "val_exact_match": change.map(|change| change.after),
+        "val_exact_match_points": change.map(ExactMatchChange::points),
         "tokens": n_tokens, "zero_advantage_steps": progress.zero_advantage_steps,
         "seconds": seconds, "saved": setup.out.join(model),
         "generation_time_fraction": fractions.generation,

@@ -5,10 +5,12 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use datasets::{Example, Splits};
-use ppo::RewardInput;
+use modern::FinishReason;
+use ppo::{PromptExample, RewardInput, ScoredCompletion};
 use tensor_core::testing::assert_close;
 
 use super::reward_for;
+use crate::evaluation::{ExactMatchChange, describe_completion};
 use crate::task::SYSTEM_PROMPT;
 use crate::{Task, rewards};
 
@@ -27,6 +29,35 @@ fn training_validation_and_test_problems_are_disjoint() -> Result<()> {
         assert!(validation.is_disjoint(&test));
     }
     Ok(())
+}
+
+#[test]
+fn a_completion_is_described_with_the_answer_that_its_reward_reads() {
+    for (task, text, extracted) in [
+        (Task::Arithmetic, "7 + 5 is 12.", Some("12")),
+        (Task::Arithmetic, "twelve", None),
+        (Task::Gsm8k, "<answer>$1,200</answer>", Some("$1,200")),
+        (Task::Gsm8k, "6 * 2\n#### 1,200", Some("1200")),
+        (Task::Countdown, "so\n3 * 5 + 7 = 22", Some("3 * 5 + 7 ")),
+        (Task::Prompts, "12", None),
+    ] {
+        assert_eq!(task.extract_answer(text).as_deref(), extracted, "{text}");
+    }
+    let prompt = PromptExample { example: Example::new("7 + 5?", "12"), prompt: vec![1] };
+    let describe = |task, text: &str| {
+        let (text, reward, finish_reason) = (text.to_string(), 1., FinishReason::Stop);
+        let completion = ScoredCompletion { text, n_tokens: 1, finish_reason, reward };
+        describe_completion(task, &prompt, &completion)
+    };
+    assert_eq!(
+        describe(Task::Arithmetic, "12"),
+        "   prompt  7 + 5?\n expected  12\nextracted  12\n response  12\n           ✓ (reward 1.00)"
+    );
+    assert!(describe(Task::Arithmetic, "it is 12").ends_with("✗ (reward 1.00)"));
+    assert!(describe(Task::Arithmetic, "?").contains("extracted  (none)"));
+    assert!(!describe(Task::Prompts, "12").contains("expected"));
+    let change = ExactMatchChange { before: 0.125, after: 0.5 };
+    assert_eq!(change.to_string(), "exact match 12.5 % → 50.0 %: +37.5 points");
 }
 
 #[test]

@@ -69,8 +69,7 @@ fn grpo_config(steps: usize, chat_tokenizer: &ChatTokenizer) -> GrpoConfig {
     // A fifth of the tokens stop, so that some completions end early.
     let others = (0..chat_tokenizer.tokenizer.vocab_size() as u32).filter(|id| id % 5 == 0);
     let stop_token_ids = others.chain([chat_tokenizer.eos_token_id()]).collect();
-    let rollout =
-        RolloutConfig { group_size: 6, sampler, max_new_tokens: MAX_NEW_TOKENS, stop_token_ids };
+    let rollout = RolloutConfig::new(6, sampler, MAX_NEW_TOKENS, stop_token_ids);
     let schedule = LrSchedule {
         peak_lr: 1e-2,
         min_lr: 1e-2,
@@ -456,7 +455,7 @@ fn a_checkpoint_restores_the_progress_and_refuses_other_inputs() -> Result<()> {
     let config = grpo_config(2, &chat_tokenizer);
     let (policy, _) = train_new(&config, &mut *rule_reward_fn(lowercase_fraction))?;
     let folder = tempfile::tempdir()?;
-    policy.save(folder.path(), "these")?;
+    policy.save(folder.path(), "these", None)?;
     let mut restored = new_policy(&chat_tokenizer, config.reference_update)?;
     restored.restore(folder.path(), "these")?;
     let timings = restored.progress.timings;

@@ -8,7 +8,7 @@ use experiment::TrainState;
 use model_io::ModelConfig;
 use modern::GptModern;
 use modern::sampler::{Sampler, SamplingStrategy};
-use ppo::{Clip, PromptExample, RolloutConfig, SampledCompletion, ScoredRollouts};
+use ppo::{AllowedTokens, Clip, PromptExample, RolloutConfig, SampledCompletion, ScoredRollouts};
 use tensor_core::testing::{assert_close, assert_gradients_flow};
 use tensor_core::{AdamWConfig, Parameters, Rng, clip_grad_norm};
 
@@ -41,12 +41,7 @@ const MAX_NEW_TOKENS: usize = 5;
 
 fn rollout_config(group_size: usize) -> RolloutConfig {
     let sampler = Sampler::new(SamplingStrategy::new(0.9, None, None, None));
-    RolloutConfig {
-        group_size,
-        sampler,
-        max_new_tokens: MAX_NEW_TOKENS,
-        stop_token_ids: (0..5).collect(),
-    }
+    RolloutConfig::new(group_size, sampler, MAX_NEW_TOKENS, (0..5).collect())
 }
 
 fn advantage_config(overlong: OverlongHandling) -> AdvantageConfig {
@@ -383,7 +378,8 @@ fn the_reference_is_not_restricted_to_the_nucleus_of_the_policy() -> Result<()> 
     let mut experience = experience(&train_state, OverlongHandling::None)?;
     let all = one_batch(&experience)?;
     for completion in experience.groups.iter_mut().flat_map(|group| &mut group.completions) {
-        completion.allowed_tokens = completion.tokens.iter().map(|&token| vec![token]).collect();
+        let tokens = completion.tokens.iter();
+        completion.allowed_tokens = tokens.map(|&token| AllowedTokens::Only(vec![token])).collect();
     }
     let nucleus = one_batch(&experience)?;
     let log_probs = ppo::log_probs::log_probs(&model, &nucleus.batch, 0.9)?;

@@ -40,6 +40,32 @@ fn write_sums(folder: &Path, name: &str, sums: &[(String, String)]) -> Result<St
     Ok(path_arg(folder, name))
 }
 
+fn metric(metrics: &serde_json::Value, key: &str) -> f64 {
+    metrics[key].as_f64().expect(key)
+}
+
+/// Checks the change of exact match at the end of `text`, which `train --json` printed.
+fn reports_the_change_of_exact_match(text: &str) {
+    let json = text.lines().last().expect("a line");
+    let result: serde_json::Value = serde_json::from_str(json).expect("JSON");
+    let [before, after, points] =
+        ["_before", "", "_points"].map(|end| metric(&result, &format!("val_exact_match{end}")));
+    assert!((points - 100. * (after - before)).abs() < 1e-9, "{result}");
+    let change = format!("{:.1} % → {:.1} %: {points:+.1} points", 100. * before, 100. * after);
+    assert!(text.contains(&format!("validation problems: exact match {change}")), "{text}");
+}
+
+/// Checks what `eval` prints about the 12 problems of `data`, of which this share is right.
+fn prints_each_problem(run: &str, data: &str, exact_match: f64) {
+    let all = ["--data", data, "--num-completions-to-print", "100"];
+    let text = PART_9.stdout(&[&["eval", "--model", run], &all[..]].concat());
+    for line in [" expected  ", "extracted  ", " response  ", "(reward "] {
+        assert_eq!(text.matches(line).count(), 12, "{line}: {text}");
+    }
+    assert_eq!(text.matches("✓").count(), (exact_match * 12.).round() as usize, "{text}");
+    assert!(text.contains("from the reference to the policy: exact match 0.0 % → "), "{text}");
+}
+
 #[test]
 fn training_raises_pass_at_1_and_a_negative_reward_lowers_it() -> Result<()> {
     let folder = tempfile::tempdir()?;
@@ -55,7 +81,6 @@ fn training_raises_pass_at_1_and_a_negative_reward_lowers_it() -> Result<()> {
         let flags = ["--data", &all, "--reward", "exact", "--json", "--model", model];
         PART_9.stdout_json(&[&["eval", "--group-size", "16", "--k", "4"], &flags[..]].concat())
     };
-    let metric = |metrics: &serde_json::Value, key: &str| metrics[key].as_f64().expect(key);
     let before = |model: &str| {
         let before = eval(model);
         let [pass_at_1, pass_at_4] = ["pass_at_1", "pass_at_k"].map(|key| metric(&before, key));
@@ -72,7 +97,8 @@ fn training_raises_pass_at_1_and_a_negative_reward_lowers_it() -> Result<()> {
             ["--data", &train_file, "--eval-file", &eval_file, "--reward", reward, "--lr", "1e-3"];
         let size =
             ["--steps", "30", "--batch-size", "9", "--group-size", "8", "--eval-interval", "0"];
-        PART_9.stdout(&train(model, &out, &[&more[..], &size].concat()));
+        let text = PART_9.stdout(&train(model, &out, &[&more[..], &size, &["--json"]].concat()));
+        reports_the_change_of_exact_match(&text);
         eval(&out)
     };
     let (before_better, better) = (before(&noisy), after(&noisy, "exact"));
@@ -84,6 +110,9 @@ fn training_raises_pass_at_1_and_a_negative_reward_lowers_it() -> Result<()> {
     assert!(wins > 0.5 && losses < 0.5, "{better} {worse}");
     assert!(metric(&better, "reward_mean") > metric(&better, "reward_ref_mean"));
     assert_eq!(metric(&better, "reward_ref_mean"), metric(&before_better, "exact_match"));
+    assert_eq!(metric(&better, "exact_match_ref"), metric(&before_better, "exact_match"));
+    assert!(metric(&better, "exact_match_points") > 0., "{better}");
+    prints_each_problem(&path_arg(folder, "exact"), &all, metric(&better, "exact_match"));
     assert!(metric(&better, "kl") > 0.01 && before_better.get("kl").is_none());
     // By default, a run is evaluated on its validation problems with its reward.
     let run = path_arg(folder, "exact=-1");

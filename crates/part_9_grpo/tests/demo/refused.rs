@@ -27,6 +27,8 @@ fn invalid_input_is_refused_in_one_line() {
     }
     refused(&["--data", &rows], 1, "rows.jsonl:2: the answer `x` does not contain an integer");
     refused(&["--task", "gsm8k"], 2, "--task gsm8k needs --data");
+    refused(&["--task", "gsm8k", "--data", "gsm8k"], 1, "openai/gsm8k");
+    refused(&["--gradient-accumulation-steps", "2"], 2, "--batch-size 3, but the micro-batches");
     refused(
         &["--max-new-tokens", "128"],
         1,

@@ -5,7 +5,8 @@ use candle_core::{DType, Module};
 use datasets::Example;
 use experiment::selection::Validation;
 use experiment::{Score, TrainState};
-use modern::GptModern;
+use model_io::ModelConfig;
+use modern::{Checkpoint, GptModern};
 use tensor_core::testing::assert_close;
 use tensor_core::{AdamWConfig, Parameters};
 
@@ -26,6 +27,37 @@ fn adapter_checkpoints_resume_only_with_their_own_base() -> Result<()> {
     let mut other = TrainState::new(other, AdamWConfig::default())?;
     let error = other.restore(folder.path(), "these").expect_err("another base").to_string();
     assert!(error.contains("other frozen weights"), "{error}");
+    Ok(())
+}
+
+/// GPT-2's files hold matrices transposed; the optimizer's moments are those of memory.
+#[test]
+fn a_checkpoint_of_gpt2_is_its_model_folder_and_resumes_the_same_weights() -> Result<()> {
+    let gpt2 = model_io::testing::variants().into_iter().find(|(name, _)| *name == "gpt2");
+    let model = ModelConfig { vocab_size: config(16).vocab_size, ..gpt2.expect("a variant").1 };
+    let state = |seed| -> Result<TrainState> {
+        let mut parameters = Parameters::seeded(seed, DType::F32, &CPU);
+        GptModern::new(&model, parameters.root())?;
+        TrainState::new(parameters, AdamWConfig::default())
+    };
+    let (folder, saved, mut resumed) = (tempfile::tempdir()?, state(1)?, state(2)?);
+    let base = Checkpoint {
+        model: GptModern::new(&model, Parameters::seeded(1, DType::F32, &CPU).root())?,
+        ..checkpoint(1)?
+    };
+    let (saver, _) = ModelSaver::new(folder.path(), "base", base, Some(ChatFormat::Plain), None)?;
+    saver.save_checkpoint(folder.path(), &saved, "these")?;
+    resumed.restore(folder.path(), "these")?;
+    let name = folder.path().to_string_lossy();
+    let opened = Checkpoint::open(&name, model_io::LoadMode::Training(DType::F32), &CPU)?;
+    let others = [&resumed.parameters, &opened.parameters];
+    for (i, parameter) in saved.parameters.iter().enumerate() {
+        for other in others {
+            let other = other.iter().nth(i).expect("as many");
+            assert_eq!(other.name, parameter.name);
+            assert_close(other.var.as_tensor(), parameter.var.as_tensor(), 0.);
+        }
+    }
     Ok(())
 }
 

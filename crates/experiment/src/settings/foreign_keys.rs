@@ -1,0 +1,217 @@
+//! Keys of the settings files of other projects, and what they mean here.
+//!
+//! The PPO tutorial has sections: `ppo.learning_rate` is the key `learning_rate` of the section
+//! `ppo`. In a section that is listed here, every flag may stand under its own name, too.
+
+use anyhow::{Result, bail, ensure};
+use clap::Command;
+use serde_json::{Map, Value};
+
+use super::names::{find_flag, visible_names};
+use super::source::interpolated;
+
+/// Meaning of a key.
+enum Meaning {
+    /// The first of these settings that the command has.
+    Setting(&'static [&'static str]),
+    /// Nothing, because of this.
+    NoEffect(&'static str),
+    /// This value alone is possible, because of this.
+    Only(bool, &'static str),
+    /// `true` stands for this value of a setting.
+    Switch(&'static str, &'static str),
+    /// Copy of that key, because of this.
+    SameAs(&'static str, &'static str),
+}
+
+use Meaning::{NoEffect, Only, SameAs, Setting, Switch};
+
+const ONE_TOKENIZER: &str = "a model comes with its tokenizer";
+const NO_CODE: &str = "the code of a model is never run";
+const FULL_MOMENTS: &str = "the moments of AdamW are f32 (--lora-rank trains fewer weights)";
+const SAMPLED: &str = "greedy completions of a prompt are all alike";
+
+/// Keys: those of the PPO tutorial in its sections, then those of the arithmetic GRPO project.
+const KEYS: [(&str, Meaning); 54] = [
+    ("model.name", Setting(&["model"])),
+    ("model.tokenizer_name", SameAs("model.name", ONE_TOKENIZER)),
+    ("model.trust_remote_code", NoEffect(NO_CODE)),
+    ("model.torch_dtype", Setting(&["dtype"])),
+    ("dataset.name", Setting(&["data"])),
+    ("dataset.config", Setting(&["dataset_config"])),
+    ("dataset.split", Setting(&["split"])),
+    ("dataset.prompt_format", Setting(&["prompt_format"])),
+    ("dataset.max_prompt_length", Setting(&["max_prompt_length"])),
+    ("dataset.max_gen_length", Setting(&["max_new_tokens"])),
+    ("dataset.num_samples", Setting(&["max_train_samples"])),
+    ("grpo.group_size", Setting(&["group_size"])),
+    ("ppo.learning_rate", Setting(&["lr"])),
+    ("ppo.epochs", Setting(&["ppo_epochs", "num_iterations"])),
+    ("ppo.batch_size", Setting(&["rollout_batch_size"])),
+    ("ppo.mini_batch_size", Setting(&["mini_batch_size", "micro_batch_size"])),
+    ("ppo.gradient_accumulation_steps", Setting(&["gradient_accumulation_steps"])),
+    ("ppo.kl_coeff", Setting(&["kl_coef"])),
+    ("ppo.clip_ratio", Setting(&["clip_range"])),
+    ("ppo.clip_range_value", Setting(&["value_clip_range"])),
+    ("ppo.vf_coeff", Setting(&["value_coef"])),
+    ("ppo.entropy_coeff", Setting(&["entropy_coef"])),
+    ("ppo.gamma", Setting(&["gamma"])),
+    ("ppo.lam", Setting(&["gae_lambda"])),
+    ("ppo.use_8bit_adam", Only(false, FULL_MOMENTS)),
+    ("ppo.max_grad_norm", Setting(&["max_grad_norm"])),
+    ("ppo.rollout_samples", Setting(&["batch_size"])),
+    ("ppo.scheduler", Setting(&["lr_scheduler"])),
+    ("ppo.warmup_steps", Setting(&["warmup_steps"])),
+    ("ppo.min_lr", Setting(&["min_lr"])),
+    ("training.total_ppo_steps", Setting(&["steps"])),
+    ("training.seed", Setting(&["seed"])),
+    ("training.log_interval", Setting(&["log_interval"])),
+    ("training.save_interval", Setting(&["save_interval"])),
+    ("training.output_dir", Setting(&["out"])),
+    ("training.device", Setting(&["device"])),
+    ("training.gradient_checkpointing", Setting(&["gradient_checkpointing"])),
+    ("training.num_samples", Setting(&["max_train_samples"])),
+    ("generation.max_new_tokens", Setting(&["max_new_tokens"])),
+    ("generation.min_new_tokens", Setting(&["min_new_tokens"])),
+    ("generation.temperature", Setting(&["temperature"])),
+    ("generation.top_k", Setting(&["top_k"])),
+    ("generation.top_p", Setting(&["top_p"])),
+    ("generation.do_sample", Only(true, SAMPLED)),
+    ("wandb.report_to_wandb", Switch("tracker", "wandb")),
+    ("wandb.project", Setting(&["wandb_project"])),
+    ("wandb.name", Setting(&["run_name"])),
+    ("model_name", Setting(&["model"])),
+    ("train_file", Setting(&["data"])),
+    ("max_completion_length", Setting(&["max_new_tokens"])),
+    ("num_train_steps", Setting(&["steps"])),
+    ("eval_every", Setting(&["eval_interval"])),
+    ("save_every", Setting(&["save_interval"])),
+    ("kl_coeff", Setting(&["kl_coef"])),
+];
+
+/// Settings that follow from a key's value (any one if none is named), for commands with a flag:
+/// key, value, flag, setting and its value.
+const IMPLIED: [(&str, Option<&str>, &str, &str, &str); 2] = [
+    ("dataset.name", Some("gsm8k"), "task", "task", "gsm8k"),
+    // One completion per prompt.
+    ("ppo.rollout_samples", None, "ppo_epochs", "group_size", "1"),
+];
+
+/// Setting of `command` that the `key` of a file means, and its value; `None` if it sets nothing.
+///
+/// # Errors
+/// When the command lacks what the key sets, or the value is not possible.
+pub(super) fn translate(
+    key: String,
+    value: Value,
+    command: &Command,
+) -> Result<Option<(String, Value)>> {
+    if find_flag(command, &key).is_some() {
+        return Ok(Some((key, value)));
+    }
+    let Some((_, meaning)) = KEYS.iter().find(|(known, _)| *known == key) else {
+        let name = key.split_once('.').filter(|(section, _)| is_section(section));
+        let flag = name.filter(|(_, name)| find_flag(command, name).is_some());
+        let is_empty_section = is_section(&key) && value.is_null();
+        let key = flag.map_or(key.clone(), |(_, name)| name.to_string());
+        return Ok((!is_empty_section).then_some((key, value)));
+    };
+    Ok(match meaning {
+        Setting(names) => match names.iter().find(|name| find_flag(command, name).is_some()) {
+            Some(name) => Some((name.to_string(), value)),
+            None if value.is_null() || value == false => None,
+            None if names[0] == "dtype" && value == "float32" => None, // as all commands without it
+            None => {
+                let command = command.get_name();
+                bail!("`{key}` means {}, which `{command}` does not have", flag_name(names[0]))
+            }
+        },
+        Only(possible, because) => match value.is_null() || value == *possible {
+            true => None,
+            false => bail!("`{key}: {value}` is not possible: {because}; set it to {possible}"),
+        },
+        Switch(setting, on) => (value == true).then(|| (setting.to_string(), (*on).into())),
+        NoEffect(_) | SameAs(..) => None,
+    })
+}
+
+/// Settings of `command` that follow from `values`, for those that no source sets.
+pub(super) fn implied(
+    values: &Map<String, Value>,
+    command: &Command,
+) -> impl Iterator<Item = (String, Value)> {
+    let rows = IMPLIED.iter().filter(|(key, value, flag, ..)| {
+        let is_given = values.get(*key).is_some_and(|given| value.is_none_or(|v| given == v));
+        is_given && find_flag(command, flag).is_some()
+    });
+    rows.map(|&(.., setting, value)| (setting.to_string(), value.into()))
+}
+
+/// Checks the keys of `values` that must have the value of another key.
+///
+/// # Errors
+/// Names the two keys.
+pub(super) fn check_copies(values: &Map<String, Value>) -> Result<()> {
+    for (key, meaning) in &KEYS {
+        let SameAs(other, because) = meaning else { continue };
+        let value = |key: &str| {
+            let value = values.get(key).unwrap_or(&Value::Null);
+            interpolated(value, values, &[key])
+        };
+        let (own, other_value) = (value(key)?, value(other)?);
+        ensure!(
+            own.is_null() || own == other_value,
+            "`{key}: {own}` must be the value of `{other}`: {because}"
+        );
+    }
+    Ok(())
+}
+
+/// Name nearest to the unknown `key`, among those of the flags of `command` and, in a section,
+/// among its keys.
+pub(super) fn nearest(key: &str, command: &Command) -> String {
+    let flags = visible_names(command).map(|name| name.replace('-', "_"));
+    let keys = KEYS.iter().map(|(known, _)| (*known).to_string());
+    let names: Vec<String> = match key.split_once('.') {
+        Some((section, _)) if is_section(section) => {
+            keys.chain(flags.map(|name| format!("{section}.{name}"))).collect()
+        }
+        Some(_) => keys.collect(),
+        None => flags.chain(keys.filter(|known| !known.contains('.'))).collect(),
+    };
+    let distance = |name: &String| strsim::damerau_levenshtein(key, name);
+    names.into_iter().min_by_key(distance).unwrap_or_default()
+}
+
+fn is_section(name: &str) -> bool {
+    KEYS.iter().any(|(key, _)| key.split_once('.').is_some_and(|(section, _)| section == name))
+}
+
+/// Each key that `command` understands, and its meaning in words.
+pub(crate) fn table(command: &Command) -> Vec<(&'static str, String)> {
+    let rows = KEYS.iter().filter_map(|(key, meaning)| {
+        let meaning = match meaning {
+            Setting(names) => {
+                let flag = names.iter().find_map(|name| find_flag(command, name))?;
+                format!("--{}", flag.get_long()?)
+            }
+            NoEffect(because) => format!("no effect, because {because}"),
+            Only(value, because) => format!("only {value}, because {because}"),
+            Switch(setting, value) => format!("if true, {} {value}", flag_name(setting)),
+            SameAs(other, because) => format!("that of {other}, because {because}"),
+        };
+        let implied = IMPLIED
+            .iter()
+            .find(|(implying, _, flag, ..)| implying == key && find_flag(command, flag).is_some());
+        let implied = implied.map(|&(_, value, _, setting, is)| {
+            let given = value.map_or(String::new(), |value| format!(" if it is {value}"));
+            format!(", and {} {is}{given}", flag_name(setting))
+        });
+        Some((*key, meaning + &implied.unwrap_or_default()))
+    });
+    rows.collect()
+}
+
+fn flag_name(setting: &str) -> String {
+    format!("--{}", setting.replace('_', "-"))
+}

@@ -1,0 +1,175 @@
+//! Sources of settings: a YAML file with the files that it inherits from, and `KEY=VALUE` pairs.
+//!
+//! ```text
+//! defaults: [base.yaml]            settings of other files, which those of this file override
+//! model: {name: runs/sft}          a section; the key is `model.name`
+//! out: runs/ppo_${training.seed}   the value of another setting, whichever source has it
+//! ```
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use serde_json::{Map, Value};
+use serde_saphyr::NonFiniteFloatPolicy;
+
+/// Source of settings.
+#[derive(Debug)]
+pub(super) struct Source {
+    /// The file's name, or the pair.
+    pub(super) name: String,
+    /// Whether it is a pair, not a file.
+    pub(super) is_pair: bool,
+    /// Values by key, `section.key` in a section.
+    pub(super) values: Map<String, Value>,
+}
+
+impl Source {
+    /// The YAML file `path`, after the files that it inherits from, in the order in which later
+    /// settings win.
+    ///
+    /// # Errors
+    /// When a file cannot be read, is not a list of settings, or inherits from itself.
+    pub(super) fn read_files(path: &Path) -> Result<Vec<Self>> {
+        let mut sources = Vec::new();
+        read_after_defaults(path, &mut Vec::new(), &mut sources)?;
+        Ok(sources)
+    }
+
+    /// The setting `KEY=VALUE`.
+    ///
+    /// # Errors
+    /// When there is no `=`.
+    pub(super) fn from_pair(pair: &str) -> Result<Self> {
+        let (key, value) = pair
+            .split_once('=')
+            .with_context(|| format!("--set {pair}: expected KEY=VALUE, for example n_layer=6"))?;
+        let value = serde_json::from_str(value).unwrap_or_else(|_| value.into());
+        let mut values = Map::new();
+        insert(&mut values, key.to_string(), value);
+        Ok(Self { name: pair.to_string(), is_pair: true, values })
+    }
+}
+
+/// Adds the file `path` to `sources`, after its defaults. `heirs` are the files that inherit from
+/// it.
+fn read_after_defaults(
+    path: &Path,
+    heirs: &mut Vec<PathBuf>,
+    sources: &mut Vec<Source>,
+) -> Result<()> {
+    let name = path.display().to_string();
+    let text = std::fs::read_to_string(path).with_context(|| format!("reading {name}"))?;
+    let file = path.canonicalize().with_context(|| format!("reading {name}"))?;
+    if let Some(first) = heirs.iter().position(|heir| *heir == file) {
+        let circle = heirs[first..].iter().chain([&file]);
+        let circle: Vec<String> = circle.map(|file| file.display().to_string()).collect();
+        bail!("`defaults` go round in a circle: {}", circle.join(" → "));
+    }
+    // As text, so that the error is that of the flag, which is named in it.
+    let options =
+        serde_saphyr::options! { non_finite_float_policy: NonFiniteFloatPolicy::AsString };
+    let parsed: Map<String, Value> = serde_saphyr::from_str_with_options(&text, options)
+        .map_err(|error| anyhow!("{}", error.to_string().lines().next().unwrap_or_default()))
+        .with_context(|| format!("{name} is not a YAML file of settings"))?;
+    let mut values = Map::new();
+    for (key, value) in parsed {
+        insert(&mut values, key, value);
+    }
+    let defaults = match values.remove("defaults") {
+        None | Some(Value::Null) => Vec::new(),
+        Some(Value::Array(names)) => names,
+        Some(name) => vec![name],
+    };
+    heirs.push(file);
+    for default in defaults {
+        let default = default.as_str().with_context(|| {
+            format!("{name}: `defaults` must list YAML files, for example [base.yaml]")
+        })?;
+        // As in the PPO tutorial, a path may also start at the working folder.
+        let beside = path.with_file_name(default);
+        let default = if beside.exists() { beside } else { default.into() };
+        read_after_defaults(&default, heirs, sources)
+            .with_context(|| format!("`defaults` of {name}"))?;
+    }
+    heirs.pop();
+    sources.push(Source { name, is_pair: false, values });
+    Ok(())
+}
+
+/// Inserts `value`, the keys of a section as `key.name`.
+fn insert(values: &mut Map<String, Value>, key: String, value: Value) {
+    match value {
+        Value::Object(section) => {
+            for (name, value) in section {
+                insert(values, format!("{key}.{name}"), value);
+            }
+        }
+        value => drop(values.insert(key, value)),
+    }
+}
+
+/// `value` with each `${key}` in it replaced by the value of that key among `values`; `\${` stands
+/// for the characters `${`. A text that is nothing but `${key}` becomes that value, of its type.
+/// `within` are the keys whose values are being replaced.
+///
+/// # Errors
+/// When there is no such key, or keys refer to each other in a circle.
+pub(super) fn interpolated(
+    value: &Value,
+    values: &Map<String, Value>,
+    within: &[&str],
+) -> Result<Value> {
+    let Value::String(text) = value else { return Ok(value.clone()) };
+    let mut result = String::new();
+    let mut rest = text.as_str();
+    while let Some((before, after)) = rest.split_once("${") {
+        if let Some(before) = before.strip_suffix('\\') {
+            result.extend([before, "${"]);
+            rest = after;
+            continue;
+        }
+        let (key, after) =
+            after.split_once('}').with_context(|| format!("`{text}` lacks a closing brace"))?;
+        if let Some(first) = within.iter().position(|outer| *outer == key) {
+            let circle: Vec<String> =
+                within[first..].iter().chain([&key]).map(|key| format!("${{{key}}}")).collect();
+            bail!("settings refer to each other in a circle: {}", circle.join(" → "));
+        }
+        let value = values.get(key).with_context(|| {
+            format!("`{text}`: there is no setting `{key}` (`\\${{` stands for the characters)")
+        })?;
+        let value = interpolated(value, values, &[within, &[key]].concat())?;
+        if before.is_empty() && after.is_empty() && rest.len() == text.len() {
+            return Ok(value);
+        }
+        ensure!(!value.is_array(), "`{text}`: `{key}` is a list");
+        result.push_str(before);
+        match value {
+            Value::String(text) => result.push_str(&text),
+            value => result.push_str(&value.to_string()),
+        }
+        rest = after;
+    }
+    result.push_str(rest);
+    Ok(result.into())
+}
+
+/// Flags that hold for one start of a run and are not taken over by `--resume`.
+pub(super) const TRANSIENT: [&str; 2] = ["stop_after", "json"];
+
+/// YAML file that [`Source::read_files`] reads as the `settings` of a run, apart from [`TRANSIENT`]
+/// ones.
+pub(crate) fn effective_config(settings: &Value) -> String {
+    let mut text =
+        "# What the run used. Another run with the same settings: train --config THIS_FILE\n"
+            .to_string();
+    let settings = settings.as_object().into_iter().flatten();
+    for (key, value) in settings.filter(|(key, _)| !TRANSIENT.contains(&key.as_str())) {
+        let value = match value {
+            Value::String(text) => text.replace("${", r"\${").into(),
+            value => value.clone(),
+        };
+        text.push_str(&format!("{key}: {value}\n")); // JSON is YAML
+    }
+    text
+}
