@@ -36,6 +36,9 @@ struct Args {
     /// System prompt [default: that of the chat template]
     #[arg(long, value_name = "TEXT")]
     system: Option<String>,
+    /// Start a new conversation with each message, for a model that was trained on single questions
+    #[arg(long)]
+    single_turn: bool,
     /// Maximum number of tokens in a reply
     #[arg(long, value_name = "N", default_value_t = 512)]
     max_new_tokens: usize,
@@ -82,7 +85,12 @@ fn run(args: Args) -> Result<()> {
             Ok("/bye") => break,
             Ok("/help") => writeln!(stderr(), "{HELP}")?,
             Ok("/new") => chat = new_chat(&checkpoint)?,
-            Ok(message) => print_reply(&mut chat, message, is_terminal)?,
+            Ok(message) => {
+                print_reply(&mut chat, message, is_terminal)?;
+                if args.single_turn {
+                    chat = new_chat(&checkpoint)?;
+                }
+            }
             Err(_) if is_terminal => writeln!(stderr(), "this line is not UTF-8")?,
             Err(_) => bail!("line {number} of the input is not UTF-8"),
         }

@@ -85,7 +85,9 @@ fn run(args: Args) -> Result<()> {
     if let Some(name) = course.last_chat_stage()? {
         println!(
             "Chat with the model of the stage {name}: \
-             cargo run --example chat -- --model {}",
+             cargo run --example chat -- --single-turn --model {}\n\
+             It has learned sums, differences and small products, such as `What is 12 - 7?`, one \
+             question at a time, and nothing else.",
             shell_quote(course.stage_folder(name))
         );
     }

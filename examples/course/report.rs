@@ -142,11 +142,6 @@ fn format_duration(seconds: f64) -> String {
     }
 }
 
-/// HTML-escaped text, for the SVG that is inserted without escaping.
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,8 +3,6 @@
 
 use std::fmt::Write;
 
-use super::escape;
-
 /// Width and height of the view box; the page scales the chart.
 const SIZE: (f64, f64) = (640., 260.);
 /// Margins for the labels: left, top, right, bottom.
@@ -105,6 +103,11 @@ fn grid(svg: &mut String, axes: &Axes, ys: &[f64]) {
             r#"<text x="{label_x:.1}" y="{label_y}" text-anchor="middle">{label}</text>"#
         );
     }
+}
+
+/// HTML-escaped text, for the SVG that is inserted without escaping.
+pub(super) fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
 fn is_finite((x, y): &(f64, f64)) -> bool {

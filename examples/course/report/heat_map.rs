@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::escape;
+use super::chart::escape;
 use crate::attention::AttentionMap;
 
 /// Side of a cell.
