@@ -45,6 +45,11 @@ pub fn positive(text: &str) -> Result<f64, String> {
     in_range(text, |x| x > 0., "must be above 0")
 }
 
+/// Parses a time limit in seconds, of at most 30 days.
+pub fn seconds(text: &str) -> Result<f64, String> {
+    in_range(text, |x| x > 0. && x <= 30. * 86_400., "must be above 0 and at most 30 days")
+}
+
 /// Parses a number of 0 or more.
 pub fn non_negative(text: &str) -> Result<f64, String> {
     in_range(text, |x| x >= 0., "must be 0 or above")

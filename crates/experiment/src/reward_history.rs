@@ -17,7 +17,7 @@ use crate::Alarm;
 /// Completions without a failure before a policy counts as solved, however few are sampled per
 /// step: fewer than 1 % fail then, by the rule of three.
 const MIN_COMPLETIONS: usize = 300;
-/// Distance from the highest reward that rounding explains.
+/// Distance from the highest reward that rounding to f32 explains, relative to it.
 const ROUNDING: f64 = 1e-6;
 
 /// Range of the rewards of a run, and its current plateau.
@@ -68,7 +68,7 @@ impl RewardHistory {
             return;
         }
         let is_highest = match max_reward {
-            Some(max) => reward >= max - ROUNDING,
+            Some(max) => reward >= max - ROUNDING * max.abs().max(1.),
             None => lowest < reward && reward >= highest,
         };
         let level = if is_highest { Level::Highest } else { Level::Lower };

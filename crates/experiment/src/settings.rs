@@ -94,7 +94,8 @@ pub fn expand_config<C: CommandFactory>(
         override_settings(&mut old, settings);
         settings = old;
     }
-    for (key, value) in foreign_keys::implied(&values, &command) {
+    let is_flag = |name: &str| last(name).is_some();
+    for (key, value) in foreign_keys::implied(&values, &settings, is_flag, &command) {
         settings.entry(key).or_insert(value);
     }
     remove_alternatives(&mut settings, |name| last(name).is_some());

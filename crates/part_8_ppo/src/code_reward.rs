@@ -73,9 +73,10 @@ fn run_all(sandbox: &Sandbox, inputs: &[RewardInput<'_>]) -> Result<Vec<TestRepo
     );
     let mut reports = vec![TestReport::default(); inputs.len()];
     let jobs = Mutex::new(inputs.iter().zip(&mut reports));
+    // A function, so that the lock ends with it and not with the loop's body.
+    let next_job = || jobs.lock().unwrap_or_else(PoisonError::into_inner).next();
     let work = || -> Result<()> {
-        while let Some((input, report)) = jobs.lock().unwrap_or_else(PoisonError::into_inner).next()
-        {
+        while let Some((input, report)) = next_job() {
             *report = sandbox.run(extract_python(input.completion), &input.example.tests)?;
         }
         Ok(())

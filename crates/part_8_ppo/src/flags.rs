@@ -9,7 +9,7 @@ use candle_core::Device;
 use clap::Args;
 use datasets::answers::final_answer;
 use datasets::{Example, ExampleColumns};
-use experiment::number::{positive, probability, temperature, unit_interval};
+use experiment::number::{probability, seconds, temperature, unit_interval};
 use experiment::program::{as_usage_error, ensure_usage};
 use modern::{Sampler, SamplingStrategy};
 use serde::Serialize;
@@ -154,7 +154,7 @@ pub struct RewardProgramFlags {
     #[arg(long, value_name = "COMMAND")]
     pub reward_program: Option<String>,
     /// Seconds that the reward program has for a batch
-    #[arg(long, value_name = "X", default_value_t = 60., value_parser = positive)]
+    #[arg(long, value_name = "X", default_value_t = 60., value_parser = seconds)]
     pub reward_timeout: f64,
     /// Code reward.
     #[command(flatten)]
@@ -209,7 +209,7 @@ pub struct CodeRewardFlags {
     #[arg(long, value_name = "PYTHON", default_value = "python3")]
     pub code_python: String,
     /// With --reward code: seconds that a completion has, with its tests
-    #[arg(long, value_name = "X", default_value_t = 10., value_parser = positive)]
+    #[arg(long, value_name = "X", default_value_t = 10., value_parser = seconds)]
     pub code_timeout: f64,
     /// With --reward code: megabytes of memory that a completion has
     #[arg(long, value_name = "N", default_value = "512")]
@@ -276,7 +276,7 @@ impl OutcomeRewardFlags {
     /// The two rewards, if the reward function `uses` them.
     ///
     /// # Errors
-    /// A usage error when they are given and not used, or are equal.
+    /// A usage error when they are given and not used, or a wrong completion gets no less.
     pub fn rewards(self, uses: bool) -> Result<OutcomeRewards> {
         let rewards = OutcomeRewards { correct: self.correct_reward, wrong: self.wrong_reward };
         ensure_usage(
@@ -284,8 +284,8 @@ impl OutcomeRewardFlags {
             "--correct-reward and --wrong-reward need a reward that only tells right from wrong",
         )?;
         ensure_usage(
-            rewards.correct != rewards.wrong,
-            "--correct-reward equals --wrong-reward, so there is nothing to learn from",
+            rewards.correct > rewards.wrong,
+            "--correct-reward must be more than --wrong-reward, or the policy learns to be wrong",
         )?;
         Ok(rewards)
     }

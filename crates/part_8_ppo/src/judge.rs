@@ -116,7 +116,11 @@ impl LlmJudge {
             last_parts.0.replace(vec![part]);
             Ok(rewards)
         };
-        NamedRewardFn { parts, ..NamedRewardFn::new(Box::new(reward_fn), name) }
+        NamedRewardFn {
+            parts,
+            max_reward: Some(1.),
+            ..NamedRewardFn::new(Box::new(reward_fn), name)
+        }
     }
 
     /// Replies of the judge, without sampling.

@@ -185,7 +185,10 @@ fn record_allowed_tokens(
             let tokens = completion.tokens.iter().enumerate().zip(rows.by_ref());
             let allowed = tokens.map(|((at, &sampled), mut row)| {
                 for &token in config.excluded_tokens(at) {
-                    row[token as usize] = f32::NEG_INFINITY;
+                    // A stop token may be beyond the vocabulary of the model.
+                    if let Some(logit) = row.get_mut(token as usize) {
+                        *logit = f32::NEG_INFINITY;
+                    }
                 }
                 let allowed = config.sampler.probabilities(&row, &[]);
                 let mut allowed: Vec<u32> = allowed.into_iter().map(|(token, _)| token).collect();

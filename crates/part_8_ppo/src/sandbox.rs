@@ -187,7 +187,7 @@ impl Sandbox {
         let job = json!({
             "nonce": nonce, "program": program, "tests": tests, "seccomp": self.seccomp,
             "limits": {
-                "RLIMIT_CPU": seconds, "RLIMIT_AS": self.limits.memory_mb.saturating_mul(1 << 20),
+                "RLIMIT_CPU": seconds, "RLIMIT_AS": self.limits.memory_mb.min(1 << 30) << 20,
                 "RLIMIT_FSIZE": MAX_FILE, "RLIMIT_NOFILE": 32, "RLIMIT_NPROC": 0, "RLIMIT_CORE": 0,
             },
         });

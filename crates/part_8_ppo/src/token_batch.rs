@@ -212,7 +212,11 @@ impl TokenBatch {
                     (tokens, f32::NEG_INFINITY)
                 }
             };
-            tokens.iter().for_each(|&token| row[token as usize] = value);
+            for &token in tokens {
+                if let Some(entry) = row.get_mut(token as usize) {
+                    *entry = value; // a stop token may be beyond the model's vocabulary
+                }
+            }
         }
         Ok(Some(Tensor::from_vec(mask, (self.allowed_tokens.len(), v), self.mask.device())?))
     }

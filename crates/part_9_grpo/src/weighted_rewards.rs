@@ -149,6 +149,7 @@ impl WeightedRewards {
             let highest = match term.source {
                 _ if term.is_right_or_wrong() => self.outcome.correct,
                 RewardSource::Rule(_) => max_reward(&term.name)?,
+                RewardSource::LlmJudge => 1.,
                 _ => return None,
             };
             (term.weight >= 0.).then_some(term.weight * highest)

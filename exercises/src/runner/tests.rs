@@ -49,7 +49,7 @@ fn a_second_runner_is_refused_until_the_first_ends() {
     let folder = tempfile::tempdir().unwrap();
     let first = lock_of(folder.path()).unwrap();
     assert!(lock_of(folder.path()).unwrap_err().to_string().contains("another"));
-    drop(first);
+    first.unlock().unwrap(); // dropped, it would last in a process that another test just forks
     lock_of(folder.path()).unwrap();
 }
 

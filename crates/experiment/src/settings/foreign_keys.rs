@@ -7,7 +7,7 @@ use anyhow::{Result, bail, ensure};
 use clap::Command;
 use serde_json::{Map, Value};
 
-use super::names::{find_flag, visible_names};
+use super::names::{Settings, find_flag, visible_names};
 use super::source::interpolated;
 
 /// Meaning of a key.
@@ -32,7 +32,7 @@ const FULL_MOMENTS: &str = "the moments of AdamW are f32 (--lora-rank trains few
 const SAMPLED: &str = "greedy completions of a prompt are all alike";
 
 /// Keys: those of the PPO tutorial in its sections, then those of the arithmetic GRPO project.
-const KEYS: [(&str, Meaning); 54] = [
+static KEYS: [(&str, Meaning); 54] = [
     ("model.name", Setting(&["model"])),
     ("model.tokenizer_name", SameAs("model.name", ONE_TOKENIZER)),
     ("model.trust_remote_code", NoEffect(NO_CODE)),
@@ -109,7 +109,7 @@ pub(super) fn translate(
     if find_flag(command, &key).is_some() {
         return Ok(Some((key, value)));
     }
-    let Some((_, meaning)) = KEYS.iter().find(|(known, _)| *known == key) else {
+    let Some(meaning) = meaning_of(&key) else {
         let name = key.split_once('.').filter(|(section, _)| is_section(section));
         let flag = name.filter(|(_, name)| find_flag(command, name).is_some());
         let is_empty_section = is_section(&key) && value.is_null();
@@ -135,16 +135,32 @@ pub(super) fn translate(
     })
 }
 
-/// Settings of `command` that follow from `values`, for those that no source sets.
+/// Settings of `command` that follow from `values`, for those that no source sets. A value that is
+/// overridden later, in `settings` or by a flag, implies nothing.
 pub(super) fn implied(
     values: &Map<String, Value>,
+    settings: &Settings,
+    is_flag: impl Fn(&str) -> bool,
     command: &Command,
-) -> impl Iterator<Item = (String, Value)> {
+) -> Vec<(String, Value)> {
+    let is_last_word = |key: &str, given: &Value| match meaning_of(key) {
+        Some(Setting(names)) => {
+            let name = names.iter().find(|name| find_flag(command, name).is_some());
+            name.is_some_and(|name| settings.get(*name) == Some(given) && !is_flag(name))
+        }
+        _ => true,
+    };
     let rows = IMPLIED.iter().filter(|(key, value, flag, ..)| {
-        let is_given = values.get(*key).is_some_and(|given| value.is_none_or(|v| given == v));
+        let is_given = values.get(*key).is_some_and(|given| {
+            !given.is_null() && value.is_none_or(|v| given == v && is_last_word(key, given))
+        });
         is_given && find_flag(command, flag).is_some()
     });
-    rows.map(|&(.., setting, value)| (setting.to_string(), value.into()))
+    rows.map(|&(.., setting, value)| (setting.to_string(), value.into())).collect()
+}
+
+fn meaning_of(key: &str) -> Option<&'static Meaning> {
+    KEYS.iter().find(|(known, _)| *known == key).map(|(_, meaning)| meaning)
 }
 
 /// Checks the keys of `values` that must have the value of another key.

@@ -188,7 +188,7 @@ fn call(function: &Value, arguments: &Value) -> Result<Value> {
             let numbers = |tuple: &Tuple| {
                 let numbers = tuple.values.iter().map(|value| match value {
                     Value::Int(number) => Ok(*number),
-                    _ => bail!("a tensor's shape has {value:?}"),
+                    _ => bail!("a tensor's shape has something else than integers"),
                 });
                 numbers.collect::<Result<Vec<_>>>()
             };

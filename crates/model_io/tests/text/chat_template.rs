@@ -226,7 +226,12 @@ fn a_template_that_was_stopped_is_not_rendered_again() -> Result<()> {
     let source = repeated("[1]", "[ns.a, ns.a]", 32, "ns.a | sort");
     let template = ChatTemplate::new(&source, &tokenizer(None, None))?;
     let render = || template.render(&greeting(), AddGenerationPrompt::No).unwrap_err().to_string();
-    assert_eq!(render(), "the chat template did not end within 10 s");
+    let error = render();
+    // The memory is that of the process, to which the other tests add.
+    assert!(
+        error.contains("did not end within 10 s") || error.contains("bytes of memory"),
+        "{error}"
+    );
     let start = Instant::now();
     assert_eq!(render(), "the chat template was stopped, so it is not used again");
     assert!(start.elapsed().as_secs() < 5, "another thread would take 10 s");

@@ -69,8 +69,13 @@ def main():
     for standard in (0, 1, 2):
         os.dup2(refused, standard)
 
+    write, nonce = os.write, job.pop("nonce")
+
     def report(*words):
-        os.write(results, (" ".join([job["nonce"], *words]) + "\n").encode())
+        write(results, (" ".join([nonce, *words]) + "\n").encode())
+
+    # The program may replace what its modules hold.
+    compiled, run, encoded = compile, exec, json.dumps
 
     report("locked")
     module = types.ModuleType("program")
@@ -79,10 +84,10 @@ def main():
     texts += [(f"test {i}", test) for i, test in enumerate(job["tests"], 1)]
     for name, text in texts:
         try:
-            exec(compile(text, name, "exec"), module.__dict__)
+            run(compiled(text, name, "exec"), module.__dict__)
         except BaseException as error:
             message = f"{name}: {type(error).__name__}: {error}".rstrip(": ")
-            report("failed", json.dumps(message[:300]))
+            report("failed", encoded(message[:300]))
             if name == "program":
                 break
         else:

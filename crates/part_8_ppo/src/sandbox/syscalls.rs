@@ -36,7 +36,6 @@ const ALLOWED: &[c_long] = &[
     libc::SYS_lseek,
     libc::SYS_dup,
     libc::SYS_dup3,
-    libc::SYS_fcntl,
     libc::SYS_fsync,
     libc::SYS_ftruncate,
     libc::SYS_unlinkat,
@@ -106,6 +105,17 @@ const LEGACY: &[c_long] = &[libc::SYS_newfstatat];
 /// FIONREAD and TCGETS, whose types in the crate differ by C library.
 const IOCTL_REQUESTS: [u64; 4] = [0x5451, 0x5450, 0x541b, 0x5401];
 
+/// Commands of `fcntl` that are allowed. Those that name a receiver of signals would reach any
+/// process of the user.
+const FCNTL_COMMANDS: [u64; 6] = [
+    libc::F_DUPFD as u64,
+    libc::F_DUPFD_CLOEXEC as u64,
+    libc::F_GETFD as u64,
+    libc::F_SETFD as u64,
+    libc::F_GETFL as u64,
+    libc::F_SETFL as u64,
+];
+
 /// Filter of system calls for this machine.
 ///
 /// # Errors
@@ -119,6 +129,8 @@ pub(super) fn filter() -> Result<BpfProgram> {
         ALLOWED.iter().chain(LEGACY).map(|&call| (call, Vec::new())).collect();
     let requests = IOCTL_REQUESTS.map(|request| equals(1, request));
     rules.insert(libc::SYS_ioctl, requests.into_iter().collect::<Result<_, _>>()?);
+    let commands = FCNTL_COMMANDS.map(|command| equals(1, command));
+    rules.insert(libc::SYS_fcntl, commands.into_iter().collect::<Result<_, _>>()?);
     rules.insert(libc::SYS_prlimit64, vec![equals(0, 0)?]); // not those of another process
     let refused = SeccompAction::Errno(libc::EPERM as u32);
     let machine = std::env::consts::ARCH.try_into()?;

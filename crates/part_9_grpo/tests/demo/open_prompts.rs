@@ -106,7 +106,7 @@ fn completions_run_with_the_tests_of_their_rows() -> Result<()> {
     refuse(&["--task", "code", "--reward", "judge"], 2, "--judge-model MODEL need each other");
     let unused = ["--task", "code", "--reward", "length", "--wrong-reward", "-1"];
     refuse(&unused, 2, "need a reward that only tells right from wrong");
-    refuse(&["--task", "code", "--wrong-reward", "1"], 2, "equals --wrong-reward");
+    refuse(&["--task", "code", "--wrong-reward", "1"], 2, "must be more than --wrong-reward");
     Ok(())
 }
 

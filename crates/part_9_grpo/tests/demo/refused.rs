@@ -120,7 +120,7 @@ fn a_table_is_continued_and_refuses_runs_with_other_settings() {
     let rows = rows[1].as_array().expect("rows");
     let ppo = rows.iter().find(|row| row["method"] == "PPO").expect("PPO");
     assert_eq!(ppo["n_tokens"].as_f64(), Some(n_tokens));
-    let message = "not comparable: choose another --out";
+    let message = "choose another --out";
     PART_9.assert_fails(&[&table[..], &["900"]].concat(), 1, message);
     model_with_seed(folder.path(), "start", 2); // other weights under the same name
     PART_9.assert_fails(&[&table[..], &["600"]].concat(), 1, message);
