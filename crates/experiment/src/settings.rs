@@ -8,8 +8,8 @@
 //! A flag that was renamed keeps its old name as an alias, so the aliases that clap knows also
 //! translate the keys of an old run's `config.json`.
 //!
-//! A file may have sections and inherit from others ([`source`]), and the keys of some other
-//! projects have a meaning here ([`foreign_keys`]). After the flags, `KEY=VALUE` means `--set
+//! A file may have sections and inherit from others (`source`), and the keys of some other
+//! projects have a meaning here (`foreign_keys`). After the flags, `KEY=VALUE` means `--set
 //! KEY=VALUE`.
 
 pub(crate) mod foreign_keys;
