@@ -1,15 +1,13 @@
 //! Flags of rollouts and of their rewards.
 
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
-use std::time::Duration;
 
 use anyhow::{Result, bail};
 use candle_core::Device;
 use clap::Args;
 use datasets::answers::final_answer;
 use datasets::{Example, ExampleColumns};
-use experiment::number::{probability, seconds, temperature, unit_interval};
+use experiment::number::{probability, temperature, unit_interval};
 use experiment::program::{as_usage_error, ensure_usage};
 use modern::{Sampler, SamplingStrategy};
 use serde::Serialize;
@@ -17,14 +15,13 @@ use sft::flags::DataFlags;
 use sft::{ChatFormat, ChatTokenizer, SftSource};
 
 use crate::PromptExample;
-use crate::code_reward::{CodeScore, code_reward_fn};
 use crate::context_overflow::ContextOverflow;
-use crate::judge::LlmJudge;
 use crate::prompts::{PromptFormat, limit_length, tokenize_prompts};
-use crate::reward_fn::{self, NamedRewardFn, OutcomeRewards};
-use crate::reward_program::reward_program_fn;
+pub use crate::reward_flags::{
+    CodeRewardFlags, JudgeFlags, OutcomeRewardFlags, RewardProgramFlags,
+};
+use crate::reward_fn::{self, NamedRewardFn};
 use crate::rollout::RolloutConfig;
-use crate::sandbox::{Sandbox, SandboxLimits};
 
 /// Flags of the rollout: completions per prompt and sampling.
 #[derive(Debug, Clone, Copy, Serialize, Args)]
@@ -145,152 +142,6 @@ impl RolloutFlags {
     }
 }
 
-/// Flags of rewards by other programs.
-#[derive(Debug, Clone, Serialize, Args)]
-#[command(next_help_heading = "Algorithm")]
-pub struct RewardProgramFlags {
-    /// Program that rewards completions, such as "python3 reward.py": it reads a batch as a line of
-    /// JSON (prompts, completions, answers, terminated) and prints a line, a list of rewards
-    #[arg(long, value_name = "COMMAND")]
-    pub reward_program: Option<String>,
-    /// Seconds that the reward program has for a batch
-    #[arg(long, value_name = "X", default_value_t = 60., value_parser = seconds)]
-    pub reward_timeout: f64,
-    /// Code reward.
-    #[command(flatten)]
-    pub code: CodeRewardFlags,
-    /// Judge.
-    #[command(flatten)]
-    pub judge: JudgeFlags,
-}
-
-/// Flags of a language model that scores completions (LLM as a judge).
-#[derive(Debug, Clone, Serialize, Args)]
-#[command(next_help_heading = "Algorithm")]
-pub struct JudgeFlags {
-    /// With --reward judge: chat model that scores completions: a folder, a run's folder, a .gguf
-    /// file, or owner/name on the Hub
-    #[arg(long, value_name = "MODEL")]
-    pub judge_model: Option<String>,
-    /// With --reward judge: file with the question to the judge, in which {prompt}, {completion}
-    /// and {answer} are replaced [default: built in; asks for Score: 0 to 10]
-    #[arg(long, value_name = "FILE", requires = "judge_model")]
-    pub judge_prompt: Option<PathBuf>,
-}
-
-impl JudgeFlags {
-    /// Checks that there is a judge if the reward of a new run uses one, and only then.
-    ///
-    /// # Errors
-    /// A usage error.
-    pub fn check(&self, is_used: bool) -> Result<()> {
-        ensure_usage(
-            is_used == self.judge_model.is_some(),
-            "--reward judge and --judge-model MODEL need each other",
-        )
-    }
-
-    /// Reward function of the judge.
-    ///
-    /// # Errors
-    /// A usage error without --judge-model, and those of [`LlmJudge::open`].
-    pub fn open_reward_fn(&self, device: &Device) -> Result<NamedRewardFn> {
-        let model = self.judge_model.as_deref();
-        ensure_usage(model.is_some(), "--reward judge needs --judge-model MODEL")?;
-        Ok(LlmJudge::open(model.unwrap_or(""), self.judge_prompt.as_deref(), device)?.reward_fn())
-    }
-}
-
-/// Flags of the code reward, which runs completions with the tests of their rows in a sandbox.
-#[derive(Debug, Clone, Serialize, Args)]
-#[command(next_help_heading = "Algorithm")]
-pub struct CodeRewardFlags {
-    /// With --reward code: Python interpreter, a name or a path; its packages can be imported
-    #[arg(long, value_name = "PYTHON", default_value = "python3")]
-    pub code_python: String,
-    /// With --reward code: seconds that a completion has, with its tests
-    #[arg(long, value_name = "X", default_value_t = 10., value_parser = seconds)]
-    pub code_timeout: f64,
-    /// With --reward code: megabytes of memory that a completion has
-    #[arg(long, value_name = "N", default_value = "512")]
-    pub code_memory: NonZeroUsize,
-    /// With --reward code: reward of a completion that passes some tests
-    #[arg(long, value_enum, default_value_t)]
-    pub code_score: CodeScore,
-}
-
-impl CodeRewardFlags {
-    /// Code reward.
-    ///
-    /// # Errors
-    /// When a protection of the sandbox is missing on this machine.
-    pub fn open_reward_fn(&self) -> Result<NamedRewardFn> {
-        let time = Duration::from_secs_f64(self.code_timeout);
-        let limits = SandboxLimits { time, memory_mb: self.code_memory.get() as u64 };
-        Ok(code_reward_fn(Sandbox::open(&self.code_python, limits)?, self.code_score))
-    }
-}
-
-impl RewardProgramFlags {
-    /// Checks that there is a program if the reward of a new run uses one, and only then.
-    ///
-    /// # Errors
-    /// A usage error.
-    pub fn check(&self, is_used: bool) -> Result<()> {
-        ensure_usage(
-            is_used == self.reward_program.is_some(),
-            "--reward program and --reward-program COMMAND need each other",
-        )
-    }
-
-    /// Reward function of the program.
-    ///
-    /// # Errors
-    /// A usage error without --reward-program, and those of [`reward_program_fn`].
-    pub fn open_reward_fn(&self) -> Result<NamedRewardFn> {
-        let program = self.reward_program.as_deref();
-        ensure_usage(program.is_some(), "--reward program needs --reward-program COMMAND")?;
-        reward_program_fn(program.unwrap_or(""), Duration::from_secs_f64(self.reward_timeout))
-    }
-}
-
-/// Flags of the rewards of rules that only tell right from wrong.
-#[derive(Debug, Clone, Copy, Serialize, Args)]
-#[command(next_help_heading = "Algorithm")]
-pub struct OutcomeRewardFlags {
-    /// Reward of a right completion, where a rule or tests only tell right from wrong
-    #[arg(
-        long, value_name = "X", default_value_t = 1., value_parser = finite,
-        allow_negative_numbers = true
-    )]
-    pub correct_reward: f64,
-    /// Reward of a wrong one
-    #[arg(
-        long, value_name = "X", default_value_t = 0., value_parser = finite,
-        allow_negative_numbers = true
-    )]
-    pub wrong_reward: f64,
-}
-
-impl OutcomeRewardFlags {
-    /// The two rewards, if the reward function `uses` them.
-    ///
-    /// # Errors
-    /// A usage error when they are given and not used, or a wrong completion gets no less.
-    pub fn rewards(self, uses: bool) -> Result<OutcomeRewards> {
-        let rewards = OutcomeRewards { correct: self.correct_reward, wrong: self.wrong_reward };
-        ensure_usage(
-            uses || rewards == OutcomeRewards::default(),
-            "--correct-reward and --wrong-reward need a reward that only tells right from wrong",
-        )?;
-        ensure_usage(
-            rewards.correct > rewards.wrong,
-            "--correct-reward must be more than --wrong-reward, or the policy learns to be wrong",
-        )?;
-        Ok(rewards)
-    }
-}
-
 /// Flags that choose the reward function.
 #[derive(Debug, Clone, Serialize, Args)]
 #[command(next_help_heading = "Algorithm")]
@@ -322,7 +173,10 @@ impl RewardFnFlags {
     /// # Errors
     /// A usage error when --format-reward, --correct-reward or --wrong-reward has no effect.
     pub fn check(&self, data: &str) -> Result<()> {
-        self.outcome.rewards(["rule", "code"].contains(&self.source()))?;
+        match self.source() {
+            "rule" | "code" => self.outcome.rewards().map(drop)?,
+            _ => self.outcome.ensure_unused()?,
+        }
         let has_effect = self.source() == "rule" && data != "arithmetic";
         ensure_usage(
             has_effect || self.format_reward == 0.,
@@ -387,7 +241,7 @@ impl RewardFnFlags {
         batch_size: usize,
         device: &Device,
     ) -> Result<NamedRewardFn> {
-        let outcome = self.outcome.rewards(true)?;
+        let outcome = self.outcome.rewards()?;
         let (reward_fn, name) = match (self.source(), data) {
             ("program", _) => return self.program.open_reward_fn(),
             ("judge", _) => return self.program.judge.open_reward_fn(device),
@@ -420,10 +274,4 @@ impl RewardFnFlags {
         let named = NamedRewardFn { max_reward: Some(1.), ..NamedRewardFn::new(reward_fn, name) };
         Ok(if self.source() == "rule" { outcome.apply(named) } else { named })
     }
-}
-
-/// Parses a finite number.
-pub(crate) fn finite(text: &str) -> Result<f64, String> {
-    let number: f64 = text.parse().map_err(|_| "expected a number".to_string())?;
-    if number.is_finite() { Ok(number) } else { Err("must be finite".into()) }
 }

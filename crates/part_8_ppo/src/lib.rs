@@ -41,6 +41,7 @@ pub mod completion_eval;
 pub mod validator;
 pub mod comparison;
 pub mod flags;
+pub mod reward_flags;
 pub mod ppo_flags;
 pub mod command;
 

@@ -111,8 +111,10 @@ impl TaskFlags {
     /// for the values of right and wrong completions.
     pub fn weighted_rewards(&self) -> Result<WeightedRewards> {
         let rewards = as_usage_error(WeightedRewards::parse(self.reward_spec()))?;
-        let outcome = self.outcome.rewards(rewards.has_right_or_wrong())?;
-        Ok(rewards.with_outcome(outcome))
+        match rewards.has_right_or_wrong() {
+            true => Ok(rewards.with_outcome(self.outcome.rewards()?)),
+            false => self.outcome.ensure_unused().map(|()| rewards),
+        }
     }
 
     /// Checks the flags.

@@ -12,8 +12,9 @@ use serde::Serialize;
 use sft::ChatTokenizer;
 use sft::flags::{DataFlags, ExampleFlags, ModelFlags};
 
-use crate::flags::{PromptFlags, RewardFnFlags, RolloutFlags, finite};
+use crate::flags::{PromptFlags, RewardFnFlags, RolloutFlags};
 use crate::ppo_flags::{PpoObjectiveFlags, RewardShapingFlags};
+use crate::reward_flags::finite;
 use crate::{PpoConfig, RolloutConfig};
 
 /// Learning rates without --lr; those of a pretrained model are TRL's.
@@ -98,8 +99,7 @@ impl TrainArgs {
         let step = &self.optimization;
         self.rollout.check(self.data.default_max_new_tokens())?;
         self.reward_fn.check(&self.data.data)?;
-        self.reward_fn.program.check(self.reward_fn.source() == "program")?;
-        self.reward_fn.program.judge.check(self.reward_fn.source() == "judge")?;
+        self.reward_fn.program.check(|name| self.reward_fn.source() == name)?;
         self.rewards.check()?;
         step.schedule.check(None)?;
         step.ensure_f32_without_checkpointing()?;

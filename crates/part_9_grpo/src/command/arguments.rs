@@ -15,7 +15,6 @@ use serde::Serialize;
 use sft::ChatFormat;
 use sft::flags::{FinetunedFlags, LoraFlags};
 
-use crate::WeightedRewards;
 use crate::config::{GrpoConfig, GrpoUpdateConfig};
 use crate::flags::{GrpoRolloutFlags, TaskFlags, check_rollout_size};
 use crate::grpo_flags::GrpoObjectiveFlags;
@@ -236,8 +235,7 @@ impl TrainArgs {
             (self.rollout.group_size.get(), self.task.max_new_tokens());
         self.task.check()?;
         let rewards = self.task.weighted_rewards()?;
-        self.task.program.check(rewards.has(WeightedRewards::PROGRAM))?;
-        self.task.program.judge.check(rewards.has(WeightedRewards::JUDGE))?;
+        self.task.program.check(|name| rewards.has(name))?;
         self.objective.check(group_size, max_new_tokens, self.step.num_iterations.get())?;
         self.lora.check()?;
         ensure_usage(

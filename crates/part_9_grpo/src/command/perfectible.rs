@@ -7,7 +7,7 @@
 //! sensible rate and budget, exceeds a training accuracy of 95 % on it. It says nothing about other
 //! problems: to solve a set by heart is enough.
 
-mod trainer;
+mod perfectible_run;
 
 use anyhow::{Result, ensure};
 use candle_core::DType;
@@ -15,13 +15,13 @@ use experiment::machine::processor_seconds;
 use experiment::train_state::parameters_sha256;
 use model_io::{LoadMode, ModelConfig};
 use modern::{Checkpoint, GptModern};
+use perfectible_run::{ALGORITHMS, Algorithm, Trainer, TrainingMetrics};
 use ppo::prompts::tokenize_prompts;
 use ppo::{CompletionEvalConfig, PromptExample};
 use serde_json::json;
 use sft::ChatTokenizer;
 use sft::finetuned::resolve_model_path;
 use tensor_core::{Parameters, Rng, atomic_file, sha256};
-use trainer::{ALGORITHMS, Algorithm, Trainer, TrainingMetrics};
 
 use super::algorithms::{MAX_NEW_TOKENS, rollout_config};
 use super::arguments::PerfectibleArgs;
