@@ -17,7 +17,7 @@ use crate::program::ensure_usage;
 use crate::run::{LOG_STATE_FILE, RunCheckpoints};
 use crate::run_folder::{CHECKPOINTS, LAST_MODEL, write_settings};
 use crate::run_log::{RunLog, RunLogConfig};
-use crate::settings::check_resumable;
+use crate::settings::{check_resolved, check_resumable};
 use crate::tracker::Tracker;
 use crate::{Checkpoints, Interrupt, Plateau, Run, RunFolder, TrainProgress};
 
@@ -90,7 +90,7 @@ impl<'a> RunSetup<'a> {
     /// given, so that `config.json` has them and a resumed run does not derive them again.
     ///
     /// # Errors
-    /// When a resumed run would have fewer `steps` than before.
+    /// When a resumed run would have fewer `steps` than before, or another warm-up, for example.
     pub fn resolve(&mut self, derived: Value) -> Result<()> {
         extend_row(&mut self.settings, derived);
         let total_steps = self.total_steps();
@@ -98,6 +98,9 @@ impl<'a> RunSetup<'a> {
             true => RunFolder::read_settings(self.out)?.unwrap_or_default(),
             false => Value::Null,
         };
+        if self.is_resumed {
+            check_resolved(&stored, &self.settings)?;
+        }
         let before = stored["steps"].as_u64().map_or(total_steps, |steps| steps as usize);
         ensure_usage(
             total_steps >= before,

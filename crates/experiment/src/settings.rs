@@ -23,8 +23,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::{Command, CommandFactory};
-use merge::{canonical, merge, override_settings, remove_alternatives, settings_to_flags};
+use merge::{
+    canonical, merge, override_settings, remove_alternatives, settings_to_flags, value_of,
+};
 use names::{Settings, find_flag, spellings};
+pub(crate) use resumed::check_resolved;
 pub use resumed::{check_resumable, check_unchanged};
 use serde_json::{Map, Value};
 use source::{Source, TRANSIENT};
@@ -64,12 +67,14 @@ pub fn expand_config<C: CommandFactory>(
     let last = |name: &str| flag_values(&flags, &spellings(&command, name)).pop();
     let config = last("config").map(|path| Source::read_files(Path::new(&path))).transpose()?;
     let mut sources = config.unwrap_or_default();
-    for pair in flag_values(&flags, &spellings(&command, "set")).into_iter().chain(pairs) {
+    for pair in pairs {
         sources.push(as_usage_error(Source::from_pair(&pair.to_string_lossy()))?);
     }
     let values: Map<String, Value> =
         sources.iter().flat_map(|source| source.values.clone()).collect();
-    let mut settings = merge(&sources, &values, &command)?;
+    let given = |name: &str| given_value(&flags, name, &command);
+    let value_of = |key: &str| value_of(key, &sources, given, &command);
+    let mut settings = merge(&sources, &value_of, &command)?;
     let resumes = spellings(&command, "resume");
     let is_resume = |flag: &OsString| resumes.iter().any(|name| flag == name.as_str());
     if find_flag(&command, "resume").is_some() && flags.iter().any(is_resume) {
@@ -104,8 +109,8 @@ pub fn expand_config<C: CommandFactory>(
     Ok(args)
 }
 
-/// Removes the `KEY=VALUE` arguments from `flags` and returns them. What follows a flag that takes
-/// a value is that value.
+/// Removes the `KEY=VALUE` arguments from `flags` and returns them with those of `--set`, in order.
+/// What follows a flag that takes a value is that value.
 fn take_pairs(flags: &mut Vec<OsString>, command: &Command) -> Vec<OsString> {
     let takes_value = |flag: &OsString| {
         let name = flag.to_str().and_then(|text| text.strip_prefix("--"));
@@ -117,12 +122,16 @@ fn take_pairs(flags: &mut Vec<OsString>, command: &Command) -> Vec<OsString> {
         key.starts_with(char::is_alphabetic)
             && key.chars().all(|c| c.is_alphanumeric() || "_.-".contains(c))
     };
-    let (mut pairs, mut is_value) = (Vec::new(), false);
-    let has_settings = find_flag(command, "set").is_some();
+    if find_flag(command, "set").is_none() {
+        return Vec::new();
+    }
+    let (mut pairs, mut is_value, mut is_set) = (Vec::new(), false, false);
     flags.retain(|flag| {
-        let is_setting = has_settings && !is_value && is_pair(flag);
-        is_value = takes_value(flag);
-        pairs.extend(is_setting.then(|| flag.clone()));
+        let of_set = flag.to_str().and_then(|text| text.strip_prefix("--set=")).map(OsString::from);
+        let is_setting = !is_value && is_pair(flag);
+        pairs.extend(of_set.or_else(|| (is_set || is_setting).then(|| flag.clone())));
+        is_set = !is_value && flag == "--set";
+        is_value = !is_value && takes_value(flag);
         !is_setting
     });
     pairs
@@ -200,6 +209,16 @@ fn subcommand<C: CommandFactory>(args: &[OsString]) -> Command {
     let command = C::command();
     let name = args.get(1).map(|name| name.to_string_lossy().into_owned());
     name.and_then(|name| command.find_subcommand(name).cloned()).unwrap_or(command)
+}
+
+/// Value of the flag `name` of `command` among `flags`; `true` for one without a value.
+fn given_value(flags: &[OsString], name: &str, command: &Command) -> Option<Value> {
+    let spellings = spellings(command, name);
+    if find_flag(command, name)?.get_action().takes_values() {
+        return Some(flag_values(flags, &spellings).pop()?.to_string_lossy().into());
+    }
+    let is_given = flags.iter().any(|flag| spellings.iter().any(|name| flag == name.as_str()));
+    is_given.then_some(true.into())
 }
 
 /// Values that follow a flag under any of its `spellings`, in order.

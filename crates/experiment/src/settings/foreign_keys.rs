@@ -4,11 +4,11 @@
 //! `ppo`. In a section that is listed here, every flag may stand under its own name, too.
 
 use anyhow::{Result, bail, ensure};
-use clap::Command;
+use clap::{Arg, Command};
 use serde_json::{Map, Value};
 
 use super::names::{Settings, find_flag, visible_names};
-use super::source::interpolated;
+use super::source::{Source, interpolated};
 
 /// Meaning of a key.
 enum Meaning {
@@ -163,16 +163,33 @@ fn meaning_of(key: &str) -> Option<&'static Meaning> {
     KEYS.iter().find(|(known, _)| *known == key).map(|(_, meaning)| meaning)
 }
 
-/// Checks the keys of `values` that must have the value of another key.
+/// Flag of `command` that the `key` of a file sets.
+pub(super) fn flag_of<'c>(key: &str, command: &'c Command) -> Option<&'c Arg> {
+    let of_section = || {
+        let (section, name) = key.split_once('.')?;
+        is_section(section).then(|| find_flag(command, name))?
+    };
+    find_flag(command, key).or_else(|| match meaning_of(key) {
+        Some(Setting(names)) => names.iter().find_map(|name| find_flag(command, name)),
+        Some(_) => None,
+        None => of_section(),
+    })
+}
+
+/// Checks the keys of `sources` that must have the value of another key. `value_of` a key is what
+/// `${key}` stands for.
 ///
 /// # Errors
 /// Names the two keys.
-pub(super) fn check_copies(values: &Map<String, Value>) -> Result<()> {
+pub(super) fn check_copies(
+    sources: &[Source],
+    value_of: &dyn Fn(&str) -> Option<Value>,
+) -> Result<()> {
     for (key, meaning) in &KEYS {
         let SameAs(other, because) = meaning else { continue };
         let value = |key: &str| {
-            let value = values.get(key).unwrap_or(&Value::Null);
-            interpolated(value, values, &[key])
+            let last = sources.iter().rev().find_map(|source| source.values.get(key));
+            interpolated(last.unwrap_or(&Value::Null), value_of, &[key])
         };
         let (own, other_value) = (value(key)?, value(other)?);
         ensure!(

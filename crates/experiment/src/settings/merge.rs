@@ -5,7 +5,7 @@ use std::ffi::OsString;
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Arg, Command};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::foreign_keys;
 use super::names::{Settings, find_flag};
@@ -14,7 +14,7 @@ use crate::usage_error::as_usage_error;
 
 /// Flags that set the same quantity in two ways. One in a later source replaces the other in an
 /// earlier one; both in one source are an error of clap's.
-const ALTERNATIVES: [[&str; 2]; 3] =
+pub(super) const ALTERNATIVES: [[&str; 2]; 3] =
     [["steps", "epochs"], ["warmup_steps", "warmup_ratio"], ["num_minibatches", "mini_batch_size"]];
 
 /// Adds the settings of a `later` source to those of earlier ones, which they replace.
@@ -37,17 +37,18 @@ pub(super) fn remove_alternatives(settings: &mut Settings, is_set_later: impl Fn
 
 /// Flags that name sources of settings and cannot stand in one.
 const COMMAND_LINE_ONLY: [&str; 3] = ["config", "set", "resume"];
-/// Settings of `sources`, of which later ones win, by the flags of `command`. `values` are those of
-/// all sources together.
+
+/// Settings of `sources`, of which later ones win, by the flags of `command`. `value_of` a key is
+/// what `${key}` stands for.
 pub(super) fn merge(
     sources: &[Source],
-    values: &Map<String, Value>,
+    value_of: &dyn Fn(&str) -> Option<Value>,
     command: &Command,
 ) -> Result<Settings> {
-    foreign_keys::check_copies(values)?;
+    foreign_keys::check_copies(sources, value_of)?;
     let mut settings = Settings::new();
     for (i, source) in sources.iter().enumerate() {
-        let own = read_source(source, &sources[i + 1..], values, command);
+        let own = read_source(source, &sources[i + 1..], value_of, command);
         let own = match source.is_pair {
             true => as_usage_error(own.map_err(|error| format!("{error:#}")))?,
             false => own.with_context(|| source.name.clone())?,
@@ -61,13 +62,14 @@ pub(super) fn merge(
 fn read_source(
     source: &Source,
     later: &[Source],
-    values: &Map<String, Value>,
+    value_of: &dyn Fn(&str) -> Option<Value>,
     command: &Command,
 ) -> Result<Settings> {
     let mut own = Vec::new();
     for (key, value) in &source.values {
         if !later.iter().any(|later| later.values.contains_key(key)) {
-            let value = interpolated(value, values, &[key]).with_context(|| format!("`{key}`"))?;
+            let value =
+                interpolated(value, value_of, &[key]).with_context(|| format!("`{key}`"))?;
             own.push((key.clone(), value));
         }
     }
@@ -75,6 +77,40 @@ fn read_source(
     ensure_known(&own, command)?;
     settings_to_flags(&own)?;
     Ok(own)
+}
+
+/// What `${key}` stands for: the value that a flag on the command line, else the last of `sources`,
+/// gives to the setting that `key` means under any of its names, else the flag's default. `given` is
+/// the value of a flag by its primary name.
+pub(super) fn value_of(
+    key: &str,
+    sources: &[Source],
+    given: impl Fn(&str) -> Option<Value>,
+    command: &Command,
+) -> Option<Value> {
+    let flag = foreign_keys::flag_of(key, command);
+    let is_same = |other: &str| {
+        let other = foreign_keys::flag_of(other, command).map(Arg::get_id);
+        other.is_some() && other == flag.map(Arg::get_id)
+    };
+    let in_source = |source: &Source| {
+        let same = || source.values.iter().find(|(other, _)| is_same(other));
+        source.values.get(key).or_else(|| Some(same()?.1)).cloned()
+    };
+    let name = flag.and_then(Arg::get_long);
+    let set = name.and_then(given).or_else(|| sources.iter().rev().find_map(in_source));
+    set.or_else(|| flag.map(default_value).filter(|value| !value.is_null()))
+}
+
+/// Value of a flag that is not given: `false`, its default, or null.
+pub(super) fn default_value(flag: &Arg) -> Value {
+    if !flag.get_action().takes_values() {
+        return false.into();
+    }
+    let default = flag.get_default_values().first().map(|value| value.to_string_lossy());
+    default.map_or(Value::Null, |text| {
+        serde_json::from_str(&text).unwrap_or_else(|_| text.into_owned().into())
+    })
 }
 
 /// Checks that `command` has each of the `settings`, and that a file may hold it.

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use clap::{Args, Command};
 use serde_json::Value;
 
-use super::merge::canonical;
+use super::merge::{ALTERNATIVES, canonical, default_value};
 use super::names::Settings;
 use crate::RunFolder;
 
@@ -38,19 +38,49 @@ const OVERRIDABLE_ON_RESUME: [&str; 22] = [
 ];
 
 /// Checks that the run in `out` can be resumed with the `settings` of the arguments `A`: they
-/// differ from its own in nothing that is computed. `free` lists what a part may change besides.
+/// differ from its own in nothing that is computed. A setting that is newer than the run had its
+/// default. `free` lists what a part may change besides. Of two settings of one quantity, the other
+/// may be given now; [`check_resolved`] compares the quantity.
 ///
 /// # Errors
 /// Names each difference; and when there is no run.
 pub fn check_resumable<A: Args>(out: &Path, settings: &Value, free: &[&str]) -> Result<()> {
     let old = RunFolder::read_settings(out)?;
     let old = old.with_context(|| format!("there is no run in {} to resume", out.display()))?;
-    let old = canonical(
-        serde_json::from_value::<Settings>(old)?,
-        &A::augment_args(Command::new("train")),
-    )?;
+    let command = A::augment_args(Command::new("train"));
+    let mut old = canonical(serde_json::from_value::<Settings>(old)?, &command)?;
+    for flag in command.get_arguments() {
+        let key = flag.get_long().unwrap_or_default().replace('-', "_");
+        if settings.get(&key).is_some() {
+            old.entry(key).or_insert_with(|| default_value(flag));
+        }
+    }
     let old = serde_json::to_value(old)?;
-    check_unchanged(&old, settings, &[&OVERRIDABLE_ON_RESUME, free].concat())
+    let is_switch = |[a, b]: [&str; 2]| {
+        let is_from = |a: &str, b: &str| {
+            let is_given = |settings: &Value| [a, b].map(|key| !settings[key].is_null());
+            is_given(&old) == [true, false] && is_given(settings) == [false, true]
+        };
+        is_from(a, b) || is_from(b, a)
+    };
+    let switched = ALTERNATIVES.into_iter().filter(|&pair| is_switch(pair)).flatten();
+    let free: Vec<&str> =
+        OVERRIDABLE_ON_RESUME.iter().chain(free).copied().chain(switched).collect();
+    check_unchanged(&old, settings, &free)
+}
+
+/// Checks that the settings of one quantity, once it is `resolved` from the data and the model, are
+/// those of the `old` run.
+///
+/// # Errors
+/// Names each difference.
+pub(crate) fn check_resolved(old: &Value, resolved: &Value) -> Result<()> {
+    let only_alternatives = |settings: &Value| -> Value {
+        let keys = ALTERNATIVES.iter().flatten().filter(|key| old.get(**key).is_some());
+        keys.map(|key| (key.to_string(), settings[key].clone())).collect()
+    };
+    let (old, resolved) = (only_alternatives(old), only_alternatives(resolved));
+    check_unchanged(&old, &resolved, &OVERRIDABLE_ON_RESUME)
 }
 
 /// Checks that `new` settings equal those a run was begun with, apart from those in `free`.
@@ -61,11 +91,16 @@ pub fn check_unchanged(old: &Value, new: &Value, free: &[&str]) -> Result<()> {
     keys.dedup();
     let differences: Vec<String> = keys
         .iter()
-        .filter(|key| !free.contains(&key.as_str()) && old[key] != new[key])
+        .filter(|key| !free.contains(&key.as_str()) && !is_equal(&old[key], &new[key]))
         .map(|key| format!("{key} was {} and is {}", old[key], new[key]))
         .collect();
     if differences.is_empty() {
         return Ok(());
     }
     bail!("the run cannot be resumed with other settings: {}", differences.join(", "))
+}
+
+/// Equality of settings, where 1 and 1.0 are the same number.
+fn is_equal(a: &Value, b: &Value) -> bool {
+    a == b || a.as_f64().is_some_and(|a| b.as_f64() == Some(a))
 }

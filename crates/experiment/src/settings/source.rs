@@ -3,7 +3,7 @@
 //! ```text
 //! defaults: [base.yaml]            settings of other files, which those of this file override
 //! model: {name: runs/sft}          a section; the key is `model.name`
-//! out: runs/ppo_${training.seed}   the value of another setting, whichever source has it
+//! out: runs/ppo_${training.seed}   the value of another setting, whichever source or flag has it
 //! ```
 
 use std::path::{Path, PathBuf};
@@ -43,7 +43,11 @@ impl Source {
         let (key, value) = pair
             .split_once('=')
             .with_context(|| format!("--set {pair}: expected KEY=VALUE, for example n_layer=6"))?;
-        let value = serde_json::from_str(value).unwrap_or_else(|_| value.into());
+        let value = match serde_json::from_str(value) {
+            // A number stays as it is written: `run_name=1e5` is not 100000.0.
+            Err(_) | Ok(Value::Number(_)) => value.into(),
+            Ok(value) => value,
+        };
         let mut values = Map::new();
         insert(&mut values, key.to_string(), value);
         Ok(Self { name: pair.to_string(), is_pair: true, values })
@@ -108,15 +112,15 @@ fn insert(values: &mut Map<String, Value>, key: String, value: Value) {
     }
 }
 
-/// `value` with each `${key}` in it replaced by the value of that key among `values`; `\${` stands
-/// for the characters `${`. A text that is nothing but `${key}` becomes that value, of its type.
+/// `value` with each `${key}` in it replaced by what `value_of` says of that key; `\${` stands for
+/// the characters `${`. A text that is nothing but `${key}` becomes that value, of its type.
 /// `within` are the keys whose values are being replaced.
 ///
 /// # Errors
 /// When there is no such key, or keys refer to each other in a circle.
 pub(super) fn interpolated(
     value: &Value,
-    values: &Map<String, Value>,
+    value_of: &dyn Fn(&str) -> Option<Value>,
     within: &[&str],
 ) -> Result<Value> {
     let Value::String(text) = value else { return Ok(value.clone()) };
@@ -135,10 +139,10 @@ pub(super) fn interpolated(
                 within[first..].iter().chain([&key]).map(|key| format!("${{{key}}}")).collect();
             bail!("settings refer to each other in a circle: {}", circle.join(" → "));
         }
-        let value = values.get(key).with_context(|| {
+        let value = value_of(key).with_context(|| {
             format!("`{text}`: there is no setting `{key}` (`\\${{` stands for the characters)")
         })?;
-        let value = interpolated(value, values, &[within, &[key]].concat())?;
+        let value = interpolated(&value, value_of, &[within, &[key]].concat())?;
         if before.is_empty() && after.is_empty() && rest.len() == text.len() {
             return Ok(value);
         }

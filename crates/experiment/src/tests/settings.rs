@@ -4,7 +4,7 @@ use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 
 use crate::RunFolder;
-use crate::settings::expand_config;
+use crate::settings::{check_resolved, check_resumable, expand_config};
 
 #[derive(Debug, Parser)]
 struct Cli {
@@ -36,6 +36,10 @@ struct TrainArgs {
     target: Option<f64>,
     #[arg(long)]
     seed: Option<usize>,
+    #[arg(long)]
+    run_name: Option<String>,
+    #[arg(long, default_value = "0.5")]
+    temperature: f64,
     #[arg(long, default_value = "runs/x")]
     out: std::path::PathBuf,
     #[command(flatten)]
@@ -250,4 +254,51 @@ fn the_long_help_lists_the_keys_of_other_projects_that_a_command_has() {
     assert!(error.contains("training.total_ppo_steps            --steps\n"), "{error}");
     assert!(error.contains("ppo.use_8bit_adam                   only false"), "{error}");
     assert!(!error.contains("ppo.vf_coeff"), "{error}");
+}
+
+#[test]
+fn a_reference_is_the_value_of_a_flag_of_an_alias_or_of_the_default() -> Result<()> {
+    let name = |yaml: &str, more: &str| parse_files(yaml, &[], more).map(|args| args.run_name);
+    let yaml = "run_name: seed-${training.seed}\nseed: 3\n";
+    assert_eq!(name(yaml, "")?.as_deref(), Some("seed-3"), "the key of a section means the flag");
+    assert_eq!(name(yaml, "--seed 5")?.as_deref(), Some("seed-5"), "a flag wins here, too");
+    assert_eq!(name(yaml, "training.seed=4")?.as_deref(), Some("seed-4"));
+    let yaml = "run_name: at-${generation.temperature}\n";
+    assert_eq!(name("run_name: at-${temperature}\n", "")?.as_deref(), Some("at-0.5"));
+    assert_eq!(name(yaml, "--temperature=0.7")?.as_deref(), Some("at-0.7"));
+    Ok(())
+}
+
+#[test]
+fn pairs_win_in_their_order_and_stay_as_they_are_written() -> Result<()> {
+    assert_eq!(parse("seed=1 --set seed=2")?.seed, Some(2));
+    assert_eq!(parse("--set seed=2 seed=1")?.seed, Some(1));
+    assert_eq!(parse("--set=seed=2 seed=1 --set=seed=3")?.seed, Some(3));
+    assert_eq!(parse("run_name=1e5")?.run_name.as_deref(), Some("1e5"));
+    assert_eq!(parse("--set run_name=007")?.run_name.as_deref(), Some("007"));
+    Ok(())
+}
+
+#[test]
+fn a_run_without_a_newer_setting_had_its_default() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let old = serde_json::json!({ "steps": 38, "warmup_steps": 4, "warmup_ratio": null });
+    RunFolder::create(folder.path(), &old).map(drop)?;
+    let check = |mut settings: serde_json::Value| {
+        settings["steps"] = 38.into();
+        settings["out"] = "runs/x".into();
+        check_resumable::<TrainArgs>(folder.path(), &settings, &[])
+    };
+    let today = serde_json::json!({ "warmup_steps": 4, "temperature": 0.5 });
+    check(today)?;
+    let other = serde_json::json!({ "warmup_steps": 4, "temperature": 1.0 });
+    let error = check(other).unwrap_err().to_string();
+    assert!(error.contains("temperature was 0.5 and is 1.0"), "{error}");
+    // The other way to set the warm-up is compared once it is resolved
+    check(serde_json::json!({ "warmup_ratio": 0.1, "temperature": 0.5 }))?;
+    let resolved = |steps: usize| serde_json::json!({ "steps": 38, "warmup_steps": steps });
+    check_resolved(&old, &resolved(4))?;
+    let error = check_resolved(&old, &resolved(5)).unwrap_err().to_string();
+    assert!(error.contains("warmup_steps was 4 and is 5"), "{error}");
+    Ok(())
 }
