@@ -6,20 +6,25 @@ use std::env::{ArgsOs, args_os};
 use std::io::{Write, stderr};
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 use std::{panic, thread};
 
 use anyhow::Result;
 use clap::Parser;
 use clap::error::ErrorKind;
+use ranks::Ranks;
 use tensor_core::threads::UNTRUSTED_CALL;
 
 use crate::command_line::parse_args;
 use crate::interrupt::{is_run_unfinished, survive_file_size_limit};
+use crate::rank_folder;
 use crate::terminal::printable;
 pub use crate::usage_error::{UsageError, as_usage_error, ensure_usage};
 
 /// Length at which a cause of an error is cut: some repeat a value or a name of a file.
 const MAX_CAUSE_CHARS: usize = 2000;
+/// Time that the other ranks leave the first for its message about an error that all have.
+const ERROR_OF_FIRST_RANK: Duration = Duration::from_secs(1);
 
 /// Runs a whole program: parses the command line into `A` and calls `main` with it.
 pub fn parse_and_run<A: Parser>(main: impl FnOnce(A) -> Result<()>) -> ExitCode {
@@ -31,19 +36,37 @@ pub fn parse_and_run<A: Parser>(main: impl FnOnce(A) -> Result<()>) -> ExitCode 
 pub fn run(command: impl FnOnce(ArgsOs) -> Result<()>) -> ExitCode {
     exit_on_closed_stdout();
     survive_file_size_limit();
-    match command(args_os()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
-        Err(error) => print_error(&error),
+    let result = Ranks::of_process().and_then(|ranks| {
+        ensure_usage(
+            !ranks.are_several() || args_os().nth(1).is_some_and(|command| command == "train"),
+            "several ranks can only train: start this command without mpirun",
+        )?;
+        command(args_os())
+    });
+    let exit_code = match result {
+        Ok(()) => 0,
+        Err(error) if is_broken_pipe(&error) => 0,
+        Err(error) => {
+            if Ranks::of_process().is_ok_and(|ranks| !ranks.is_first()) {
+                thread::sleep(ERROR_OF_FIRST_RANK); // which ends all, with its own message
+            }
+            print_error(&error)
+        }
+    };
+    rank_folder::remove();
+    match exit_code {
+        0 => Ranks::finish_process(),
+        _ => Ranks::abort_all(exit_code),
     }
+    ExitCode::from(exit_code)
 }
 
-fn print_error(error: &anyhow::Error) -> ExitCode {
+fn print_error(error: &anyhow::Error) -> u8 {
     if let Some(error) = error.downcast_ref() {
         return print_clap_error(error);
     }
     eprintln!("error: {}", printable(&one_line(error)));
-    ExitCode::from(if error.is::<UsageError>() { 2 } else { 1 })
+    if error.is::<UsageError>() { 2 } else { 1 }
 }
 
 /// Path or other argument in the form a shell accepts, quoted where necessary.
@@ -76,7 +99,7 @@ pub(crate) fn one_line(error: &anyhow::Error) -> String {
 }
 
 /// Prints clap's message on one line, and help and version as clap formats them.
-fn print_clap_error(error: &clap::Error) -> ExitCode {
+fn print_clap_error(error: &clap::Error) -> u8 {
     if matches!(
         error.kind(),
         ErrorKind::DisplayHelp
@@ -84,14 +107,14 @@ fn print_clap_error(error: &clap::Error) -> ExitCode {
             | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
     ) {
         let _ = error.print(); // without a terminal, this error cannot be reported
-        return ExitCode::from(error.exit_code() as u8);
+        return error.exit_code() as u8;
     }
     let text = error.render().to_string();
     let lines = text.lines().map(str::trim).take_while(|line| !line.starts_with("Usage:"));
     let message: Vec<&str> =
         lines.filter(|line| !line.is_empty() && !line.starts_with("For more")).collect();
     eprintln!("{} (see --help)", printable(&message.join(" ")));
-    ExitCode::from(2)
+    2
 }
 
 /// Exits when stdout is closed: `println!` panics once the reader of the output is gone. This is

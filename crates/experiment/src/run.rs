@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use ranks::Ranks;
 use tensor_core::json_file;
 
 use crate::{Checkpoints, Interrupt, RunLog, TrainProgress};
@@ -22,6 +23,8 @@ pub struct Run {
     pub checkpoints: Option<RunCheckpoints>,
     /// Ctrl-C: the run ends after the current step, with a checkpoint.
     pub interrupt: Interrupt,
+    /// Ranks that train together; the first writes the checkpoints.
+    pub ranks: Ranks,
     /// Step after which the run ends, with a checkpoint.
     pub stop_after: Option<usize>,
     /// Number of validations without an improvement after which the run is over.
@@ -79,9 +82,13 @@ impl Run {
         progress.is_finished(total_steps, self.patience, self.stop_when_solved)
     }
 
-    /// True if the run must stop after step `step`.
-    pub fn should_stop(&self, step: usize) -> bool {
-        self.interrupt.is_requested() || self.stop_after.is_some_and(|last| step >= last)
+    /// True if the run must stop after step `step`: a signal to one of the ranks stops all.
+    ///
+    /// # Errors
+    /// When another rank has ended.
+    pub fn should_stop(&self, step: usize) -> Result<bool> {
+        let is_interrupted = self.ranks.any(self.interrupt.is_requested())?;
+        Ok(is_interrupted || self.stop_after.is_some_and(|last| step >= last))
     }
 
     /// True if a checkpoint is due after step `step`.
@@ -100,7 +107,9 @@ impl Run {
         log: &RunLog,
         write: impl FnOnce(&Path, &str) -> Result<()>,
     ) -> Result<()> {
-        let Some(run) = &self.checkpoints else { return Ok(()) };
+        let Some(run) = self.checkpoints.as_ref().filter(|_| self.ranks.is_first()) else {
+            return Ok(());
+        };
         run.checkpoints.save(step, |folder| {
             write(folder, &run.data_id)?;
             json_file::write(&folder.join(LOG_STATE_FILE), &log.state)

@@ -4,8 +4,9 @@ use std::fs;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::Args;
+use ranks::Ranks;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use tensor_core::json_file;
@@ -173,9 +174,24 @@ impl<'a> RunSetup<'a> {
     /// the run with a checkpoint.
     ///
     /// # Errors
-    /// When the signal handler cannot be installed.
+    /// When the signal handler cannot be installed; a usage error if mpirun has started several
+    /// ranks.
     pub fn run(&self, data_id: &str) -> Result<Run> {
+        let run = self.run_on_ranks(data_id)?;
+        ensure_usage(!run.ranks.are_several(), "this part trains on one rank: start it alone")?;
+        Ok(run)
+    }
+
+    /// Like [`run`](Self::run), for a part whose ranks train together.
+    ///
+    /// # Errors
+    /// When the signal handler cannot be installed, or the ranks have different data.
+    pub fn run_on_ranks(&self, data_id: &str) -> Result<Run> {
+        let ranks = Ranks::of_process()?;
+        let of_first = ranks.on_first(|| Ok(data_id.to_string()))?;
+        ensure!(data_id == of_first, "rank {} has other data than the first", ranks.rank());
         Ok(Run {
+            ranks,
             checkpoints: Some(RunCheckpoints::new(
                 self.checkpoints(),
                 self.flags.save.save_interval,

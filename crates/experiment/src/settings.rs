@@ -18,7 +18,7 @@ mod names;
 mod resumed;
 pub(crate) mod source;
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -27,12 +27,14 @@ use merge::{
     canonical, merge, override_settings, remove_alternatives, settings_to_flags, value_of,
 };
 use names::{Settings, find_flag, spellings};
+use ranks::Ranks;
 pub(crate) use resumed::check_resolved;
 pub use resumed::{check_resumable, check_unchanged};
 use serde_json::{Map, Value};
 use source::{Source, TRANSIENT};
 
 use crate::RunFolder;
+use crate::rank_folder::run_folder_of_rank;
 use crate::usage_error::as_usage_error;
 
 /// Flags that add settings from a file, from `KEY=VALUE` pairs or from the run being resumed.
@@ -77,10 +79,17 @@ pub fn expand_config<C: CommandFactory>(
     let mut settings = merge(&sources, &value_of, &command)?;
     let resumes = spellings(&command, "resume");
     let is_resume = |flag: &OsString| resumes.iter().any(|name| flag == name.as_str());
-    if find_flag(&command, "resume").is_some() && flags.iter().any(is_resume) {
-        let set = settings.get("out").and_then(Value::as_str).map(OsString::from);
-        let default = find_flag(&command, "out").and_then(|out| out.get_default_values().first());
-        let out = last("out").or(set).or_else(|| Some(default?.into())).unwrap_or_default();
+    let is_resumed = find_flag(&command, "resume").is_some() && flags.iter().any(is_resume);
+    let set = settings.get("out").and_then(Value::as_str).map(OsString::from);
+    let default = find_flag(&command, "out").and_then(|out| out.get_default_values().first());
+    let mut out = last("out").or(set).or_else(|| Some(default?.into())).unwrap_or_default();
+    let ranks = Ranks::of_process()?;
+    let mut flag_of_rank = None;
+    if ranks.are_several() {
+        out = run_folder_of_rank(&ranks, Path::new(&out), is_resumed)?.into();
+        flag_of_rank = Some(OsString::from_iter([OsStr::new("--out="), &out]));
+    }
+    if is_resumed {
         let old = RunFolder::read_settings(Path::new(&out))?;
         let old = old.with_context(|| {
             format!("there is no run in {} to resume: omit --resume to start one", out.display())
@@ -106,6 +115,7 @@ pub fn expand_config<C: CommandFactory>(
     remove_alternatives(&mut settings, |name| last(name).is_some());
     args.extend(settings_to_flags(&settings)?);
     args.extend(flags);
+    args.extend(flag_of_rank);
     Ok(args)
 }
 

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::Tensor;
+use ranks::Ranks;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use tensor_core::{AdamW, AdamWConfig, Parameter, Parameters, Rng, json_file, sha256, weights};
@@ -27,6 +28,8 @@ pub struct TrainState {
     pub optimizer: AdamW,
     /// Step, best validation, and whether the target was reached.
     pub progress: TrainProgress,
+    /// Ranks that train these weights together, each its own copy.
+    pub ranks: Ranks,
     /// SHA-256 of the frozen weights, if there are any.
     frozen_sha256: Option<String>,
 }
@@ -98,7 +101,41 @@ impl TrainState {
         ensure!(parameters.trainable().next().is_some(), "the model has no trainable parameter");
         let optimizer = AdamW::new(&parameters, optimizer)?;
         let frozen_sha256 = frozen_sha256(&parameters)?;
-        Ok(Self { parameters, optimizer, progress: TrainProgress::default(), frozen_sha256 })
+        let (progress, ranks) = (TrainProgress::default(), Ranks::Alone);
+        Ok(Self { parameters, optimizer, progress, ranks, frozen_sha256 })
+    }
+
+    /// Trains together with `ranks` from now on: all get the weights of the first.
+    ///
+    /// # Errors
+    /// When the ranks have different frozen weights, or are at different steps.
+    pub fn join(&mut self, ranks: &Ranks) -> Result<()> {
+        self.ranks = ranks.clone();
+        if !ranks.are_several() {
+            return Ok(());
+        }
+        let own = (self.progress.step, self.frozen_sha256.clone());
+        let first = ranks.on_first(|| Ok(own.clone()))?;
+        ensure!(own == first, "rank {} has another model than the first", ranks.rank());
+        for parameter in self.parameters.trainable() {
+            let mut bytes = Vec::new();
+            parameter.var.as_tensor().write_bytes(&mut bytes)?;
+            ranks.broadcast(&mut bytes)?;
+            let (dtype, shape) = (parameter.var.dtype(), parameter.var.shape().dims());
+            let tensor = Tensor::from_raw_buffer(&bytes, dtype, shape, parameter.var.device())?;
+            parameter.var.set(&tensor)?;
+        }
+        Ok(())
+    }
+
+    /// Gives dropout of the next step a stream of its own on each of several ranks. It follows from
+    /// `seed`, so that a resumed run goes on with it.
+    pub fn seed_dropout(&mut self, seed: u64) {
+        let (rank, world_size) = (self.ranks.rank(), self.ranks.world_size());
+        if world_size > 1 {
+            let index = (self.progress.step * world_size + rank) as u64;
+            self.parameters.set_dropout_rng(Rng::of_index(seed, index));
+        }
     }
 
     /// Number of trained parameters, and of all parameters.

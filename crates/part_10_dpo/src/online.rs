@@ -141,7 +141,8 @@ pub fn train_online(
         if run.is_finished(&policy.state.progress, total_steps) || is_validation_due {
             validator.run(policy, context.reward_fn, log)?;
         }
-        let is_last = run.is_finished(&policy.state.progress, total_steps) || run.should_stop(last);
+        let is_last =
+            run.is_finished(&policy.state.progress, total_steps) || run.should_stop(last)?;
         if is_last || (first + 1..=last).any(|step| run.is_save_due(step)) {
             run.save_checkpoint(last, log, |folder, id| {
                 policy.state.save(folder, id)?;

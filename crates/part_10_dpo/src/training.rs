@@ -40,7 +40,8 @@ pub fn train(
         if step == total_steps || is_due(step, validator.interval) {
             validator.run(policy, log)?;
         }
-        let is_last = run.is_finished(&policy.state.progress, total_steps) || run.should_stop(step);
+        let is_last =
+            run.is_finished(&policy.state.progress, total_steps) || run.should_stop(step)?;
         if is_last || run.is_save_due(step) {
             run.save_checkpoint(step, log, |folder, id| policy.state.save(folder, id))?;
         }

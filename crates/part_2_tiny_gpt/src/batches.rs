@@ -7,6 +7,7 @@
 //! targets  he cat sat      at every position the model predicts the next token
 //! ```
 
+use std::ops::Range;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
@@ -94,6 +95,16 @@ impl Batch {
             inputs: Tensor::from_vec(inputs, shape, device)?,
             targets: Tensor::from_vec(targets, shape, device)?,
         })
+    }
+
+    /// Batch of some of the `rows`; `None` without a row.
+    ///
+    /// # Errors
+    /// When there are fewer rows.
+    pub fn rows(&self, rows: Range<usize>) -> Result<Option<Self>> {
+        let of = |tensor: &Tensor| tensor.narrow(0, rows.start, rows.len());
+        let batch = || Ok(Self { inputs: of(&self.inputs)?, targets: of(&self.targets)? });
+        (!rows.is_empty()).then(batch).transpose()
     }
 
     /// Batch of `b` random windows of `t` tokens. Each start that leaves room for a whole window is

@@ -9,6 +9,7 @@ use anyhow::{Context, Result, ensure};
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Module, Tensor};
 use modern::GptModern;
+use ranks::RankGradients;
 use tensor_core::ops::cross_entropy::IGNORE_INDEX;
 use tensor_core::ops::{add, cross_entropy};
 use tensor_core::{Parameters, backward};
@@ -19,23 +20,24 @@ use tiny_gpt::Batch;
 /// in 16 bits; the loss and the sums of the gradients are f32.
 ///
 /// # Errors
-/// When no batch has a target, or a tensor operation fails.
+/// When a tensor operation fails.
 pub fn gradients(
     model: &GptModern,
     parameters: &Parameters,
     batches: &[Batch],
     scale: f64,
-) -> Result<(f64, GradStore)> {
+) -> Result<RankGradients> {
     let counts = target_counts(batches)?;
-    let n_targets = total_targets(counts.iter().copied())?;
+    let n_targets: usize = counts.iter().sum();
     let mut accumulator = GradAccumulator::default();
     for (batch, count) in batches.iter().zip(counts) {
         let logits = model.forward(&batch.inputs)?.to_dtype(DType::F32)?; // (B, T, V)
         let loss = cross_entropy(&logits, &batch.targets)?; // (), mean over the micro-batch
-        let share = count as f64 / n_targets as f64;
+        let share = count as f64 / n_targets.max(1) as f64;
         accumulator.backward_scaled(&(loss * share)?, scale, &[parameters])?;
     }
-    accumulator.finish()
+    let n_tokens = batches.iter().map(|batch| batch.inputs.elem_count()).sum();
+    Ok(accumulator.finish_rank(n_targets, n_tokens))
 }
 // ANCHOR_END: gradients
 
@@ -74,6 +76,12 @@ impl GradAccumulator {
             Some(sum) => add_grads(sum, grads, stores)?,
         });
         Ok(())
+    }
+
+    /// Loss and gradients of the rows of a rank, which may have none, with the numbers of their
+    /// targets and input tokens.
+    pub fn finish_rank(self, n_targets: usize, n_tokens: usize) -> RankGradients {
+        RankGradients { loss: self.loss, grads: self.grads, n_targets, n_tokens }
     }
 
     /// Loss of the batch, and its gradients.

@@ -3,6 +3,7 @@
 
 use anyhow::Result;
 use experiment::{RunLog, StepMetrics};
+use ranks::BatchGradients;
 use serde_json::json;
 use tensor_core::clip_grad_norm;
 use tiny_gpt::Batch;
@@ -10,7 +11,7 @@ use tiny_gpt::Batch;
 use crate::accumulation::gradients;
 use crate::{LoaderState, PretrainState, TrainConfig};
 
-/// Takes the next step of `run` on these micro-batches, after which the data are read from
+/// Takes the next step of `run` on these micro-batches, or this rank's rows of them, after which the data are read from
 /// `loader_state` on. A step whose gradients overflow f16 is skipped: only the loss scale changes.
 ///
 /// # Errors
@@ -24,7 +25,10 @@ pub fn pretrain_step(
 ) -> Result<()> {
     let step = run.train.progress.step + 1;
     let model = run.model_in_compute_dtype(config)?; // the current weights in config.dtype
-    let (loss, mut grads) = gradients(&model, &run.train.parameters, batches, run.loss_scale())?;
+    let parameters = &run.train.parameters;
+    let of_rank = gradients(&model, parameters, batches, run.loss_scale())?;
+    let BatchGradients { loss, mut grads, n_tokens, .. } =
+        of_rank.average(&run.train.ranks, &[parameters])?;
     run.unscale(&mut grads)?; // before the norm is computed
     let grad_norm = clip_grad_norm(&mut grads, &run.train.parameters, config.max_grad_norm)?;
     if !run.update_grad_scaler(grad_norm)? {
@@ -33,7 +37,6 @@ pub fn pretrain_step(
         return log.row(step, json!({ "n_skipped_steps": skipped, "loss_scale": scale }));
     }
     let lr = config.schedule.lr_at(step);
-    let n_tokens = batches.iter().map(|batch| batch.inputs.elem_count()).sum();
     let metrics = StepMetrics { step, loss, lr, grad_norm, n_tokens };
     log.check(&metrics)?;
     run.train.optimizer.step(&grads, lr)?;

@@ -9,3 +9,4 @@ mod schedule;
 mod run_defaults;
 mod settings;
 mod training;
+mod ranks;

@@ -28,6 +28,7 @@ pub fn train(
     run: &Run,
     log: &mut RunLog,
 ) -> Result<()> {
+    state.train.join(&run.ranks)?;
     let device = state.train.parameters.device().clone();
     let mut data_loader = DataLoader::new(&data.train, state.window_len, config.seed)?;
     let inference = GptModern::new(&state.config, state.train.parameters.for_inference().root())?;
@@ -40,15 +41,17 @@ pub fn train(
         let mut loader_state = state.progress.loader_state;
         let mut batches = Vec::with_capacity(config.grad_accum_steps);
         for _ in 0..config.grad_accum_steps {
-            batches.push(data_loader.next_batch(&mut loader_state, config.batch_size, &device)?);
+            let batch = data_loader.next_batch(&mut loader_state, config.batch_size, &device)?;
+            batches.extend(batch.rows(run.ranks.rows(config.batch_size))?);
         }
+        state.train.seed_dropout(config.seed);
         pretrain_step(state, &batches, loader_state, config, log)?;
         let is_skipped = state.train.progress.step < step;
         if !is_skipped && (step == total_steps || is_due(step, validation.eval_interval)) {
             validate(state, &inference, data, validation, model_folder, log)?;
         }
         let progress = &state.train.progress;
-        let is_last = run.is_finished(progress, total_steps) || run.should_stop(progress.step);
+        let is_last = run.is_finished(progress, total_steps) || run.should_stop(progress.step)?;
         if !is_skipped && (step == total_steps || is_due(step, validation.sample_interval)) {
             log_sample(step, &inference, &data.tokenizer, validation, log)?;
         }

@@ -111,7 +111,7 @@ pub fn train(
         let n_tokens = batch.inputs.elem_count();
         log.step(&StepMetrics { step, loss, lr, grad_norm, n_tokens }, Value::Null)?;
         load_monitor.update(&loads);
-        let is_stopped = run.should_stop(step);
+        let is_stopped = run.should_stop(step)?;
         if step == base.steps || is_stopped || is_due(step, base.eval_interval) {
             validator.run(step, &inference, parameters, log)?;
         }

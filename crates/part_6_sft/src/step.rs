@@ -8,8 +8,9 @@
 use anyhow::Result;
 use experiment::{RunLog, StepMetrics, TrainState};
 use modern::GptModern;
+use ranks::BatchGradients;
 use scaling::LrSchedule;
-use scaling::accumulation::{GradAccumulator, total_targets};
+use scaling::accumulation::GradAccumulator;
 use serde_json::json;
 use tensor_core::{AdamWConfig, clip_grad_norm};
 
@@ -62,7 +63,8 @@ pub enum BatchLayout {
     Packed(usize),
 }
 
-/// Takes the next step of `state`, whose model is `model`, on these micro-batches.
+/// Takes the next step of `state`, whose model is `model`, on these micro-batches, or this
+/// rank's examples of them.
 ///
 /// # Errors
 /// When no micro-batch has a target, the loss is not finite, or the log cannot be written.
@@ -74,17 +76,19 @@ pub fn sft_step(
     log: &mut RunLog,
 ) -> Result<()> {
     let step = state.progress.step + 1;
-    let n_targets = total_targets(batches.iter().map(SftBatch::n_targets))?;
+    let n_targets: usize = batches.iter().map(SftBatch::n_targets).sum();
     let mut accumulator = GradAccumulator::default();
     for batch in batches {
         let loss = batch.loss(model)?; // (), mean over the targets of the micro-batch
-        let share = batch.n_targets() as f64 / n_targets as f64;
+        let share = batch.n_targets() as f64 / n_targets.max(1) as f64;
         accumulator.backward(&(loss * share)?, &[&state.parameters])?;
     }
-    let (loss, mut grads) = accumulator.finish()?;
+    let n_tokens = batches.iter().map(SftBatch::n_tokens).sum();
+    let of_rank = accumulator.finish_rank(n_targets, n_tokens);
+    let BatchGradients { loss, mut grads, n_targets, n_tokens } =
+        of_rank.average(&state.ranks, &[&state.parameters])?;
     let grad_norm = clip_grad_norm(&mut grads, &state.parameters, config.max_grad_norm)?;
     let lr = config.schedule.lr_at(step);
-    let n_tokens: usize = batches.iter().map(SftBatch::n_tokens).sum();
     let metrics = StepMetrics { step, loss, lr, grad_norm, n_tokens };
     log.check(&metrics)?;
     state.optimizer.step(&grads, lr)?;

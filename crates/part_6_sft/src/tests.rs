@@ -13,6 +13,7 @@ mod evaluation;
 mod lora;
 mod peft;
 mod training;
+mod ranks;
 
 use anyhow::Result;
 use candle_core::{DType, Device};

@@ -6,6 +6,7 @@ use candle_core::Device;
 use experiment::{Run, RunLog, TrainState, is_due};
 use model_io::ModelConfig;
 use modern::GptModern;
+use ranks::Ranks;
 use tensor_core::Parameters;
 
 use crate::step::sft_step;
@@ -26,6 +27,7 @@ pub fn train(
     log: &mut RunLog,
 ) -> Result<()> {
     ensure!(!examples.is_empty(), "there are no training examples");
+    state.join(&run.ranks)?;
     let inference_model = GptModern::new(model.config(), state.parameters.for_inference().root())?;
     let lengths = examples.iter().map(|example| example.ids.len()).collect();
     let mut sampler = BatchSampler::new(lengths, config.curriculum, config.batch_size, config.seed);
@@ -38,14 +40,16 @@ pub fn train(
     }
     while !run.is_finished(&state.progress, total_steps) {
         let step = state.progress.step + 1;
-        let batches = micro_batches(&mut sampler, step, examples, config, model.device())?;
+        let batches =
+            micro_batches(&mut sampler, step, examples, config, &run.ranks, model.device())?;
+        state.seed_dropout(config.seed);
         sft_step(model, state, &batches, config, log)?;
         if let Some(validator) =
             validator.filter(|validator| step == total_steps || is_due(step, validator.interval))
         {
             validator.run(&inference_model, state, log)?;
         }
-        let is_last = run.is_finished(&state.progress, total_steps) || run.should_stop(step);
+        let is_last = run.is_finished(&state.progress, total_steps) || run.should_stop(step)?;
         if is_last || run.is_save_due(step) {
             run.save_checkpoint(step, log, |folder, data_id| state.save(folder, data_id))?;
         }
@@ -74,19 +78,24 @@ pub fn train_in_memory(
     Ok(state)
 }
 
-/// Micro-batches of a step, counted from 1.
+/// Micro-batches of a step, counted from 1, with the examples of this one of the `ranks`.
 fn micro_batches(
     sampler: &mut BatchSampler,
     step: usize,
     examples: &[TokenizedExample],
     config: &TrainConfig,
+    ranks: &Ranks,
     device: &Device,
 ) -> Result<Vec<SftBatch>> {
     let first = (step - 1) * config.grad_accum_steps;
     let mut batches = Vec::with_capacity(config.grad_accum_steps);
     for index in first..first + config.grad_accum_steps {
-        let indices = sampler.batch_indices(index).iter();
-        let batch: Vec<TokenizedExample> = indices.map(|&i| examples[i].clone()).collect();
+        let indices = sampler.batch_indices(index);
+        let own = indices[ranks.rows(indices.len())].iter();
+        let batch: Vec<TokenizedExample> = own.map(|&i| examples[i].clone()).collect();
+        if batch.is_empty() {
+            continue;
+        }
         batches.push(match config.batch_layout {
             BatchLayout::Padded => SftBatch::padded(&batch, device)?,
             BatchLayout::Packed(width) => SftBatch::packed(&batch, width, device)?,

@@ -44,7 +44,7 @@ pub fn train(
         if step == total_steps || is_due(step, validator.interval) {
             validator.run(&inference_model, state, log)?;
         }
-        let is_last = run.is_finished(&state.progress, total_steps) || run.should_stop(step);
+        let is_last = run.is_finished(&state.progress, total_steps) || run.should_stop(step)?;
         if is_last || run.is_save_due(step) {
             run.save_checkpoint(step, log, |folder, data_id| state.save(folder, data_id))?;
         }

@@ -44,7 +44,7 @@ pub fn train(
             validator.run(&models.rollout_policy, policy, context.reward_fn, log)?;
         }
         let progress = &actor_critic.policy.progress;
-        let is_last = run.is_finished(progress, total_steps) || run.should_stop(step);
+        let is_last = run.is_finished(progress, total_steps) || run.should_stop(step)?;
         if is_last || run.is_save_due(step) {
             run.save_checkpoint(step, log, |folder, data| actor_critic.save(folder, data, saver))?;
         }

@@ -46,7 +46,7 @@ pub fn train(
             validator.run(policy, context.reward_fn, log)?;
         }
         let is_over = is_last || run.is_finished(&policy.state.progress, schedule.total_steps);
-        let is_stopped = is_over || run.should_stop(step);
+        let is_stopped = is_over || run.should_stop(step)?;
         if is_stopped || run.is_save_due(step) {
             run.save_checkpoint(step, log, |folder, data| policy.save(folder, data, saver))?;
         }

@@ -62,7 +62,7 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let mut log = setup.open_log(log, |checkpoint| state.restore(checkpoint, &data_id))?;
     print_run_summary(&state, &data);
     println!("{}", defaults.summary(&config.schedule));
-    let (run, model_folder) = (setup.run(&data_id)?, setup.out.join("model"));
+    let (run, model_folder) = (setup.run_on_ranks(&data_id)?, setup.out.join("model"));
     let validation = args.validation_config(defaults.eval_interval(total_steps));
     train(&mut state, &data, &config, &validation, &model_folder, &run, &mut log)?;
     let tokens_per_second = log.finish()?; // ends the progress line before the report is printed

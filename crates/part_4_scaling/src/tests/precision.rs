@@ -5,6 +5,7 @@ use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Tensor};
 use model_io::ModelConfig;
 use modern::GptModern;
+use ranks::{BatchGradients, Ranks};
 use tensor_core::ops::IGNORE_INDEX;
 use tensor_core::testing::assert_close;
 use tensor_core::{Parameters, clip_grad_norm};
@@ -46,7 +47,10 @@ fn setup() -> Result<Setup> {
 impl Setup {
     fn gradients(&self, dtype: DType, batches: &[Batch], scale: f64) -> Result<(f64, GradStore)> {
         let model = GptModern::new(&self.config, self.parameters.with_compute_dtype(dtype).root())?;
-        gradients(&model, &self.parameters, batches, scale)
+        let of_rank = gradients(&model, &self.parameters, batches, scale)?;
+        let BatchGradients { loss, grads, .. } =
+            of_rank.average(&Ranks::Alone, &[&self.parameters])?;
+        Ok((loss, grads))
     }
 
     fn assert_equal_grads(&self, a: &GradStore, b: &GradStore, tol: f64) -> Result<()> {

@@ -21,7 +21,7 @@ use crate::tokenizer_training::train_on_corpus;
 use crate::{LoaderState, LrSchedule, PretrainState, TrainConfig, train};
 
 const STEPS: usize = 3;
-const CONFIG: TrainConfig = TrainConfig {
+pub(super) const CONFIG: TrainConfig = TrainConfig {
     batch_size: 2,
     grad_accum_steps: 2,
     schedule: LrSchedule {
@@ -39,7 +39,7 @@ const CONFIG: TrainConfig = TrainConfig {
     seed: 0,
 };
 
-fn dataset(folder: &Path) -> Result<Dataset> {
+pub(super) fn dataset(folder: &Path) -> Result<Dataset> {
     let file = folder.join("text.txt");
     std::fs::write(&file, "the cat sat on the mat and slept<|endoftext|>".repeat(30))?;
     let corpus = TextCorpus::open(&file)?;

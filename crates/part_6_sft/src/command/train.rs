@@ -48,7 +48,7 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let log = RunLogConfig::losses(total_steps, warmup_steps, metrics.log_interval.get());
     let mut log =
         setup.open_log(log, |checkpoint| state.restore(checkpoint, &data_id).map(drop))?;
-    let run = setup.run(&data_id)?;
+    let run = setup.run_on_ranks(&data_id)?;
     let n = dataset.validation.len().min(args.eval_examples.get());
     let validator = SftValidator {
         examples: &dataset.validation[..n],

@@ -25,7 +25,7 @@ use crate::{
     evaluate, tokenize, train,
 };
 
-fn train_config(steps: usize) -> TrainConfig {
+pub(super) fn train_config(steps: usize) -> TrainConfig {
     TrainConfig {
         batch_size: 4,
         grad_accum_steps: 2,
@@ -44,7 +44,7 @@ fn train_config(steps: usize) -> TrainConfig {
     }
 }
 
-fn examples(n: usize) -> Vec<TokenizedExample> {
+pub(super) fn examples(n: usize) -> Vec<TokenizedExample> {
     let mut rng = Rng::new(2);
     let examples = (0..n).map(|_| {
         let len = 3 + rng.below(9);
@@ -59,7 +59,7 @@ fn log() -> Result<RunLog> {
 }
 
 /// Trains the model of `state` in the run `run`.
-fn train_in(
+pub(super) fn train_in(
     state: &mut TrainState,
     examples: &[TokenizedExample],
     config: &TrainConfig,
@@ -100,7 +100,7 @@ fn adapters() -> LoraConfig {
     LoraConfig { dropout: 0.1, ..LoraConfig::new(2) }
 }
 
-fn train_state(lora: bool) -> Result<TrainState> {
+pub(super) fn train_state(lora: bool) -> Result<TrainState> {
     train_state_with(AdamWConfig::default(), lora)
 }
 

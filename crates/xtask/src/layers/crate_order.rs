@@ -1,16 +1,17 @@
 //! Order of the packages: each depends on packages below it only.
 //!
-//! From the bottom: tensor_core; the support crates model_io, datasets and experiment; the parts in
+//! From the bottom: tensor_core; the support crates ranks, model_io, datasets and experiment; the parts in
 //! course order; examples, benches and exercises, which may use everything. xtask stands apart.
 //! workspace_hack, which has no code, is below all.
 
 use cargo_metadata::Metadata;
 
 /// Support crates, each with the packages of the workspace that it may depend on.
-const SUPPORT: [(&str, &[&str]); 3] = [
+const SUPPORT: [(&str, &[&str]); 4] = [
+    ("ranks", &["tensor_core"]),
     ("model_io", &["tensor_core"]),
     ("datasets", &["tensor_core", "model_io"]),
-    ("experiment", &["tensor_core"]),
+    ("experiment", &["tensor_core", "ranks"]),
 ];
 /// Packages that may depend on all others.
 const UNRESTRICTED: [&str; 4] = ["examples", "benches", "exercises", "learner"];

@@ -11,6 +11,7 @@ use datasets::dataset::{ValidationSplit, tokenize};
 use datasets::{Dataset, TextCorpus};
 use model_io::ModelConfig;
 use modern::GradientCheckpointing;
+use ranks::{BatchGradients, Ranks};
 use tensor_core::ops::IGNORE_INDEX;
 use tensor_core::{AdamWConfig, clip_grad_norm, sha256};
 use tiny_gpt::Batch;
@@ -71,8 +72,11 @@ fn new_state(data: &Dataset) -> Result<PretrainState> {
 fn print_accumulation_errors(run: &PretrainState, data: &Dataset) -> Result<()> {
     let (batch, rows) = ragged_batch(run, data)?;
     let model = run.model_in_compute_dtype(&TrainConfig { dropout: 0., ..CONFIG })?;
-    let grads_of =
-        |batches: &[Batch]| anyhow::Ok(gradients(&model, &run.train.parameters, batches, 1.)?.1);
+    let parameters = &run.train.parameters;
+    let grads_of = |batches: &[Batch]| {
+        let of_rank = gradients(&model, parameters, batches, 1.)?;
+        anyhow::Ok(of_rank.average(&Ranks::Alone, &[parameters])?.grads)
+    };
     let whole_batch = grads_of(&[batch])?;
     let mut row_grads =
         rows.iter().map(|row| grads_of(std::slice::from_ref(row))).collect::<Result<Vec<_>>>()?;
@@ -188,7 +192,10 @@ fn train_to_step(run: &mut PretrainState, data: &Dataset, end: usize) -> Result<
             })
             .collect::<Result<Vec<_>>>()?;
         let model = run.model_in_compute_dtype(&CONFIG)?;
-        let (loss, mut grads) = gradients(&model, &run.train.parameters, &batches, 1.)?;
+        let parameters = &run.train.parameters;
+        let of_rank = gradients(&model, parameters, &batches, 1.)?;
+        let BatchGradients { loss, mut grads, .. } =
+            of_rank.average(&Ranks::Alone, &[parameters])?;
         clip_grad_norm(&mut grads, &run.train.parameters, CONFIG.max_grad_norm)?;
         run.train.progress.step += 1;
         run.train.optimizer.step(&grads, CONFIG.schedule.lr_at(run.train.progress.step))?;

@@ -1,0 +1,96 @@
+//! Run folder of a rank that is not the first: a temporary one, in which it does what the first does
+//! in `--out`. For a resumed run, it has what the first has.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use anyhow::{Context, Result};
+use ranks::Ranks;
+use serde::{Deserialize, Serialize};
+use tempfile::TempDir;
+
+use crate::Checkpoints;
+use crate::run_folder::CHECKPOINTS;
+
+/// What a run is resumed with, beside its newest checkpoint.
+const RESUMED: [&str; 4] = ["config.json", "metrics.jsonl", "data", "base"];
+
+/// Temporary folder of this process.
+static FOLDER: Mutex<Option<TempDir>> = Mutex::new(None);
+
+/// A file of the run folder of the first rank.
+#[derive(Serialize, Deserialize)]
+struct CopiedFile {
+    /// Path in the folder.
+    path: PathBuf,
+    n_bytes: usize,
+}
+
+/// Run folder of this process, one of several `ranks`: `out` for the first. With `is_resumed`, the
+/// others get what the first has there.
+///
+/// # Errors
+/// When a file cannot be read or written.
+pub(crate) fn run_folder_of_rank(ranks: &Ranks, out: &Path, is_resumed: bool) -> Result<PathBuf> {
+    let files = ranks.on_first(|| if is_resumed { resumed_files(out) } else { Ok(Vec::new()) })?;
+    let folder = match ranks.is_first() {
+        true => out.to_path_buf(),
+        false => new_folder()?,
+    };
+    for CopiedFile { path, n_bytes } in files {
+        let mut bytes = Vec::with_capacity(n_bytes);
+        let path = folder.join(path);
+        if ranks.is_first() {
+            bytes = fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
+        }
+        ranks.broadcast(&mut bytes)?;
+        if !ranks.is_first() {
+            fs::create_dir_all(path.parent().unwrap_or(&folder))
+                .and_then(|()| fs::write(&path, bytes))
+                .with_context(|| format!("writing {}", path.display()))?;
+        }
+    }
+    Ok(folder)
+}
+
+/// Removes the temporary folder of this process.
+pub(crate) fn remove() {
+    drop(FOLDER.lock().ok().and_then(|mut folder| folder.take()));
+}
+
+fn new_folder() -> Result<PathBuf> {
+    let folder = TempDir::with_prefix("rank-").context("creating a temporary folder")?;
+    let path = folder.path().join("run");
+    if let Ok(mut place) = FOLDER.lock() {
+        *place = Some(folder);
+    }
+    Ok(path)
+}
+
+/// Files of the run folder `out` that a resumed run reads.
+fn resumed_files(out: &Path) -> Result<Vec<CopiedFile>> {
+    let mut files = Vec::new();
+    for name in RESUMED {
+        collect(out, &out.join(name), &mut files)?;
+    }
+    let checkpoints = Checkpoints::new(out.join(CHECKPOINTS), std::num::NonZeroUsize::MIN);
+    if let Some((_, folder)) = checkpoints.latest()? {
+        collect(out, &folder, &mut files)?;
+    }
+    Ok(files)
+}
+
+/// Adds the file `path` in `out`, or those of the folder `path`, to `files`.
+fn collect(out: &Path, path: &Path, files: &mut Vec<CopiedFile>) -> Result<()> {
+    let reading = || format!("reading {}", path.display());
+    if path.is_dir() {
+        for entry in fs::read_dir(path).with_context(reading)? {
+            collect(out, &entry.with_context(reading)?.path(), files)?;
+        }
+    } else if path.is_file() {
+        let n_bytes = path.metadata().with_context(reading)?.len() as usize;
+        files.push(CopiedFile { path: path.strip_prefix(out)?.to_path_buf(), n_bytes });
+    }
+    Ok(())
+}

@@ -1,0 +1,89 @@
+//! Ranks that are processes, started by mpirun, on one machine or many.
+
+use std::cell::RefCell;
+
+use anyhow::{Context, Result};
+use mpi::environment::Universe;
+use mpi::topology::SimpleCommunicator;
+use mpi::traits::{Communicator, Root};
+use mpi::{Threading, initialize_with_threading};
+
+/// Values per message: the first rank holds as many of every rank at a time.
+const CHUNK: usize = 1 << 22;
+
+thread_local! {
+    /// MPI, from its start to its end. Its calls are made by the main thread.
+    static UNIVERSE: RefCell<Option<Universe>> = const { RefCell::new(None) };
+}
+
+/// Rank that is a process. MPI ends all processes when one of them fails.
+#[derive(Debug, Clone, Copy)]
+pub struct MpiRank {
+    rank: usize,
+    world_size: usize,
+}
+
+impl MpiRank {
+    /// Starts MPI in this process.
+    ///
+    /// # Errors
+    /// When it was started before.
+    pub(crate) fn start() -> Result<Self> {
+        let (universe, _) =
+            initialize_with_threading(Threading::Funneled).context("MPI was started twice")?;
+        let world = universe.world();
+        let (rank, world_size) = (world.rank() as usize, world.size() as usize);
+        UNIVERSE.set(Some(universe));
+        Ok(Self { rank, world_size })
+    }
+
+    /// Ends MPI, which waits for all ranks.
+    pub(crate) fn finish() {
+        UNIVERSE.with_borrow_mut(|universe| drop(universe.take()));
+    }
+
+    /// Ends all ranks with `exit_code`.
+    pub(crate) fn abort(exit_code: i32) -> ! {
+        SimpleCommunicator::world().abort(exit_code)
+    }
+
+    pub(crate) fn rank(&self) -> usize {
+        self.rank
+    }
+
+    pub(crate) fn world_size(&self) -> usize {
+        self.world_size
+    }
+
+    /// The first rank adds in the order of the ranks: MPI's own reduction may add in any order.
+    pub(crate) fn all_reduce_sum(&self, values: &mut [f32]) -> Result<()> {
+        let world = SimpleCommunicator::world();
+        let first = world.process_at_rank(0);
+        for chunk in values.chunks_mut(CHUNK) {
+            if self.rank == 0 {
+                let mut all = vec![0f32; chunk.len() * self.world_size];
+                first.gather_into_root(&*chunk, &mut all[..]);
+                chunk.fill(0.);
+                for theirs in all.chunks(chunk.len()) {
+                    chunk.iter_mut().zip(theirs).for_each(|(sum, value)| *sum += value);
+                }
+            } else {
+                first.gather_into(&*chunk);
+            }
+            first.broadcast_into(chunk);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn broadcast(&self, bytes: &mut Vec<u8>) -> Result<()> {
+        let world = SimpleCommunicator::world();
+        let first = world.process_at_rank(0);
+        let mut len = bytes.len() as u64;
+        first.broadcast_into(&mut len);
+        bytes.resize(usize::try_from(len)?, 0);
+        for chunk in bytes.chunks_mut(CHUNK * size_of::<f32>()) {
+            first.broadcast_into(chunk);
+        }
+        Ok(())
+    }
+}

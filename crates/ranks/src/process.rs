@@ -1,0 +1,74 @@
+//! Ranks of this process, from its start to its end.
+
+use std::sync::OnceLock;
+
+use anyhow::Result;
+
+use crate::Ranks;
+
+/// What the launchers of MPI's implementations tell each process: the number of ranks.
+const WORLD_SIZE_VARIABLES: [&str; 3] = ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MPI_LOCALNRANKS"];
+
+static RANKS: OnceLock<Ranks> = OnceLock::new();
+
+impl Ranks {
+    /// Ranks of this process: alone, unless mpirun has started several. The first call must be the
+    /// main thread's. A rank that is not the first prints nothing on stdout from then on.
+    ///
+    /// # Errors
+    /// When mpirun has started several and this program is built without the feature `mpi`.
+    pub fn of_process() -> Result<Self> {
+        if let Some(ranks) = RANKS.get() {
+            return Ok(ranks.clone());
+        }
+        let ranks = start()?;
+        Ok(RANKS.get_or_init(|| ranks).clone())
+    }
+
+    /// Ends the communication of this process with the others, which all have succeeded.
+    pub fn finish_process() {
+        #[cfg(feature = "mpi")]
+        if matches!(RANKS.get(), Some(Self::Mpi(_))) {
+            crate::MpiRank::finish();
+        }
+    }
+
+    /// Ends the processes of all ranks, of which this one has failed, with `exit_code`. Returns if
+    /// it is alone.
+    pub fn abort_all(exit_code: u8) {
+        let _ = exit_code;
+        #[cfg(feature = "mpi")]
+        if matches!(RANKS.get(), Some(Self::Mpi(_))) {
+            crate::MpiRank::abort(i32::from(exit_code));
+        }
+    }
+}
+
+/// Number of ranks that a launcher has started; 1 without a launcher.
+fn launched_world_size() -> usize {
+    let size = |name: &&str| std::env::var(name).ok()?.parse().ok();
+    WORLD_SIZE_VARIABLES.iter().find_map(size).unwrap_or(1)
+}
+
+#[cfg(feature = "mpi")]
+fn start() -> Result<Ranks> {
+    if launched_world_size() < 2 {
+        return Ok(Ranks::Alone);
+    }
+    let ranks = Ranks::Mpi(crate::MpiRank::start()?);
+    if !ranks.is_first() {
+        rustix::stdio::dup2_stdout(std::fs::File::options().write(true).open("/dev/null")?)?;
+    }
+    Ok(ranks)
+}
+
+#[cfg(not(feature = "mpi"))]
+fn start() -> Result<Ranks> {
+    let n = launched_world_size();
+    anyhow::ensure!(
+        n < 2,
+        "mpirun has started {n} ranks, and this program is built without MPI: build it with \
+         --features mpi"
+    );
+    Ok(Ranks::Alone)
+}
