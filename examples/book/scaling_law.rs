@@ -156,8 +156,5 @@ pub(crate) fn artifacts() -> Result<Vec<Artifact>> {
         [numbers.to_vec(), vec![format!("{loss:.3}"), format!("{fitted:.3}")]].concat()
     });
     let header = ["N", "D", "6 N D, 10¹⁰", "loss", "by the law"];
-    Ok(vec![
-        Artifact::figure("scaling_law", svg),
-        Artifact::table("scaling_runs", &header, &rows),
-    ])
+    Ok(vec![Artifact::figure("scaling_law", svg), Artifact::table("scaling_runs", &header, &rows)])
 }

@@ -60,21 +60,9 @@ pub(crate) const MAIN: Variant = Variant {
 };
 /// Controls: one thing is changed in each.
 pub(crate) const CONTROLS: [Variant; 4] = [
-    Variant {
-        name: "no length penalty",
-        reward: Reward::Correct { length_penalty: 0. },
-        ..MAIN
-    },
-    Variant {
-        name: "length penalty 0.2",
-        reward: Reward::Correct { length_penalty: 0.2 },
-        ..MAIN
-    },
-    Variant {
-        name: "no worked demonstrations",
-        demonstrations: Demonstrations::Short,
-        ..MAIN
-    },
+    Variant { name: "no length penalty", reward: Reward::Correct { length_penalty: 0. }, ..MAIN },
+    Variant { name: "length penalty 0.2", reward: Reward::Correct { length_penalty: 0.2 }, ..MAIN },
+    Variant { name: "no worked demonstrations", demonstrations: Demonstrations::Short, ..MAIN },
     Variant { name: "random reward", reward: Reward::Random, ..MAIN },
 ];
 

@@ -1,5 +1,5 @@
-//! Lesson or supporting file: a file of a part whose first line begins with the number of a section,
-//! `//! 8.4 Rewards`, is a lesson; all others are supporting files.
+//! Lesson or supporting file: a file of a part whose first line begins with the number of a
+//! section, `//! 8.4 Rewards`, is a lesson; all others are supporting files.
 //!
 //! The number is where a reader sees it first, and it cannot be forgotten in a list elsewhere. What
 //! it promises is checked: a lesson is of its own part and in the reading order of the part's
@@ -111,7 +111,8 @@ mod tests {
         let part_files = PartFiles::read(root.path(), &mut faults)?;
         assert_eq!(faults, Vec::<String>::new());
         assert_eq!(part_files.summary(), "1 lessons with 1 lines, 1 supporting files with 2");
-        let of = |name: &str| part_files.may_be_shown(&Path::new("crates/part_8_ppo/src").join(name));
+        let of =
+            |name: &str| part_files.may_be_shown(&Path::new("crates/part_8_ppo/src").join(name));
         assert!(of("gae.rs") && !of("flags.rs") && part_files.may_be_shown(Path::new("a.rs")));
         fs::write(source.join("kl.rs"), "//! 9.4 KL\n")?;
         PartFiles::read(root.path(), &mut faults)?;
