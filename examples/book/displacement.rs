@@ -15,14 +15,14 @@ use crate::plot::{self, Axes, Mark, Series};
 pub(crate) const REFERENCE: [f64; 3] = [0.7, 0.2, 0.1];
 /// Their features. Chosen and rejected differ in the second one alone.
 pub(crate) const FEATURES: [[f64; 2]; 3] = [[1., 0.2], [1., -0.2], [-1., 2.]];
-const BETA: f64 = 0.5;
+pub(crate) const BETA: f64 = 0.5;
 const STEPS: usize = 30;
 
 // ANCHOR: train
 /// Log-probabilities of the three answers after each step of gradient descent on DPO's loss of the
 /// one pair, with weights of two features.
-pub(crate) fn train(sft_weight: f64) -> Result<Vec<[f64; 3]>> {
-    let loss = DpoLoss { sft_weight, ..DpoLoss::sigmoid(BETA) };
+pub(crate) fn train(beta: f64, sft_weight: f64) -> Result<Vec<[f64; 3]>> {
+    let loss = DpoLoss { sft_weight, ..DpoLoss::sigmoid(beta) };
     let totals = LossTotals { n_losses: 1, n_chosen_tokens: 1, kl: 0. };
     let reference = Tensor::new(&REFERENCE, &Device::Cpu)?.log()?; // (3)
     let features = Tensor::new(&FEATURES, &Device::Cpu)?; // (3, 2)
@@ -48,7 +48,7 @@ pub(crate) fn train(sft_weight: f64) -> Result<Vec<[f64; 3]>> {
 
 /// The figure.
 pub(crate) fn artifacts() -> Result<Vec<Artifact>> {
-    let (plain, with_sft) = (train(0.)?, train(0.2)?);
+    let (plain, with_sft) = (train(BETA, 0.)?, train(BETA, 0.2)?);
     let curve = |path: &[[f64; 3]], answer: usize| -> Vec<(f64, f64)> {
         (0..).zip(path).map(|(step, at)| (f64::from(step), at[answer])).collect()
     };

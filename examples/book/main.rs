@@ -5,6 +5,7 @@
 //! cargo run --example book -- autodiff
 //! cargo run --example book -- ngrams
 //! cargo run --example book -- induction
+//! cargo run --example book -- scaling --quick
 //! cargo run --example book -- unplug
 //! cargo run --example book -- truths
 //! ```
@@ -28,6 +29,8 @@ mod precision;
 mod float_bits;
 mod schedules;
 mod compute_budget;
+mod scaling_law;
+mod scaling_runs;
 mod unplug;
 mod capacity; // chapter 5
 mod pair_loss; // chapter 7
@@ -75,6 +78,8 @@ enum Program {
     Ngrams,
     /// Chapter 1: an induction head set by hand
     Induction,
+    /// Chapter 4: models of four sizes on four amounts of text, and the law of their losses
+    Scaling(scaling_runs::ScalingArgs),
     /// Chapter 11: policies to which a judge gives the same score
     Truths,
     /// Chapter 4: a training run that is killed, and ends as if it had not been
@@ -92,6 +97,7 @@ fn main() -> Result<()> {
         Program::Autodiff => autodiff::run(),
         Program::Ngrams => ngrams::run(),
         Program::Induction => induction::run(),
+        Program::Scaling(args) => scaling_runs::run(&args),
         Program::Truths => test_time::run(),
         Program::Unplug { part_4 } => unplug::run(&part_4),
     }

@@ -16,7 +16,7 @@ pub(crate) struct SumAnswer {
     pub(crate) n_tokens: usize,
 }
 
-/// Means over answers.
+/// Means over at least one answer.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Means {
     /// Share of right answers.
@@ -56,16 +56,26 @@ impl SumAnswer {
 }
 
 impl Means {
-    /// Means over those of `answers` that are `chosen`.
-    pub(crate) fn over(answers: &[SumAnswer], chosen: impl Fn(&SumAnswer) -> bool) -> Self {
+    /// Means over those of `answers` that are `chosen`; `None` if no answer is.
+    pub(crate) fn over(answers: &[SumAnswer], chosen: impl Fn(&SumAnswer) -> bool) -> Option<Self> {
         let chosen: Vec<&SumAnswer> = answers.iter().filter(|answer| chosen(answer)).collect();
         let mean = |of: &dyn Fn(&SumAnswer) -> f64| {
-            chosen.iter().map(|answer| of(answer)).sum::<f64>() / chosen.len().max(1) as f64
+            chosen.iter().map(|answer| of(answer)).sum::<f64>() / chosen.len() as f64
         };
-        Self {
+        (!chosen.is_empty()).then(|| Self {
             accuracy: mean(&|answer| f64::from(u8::from(answer.is_right))),
             worked: mean(&|answer| f64::from(u8::from(answer.is_worked()))),
             length: mean(&|answer| answer.n_tokens as f64),
-        }
+        })
     }
+}
+
+/// A number of the means `before` and `after` GRPO; a mean over no answers is a dash.
+pub(crate) fn change([before, after]: [Option<Means>; 2], number: fn(Means) -> f64) -> String {
+    format!("{} → {}", one_digit(before.map(number)), one_digit(after.map(number)))
+}
+
+/// Text of a number with one digit after the point, or a dash.
+pub(crate) fn one_digit(number: Option<f64>) -> String {
+    number.map_or("–".to_string(), |number| format!("{number:.1}"))
 }

@@ -13,16 +13,17 @@ mod problems;
 #[cfg(test)]
 mod tests;
 
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
+use answers::change;
 use anyhow::Result;
 use clap::Parser;
 use experiment::flags::ComputeFlags;
 use experiment::{picture, program};
-use learning::{CONTROLS, Demonstrations, PRACTISED, Run, Steps};
-use page::change;
+use learning::{CONTROLS, Demonstrations, MAIN, Run, Steps};
 
 #[global_allocator]
 static ALLOCATOR: tensor_core::allocator::MiMalloc = tensor_core::allocator::MiMalloc;
@@ -35,8 +36,8 @@ struct Args {
     #[arg(long, value_name = "FILE", default_value = "runs/thinking.html")]
     out: PathBuf,
     /// Number of seeds, from --seed on; the controls have the first one
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    seeds: u64,
+    #[arg(long, value_name = "N", default_value = "1")]
+    seeds: NonZeroU64,
     /// Finish in some seconds: too few steps to learn anything
     #[arg(long)]
     quick: bool,
@@ -54,9 +55,9 @@ fn run(args: Args) -> Result<()> {
     let steps = if args.quick { Steps::QUICK } else { Steps::FULL };
     let seed = args.compute.seed;
     let (mut runs, mut controls) = (Vec::new(), Vec::new());
-    for run_seed in seed..seed + args.seeds.max(1) {
+    for run_seed in (0..args.seeds.get()).map(|i| seed.wrapping_add(i)) {
         let finetuned = Demonstrations::Worked.finetune(steps, run_seed, &device)?;
-        runs.push(Run::new(PRACTISED, &finetuned, steps, run_seed)?);
+        runs.push(Run::new(MAIN, &finetuned, steps, run_seed)?);
         for variant in CONTROLS.into_iter().filter(|_| run_seed == seed) {
             controls.push(match variant.demonstrations {
                 Demonstrations::Worked => Run::new(variant, &finetuned, steps, seed)?,
@@ -66,13 +67,13 @@ fn run(args: Args) -> Result<()> {
     }
     println!("\n{:38}{:>14}{:>14}{:>13}", "test sums", "right, %", "worked, %", "tokens");
     for run in runs.iter().chain(&controls) {
-        let [before, after] = run.before_and_after(|_| true);
+        let means = run.before_and_after(|_| true);
         println!(
             "{:38}{:>14}{:>14}{:>13}",
             format!("{}, seed {}", run.variant.name, run.seed),
-            change(100. * before.accuracy, 100. * after.accuracy),
-            change(100. * before.worked, 100. * after.worked),
-            change(before.length, after.length),
+            change(means, |means| 100. * means.accuracy),
+            change(means, |means| 100. * means.worked),
+            change(means, |means| means.length),
         );
     }
     page::write(&args.out, &runs, &controls, start.elapsed().as_secs_f64(), args.quick)?;

@@ -14,8 +14,8 @@ use serde_json::{Value, json};
 use tensor_core::atomic_file;
 
 use self::chart::{Chart, Line};
-use crate::answers::{Means, SumAnswer};
-use crate::learning::{PRICE, PROMPTS_PER_STEP, Run};
+use crate::answers::{Means, SumAnswer, change, one_digit};
+use crate::learning::{LENGTH_PENALTY, PROMPTS_PER_STEP, Run};
 use crate::policy::GROUP_SIZE;
 
 const PAGE: &str = include_str!("page.html");
@@ -55,11 +55,11 @@ pub(crate) fn write(
         "commit": provenance::commit(),
         "seed": run.seed,
         "n_parameters": run.n_parameters,
-        "n_steps": run.practice.len(),
+        "n_steps": run.train_answers.len(),
         "prompts_per_step": PROMPTS_PER_STEP,
         "group_size": GROUP_SIZE,
-        "price": PRICE,
-        "n_test": run.tests[0].len(),
+        "length_penalty": LENGTH_PENALTY,
+        "n_test": run.test_answers[0].len(),
         "charts": charts(&[easy, hard, Curve::of_all("all", run)]),
         "control_charts": charts(&control_curves),
         "terms": (2..=8).map(|n| row_of_terms(run, n)).collect::<Vec<_>>(),
@@ -81,11 +81,12 @@ impl<'a> Curve<'a> {
     }
 
     fn line(&self, y: fn(Means) -> f64) -> Line {
-        let steps = (1..).zip(&self.run.practice);
-        let point = |(step, answers)| {
-            (f64::from(step), y(Means::over(answers as &Vec<SumAnswer>, self.chosen)))
+        let steps = (1..).zip(&self.run.train_answers);
+        let point = |(step, answers): (u32, &Vec<SumAnswer>)| {
+            let means = Means::over(answers, self.chosen)?;
+            Some((f64::from(step), y(means)))
         };
-        Line { name: self.name.into(), points: steps.map(point).collect() }
+        Line { name: self.name.into(), points: steps.filter_map(point).collect() }
     }
 }
 
@@ -100,51 +101,45 @@ fn charts(curves: &[Curve<'_>]) -> [String; 2] {
     .map(|chart| chart.svg())
 }
 
-/// A number before and after the practice.
-pub(crate) fn change(before: f64, after: f64) -> String {
-    format!("{before:.1} → {after:.1}")
-}
-
 /// Accuracy, share of worked answers and length, before and after.
-fn cells(before: &Means, after: &Means) -> Vec<String> {
+fn cells(means: [Option<Means>; 2]) -> Vec<String> {
     vec![
-        change(100. * before.accuracy, 100. * after.accuracy),
-        change(100. * before.worked, 100. * after.worked),
-        change(before.length, after.length),
+        change(means, |means| 100. * means.accuracy),
+        change(means, |means| 100. * means.worked),
+        change(means, |means| means.length),
     ]
 }
 
 /// Row of a run: all test problems, and the share of worked answers to the easiest and the hardest.
 fn row(name: &str, run: &Run) -> Value {
-    let [before, after] = run.before_and_after(|_| true);
     let worked = |n_terms| {
-        let [before, after] = run.before_and_after(|answer| answer.n_terms() == n_terms);
-        change(100. * before.worked, 100. * after.worked)
+        let means = run.before_and_after(|answer| answer.n_terms() == n_terms);
+        change(means, |means| 100. * means.worked)
     };
-    let cells = [cells(&before, &after), vec![worked(2), worked(8)]].concat();
+    let cells = [cells(run.before_and_after(|_| true)), vec![worked(2), worked(8)]].concat();
     json!({ "name": name, "cells": cells })
 }
 
 /// Row of the test problems with `n_terms` digits other than 0.
 fn row_of_terms(run: &Run, n_terms: usize) -> Value {
-    let [before, after] = run.before_and_after(|answer| answer.n_terms() == n_terms);
-    // Before the practice there are answers of both kinds.
+    let means = run.before_and_after(|answer| answer.n_terms() == n_terms);
+    // Before GRPO there are answers of both kinds, or of one.
     let accuracy = |is_worked: bool| {
         let chosen =
             |answer: &SumAnswer| answer.n_terms() == n_terms && answer.is_worked() == is_worked;
-        format!("{:.1}", 100. * Means::over(&run.tests[0], chosen).accuracy)
+        one_digit(Means::over(&run.test_answers[0], chosen).map(|means| 100. * means.accuracy))
     };
-    let cells = [cells(&before, &after), vec![accuracy(true), accuracy(false)]].concat();
+    let cells = [cells(means), vec![accuracy(true), accuracy(false)]].concat();
     json!({ "name": n_terms, "cells": cells })
 }
 
-/// Test problems, and the answers to them before, during and after the practice.
+/// Test problems, and the answers to them before, during and after GRPO.
 fn shown_answers(run: &Run) -> Value {
-    let rows = run.test_steps().into_iter().zip(&run.tests).map(|(step, answers)| {
+    let rows = run.test_steps().into_iter().zip(&run.test_answers).map(|(step, answers)| {
         let answers = answers.iter().take(N_SHOWN);
         let cell = |answer: &SumAnswer| json!({ "text": answer.text, "is_right": answer.is_right });
         json!({ "step": step, "cells": answers.map(cell).collect::<Vec<_>>() })
     });
-    let sums = run.tests[0].iter().take(N_SHOWN).map(|answer| &answer.sum);
+    let sums = run.test_answers[0].iter().take(N_SHOWN).map(|answer| &answer.sum);
     json!({ "sums": sums.collect::<Vec<_>>(), "rows": rows.collect::<Vec<_>>() })
 }

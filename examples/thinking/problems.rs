@@ -36,9 +36,9 @@ fn problem(n_terms: usize, split: Split, rng: &mut Rng) -> Example {
     }
 }
 
-/// `n` lessons, as at school: every second one is a sum that is worked out, the others are sums of
-/// up to two terms to be learned by heart.
-pub(crate) fn lessons(n: usize, rng: &mut Rng) -> Vec<Example> {
+/// `n` demonstrations of the first stage, easy ones for each kind of answer: every second one is a
+/// sum that is worked out, the others are the bare answers to sums of up to two terms.
+pub(crate) fn curriculum(n: usize, rng: &mut Rng) -> Vec<Example> {
     let mut examples = demonstrations(n, 1., rng);
     for i in (0..n).step_by(2) {
         examples[i] = problem(1 + i / 2 % 2, Split::Train, rng);
@@ -77,18 +77,19 @@ pub(crate) fn is_right(answer: &str, example: &Example) -> bool {
 /// Reward of an answer.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Reward {
-    /// 1 for a right answer and 0 for a wrong one, less `price` for each token.
-    Right { price: f64 },
-    /// 1 or 0, by a coin.
-    Coin,
+    /// 1 for a right answer and 0 for a wrong one, less `length_penalty` for each token.
+    Correct { length_penalty: f64 },
+    /// 1 or 0 by chance.
+    Random,
 }
 
 impl Reward {
     pub(crate) fn reward_fn(self) -> Box<RewardFn> {
-        let Self::Right { price } = self else { return random_reward_fn() };
+        let Self::Correct { length_penalty } = self else { return random_reward_fn() };
         let reward = move |input: &RewardInput<'_>| {
             let right = f64::from(u8::from(is_right(input.completion, input.example)));
-            right - price * input.completion.len() as f64 // each of its characters is a token
+            // Each character of a completion is a token.
+            right - length_penalty * input.completion.len() as f64
         };
         Box::new(move |inputs, _| Ok(inputs.iter().map(reward).collect()))
     }

@@ -6,7 +6,8 @@ use ppo::RewardInput;
 use sft::base_model::{BaseModelConfig, pretrain};
 use tensor_core::Rng;
 
-use crate::problems::{Reward, demonstrations, is_right, lessons, problems, worked_answer};
+use crate::answers::{Means, SumAnswer, change};
+use crate::problems::{Reward, curriculum, demonstrations, is_right, problems, worked_answer};
 
 #[test]
 fn an_answer_is_worked_out_digit_by_digit() {
@@ -20,7 +21,7 @@ fn demonstrations_are_right_and_leave_the_test_problems_out() {
         examples.iter().map(|example| example.prompt[0].content.clone()).collect()
     };
     let test = problems(400, Split::Test, &mut rng);
-    let learned = [lessons(1000, &mut rng), demonstrations(1000, 0.5, &mut rng)].concat();
+    let learned = [curriculum(1000, &mut rng), demonstrations(1000, 0.5, &mut rng)].concat();
     let test_sums = sums(&test);
     assert!(sums(&learned).iter().all(|sum| !test_sums.contains(sum)));
     for example in learned.iter().chain(&test) {
@@ -31,11 +32,11 @@ fn demonstrations_are_right_and_leave_the_test_problems_out() {
 }
 
 #[test]
-fn a_right_answer_earns_one_less_the_price_of_its_tokens() -> Result<()> {
+fn a_right_answer_earns_one_less_the_penalty_of_its_length() -> Result<()> {
     let base = BaseModelConfig { n_layer: 1, n_head: 1, n_embd: 8, steps: 0 };
     let tokenizer = pretrain(base, 1, &Device::Cpu)?.tokenizer;
     let example = Example::new("4+7+0+9+0", "0");
-    let mut reward_fn = Reward::Right { price: 0.02 }.reward_fn();
+    let mut reward_fn = Reward::Correct { length_penalty: 0.02 }.reward_fn();
     for (completion, right) in [("0", 1.), ("[4,1,1,0]0", 1.), ("1", 0.), ("[0]1", 0.), ("", 0.)] {
         let input = RewardInput { example: &example, completion, terminated: true };
         let reward = reward_fn(&[input], &mut Rng::new(1))?[0];
@@ -44,4 +45,13 @@ fn a_right_answer_earns_one_less_the_price_of_its_tokens() -> Result<()> {
         assert!((reward - (right - 0.02 * n_tokens)).abs() < 1e-12, "{completion}: {reward}");
     }
     Ok(())
+}
+
+#[test]
+fn a_mean_over_no_answers_is_a_dash_and_not_0() {
+    let answer = SumAnswer { sum: "4+7".into(), text: "1".into(), is_right: true, n_tokens: 2 };
+    let over = |chosen: fn(&SumAnswer) -> bool| Means::over(&[answer.clone()], chosen);
+    assert!(over(SumAnswer::is_worked).is_none());
+    let means = [over(SumAnswer::is_worked), over(|answer| !answer.is_worked())];
+    assert_eq!(change(means, |means| 100. * means.accuracy), "– → 100.0");
 }

@@ -2,8 +2,10 @@
 //!
 //! Short examples first is how a person would begin; stochastic gradient descent assumes a shuffled
 //! order. When shuffled, examples of similar length still share a batch, because computation on
-//! padding is wasted. The order depends on the seed and the epoch only, so a resumed run needs only
-//! the number of its step.
+//! padding is wasted. The loss of a step is a mean over the tokens of its batch, so a token of a
+//! short completion then weighs more than one of a long completion: each completion counts about
+//! alike, where batches of mixed lengths count each token alike. The order depends on the seed and
+//! the epoch only, so a resumed run needs only the number of its step.
 
 use serde::Serialize;
 use tensor_core::Rng;

@@ -16,7 +16,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use chapter::{Chapter, Include};
-use lessons::Lanes;
+use lessons::PartFiles;
 
 use crate::repository::{self, has_extension, read};
 
@@ -34,7 +34,7 @@ pub(crate) fn check(root: &Path) -> Result<()> {
     let summary = read(&source.join(SUMMARY))?;
     let mut used = BTreeSet::new();
     let (mut faults, mut n_includes) = (Vec::new(), 0);
-    let lanes = Lanes::read(root, &mut faults)?;
+    let part_files = PartFiles::read(root, &mut faults)?;
     for path in files.iter().filter(|path| is_chapter(path)) {
         let text = read(&source.join(path))?;
         let chapter = Chapter::parse(&text);
@@ -48,8 +48,8 @@ pub(crate) fn check(root: &Path) -> Result<()> {
             if let Err(error) = check_include(&source, include) {
                 fault(format!("{error:#}"));
             }
-            if !lanes.may_be_shown(Path::new(include.file.trim_start_matches("../"))) {
-                fault(format!("{} is house: its first line has no section", include.file));
+            if !part_files.may_be_shown(Path::new(include.file.trim_start_matches("../"))) {
+                fault(format!("{} is no lesson: its first line has no section", include.file));
             }
         }
         for image in &chapter.images {
@@ -75,7 +75,7 @@ pub(crate) fn check(root: &Path) -> Result<()> {
     }
     ensure!(faults.is_empty(), "the book:\n  {}", faults.join("\n  "));
     println!("book: {n_includes} listings and tables, {} files", files.len());
-    println!("parts: {}", lanes.summary());
+    println!("parts: {}", part_files.summary());
     Ok(())
 }
 

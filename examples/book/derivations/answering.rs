@@ -42,3 +42,15 @@ fn the_packed_row_of_the_figure_has_four_and_three_targets() -> Result<()> {
     assert_eq!(batch.target_positions.to_vec1::<u32>()?, [3, 4, 5, 6, 9, 10, 11]);
     Ok(())
 }
+
+#[test]
+fn a_token_weighs_by_the_answers_of_its_batch() {
+    // 64 answers of 2 tokens, 64 of 17, or 32 of each.
+    assert_eq!([64 * 2, 64 * 17, 32 * 2 + 32 * 17], [128, 1088, 608]);
+    assert_close(1088. / 128., 17. / 2., 1e-12);
+    let (long, short) = (0.6 / 17., 0.4 / 2.);
+    assert_close([long, long / (long + short)], [0.035, 0.15], 5e-4);
+    // −long log p − short log (1 − p) is lowest at this p.
+    let loss = |p: f64| -long * p.ln() - short * f64::ln(1. - p);
+    assert!(loss(0.15) < loss(0.14) && loss(0.15) < loss(0.16));
+}

@@ -6,7 +6,7 @@ use ppo::tabular_mdp::{N_COMPLETIONS, completion_probs, log_probs, random_policy
 use tensor_core::Rng;
 use tensor_core::testing::assert_close;
 
-use super::{normal, tensor};
+use super::{kl, normal, softmax, tensor};
 use crate::goodhart::optimum;
 use crate::test_time::{best_of_n, majority_is_right, majority_of_two_kinds, optimum_of_score};
 
@@ -57,6 +57,28 @@ fn best_of_n_is_the_best_policy_for_the_logarithm_of_the_rank() {
 }
 
 #[test]
+fn no_policy_of_the_same_kl_has_a_better_rank_than_best_of_n() {
+    // E[log u] − β KL is largest for best of n: every other policy of its KL has a lower mean.
+    const N: usize = 400;
+    let log_u: Vec<f64> = (0..N).map(|i| ((i as f64 + 0.5) / N as f64).ln()).collect();
+    let reference = [1. / N as f64; N];
+    for n in [2., 5., 16.] {
+        let weights: Vec<f64> = log_u.iter().map(|u| (u * (n - 1.)).exp()).collect();
+        let z: f64 = weights.iter().sum();
+        let best: Vec<f64> = weights.iter().map(|weight| weight / z).collect();
+        let value = |policy: &[f64]| {
+            let mean: f64 = policy.iter().zip(&log_u).map(|(p, u)| p * u).sum();
+            mean - kl(policy, &reference) / (n - 1.)
+        };
+        for seed in 0..20 {
+            let noise = normal(N, seed);
+            let logits = best.iter().zip(&noise).map(|(p, noise)| p.ln() + 0.2 * noise);
+            assert!(value(&softmax(&logits.collect::<Vec<_>>())) < value(&best));
+        }
+    }
+}
+
+#[test]
 fn at_the_same_kl_best_of_n_has_the_lower_score_and_at_first_the_better_answers() -> Result<()> {
     for n in [2, 8, 16, 64] {
         let best = best_of_n(n)?;
@@ -93,6 +115,10 @@ fn rewriting_goes_to_a_over_a_plus_b() {
     assert_close([after(0.6, 0.2, 0.1, 1), after(0.6, 0.2, 0.1, 99)], [0.62, 0.667], 5e-4);
     assert_close(after(0.6, 0.1, 0.1, 99), 0.5, 1e-9);
     assert_close(1. - f64::powi(0.52, 8), 0.995, 5e-4);
+    // After a wrong attempt, if half of the questions are solved in .9 and half in .3 of them.
+    let right = |p: f64| (p * (1. - p), 1. - p);
+    let ((a, b), (c, d)) = (right(0.9), right(0.3));
+    assert_close((a + c) / (b + d), 0.375, 1e-12);
 }
 
 #[test]

@@ -1,13 +1,14 @@
 //! Chapter 10.
 
 use anyhow::Result;
-use dpo::{Divergence, LossType, implicit_reward, optimal_log_probs};
+use dpo::losses::{BatchLogProbs, LossTotals};
+use dpo::{Divergence, DpoLoss, Label, LossType, implicit_reward, optimal_log_probs};
 use ppo::policy_gradient::gradient;
 use tensor_core::ops::log_softmax;
 use tensor_core::testing::assert_close;
 
 use super::{distribution, kl, normal, number, softmax, tensor};
-use crate::displacement::{FEATURES, train};
+use crate::displacement::{BETA, FEATURES, REFERENCE, train};
 use crate::dpo_losses::losses;
 use crate::implicit_rewards::learn;
 use crate::policy_gradient::{PROBS, REWARDS};
@@ -81,12 +82,12 @@ fn all_pairs_lead_to_the_best_policy() -> Result<()> {
 
 #[test]
 fn both_answers_of_a_pair_fall_and_a_third_one_rises() -> Result<()> {
-    let path = train(0.)?;
+    let path = train(BETA, 0.)?;
     let (first, last) = (path[0], path[path.len() - 1]);
     assert_close(last.map(f64::exp), [0.060, 0.006, 0.934], 5e-4);
     assert_close((last[0] - first[0]) - (last[1] - first[1]), 1.04, 5e-3);
     assert!(last[0] < first[0] && last[1] < first[1]);
-    let with_sft = train(0.2)?;
+    let with_sft = train(BETA, 0.2)?;
     assert!(with_sft[30][0] > first[0]);
     // The scores change by a multiple of the products of the text.
     let direction = [FEATURES[0][0] - FEATURES[1][0], FEATURES[0][1] - FEATURES[1][1]];
@@ -95,6 +96,108 @@ fn both_answers_of_a_pair_fall_and_a_third_one_rises() -> Result<()> {
     let change: Vec<f64> = (0..3).map(|i| path[1][i] - first[i]).collect();
     let ratio = (change[2] - change[0]) / (change[0] - change[1]);
     assert_close(ratio, (0.8 - 0.08) / 0.16, 1e-5); // the normalization cancels in differences
+    Ok(())
+}
+
+#[test]
+fn a_log_probability_moves_by_its_features_less_their_mean() -> Result<()> {
+    // ∇_w log π(y) = φ_y − Σ π φ, at weights that are not 0.
+    let features = candle_core::Tensor::new(&FEATURES, &candle_core::Device::Cpu)?;
+    let weights = tensor(&[0.3, -0.4])?;
+    let scores = |w: &candle_core::Tensor| features.matmul(&w.unsqueeze(1)?)?.squeeze(1);
+    let probs: Vec<f64> = softmax(&scores(&weights)?.to_vec1::<f64>()?);
+    let mean = [0, 1].map(|j| (0..3).map(|y| probs[y] * FEATURES[y][j]).sum::<f64>());
+    for (y, phi) in FEATURES.iter().enumerate() {
+        let found = gradient(&weights, |w| log_softmax(&scores(w)?)?.get(y))?;
+        assert_close(found, tensor(&[phi[0] - mean[0], phi[1] - mean[1]])?, 1e-9);
+    }
+    // The products of the text, less their mean: the chosen one loses from the first step on.
+    let products = [0.08, -0.08, 0.8];
+    let mean: f64 = REFERENCE.iter().zip(products).map(|(p, x)| p * x).sum();
+    assert_close(mean, 0.12, 1e-12);
+    assert_close(products.map(|x| x - mean), [-0.04, -0.2, 0.68], 1e-12);
+    let path = train(1e-3, 0.)?; // a small β is a small step, c = β / 2
+    let change: Vec<f64> = (0..3).map(|y| (path[1][y] - path[0][y]) / 5e-4).collect();
+    assert_close(&change[..], &[-0.04, -0.2, 0.68][..], 1e-3);
+    Ok(())
+}
+
+#[test]
+fn a_larger_beta_displaces_less_at_the_same_margin() -> Result<()> {
+    // Probability of the chosen answer where β Δ first reaches 0.52.
+    let at_margin = |beta: f64| -> Result<f64> {
+        let path = train(beta, 0.)?;
+        let margin = |at: &[f64; 3]| {
+            let [chosen, rejected, _] = REFERENCE.map(f64::ln);
+            beta * ((at[0] - chosen) - (at[1] - rejected))
+        };
+        let (before, after) = path
+            .windows(2)
+            .map(|pair| (pair[0], pair[1]))
+            .find(|(_, after)| margin(after) >= 0.519)
+            .unwrap_or((path[0], path[30]));
+        let share = ((0.519 - margin(&before)) / (margin(&after) - margin(&before))).min(1.);
+        Ok((before[0] + share * (after[0] - before[0])).exp())
+    };
+    assert_close([at_margin(0.5)?, at_margin(1.)?], [0.06, 0.38], 1e-2);
+    Ok(())
+}
+
+#[test]
+fn twice_the_reward_at_twice_beta_has_the_same_best_policy() -> Result<()> {
+    let (rewards, log_reference) = (tensor(&normal(6, 7))?, tensor(&distribution(6, 8))?.log()?);
+    let best = optimal_log_probs(&log_reference, &rewards, 0.7)?;
+    assert_close(optimal_log_probs(&log_reference, &(rewards * 2.)?, 1.4)?, best, 1e-12);
+    Ok(())
+}
+
+/// Log-probabilities of one answer, with 3 tokens, and their label.
+fn single(policy: f64, reference: f64, label: Label) -> Result<BatchLogProbs> {
+    Ok(BatchLogProbs::new(&tensor(&[policy])?, &[reference], &[3], vec![label])?)
+}
+
+#[test]
+fn ktos_losses_are_flat_at_both_ends() -> Result<()> {
+    let beta = 0.5;
+    let loss_type = LossType::Kto { desirable_weight: 1., undesirable_weight: 1. };
+    let kto = DpoLoss { loss_type, beta, sft_weight: 0. };
+    let totals = LossTotals { n_losses: 1, n_chosen_tokens: 3, kl: 0.8 };
+    let of = |log_ratio: f64, label| -> Result<f64> {
+        number(&kto.compute(&single(log_ratio - 9., -9., label)?, &totals)?)
+    };
+    for log_ratio in [-3., 0., 0.8, 2.] {
+        let (h, zero) = (beta * log_ratio, beta * 0.8);
+        assert_close(of(log_ratio, Label::Chosen)?, 1. - sigmoid(h - zero), 1e-6);
+        assert_close(of(log_ratio, Label::Rejected)?, 1. - sigmoid(zero - h), 1e-6);
+    }
+    let pull = |log_ratio: f64| -> Result<f64> {
+        Ok(of(log_ratio - 0.5, Label::Chosen)? - of(log_ratio + 0.5, Label::Chosen)?)
+    };
+    let [hopeless, open, settled] = [pull(-9.)?, pull(0.8)?, pull(11.)?];
+    assert!(open > 10. * hopeless && open > 10. * settled, "{hopeless} {open} {settled}");
+    Ok(())
+}
+
+#[test]
+fn orpo_and_simpo_compare_geometric_means() -> Result<()> {
+    let (beta, gamma): (f64, f64) = (0.4, 0.3);
+    let pair = |log_probs: [f64; 2], n_tokens: [usize; 2]| -> Result<[BatchLogProbs; 2]> {
+        let one = |i: usize, label| {
+            BatchLogProbs::new(&tensor(&log_probs[i..=i])?, &[0.], &n_tokens[i..=i], vec![label])
+        };
+        Ok([one(0, Label::Chosen)?, one(1, Label::Rejected)?])
+    };
+    let [chosen, rejected] = pair([-3., -8.], [2, 4])?;
+    let p = [(-3f64 / 2.).exp(), (-8f64 / 4.).exp()]; // geometric means
+    let of = |loss_type| -> Result<f64> {
+        let loss = DpoLoss { loss_type, beta, sft_weight: 0. };
+        number(&loss.pair_losses(&chosen, &rejected)?.sum_all()?)
+    };
+    let log_odds = p.map(|p| (p / (1. - p)).ln());
+    let expected = -beta * sigmoid(log_odds[0] - log_odds[1]).ln();
+    assert_close(of(LossType::Orpo)?, expected, 1e-9);
+    let expected = -sigmoid(beta * p[0].ln() - beta * p[1].ln() - gamma).ln();
+    assert_close(of(LossType::Simpo { gamma })?, expected, 1e-9);
     Ok(())
 }
 
@@ -136,7 +239,7 @@ fn forward_and_reverse_divergences_of_the_text_and_the_sampled_gradient() -> Res
     let (spread, chosen) = ([0.35, 0.35, 0.3], [0.98, 0.01, 0.01]);
     assert_close([kl(&teacher, &spread), kl(&spread, &teacher)], [0.309, 0.778], 5e-4);
     assert_close([kl(&teacher, &chosen), kl(&chosen, &teacher)], [1.593, 0.630], 5e-4);
-    // Σ_a S(a) of the gradients at each token a is the gradient of KL(S ‖ teacher).
+    // Σ_v π(v) of the gradients at each token v is the gradient of KL(π ‖ teacher).
     let (logits, teacher) = (normal(5, 3), tensor(&normal(5, 4))?.unsqueeze(0)?);
     let probs = softmax(&logits);
     let row = tensor(&logits)?.unsqueeze(0)?;
@@ -153,6 +256,14 @@ fn forward_and_reverse_divergences_of_the_text_and_the_sampled_gradient() -> Res
     }
     assert_close(mean, exact.clone(), 1e-9);
     assert!(number(&exact.abs()?.sum_all()?)? > 0.1);
+    // As a loss, log π(v) − log τ(v) does nothing on average.
+    let probs = softmax(&logits);
+    let mut as_loss = exact.zeros_like()?;
+    for (token, p) in probs.into_iter().enumerate() {
+        let of_token = gradient(&row, |x| log_softmax(x)?.narrow(1, token, 1)?.sum_all())?;
+        as_loss = (as_loss + (of_token * p)?)?;
+    }
+    assert_close(as_loss.clone(), as_loss.zeros_like()?, 1e-12);
     Ok(())
 }
 

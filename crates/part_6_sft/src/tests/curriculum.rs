@@ -54,3 +54,18 @@ fn the_shuffle_depends_on_seed_and_epoch() {
     let first: Vec<usize> = batches.iter().map(|batch| lengths[batch[0]]).collect();
     assert!(!first.is_sorted());
 }
+
+#[test]
+fn a_token_of_a_short_example_weighs_more_in_a_mean_over_its_batch() {
+    let lengths: Vec<usize> = (0..640).map(|i| if i % 2 == 0 { 2 } else { 17 }).collect();
+    let (mut short, mut long) = (Vec::new(), Vec::new());
+    for batch in Curriculum::Shuffled.batches(&lengths, 16, 0, 1) {
+        let n_tokens: usize = batch.iter().map(|&i| lengths[i]).sum();
+        for i in batch {
+            let weights = if lengths[i] == 2 { &mut short } else { &mut long };
+            weights.push(1. / n_tokens as f64);
+        }
+    }
+    let mean = |weights: &[f64]| weights.iter().sum::<f64>() / weights.len() as f64;
+    assert!(mean(&short) > 8. * mean(&long), "{} {}", mean(&short), mean(&long));
+}

@@ -1,5 +1,5 @@
-//! Lesson or house: a file of a part whose first line begins with the number of a section, `//! 8.4
-//! Rewards`, is a lesson; all others are house.
+//! Lesson or supporting file: a file of a part whose first line begins with the number of a
+//! section, `//! 8.4 Rewards`, is a lesson; all others are supporting files.
 //!
 //! The number is where a reader sees it first, and it cannot be forgotten in a list elsewhere. What
 //! it promises is checked: a lesson is of its own part and in the reading order of the part's
@@ -11,27 +11,27 @@ use anyhow::Result;
 
 use crate::repository::{self, has_extension, read};
 
-/// Lessons and house of all parts.
+/// Lessons and supporting files of all parts.
 #[derive(Debug, Default)]
-pub(super) struct Lanes {
+pub(super) struct PartFiles {
     /// Lessons, relative to the root of the repository.
     lessons: Vec<PathBuf>,
     n_lesson_lines: usize,
-    n_house_files: usize,
-    n_house_lines: usize,
+    n_supporting_files: usize,
+    n_supporting_lines: usize,
 }
 
-impl Lanes {
+impl PartFiles {
     /// Reads the first lines of the files of all parts below `root`, and adds what is wrong with
     /// them to `faults`.
     pub(super) fn read(root: &Path, faults: &mut Vec<String>) -> Result<Self> {
-        let mut lanes = Self::default();
+        let mut part_files = Self::default();
         for path in repository::files(root)?.into_iter().filter(|path| is_source(path)) {
             let text = read(&root.join(&path))?;
             let n_lines = text.lines().count();
             let Some(section) = section(&text) else {
-                lanes.n_house_files += 1;
-                lanes.n_house_lines += n_lines;
+                part_files.n_supporting_files += 1;
+                part_files.n_supporting_lines += n_lines;
                 continue;
             };
             let part: PathBuf = path.iter().take(2).collect(); // crates/part_8_ppo
@@ -46,10 +46,10 @@ impl Lanes {
                 let fault = "is a lesson, and not in the reading order of";
                 faults.push(format!("{} {fault} {}", path.display(), readme.display()));
             }
-            lanes.lessons.push(path);
-            lanes.n_lesson_lines += n_lines;
+            part_files.lessons.push(path);
+            part_files.n_lesson_lines += n_lines;
         }
-        Ok(lanes)
+        Ok(part_files)
     }
 
     /// True if the book may show the file at `path`, relative to the root: a lesson, or a file of
@@ -60,10 +60,10 @@ impl Lanes {
 
     /// Number of files and lines of both kinds, in words.
     pub(super) fn summary(&self) -> String {
-        let Self { lessons, n_lesson_lines, n_house_files, n_house_lines } = self;
+        let Self { lessons, n_lesson_lines, n_supporting_files, n_supporting_lines } = self;
         format!(
-            "{} lessons with {n_lesson_lines} lines, {n_house_files} files of house with \
-             {n_house_lines}",
+            "{} lessons with {n_lesson_lines} lines, {n_supporting_files} supporting files with \
+             {n_supporting_lines}",
             lessons.len()
         )
     }
@@ -94,8 +94,8 @@ mod tests {
     fn a_section_in_the_first_line_makes_a_lesson() {
         assert_eq!(section("//! 8.4 Rewards: what\n"), Some("8.4"));
         assert_eq!(section("//! 9.1, 9.2 Advantages\n"), Some("9.1"));
-        for house in ["//! Flags of PPO.\n", "//! 16 bits\n", "// 8.4\n", ""] {
-            assert_eq!(section(house), None);
+        for supporting in ["//! Flags of PPO.\n", "//! 16 bits\n", "// 8.4\n", ""] {
+            assert_eq!(section(supporting), None);
         }
     }
 
@@ -108,13 +108,14 @@ mod tests {
         fs::write(source.join("gae.rs"), "//! 8.4 GAE\n")?;
         fs::write(source.join("flags.rs"), "//! Flags.\n\n")?;
         let mut faults = Vec::new();
-        let lanes = Lanes::read(root.path(), &mut faults)?;
+        let part_files = PartFiles::read(root.path(), &mut faults)?;
         assert_eq!(faults, Vec::<String>::new());
-        assert_eq!(lanes.summary(), "1 lessons with 1 lines, 1 files of house with 2");
-        let of = |name: &str| lanes.may_be_shown(&Path::new("crates/part_8_ppo/src").join(name));
-        assert!(of("gae.rs") && !of("flags.rs") && lanes.may_be_shown(Path::new("a.rs")));
+        assert_eq!(part_files.summary(), "1 lessons with 1 lines, 1 supporting files with 2");
+        let of =
+            |name: &str| part_files.may_be_shown(&Path::new("crates/part_8_ppo/src").join(name));
+        assert!(of("gae.rs") && !of("flags.rs") && part_files.may_be_shown(Path::new("a.rs")));
         fs::write(source.join("kl.rs"), "//! 9.4 KL\n")?;
-        Lanes::read(root.path(), &mut faults)?;
+        PartFiles::read(root.path(), &mut faults)?;
         assert!(faults[0].contains("9.4 is of another part"), "{faults:?}");
         assert!(
             faults[1].contains("kl.rs is a lesson, and not in the reading order"),
