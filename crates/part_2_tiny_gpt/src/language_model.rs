@@ -20,11 +20,7 @@ pub trait LanguageModel: Module + Sized {
 
     /// The model with the current values of `parameters`, computing in `dtype`; its gradients flow
     /// back to them in their own dtype.
-    fn in_compute_dtype(
-        &self,
-        parameters: &Parameters,
-        dtype: DType,
-    ) -> candle_core::Result<Self>;
+    fn in_compute_dtype(&self, parameters: &Parameters, dtype: DType) -> candle_core::Result<Self>;
 
     /// Saves the model to the model folder `folder`.
     fn save(&self, folder: &Path, parameters: &Parameters) -> anyhow::Result<()>;
@@ -48,11 +44,7 @@ impl LanguageModel for Gpt {
         Self::new(self.config(), parameters.for_inference().root())
     }
 
-    fn in_compute_dtype(
-        &self,
-        parameters: &Parameters,
-        dtype: DType,
-    ) -> candle_core::Result<Self> {
+    fn in_compute_dtype(&self, parameters: &Parameters, dtype: DType) -> candle_core::Result<Self> {
         Self::new(self.config(), parameters.with_compute_dtype(dtype).root())
     }
 

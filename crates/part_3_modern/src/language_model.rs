@@ -20,11 +20,7 @@ impl LanguageModel for GptModern {
         Self::new(self.config(), parameters.for_inference().root())
     }
 
-    fn in_compute_dtype(
-        &self,
-        parameters: &Parameters,
-        dtype: DType,
-    ) -> candle_core::Result<Self> {
+    fn in_compute_dtype(&self, parameters: &Parameters, dtype: DType) -> candle_core::Result<Self> {
         Self::new(self.config(), parameters.with_compute_dtype(dtype).root())
     }
 

@@ -62,7 +62,7 @@ fn every_architecture_trains_generates_and_scores() {
         &[],
         &["--norm", "layer", "--position", "learned", "--mlp", "gelu"],
         &["--norm", "layer", "--position", "sinusoidal", "--mlp", "gelu"],
-        &["--dtype", "bf16", "--epochs", "1.5", "--warmup-ratio", "0.5"],
+        &["--dtype", "bf16", "--warmup-ratio", "0.5"],
         &["--n-kv-head", "1"],
         &["--window", "4"],
         &["--window", "4", "--sinks", "2"],

@@ -63,7 +63,8 @@ fn a_run_lowers_its_loss_and_its_model_can_be_sampled_and_evaluated() {
     let lrs: Vec<f64> = rows.iter().filter_map(|row| row["lr"].as_f64()).collect();
     assert!((lrs[7] - 3e-4).abs() < 1e-12 && lrs.is_sorted_by(|a, b| a > b), "{lrs:?}");
     let first_row = rows.iter().find(|row| row["loss"].is_number()).expect("a row of training");
-    for key in ["grad_norm", "param_norm", "tokens_per_s", "step_time_s", "mfu", "tokens", "epoch"] {
+    for key in ["grad_norm", "param_norm", "tokens_per_s", "step_time_s", "mfu", "tokens", "epoch"]
+    {
         assert!(first_row[key].is_number(), "{key}: {first_row}");
     }
     let validations: Vec<&Value> = rows.iter().filter(|row| row["val_loss"].is_number()).collect();

@@ -4,6 +4,7 @@
 mod arguments;
 mod comparison;
 mod demo;
+mod router_flags;
 mod train;
 mod variant;
 

@@ -210,11 +210,7 @@ impl LanguageModel for GptMoe {
         Self::new(self.config(), parameters.for_inference().root())
     }
 
-    fn in_compute_dtype(
-        &self,
-        parameters: &Parameters,
-        dtype: DType,
-    ) -> candle_core::Result<Self> {
+    fn in_compute_dtype(&self, parameters: &Parameters, dtype: DType) -> candle_core::Result<Self> {
         self.in_dtype(parameters, dtype)
     }
 

@@ -85,7 +85,8 @@ impl CompletionLog<'_> {
 
     /// Prints the first completion with its reward.
     fn print_sample(&self, step: usize) {
-        if let (Some((prompt, text)), Some(reward)) = (self.completions().next(), self.rewards.first())
+        if let (Some((prompt, text)), Some(reward)) =
+            (self.completions().next(), self.rewards.first())
         {
             let message = prompt.example.prompt.last().map_or("", |message| &message.content);
             let cell = |text: &str| one_line(text).chars().take(MAX_CELL).collect::<String>();

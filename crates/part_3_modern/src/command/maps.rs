@@ -32,8 +32,8 @@ pub(super) fn run(args: &MapsArgs) -> Result<()> {
         .iter()
         .map(|weights| weights.squeeze(0)?.to_dtype(DType::F32)) // (H, T, T)
         .collect::<candle_core::Result<_>>()?;
-    print_strongest_heads(&layers)?;
     let drawn = drawn_layers(args.layer.map(|layer| layer.get()), &layers)?;
+    print_strongest_heads(&layers)?;
     let (mut maps, mut titles) = (Vec::new(), Vec::new());
     for layer in drawn {
         let n_head = layers[layer].dim(0)?;
@@ -83,8 +83,7 @@ fn print_strongest_heads(layers: &[Tensor]) -> Result<()> {
             let means = maps.iter().map(mean).enumerate();
             means.max_by(|(_, a), (_, b)| a.total_cmp(b)).unwrap_or_default()
         };
-        let ((previous, weight), (first, first_weight)) =
-            (strongest(|t| t - 1), strongest(|_| 0));
+        let ((previous, weight), (first, first_weight)) = (strongest(|t| t - 1), strongest(|_| 0));
         println!(
             "  layer {:>2}  on the previous token: head {} ({weight:.3})  on the first: head {} \
              ({first_weight:.3})",

@@ -5,12 +5,12 @@ use std::path::PathBuf;
 
 use clap::Args;
 use experiment::flags::{ComputeFlags, RunFlags};
-use experiment::number::{non_negative, positive, unit_interval};
+use experiment::number::{non_negative, positive};
 use serde::{Serialize, Serializer};
 use tiny_gpt::flags::{ModelSizeFlags, SampleFlags, SamplingFlags, TrainFlags};
 
+use super::router_flags::RouterFlags;
 use super::variant::Variant;
-use crate::GateWeights;
 
 #[derive(Args)]
 pub(crate) struct DemoArgs {
@@ -64,27 +64,6 @@ pub(crate) struct TrainArgs {
     pub(crate) samples: SampleFlags,
     #[command(flatten)]
     pub(crate) run: RunFlags,
-}
-
-/// Router of the MoE models, and their dense branch.
-#[derive(Debug, Clone, Copy, Serialize, Args)]
-#[command(next_help_heading = "Model")]
-pub(crate) struct RouterFlags {
-    /// Number of experts per layer
-    #[arg(long, visible_alias = "num-local-experts", value_name = "E", default_value_t = 4)]
-    pub(crate) experts: usize,
-    /// Experts per token (routing; --top-k is for sampling)
-    #[arg(long, visible_alias = "num-experts-per-tok", value_name = "K", default_value_t = 1)]
-    pub(crate) experts_per_token: usize,
-    /// Weights of the experts' outputs [default: renormalized; with one expert per token scaled]
-    #[arg(long, value_enum)]
-    pub(crate) gate_weights: Option<GateWeights>,
-    /// Weight α of the dense branch of the model `hybrid`, from 0 to 1
-    #[arg(
-        long, visible_alias = "alpha", value_name = "A", default_value_t = 0.5,
-        allow_negative_numbers = true, value_parser = unit_interval
-    )]
-    pub(crate) dense_weight: f64,
 }
 
 /// Flags of the compared models, and of their load balancing.

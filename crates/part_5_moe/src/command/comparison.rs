@@ -53,8 +53,10 @@ impl ComparisonRow {
     /// Adds the result of a run; the plots have the curves of the first.
     pub(crate) fn push(&mut self, result: RunResult) {
         if self.losses.is_empty() {
-            let curves =
-                [(&mut self.loss_curve, result.loss_curve), (&mut self.load_curve, result.load_curve)];
+            let curves = [
+                (&mut self.loss_curve, result.loss_curve),
+                (&mut self.load_curve, result.load_curve),
+            ];
             for (curve, points) in curves {
                 points.iter().for_each(|&(step, value)| curve.push(step as usize, value));
             }

@@ -10,9 +10,7 @@ use experiment::program::ensure_usage;
 use experiment::run_folder::{lock_run, write_settings};
 use experiment::run_setup::settings_of;
 use experiment::settings::check_resumable;
-use experiment::{
-    Checkpoints, RunFolder, RunLogConfig, RunSetup, training_memory,
-};
+use experiment::{Checkpoints, RunFolder, RunLogConfig, RunSetup, training_memory};
 use model_io::ModelConfig;
 use modern::GptModern;
 use modern::flags::byte_level_config;
@@ -229,8 +227,7 @@ impl Comparison<'_> {
         json_file::write(&setup.out.join(VARIANT), description)?;
         let log_interval = args.run.metrics.log_interval.get();
         let log = RunLogConfig::losses(base.steps, base.warmup_steps, log_interval);
-        let mut log =
-            setup.open_log(log, |checkpoint| state.restore(checkpoint, &self.data_id))?;
+        let mut log = setup.open_log(log, |checkpoint| state.restore(checkpoint, &self.data_id))?;
         let (run, saved) = (setup.run(&self.data_id)?, setup.out.join("model"));
         train(model, &mut state, &self.corpus, config, Some(&saved), &run, &mut log)?;
         let (speed, loss_curve) = (log.tokens_per_second(), log.validation_curve().clone());

@@ -5,7 +5,7 @@ use experiment::program::as_usage_error;
 use model_io::ModelConfig;
 use serde::Serialize;
 
-use super::arguments::RouterFlags;
+use super::router_flags::RouterFlags;
 use crate::config::{DenseBranch, ExpertSelection, LoadBalancing, MoeConfig, RouterConfig};
 
 /// Model variant: dense, or MoE with a kind of load balancing.

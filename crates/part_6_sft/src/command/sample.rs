@@ -81,9 +81,8 @@ pub(super) fn run(args: &SampleArgs) -> Result<()> {
         .map(|example| chat_tokenizer.encode_prompt(&example.prompt))
         .collect::<Result<_>>()?;
     let completions = complete(args, &chat_tokenizer, &model, &prompts)?;
-    let base_completions = base_model
-        .map(|model| complete(args, &chat_tokenizer, &model, &prompts))
-        .transpose()?;
+    let base_completions =
+        base_model.map(|model| complete(args, &chat_tokenizer, &model, &prompts)).transpose()?;
     for (i, Example { prompt, completion, .. }) in examples.iter().enumerate() {
         let prompt = prompt.last().map_or("", |ChatMessage { content, .. }| content);
         println!("prompt      {}", one_line(prompt));

@@ -10,8 +10,8 @@ use tensor_core::{Parameters, Rng};
 
 use super::CPU;
 use super::small_run::{chat_tokenizer, model_config};
-use crate::{ContextOverflow, RewardInput};
 use crate::judge::{LlmJudge, fill, parse_score};
+use crate::{ContextOverflow, RewardInput};
 
 #[test]
 fn the_last_score_of_a_reply_counts() {
