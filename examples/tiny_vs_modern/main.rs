@@ -62,12 +62,15 @@ fn compare(args: Args) -> Result<()> {
     let message = "--dropout must be 0: part 3's model has no dropout";
     command::ensure_usage(gpt2_config.block.dropout == 0., message)?;
     let variants = variants(&gpt2_config)?;
-    let config = args.train.config(gpt2_config.context_len, &args.validation)?;
+    args.train.check(gpt2_config.context_len)?;
     let corpus = match &args.data {
         Some(path) => ByteCorpus::open(path)?,
         None => ByteCorpus::from_bytes(BuiltinText::English.text().as_bytes()),
     };
     corpus.ensure_fits_context(gpt2_config.context_len)?;
+    let ValidationFlags { eval_interval, samples } = &args.validation;
+    let (context_len, n_tokens) = (gpt2_config.context_len, corpus.train.len());
+    let config = args.train.config(context_len, n_tokens, eval_interval.get(), samples)?;
     let setup = TrainingSetup { corpus: &corpus, config: &config, device: &device };
     let (mut rows, mut curves) = (Vec::new(), Vec::new());
     for (i, (name, variant)) in variants.iter().enumerate() {

@@ -28,6 +28,17 @@ pub fn gemm_peak(dtype: DType, device: &Device) -> Result<f64> {
     Ok(2. * (MATRIX_SIZE as f64).powi(3) / best)
 }
 
+/// Memory in use on the current CUDA device in bytes, by all programs; `None` without one.
+pub fn device_bytes() -> Option<u64> {
+    #[cfg(feature = "cuda")]
+    {
+        let info = candle_core::cuda_backend::cudarc::driver::result::mem_get_info();
+        return info.ok().map(|(free, total)| (total - free) as u64);
+    }
+    #[cfg(not(feature = "cuda"))]
+    None
+}
+
 /// Processor time of this process so far, over all its threads, in seconds. Unlike the time on the
 /// clock it does not grow while other programs have the cores.
 pub fn processor_seconds() -> f64 {

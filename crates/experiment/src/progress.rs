@@ -66,6 +66,11 @@ impl ProgressLine {
         }
     }
 
+    /// Seconds since the start, without those of suspended work.
+    pub fn seconds(&self) -> f64 {
+        self.start.elapsed().as_secs_f64()
+    }
+
     /// Tokens processed per second since the start, without the time of suspended work.
     pub fn tokens_per_second(&self) -> f64 {
         self.tokens as f64 / self.start.elapsed().as_secs_f64().max(1e-9)

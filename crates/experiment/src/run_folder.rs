@@ -169,7 +169,7 @@ impl RunFolder {
 ///
 /// # Errors
 /// When a file cannot be written.
-pub(crate) fn write_settings(path: &Path, settings: &Value) -> Result<()> {
+pub fn write_settings(path: &Path, settings: &Value) -> Result<()> {
     json_file::write(&path.join(CONFIG), settings)?;
     let yaml = effective_config(settings);
     atomic_file::write(&path.join(EFFECTIVE_CONFIG), yaml.as_bytes())

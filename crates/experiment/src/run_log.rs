@@ -4,13 +4,15 @@
 use std::path::Path;
 
 use anyhow::{Result, bail};
+use candle_core::DType;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use tensor_core::Parameters;
 
 use crate::RunFolder;
 use crate::alarms::{Alarm, RaisedAlarms, TrainingAlarms};
 use crate::loss_curve::Curve;
-use crate::machine::resident_bytes;
+use crate::machine::{device_bytes, resident_bytes};
 use crate::metrics_writer::{MetricsWriter, Plot, extend_row};
 use crate::progress::ProgressLine;
 use crate::statistics;
@@ -78,6 +80,10 @@ pub struct LogState {
 pub struct RunLog {
     config: RunLogConfig,
     progress: ProgressLine,
+    /// Number of steps at the last row, and seconds of training in this process before it.
+    last_row: (usize, f64),
+    /// Newest step without a row, with its further fields.
+    pending: Option<(StepMetrics, Value)>,
     writer: MetricsWriter,
     /// State that checkpoints keep.
     pub state: LogState,
@@ -92,6 +98,8 @@ impl RunLog {
         Ok(Self {
             config,
             progress: ProgressLine::resume_from(config.total_steps, step)?,
+            last_row: (step, 0.),
+            pending: None,
             writer: MetricsWriter::new(config.plot),
             state: LogState::default(),
         })
@@ -171,23 +179,57 @@ impl RunLog {
     /// # Errors
     /// When the row cannot be written.
     pub fn step(&mut self, metrics: &StepMetrics, extra: Value) -> Result<()> {
-        let StepMetrics { step, loss, lr, grad_norm, n_tokens } = *metrics;
+        let StepMetrics { step, loss, n_tokens, .. } = *metrics;
         self.progress(step, &format!("loss {loss:.4}"), n_tokens);
         self.state.recent_losses.push(loss);
-        if !self.is_due(step) {
-            return Ok(());
+        self.pending = Some((*metrics, extra));
+        match self.is_due(step) {
+            true => self.write_pending_row(),
+            false => Ok(()),
         }
+    }
+
+    /// Writes the row of the steps since the last one, if there are any. A run that is over before
+    /// its last step, at its target or out of patience, calls it at its end; one that is stopped
+    /// and can be resumed does not, as its checkpoint has those steps.
+    ///
+    /// # Errors
+    /// When the row cannot be written.
+    pub fn write_pending_row(&mut self) -> Result<()> {
+        let Some((StepMetrics { step, lr, grad_norm, .. }, extra)) = self.pending.take() else {
+            return Ok(());
+        };
         let losses = std::mem::take(&mut self.state.recent_losses);
         let mut row = json!({
             "loss": statistics::mean(&losses), "lr": lr, "grad_norm": grad_norm,
             "tokens": self.state.n_tokens, "tokens_per_s": self.tokens_per_second(),
-            "memory_mb": memory_mb(),
+            "step_time_s": self.step_time(step), "memory_mb": memory_mb(),
         });
+        if let Some(bytes) = device_bytes() {
+            row["device_memory_mb"] = json!(bytes / 1_000_000);
+        }
         if let Some(mfu) = self.config.mfu_per_token_per_s {
             row["mfu"] = json!(mfu * self.tokens_per_second());
         }
         extend_row(&mut row, extra);
         self.row(step, row)
+    }
+
+    /// Mean seconds per step since the last call, evaluation excluded; call it once per row.
+    pub fn step_time(&mut self, step: usize) -> f64 {
+        let (last_step, last_seconds) = self.last_row;
+        let seconds = self.progress.seconds();
+        self.last_row = (step, seconds);
+        (seconds - last_seconds) / step.saturating_sub(last_step).max(1) as f64
+    }
+
+    /// L2 norm of the trained `parameters`, if step `step` has a row of metrics: a norm that grows
+    /// without end says that the weight decay is too small or the learning rate too large.
+    ///
+    /// # Errors
+    /// When the parameters cannot be read from their device.
+    pub fn param_norm(&self, step: usize, parameters: &Parameters) -> Result<Option<f64>> {
+        Ok(self.is_due(step).then(|| norm(parameters)).transpose()?)
     }
 
     /// Writes a row of metrics after `step` steps.
@@ -246,6 +288,16 @@ impl RunLog {
         self.writer.finish()?;
         Ok(tokens_per_second)
     }
+}
+
+/// L2 norm of the trainable `parameters`.
+fn norm(parameters: &Parameters) -> candle_core::Result<f64> {
+    let mut sum_of_squares = 0.;
+    for parameter in parameters.trainable() {
+        let weights = parameter.var.as_detached_tensor().to_dtype(DType::F64)?;
+        sum_of_squares += weights.sqr()?.sum_all()?.to_scalar::<f64>()?;
+    }
+    Ok(sum_of_squares.sqrt())
 }
 
 /// Resident memory of the process in megabytes, where the system reports it.

@@ -250,7 +250,7 @@ impl<'a> RunSetup<'a> {
 ///
 /// # Errors
 /// Never in practice: flags are numbers, texts and switches.
-fn settings_of(args: &impl Serialize) -> Result<Value> {
+pub fn settings_of(args: &impl Serialize) -> Result<Value> {
     let mut settings = Map::new();
     collect_settings(serde_json::to_value(args)?, &mut settings);
     Ok(Value::Object(settings))

@@ -3,6 +3,7 @@
 mod run_folder;
 mod checkpoints;
 mod run;
+mod run_log;
 mod selection;
 mod reward_history;
 mod settings;

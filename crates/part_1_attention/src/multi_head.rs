@@ -29,6 +29,8 @@ pub struct MultiHeadTrace {
     pub qkv: Tensor,
     /// `qkv` reshaped to (B, T, 3, H, D); shares its memory.
     pub qkv_by_head: Tensor,
+    /// Queries before the transpose, (B, T, H, D): heads within each token.
+    pub q_by_token: Tensor,
     /// Queries, (B, H, T, D).
     pub q: Tensor,
     /// Keys, (B, H, T, D).
@@ -75,6 +77,7 @@ impl MultiHeadAttention {
         let (h, d) = (self.n_head, c / self.n_head);
         let qkv = self.c_attn.forward(x)?; // (B, T, 3C)
         let qkv_by_head = qkv.reshape((b, t, 3, h, d))?; // (B, T, 3, H, D)
+        let q_by_token = qkv_by_head.i((.., .., 0))?; // (B, T, H, D)
         let split = qkv_by_head.permute((2, 0, 3, 1, 4))?; // (3, B, H, T, D)
         let part = |i: usize| split.i(i)?.contiguous(); // (B, H, T, D)
         let (q, k, v) = (part(0)?, part(1)?, part(2)?);
@@ -85,7 +88,19 @@ impl MultiHeadAttention {
 
         let merged = context.transpose(1, 2)?.reshape((b, t, c))?; // (B, T, H, D) -> (B, T, C)
         let output = self.output_dropout.forward(&self.c_proj.forward(&merged)?)?;
-        Ok(MultiHeadTrace { qkv, qkv_by_head, q, k, v, scores, weights, context, merged, output })
+        Ok(MultiHeadTrace {
+            qkv,
+            qkv_by_head,
+            q_by_token,
+            q,
+            k,
+            v,
+            scores,
+            weights,
+            context,
+            merged,
+            output,
+        })
     }
     // ANCHOR_END: trace
 }
@@ -109,7 +124,8 @@ impl MultiHeadTrace {
         vec![
             ("c_attn: Q, K and V in one matrix product", self.qkv.dims()),
             ("reshaped to (B, T, 3, H, D)", self.qkv_by_head.dims()),
-            ("q: heads before time (also k and v)", self.q.dims()),
+            ("q: one of the three (also k and v)", self.q_by_token.dims()),
+            ("q transposed: heads before time (also k and v)", self.q.dims()),
             ("scores: q k^T / sqrt(D), the future at -inf", self.scores.dims()),
             ("weights: softmax of each row", self.weights.dims()),
             ("context: weights times v", self.context.dims()),

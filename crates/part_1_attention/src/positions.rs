@@ -25,6 +25,13 @@ pub fn frequency(i: usize, c: usize) -> f64 {
     10000f64.powf(-2. * i as f64 / c as f64)
 }
 
+/// Cosine of the angle between the vectors of two positions that are `distance` apart, the same
+/// wherever they stand: cos(PE(t), PE(t + k)) = (2/C) Σᵢ cos(k·ωᵢ).
+pub fn similarity_at_distance(distance: usize, c: usize) -> f64 {
+    let cosines = (0..c / 2).map(|pair| (distance as f64 * frequency(pair, c)).cos());
+    cosines.sum::<f64>() / (c / 2) as f64
+}
+
 /// Learned vector for each position up to a fixed length.
 #[derive(Debug, Clone)]
 pub struct LearnedPositions {

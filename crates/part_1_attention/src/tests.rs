@@ -9,6 +9,7 @@ use tensor_core::testing::{assert_close, assert_grad, assert_gradients_flow, dev
 use tensor_core::{Parameters, Rng, backward};
 
 use crate::by_hand::{SelfAttention, example_tokens};
+use crate::positions::similarity_at_distance;
 use crate::readable_heads::{ReadableHead, attention_maps};
 use crate::{
     Block, BlockConfig, Head, LearnedPositions, MultiHeadAttention, attention_weights,
@@ -50,6 +51,20 @@ fn sinusoidal_positions_follow_the_formula() -> Result<()> {
     let row = |t: f64| [t.sin(), t.cos(), (t / 100.).sin(), (t / 100.).cos()];
     assert_close(&table, &Tensor::new(&[row(0.), row(1.), row(2.)], &CPU)?, 1e-12);
     assert_eq!(sinusoidal_positions(2, 3, DType::F64, &CPU)?.dims(), [2, 3], "odd widths work");
+    Ok(())
+}
+
+#[test]
+fn positions_are_alike_by_their_distance_wherever_they_stand() -> Result<()> {
+    let table = sinusoidal_positions(12, 8, DType::F64, &CPU)?.to_vec2::<f64>()?;
+    let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(x, y)| x * y).sum::<f64>();
+    for start in [0, 3, 7] {
+        for distance in 0..5 {
+            let (a, b) = (&table[start], &table[start + distance]);
+            let cosine = dot(a, b) / (dot(a, a) * dot(b, b)).sqrt();
+            assert_close(similarity_at_distance(distance, 8), cosine, 1e-12);
+        }
+    }
     Ok(())
 }
 

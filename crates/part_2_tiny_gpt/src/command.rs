@@ -87,8 +87,9 @@ fn run_demo(args: &DemoArgs) -> Result<()> {
 fn run_train(args: &TextTrainArgs) -> Result<()> {
     let config = args.size.config()?;
     let config_json = model_folder::config_to_json(&config);
-    train_new_model(args, config.context_len, config.parameter_count(), &config_json, |scope| {
-        Gpt::new(&config, scope)
+    let n_parameters = config.parameter_count();
+    train_new_model(args, config.context_len, n_parameters, &config_json, |parameters| {
+        Gpt::new(&config, parameters.root())
     })
 }
 

@@ -9,7 +9,7 @@ use anyhow::{Result, ensure};
 use candle_core::Device;
 use experiment::RunLog;
 use experiment::selection::{Score, Selection};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tensor_core::Parameters;
 use tensor_core::ops::cross_entropy;
@@ -18,7 +18,7 @@ use crate::bits_per_byte::bits_per_byte;
 use crate::{Batch, LanguageModel};
 
 /// Loss of a language model on a text.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct LmEvalMetrics {
     /// Mean cross-entropy in nats per token.
     pub loss: f64,

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use candle_core::Module;
+use candle_core::{DType, Module};
 use tensor_core::{Parameters, Rng};
 
 use crate::{Gpt, Sampling, generate, model_folder};
@@ -17,6 +17,10 @@ pub trait LanguageModel: Module + Sized {
 
     /// Inference copy that shares the memory of `parameters`, without autograd graph and dropout.
     fn for_inference(&self, parameters: &Parameters) -> candle_core::Result<Self>;
+
+    /// The model with the current values of `parameters`, computing in `dtype`; its gradients flow
+    /// back to them in their own dtype.
+    fn in_compute_dtype(&self, parameters: &Parameters, dtype: DType) -> candle_core::Result<Self>;
 
     /// Saves the model to the model folder `folder`.
     fn save(&self, folder: &Path, parameters: &Parameters) -> anyhow::Result<()>;
@@ -38,6 +42,10 @@ impl LanguageModel for Gpt {
 
     fn for_inference(&self, parameters: &Parameters) -> candle_core::Result<Self> {
         Self::new(self.config(), parameters.for_inference().root())
+    }
+
+    fn in_compute_dtype(&self, parameters: &Parameters, dtype: DType) -> candle_core::Result<Self> {
+        Self::new(self.config(), parameters.with_compute_dtype(dtype).root())
     }
 
     fn save(&self, folder: &Path, parameters: &Parameters) -> anyhow::Result<()> {

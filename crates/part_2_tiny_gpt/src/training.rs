@@ -4,10 +4,12 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use candle_core::DType;
+use experiment::flags::Precision;
 use experiment::terminal::printable;
 use experiment::{Run, RunLog, RunLogConfig, StepMetrics, ensure_finite, is_due};
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::json;
 use tensor_core::ops::cross_entropy;
 use tensor_core::{AdamW, AdamWConfig, Parameters, Rng, backward, clip_grad_norm};
 
@@ -16,8 +18,8 @@ use crate::{Batch, ByteCorpus, ByteTokenizer, LanguageModel, LmEvalMetrics, Samp
 
 /// Learning-rate schedule after the warm-up.
 ///
-/// The warm-up raises the rate linearly from 0 over the first twentieth of the steps: Adam's first
-/// steps rest on a poor estimate of the gradient's scale and can spoil freshly initialized weights.
+/// The warm-up raises the rate linearly from 0: Adam's first steps rest on a poor estimate of the
+/// gradient's scale and can spoil freshly initialized weights.
 /// Part 4 teaches schedules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
@@ -33,12 +35,16 @@ pub enum LrDecay {
 pub struct TrainConfig {
     /// Number of optimizer steps.
     pub steps: usize,
+    /// Steps of linear warm-up.
+    pub warmup_steps: usize,
     /// Batch size B: windows per step.
     pub batch_size: usize,
     /// Peak learning rate.
     pub lr: f64,
     /// Learning-rate schedule after the warm-up.
     pub lr_scheduler: LrDecay,
+    /// Number format of the computations; weights and optimizer state are f32.
+    pub dtype: Precision,
     /// AdamW's β₁, β₂, ε and weight decay.
     pub optimizer: AdamWConfig,
     /// Maximum gradient norm; `None` disables clipping.
@@ -75,9 +81,11 @@ impl TrainConfig {
     pub fn with_defaults(steps: usize, batch_size: usize) -> Self {
         Self {
             steps,
+            warmup_steps: steps / 20,
             batch_size,
             lr: 3e-3,
             lr_scheduler: LrDecay::Linear,
+            dtype: Precision::F32,
             optimizer: AdamWConfig { beta2: 0.99, ..AdamWConfig::default() },
             max_grad_norm: Some(1.),
             eval_interval: steps,
@@ -87,8 +95,7 @@ impl TrainConfig {
 
     /// Learning rate of `step`, counted from 0.
     pub fn lr_at(&self, step: usize) -> f64 {
-        let warmup_steps = (self.steps / 20) as f64;
-        let warmup = ((step + 1) as f64 / (warmup_steps + 1.)).min(1.);
+        let warmup = ((step + 1) as f64 / (self.warmup_steps + 1) as f64).min(1.);
         let decay = match self.lr_scheduler {
             LrDecay::Constant => 1.,
             LrDecay::Linear => 1. - step as f64 / self.steps as f64,
@@ -98,7 +105,7 @@ impl TrainConfig {
 
     /// Log of the mean loss of every ten steps.
     pub fn log_config(&self) -> RunLogConfig {
-        RunLogConfig::losses(self.steps, self.steps / 20, 10)
+        RunLogConfig::losses(self.steps, self.warmup_steps, 10)
     }
 }
 
@@ -129,7 +136,8 @@ pub fn train(
     // ANCHOR: loop
     for step in 0..config.steps {
         let batch = Batch::random(&corpus.train, config.batch_size, context_len, &mut rng, device)?;
-        let logits = model.forward(&batch.inputs)?; // (B, T, V)
+        let model = model.in_compute_dtype(parameters, config.dtype.dtype())?; // current weights
+        let logits = model.forward(&batch.inputs)?.to_dtype(DType::F32)?; // (B, T, V)
         let loss = cross_entropy(&logits, &batch.targets)?; // ()
         let mut grads = backward(&loss)?;
         let grad_norm = clip_grad_norm(&mut grads, parameters, max_grad_norm)?;
@@ -140,7 +148,9 @@ pub fn train(
         // ANCHOR_END: loop
 
         let n_tokens = batch.inputs.elem_count();
-        log.step(&StepMetrics { step, loss, lr, grad_norm, n_tokens }, Value::Null)?;
+        let param_norm = log.param_norm(step, parameters)?;
+        let metrics = StepMetrics { step, loss, lr, grad_norm, n_tokens };
+        log.step(&metrics, json!({ "param_norm": param_norm }))?;
         let is_stopped = run.should_stop(step)?;
         if step == config.steps || is_stopped || is_due(step, config.eval_interval) {
             validator.run(step, &inference, parameters, log)?;
@@ -155,11 +165,11 @@ pub fn train(
     validator.best.context("steps must be at least 1")
 }
 
-/// Prints a sample of `model`, an inference copy, after `step` steps, unless samples are disabled.
+/// Prints and logs a sample of `model`, an inference copy, after `step` steps, unless samples are disabled.
 /// Each sample has its own generator with the same seed, so it does not affect the training.
 ///
 /// # Errors
-/// When the generation fails.
+/// When the generation fails, or the row cannot be written.
 pub fn print_sample(
     step: usize,
     model: &impl LanguageModel,
@@ -171,10 +181,11 @@ pub fn print_sample(
         return Ok(());
     }
     let prompt = ByteTokenizer.encode("\n");
-    log.suspend(|| {
+    let text = log.suspend(|| {
         let tokens = model.generate(&prompt, *sample_len, sampling, &mut Rng::new(0))?;
         let text = ByteTokenizer.decode(&tokens);
         println!("--- sample after {step} steps\n{}\n---", printable(text.trim()));
-        Ok(())
-    })
+        anyhow::Ok(text)
+    })?;
+    log.row(step, json!({ "sample": text }))
 }

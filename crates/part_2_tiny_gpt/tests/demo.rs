@@ -67,6 +67,39 @@ fn a_trained_model_can_be_evaluated_and_sampled() {
 }
 
 #[test]
+fn epochs_a_warmup_ratio_and_bf16_are_settings_of_the_run() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (data, out) = (path_arg(folder.path(), "text.txt"), path_arg(folder.path(), "run"));
+    std::fs::write(&data, "the cat sat on the mat. ".repeat(40)).expect("a text");
+    let mut args = train_args(&data, &out, "12");
+    args.retain(|&arg| arg != "--steps" && arg != "--eval-interval" && arg != "12");
+    PART_2.stdout(
+        &[&args[..], &["--epochs", "0.5", "--warmup-ratio", "0.25", "--dtype", "bf16"]].concat(),
+    );
+    let config = std::fs::read(Path::new(&out).join("config.json")).expect("settings");
+    let config: Value = serde_json::from_slice(&config).expect("JSON");
+    let train = &config["train"];
+    // 864 training bytes in steps of 4 windows of 8: 27 steps an epoch.
+    assert_eq!((&train["steps"], &train["warmup_steps"]), (&14.into(), &4.into()), "{train}");
+    assert_eq!(train["dtype"], "bf16");
+    let rows = std::fs::read_to_string(Path::new(&out).join("metrics.jsonl")).expect("metrics");
+    let rows: Vec<Value> =
+        rows.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let row = rows.iter().find(|row| row["step"] == 10 && row["loss"].is_number());
+    let row = row.expect("a row of step 10");
+    assert!(row["step_time_s"].as_f64().is_some_and(|seconds| seconds > 0.), "{row}");
+    assert!(row["param_norm"].as_f64().is_some_and(|norm| norm > 1.), "{row}");
+    assert!(rows.iter().any(|row| row["sample"].is_string()), "samples are in the rows");
+    let refused = |more: &[&str], message| {
+        PART_2.assert_fails(&[&args[..], more].concat(), 2, message);
+    };
+    refused(&["--epochs", "1", "--steps", "3"], "cannot be used with");
+    refused(&["--warmup-steps", "9", "--steps", "3"], "more than the 3 steps");
+    refused(&["--warmup-ratio", "1.5"], "must be at most 1");
+    refused(&["--dtype", "f16"], "use bf16 here");
+}
+
+#[test]
 fn wrong_arguments_exit_with_code_2_and_one_line() {
     let sample = |more: &[&'static str]| [&["sample", "--model", "nowhere"], more].concat();
     PART_2.assert_fails(&sample(&["--top-p", "0"]), 2, "above 0 and at most 1");

@@ -1,21 +1,20 @@
-//! Commands of part 3: `train` a modern model, `generate` with any model, `score` a text; without a
-//! subcommand, the demo.
+//! Commands of part 3: `train` a modern model, `generate` with any model, `score` a text, draw the
+//! attention `maps` of any model; without a subcommand, the demo.
 
 mod arguments;
 mod demo;
 pub mod generate;
 mod generate_file;
+mod maps;
 mod score;
 
 use std::ffi::OsString;
 
 use anyhow::Result;
-use arguments::{DemoArgs, GenerateArgs, ScoreArgs, TrainArgs};
+use arguments::{DemoArgs, GenerateArgs, MapsArgs, ScoreArgs, TrainArgs};
 use clap::{Parser, Subcommand};
 use model_io::config_json;
 use tiny_gpt::command::train::train_new_model;
-
-use crate::GptModern;
 
 /// Part 3, the modern architecture: generate with public models, score texts, train your own.
 ///
@@ -37,6 +36,8 @@ enum Command {
     Generate(Box<GenerateArgs>),
     /// Score a text: the log-probability of each token, and the perplexity
     Score(ScoreArgs),
+    /// Draw the attention maps of a model's heads on a text
+    Maps(MapsArgs),
 }
 
 /// Parses and runs the command line `args`, the program's name first, in this process.
@@ -53,6 +54,7 @@ pub fn parse_and_run(args: impl IntoIterator<Item = impl Into<OsString> + Clone>
             None => generate::run(&args),
         },
         Some(Command::Score(args)) => score::run(&args),
+        Some(Command::Maps(args)) => maps::run(&args),
     }
 }
 
@@ -60,7 +62,7 @@ fn run_train(args: &TrainArgs) -> Result<()> {
     let config = args.architecture.config(&args.text.size)?;
     let (context_len, parameter_count) = (config.context_len, config.parameter_count());
     let config_json = config_json::to_json(&config);
-    train_new_model(&args.text, context_len, parameter_count, &config_json, |scope| {
-        GptModern::new(&config, scope)
+    train_new_model(&args.text, context_len, parameter_count, &config_json, |parameters| {
+        args.architecture.new_model(&config, parameters)
     })
 }

@@ -246,7 +246,7 @@ fn repetition_penalty(text: &str) -> std::result::Result<f64, String> {
 #[derive(Debug, Clone, Copy, Args)]
 pub struct WindowFlags {
     /// Sliding window: attend to the last W tokens only
-    #[arg(long, value_name = "W")]
+    #[arg(long, alias = "sliding-window", value_name = "W")]
     pub window: Option<NonZeroUsize>,
     /// Attention sinks: also attend to the first S tokens
     #[arg(long, alias = "sink", value_name = "S", default_value_t = 0, requires = "window")]

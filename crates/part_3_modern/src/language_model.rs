@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use candle_core::DType;
 use model_io::model_folder::{self, SpecialTokenIds};
 use model_io::{ModelConfig, Tokenizer, TokenizerSpecialTokens};
 use tensor_core::{Parameters, Rng};
@@ -17,6 +18,10 @@ impl LanguageModel for GptModern {
 
     fn for_inference(&self, parameters: &Parameters) -> candle_core::Result<Self> {
         Self::new(self.config(), parameters.for_inference().root())
+    }
+
+    fn in_compute_dtype(&self, parameters: &Parameters, dtype: DType) -> candle_core::Result<Self> {
+        Self::new(self.config(), parameters.with_compute_dtype(dtype).root())
     }
 
     fn save(&self, folder: &Path, parameters: &Parameters) -> anyhow::Result<()> {

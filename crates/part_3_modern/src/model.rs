@@ -6,6 +6,7 @@ use std::sync::Arc;
 use candle_core::{Device, Module, Result, Tensor, bail};
 use model_io::TensorNames;
 use model_io::config::{BlockLayout, LmHead, Mlp, ModelConfig};
+use tensor_core::ops::attention::attention_weights;
 use tensor_core::{Bias, Dropout, Linear, Scope};
 
 use crate::attention_context::AttentionContext;
@@ -230,6 +231,14 @@ impl GptModern {
             Ok(queries_keys_values)
         });
         all_layers.collect()
+    }
+
+    /// Attention weights (B, H, T, T) of every layer, for complete sequences `ids: (B, T)`; for
+    /// inspection, as the memory grows with T².
+    pub fn attention_weights(&self, ids: &Tensor) -> Result<Vec<Tensor>> {
+        let mask = self.config.attention.mask();
+        let layers = self.queries_keys_values(ids)?;
+        layers.iter().map(|[q, k, _v]| attention_weights(q, k, &mask)).collect()
     }
 
     /// Token embeddings (B, T, C) and the rotary table of their positions.

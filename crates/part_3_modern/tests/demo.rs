@@ -31,10 +31,38 @@ fn the_demo_prints_the_cache_comparison_and_the_long_text() {
 }
 
 #[test]
+fn the_demo_takes_the_components_of_the_model() {
+    let one = ["--steps", "2", "--norm", "layer", "--mlp", "gelu", "--n-kv-head", "1"];
+    let more = ["--sliding-window", "8", "--sink", "1", "--tokens", "400"];
+    let text = PART_3.stdout(&[&one[..], &more].concat());
+    assert!(text.contains("400 tokens through a window of 8 and 1 sinks"), "{text}");
+    let text = PART_3.stdout(&["--steps", "2", "--position", "sinusoidal"]);
+    assert!(text.contains("cannot write a longer text"), "{text}");
+}
+
+#[test]
+fn maps_draws_the_heads_of_a_model_and_names_the_strongest() {
+    let (folder, _) = train(&["--position", "sinusoidal", "--norm", "layer", "--mlp", "gelu"]);
+    let model = path_arg(&folder.path().join("run"), "model");
+    let picture = path_arg(folder.path(), "new/maps.png");
+    let maps = ["maps", "--model", &model, "--out", &picture];
+    let text = PART_3.stdout(&[&maps[..], &["--text", "the cat sat"]].concat());
+    assert!(text.contains("layer  1  on the previous token: head"), "{text}");
+    assert!(std::fs::metadata(&picture).is_ok_and(|file| file.len() > 1000));
+    let refused = |more: &[&str], message| {
+        PART_3.assert_fails(&[&maps[..], more].concat(), 1, message);
+    };
+    refused(&["--text", "the cat sat", "--layer", "2"], "the model has 1 layers");
+    refused(&["--text", "t"], "--text has 1 tokens: a picture needs from 2 to 64");
+}
+
+#[test]
 fn every_architecture_trains_generates_and_scores() {
-    let architectures: [&[&str]; 5] = [
+    let architectures: [&[&str]; 7] = [
         &[],
         &["--norm", "layer", "--position", "learned", "--mlp", "gelu"],
+        &["--norm", "layer", "--position", "sinusoidal", "--mlp", "gelu"],
+        &["--dtype", "bf16", "--warmup-ratio", "0.5"],
         &["--n-kv-head", "1"],
         &["--window", "4"],
         &["--window", "4", "--sinks", "2"],

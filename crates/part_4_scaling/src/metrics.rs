@@ -8,7 +8,7 @@ use experiment::terminal::printable;
 use model_io::{SkipSpecialTokens, Tokenizer};
 use modern::sampler::{Sampler, SamplingStrategy};
 use modern::{GenerateConfig, GptModern, generate};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use tensor_core::Rng;
 
 use crate::evaluation::ValidationConfig;
@@ -35,7 +35,7 @@ pub fn log_sample(
         println!("--- sample after {step} steps\n{}\n---", printable(text.trim()));
         anyhow::Ok(text)
     })?;
-    log.tracker().map_or(Ok(()), |tracker| tracker.log_text(step, "sample", &text))
+    log.row(step, json!({ "sample": text }))
 }
 
 /// Logs the distribution of the queries, keys and values of each layer of `model` (for inference)

@@ -42,7 +42,8 @@ pub fn pretrain_step(
     run.train.optimizer.step(&grads, lr)?;
     (run.train.progress.step, run.progress.loader_state) = (step, loader_state);
 
-    let mut row = json!({ "epoch": loader_state.epoch });
+    let param_norm = log.param_norm(step, &run.train.parameters)?;
+    let mut row = json!({ "epoch": loader_state.epoch, "param_norm": param_norm });
     if run.progress.grad_scaler.is_some() {
         row["loss_scale"] = json!(run.loss_scale());
     }

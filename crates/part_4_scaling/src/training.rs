@@ -64,7 +64,10 @@ pub fn train(
             break;
         }
     }
-    Ok(())
+    match run.is_finished(&state.train.progress, total_steps) {
+        true => log.write_pending_row(),
+        false => Ok(()),
+    }
 }
 
 /// Evaluates the model of `state`, of which `inference` is a view, and saves it if it is the best

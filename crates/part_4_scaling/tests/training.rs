@@ -42,6 +42,18 @@ fn metrics_rows(run: &str) -> Vec<Value> {
 }
 
 #[test]
+fn the_smallest_vocabulary_is_bytes_alone() {
+    let (_folder, run, _) = train(&["--vocab-size", "261", "--steps", "2"]);
+    let tokenizer = std::fs::read(format!("{run}/model/tokenizer.json")).expect("a tokenizer");
+    let tokenizer: Value = serde_json::from_slice(&tokenizer).expect("JSON");
+    assert_eq!(tokenizer["model"]["merges"].as_array().map(Vec::len), Some(0));
+    let eval = ["eval", "--model", &run, "--json"];
+    let text = format!("{run}/../text.txt");
+    let metrics = PART_4.stdout_json(&[&eval[..], &["--data", &text]].concat());
+    assert!(metrics["bits_per_byte"].is_number(), "{metrics}");
+}
+
+#[test]
 fn a_run_lowers_its_loss_and_its_model_can_be_sampled_and_evaluated() {
     let (folder, run, report) = train(&["--n-kv-head", "1", "--dropout", "0.1"]);
     let rows = metrics_rows(&run);
@@ -51,7 +63,8 @@ fn a_run_lowers_its_loss_and_its_model_can_be_sampled_and_evaluated() {
     let lrs: Vec<f64> = rows.iter().filter_map(|row| row["lr"].as_f64()).collect();
     assert!((lrs[7] - 3e-4).abs() < 1e-12 && lrs.is_sorted_by(|a, b| a > b), "{lrs:?}");
     let first_row = rows.iter().find(|row| row["loss"].is_number()).expect("a row of training");
-    for key in ["grad_norm", "tokens_per_s", "mfu", "tokens", "epoch"] {
+    for key in ["grad_norm", "param_norm", "tokens_per_s", "step_time_s", "mfu", "tokens", "epoch"]
+    {
         assert!(first_row[key].is_number(), "{key}: {first_row}");
     }
     let validations: Vec<&Value> = rows.iter().filter(|row| row["val_loss"].is_number()).collect();

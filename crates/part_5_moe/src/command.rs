@@ -4,6 +4,7 @@
 mod arguments;
 mod comparison;
 mod demo;
+mod router_flags;
 mod train;
 mod variant;
 
@@ -13,6 +14,7 @@ use anyhow::Result;
 use arguments::{DemoArgs, SampleArgs, TrainArgs};
 use candle_core::DType;
 use clap::{Parser, Subcommand};
+use experiment::command_line;
 use model_io::{AddSpecialTokens, ParseSpecial, Tokenizer};
 use modern::GenerateConfig;
 use modern::command::generate::print_completion;
@@ -46,7 +48,7 @@ enum Command {
 /// # Errors
 /// Those of the command, or clap's for invalid arguments and for `--help`.
 pub fn parse_and_run(args: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> Result<()> {
-    let cli = Cli::try_parse_from(args)?;
+    let cli: Cli = command_line::parse(args, &[])?;
     match cli.command {
         None => demo::run(&cli.demo),
         Some(Command::Train(args)) => train::run(&args),

@@ -30,7 +30,8 @@ pub struct RouterConfig {
 }
 
 /// Weights of the selected experts' outputs, where p is the softmax over *all* experts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
 pub enum GateWeights {
     /// p divided by its sum over the selected experts, so that the weights of a token sum to 1:
     /// Mixtral. With K = 1 the weight is always 1, and the cross-entropy has a zero gradient for
@@ -119,15 +120,28 @@ impl MoeConfig {
     /// # Errors
     /// Those of [`MoeConfig::check`].
     pub fn with_flops_of(dense: &ModelConfig, router: RouterConfig) -> Result<Self> {
+        Self::with_dense_branch(dense, router, DenseBranch::None)
+    }
+
+    /// Like [`MoeConfig::with_flops_of`], with this dense branch. It is as wide as an expert, so
+    /// that it and the K experts have the FLOPs of `dense` together.
+    ///
+    /// # Errors
+    /// Those of [`MoeConfig::check`].
+    pub fn with_dense_branch(
+        dense: &ModelConfig,
+        router: RouterConfig,
+        dense_branch: DenseBranch,
+    ) -> Result<Self> {
         router.check()?;
-        let expert_width = |width: usize| width.div_ceil(router.top_k);
+        let n_layers = router.top_k + usize::from(dense_branch != DenseBranch::None);
+        let expert_width = |width: usize| width.div_ceil(n_layers);
         let mlp = match dense.mlp {
             Mlp::SwiGlu { width } => Mlp::SwiGlu { width: expert_width(width) },
             Mlp::Gelu { width, form } => Mlp::Gelu { width: expert_width(width), form },
             other => other, // refused below
         };
-        let config =
-            Self { model: ModelConfig { mlp, ..*dense }, router, dense_branch: DenseBranch::None };
+        let config = Self { model: ModelConfig { mlp, ..*dense }, router, dense_branch };
         config.check()?;
         Ok(config)
     }
@@ -156,7 +170,7 @@ impl MoeConfig {
         self.count_with_experts(self.router.n_expert)
     }
 
-    /// Number of active parameters per token: those of K experts per layer.
+    /// Number of active parameters per token: those of K experts per layer, and of a dense branch.
     pub fn active_parameter_count(&self) -> f64 {
         self.count_with_experts(self.router.top_k)
     }

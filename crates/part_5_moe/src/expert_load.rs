@@ -1,9 +1,9 @@
 //! 5.1 Expert load: the number of tokens assigned to each expert.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Load of the experts of a layer.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct ExpertLoad {
     /// Assignments to each expert, including dropped ones, so that a capacity does not hide an
     /// overload.

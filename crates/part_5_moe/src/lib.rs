@@ -15,6 +15,7 @@ pub mod hybrid; // 5.3
 pub mod model;
 pub mod model_folder;
 pub mod load_monitor;
+pub mod train_state;
 pub mod training;
 pub mod picture;
 pub mod command;
@@ -29,7 +30,8 @@ pub use experts::Experts;
 pub use model::GptMoe;
 pub use moe_layer::MoeLayer;
 pub use router::{Router, RouterOutput, Routing};
-pub use training::{TrainConfig, train};
+pub use train_state::{MoeTrainOutcome, MoeTrainState};
+pub use training::{RoutedModel, TrainConfig, train};
 
 #[cfg(test)]
 mod tests;

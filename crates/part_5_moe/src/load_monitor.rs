@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use experiment::loss_curve::Curve;
+use serde::{Deserialize, Serialize};
 use tiny_gpt::{Batch, LanguageModel};
 
 use crate::expert_load::ExpertLoad;
@@ -30,9 +31,11 @@ pub fn max_load_ratio(loads: &[ExpertLoad]) -> f64 {
     loads.iter().map(ExpertLoad::max_load_ratio).fold(0., f64::max)
 }
 
-/// Expert load over a training run.
-pub(crate) struct LoadMonitor {
-    curve: Curve,
+/// Expert load over a training run, part of its checkpoints.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct LoadMonitor {
+    /// Max load / mean load of the worst layer in each interval, with its last step.
+    points: Vec<(usize, f64)>,
     steps: usize,
     /// Load of each layer since the last point of the curve.
     interval_loads: Vec<ExpertLoad>,
@@ -40,17 +43,11 @@ pub(crate) struct LoadMonitor {
 }
 
 impl LoadMonitor {
-    pub(crate) fn new() -> Self {
-        Self {
-            curve: Curve::new("load"),
-            steps: 0,
-            interval_loads: Vec::new(),
-            total_load: ExpertLoad::default(),
-        }
-    }
-
-    /// Adds a step with these loads of the layers.
+    /// Adds a step with these loads of the layers; a dense model has none.
     pub(crate) fn update(&mut self, loads: &[ExpertLoad]) {
+        if loads.is_empty() {
+            return;
+        }
         self.steps += 1;
         self.interval_loads.resize(loads.len(), ExpertLoad::default());
         for (interval_load, load) in self.interval_loads.iter_mut().zip(loads) {
@@ -63,7 +60,7 @@ impl LoadMonitor {
     }
 
     fn push_point(&mut self) {
-        self.curve.push(self.steps, max_load_ratio(&self.interval_loads));
+        self.points.push((self.steps, max_load_ratio(&self.interval_loads)));
         self.interval_loads.clear();
     }
 
@@ -77,6 +74,8 @@ impl LoadMonitor {
         if !self.interval_loads.is_empty() {
             self.push_point();
         }
-        self.curve
+        let mut curve = Curve::new("load");
+        self.points.iter().for_each(|&(step, ratio)| curve.push(step, ratio));
+        curve
     }
 }

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use candle_core::{Device, Module, Result, Tensor};
+use candle_core::{DType, Device, Module, Result, Tensor};
 use model_io::TensorNames;
 use modern::swiglu::FeedForward;
 use modern::{FeedForwardLayer, GptModern};
-use tensor_core::Scope;
+use tensor_core::{Parameters, Scope};
 
 use crate::config::{DenseBranch, MoeConfig, RouterTrainingConfig};
 use crate::dispatch::{Dispatch, expert_capacity};
@@ -60,6 +60,12 @@ impl GptMoe {
             Ok(layer)
         })?;
         Ok(Self { gpt, config: *config, router_training })
+    }
+
+    /// The training model with the current values of `parameters`, computing in `dtype`.
+    pub(crate) fn in_dtype(&self, parameters: &Parameters, dtype: DType) -> Result<Self> {
+        let mut parameters = parameters.with_compute_dtype(dtype);
+        Self::new_for_training(&self.config, parameters.root(), self.router_training)
     }
 
     /// Configuration of the model.

@@ -115,10 +115,9 @@ fn each_variant_is_trained_with_its_load_balancing_and_the_flags() {
         ("unbalanced", 0., 0., "probability"),
         ("bias", 0., 0.001, "biased"),
     ] {
-        let config = folder.path().join(format!("runs/moe/{name}-seed-1337/config.json"));
-        let config = std::fs::read(config).expect("a run");
-        let config: Value = serde_json::from_slice(&config).expect("JSON");
-        let model = &config["model"];
+        let variant = folder.path().join(format!("runs/moe/{name}-seed-1337/variant.json"));
+        let variant = std::fs::read(variant).expect("a run");
+        let model: Value = serde_json::from_slice(&variant).expect("JSON");
         let balancing = json!({
             "aux_loss_coef": aux_loss_coef, "z_loss_coef": 0.2,
             "bias_update_rate": bias_update_rate,
@@ -127,6 +126,63 @@ fn each_variant_is_trained_with_its_load_balancing_and_the_flags() {
         assert_eq!(model["strain"], json!({ "jitter": 0.1, "capacity_factor": 2. }), "{name}");
         assert_eq!(model["router_selection"], selection, "{name}");
     }
+}
+
+#[test]
+fn a_resumed_comparison_equals_an_uninterrupted_one() {
+    let ((whole, whole_args), (resumed, args)) = (train_args(12), train_args(12));
+    let flags = ["--models", "bias,dense", "--log-interval", "1", "--eval-interval", "4"];
+    let flags = [&flags[..], &["--router-jitter", "0.1", "--tracker", "none"]].concat();
+    stdout_json(&whole_args, &[&flags[..], &["--json"]].concat());
+    let run = |more: &[&str]| {
+        let flags = flags.iter().chain(more).copied();
+        PART_5.stdout(&args.iter().map(String::as_str).chain(flags).collect::<Vec<_>>())
+    };
+    assert!(run(&["--stop-after", "5"]).contains("interrupted in MoE, balancing bias"));
+    let out = path_arg(resumed.path(), "runs/moe");
+    let again = PART_5.stdout_json(&["train", "--resume", "--out", &out, "--json"]);
+    let models = again["models"].as_array().expect("a list");
+    assert!(models.iter().all(|model| model["losses"].as_array().map(Vec::len) == Some(1)));
+    for name in ["bias-seed-1337", "dense-seed-1337"] {
+        let [a, b] = [&whole, &resumed].map(|folder| {
+            let file = folder.path().join("runs/moe").join(name).join("model/model.safetensors");
+            std::fs::read(file).expect("a model")
+        });
+        assert!(a == b, "{name}");
+    }
+    let results = |folder: &TempDir, name: &str| {
+        let file = folder.path().join("runs/moe").join(name).join("result.json");
+        let mut result: Value =
+            serde_json::from_slice(&std::fs::read(file).expect("a result")).expect("JSON");
+        result["tokens_per_s"] = Value::Null;
+        result
+    };
+    assert_eq!(results(&whole, "bias-seed-1337"), results(&resumed, "bias-seed-1337"));
+    // One more seed: the finished runs stay as they are.
+    let text = PART_5.stdout(&["train", "--resume", "--out", &out, "--seeds", "2"]);
+    assert_eq!(text.matches("finished before").count(), 2, "{text}");
+    assert!(Path::new(&out).join("dense-seed-1338/model").exists());
+    let other = ["train", "--resume", "--out", &out, "--lr", "0.5"];
+    PART_5.assert_fails(&other, 1, "cannot be resumed with other settings: lr was");
+}
+
+#[test]
+fn a_settings_file_gives_the_hybrid_its_weight_and_gate_in_bf16() {
+    let (folder, args) = train_args(3);
+    let file = path_arg(folder.path(), "moe.yaml");
+    let yaml = "models: hybrid\nalpha: 0.25\ngate_weights: raw\ndtype: bf16\nexperts: 2\n";
+    std::fs::write(&file, yaml).expect("a settings file");
+    stdout_json(&args, &["--config", &file, "--json", "seeds=1"]);
+    let run = folder.path().join("runs/moe/hybrid-seed-1337");
+    let config = std::fs::read(run.join("model/config.json")).expect("a model");
+    let config: Value = serde_json::from_slice(&config).expect("JSON");
+    assert_eq!((&config["dense_share"], &config["router_weights"]), (&json!(0.25), &json!("raw")));
+    // The dense branch and the single expert of a token share the width of a dense layer.
+    let model = path_arg(&run, "model");
+    let text = PART_5.stdout(&["sample", "--model", &model, "--prompt", "the"]);
+    assert!(text.starts_with("the"), "{text}");
+    let args: Vec<&str> = args.iter().map(String::as_str).chain(["--alpha", "1.5"]).collect();
+    PART_5.assert_fails(&args, 2, "must be at most 1");
 }
 
 #[test]

@@ -95,5 +95,6 @@ pub fn sft_step(
     state.progress.step = step;
 
     let learned_share = n_targets as f64 / n_tokens as f64;
-    log.step(&metrics, json!({ "learned_share": learned_share }))
+    let param_norm = log.param_norm(step, &state.parameters)?;
+    log.step(&metrics, json!({ "learned_share": learned_share, "param_norm": param_norm }))
 }

@@ -57,7 +57,10 @@ pub fn train(
             break;
         }
     }
-    Ok(())
+    match run.is_finished(&state.progress, total_steps) {
+        true => log.write_pending_row(),
+        false => Ok(()),
+    }
 }
 
 /// Trains a model of `parameters` on `examples` without a run folder, and returns its trained

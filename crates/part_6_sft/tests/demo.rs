@@ -123,6 +123,14 @@ fn a_resumed_run_equals_an_uninterrupted_one_and_is_evaluated() {
         "4",
     ]);
     assert!(text.contains("base") && text.contains("tuned"), "{text}");
+    let sampled = |seed: &str, flags: &[&str]| {
+        let args = ["sample", "--model", &whole, "--prompt", "1 + 1?", "--seed", seed];
+        PART_6.stdout(&[&args[..], &["--max-new-tokens", "8"], flags].concat())
+    };
+    let hot = ["--temperature", "2", "--top-k", "0", "--top-p", "0.99"];
+    assert_eq!(sampled("1", &[]), sampled("2", &[]), "greedy by default");
+    assert_eq!(sampled("1", &hot), sampled("1", &hot));
+    assert_ne!(sampled("1", &hot), sampled("2", &hot));
     let prompts = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../data/demo_prompts.jsonl");
     let prompts = prompts.to_string_lossy();
     let from_file = ["sample", "--model", &whole, "--data", &prompts, "--max-new-tokens", "4"];

@@ -15,10 +15,10 @@
 use candle_core::{DType, Module, Result, Tensor, bail};
 use model_io::ModelConfig;
 use model_io::config::LmHead;
-use modern::{AttentionContext, GptModern};
+use modern::{AttentionContext, GptModern, GradientCheckpointing};
 use serde::Serialize;
 use tensor_core::ops::AttentionMask;
-use tensor_core::{Bias, Init, Linear, Parameters};
+use tensor_core::{Bias, Dropout, Init, Linear, Parameters};
 
 /// Attention mask of the backbone, and the hidden state that the reward head reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, clap::ValueEnum)]
@@ -61,6 +61,12 @@ impl RewardModel {
         let backbone = GptModern::new(&config, parameters.root())?;
         let reward_head = Self::new_head(config.embedding_width(), parameters)?;
         Ok(Self { architecture, backbone, reward_head })
+    }
+
+    /// The model for training, with `dropout` after the embedding and after each layer.
+    pub fn with_dropout(self, dropout: Dropout) -> Self {
+        let backbone = self.backbone.for_training(dropout, GradientCheckpointing::Off);
+        Self { backbone, ..self }
     }
 
     /// The model for inference over the same memory, `parameters`, without an autograd graph.

@@ -66,7 +66,10 @@ pub fn reward_step(
     state.optimizer.step(&grads, lr)?;
     state.progress.step = step;
 
-    let row = json!({ "accuracy": accuracy(&rewards), "margin": mean_margin(&rewards) });
+    let param_norm = log.param_norm(step, &state.parameters)?;
+    let row = json!({
+        "accuracy": accuracy(&rewards), "margin": mean_margin(&rewards), "param_norm": param_norm,
+    });
     log.step(&metrics, row)
 }
 

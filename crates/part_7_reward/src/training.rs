@@ -52,7 +52,10 @@ pub fn train(
             break;
         }
     }
-    Ok(())
+    match run.is_finished(&state.progress, total_steps) {
+        true => log.write_pending_row(),
+        false => Ok(()),
+    }
 }
 
 /// Micro-batches of `step`, which counts from 1.

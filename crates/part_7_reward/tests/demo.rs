@@ -83,7 +83,7 @@ fn read_rows(file: impl AsRef<Path>) -> Vec<Value> {
 fn a_resumed_run_saves_the_same_model_and_can_be_evaluated() {
     let folder = tempfile::tempdir().expect("a folder");
     let [uninterrupted, resumed] = ["whole", "parts"].map(|run| path_arg(folder.path(), run));
-    let schedule = ["--warmup-steps", "2", "--lr-scheduler", "cosine"];
+    let schedule = ["--warmup-steps", "2", "--lr-scheduler", "cosine", "--dropout", "0.1"];
     PART_7.stdout(&train(&uninterrupted, &schedule));
     let text = PART_7.stdout(&train(&resumed, &[&schedule[..], &["--stop-after", "2"]].concat()));
     assert!(text.contains("-p part_7 -- train --resume"), "{text}");

@@ -77,7 +77,7 @@ fn run_all(sandbox: &Sandbox, inputs: &[RewardInput<'_>]) -> Result<Vec<TestRepo
     let next_job = || jobs.lock().unwrap_or_else(PoisonError::into_inner).next();
     let work = || -> Result<()> {
         while let Some((input, report)) = next_job() {
-            *report = sandbox.run(extract_python(input.completion), &input.example.tests)?;
+            *report = sandbox.run(&program(input), &input.example.tests)?;
         }
         Ok(())
     };
@@ -91,15 +91,65 @@ fn run_all(sandbox: &Sandbox, inputs: &[RewardInput<'_>]) -> Result<Vec<TestRepo
     Ok(reports)
 }
 
-/// Python in a completion: its last fenced block, closed or not, else the whole text.
+/// Program of a completion: its Python. Where the prompt is the head of the function that the tests
+/// check, as in HumanEval, and the completion does not define that function, it is its body.
+pub(crate) fn program(input: &RewardInput<'_>) -> String {
+    let code = extract_python(input.completion);
+    let prompt = input.example.prompt.last().map_or("", |message| &message.content);
+    let name = input.example.tests.last().and_then(|test| {
+        let (_, call) = test.trim_end().rsplit_once("check(")?;
+        call.strip_suffix(')')
+    });
+    let defines = |text: &str, name: &str| {
+        let head = format!("def {name}(");
+        text.lines().any(|line| line.trim_start().trim_start_matches("async ").starts_with(&head))
+    };
+    match name {
+        Some(name) if defines(prompt, name) && !defines(code, name) => {
+            format!("{}\n{}", prompt.trim_end(), indented(code))
+        }
+        _ => code.to_string(),
+    }
+}
+
+/// Body of a function with the indentation that a completion may lack: that of its first line,
+/// which is easily trimmed away, or of all.
+fn indented(body: &str) -> String {
+    const INDENT: &str = "    ";
+    let body = body.trim_end().trim_start_matches('\n');
+    let is_indented = |line: &&str| line.trim().is_empty() || line.starts_with([' ', '\t']);
+    if is_indented(&body) {
+        return body.to_string();
+    }
+    let mut rest = body.lines().skip(1).filter(|line| !line.trim().is_empty()).peekable();
+    // After a first line such as `if x:` the next is indented twice if the first is trimmed.
+    let next = rest.peek().map_or(0, |line| line.len() - line.trim_start().len());
+    let opens_block = body.lines().next().is_some_and(|line| line.trim_end().ends_with(':'));
+    let is_trimmed = next > 0 && !(opens_block && next <= INDENT.len());
+    match is_trimmed && rest.all(|line| is_indented(&line)) {
+        true => format!("{INDENT}{body}"),
+        false => body.lines().map(|line| format!("{INDENT}{line}\n")).collect(),
+    }
+}
+
+/// Python in a completion: its last fenced block, closed or not, else the whole text. A lone fence
+/// without a language after code closes a block that the prompt has opened.
 ///
 /// # Examples
 /// ```
 /// use ppo::code_reward::extract_python;
 /// assert_eq!(extract_python("Try:\n```python\nx = 1\n```\nDone."), "x = 1\n");
 /// assert_eq!(extract_python("x = 1"), "x = 1");
+/// assert_eq!(extract_python("x = 1\n```\nDone."), "x = 1\n");
 /// ```
 pub fn extract_python(completion: &str) -> &str {
+    if let Some((code, after)) = completion.split_once("```") {
+        let introduces_code = code.trim().is_empty() || code.trim_end().ends_with(':');
+        let has_language = after.starts_with(|c: char| c.is_ascii_alphanumeric());
+        if !after.contains("```") && !introduces_code && !has_language {
+            return code;
+        }
+    }
     let mut fences = completion.match_indices("```").map(|(at, _)| at);
     let mut code = completion;
     while let Some(opening) = fences.next() {

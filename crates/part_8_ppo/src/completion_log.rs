@@ -65,6 +65,9 @@ impl CompletionLog<'_> {
             row
         };
         log.completions(&self.completions().enumerate().map(row).collect::<Vec<Value>>())?;
+        if log.tracker().is_some() {
+            log.suspend(|| self.print_sample(step));
+        }
         let answers = AnswerDistribution::new(self.texts);
         if let Some(tracker) = log.tracker() {
             tracker.log_histogram(step, "answer", &answers.numbers)?;
@@ -78,6 +81,17 @@ impl CompletionLog<'_> {
     fn completions(&self) -> impl Iterator<Item = (&PromptExample, &String)> {
         let group_size = self.texts.len() / self.prompts.len().max(1);
         self.prompts.iter().flat_map(move |prompt| repeat_n(prompt, group_size)).zip(self.texts)
+    }
+
+    /// Prints the first completion with its reward.
+    fn print_sample(&self, step: usize) {
+        if let (Some((prompt, text)), Some(reward)) =
+            (self.completions().next(), self.rewards.first())
+        {
+            let message = prompt.example.prompt.last().map_or("", |message| &message.content);
+            let cell = |text: &str| one_line(text).chars().take(MAX_CELL).collect::<String>();
+            println!("step {step}, reward {reward:.3}: {} -> {}", cell(message), cell(text));
+        }
     }
 
     /// Markdown table of a few completions with their rewards.

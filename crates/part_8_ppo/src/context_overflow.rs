@@ -1,6 +1,6 @@
 //! Conversations that are longer than a reward model's context. It reads them without their
 //! beginning, so that the reward may be that of an answer to another prompt: the run counts them,
-//! logs their share and raises an alarm.
+//! logs their share and raises an alarm. A language model as a judge gives them 0.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -52,10 +52,10 @@ impl ContextOverflow {
         let share = (counts.n_truncated - before.n_truncated) as f64 / n_read as f64;
         if share > 0. {
             let message = format!(
-                "a reward model reads {:.0} % of the conversations without their beginning, \
-                 because they are longer than its context; take shorter prompts \
-                 (--max-prompt-length), fewer --max-new-tokens, or a reward model with a longer \
-                 context",
+                "a reward model reads {:.0} % of the conversations without their beginning, and a \
+                 judge gives them 0, because they are longer than its context; take shorter \
+                 prompts (--max-prompt-length, --judge-prompt), fewer --max-new-tokens, or a \
+                 reward model with a longer context",
                 100. * share
             );
             let alarm = Alarm::new("reward_context_overflow", message).with_severity(share);
@@ -75,7 +75,7 @@ impl OverflowCounts {
         (*n_truncated > 0).then(|| {
             format!(
                 "{n_truncated} of {n_read} conversations are longer than the reward model's \
-                 context, and were read without their beginning"
+                 context, and were read without their beginning or, by a judge, scored 0"
             )
         })
     }

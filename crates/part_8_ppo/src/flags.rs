@@ -244,7 +244,9 @@ impl RewardFnFlags {
         let outcome = self.outcome.rewards()?;
         let (reward_fn, name) = match (self.source(), data) {
             ("program", _) => return self.program.open_reward_fn(),
-            ("judge", _) => return self.program.judge.open_reward_fn(device),
+            ("judge", _) => {
+                return self.program.judge.open_reward_fn(device, ContextOverflow::default());
+            }
             ("code", _) => return Ok(outcome.apply(self.program.code.open_reward_fn()?)),
             ("rule", "arithmetic") => (reward_fn::exact_match_reward_fn(), "exact".to_string()),
             ("rule", _) => (

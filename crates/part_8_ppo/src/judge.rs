@@ -4,7 +4,8 @@
 //! ```text
 //! question   a text in which {prompt}, {completion} and {answer} are replaced
 //! reply      ... Score: 7        the last one counts; 0 to 10
-//! reward     0.7                 0 for a reply without a score, with a note in completions.jsonl
+//! reward     0.7                 0 for a reply without a score, or for a question that is longer
+//!                                than the judge's context, with a note in completions.jsonl
 //! ```
 //!
 //! A judge is as easily pleased as a reward model: it prefers long and confident answers, and a
@@ -25,6 +26,7 @@ use sft::{ChatTokenizer, one_line};
 use tensor_core::regular_file;
 use tensor_core::sha256::hash_bytes;
 
+use crate::context_overflow::ContextOverflow;
 use crate::reward_fn::{NamedRewardFn, RewardInput, RewardPart, RewardParts};
 
 const DEFAULT_PROMPT: &str = include_str!("judge_prompt.txt");
@@ -89,15 +91,19 @@ impl LlmJudge {
         Ok(Self { model, chat_tokenizer, question, name, has_scored: false })
     }
 
-    /// Reward function of the judge. Its part has a note for each reply without a score.
-    pub fn reward_fn(mut self) -> NamedRewardFn {
+    /// Reward function of the judge. Its part has a note for each completion without a score;
+    /// `overflow` counts those whose question is longer than the judge's context.
+    pub fn reward_fn(mut self, overflow: ContextOverflow) -> NamedRewardFn {
         let (name, parts) = (self.name.clone(), RewardParts::default());
-        let last_parts = parts.clone();
+        let (last_parts, counter) = (parts.clone(), overflow.clone());
         let reward_fn = move |inputs: &[RewardInput<'_>], _: &mut tensor_core::Rng| {
             let replies = self.replies(inputs)?;
-            let scores: Vec<Option<f64>> = replies.iter().map(|reply| parse_score(reply)).collect();
+            let n_too_long = replies.iter().filter(|reply| reply.is_none()).count();
+            counter.add(inputs.len(), n_too_long);
+            let score = |reply: &Option<String>| parse_score(reply.as_deref()?);
+            let scores: Vec<Option<f64>> = replies.iter().map(score).collect();
             self.has_scored |= scores.iter().any(Option::is_some);
-            if let (false, Some(first)) = (self.has_scored, replies.first()) {
+            if let (false, Some(first)) = (self.has_scored, replies.iter().flatten().next()) {
                 bail!(
                     "the judge gave none of {} completions a score; it replied {:?}: does its \
                      prompt ask for \"Score: N\"?",
@@ -107,9 +113,10 @@ impl LlmJudge {
             }
             let rewards: Vec<f64> =
                 scores.iter().map(|score| score.unwrap_or(0.) / MAX_SCORE).collect();
-            let note = |(score, reply): (&Option<f64>, &String)| match score {
-                Some(_) => String::new(),
-                None => format!("no score in {:?}", one_line(reply)),
+            let note = |(score, reply): (&Option<f64>, &Option<String>)| match (score, reply) {
+                (Some(_), _) => String::new(),
+                (None, Some(reply)) => format!("no score in {:?}", one_line(reply)),
+                (None, None) => "the question is longer than the judge's context".to_string(),
             };
             let notes = scores.iter().zip(&replies).map(note).collect();
             let part = RewardPart { name: "judge".into(), rewards: rewards.clone(), notes };
@@ -118,29 +125,39 @@ impl LlmJudge {
         };
         NamedRewardFn {
             parts,
+            overflow,
             max_reward: Some(1.),
             ..NamedRewardFn::new(Box::new(reward_fn), name)
         }
     }
 
-    /// Replies of the judge, without sampling.
-    fn replies(&self, inputs: &[RewardInput<'_>]) -> Result<Vec<String>> {
+    /// Replies of the judge, without sampling; `None` to a question that its context cannot hold.
+    fn replies(&self, inputs: &[RewardInput<'_>]) -> Result<Vec<Option<String>>> {
         let context_len = self.model.config().context_len;
-        let mut prompts = Vec::with_capacity(inputs.len());
+        let (mut prompts, mut fits) = (Vec::new(), Vec::with_capacity(inputs.len()));
         for input in inputs {
+            self.ensure_has_answer(input)?;
             let question = vec![ChatMessage::user(fill(&self.question, input))];
             let ids = self.chat_tokenizer.encode_prompt(&question)?;
-            ensure!(
-                ids.len() < context_len,
-                "the question to the judge has {} tokens, and its context {context_len}: shorten \
-                 --judge-prompt or the completions (--max-new-tokens)",
-                ids.len()
-            );
-            prompts.push(ids);
+            fits.push(ids.len() < context_len);
+            prompts.extend((ids.len() < context_len).then_some(ids));
         }
         let (model, tokenizer) = (&self.model, &self.chat_tokenizer);
         let replies = tokenizer.generate_greedy(model, &prompts, MAX_REPLY, BATCH_SIZE)?;
-        Ok(replies.into_iter().map(|CompletionText { text, .. }| text).collect())
+        let mut replies = replies.into_iter().map(|CompletionText { text, .. }| text);
+        Ok(fits.into_iter().map(|fits| fits.then(|| replies.next()).flatten()).collect())
+    }
+
+    /// Checks that the row of `input` has an answer, if the question shows it.
+    fn ensure_has_answer(&self, input: &RewardInput<'_>) -> Result<()> {
+        let prompt = input.example.prompt.last().map_or("", |message| &message.content);
+        ensure!(
+            !self.question.contains("{answer}") || !input.example.completion.trim().is_empty(),
+            "the judge's prompt (--judge-prompt) shows the {{answer}}, and the row of the prompt \
+             {:?} has none",
+            one_line(prompt)
+        );
+        Ok(())
     }
 }
 

@@ -204,6 +204,8 @@ pub(crate) fn log_step(
         "tokens": log.state.n_tokens, "experience_s": seconds.experience,
         "rollout_tokens_per_s": n_tokens as f64 / seconds.rollout,
         "update_tokens_per_s": update.tokens_read as f64 / seconds.update,
+        "step_time_s": log.step_time(step),
+        "param_norm": log.param_norm(step, &actor_critic.policy.parameters)?,
     });
     extend_row(&mut row, serde_json::to_value(update)?);
     extend_row(&mut row, summary);

@@ -12,6 +12,7 @@ use experiment::program::ensure_usage;
 use serde::Serialize;
 
 use crate::code_reward::{CodeScore, code_reward_fn};
+use crate::context_overflow::ContextOverflow;
 use crate::judge::LlmJudge;
 use crate::reward_fn::{NamedRewardFn, OutcomeRewards};
 use crate::reward_program::reward_program_fn;
@@ -55,10 +56,15 @@ impl JudgeFlags {
     ///
     /// # Errors
     /// A usage error without --judge-model, and those of [`LlmJudge::open`].
-    pub fn open_reward_fn(&self, device: &Device) -> Result<NamedRewardFn> {
+    pub fn open_reward_fn(
+        &self,
+        device: &Device,
+        overflow: ContextOverflow,
+    ) -> Result<NamedRewardFn> {
         let model = self.judge_model.as_deref();
         ensure_usage(model.is_some(), "--reward judge needs --judge-model MODEL")?;
-        Ok(LlmJudge::open(model.unwrap_or(""), self.judge_prompt.as_deref(), device)?.reward_fn())
+        let judge = LlmJudge::open(model.unwrap_or(""), self.judge_prompt.as_deref(), device)?;
+        Ok(judge.reward_fn(overflow))
     }
 }
 

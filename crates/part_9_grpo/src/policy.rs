@@ -5,9 +5,9 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use experiment::TrainState;
 use model_io::ModelConfig;
-use modern::GptModern;
+use modern::{GptModern, GradientCheckpointing};
 use sft::ModelSaver;
-use tensor_core::json_file;
+use tensor_core::{Dropout, json_file};
 
 use crate::progress::GrpoProgress;
 use crate::reference::{ReferenceModel, ReferenceUpdate};
@@ -50,6 +50,12 @@ impl Policy {
             reference,
             progress: GrpoProgress::default(),
         })
+    }
+
+    /// The policy with gradient checkpointing of its training model, or without it.
+    pub fn with_gradient_checkpointing(self, checkpointing: GradientCheckpointing) -> Self {
+        let model = self.model.for_training(Dropout::disabled(), checkpointing);
+        Self { model, ..self }
     }
 
     /// Saves a checkpoint into `folder`; `data_id` names the training data. With a `saver` it is a

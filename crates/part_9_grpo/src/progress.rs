@@ -109,7 +109,25 @@ impl GrpoProgress {
         lr: f64,
         log: &mut RunLog,
     ) -> Result<()> {
-        if !log.is_due(step) || self.recent_steps.is_empty() {
+        match log.is_due(step) {
+            true => self.log_pending_row(step, completions, lr, log),
+            false => Ok(()),
+        }
+    }
+
+    /// Writes a row with the means over the steps since the last row, if there are such steps; also
+    /// at the end of a run that is solved before its last step.
+    ///
+    /// # Errors
+    /// When the row cannot be written.
+    pub fn log_pending_row(
+        &mut self,
+        step: usize,
+        completions: Value,
+        lr: f64,
+        log: &mut RunLog,
+    ) -> Result<()> {
+        if self.recent_steps.is_empty() {
             return Ok(());
         }
         let mut row = serde_json::to_value(mean_metrics(&self.recent_steps)?)?;
@@ -122,6 +140,7 @@ impl GrpoProgress {
                 "log_probs_time_fraction": fractions.log_probs,
                 "training_time_fraction": fractions.training, "memory_mb": memory_mb(), "lr": lr,
                 "tokens": log.state.n_tokens, "tokens_per_s": log.tokens_per_second(),
+                "step_time_s": log.step_time(step),
             }),
         );
         extend_row(&mut row, completions);

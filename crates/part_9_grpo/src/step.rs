@@ -90,7 +90,8 @@ pub fn grpo_step(
         parts: &context.reward_parts,
         advantages: &experience.advantages,
     };
-    let completions = completion_log.write(step, log)?;
+    let mut completions = completion_log.write(step, log)?;
+    completions["param_norm"] = json!(log.param_norm(step, &policy.state.parameters)?);
     let plateau = policy.state.progress.rewards.plateau;
     policy.progress.log_step(step, &experience, &updates, completions, plateau, lr, log)
 }

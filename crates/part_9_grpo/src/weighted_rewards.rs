@@ -180,7 +180,7 @@ impl WeightedRewards {
                 RewardSource::Random => named(reward_fn::random_reward_fn()),
                 RewardSource::Program => program.open_reward_fn()?,
                 RewardSource::Code => program.code.open_reward_fn()?,
-                RewardSource::LlmJudge => program.judge.open_reward_fn(device)?,
+                RewardSource::LlmJudge => program.judge.open_reward_fn(device, overflow.clone())?,
                 RewardSource::Model => {
                     let (reward_model, other) = reward_fn::open_reward_model(
                         name,

@@ -40,6 +40,19 @@ fn a_baseline_of_the_batch_needs_no_group() {
     }
 }
 
+#[test]
+fn gradient_checkpointing_gives_the_same_policy() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let model = model(folder.path());
+    let weights = |name: &str, flags: &[&str]| {
+        let out = path_arg(folder.path(), name);
+        PART_9.stdout(&train(&model, &out, &[&["--lr", "1e-2"][..], flags].concat()));
+        let file = Path::new(&out).join("checkpoints/step-4/model.safetensors");
+        std::fs::read(file).expect("weights")
+    };
+    assert!(weights("stored", &[]) == weights("recomputed", &["--gradient-checkpointing"]));
+}
+
 /// Arguments of a short run in `out`, with `more` flags. The reward is random, because an untrained
 /// model is never right.
 fn train<'a>(model: &'a str, out: &'a str, more: &[&'a str]) -> Vec<&'a str> {

@@ -31,3 +31,13 @@ pub(crate) fn cargo(args: &[&str], variable: Option<(&str, &str)>) -> Result<()>
     ensure!(status.with_context(|| command.clone())?.success(), "{command} failed");
     Ok(())
 }
+
+/// Runs the demo of part `number`, then its tests.
+///
+/// # Errors
+/// When either fails.
+pub(crate) fn run_part(number: u8) -> Result<()> {
+    let part = format!("part_{number}");
+    cargo(&["run", "-p", &part], None)?;
+    cargo(&["test", "-p", &part], None)
+}

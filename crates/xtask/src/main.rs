@@ -30,6 +30,12 @@ struct Cli {
 enum Task {
     /// Run all checks: formatting, layers, features, READMEs, data, lints, docs and tests
     Check,
+    /// Run the demo of a part and its tests: `cargo x part 3`
+    Part {
+        /// Number of the part
+        #[arg(value_name = "N", value_parser = clap::value_parser!(u8).range(1..=10))]
+        number: u8,
+    },
     /// Check that crates and files depend in one direction
     Layers,
     /// Check that all packages build a dependency with the same features
@@ -77,6 +83,7 @@ enum BookAction {
 fn main() -> Result<()> {
     match Cli::parse().task {
         Task::Check => check::run(),
+        Task::Part { number } => check::run_part(number),
         Task::Layers => layers::check(),
         Task::Features => features::check(),
         Task::Readmes => readmes::check(&root()),

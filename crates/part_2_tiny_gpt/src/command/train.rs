@@ -8,7 +8,7 @@ use clap::Args;
 use experiment::flags::ComputeFlags;
 use experiment::{Interrupt, Run, RunLog, training_memory};
 use serde_json::{Value, json};
-use tensor_core::{Parameters, Scope};
+use tensor_core::Parameters;
 
 use crate::flags::{ModelSizeFlags, TrainFlags, ValidationFlags};
 use crate::{ByteCorpus, LanguageModel, train};
@@ -56,16 +56,19 @@ pub fn train_new_model<M: LanguageModel>(
     context_len: usize,
     parameter_count: f64,
     config: &Value,
-    build: impl FnOnce(Scope<'_>) -> candle_core::Result<M>,
+    build: impl FnOnce(&mut Parameters) -> candle_core::Result<M>,
 ) -> Result<()> {
-    let train_config = args.train.config(context_len, &args.validation)?;
+    args.train.check(context_len)?;
     let device = args.compute.open_device()?;
     training_memory::ensure_fits_in_memory(parameter_count, &device)?;
     let corpus = ByteCorpus::open(&args.data)?;
     corpus.ensure_fits_context(context_len)?;
+    let (eval_interval, samples) = (args.validation.eval_interval.get(), &args.validation.samples);
+    let train_config =
+        args.train.config(context_len, corpus.train.len(), eval_interval, samples)?;
     let seed = args.compute.seed;
     let mut parameters = Parameters::seeded(seed, DType::F32, &device);
-    let model = build(parameters.root())?;
+    let model = build(&mut parameters)?;
     println!("{} parameters, {} training bytes", parameters.n_parameters(), corpus.train.len());
     let settings = json!({
         "data": args.data, "seed": seed, "device": args.compute.device.to_string(),

@@ -4,22 +4,35 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use anyhow::Result;
-use clap::{Args, ValueEnum};
+use attention::sinusoidal_positions;
+use candle_core::DType;
+use clap::{Args, ValueEnum, value_parser};
 use experiment::flags::ComputeFlags;
 use experiment::program::{as_usage_error, ensure_usage};
-use model_io::ModelConfig;
 use model_io::config::{Mlp, NormKind, PositionEncoding};
+use model_io::{ModelConfig, TensorNames};
+use tensor_core::Parameters;
 use tensor_core::ops::Gelu;
 use tiny_gpt::command::train::TextTrainArgs;
 use tiny_gpt::flags::ModelSizeFlags;
 
+use crate::GptModern;
 use crate::flags::{ChatTemplateFlags, ModelFlags, SamplerFlags, WindowFlags, byte_level_config};
 
 #[derive(Args)]
+#[command(mut_arg("n_kv_head", |arg| arg.help("Key-value heads of the four query heads \
+    [default: 2]")))]
+#[command(mut_arg("window", |arg| arg.help("Sliding window of the training and of the long text \
+    [default: none, and 64 with 4 sinks]")))]
 pub(crate) struct DemoArgs {
     /// Training steps
     #[arg(long, value_name = "N", default_value = "400")]
     pub(crate) steps: NonZeroUsize,
+    /// Tokens of the long text
+    #[arg(long, value_name = "N", default_value_t = 2_000, value_parser = value_parser!(u64).range(400..))]
+    pub(crate) tokens: u64,
+    #[command(flatten)]
+    pub(crate) architecture: ArchitectureFlags,
     #[command(flatten)]
     pub(crate) compute: ComputeFlags,
 }
@@ -40,6 +53,8 @@ pub(crate) enum PositionChoice {
     Rope,
     /// Learned position embeddings, as in GPT-2
     Learned,
+    /// Sinusoidal position embeddings, which are not trained, as in the first transformer
+    Sinusoidal,
 }
 
 /// Feed-forward layer.
@@ -77,7 +92,7 @@ pub(crate) struct ArchitectureFlags {
     #[arg(long, value_name = "N")]
     n_kv_head: Option<NonZeroUsize>,
     #[command(flatten)]
-    window: WindowFlags,
+    pub(crate) window: WindowFlags,
 }
 
 impl ArchitectureFlags {
@@ -88,6 +103,15 @@ impl ArchitectureFlags {
     pub(crate) fn config(&self, size: &ModelSizeFlags) -> Result<ModelConfig> {
         let mut config = byte_level_config(size)?;
         ensure_usage(size.dropout == 0., "--dropout: the model of part 3 has no dropout")?;
+        self.apply(&mut config)?;
+        Ok(config)
+    }
+
+    /// Gives `config` these components.
+    ///
+    /// # Errors
+    /// A usage error when sizes do not fit together.
+    pub(crate) fn apply(&self, config: &mut ModelConfig) -> Result<()> {
         if let Some(n_kv_head) = self.n_kv_head {
             config.attention.n_kv_head = n_kv_head.get();
         }
@@ -95,14 +119,34 @@ impl ArchitectureFlags {
         if let NormChoice::Layer = self.norm {
             config.norm = NormKind::Layer { eps: 1e-5 };
         }
-        if let PositionChoice::Learned = self.position {
+        if let PositionChoice::Learned | PositionChoice::Sinusoidal = self.position {
             config.attention.position = PositionEncoding::Learned { offset: 0 };
         }
         if let MlpChoice::Gelu = self.mlp {
             config.mlp = Mlp::Gelu { width: config.n_embd.saturating_mul(4), form: Gelu::Tanh };
         }
-        as_usage_error(config.validate())?;
-        Ok(config)
+        as_usage_error(config.validate())
+    }
+
+    /// New model of these components, in `parameters`. Sinusoidal positions are a table of
+    /// positions like learned ones, except that it is not trained. Its standard deviation is that
+    /// of the token embeddings, which the first transformer scales up instead, by √C.
+    pub(crate) fn new_model(
+        &self,
+        config: &ModelConfig,
+        parameters: &mut Parameters,
+    ) -> candle_core::Result<GptModern> {
+        let model = GptModern::new(config, parameters.root())?;
+        let PositionChoice::Sinusoidal = self.position else { return Ok(model) };
+        let name = format!("{}.weight", TensorNames::of(config).embed_positions);
+        let (t, c, device) = (config.context_len, config.n_embd, parameters.device().clone());
+        let scale = config.init_std * f64::sqrt(2.); // that of a sine is 1 / √2
+        let table = (sinusoidal_positions(t, c, DType::F32, &device)? * scale)?;
+        for parameter in parameters.iter().filter(|parameter| parameter.name.ends_with(&name)) {
+            parameter.var.set(&table)?;
+        }
+        parameters.freeze(|parameter| parameter.ends_with(&name));
+        GptModern::new(config, parameters.root())
     }
 }
 
@@ -160,4 +204,21 @@ pub(crate) struct ScoreArgs {
     /// Print the result as a JSON object on the last line
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct MapsArgs {
+    #[command(flatten)]
+    pub(crate) model: ModelFlags,
+    /// Text that the model reads
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) text: String,
+    /// Layer to draw, counted from 1 [default: all if they have at most 32 heads, else the first]
+    #[arg(long, value_name = "N")]
+    pub(crate) layer: Option<NonZeroUsize>,
+    /// PNG file of the attention maps
+    #[arg(long, value_name = "FILE", default_value = "runs/maps.png")]
+    pub(crate) out: PathBuf,
+    #[command(flatten)]
+    pub(crate) compute: ComputeFlags,
 }

@@ -20,20 +20,21 @@ use crate::{CacheKind, GenerateConfig, GenerationState, GptModern};
 const PROMPT: &str = "\nMira saw a red bird";
 /// Tokens generated with and without a cache.
 const COMPARED_TOKENS: usize = 200;
-/// Tokens generated through a sliding window.
-const WINDOWED_TOKENS: usize = 2_000;
+/// Window of the long text without `--window`.
+const WINDOW: SlidingWindow = SlidingWindow { size: 64, sinks: 4 };
 
 pub(crate) fn run(args: &DemoArgs) -> Result<()> {
     let device = args.compute.open_device()?;
     let (steps, seed) = (args.steps.get(), args.compute.seed);
     let mut model_config = ModelConfig::byte_level(256, 2, 4, 128);
     model_config.attention.n_kv_head = 2;
+    args.architecture.apply(&mut model_config)?;
     let config = TrainConfig::with_defaults(steps, 4);
     let corpus = ByteCorpus::from_bytes(BuiltinText::English.text().as_bytes());
     let mut parameters = Parameters::seeded(seed, DType::F32, &device);
-    let model = GptModern::new(&model_config, parameters.root())?;
+    let model = args.architecture.new_model(&model_config, &mut parameters)?;
     println!(
-        "Training a Llama-style model of {} parameters on {} bytes.\n",
+        "Training a model of {} parameters on {} bytes.\n",
         parameters.n_parameters(),
         corpus.train.len()
     );
@@ -44,7 +45,12 @@ pub(crate) fn run(args: &DemoArgs) -> Result<()> {
 
     let model = GptModern::new(&model_config, parameters.for_inference().root())?;
     compare_with_and_without_cache(&model, seed)?;
-    generate_beyond_context(&model, seed)
+    if model_config.attention.position.is_limited() {
+        println!("\nIts positions end with the context, so it cannot write a longer text.");
+        return Ok(());
+    }
+    let window = args.architecture.window.sliding_window().unwrap_or(WINDOW);
+    generate_beyond_context(&model, window, args.tokens as usize, seed)
 }
 
 /// Generates the same text with and without a cache, and compares the time per token.
@@ -74,31 +80,35 @@ fn compare_with_and_without_cache(model: &GptModern, seed: u64) -> Result<()> {
 }
 
 /// Generates a text far longer than the context through a sliding window, in constant memory.
-fn generate_beyond_context(model: &GptModern, seed: u64) -> Result<()> {
-    let window = SlidingWindow { size: 64, sinks: 4 };
+fn generate_beyond_context(
+    model: &GptModern,
+    window: SlidingWindow,
+    n_tokens: usize,
+    seed: u64,
+) -> Result<()> {
     let strategy =
         SamplingStrategy::Random { temperature: 0.8, top_k: None, top_p: Some(0.95), min_p: None };
     let cache_kind = CacheKind::SlidingWindow(window);
-    let config = GenerateConfig::new(model, Sampler::new(strategy), WINDOWED_TOKENS, Vec::new());
+    let config = GenerateConfig::new(model, Sampler::new(strategy), n_tokens, Vec::new());
     let config = GenerateConfig { cache_kind, ..config };
     let mut state = GenerationState::new(cache_kind.new_cache(model), ByteTokenizer.encode(PROMPT));
-    let (mut times, mut last) = (Vec::with_capacity(WINDOWED_TOKENS), Instant::now());
+    let (mut times, mut last) = (Vec::with_capacity(n_tokens), Instant::now());
     let completions = state.generate(model, &config, &mut [Rng::new(seed)], |_, _| {
         times.push(last.elapsed().as_secs_f64());
         last = Instant::now();
         Ok(())
     })?;
     let mean = |times: &[f64]| 1e3 * times.iter().sum::<f64>() / times.len() as f64;
-    let end = ByteTokenizer.decode(&completions[0].tokens[WINDOWED_TOKENS - 120..]);
+    let end = ByteTokenizer.decode(&completions[0].tokens[n_tokens - 120..]);
     println!(
-        "\n... {}\n\n{WINDOWED_TOKENS} tokens through a window of {} and {} sinks (the model's \
+        "\n... {}\n\n{n_tokens} tokens through a window of {} and {} sinks (the model's \
          context is {}): {:.3} ms per token at first, {:.3} ms at the end, {} KiB all the way",
         printable(end.trim()),
         window.size,
         window.sinks,
         model.config().context_len,
         mean(&times[100..300]),
-        mean(&times[WINDOWED_TOKENS - 200..]),
+        mean(&times[n_tokens - 200..]),
         state.cache.size_in_bytes() / 1024
     );
     Ok(())

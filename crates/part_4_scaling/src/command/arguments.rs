@@ -52,7 +52,7 @@ pub(crate) struct TrainArgs {
     /// Folder with a tokenizer.json [default: train one on the text]
     #[arg(long, value_name = "DIR", conflicts_with = "model")]
     pub(crate) tokenizer: Option<PathBuf>,
-    /// Maximum vocabulary size of the trained tokenizer
+    /// Maximum vocabulary size of the trained tokenizer; 261 is bytes alone
     #[arg(long, value_name = "N", default_value_t = 2048)]
     pub(crate) vocab_size: usize,
     /// Fraction of the documents held out for validation (at least one), or of a single document

@@ -90,7 +90,7 @@ fn without_timings(rows: Vec<Value>) -> Vec<Value> {
     rows.into_iter()
         .map(|mut row| {
             let object = row.as_object_mut().expect("an object");
-            for key in ["tokens_per_s", "mfu", "memory_mb"] {
+            for key in ["tokens_per_s", "mfu", "memory_mb", "step_time_s"] {
                 object.remove(key);
             }
             row

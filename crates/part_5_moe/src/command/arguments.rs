@@ -4,10 +4,12 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::Args;
-use experiment::flags::ComputeFlags;
+use experiment::flags::{ComputeFlags, RunFlags};
 use experiment::number::{non_negative, positive};
-use tiny_gpt::flags::{ModelSizeFlags, SamplingFlags, TrainFlags, ValidationFlags};
+use serde::{Serialize, Serializer};
+use tiny_gpt::flags::{ModelSizeFlags, SampleFlags, SamplingFlags, TrainFlags};
 
+use super::router_flags::RouterFlags;
 use super::variant::Variant;
 
 #[derive(Args)]
@@ -33,16 +35,21 @@ pub(crate) struct DemoArgs {
     pub(crate) compute: ComputeFlags,
 }
 
-#[derive(Args)]
+#[derive(Clone, Args, Serialize)]
+#[command(args_override_self = true)]
+#[command(mut_arg("out", |arg| arg.default_value("runs/moe").help("Output folder: table, plots, \
+    and a run folder per model and seed")))]
+#[command(mut_arg("eval_interval", |arg| arg.help("Steps between evaluations on the validation \
+    text; 0 evaluates only at the end [default: 200]")))]
+#[command(mut_arg("resume", |arg| arg.help("Resume the comparison in --out with its settings: \
+    finished runs are kept, the interrupted one goes on bit for bit. More --seeds or --models make \
+    it longer")))]
 pub(crate) struct TrainArgs {
     #[command(flatten)]
     pub(crate) size: ModelSizeFlags,
-    /// Number of experts per layer
-    #[arg(long, value_name = "E", default_value_t = 4, help_heading = "Model")]
-    pub(crate) experts: usize,
-    /// Experts per token (routing; --top-k is for sampling); weights of 2 or more sum to 1
-    #[arg(long, value_name = "K", default_value_t = 1, help_heading = "Model")]
-    pub(crate) experts_per_token: usize,
+    /// Router of the MoE models.
+    #[command(flatten)]
+    pub(crate) router: RouterFlags,
     /// Text file of byte tokens; its last tenth (over --context-len bytes) is for validation
     #[arg(long, visible_alias = "dataset", value_name = "FILE", help_heading = "Data")]
     pub(crate) data: PathBuf,
@@ -50,29 +57,17 @@ pub(crate) struct TrainArgs {
     pub(crate) train: TrainFlags,
     #[command(flatten)]
     pub(crate) load_balancing: LoadBalancingFlags,
-    /// Output folder: table, plots, and a run folder per model and seed
-    #[arg(
-        long,
-        visible_alias = "output-dir",
-        value_name = "DIR",
-        default_value = "runs/moe",
-        help_heading = "Run"
-    )]
-    pub(crate) out: PathBuf,
     /// Number of seeds per model, counted up from --seed
     #[arg(long, value_name = "N", default_value = "1", help_heading = "Run")]
     pub(crate) seeds: NonZeroUsize,
     #[command(flatten)]
-    pub(crate) validation: ValidationFlags,
+    pub(crate) samples: SampleFlags,
     #[command(flatten)]
-    pub(crate) compute: ComputeFlags,
-    /// Print the result as a JSON object on the last line
-    #[arg(long)]
-    pub(crate) json: bool,
+    pub(crate) run: RunFlags,
 }
 
 /// Flags of the compared models, and of their load balancing.
-#[derive(Args)]
+#[derive(Debug, Clone, Serialize, Args)]
 #[command(next_help_heading = "Algorithm")]
 pub(crate) struct LoadBalancingFlags {
     /// Models to train and compare
@@ -80,6 +75,7 @@ pub(crate) struct LoadBalancingFlags {
         long, value_enum, value_delimiter = ',',
         default_values_t = [Variant::Dense, Variant::Balanced, Variant::Unbalanced]
     )]
+    #[serde(serialize_with = "as_one_setting")]
     pub(crate) models: Vec<Variant>,
     /// Coefficient of the load-balancing loss (Switch uses 0.01, for much longer runs)
     #[arg(
@@ -102,6 +98,12 @@ pub(crate) struct LoadBalancingFlags {
     /// Expert capacity as a multiple of the mean load; the excess is dropped [default: unlimited]
     #[arg(long, value_name = "X", allow_negative_numbers = true, value_parser = positive)]
     pub(crate) capacity_factor: Option<f64>,
+}
+
+/// All models as one setting, as on the command line.
+fn as_one_setting<S: Serializer>(models: &[Variant], serializer: S) -> Result<S::Ok, S::Error> {
+    let names = models.iter().map(|model| model.name()).collect::<Vec<_>>();
+    serializer.serialize_str(&names.join(","))
 }
 
 #[derive(Args)]

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use experiment::loss_curve::{self, Curve};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tensor_core::atomic_file;
 
@@ -32,7 +32,41 @@ pub(crate) struct ComparisonRow {
     pub(crate) load_curve: Curve,
 }
 
+/// Result of a finished run, in its folder.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct RunResult {
+    pub(crate) steps: usize,
+    /// Id of the training data.
+    pub(crate) data_id: String,
+    /// Best validation loss, nats per byte.
+    pub(crate) loss: f64,
+    pub(crate) tokens_per_s: f64,
+    pub(crate) max_over_mean: Option<f64>,
+    pub(crate) dropped: Option<f64>,
+    /// Validation losses: (step, loss).
+    pub(crate) loss_curve: Vec<(f64, f64)>,
+    /// Max load / mean load: (step, ratio).
+    pub(crate) load_curve: Vec<(f64, f64)>,
+}
+
 impl ComparisonRow {
+    /// Adds the result of a run; the plots have the curves of the first.
+    pub(crate) fn push(&mut self, result: RunResult) {
+        if self.losses.is_empty() {
+            let curves = [
+                (&mut self.loss_curve, result.loss_curve),
+                (&mut self.load_curve, result.load_curve),
+            ];
+            for (curve, points) in curves {
+                points.iter().for_each(|&(step, value)| curve.push(step as usize, value));
+            }
+        }
+        self.losses.push(result.loss);
+        self.tokens_per_s.push(result.tokens_per_s);
+        self.max_over_mean.extend(result.max_over_mean);
+        self.dropped.extend(result.dropped);
+    }
+
     pub(crate) fn new(model: Variant, parameters: f64, active: f64) -> Self {
         Self {
             model,

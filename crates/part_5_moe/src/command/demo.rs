@@ -13,7 +13,7 @@ use super::variant::moe_config;
 use crate::auxiliary_losses::load_balancing_loss;
 use crate::load_monitor::{max_load_ratio, measure_loads};
 use crate::picture::{display_byte, expert_usage_table, write_routing_png};
-use crate::{GptMoe, LoadBalancing, TrainConfig, train};
+use crate::{GptMoe, LoadBalancing, MoeTrainState, TrainConfig, train};
 
 const SENTENCE: &str = "Mira saw a red bird. \"Where do you go?\" she asked.";
 
@@ -40,9 +40,10 @@ pub(crate) fn run(args: &DemoArgs) -> Result<()> {
     let config = TrainConfig { base, load_balancing };
     let run = Run::default(); // Ctrl-C ends the demo at once: nothing is saved
     let mut log = RunLog::of_losses(steps)?;
-    train(&model, &parameters, &corpus, &config, seed, None, &run, &mut log)?;
+    let mut state = MoeTrainState::new(parameters, base.optimizer, seed)?;
+    train(&model, &mut state, &corpus, &config, None, &run, &mut log)?;
     log.finish()?;
-    let model = model.for_inference(&parameters)?;
+    let model = model.for_inference(&state.train.parameters)?;
     print_routing(&model, args)?;
     let loads = measure_loads(&model, &corpus.validation, base.batch_size)?;
     println!(

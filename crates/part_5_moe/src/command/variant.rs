@@ -5,7 +5,8 @@ use experiment::program::as_usage_error;
 use model_io::ModelConfig;
 use serde::Serialize;
 
-use crate::config::{ExpertSelection, LoadBalancing, MoeConfig, RouterConfig};
+use super::router_flags::RouterFlags;
+use crate::config::{DenseBranch, ExpertSelection, LoadBalancing, MoeConfig, RouterConfig};
 
 /// Model variant: dense, or MoE with a kind of load balancing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
@@ -19,6 +20,8 @@ pub(crate) enum Variant {
     Unbalanced,
     /// MoE with a balancing bias instead of the loss (DeepSeek-V3)
     Bias,
+    /// MoE with the load-balancing loss, and a dense branch of weight --dense-weight beside it
+    Hybrid,
 }
 
 /// Change of the bias of [`Variant::Bias`] per step, as in DeepSeek-V3.
@@ -32,42 +35,57 @@ impl Variant {
             Self::Balanced => "MoE, load-balancing loss",
             Self::Unbalanced => "MoE, unbalanced",
             Self::Bias => "MoE, balancing bias",
+            Self::Hybrid => "MoE with a dense branch",
+        }
+    }
+
+    /// Name on the command line.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Dense => "dense",
+            Self::Balanced => "balanced",
+            Self::Unbalanced => "unbalanced",
+            Self::Bias => "bias",
+            Self::Hybrid => "hybrid",
         }
     }
 
     /// Folder name of a run.
     pub(crate) fn folder_name(self, seed: u64) -> String {
-        let name = match self {
-            Self::Dense => "dense",
-            Self::Balanced => "balanced",
-            Self::Unbalanced => "unbalanced",
-            Self::Bias => "bias",
-        };
-        format!("{name}-seed-{seed}")
+        format!("{}-seed-{seed}", self.name())
     }
 
-    /// Configuration of an MoE model with the FLOPs per token of `dense`, with `k` of `e` experts
-    /// per token; `None` for the dense model.
+    /// Configuration of an MoE model with the FLOPs per token of `dense`; `None` for the dense
+    /// model.
     ///
     /// # Errors
-    /// Those of [`moe_config`].
+    /// A [`UsageError`](experiment::program::UsageError) when K is not from 1 to E.
     pub(crate) fn config(
         self,
         dense: &ModelConfig,
-        e: usize,
-        k: usize,
+        flags: &RouterFlags,
     ) -> Result<Option<MoeConfig>> {
-        let mut config = moe_config(dense, e, k)?;
+        let mut router = RouterConfig::new(flags.experts, flags.experts_per_token);
+        router.gate_weights = flags.gate_weights.unwrap_or(router.gate_weights);
         if self == Self::Bias {
-            config.router.expert_selection = ExpertSelection::Biased;
+            router.expert_selection = ExpertSelection::Biased;
         }
+        let dense_branch = match self {
+            Self::Hybrid => DenseBranch::Weighted { dense_weight: flags.dense_weight },
+            _ => DenseBranch::None,
+        };
+        let config = MoeConfig::with_dense_branch(dense, router, dense_branch);
+        let config = as_usage_error(config)?;
         Ok((self != Self::Dense).then_some(config))
     }
 
     /// Load-balancing settings of the variant.
     pub(crate) fn load_balancing(self, aux_loss_coef: f64, z_loss_coef: f64) -> LoadBalancing {
         LoadBalancing {
-            aux_loss_coef: if self == Self::Balanced { aux_loss_coef } else { 0. },
+            aux_loss_coef: match self {
+                Self::Balanced | Self::Hybrid => aux_loss_coef,
+                _ => 0.,
+            },
             z_loss_coef,
             bias_update_rate: if self == Self::Bias { BIAS_UPDATE_RATE } else { 0. },
         }

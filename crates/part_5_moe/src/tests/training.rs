@@ -14,8 +14,7 @@ use crate::config::{
 };
 use crate::load_monitor::{LoadMonitor, max_load_ratio, measure_loads};
 use crate::model::is_selection_bias;
-use crate::training::MoeTrainOutcome;
-use crate::{ExpertLoad, GptMoe, TrainConfig, train};
+use crate::{ExpertLoad, GptMoe, MoeTrainOutcome, MoeTrainState, TrainConfig, train};
 
 /// Outcome of a short run, and the load ratio of the worst layer on validation text after it.
 fn run(
@@ -33,9 +32,11 @@ fn run(
     let base = tiny_gpt::TrainConfig { lr: 4e-3, ..tiny_gpt::TrainConfig::with_defaults(300, 8) };
     let config = TrainConfig { base, load_balancing: balancing };
     let (run, mut log) = (Run::default(), RunLog::of_losses(300)?);
-    let outcome = train(&model, &parameters, &corpus, &config, 1, None, &run, &mut log)?;
-    let loads = measure_loads(&model.for_inference(&parameters)?, &corpus.validation, 8)?;
-    Ok((outcome, max_load_ratio(&loads)))
+    let mut state = MoeTrainState::new(parameters, base.optimizer, 1)?;
+    train(&model, &mut state, &corpus, &config, None, &run, &mut log)?;
+    let inference = model.for_inference(&state.train.parameters)?;
+    let loads = measure_loads(&inference, &corpus.validation, 8)?;
+    Ok((state.outcome()?, max_load_ratio(&loads)))
 }
 
 #[test]
@@ -111,9 +112,13 @@ fn one_expert_trains_like_the_dense_model() -> Result<()> {
     let (run, mut log) = (Run::default(), RunLog::of_losses(15)?);
     let expected = tiny_gpt::train(&dense_model, &a, &corpus, &base, 1, None, &run, &mut log)?;
     let balancing = LoadBalancing { aux_loss_coef: 0., z_loss_coef: 0., bias_update_rate: 0. };
-    let train_moe = |base, corpus| {
+    let train_moe = |base: tiny_gpt::TrainConfig, corpus| {
         let config = TrainConfig { base, load_balancing: balancing };
-        train(&moe_model, &b, corpus, &config, 1, None, &run, &mut RunLog::of_losses(15)?)
+        let shared = b.with_compute_dtype(DType::F32); // the same memory
+        let mut state = MoeTrainState::new(shared, base.optimizer, 1)?;
+        let mut log = RunLog::of_losses(15)?;
+        train(&moe_model, &mut state, corpus, &config, None, &run, &mut log)?;
+        state.outcome()
     };
     let metrics = train_moe(base, &corpus)?.best_eval;
     assert_close(metrics.loss, expected.loss, 1e-4);
@@ -147,7 +152,7 @@ fn measured_loads_count_all_tokens_in_each_layer() -> Result<()> {
 fn the_load_curve_has_the_worst_layer_of_each_interval() {
     let (balanced, collapsed) = (ExpertLoad::new(&[0, 1], 2, 0), ExpertLoad::new(&[1, 1], 2, 1));
     assert_eq!(max_load_ratio(&[balanced.clone(), collapsed.clone()]), 2.);
-    let mut load_monitor = LoadMonitor::new();
+    let mut load_monitor = LoadMonitor::default();
     for step in 0..23 {
         let second = if (10..20).contains(&step) { &collapsed } else { &balanced };
         load_monitor.update(&[balanced.clone(), second.clone()]);

@@ -7,13 +7,28 @@ use datasets::{Example, ExampleColumns};
 use experiment::flags::ComputeFlags;
 use experiment::terminal::printable;
 use model_io::{ChatMessage, LoadMode};
-use modern::{Checkpoint, GptModern};
+use modern::flags::SamplerFlags;
+use modern::{Checkpoint, GptModern, Sampler};
+use tensor_core::Rng;
 
+use crate::chat_tokenizer::CompletionText;
 use crate::flags::{DataFlags, FinetunedFlags};
-use crate::{FinetunedModel, one_line};
+use crate::{ChatTokenizer, FinetunedModel, one_line};
+
+/// Completions generated at a time.
+const BATCH_SIZE: usize = 16;
 
 #[derive(Args)]
 #[command(args_override_self = true)]
+#[command(mut_arg("temperature", |arg| arg.help("Sampling temperature [default: 0, greedy]")))]
+#[command(mut_arg("top_k", |arg| arg.help("Sample from the K most likely tokens, 0 for all \
+    [default: 50]")))]
+#[command(mut_arg("top_p", |arg| arg.help("Nucleus sampling: the most likely tokens of total \
+    probability P [default: 1]")))]
+#[command(mut_arg("min_p", |arg| arg.help("Minimum probability relative to the most likely token \
+    [default: 0]")))]
+#[command(mut_arg("repetition_penalty", |arg| arg.help("Repetition penalty of tokens that \
+    occurred, 1 for none [default: 1]")))]
 pub(super) struct SampleArgs {
     #[command(flatten)]
     finetuned: FinetunedFlags,
@@ -31,6 +46,8 @@ pub(super) struct SampleArgs {
     /// Maximum completion length in tokens
     #[arg(long, value_name = "N", default_value_t = 64)]
     max_new_tokens: usize,
+    #[command(flatten)]
+    sampler: SamplerFlags,
     #[command(flatten)]
     compute: ComputeFlags,
 }
@@ -63,11 +80,9 @@ pub(super) fn run(args: &SampleArgs) -> Result<()> {
         .iter()
         .map(|example| chat_tokenizer.encode_prompt(&example.prompt))
         .collect::<Result<_>>()?;
-    let n = args.max_new_tokens;
-    let completions = chat_tokenizer.generate_greedy(&model, &prompts, n, 16)?;
-    let base_completions = base_model
-        .map(|model| chat_tokenizer.generate_greedy(&model, &prompts, n, 16))
-        .transpose()?;
+    let completions = complete(args, &chat_tokenizer, &model, &prompts)?;
+    let base_completions =
+        base_model.map(|model| complete(args, &chat_tokenizer, &model, &prompts)).transpose()?;
     for (i, Example { prompt, completion, .. }) in examples.iter().enumerate() {
         let prompt = prompt.last().map_or("", |ChatMessage { content, .. }| content);
         println!("prompt      {}", one_line(prompt));
@@ -80,6 +95,23 @@ pub(super) fn run(args: &SampleArgs) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Completions of `prompts` by `model`: greedy, or with the sampling flags. Both models begin with
+/// the same seed.
+fn complete(
+    args: &SampleArgs,
+    chat_tokenizer: &ChatTokenizer,
+    model: &GptModern,
+    prompts: &[Vec<u32>],
+) -> Result<Vec<CompletionText>> {
+    let sampler: Sampler = args.sampler.chat_sampler(None);
+    let (n, mut rng) = (args.max_new_tokens, Rng::new(args.compute.seed));
+    let mut completions = Vec::with_capacity(prompts.len());
+    for batch in prompts.chunks(BATCH_SIZE) {
+        completions.extend(chat_tokenizer.generate(model, batch, sampler, n, &mut rng)?);
+    }
+    Ok(completions)
 }
 
 /// Base model to compare with: `--base`, else the model without its adapter, else the one that its

@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use anyhow::{Result, ensure};
 use clap::Args;
 use experiment::flags::RunFlags;
-use experiment::number::probability;
+use experiment::number::{dropout, probability};
 use experiment::program::ensure_usage;
 use model_io::ModelConfig;
 use model_io::config::PositionEncoding;
@@ -50,6 +50,9 @@ pub(crate) struct TrainArgs {
     /// Context length in tokens; longer texts are truncated on the left [default: the model's]
     #[arg(long, visible_alias = "max-length", alias = "block-size", value_name = "T")]
     pub(crate) context_len: Option<NonZeroUsize>,
+    /// Dropout probability after the embedding and after each layer, in training
+    #[arg(long, value_name = "P", default_value_t = 0., value_parser = dropout)]
+    pub(crate) dropout: f64,
     #[command(flatten)]
     pub(crate) data: PreferenceFlags,
     #[command(flatten)]

@@ -62,7 +62,9 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
         initial = add_reward_head(args, trained)?;
         state = new_train_state(args, initial.parameters, &backbone, architecture, &config)?;
     }
+    let dropout = state.parameters.root().dropout(args.dropout);
     let model = RewardModel::new(&backbone, architecture, &mut state.parameters)?;
+    let model = model.with_dropout(dropout);
     let data_id = pairs_sha256(data.pairs.iter().chain(&validation_pairs));
     let metrics = args.run.metrics;
     let log = RunLogConfig::losses(total_steps, warmup_steps, metrics.log_interval.get());

@@ -57,6 +57,20 @@ fn rewards_losses_and_gradients_agree_with_transformers() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn dropout_changes_the_rewards_in_training_alone() -> Result<()> {
+    for architecture in BOTH {
+        let (model, mut parameters) = model(architecture, 1)?;
+        let ids = Tensor::new(&[[1u32, 2, 3], [3, 2, 1]], &CPU)?;
+        let rewards = |model: &RewardModel| model.rewards(&ids, &[3, 2])?.to_vec1::<f32>();
+        let training = model.clone().with_dropout(parameters.root().dropout(0.5));
+        assert_ne!(rewards(&training)?, rewards(&training)?, "each call draws its own mask");
+        let inference = training.for_inference(&parameters)?;
+        assert_eq!(rewards(&inference)?, rewards(&model)?);
+    }
+    Ok(())
+}
+
 fn texts() -> Vec<Vec<u32>> {
     let mut rng = Rng::new(5);
     let text = |n: usize| (0..n).map(|_| rng.below(400) as u32).collect();

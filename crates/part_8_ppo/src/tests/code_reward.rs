@@ -223,6 +223,33 @@ fn a_completion_is_rewarded_for_the_tests_that_its_code_passes() -> Result<()> {
 }
 
 #[test]
+fn a_completion_of_humaneval_is_the_body_or_the_whole_function() -> Result<()> {
+    let row = serde_json::json!({
+        "prompt": "from math import ceil\n\n\ndef half(n):\n    \"\"\"Half of n, up.\"\"\"\n",
+        "test": "def check(candidate):\n    assert candidate(3) == 2\n", "entry_point": "half",
+    });
+    let example = datasets::code_rows::parse_code_row(&row)?;
+    let completions = [
+        "    return ceil(n / 2)\n",
+        "return ceil(n / 2)",
+        "    m = n / 2\n    return ceil(m)\n```\nIt rounds up.",
+        "if n > 0:\n    return ceil(n / 2)\nreturn 0",
+        "if n > 0:\n        return ceil(n / 2)\n    return 0",
+        "```python\ndef half(n):\n    return (n + 1) // 2\n```",
+        "    return n // 2\n",
+    ];
+    let inputs = completions.map(|completion| RewardInput {
+        example: &example,
+        completion,
+        terminated: true,
+    });
+    let Some(sandbox) = sandbox(LIMITS)? else { return Ok(()) };
+    let mut code = code_reward_fn(sandbox, CodeScore::All);
+    assert_eq!((code.reward_fn)(&inputs, &mut Rng::new(1))?, [1., 1., 1., 1., 1., 1., 0.]);
+    Ok(())
+}
+
+#[test]
 fn code_is_the_last_fenced_block_or_the_whole_completion() {
     for (completion, code) in [
         ("a = 1\n", "a = 1\n"),
@@ -231,6 +258,9 @@ fn code_is_the_last_fenced_block_or_the_whole_completion() {
         ("```python\na", "a"),
         ("```python\na\n``` and ```", ""),
         ("```", ""),
+        ("a = 1\n```\nThis sets a.", "a = 1\n"),
+        ("    return 1\n```", "    return 1\n"),
+        ("The program:\n```\na", "a"),
     ] {
         assert_eq!(extract_python(completion), code, "{completion}");
     }

@@ -10,8 +10,8 @@ use tensor_core::{Parameters, Rng};
 
 use super::CPU;
 use super::small_run::{chat_tokenizer, model_config};
-use crate::RewardInput;
 use crate::judge::{LlmJudge, fill, parse_score};
+use crate::{ContextOverflow, RewardInput};
 
 #[test]
 fn the_last_score_of_a_reply_counts() {
@@ -35,6 +35,11 @@ fn the_last_score_of_a_reply_counts() {
 /// layers add nothing to the embedding of the last token, from which the output layer reads the
 /// next one.
 fn judge_that_says(reply: &str) -> Result<LlmJudge> {
+    judge_of(reply, "{prompt} {completion}?")
+}
+
+/// Like [`judge_that_says`], with this question.
+fn judge_of(reply: &str, question: &str) -> Result<LlmJudge> {
     let chat_tokenizer = chat_tokenizer()?;
     let config =
         ModelConfig { context_len: 64, lm_head: LmHead::Untied, ..model_config(&chat_tokenizer) };
@@ -63,7 +68,7 @@ fn judge_that_says(reply: &str) -> Result<LlmJudge> {
         }
     }
     let model = GptModern::new(&config, parameters.for_inference().root())?;
-    LlmJudge::new(model, chat_tokenizer, "{prompt} {completion}?".into(), "weights")
+    LlmJudge::new(model, chat_tokenizer, question.into(), "weights")
 }
 
 #[test]
@@ -71,18 +76,35 @@ fn a_judge_rewards_a_completion_by_the_score_in_its_reply() -> Result<()> {
     let example = Example::new("1 + 2", "3");
     let input = |completion| RewardInput { example: &example, completion, terminated: true };
     let inputs = [input("3"), input("4")];
-    let mut judge = judge_that_says("Score: 7")?.reward_fn();
+    let mut judge = judge_that_says("Score: 7")?.reward_fn(ContextOverflow::default());
     assert_eq!((judge.reward_fn)(&inputs, &mut Rng::new(1))?, [0.7, 0.7]);
     assert_eq!(judge.parts.0.borrow()[0].notes, ["", ""]);
-    let mut terse = judge_that_says("Score 1x")?.reward_fn().reward_fn;
+    let mut terse = judge_that_says("Score 1x")?.reward_fn(ContextOverflow::default()).reward_fn;
     assert_eq!(terse(&inputs, &mut Rng::new(1))?, [0.1, 0.1]);
-    let mut silent = judge_that_says("fine")?.reward_fn().reward_fn;
+    let mut silent = judge_that_says("fine")?.reward_fn(ContextOverflow::default()).reward_fn;
     let error = silent(&inputs, &mut Rng::new(1)).expect_err("no score").to_string();
     let expected = "the judge gave none of 2 completions a score; it replied \"";
     assert!(error.starts_with(expected), "{error}");
     let long = "3".repeat(80);
-    let error = silent(&[input(&long)], &mut Rng::new(1)).expect_err("too long").to_string();
-    assert!(error.contains("tokens, and its context 64: shorten"), "{error}");
+    let overflow = ContextOverflow::default();
+    let mut judge = judge_that_says("Score: 7")?.reward_fn(overflow.clone());
+    let rewards = (judge.reward_fn)(&[input(&long), input("3")], &mut Rng::new(1))?;
+    assert_eq!(rewards, [0., 0.7], "the run goes on");
+    let counts = overflow.counts();
+    assert_eq!((counts.n_read, counts.n_truncated), (2, 1));
+    assert!(judge.parts.0.borrow()[0].notes[0].contains("longer than the judge's context"));
+    assert_eq!((judge.reward_fn)(&[input(&long)], &mut Rng::new(1))?, [0.]);
+    Ok(())
+}
+
+#[test]
+fn a_question_about_the_answer_needs_rows_with_answers() -> Result<()> {
+    let judge = judge_of("Score: 7", "{answer} {completion}?")?;
+    let example = Example::new("1 + 2", " ");
+    let input = RewardInput { example: &example, completion: "3", terminated: true };
+    let mut reward_fn = judge.reward_fn(ContextOverflow::default()).reward_fn;
+    let error = reward_fn(&[input], &mut Rng::new(1)).expect_err("no answer").to_string();
+    assert!(error.contains("shows the {answer}, and the row of the prompt \"1 + 2\""), "{error}");
     Ok(())
 }
 

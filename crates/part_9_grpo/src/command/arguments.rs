@@ -158,7 +158,7 @@ pub(crate) struct TrainArgs {
     #[command(flatten)]
     schedule: ScheduleFlags,
     #[command(flatten)]
-    step: GrpoStepFlags,
+    pub(crate) step: GrpoStepFlags,
     #[command(flatten)]
     pub(crate) run: RunFlags,
     #[command(flatten)]
@@ -184,6 +184,9 @@ pub(crate) struct GrpoStepFlags {
     /// Optimizer steps on each batch of rollouts (μ)
     #[arg(long, visible_alias = "mu", value_name = "N", default_value = "1")]
     pub(crate) num_iterations: NonZeroUsize,
+    /// Recompute each block's activations in the backward pass: less memory, a third more time
+    #[arg(long, alias = "recompute")]
+    pub(crate) gradient_checkpointing: bool,
     /// AdamW and gradient clipping.
     #[command(flatten)]
     pub(crate) optimizer: OptimizerFlags,

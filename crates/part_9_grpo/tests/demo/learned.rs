@@ -130,6 +130,38 @@ fn training_raises_pass_at_1_and_a_negative_reward_lowers_it() -> Result<()> {
     Ok(())
 }
 
+/// Part 7 learns from pairs that a bare answer is better than one with a full stop, and part 9 is
+/// paid by that model alone.
+#[test]
+fn a_trained_reward_model_pays_grpo_and_the_exact_match_rises() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let folder = folder.path();
+    let noisy = train_model(folder, "noisy", ["", ".", "."])?;
+    let pairs = sums().into_iter().map(|(prompt, answer)| {
+        let rejected = format!("{answer}.");
+        let row = serde_json::json!({ "prompt": prompt, "chosen": answer, "rejected": rejected });
+        format!("{row}\n")
+    });
+    std::fs::write(folder.join("pairs.jsonl"), pairs.collect::<String>())?;
+    let (pairs, paid_by) = (path_arg(folder, "pairs.jsonl"), path_arg(folder, "reward"));
+    let flags = ["part_7", "train", "--model", &noisy, "--data", &pairs, "--out", &paid_by];
+    let size = ["--steps", "60", "--batch-size", "11", "--lr", "3e-3", "--tracker", "none"];
+    reward::command::parse_and_run([&flags[..], &size].concat())?;
+
+    let all = write_sums(folder, "all.jsonl", &sums())?;
+    let eval = |model: &str| {
+        let flags = ["--data", &all, "--reward", "exact", "--json", "--model", model];
+        PART_9.stdout_json(&[&["eval", "--group-size", "16", "--k", "4"], &flags[..]].concat())
+    };
+    let out = path_arg(folder, "grpo");
+    let size = ["--steps", "30", "--batch-size", "9", "--group-size", "8", "--eval-interval", "0"];
+    let more = ["--data", &all, "--reward", &paid_by, "--lr", "1e-3"];
+    let text = PART_9.stdout(&train(&noisy, &out, &[&more[..], &size].concat()));
+    let (before, after) = (metric(&eval(&noisy), "pass_at_1"), metric(&eval(&out), "pass_at_1"));
+    assert!(before < 0.8 && after > before + 0.15, "{before} {after} {text}");
+    Ok(())
+}
+
 #[test]
 fn every_algorithm_is_tested_on_the_problems_that_the_model_solves_sometimes() -> Result<()> {
     let folder = tempfile::tempdir()?;
