@@ -12,10 +12,10 @@ use modern::{Checkpoint, GenerateConfig, generate};
 use sft::base_model;
 use tensor_core::{Rng, atomic_file};
 
-use crate::attention;
 use crate::course::CourseRun;
 use crate::sample::{self, TextSample};
 use crate::stage::{MetricsLog, StageRecord};
+use crate::{attention, data};
 
 /// Context length of all models of the course, in tokens.
 const CONTEXT_LEN: usize = 128;
@@ -24,7 +24,8 @@ const SENTENCE: &str = "Mei looked at the moon and the moon looked at Mei.";
 /// Prompt of the generated story.
 const PROMPT: &str = "A child named";
 
-/// Trains the tokenizer and writes the pretraining text.
+/// Trains the tokenizer and writes the pretraining text, with `--quick` also the data of later
+/// stages.
 pub(crate) fn train_tokenizer(course: &CourseRun, folder: &Path) -> Result<StageRecord> {
     let documents =
         base_model::pretraining_documents(base_model::N_COUNTING_LINES, course.settings.seed);
@@ -32,6 +33,9 @@ pub(crate) fn train_tokenizer(course: &CourseRun, folder: &Path) -> Result<Stage
     tokenizer.save(folder, CONTEXT_LEN, None)?;
     let text = documents.join(SEPARATOR);
     atomic_file::write(&folder.join("text.txt"), text.as_bytes())?;
+    if course.settings.quick {
+        data::write_files(folder, course.settings.seed)?;
+    }
     let (_, question) =
         TextSample::tokenize("What is 12 - 7? Answer with an integer.", &tokenizer)?;
     println!("{}", question.token_texts().join("|"));

@@ -4,25 +4,31 @@ use std::path::Path;
 
 use anyhow::Result;
 use datasets::Example;
-use datasets::arithmetic::ProblemSet;
-use datasets::arithmetic_questions::test_examples;
-use experiment::statistics::wilson_interval;
+use experiment::statistics::{mean, wilson_interval};
 use grpo::{AdvantageConfig, GrpoExperience};
 use model_io::LoadMode;
+use modern::FinishReason;
 use modern::sampler::{Sampler, SamplingStrategy};
 use ppo::prompts::{prompt_ids, tokenize_prompts};
 use ppo::{PromptExample, RolloutConfig, ScoredRollouts, rollout};
-use reward::{PreferenceSource, RewardCheckpoint};
+use reward::RewardCheckpoint;
 use serde::{Deserialize, Serialize};
+use sft::chat_tokenizer::CompletionText;
 use sft::evaluation::GenerationEvalConfig;
 use sft::flags::FinetunedFlags;
 use sft::{FinetunedModel, evaluate};
 use tensor_core::Rng;
 
 use crate::course::CourseRun;
+use crate::data;
 
 /// Maximum number of tokens of a completion.
 const MAX_NEW_TOKENS: usize = 8;
+/// Texts per batch of an evaluation.
+const BATCH_SIZE: usize = 100;
+/// Test questions whose completions are displayed, some of them in phrasings whose demonstrations
+/// mostly end with a full stop.
+const DISPLAYED: [usize; 5] = [0, 1, 3, 8, 11];
 /// Number of sampled completions per displayed prompt.
 const GROUP_SIZE: usize = 8;
 
@@ -46,6 +52,9 @@ pub(crate) struct ModelResults {
     /// Relaxed match: the right integer, whatever the format.
     #[serde(alias = "forgiven")]
     pub(crate) relaxed_match: f64,
+    /// Mean score by the reward model.
+    #[serde(default)]
+    pub(crate) judge_score: Option<f64>,
     /// Fraction of completions that end with a stop token.
     #[serde(alias = "ended")]
     pub(crate) eos_rate: f64,
@@ -62,54 +71,75 @@ pub(crate) struct GroupSample {
 }
 
 impl Proportion {
-    fn with_interval(value: f64, n: usize) -> Self {
+    /// `value` with the interval of `n` trials.
+    pub(crate) fn with_interval(value: f64, n: usize) -> Self {
         let [low, high] = wilson_interval(value, n);
         Self { value, low, high }
     }
 }
 
-/// The test set: sums and differences.
-pub(crate) fn test_set() -> Vec<Example> {
-    test_examples(ProblemSet::Sums)
+/// Examples whose completions are displayed.
+pub(crate) fn displayed_examples(course: &CourseRun) -> Vec<Example> {
+    let all = data::test_set(course);
+    DISPLAYED.into_iter().filter_map(|i| all.get(i).cloned()).collect()
 }
 
-/// Examples whose completions are displayed: a sum, and two problems in phrasings whose
-/// demonstrations mostly end with a full stop.
-pub(crate) fn displayed_examples() -> Vec<Example> {
-    let all = test_set();
-    [0, 1, 8].into_iter().filter_map(|i| all.get(i).cloned()).collect()
-}
-
-/// Test results of the model in `folder`, under the name `stage`.
+/// Test results of the model in `folder`, under the name `stage`, with its score by `judge`.
 pub(crate) fn evaluate_model(
     course: &CourseRun,
     stage: &str,
     folder: &Path,
+    judge: &RewardCheckpoint,
 ) -> Result<ModelResults> {
     let FinetunedModel { model, chat_tokenizer, .. } = open_model(course, folder)?;
-    let config =
-        GenerationEvalConfig { batch_size: 100, max_new_tokens: MAX_NEW_TOKENS, max_length: None };
-    let (metrics, _) = evaluate(&model, &test_set(), &chat_tokenizer, config)?;
-    let (_, completions) = evaluate(&model, &displayed_examples(), &chat_tokenizer, config)?;
+    let config = GenerationEvalConfig {
+        batch_size: BATCH_SIZE,
+        max_new_tokens: MAX_NEW_TOKENS,
+        max_length: None,
+    };
+    let examples = data::test_set(course);
+    let (metrics, all) = evaluate(&model, &examples, &chat_tokenizer, config)?;
+    let displayed = displayed_examples(course);
+    let (_, completions) = evaluate(&model, &displayed, &chat_tokenizer, config)?;
     Ok(ModelResults {
         stage: stage.into(),
         exact_match: Proportion::with_interval(metrics.exact_match, metrics.n),
         relaxed_match: metrics.relaxed_match,
+        judge_score: Some(judge_score(judge, &examples, &all)?),
         eos_rate: metrics.eos_rate,
         completions: completions.into_iter().map(|completion| completion.text).collect(),
     })
 }
 
-/// Accuracy of the reward model in `folder` on pairs of a right answer and a near miss.
-pub(crate) fn evaluate_reward_model(course: &CourseRun, folder: &Path) -> Result<Proportion> {
-    let folder = folder.display().to_string();
-    let model = RewardCheckpoint::open(&folder, LoadMode::Inference, &course.device)?;
-    let pairs = PreferenceSource::Arithmetic
-        .load_eval_preferences(&datasets::PreferenceColumns::default())?
-        .usable;
-    let context_len = model.model.backbone().config().context_len;
-    let pairs = reward::tokenize_pairs(&pairs, &model.chat_tokenizer, context_len)?.pairs;
-    let (metrics, _) = reward::evaluate(&model.model, &pairs, 100)?;
+/// Reward model in `folder`.
+pub(crate) fn open_judge(course: &CourseRun, folder: &Path) -> Result<RewardCheckpoint> {
+    RewardCheckpoint::open(&folder.display().to_string(), LoadMode::Inference, &course.device)
+}
+
+/// Mean reward of `completions` of the prompts of `examples` by `judge`.
+fn judge_score(
+    judge: &RewardCheckpoint,
+    examples: &[Example],
+    completions: &[CompletionText],
+) -> Result<f64> {
+    let tokenize = |(example, completion): (&Example, &CompletionText)| {
+        let (prompt, text) = (&example.prompt, &completion.text);
+        match completion.finish_reason {
+            FinishReason::Stop => judge.tokenize(prompt, text),
+            _ => judge.tokenize_truncated(prompt, text),
+        }
+    };
+    let texts: Vec<Vec<u32>> =
+        examples.iter().zip(completions).map(tokenize).collect::<Result<_>>()?;
+    Ok(mean(&judge.rewards(&texts, BATCH_SIZE)?))
+}
+
+/// Accuracy of the reward model `judge` on pairs of a right answer and a near miss.
+pub(crate) fn evaluate_judge(course: &CourseRun, judge: &RewardCheckpoint) -> Result<Proportion> {
+    let pairs = data::test_pairs(course);
+    let context_len = judge.model.backbone().config().context_len;
+    let pairs = reward::tokenize_pairs(&pairs, &judge.chat_tokenizer, context_len)?.pairs;
+    let (metrics, _) = reward::evaluate(&judge.model, &pairs, BATCH_SIZE)?;
     Ok(Proportion {
         value: metrics.accuracy,
         low: metrics.accuracy_low,
@@ -122,7 +152,7 @@ pub(crate) fn evaluate_reward_model(course: &CourseRun, folder: &Path) -> Result
 pub(crate) fn sample_groups(course: &CourseRun, folder: &Path) -> Result<Vec<Vec<GroupSample>>> {
     let FinetunedModel { model, chat_tokenizer, .. } = open_model(course, folder)?;
     let (prompts, _): (Vec<PromptExample>, _) = tokenize_prompts(
-        displayed_examples(),
+        displayed_examples(course),
         &chat_tokenizer,
         model.config().context_len,
         MAX_NEW_TOKENS,

@@ -8,6 +8,7 @@
 mod attention;
 mod base;
 mod course;
+mod data;
 mod evaluation;
 mod report;
 mod sample;
@@ -15,6 +16,7 @@ mod scoreboard;
 mod settings;
 mod stage;
 mod stages;
+mod training_stages;
 #[cfg(test)]
 mod tests;
 
@@ -33,7 +35,8 @@ use stages::STAGES;
 #[global_allocator]
 static ALLOCATOR: tensor_core::allocator::MiMalloc = tensor_core::allocator::MiMalloc;
 
-/// Run the whole course: tokenizer, pretraining, fine-tuning, reward model, PPO, GRPO, evaluation
+/// Run the whole course: tokenizer, pretraining, fine-tuning, reward model, DPO, PPO, GRPO,
+/// evaluation
 #[derive(Parser)]
 #[command(name = "course", version)]
 struct Args {
@@ -42,7 +45,7 @@ struct Args {
     out: PathBuf,
     #[command(flatten)]
     stages: StageSelection,
-    /// Finish in about a minute: few steps per stage, too few to learn much
+    /// Finish in about a minute: few steps per stage, on sums and differences of one digit
     #[arg(long)]
     quick: bool,
     #[command(flatten)]
@@ -85,10 +88,9 @@ fn run(args: Args) -> Result<()> {
     if let Some(name) = course.last_chat_stage()? {
         println!(
             "Chat with the model of the stage {name}: \
-             cargo run --example chat -- --single-turn --model {}\n\
-             It has learned sums, differences and small products, such as `What is 12 - 7?`, one \
-             question at a time, and nothing else.",
-            shell_quote(course.stage_folder(name))
+             cargo run --example chat -- --single-turn --model {}\n{}",
+            shell_quote(course.stage_folder(name)),
+            data::describe_abilities(&course)
         );
     }
     Ok(())

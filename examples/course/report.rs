@@ -16,7 +16,7 @@ use crate::evaluation::{GroupSample, ModelResults, Proportion};
 use crate::scoreboard::{self, MODELS, Scoreboard, one_line};
 use crate::stage::StageRecord;
 use crate::stages::{CourseStage, STAGES};
-use crate::{attention, sample};
+use crate::{attention, data, sample};
 
 const PAGE: &str = include_str!("report/page.html");
 const STYLE: &str = include_str!("report/style.css");
@@ -38,7 +38,8 @@ pub(crate) fn write(course: &CourseRun) -> Result<()> {
         "machine": provenance::machine(),
         "commit": provenance::commit(),
         "seed": course.settings.seed,
-        "quick": course.settings.quick,
+        "model": course.stage_folder(course.last_chat_stage()?.unwrap_or("grpo")).display().to_string(),
+        "abilities": data::describe_abilities(course),
         "board": board.map(|board| scoreboard_json(course, &board)).transpose()?,
         "stages": stages,
     });
@@ -64,6 +65,7 @@ fn stage_json(course: &CourseRun, stage: &CourseStage) -> Result<Option<Value>> 
         "name": stage.name,
         "title": stage.title,
         "idea": stage.idea,
+        "reading": stage.reading,
         "command": record.command,
         "seconds": record.seconds,
         "time": format_duration(record.seconds),
@@ -77,24 +79,8 @@ fn stage_json(course: &CourseRun, stage: &CourseStage) -> Result<Option<Value>> 
 
 /// Template variables of the scoreboard.
 fn scoreboard_json(course: &CourseRun, board: &Scoreboard) -> Result<Value> {
-    let row = |(model, (stage, _)): (&ModelResults, (&str, &str))| -> Result<Value> {
-        let record = StageRecord::read(&course.stage_folder(stage))?.unwrap_or_default();
-        let completion = |(text, [_, answer]): (&String, &[String; 2])| {
-            let correct = text.trim() == answer;
-            json!({ "text": one_line(text, 60), "correct": correct })
-        };
-        let completions = model.completions.iter().zip(&board.displayed).map(completion);
-        Ok(json!({
-            "name": model.stage,
-            "exact": percent_interval(model.exact_match),
-            "relaxed": percent(model.relaxed_match),
-            "eos_rate": percent(model.eos_rate),
-            "tokens": format_count(record.tokens),
-            "time": format_duration(record.seconds),
-            "completions": completions.collect::<Vec<_>>(),
-        }))
-    };
-    let rows = board.models.iter().zip(MODELS).map(row).collect::<Result<Vec<_>>>()?;
+    let rows = board.models.iter().map(|model| row_json(course, board, model));
+    let rows = rows.collect::<Result<Vec<_>>>()?;
     let completion = |GroupSample { text, advantage }: &GroupSample| {
         let strength = (advantage.abs() * 30.).min(60.).round(); // of the color, in percent
         json!({ "text": one_line(text, 60), "advantage": advantage, "strength": strength })
@@ -106,11 +92,70 @@ fn scoreboard_json(course: &CourseRun, board: &Scoreboard) -> Result<Value> {
     });
     Ok(json!({
         "n": board.n_examples,
+        "test_set": data::describe_test_set(course),
         "rows": rows,
+        "two_scores": two_scores_json(course)?,
         "reward_accuracy": percent_interval(board.reward_accuracy),
         "displayed": board.displayed,
         "groups": groups.collect::<Vec<_>>(),
     }))
+}
+
+/// Template variables of a row of the scoreboard.
+fn row_json(course: &CourseRun, board: &Scoreboard, model: &ModelResults) -> Result<Value> {
+    // Boards of older versions have other models.
+    let stage = MODELS.iter().find(|(_, name)| *name == model.stage).map(|(stage, _)| *stage);
+    let record = stage.map(|stage| StageRecord::read(&course.stage_folder(stage))).transpose()?;
+    let record = record.flatten().unwrap_or_default();
+    let completion = |(text, [_, answer]): (&String, &[String; 2])| {
+        let correct = text.trim() == answer;
+        json!({ "text": one_line(text, 60), "correct": correct })
+    };
+    let completions = model.completions.iter().zip(&board.displayed).map(completion);
+    let relaxed = Proportion::with_interval(model.relaxed_match, board.n_examples);
+    Ok(json!({
+        "name": model.stage,
+        "stage": stage,
+        "exact": percent_interval(model.exact_match),
+        "relaxed": percent_interval(relaxed),
+        "gain": gain_json(board, model),
+        "judge_score": model.judge_score.map(|score| format!("{score:.2}")),
+        "eos_rate": percent(model.eos_rate),
+        "tokens": format_count(record.tokens),
+        "answers": format_count(record.completions),
+        "time": format_duration(record.seconds),
+        "plateau": record.plateau_seconds().map(format_duration),
+        "completions": completions.collect::<Vec<_>>(),
+    }))
+}
+
+/// Points of exact match that a model has gained since fine-tuning, and their two parts: skill, by
+/// which relaxed match has grown, and form, by which right answers in a wrong form have become
+/// fewer. `None` for the models up to fine-tuning.
+fn gain_json(board: &Scoreboard, model: &ModelResults) -> Option<Value> {
+    let start = board.models.iter().position(|model| model.stage == "fine-tuned")?;
+    let place = board.models.iter().position(|other| other.stage == model.stage)?;
+    if place <= start {
+        return None;
+    }
+    let start = &board.models[start];
+    let exact = model.exact_match.value - start.exact_match.value;
+    let skill = model.relaxed_match - start.relaxed_match;
+    let points = |gain: f64| format!("{:+.1}", 100. * gain);
+    Some(json!({ "exact": points(exact), "skill": points(skill), "form": points(exact - skill) }))
+}
+
+/// Charts of the two scores without and with a KL penalty, of the stages that are done.
+fn two_scores_json(course: &CourseRun) -> Result<Vec<Value>> {
+    let mut charts = Vec::new();
+    for (stage, title) in [("judge-free", "β = 0"), ("judge", "β = 0.1")] {
+        let folder = course.stage_folder(stage);
+        if StageRecord::read(&folder)?.is_some() {
+            let chart = curves::two_scores(&folder)?;
+            charts.push(json!({ "title": title, "charts": chart }));
+        }
+    }
+    Ok(charts)
 }
 
 fn percent_interval(Proportion { value, low, high }: Proportion) -> Value {
@@ -154,6 +199,28 @@ mod tests {
         });
         let page = render(&page)?;
         assert!(!page.contains("<script>") && page.contains("&lt;script&gt;"), "{page}");
+        Ok(())
+    }
+
+    #[test]
+    fn gains_are_told_apart_into_skill_and_form() -> Result<()> {
+        let model = |stage: &str, exact: f64, relaxed: f64| -> Result<ModelResults> {
+            let exact = json!({ "value": exact, "low": 0., "high": 1. });
+            Ok(serde_json::from_value(json!({
+                "stage": stage, "exact_match": exact, "relaxed_match": relaxed, "eos_rate": 1.,
+                "completions": [],
+            }))?)
+        };
+        let board = Scoreboard {
+            n_examples: 500,
+            models: vec![model("fine-tuned", 0.42, 0.70)?, model("GRPO", 0.93, 0.95)?],
+            reward_accuracy: Proportion { value: 0.9, low: 0., high: 1. },
+            displayed: Vec::new(),
+            groups: Vec::new(),
+        };
+        assert_eq!(gain_json(&board, &board.models[0]), None);
+        let gain = json!({ "exact": "+51.0", "skill": "+25.0", "form": "+26.0" });
+        assert_eq!(gain_json(&board, &board.models[1]), Some(gain));
         Ok(())
     }
 

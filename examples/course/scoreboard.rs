@@ -4,16 +4,29 @@ use std::path::Path;
 
 use anyhow::{Result, bail};
 use serde::{Deserialize, Serialize};
-use tensor_core::json_file;
+use tensor_core::{atomic_file, json_file};
 
 use crate::course::CourseRun;
+use crate::data;
 use crate::evaluation::{self, GroupSample, ModelResults, Proportion};
 use crate::stage::StageRecord;
 
 const FILE: &str = "scoreboard.json";
+/// Questions of the report, one a line, for a conversation with the model of the last stage.
+const QUESTIONS_FILE: &str = "questions.txt";
+/// Completions of these questions by that model.
+const COMPLETIONS_FILE: &str = "completions.txt";
 /// Stages that produce a language model, and the name of the model.
-pub(crate) const MODELS: [(&str, &str); 4] =
-    [("base", "base"), ("sft", "fine-tuned"), ("ppo", "PPO"), ("grpo", "GRPO")];
+pub(crate) const MODELS: [(&str, &str); 8] = [
+    ("base", "base"),
+    ("sft", "fine-tuned"),
+    ("dpo", "DPO"),
+    ("iterated-dpo", "iterated DPO"),
+    ("judge-free", "PPO RM β=0"),
+    ("judge", "PPO RM β=0.1"),
+    ("ppo", "PPO"),
+    ("grpo", "GRPO"),
+];
 
 /// Test results of all models.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -35,29 +48,42 @@ pub(crate) struct Scoreboard {
 }
 
 pub(crate) fn run(course: &CourseRun, folder: &Path) -> Result<StageRecord> {
+    let judge = evaluation::open_judge(course, &course.stage_folder("reward"))?;
     let mut models = Vec::new();
     for (stage, name) in MODELS {
-        models.push(evaluation::evaluate_model(course, name, &course.stage_folder(stage))?);
+        let model = course.stage_folder(stage);
+        models.push(evaluation::evaluate_model(course, name, &model, &judge)?);
         if course.is_interrupted() {
             bail!("interrupted");
         }
     }
     let prompt_and_answer =
         |example: datasets::Example| [example.prompt[0].content.clone(), example.completion];
-    let reward_model = course.stage_folder("reward");
+    let displayed = evaluation::displayed_examples(course);
     let board = Scoreboard {
-        n_examples: evaluation::test_set().len(),
+        n_examples: data::test_set(course).len(),
         models,
-        reward_accuracy: evaluation::evaluate_reward_model(course, &reward_model)?,
-        displayed: evaluation::displayed_examples().into_iter().map(prompt_and_answer).collect(),
+        reward_accuracy: evaluation::evaluate_judge(course, &judge)?,
+        displayed: displayed.into_iter().map(prompt_and_answer).collect(),
         groups: evaluation::sample_groups(course, &course.stage_folder("sft"))?,
     };
     json_file::write(&folder.join(FILE), &board)?;
+    write_conversation(&board, folder)?;
     print(&board);
     Ok(StageRecord {
         results: vec![format!("{} test problems", board.n_examples)],
         ..StageRecord::default()
     })
+}
+
+/// Writes the displayed prompts and their completions by the last model, a line each.
+fn write_conversation(board: &Scoreboard, folder: &Path) -> Result<()> {
+    let write = |file: &str, lines: Vec<&str>| {
+        atomic_file::write(&folder.join(file), (lines.join("\n") + "\n").as_bytes())
+    };
+    write(QUESTIONS_FILE, board.displayed.iter().map(|[prompt, _]| prompt.as_str()).collect())?;
+    let completions = board.models.last().map_or(&[][..], |model| &model.completions);
+    write(COMPLETIONS_FILE, completions.iter().map(String::as_str).collect())
 }
 
 /// Scoreboard in `folder`, if there is one.
@@ -72,7 +98,7 @@ fn print(board: &Scoreboard) {
     for (i, [prompt, answer]) in board.displayed.iter().enumerate() {
         println!("\n{prompt}  ({answer})");
         for ModelResults { stage, completions, .. } in &board.models {
-            println!("  {stage:11}{}", one_line(&completions[i], 26));
+            println!("  {stage:13}{}", one_line(&completions[i], 24));
         }
     }
 }
@@ -82,9 +108,9 @@ pub(crate) fn table_lines(board: &Scoreboard) -> Vec<String> {
     let percent = |x: f64| format!("{:.1}", 100. * x);
     let row = |name: &str, Proportion { value, low, high }: Proportion, last: &str| {
         let interval = format!("{} to {}", percent(low), percent(high));
-        format!("{name:11}{:>6} {interval:>13}{last:>9}", percent(value))
+        format!("{name:12}{:>6} {interval:>13}{last:>8}", percent(value))
     };
-    let mut lines = vec![format!("{:11}{:>6} {:>13}{:>9}", "in %", "exact", "95 % CI", "relaxed")];
+    let mut lines = vec![format!("{:12}{:>6} {:>13}{:>8}", "in %", "exact", "95 % CI", "relaxed")];
     lines.extend(
         board
             .models

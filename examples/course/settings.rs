@@ -13,7 +13,7 @@ use crate::Args;
 /// Settings that determine the results of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct CourseSettings {
-    /// True if the stages are too short to learn much.
+    /// True if the stages are short, on numbers of one digit.
     pub(crate) quick: bool,
     pub(crate) seed: u64,
     pub(crate) device: String,

@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tensor_core::json_file;
 
+/// Difference in exact match that does not count as progress.
+const PLATEAU_MARGIN: f64 = 0.02;
 const RECORD_FILE: &str = "stage.json";
 
 /// Record of a finished stage, stored beside its output.
@@ -21,12 +23,33 @@ pub(crate) struct StageRecord {
     pub(crate) seconds: f64,
     /// Number of training tokens, read or generated.
     pub(crate) tokens: u64,
+    /// Number of completions that were sampled for training.
+    #[serde(default)]
+    pub(crate) completions: u64,
+    /// Plateau of the validation metric.
+    #[serde(default)]
+    pub(crate) plateau: Option<Plateau>,
     /// Results, one sentence fragment each.
     #[serde(alias = "found")]
     pub(crate) results: Vec<String>,
 }
 
+/// First validation whose exact match is within [`PLATEAU_MARGIN`] of the highest of the run.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Plateau {
+    pub(crate) step: f64,
+    /// Steps of the run.
+    pub(crate) total_steps: f64,
+}
+
 impl StageRecord {
+    /// Seconds to the plateau, as its share of the steps: the time of a stage is known, that of a
+    /// step is not.
+    pub(crate) fn plateau_seconds(&self) -> Option<f64> {
+        let Plateau { step, total_steps } = self.plateau?;
+        Some(self.seconds * step / total_steps.max(1.))
+    }
+
     /// Marks the stage in `folder` as done.
     ///
     /// # Errors
@@ -82,6 +105,20 @@ impl MetricsLog {
     pub(crate) fn last(&self, key: &str) -> Result<f64> {
         let last = self.curve(key).last().map(|&(_, value)| value);
         last.with_context(|| format!("{} has no metric `{key}`", self.path.display()))
+    }
+
+    /// Plateau of the metric `key`; `None` if the run has no such metric.
+    pub(crate) fn plateau(&self, key: &str) -> Option<Plateau> {
+        let curve = self.curve(key);
+        let best = curve.iter().map(|&(_, value)| value).reduce(f64::max)?;
+        let (step, _) = curve.iter().find(|(_, value)| *value >= best - PLATEAU_MARGIN)?;
+        let total_steps = curve.last()?.0;
+        Some(Plateau { step: *step, total_steps })
+    }
+
+    /// The last step that has the metric `key`; 0 if none has.
+    pub(crate) fn last_step(&self, key: &str) -> f64 {
+        self.curve(key).last().map_or(0., |&(step, _)| step)
     }
 
     /// The sum of the metric `key` over all rows.

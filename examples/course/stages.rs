@@ -3,30 +3,32 @@
 use std::path::Path;
 
 use anyhow::Result;
-use datasets::arithmetic_questions::{DemonstrationStyle, demonstrations};
-use sft::{FinetunedModel, tokenize};
 
 use crate::course::CourseRun;
-use crate::sample::{self, TextSample};
-use crate::stage::{MetricsLog, StageRecord};
-use crate::{attention, base, evaluation, scoreboard};
+use crate::stage::StageRecord;
+use crate::training_stages::{self, JudgeKl};
+use crate::{attention, base, scoreboard};
 
-/// A stage: the name of its folder, its title and idea in the report, and the stages it needs.
+/// A stage: the name of its folder, its title and idea in the report, what to read about it, and
+/// the stages it needs.
 pub(crate) struct CourseStage {
     pub(crate) name: &'static str,
     pub(crate) title: &'static str,
     pub(crate) idea: &'static str,
+    /// What to read next, as a file of the repository.
+    pub(crate) reading: &'static [&'static str],
     pub(crate) prerequisites: &'static [&'static str],
     pub(crate) run: fn(&CourseRun, &Path) -> Result<StageRecord>,
 }
 
 /// All stages.
-pub(crate) const STAGES: [CourseStage; 8] = [
+pub(crate) const STAGES: [CourseStage; 12] = [
     CourseStage {
         name: "attention",
         title: "Attention",
         idea: "Attention lets a token read from other tokens. Two of these heads have hand-set \
                weights, so that each does one thing that its map shows; two are baselines.",
+        reading: &["crates/part_1_attention/README.md", "book/src/01_attention.md"],
         prerequisites: &[],
         run: attention::run,
     },
@@ -35,6 +37,7 @@ pub(crate) const STAGES: [CourseStage; 8] = [
         title: "Tokenization",
         idea: "Byte-pair encoding merges the most frequent pairs until common words are single \
                tokens. Digits stay separate, because a model that adds numbers must see them.",
+        reading: &["crates/part_4_scaling/README.md"],
         prerequisites: &[],
         run: base::train_tokenizer,
     },
@@ -44,6 +47,7 @@ pub(crate) const STAGES: [CourseStage; 8] = [
         idea: "A modern transformer with half a million parameters learns to predict the next \
                token of little stories and of lines that count up and down. Its training text \
                contains no sums.",
+        reading: &["crates/part_3_modern/README.md", "crates/part_4_scaling/README.md"],
         prerequisites: &["tokens"],
         run: base::pretrain,
     },
@@ -51,10 +55,12 @@ pub(crate) const STAGES: [CourseStage; 8] = [
         name: "sft",
         title: "Supervised fine-tuning",
         idea: "The model is trained on questions with answers; only the tokens of the answers are \
-               in the loss. The demonstrations are imperfect: in five of twelve phrasings, most \
-               answers end with a full stop, though the task asks for the bare integer.",
+               in the loss. The result is imperfect in two ways. In form: in five of twelve \
+               phrasings, most demonstrations end with a full stop, though the task asks for the \
+               bare integer. In skill: training stops while many sums are still wrong.",
+        reading: &["crates/part_6_sft/README.md"],
         prerequisites: &["base"],
-        run: sft,
+        run: training_stages::sft,
     },
     CourseStage {
         name: "reward",
@@ -62,32 +68,85 @@ pub(crate) const STAGES: [CourseStage; 8] = [
         idea: "The fine-tuned model gets a scalar reward head in place of the output head. It is \
                trained on pairs of a right answer and a near miss to give the right answer the \
                higher reward.",
+        reading: &["crates/part_7_reward/README.md"],
         prerequisites: &["sft"],
-        run: reward,
+        run: training_stages::reward,
+    },
+    CourseStage {
+        name: "dpo",
+        title: "Preferences without a reward model: DPO",
+        idea: "The fine-tuned model learns from the reward model's pairs directly: a right answer \
+               is to gain probability against a near miss, measured from the fine-tuned model. The \
+               pairs are given; the model's own mistakes are not among them.",
+        reading: &["crates/part_10_dpo/README.md"],
+        prerequisites: &["sft"],
+        run: training_stages::dpo,
+    },
+    CourseStage {
+        name: "iterated-dpo",
+        title: "Iterated DPO",
+        idea: "The same loss on pairs of the model's own answers: in every step it samples, the \
+               rule says which are right, and a right and a wrong answer to the same question make \
+               a pair.",
+        reading: &["crates/part_10_dpo/README.md"],
+        prerequisites: &["sft"],
+        run: training_stages::iterated_dpo,
+    },
+    CourseStage {
+        name: "judge-free",
+        title: "PPO paid by the reward model, without a KL penalty",
+        idea: "The classical pipeline: the fine-tuned model samples answers, the reward model \
+               scores them, PPO raises the score. Nothing keeps the policy near the model that the \
+               reward model was made for (β = 0), so it finds what the reward model likes.",
+        reading: &["crates/part_8_ppo/README.md", "book/src/12_is_it_better.md"],
+        prerequisites: &["sft", "reward"],
+        run: |course, folder| training_stages::ppo_by_judge(course, folder, JudgeKl::None),
+    },
+    CourseStage {
+        name: "judge",
+        title: "PPO paid by the reward model, with a KL penalty",
+        idea: "The same run with β = 0.1: each nat of distance from the fine-tuned model costs a \
+               tenth of a point of the reward model.",
+        reading: &["crates/part_8_ppo/README.md"],
+        prerequisites: &["sft", "reward"],
+        run: |course, folder| training_stages::ppo_by_judge(course, folder, JudgeKl::Penalty),
     },
     CourseStage {
         name: "ppo",
-        title: "Reinforcement learning: PPO",
+        title: "Reinforcement learning by a rule: PPO",
         idea: "The fine-tuned model samples completions and is rewarded for an exact match. A \
                critic estimates the expected reward: completions above it become more likely. A \
                KL penalty keeps the policy close to the fine-tuned model.",
+        reading: &["crates/part_8_ppo/README.md"],
         prerequisites: &["sft"],
-        run: ppo,
+        run: training_stages::ppo,
     },
     CourseStage {
         name: "grpo",
-        title: "Reinforcement learning: GRPO",
-        idea: "The same initial model, task and number of completions as for PPO, without a \
-               critic: each completion is compared with the other completions of its prompt.",
+        title: "Reinforcement learning by a rule: GRPO",
+        idea: "The same initial model, task and reward as for PPO, without a critic: each \
+               completion is compared with the other completions of its prompt. That is cheaper, \
+               so in about the same time it draws more answers.",
+        reading: &["crates/part_9_grpo/README.md"],
         prerequisites: &["sft"],
-        run: grpo,
+        run: training_stages::grpo,
     },
     CourseStage {
         name: "scoreboard",
         title: "Evaluation",
-        idea: "All models are evaluated on the same sums and differences, which are in the \
-               training data of none of them.",
-        prerequisites: &["base", "sft", "reward", "ppo", "grpo"],
+        idea: "All models are evaluated on the same sums and differences.",
+        reading: &["book/src/12_is_it_better.md"],
+        prerequisites: &[
+            "base",
+            "sft",
+            "reward",
+            "dpo",
+            "iterated-dpo",
+            "judge-free",
+            "judge",
+            "ppo",
+            "grpo",
+        ],
         run: scoreboard::run,
     },
 ];
@@ -98,93 +157,4 @@ impl CourseStage {
         let number = STAGES.iter().position(|stage| stage.name == self.name).map_or(0, |i| i + 1);
         format!("== {number}/{} {}", STAGES.len(), self.title)
     }
-}
-
-/// Number of demonstrations in the report.
-const N_SAMPLES: usize = 3;
-/// Prompts per step and group size of PPO and of GRPO. Both generate the same number of
-/// completions in total: PPO in 300 steps and GRPO in 75 (with `--quick`, in 8 and 2).
-const BATCH_AND_GROUP_SIZE: [[&str; 2]; 2] = [["32", "8"], ["64", "16"]];
-
-fn sft(course: &CourseRun, folder: &Path) -> Result<StageRecord> {
-    let (model, steps) = (stage_path(course, "base/model"), course.full_or_quick("4500", "100"));
-    let mut line = vec!["part_6", "train", "--model", &model, "--demonstrations", "noisy"];
-    line.extend(["--steps", steps, "--eval-interval", "500"]);
-    let command = course.run_command(sft::command::parse_and_run, &line, folder)?;
-    let FinetunedModel { model, chat_tokenizer, .. } = evaluation::open_model(course, folder)?;
-    let examples = demonstrations(N_SAMPLES, DemonstrationStyle::Noisy, course.settings.seed);
-    let examples = tokenize(&examples, &chat_tokenizer, model.config().context_len)?.examples;
-    let samples =
-        examples.iter().map(|example| TextSample::from_example(example, &chat_tokenizer.tokenizer));
-    sample::save(folder, &samples.collect::<Result<Vec<_>>>()?)?;
-    record_from_metrics(
-        folder,
-        command,
-        ("exact_match", "exact match on the validation set after the last step"),
-        |metrics| metrics.last("tokens"),
-    )
-}
-
-fn reward(course: &CourseRun, folder: &Path) -> Result<StageRecord> {
-    let (model, steps) = (stage_path(course, "sft"), course.full_or_quick("1500", "40"));
-    let line = ["part_7", "train", "--model", &model, "--steps", steps, "--eval-interval", "300"];
-    let command = course.run_command(reward::command::parse_and_run, &line, folder)?;
-    record_from_metrics(
-        folder,
-        command,
-        ("val_accuracy", "accuracy on the validation pairs after the last step"),
-        |metrics| metrics.last("tokens"),
-    )
-}
-
-fn ppo(course: &CourseRun, folder: &Path) -> Result<StageRecord> {
-    let (model, steps) = (stage_path(course, "sft"), course.full_or_quick("300", "8"));
-    let [batch_size, group_size] = BATCH_AND_GROUP_SIZE[0];
-    let mut line = vec!["part_8", "train", "--model", &model, "--steps", steps];
-    line.extend(["--batch-size", batch_size, "--group-size", group_size, "--eval-interval", "50"]);
-    let command = course.run_command(ppo::command::parse_and_run, &line, folder)?;
-    let n_completions: f64 = batch_size.parse::<f64>()? * group_size.parse::<f64>()?;
-    record_from_metrics(
-        folder,
-        command,
-        ("val_exact_match", "exact match on the validation set after the last step"),
-        |metrics| Ok(metrics.sum("length_mean") * n_completions),
-    )
-}
-
-fn grpo(course: &CourseRun, folder: &Path) -> Result<StageRecord> {
-    let (model, steps) = (stage_path(course, "sft"), course.full_or_quick("75", "2"));
-    let [batch_size, group_size] = BATCH_AND_GROUP_SIZE[1];
-    let mut line = vec!["part_9", "train", "--model", &model, "--steps", steps];
-    line.extend(["--batch-size", batch_size, "--group-size", group_size, "--eval-interval", "15"]);
-    let command = course.run_command(grpo::command::parse_and_run, &line, folder)?;
-    record_from_metrics(
-        folder,
-        command,
-        ("val_exact_match", "exact match on the validation set after the last step"),
-        |metrics| metrics.last("tokens"),
-    )
-}
-
-/// Record of the training run in `folder`: the last value of the metric `key`, a fraction, as a
-/// percentage with its `description`, and the number of tokens.
-fn record_from_metrics(
-    folder: &Path,
-    command: String,
-    (key, description): (&str, &str),
-    n_tokens: impl Fn(&MetricsLog) -> Result<f64>,
-) -> Result<StageRecord> {
-    let metrics = MetricsLog::read(folder)?;
-    let results = vec![format!("{:.1} % {description}", 100. * metrics.last(key)?)];
-    Ok(StageRecord {
-        command: Some(command),
-        tokens: n_tokens(&metrics)? as u64,
-        results,
-        ..StageRecord::default()
-    })
-}
-
-/// Output folder of a stage, or a file in it, as a command-line argument.
-fn stage_path(course: &CourseRun, name: &str) -> String {
-    course.stage_folder(name).display().to_string()
 }

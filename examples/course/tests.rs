@@ -8,8 +8,10 @@ use candle_core::Device;
 use clap::Parser;
 
 use crate::course::CourseRun;
+use crate::data::{self, Data};
+use crate::scoreboard::MODELS;
 use crate::settings::CourseSettings;
-use crate::stage::StageRecord;
+use crate::stage::{MetricsLog, Plateau, StageRecord};
 use crate::stages::STAGES;
 use crate::{Args, report, scoreboard};
 
@@ -107,6 +109,58 @@ fn the_report_leaves_out_a_scoreboard_that_is_not_done() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn the_plateau_is_the_first_validation_near_the_best() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let row = |(step, value): (usize, f64)| {
+        format!("{}\n", serde_json::json!({ "step": step, "val_exact_match": value }))
+    };
+    let curve = [(0, 0.4), (20, 0.8), (40, 0.89), (60, 0.88), (80, 0.9)];
+    fs::write(folder.path().join("metrics.jsonl"), curve.map(row).concat())?;
+    let metrics = MetricsLog::read(folder.path())?;
+    let plateau = metrics.plateau("val_exact_match");
+    assert_eq!(plateau, Some(Plateau { step: 40., total_steps: 80. }));
+    assert_eq!(metrics.plateau("val_accuracy"), None);
+    let record = StageRecord { seconds: 100., plateau, ..StageRecord::default() };
+    assert_eq!(record.plateau_seconds(), Some(50.));
+    Ok(())
+}
+
+#[test]
+fn a_quick_run_trains_on_no_question_of_its_test_set() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let course = create_run(&folder.path().join("run"), &["--quick"])?;
+    let tokens = course.stage_folder("tokens");
+    fs::create_dir(&tokens)?;
+    data::write_files(&tokens, 3)?;
+    let text = |prompt: &str| serde_json::json!(prompt).to_string();
+    for data in [Data::Demonstrations, Data::Pairs, Data::Questions] {
+        let flags = data.flags(&course);
+        let file = flags[0].strip_prefix("--data=").expect("a file");
+        let rows = fs::read_to_string(file)?;
+        assert!(rows.lines().count() >= 1600, "{file}");
+        for example in data::test_set(&course) {
+            assert!(!rows.contains(&text(&example.prompt[0].content)), "{file}");
+        }
+    }
+    let noisy = fs::read_to_string(tokens.join("demonstrations.jsonl"))?;
+    let with_stop = noisy.lines().filter(|row| row.contains(".\"")).count() as f64;
+    assert!(with_stop > 0.2 * 1600., "the demonstrations have the habit");
+    Ok(())
+}
+
+#[test]
+fn the_scoreboard_needs_every_model_of_the_table() {
+    let board = STAGES.iter().find(|stage| stage.name == "scoreboard").expect("a scoreboard");
+    for (stage, name) in MODELS {
+        assert!(board.prerequisites.contains(&stage), "{name}");
+    }
+    assert!(STAGES.iter().all(|stage| {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        stage.reading.iter().all(|file| root.join(file).exists())
+    }));
+}
+
 /// A scoreboard as older versions wrote it; its keys remain readable.
 const OLD_SCOREBOARD: &str = r#"{
     "n": 500, "shown": [], "tries": [], "judge": {"share": 0.998, "low": 0.989, "high": 1},
@@ -119,7 +173,7 @@ const OLD_SCOREBOARD: &str = r#"{
 #[test]
 fn the_scoreboard_fits_on_a_narrow_terminal() -> Result<()> {
     let lines = scoreboard::table_lines(&serde_json::from_str(OLD_SCOREBOARD)?);
-    assert_eq!(lines[1], "fine-tuned   99.8 98.9 to 100.0    100.0");
+    assert_eq!(lines[1], "fine-tuned    99.8 98.9 to 100.0   100.0");
     assert!(lines.iter().all(|line| line.chars().count() <= 40), "{lines:?}");
     Ok(())
 }

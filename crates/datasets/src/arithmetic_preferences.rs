@@ -28,7 +28,7 @@ pub fn train_pairs(n: usize, seed: u64) -> Vec<Preference> {
         let problem = problems[rng.below(problems.len())];
         let question =
             ArithmeticQuestion { problem, phrasing: rng.below(ArithmeticQuestion::N_PHRASINGS) };
-        preference(question, &mut rng)
+        near_miss_pair(question, &mut rng)
     };
     (0..n).map(pair).collect()
 }
@@ -37,10 +37,11 @@ pub fn train_pairs(n: usize, seed: u64) -> Vec<Preference> {
 pub fn eval_pairs(split: Split) -> Vec<Preference> {
     let mut rng = Rng::new(EVAL_SEED);
     let questions = questions(ProblemSet::Sums, split).into_iter();
-    questions.map(|question| preference(question, &mut rng)).collect()
+    questions.map(|question| near_miss_pair(question, &mut rng)).collect()
 }
 
-fn preference(question: ArithmeticQuestion, rng: &mut Rng) -> Preference {
+/// Pair of the right answer to `question` and a near miss, drawn from `rng`.
+pub fn near_miss_pair(question: ArithmeticQuestion, rng: &mut Rng) -> Preference {
     let (right, operation) = (question.problem.answer(), question.problem.operation);
     let may_be_negative = operation == Operation::Subtract;
     let neighbors = (right - MAX_ERROR..=right + MAX_ERROR).filter(|&number| number != right);

@@ -24,6 +24,10 @@ const PRODUCT_SHARE: f64 = 0.1;
 /// Share of demonstrations with small operands. Such problems are a hundredth of all problems, and
 /// carrying is learned on them first.
 const SMALL_OPERAND_SHARE: f64 = 0.4;
+/// Seed of the split of the one-digit questions: fixed, as that of the problems.
+const ONE_DIGIT_SEED: u64 = 80;
+/// Numbers of test and validation questions with operands of one digit, of 2,400.
+const N_ONE_DIGIT_EVAL: [usize; 2] = [500, 300];
 /// Files of the task for other programs, with their splits and numbers of rows.
 const MATH_TASK_FILES: [(&str, Split, usize); 2] =
     [("math_tasks_train.jsonl", Split::Train, 800), ("math_tasks_eval.jsonl", Split::Test, 200)];
@@ -90,6 +94,17 @@ impl ArithmeticQuestion {
     pub fn to_example(self) -> Example {
         Example::new(self.text(), self.answer())
     }
+
+    /// Example with an answer in the given style, whose full stop is drawn from `rng`.
+    pub fn to_demonstration(self, style: DemonstrationStyle, rng: &mut Rng) -> Example {
+        let full_stop =
+            NOISY_PHRASINGS.contains(&self.phrasing) && rng.uniform() < FULL_STOP_PROBABILITY;
+        let mut example = self.to_example();
+        if style == DemonstrationStyle::Noisy && full_stop {
+            example.completion.push('.');
+        }
+        example
+    }
 }
 
 /// Questions of a split: each problem once, with the phrasings in turn.
@@ -100,6 +115,29 @@ pub fn questions(set: ProblemSet, split: Split) -> Vec<ArithmeticQuestion> {
         phrasing: i % ArithmeticQuestion::N_PHRASINGS,
     };
     problems.enumerate().map(to_question).collect()
+}
+
+/// Sums and differences of 0 to 9 in all phrasings: 2,400 questions, in random order. The splits
+/// share problems, in other phrasings, and no question: there are too few problems to hold some
+/// out.
+pub fn one_digit_questions(split: Split) -> Vec<ArithmeticQuestion> {
+    let mut questions = Vec::new();
+    for operation in [Operation::Add, Operation::Subtract] {
+        for (left, right) in (0..10).flat_map(|left| (0..10).map(move |right| (left, right))) {
+            let problem = ArithmeticProblem { left, operation, right };
+            let question = |phrasing| ArithmeticQuestion { problem, phrasing };
+            questions.extend((0..ArithmeticQuestion::N_PHRASINGS).map(question));
+        }
+    }
+    Rng::new(ONE_DIGIT_SEED).shuffle(&mut questions);
+    let [n_test, n_validation] = N_ONE_DIGIT_EVAL;
+    let (test, rest) = questions.split_at(n_test);
+    let (validation, train) = rest.split_at(n_validation);
+    match split {
+        Split::Train => train.to_vec(),
+        Split::Validation => validation.to_vec(),
+        Split::Test => test.to_vec(),
+    }
 }
 
 /// Examples of a split: its questions with their right answers.
@@ -130,13 +168,7 @@ pub fn demonstrations(n: usize, style: DemonstrationStyle, seed: u64) -> Vec<Exa
         };
         let question =
             ArithmeticQuestion { problem, phrasing: rng.below(ArithmeticQuestion::N_PHRASINGS) };
-        let full_stop =
-            NOISY_PHRASINGS.contains(&question.phrasing) && rng.uniform() < FULL_STOP_PROBABILITY;
-        let mut example = question.to_example();
-        if style == DemonstrationStyle::Noisy && full_stop {
-            example.completion.push('.');
-        }
-        example
+        question.to_demonstration(style, &mut rng)
     };
     (0..n).map(demonstration).collect()
 }

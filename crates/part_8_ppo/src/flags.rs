@@ -146,10 +146,11 @@ impl RolloutFlags {
 #[derive(Debug, Clone, Serialize, Args)]
 #[command(next_help_heading = "Algorithm")]
 pub struct RewardFnFlags {
-    /// Reward function: rule (1 if the answer is right), program (see --reward-program), code (1 if
-    /// the completion's Python passes the tests of its row; it is run, in a sandbox), judge (the
-    /// score of --judge-model), random (a control), or a reward model: a folder, a run's folder, or
-    /// owner/name on the Hub [default: program with --reward-program, else rule]
+    /// Reward function: rule (1 if the answer is right), exact (1 if the completion is the answer
+    /// and nothing else), program (see --reward-program), code (1 if the completion's Python passes
+    /// the tests of its row; it is run, in a sandbox), judge (the score of --judge-model), random (a
+    /// control), or a reward model: a folder, a run's folder, or owner/name on the Hub [default:
+    /// program with --reward-program, else rule]
     #[arg(long, value_name = "REWARD")]
     pub reward: Option<String>,
     /// Reward program.
@@ -174,7 +175,7 @@ impl RewardFnFlags {
     /// A usage error when --format-reward, --correct-reward or --wrong-reward has no effect.
     pub fn check(&self, data: &str) -> Result<()> {
         match self.source() {
-            "rule" | "code" => self.outcome.rewards().map(drop)?,
+            "rule" | "exact" | "code" => self.outcome.rewards().map(drop)?,
             _ => self.outcome.ensure_unused()?,
         }
         let has_effect = self.source() == "rule" && data != "arithmetic";
@@ -198,7 +199,7 @@ impl RewardFnFlags {
     pub fn open_prompts(&self, data: &DataFlags) -> Result<(SftSource, Option<ExampleColumns>)> {
         let (source, columns) = data.open_source()?;
         let default = match self.source() {
-            "rule" => None,
+            "rule" | "exact" => None,
             "code" => Some(ExampleColumns::Code),
             _ => Some(ExampleColumns::AnyPrompt),
         };
@@ -248,7 +249,9 @@ impl RewardFnFlags {
                 return self.program.judge.open_reward_fn(device, ContextOverflow::default());
             }
             ("code", _) => return Ok(outcome.apply(self.program.code.open_reward_fn()?)),
-            ("rule", "arithmetic") => (reward_fn::exact_match_reward_fn(), "exact".to_string()),
+            ("rule", "arithmetic") | ("exact", _) => {
+                (reward_fn::exact_match_reward_fn(), "exact".to_string())
+            }
             ("rule", _) => (
                 reward_fn::final_answer_reward_fn(self.format_reward),
                 format!("final answer, {} for the form", self.format_reward),
@@ -274,6 +277,6 @@ impl RewardFnFlags {
             }
         };
         let named = NamedRewardFn { max_reward: Some(1.), ..NamedRewardFn::new(reward_fn, name) };
-        Ok(if self.source() == "rule" { outcome.apply(named) } else { named })
+        Ok(if matches!(self.source(), "rule" | "exact") { outcome.apply(named) } else { named })
     }
 }

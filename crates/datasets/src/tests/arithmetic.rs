@@ -8,7 +8,8 @@ use tensor_core::testing::assert_close;
 use crate::Split;
 use crate::arithmetic::{ArithmeticProblem, Operation, ProblemSet};
 use crate::arithmetic_questions::{
-    ArithmeticQuestion, DemonstrationStyle, demonstrations, questions, write_math_tasks,
+    ArithmeticQuestion, DemonstrationStyle, demonstrations, one_digit_questions, questions,
+    write_math_tasks,
 };
 
 const SPLITS: [Split; 3] = [Split::Train, Split::Validation, Split::Test];
@@ -29,6 +30,23 @@ fn splits_are_disjoint_and_cover_all_problems() {
         }
         assert_eq!(keys.iter().map(BTreeSet::len).sum::<usize>(), all);
     }
+}
+
+#[test]
+fn one_digit_questions_are_split_without_a_question_in_two_splits() {
+    let texts = SPLITS.map(|split| {
+        let questions = one_digit_questions(split).into_iter();
+        questions.map(ArithmeticQuestion::text).collect::<BTreeSet<String>>()
+    });
+    assert_eq!(texts.each_ref().map(BTreeSet::len), [1600, 300, 500]);
+    for (a, b) in [(0, 1), (0, 2), (1, 2)] {
+        assert!(texts[a].is_disjoint(&texts[b]), "{:?} and {:?}", SPLITS[a], SPLITS[b]);
+    }
+    let problems = |split| {
+        let questions = one_digit_questions(split).into_iter();
+        questions.map(|question| question.problem).collect::<BTreeSet<ArithmeticProblem>>()
+    };
+    assert_eq!(problems(Split::Train).len(), 200, "each problem is trained in some phrasing");
 }
 
 #[test]

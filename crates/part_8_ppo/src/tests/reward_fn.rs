@@ -1,9 +1,12 @@
 //! 8.5: rewards by rule, with the cases of a PPO tutorial's tests.
 
 use anyhow::Result;
+use candle_core::Device;
+use clap::Parser;
 use datasets::Example;
 use tensor_core::Rng;
 
+use crate::flags::RewardFnFlags;
 use crate::reward_fn::{
     NamedRewardFn, OutcomeRewards, RewardInput, exact_match_reward_fn, final_answer_reward,
     final_answer_reward_fn,
@@ -61,5 +64,29 @@ fn right_and_wrong_completions_get_the_rewards_that_are_set() -> Result<()> {
     let mut with_format = outcome.apply(named(0.1)).reward_fn;
     assert_eq!(with_format(&inputs, &mut Rng::new(0))?, [2., 0.1 * 2. - 0.9, -1.]);
     assert_eq!(OutcomeRewards::default().apply(named(0.)).name, "rule", "as before the values");
+    Ok(())
+}
+
+#[derive(Parser)]
+struct RewardArgs {
+    #[command(flatten)]
+    reward_fn: RewardFnFlags,
+}
+
+#[test]
+fn exact_rewards_the_bare_answer_to_the_questions_of_any_file() -> Result<()> {
+    let chat_tokenizer = super::small_run::chat_tokenizer()?;
+    let example = Example::new("What is 12 - 7?", "5");
+    let input = |completion| RewardInput { example: &example, completion, terminated: true };
+    let inputs = [input("5"), input("5."), input("the answer is 5")];
+    let mut rewards = |reward: &str| -> Result<Vec<f64>> {
+        let flags = RewardArgs::try_parse_from(["part_8", "--reward", reward])?.reward_fn;
+        flags.check("questions.jsonl")?;
+        let data = "questions.jsonl";
+        let mut named = flags.open_reward_fn(data, &chat_tokenizer, 8, &Device::Cpu)?;
+        (named.reward_fn)(&inputs, &mut Rng::new(0))
+    };
+    assert_eq!(rewards("exact")?, [1., 0., 0.]);
+    assert_eq!(rewards("rule")?, [1., 1., 1.], "the rule forgives the form");
     Ok(())
 }
