@@ -10,7 +10,7 @@ use crate::{
     attention_steps, capacity, clip_panels, compute_budget, displacement, dpo_losses, float_bits,
     gae_weights, goodhart, group_weights, implicit_rewards, induction, kl_estimators, masks,
     merges, ngrams, optimizer_paths, pair_loss, policy_gradient, precision, residual_path,
-    rotation, sampling, schedules, significance, softmax_width, test_time,
+    rotation, sampling, scaling_law, schedules, significance, softmax_width, test_time,
 };
 
 /// A file of the book that is made by code.
@@ -57,6 +57,7 @@ pub(crate) fn all() -> Result<Vec<Artifact>> {
         float_bits::artifacts()?,
         schedules::artifacts()?,
         compute_budget::artifacts()?,
+        scaling_law::artifacts()?,
         capacity::artifacts()?,
         pair_loss::artifacts()?,
         goodhart::artifacts()?,

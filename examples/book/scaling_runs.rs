@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::Result;
-use candle_core::{DType, Device};
+use candle_core::{DType, Device, Module};
 use experiment::ensure_finite;
 use experiment::flags::ComputeFlags;
 use model_io::ModelConfig;
@@ -76,6 +76,8 @@ pub(crate) fn run(args: &ScalingArgs) -> Result<()> {
     let law = Law::fit(others);
     println!("without the largest    {law}");
     println!("its loss: predicted {:.4}, measured {:.4}", law.loss(largest), largest.loss);
+    let budget = 100. * largest.operations();
+    println!("best size for {budget:.1e} operations: {:.0} weights", law.best_size(budget));
     Ok(())
 }
 

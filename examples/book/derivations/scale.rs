@@ -10,6 +10,7 @@ use tensor_core::testing::assert_close;
 use super::{distribution, tensor};
 use crate::compute_budget::{A, ALPHA, B, BETA, best_size, loss};
 use crate::precision::rounded;
+use crate::scaling_law::{Law, RUNS, Run};
 use crate::{capacity, float_bits, merges};
 
 #[test]
@@ -107,4 +108,45 @@ fn merges_and_bits_of_the_figures() -> Result<()> {
 fn experts_that_are_full_drop_what_exceeds_their_capacity() {
     assert!(capacity::dropped([0.25; 4], 1.15) < 1e-9);
     assert_close(capacity::dropped([0.82, 0.06, 0.06, 0.06], 2.), 0.82 - 0.5, 0.02);
+}
+
+#[test]
+fn the_fit_finds_the_law_that_made_the_losses() {
+    let law = Law { entropy: 0.9, a: 0.2, b: 0.3, alpha: 0.45, beta: 0.6 };
+    let losses = RUNS.map(|run| Run { loss: law.loss(&run), ..run });
+    let found = Law::fit(&losses);
+    assert_close([found.alpha, found.beta], [law.alpha, law.beta], 1e-9);
+    assert_close([found.entropy, found.a, found.b], [0.9, 0.2, 0.3], 1e-9);
+    // Its best size balances both terms.
+    let n = law.best_size(1e12);
+    let at = |n: f64| Run { n_weights: n as usize, n_tokens: (1e12 / 6. / n) as usize, loss: 0. };
+    for factor in [0.8, 1.25] {
+        assert!(law.loss(&at(n * factor)) > law.loss(&at(n)));
+    }
+}
+
+#[test]
+fn the_law_of_the_measured_runs() {
+    let law = Law::fit(&RUNS);
+    assert_close([law.alpha, law.beta, law.size_exponent()], [0.53, 0.61, 0.535], 5e-4);
+    assert_close([law.entropy, law.a, law.b], [0.909, 0.160, 0.207], 1e-3);
+    let error = (law.squared_error(&RUNS) / RUNS.len() as f64).sqrt();
+    assert_close(error, 0.0125, 5e-4);
+    // Without the run of the most operations, which the law then predicts.
+    let of_most = |a: &Run, b: &Run| a.operations().total_cmp(&b.operations());
+    let largest = *RUNS.iter().max_by(|a, b| of_most(a, b)).expect("runs");
+    let others = RUNS.iter().copied().filter(|run| run.loss != largest.loss);
+    let prediction = Law::fit(&others.collect::<Vec<_>>()).loss(&largest);
+    assert_close([prediction, largest.loss], [1.254, 1.262], 5e-4);
+    // Exponents of fits that leave out one amount of text or one size.
+    let without = |leave_out: &dyn Fn(&Run) -> bool| {
+        let kept: Vec<Run> = RUNS.iter().copied().filter(|run| !leave_out(run)).collect();
+        Law::fit(&kept).size_exponent()
+    };
+    let mut exponents: Vec<f64> = (17..=20)
+        .map(|log2| without(&|run| run.n_tokens == 1 << log2))
+        .chain(RUNS.chunks(4).map(|runs| without(&|run| run.n_weights == runs[0].n_weights)))
+        .collect();
+    exponents.sort_by(f64::total_cmp);
+    assert_close([exponents[0], exponents[7]], [0.41, 0.56], 5e-3);
 }

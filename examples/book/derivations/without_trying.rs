@@ -183,7 +183,13 @@ fn orpo_and_simpo_compare_geometric_means() -> Result<()> {
     let (beta, gamma): (f64, f64) = (0.4, 0.3);
     let pair = |log_probs: [f64; 2], n_tokens: [usize; 2]| -> Result<[BatchLogProbs; 2]> {
         let one = |i: usize, label| {
-            BatchLogProbs::new(&tensor(&log_probs[i..=i])?, &[0.], &n_tokens[i..=i], vec![label])
+            let log_prob = tensor(&log_probs[i..=i])?;
+            Ok::<_, anyhow::Error>(BatchLogProbs::new(
+                &log_prob,
+                &[0.],
+                &n_tokens[i..=i],
+                vec![label],
+            )?)
         };
         Ok([one(0, Label::Chosen)?, one(1, Label::Rejected)?])
     };
