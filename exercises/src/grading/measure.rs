@@ -37,7 +37,7 @@ impl Run {
         Ok(Self { settings, rows })
     }
 
-    /// What a command printed: its last line is a JSON object, and the rows are those of its list
+    /// Output of a command: its last line is a JSON object, and the rows are those of its list
     /// `curve`, or the object itself.
     fn of_output(path: &Path) -> Result<Self> {
         let text =

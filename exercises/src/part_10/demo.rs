@@ -1,4 +1,5 @@
-//! Demo of part 10 with the learner's functions: one pair, three answers, and both of the pair fall.
+//! Demo of part 10 with the learner's functions: one pair, three answers, and both of the pair
+//! fall.
 
 use candle_core::{D, Device, Result, Tensor, Var};
 use tensor_core::backward;

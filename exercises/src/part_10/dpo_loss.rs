@@ -66,8 +66,8 @@ pub const GRADE: Fill<Loss> = Fill {
             f: |chosen, rejected, ref_chosen, ref_rejected, beta| {
                 dpo_loss(ref_chosen, ref_rejected, chosen, rejected, beta)
             },
-            says: "Δ has its sign turned: policy and reference are exchanged, or chosen and rejected. \
-                   The order of the pairs gets worse as the loss falls, and the first loss, ln 2, \
+            says: "Δ has its sign turned: policy and reference are exchanged, or chosen and \
+                   rejected. The order of the pairs gets worse as the loss falls, and the first loss, ln 2, \
                    shows nothing",
             read: "",
         },
@@ -76,7 +76,7 @@ pub const GRADE: Fill<Loss> = Fill {
                 let zero = ref_chosen.zeros_like()?;
                 dpo_loss(chosen, rejected, &zero, &zero, beta)
             },
-            says: "the reference is missing: that pushes on pairs that were in order from the start",
+            says: "the reference is missing: that pushes on pairs in order from the start",
             read: "",
         },
         Wrong {

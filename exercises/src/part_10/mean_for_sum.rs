@@ -2,8 +2,8 @@
 //!
 //! The log-probability of a completion, as DPO needs it. `log_probs[t]` is that of the token at
 //! place t + 1, the first `prompt_len` tokens are the prompt, and the last token is the end. With
-//! this function the first loss is ln 2 as it should be, but the loss falls a hundred times more
-//! slowly than TRL's, and long completions hardly count. Three lines at most.
+//! this function the first loss is ln 2 as it should be, but all margins are smaller than TRL's,
+//! the more so the longer the completions. Three lines at most.
 //!
 //! Hint: What does the probability of a text have to do with those of its tokens?
 //! Hint: A product of probabilities is a sum of logarithms.

@@ -1,7 +1,8 @@
 //! 11.5 Picked by the key (find the bug, 8 minutes, ●○○)
 //!
-//! "Best of 16 by our judge solves 97 %!" The judge is a coin, and the report is wrong: the number
-//! is pass@16. What a judge picks may only depend on what the judge sees. Three lines at most.
+//! "The best of 16 by our judge solves them all!" The judge is a coin, and the report is wrong: its
+//! number is pass@16. What a judge picks may only depend on what the judge sees. Three lines at
+//! most.
 //!
 //! Hint: With a judge that knows nothing, the best of 16 must be as good as one.
 //! Hint: Which list decides about the winner, and which one is reported?

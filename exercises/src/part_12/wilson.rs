@@ -6,8 +6,8 @@
 //!
 //!     [ p̂ + z²/(2n) ± z √( p̂ (1 − p̂)/n + z²/(4n²) ) ] / (1 + z²/n)
 //!
-//! Return both. The textbook's p̂ ± z √(p̂ (1 − p̂)/n) says of 20 right ones among 20 that there is no
-//! doubt.
+//! Return both. The textbook's p̂ ± z √(p̂ (1 − p̂)/n) says of 20 right ones among 20 that there is
+//! no doubt.
 //!
 //! Hint: Name `center` and `half` first, divide both by 1 + z²/n at the end.
 //! Hint: p̂ = 1, n = 20: from 0.839 to 1.

@@ -8,7 +8,8 @@
 //! Hint: The rank of a pair is its place in `merges`; the lowest rank in the word comes first.
 //! Hint: `word.windows(2).filter_map(|pair| merges.iter().position(|merge| *merge == (pair[0],
 //! pair[1]))).min()`
-//! Hint: `while let Some(rank) = ... { word = merge(&word, merges[rank], first_id + rank as u32); }`
+//! Hint: `while let Some(rank) = ... { word = merge(&word, merges[rank], first_id + rank as u32);
+//! }`
 //! Read: crates/part_4_scaling/src/naive_bpe.rs: pub fn encode
 
 /// Ids of `word` after all `merges`.

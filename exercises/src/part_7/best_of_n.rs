@@ -58,6 +58,9 @@ pub const GRADE: Measure = Measure {
 };
 
 fn table(exact: &[f64]) -> Run {
-    let row = |(i, exact): (usize, &f64)| json!({"n": 1 << i, "judge": 0.5 + 0.04 * i as f64, "exact_match": exact});
+    let row = |(i, exact): (usize, &f64)| {
+        let judge = 0.5 + 0.04 * i as f64;
+        json!({"n": 1 << i, "judge": judge, "exact_match": exact})
+    };
     Run::of(json!({}), &exact.iter().enumerate().map(row).collect::<Vec<_>>())
 }

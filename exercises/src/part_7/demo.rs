@@ -1,5 +1,5 @@
-//! Demo of part 7 with the learner's functions: a judge learns from choices by their loss, and their
-//! calibration error says whether it is as sure as it may be.
+//! Demo of part 7 with the learner's functions: a judge learns from choices by their loss, and
+//! their calibration error says whether it is as sure as it may be.
 
 use candle_core::{DType, Device, Result, Tensor, Var};
 use tensor_core::{Rng, backward};

@@ -1,9 +1,9 @@
 //! 8.18 Which probe fails? (predict, 8 minutes, ●●○)
 //!
 //! The five probe worlds of this part's tests: *constant* (always 1), *observation* (the prompt
-//! decides), *delayed* (the first of two tokens decides, paid after the second), *action* (the token
-//! decides), *both* (prompt and token). PPO's loop passes all five. Each fault was planted in it;
-//! which worlds fail?
+//! decides), *delayed* (the first of two tokens decides, paid after the second), *action* (the
+//! token decides), *both* (prompt and token). PPO's loop passes all five. Each fault was planted in
+//! it; which worlds fail?
 //!
 //! Hint: Ask of each world: which piece does it need that the fault breaks?
 //! Hint: Without choices the policy cannot fail; without a second step no discount can.

@@ -71,14 +71,13 @@ impl Exported {
             hint.push_str(&format!("Read {place}\n"));
         }
         let (name, folder) = (entry.name, entry.module());
-        let title = format!("// TODO: {} {} ({})\n", head.number, head.title, head.kind);
         let (exercise, solution) = match entry.task {
             Task::Code { .. } => {
                 let graded =
                     graded(&format!("exercises::{folder}::{name}::GRADE.judge(super::{name})"));
                 let tail = format!("\nfn main() {{\n    let _ = {name};\n}}\n{graded}");
                 let learner = comments_of(&entry.stub());
-                (format!("{title}{learner}{tail}"), format!("{}{tail}", solution(entry.source)))
+                (format!("{learner}{tail}"), format!("{}{tail}", solution(entry.source)))
             }
             Task::Predict(questions) => {
                 let questions = questions();
@@ -101,7 +100,7 @@ impl Exported {
                 let empty = vec![String::new(); questions.len()];
                 let right: Vec<String> = questions.iter().map(|q| q.right_answer()).collect();
                 let text = comments_of(&entry.stub());
-                (format!("{title}{}\n{}", head_of(&text), file(&empty)), file(&right))
+                (format!("{}\n{}", head_of(&text), file(&empty)), file(&right))
             }
             Task::Measure(_) => return None,
         };
@@ -117,9 +116,11 @@ fn graded(call: &str) -> String {
     )
 }
 
-/// `text` with its head as plain comments.
+/// `text` with its head as plain comments, the first of which says that there is something to do.
 fn comments_of(text: &str) -> String {
-    text.lines().map(|line| format!("{}\n", line.replacen("//!", "//", 1))).collect()
+    let text: String =
+        text.lines().map(|line| format!("{}\n", line.replacen("//!", "//", 1))).collect();
+    text.replacen("// ", "// TODO ", 1)
 }
 
 /// Comments at the beginning of `text`.
