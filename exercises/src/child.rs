@@ -2,7 +2,10 @@
 
 use std::path::Path;
 
-use crate::grading::GradeReport;
+use crate::course;
+use crate::entry::Task;
+use crate::grading::{GradeReport, Outcome};
+use crate::runner::commands;
 
 /// Runs `judge` and writes its verdict to the file that the first argument names.
 pub fn report(judge: impl FnOnce() -> GradeReport) {
@@ -17,5 +20,21 @@ pub fn report_all(judge: impl FnOnce() -> Vec<GradeReport>) {
     let Some(path) = std::env::args().nth(1) else { return };
     if let Err(error) = tensor_core::json_file::write(Path::new(&path), &verdicts) {
         eprintln!("{error:#}");
+    }
+}
+
+/// Panics with the lines of `verdict` if it is not "right", for a test.
+///
+/// # Panics
+/// So.
+pub fn assert_right(verdict: &GradeReport) {
+    assert!(verdict.is_right(), "not right yet:\n{}", verdict.lines.join("\n"));
+}
+
+/// Verdict on `answers` to the questions of the exercise `name`.
+pub fn judge_answers(name: &str, answers: &[&str]) -> GradeReport {
+    match course::find(name).map(|entry| entry.task) {
+        Some(Task::Predict(questions)) => commands::judge_answers(&questions(), answers),
+        _ => GradeReport::new(Outcome::Wrong, vec![format!("{name} asks nothing")]),
     }
 }

@@ -2,7 +2,8 @@
 
 use crate::entry::{Entry, Part};
 use crate::{
-    part_0, part_1, part_2, part_3, part_4, part_5, part_6, part_7, part_8, part_9, part_ppo,
+    part_0, part_1, part_2, part_3, part_4, part_5, part_6, part_7, part_8, part_9, part_10,
+    part_11, part_12, part_ppo,
 };
 
 /// Parts.
@@ -18,6 +19,9 @@ pub const PARTS: &[Part] = &[
     part_8::PART,
     part_ppo::PART,
     part_9::PART,
+    part_10::PART,
+    part_11::PART,
+    part_12::PART,
 ];
 
 /// All exercises in order.

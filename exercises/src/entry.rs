@@ -71,6 +71,12 @@ impl Entry {
         format!("{}/{}.rs", self.module(), self.name)
     }
 
+    /// Places to read, as `file:line`.
+    pub fn places(&self) -> Vec<String> {
+        let root = crate::runner::work::root();
+        self.head().read.iter().filter_map(|place| place.locate(&root)).collect()
+    }
+
     /// True if a learner writes code.
     pub fn is_code(&self) -> bool {
         matches!(self.task, Task::Code { .. })

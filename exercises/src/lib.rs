@@ -20,6 +20,9 @@ pub mod part_6;
 pub mod part_7;
 pub mod part_8;
 pub mod part_9;
+pub mod part_10;
+pub mod part_11;
+pub mod part_12;
 pub mod part_ppo;
 pub mod course;
 

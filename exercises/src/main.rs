@@ -8,7 +8,7 @@ use anyhow::{Result, bail};
 use clap::{Parser, Subcommand};
 use exercises::entry::Task;
 use exercises::grading::GradeReport;
-use exercises::runner::{check, commands, screen, state::State, watch, work};
+use exercises::runner::{check, commands, rustlings, screen, state::State, watch, work};
 
 #[derive(Parser)]
 #[command(name = "cargo x", bin_name = "cargo x", version, about = "Graded exercises")]
@@ -77,6 +77,11 @@ enum Learn {
         /// Number of the part
         part: String,
     },
+    /// Write a folder for the `rustlings` program
+    Rustlings {
+        /// Folder, new or empty
+        folder: PathBuf,
+    },
     /// Answer a prediction: without answers it asks
     Predict {
         /// Exercise [default: the next]
@@ -127,6 +132,10 @@ fn learn(command: Learn) -> Result<bool> {
         Learn::Solution { name, give_up } => commands::show_solution(named(&name)?, give_up)?,
         Learn::Skip { part } => commands::skip(&part)?,
         Learn::Demo { part } => commands::demo(&part)?,
+        Learn::Rustlings { folder } => {
+            let n = rustlings::export(&folder)?;
+            println!("{}: {n} exercises for rustlings", folder.display());
+        }
         Learn::Check { name } => {
             let entry = named(&name)?;
             let _lock = work::lock()?;

@@ -37,6 +37,8 @@ pub enum Kind {
     Predict,
     /// Run something, and let the grader read the run folders.
     Measure,
+    /// Write an update that learns in a world whose answer is known.
+    Probe,
 }
 
 impl Kind {
@@ -53,6 +55,7 @@ impl fmt::Display for Kind {
             Self::FindTheBug => "find the bug",
             Self::Predict => "predict",
             Self::Measure => "measure",
+            Self::Probe => "probe",
         })
     }
 }
@@ -114,6 +117,7 @@ impl<'a> Head<'a> {
             "find the bug" => Kind::FindTheBug,
             "predict" => Kind::Predict,
             "measure" => Kind::Measure,
+            "probe" => Kind::Probe,
             _ => return None,
         };
         let minutes = facts.next()?.strip_suffix(" minutes")?.parse().ok()?;

@@ -72,17 +72,50 @@ fn the_rotation_of_two_words_takes_each_position_to_the_second_before_it() {
 }
 
 #[test]
+fn demos_run_on_the_courses_functions() {
+    use crate::{part_3, part_6, part_7, part_8, part_9, part_10};
+    part_3::demo::run(part_3::rotate::rotate, part_3::online_softmax::online_softmax).unwrap();
+    part_6::demo::run(part_6::labels_by_place::labels_by_place, part_6::token_f1::token_f1)
+        .unwrap();
+    part_7::demo::run(part_7::bradley_terry::bradley_terry, part_7::is_it_sure::is_it_sure)
+        .unwrap();
+    part_8::demo::run(part_8::gae_backwards::gae_backwards, part_8::max_for_min::max_for_min)
+        .unwrap();
+    part_9::demo::run(part_9::five_baselines::five_baselines, part_9::pass_at_k::pass_at_k)
+        .unwrap();
+    part_10::demo::run(part_10::implicit_reward::implicit_reward, part_10::dpo_loss::dpo_loss)
+        .unwrap();
+}
+
+#[test]
 fn the_readme_of_a_part_lists_its_exercises() {
     for entry in course::exercises() {
         let head = entry.head();
         let part = if head.part() == "ppo" { "8" } else { head.part() };
         let path = match part {
-            "0" => work::root().join("exercises/README.md"),
+            "0" | "11" | "12" => work::root().join("exercises/README.md"),
             _ => crate_of(part).join("README.md"),
         };
         let Head { number, title, kind, minutes, difficulty, .. } = head;
         let row = format!("| {number} | {title} | {kind} | {minutes} | {difficulty} |");
         assert!(fs::read_to_string(&path).unwrap().contains(&row), "{}: {row}", path.display());
+    }
+}
+
+#[test]
+fn the_counts_of_the_readme_are_right() {
+    let readme = fs::read_to_string(work::root().join("exercises/README.md")).unwrap();
+    let readme = readme.replace('\n', " ");
+    let n = |kind| course::exercises().filter(|entry| entry.head().kind == kind).count();
+    let expected = [
+        format!("Of the {} exercises, {} are", course::exercises().count(), n(Kind::FillIn)),
+        format!("{} are to *predict*", n(Kind::Predict)),
+        format!("In {} you *find the bug*", n(Kind::FindTheBug)),
+        format!("{} *measure*", n(Kind::Measure)),
+        format!("{} *probe*", n(Kind::Probe)),
+    ];
+    for piece in expected {
+        assert!(readme.contains(&piece), "{piece}");
     }
 }
 

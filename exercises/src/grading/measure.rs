@@ -18,11 +18,14 @@ pub struct Run {
 }
 
 impl Run {
-    /// Reads the run in `folder`.
+    /// Reads the run in `folder`, or a file with what a command printed with `--json`.
     ///
     /// # Errors
-    /// When it is not the folder of a run.
+    /// When it is not the folder of a run, and no such file.
     pub fn open(folder: &Path) -> Result<Self> {
+        if folder.is_file() {
+            return Self::of_output(folder);
+        }
         let settings = tensor_core::json_file::read(&folder.join("config.json"))
             .with_context(|| format!("{} is not the folder of a run", folder.display()))?;
         let path = folder.join("metrics.jsonl");
@@ -34,9 +37,27 @@ impl Run {
         Ok(Self { settings, rows })
     }
 
+    /// Output of a command: its last line is a JSON object, and the rows are those of its list
+    /// `curve`, or the object itself.
+    fn of_output(path: &Path) -> Result<Self> {
+        let text =
+            std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
+        let last = text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default();
+        let object: Value = serde_json::from_str(last).with_context(|| {
+            format!("the last line of {} is not JSON: was it --json?", path.display())
+        })?;
+        let rows = object.get("curve").and_then(Value::as_array).cloned();
+        Ok(Self { settings: Value::Null, rows: rows.unwrap_or_else(|| vec![object]) })
+    }
+
     /// Run with `settings` and `rows`, as examples are written.
     pub fn of(settings: Value, rows: &[Value]) -> Self {
         Self { settings, rows: rows.to_vec() }
+    }
+
+    /// First number that the rows have under `key`.
+    pub fn first(&self, key: &str) -> Option<f64> {
+        self.rows.iter().find_map(|row| row.get(key)?.as_f64())
     }
 
     /// Last number that the rows have under `key`.

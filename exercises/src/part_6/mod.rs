@@ -2,9 +2,12 @@
 
 pub mod labels_by_place;
 pub mod padding_is_the_end;
+pub mod end_masked_away;
+pub mod token_f1;
 pub mod two_in_a_row;
 pub mod lora_merged;
 pub mod lora_parameters;
+pub mod demo;
 
 use crate::entry::Part;
 use crate::{code, predict};
@@ -16,10 +19,12 @@ pub const PART: Part = Part {
     exercises: &[
         code!(labels_by_place),
         code!(padding_is_the_end),
+        predict!(end_masked_away),
+        code!(token_f1),
         code!(two_in_a_row),
         code!(lora_merged),
         predict!(lora_parameters),
     ],
     gates: ["labels_by_place", "lora_merged"],
-    demo: &[],
+    demo: &["labels_by_place", "token_f1"],
 };

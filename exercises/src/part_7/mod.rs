@@ -5,9 +5,11 @@ pub mod read_past_the_end;
 pub mod log_of_a_sigmoid;
 pub mod elo;
 pub mod is_it_sure;
+pub mod best_of_n;
+pub mod demo;
 
-use crate::code;
 use crate::entry::Part;
+use crate::{code, measure};
 
 /// The part.
 pub const PART: Part = Part {
@@ -19,7 +21,8 @@ pub const PART: Part = Part {
         code!(log_of_a_sigmoid),
         code!(elo),
         code!(is_it_sure),
+        measure!(best_of_n),
     ],
     gates: ["bradley_terry", "is_it_sure"],
-    demo: &[],
+    demo: &["bradley_terry", "is_it_sure"],
 };

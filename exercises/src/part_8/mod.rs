@@ -12,6 +12,13 @@ pub mod kl_estimators;
 pub mod best_policy;
 pub mod paid_by_chance;
 pub mod one_score_two_truths;
+pub mod probe_constant;
+pub mod probe_observation;
+pub mod probe_delayed;
+pub mod probe_action;
+pub mod probe_both;
+pub mod which_probe_fails;
+pub mod demo;
 
 use crate::entry::Part;
 use crate::{code, measure, predict};
@@ -33,7 +40,13 @@ pub const PART: Part = Part {
         predict!(best_policy),
         measure!(paid_by_chance),
         measure!(one_score_two_truths),
+        code!(probe_constant),
+        code!(probe_observation),
+        code!(probe_delayed),
+        code!(probe_action),
+        code!(probe_both),
+        predict!(which_probe_fails),
     ],
     gates: ["gae_backwards", "kl_estimators"],
-    demo: &[],
+    demo: &["gae_backwards", "max_for_min"],
 };

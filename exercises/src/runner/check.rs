@@ -10,7 +10,7 @@ use crate::source::{Head, Kind};
 
 /// Most minutes of one exercise.
 const MAX_MINUTES: u32 = 60;
-/// Fewest known mistakes of an exercise to fill in.
+/// Fewest known mistakes of an exercise to fill in, and of a probe.
 const MIN_MISTAKES: usize = 3;
 
 /// Faults of `entry` that no compiler is needed for: its head, its places to read, its solution,
@@ -36,7 +36,7 @@ pub fn faults(entry: &Entry) -> Vec<String> {
     }
     match entry.task {
         Task::Code { solution, faults: of_grader, mistakes } => {
-            let enough = if head.kind == Kind::FillIn { MIN_MISTAKES } else { 1 };
+            let enough = if head.kind == Kind::FindTheBug { 1 } else { MIN_MISTAKES };
             expect(mistakes >= enough, "there are too few known mistakes");
             let verdict = solution();
             expect(verdict.is_right(), &format!("the solution is refused: {verdict:?}"));

@@ -10,8 +10,8 @@ use super::state::{Standing, State};
 use super::{process, trial, work};
 use crate::course::{self, PARTS};
 use crate::entry::{Entry, Task};
-use crate::grading::{GradeReport, Run};
-use crate::source::{ReadingPlace, solution};
+use crate::grading::{GradeReport, Outcome, Prediction, Run};
+use crate::source::solution;
 
 /// Exercise called `name`, or the next one.
 ///
@@ -119,18 +119,13 @@ pub fn show_solution(entry: &Entry, give_up: bool) -> Result<()> {
             }
         }
     }
-    for place in places(entry) {
+    for place in entry.places() {
         println!("Read {place}");
     }
     if !solved {
         println!("Now write it yourself, and say in a sentence why each line is there.");
     }
     Ok(())
-}
-
-fn places(entry: &Entry) -> Vec<String> {
-    let read = entry.head().read;
-    read.iter().filter_map(|place: &ReadingPlace<'_>| place.locate(&work::root())).collect()
 }
 
 /// Reduces a part to its two gate exercises.
@@ -207,18 +202,25 @@ pub fn predict(entry: &Entry, answers: &[String]) -> Result<GradeReport> {
         answers.len(),
         questions.iter().map(|question| question.text()).collect::<Vec<_>>().join("\n")
     );
-    let mut verdict = GradeReport::new(crate::grading::Outcome::Right, Vec::new());
+    let verdict = judge_answers(&questions, answers);
+    note(entry, &verdict)?;
+    Ok(verdict)
+}
+
+/// Verdict on `answers` to `questions`, in their order.
+pub fn judge_answers<S: AsRef<str>>(questions: &[Prediction], answers: &[S]) -> GradeReport {
+    let mut verdict = GradeReport::new(Outcome::Right, Vec::new());
     for (question, typed) in questions.iter().zip(answers) {
+        let typed = typed.as_ref();
         match question.judge(typed) {
             Ok(because) => verdict.lines.push(format!("✓ {typed}: {because}")),
             Err(says) => {
-                verdict.outcome = crate::grading::Outcome::Wrong;
+                verdict.outcome = Outcome::Wrong;
                 verdict.lines.push(format!("✗ {typed}: {says}"));
             }
         }
     }
-    note(entry, &verdict)?;
-    Ok(verdict)
+    verdict
 }
 
 /// Judges the runs in `folders`, and notes the verdict.

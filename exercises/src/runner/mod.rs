@@ -9,6 +9,7 @@ pub mod screen;
 pub mod commands;
 pub mod watch;
 pub mod check;
+pub mod rustlings;
 
 #[cfg(test)]
 mod tests;

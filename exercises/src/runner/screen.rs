@@ -143,7 +143,7 @@ pub fn row(state: &State, entry: &Entry) -> String {
     let name = entry.name;
     let facts = format!("{:>2} min {}", head.minutes, head.difficulty);
     format!(
-        "{} {:<5}{name:<27}{:<14}{facts}",
+        "{} {:<6}{name:<28} {:<13}{facts}",
         ink(mark, colour),
         head.number,
         head.kind.to_string()

@@ -5,7 +5,9 @@ use std::path::Path;
 
 use super::state::State;
 use super::work::lock_of;
-use super::{screen, trial};
+use super::{rustlings, screen, trial};
+use crate::grading::{Outcome, Run};
+use crate::part_9;
 
 /// End of a shell script under small limits.
 #[cfg(target_os = "linux")]
@@ -30,6 +32,7 @@ fn a_process_is_ended_when_it_loops_or_floods_and_its_memory_is_limited() {
     let flood = ended("while :; do echo all work and no play; done");
     assert!(flood.fault.unwrap().contains("100000 bytes") && flood.printed.len() <= 4096);
     assert_eq!(ended("ulimit -v; echo $1").printed, "1048576\nargument\n");
+    assert!(ended("a=aaaaaaaa; while :; do a=$a$a; done").fault.is_some());
     assert!(ended("exit 3").fault.unwrap().contains("exit status: 3"));
 }
 
@@ -72,4 +75,58 @@ fn prose_is_wrapped_and_formulas_are_not() {
         let row = screen::row(&state, entry);
         assert!(row.chars().count() <= 60, "{row}");
     }
+}
+
+#[test]
+fn a_panic_of_the_learners_code_is_a_wrong_answer_with_its_message() {
+    let verdict = part_9::pass_at_k::GRADE.judge(|_, c, _| ["only one"].map(str::len)[c] as f64);
+    assert_eq!(verdict.outcome, Outcome::Wrong);
+    assert!(verdict.lines.iter().any(|line| line.contains("panicked: index out of bounds")));
+}
+
+#[test]
+fn what_a_command_printed_as_json_counts_as_a_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("best.json");
+    fs::write(&path, "a table\n{\"curve\": [{\"n\": 1}, {\"n\": 2}]}\n").unwrap();
+    let run = Run::open(&path).unwrap();
+    assert_eq!((run.first("n"), run.last("n")), (Some(1.), Some(2.)));
+    fs::write(&path, "a table\n").unwrap();
+    assert!(Run::open(&path).unwrap_err().to_string().contains("--json"));
+    assert!(Run::open(folder.path()).unwrap_err().to_string().contains("not the folder of a run"));
+}
+
+/// Rules of `rustlings dev check`, version 6.
+#[test]
+fn rustlings_finds_the_folder_as_it_wants_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("exported");
+    let n = rustlings::export(&path).unwrap();
+    let info = fs::read_to_string(path.join("info.toml")).unwrap();
+    assert!(info.starts_with("format_version = 1\n"));
+    let value = |line: &str, key: &str| -> Option<String> {
+        serde_json::from_str(line.strip_prefix(&format!("{key} = "))?).ok()
+    };
+    let all = |key: &str| info.lines().filter_map(|line| value(line, key)).collect::<Vec<_>>();
+    let (names, folders, hints) = (all("name"), all("dir"), all("hint"));
+    assert!(n >= 90 && names.len() == n && folders.len() == n && hints.len() == n);
+    assert!(hints.iter().all(|hint| !hint.trim().is_empty()));
+    let mut bins = String::from("bin = [\n");
+    for (name, folder) in names.iter().zip(&folders) {
+        let good = |text: &str| text.chars().all(|c| c.is_alphanumeric() || c == '_');
+        assert!(good(name) && good(folder));
+        let read = |kind: &str| {
+            fs::read_to_string(path.join(format!("{kind}/{folder}/{name}.rs"))).unwrap()
+        };
+        let (exercise, solution) = (read("exercises"), read("solutions"));
+        assert!(exercise.contains("// TODO") && exercise.contains("#[test]"), "{name}");
+        assert!(exercise.contains("fn main()") && solution.contains("fn main()"), "{name}");
+        assert!(!solution.contains("// SOLUTION") && !solution.contains("todo!"), "{name}");
+        for (bin, kind) in [(name.clone(), "exercises"), (format!("{name}_sol"), "solutions")] {
+            bins += &format!("  {{ name = \"{bin}\", path = \"{kind}/{folder}/{name}.rs\" }},\n");
+        }
+    }
+    let manifest = fs::read_to_string(path.join("Cargo.toml")).unwrap();
+    assert!(manifest.contains(&(bins + "]\n\n[package]")));
+    assert!(rustlings::export(&path).unwrap_err().to_string().contains("not empty"));
 }
