@@ -1,5 +1,5 @@
-//! 10.2 Numbers of a batch that its loss depends on: log π and log π_ref of whole completions, their
-//! lengths and labels.
+//! 10.2 Numbers of a batch that its loss depends on: log π and log π_ref of whole completions,
+//! their lengths and labels.
 //!
 //! ```text
 //! log π, log π_ref     (R), sums over the tokens of each completion

@@ -1,5 +1,5 @@
-//! Command line of part 10: train on preferences, evaluate, choose the best of n,
-//! revise answers, compare losses on length, compare methods in a table. Without a subcommand it runs the demo.
+//! Command line of part 10: train on preferences, evaluate, choose the best of n, revise answers,
+//! compare losses on length, compare methods in a table. Without a subcommand it runs the demo.
 
 mod arguments;
 mod best_of_n;

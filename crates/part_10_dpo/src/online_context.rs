@@ -1,5 +1,5 @@
-//! 10.3 Hyperparameters of rounds, and everything that they read and do not train: prompts, rewards,
-//! reference, teacher.
+//! 10.3 Hyperparameters of rounds, and everything that they read and do not train: prompts,
+//! rewards, reference, teacher.
 
 use grpo::ReferenceModel;
 use modern::GptModern;

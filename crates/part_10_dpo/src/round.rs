@@ -1,5 +1,5 @@
-//! 10.3 A round: prompts, completions of the policy, rewards or a teacher, and the optimizer steps on
-//! what they show.
+//! 10.3 A round: prompts, completions of the policy, rewards or a teacher, and the optimizer steps
+//! on what they show.
 
 use anyhow::Result;
 use experiment::RunLog;

@@ -53,7 +53,7 @@ enum Pairs {
 struct Shares {
     /// The polite one of a polite and a rude one: accuracy.
     polite: f64,
-    /// The same where the polite one is the shorter.
+    /// Accuracy where the polite one is the shorter.
     polite_and_shorter: f64,
     /// The longer one of two of equal tone.
     longer: f64,
@@ -155,8 +155,8 @@ impl Shares {
     }
 }
 
-/// Of each pair, 1 if the first completion has the higher reward, by the loss's own measure, else
-/// 0, or ½ in a tie, and the lengths of both.
+/// Outcome of each pair, 1 if the first completion has the higher reward by the loss's own measure,
+/// else 0, or ½ in a tie, and the lengths of both.
 fn outcomes(
     model: &GptModern,
     loss: &DpoLoss,

@@ -21,7 +21,7 @@ use experiment::machine::processor_seconds;
 use grpo::evaluation::MatchMetrics;
 use grpo::results_table::{ResultsTable, RunResult};
 use grpo::{GrpoEvaluator, Task};
-use method::{InitialModel, Method};
+use method::{InitialModel, Method, Program};
 use model_io::LoadMode;
 use modern::Checkpoint;
 use ppo::CompletionEvalConfig;
@@ -76,9 +76,6 @@ impl fmt::Display for TableSettings {
         Ok(())
     }
 }
-
-/// Command line of a part in this process.
-pub(super) type Program = fn(Vec<OsString>) -> Result<()>;
 
 pub(super) fn run(args: &TableArgs, part_10: Program) -> Result<()> {
     let device = args.compute.open_device()?;

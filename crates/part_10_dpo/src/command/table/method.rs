@@ -1,6 +1,7 @@
 //! Methods that `part_10 table` compares: the program of each, its flags, and the noisy model that
 //! it starts from.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -8,16 +9,17 @@ use clap::ValueEnum;
 use grpo::results_table::plateau;
 use serde_json::Value;
 
-use super::Program;
+/// Command line of a part in this process.
+pub(super) type Program = fn(Vec<OsString>) -> Result<()>;
 
 /// Row of the table.
 #[derive(Debug, Clone, Copy, PartialEq, ValueEnum)]
 pub(super) enum Method {
     /// DPO on given pairs
     Dpo,
-    /// The same with β 0.5
+    /// DPO on given pairs with β 0.5
     DpoBeta,
-    /// The same with β 0.5 and an SFT weight of 0.2
+    /// DPO on given pairs with β 0.5 and an SFT weight of 0.2
     DpoSft,
     /// Cross-entropy of the right answers of these pairs alone
     Sft,
@@ -29,9 +31,9 @@ pub(super) enum Method {
     Grpo,
     /// Distillation from GRPO's model
     Distilled,
-    /// The same from the teacher's probabilities of the sampled tokens alone
+    /// Distillation from the teacher's probabilities of the sampled tokens alone
     DistilledSampled,
-    /// The same into a model of one layer
+    /// Distillation into a model of one layer
     DistilledOneLayer,
     /// Part 8
     Ppo,
@@ -42,7 +44,7 @@ pub(super) enum Method {
 pub(super) enum InitialModel {
     /// Part 6's model.
     TwoLayers,
-    /// The same with one layer.
+    /// Model of one layer, trained alike.
     OneLayer,
 }
 
