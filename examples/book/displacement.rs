@@ -3,7 +3,7 @@
 
 use anyhow::Result;
 use candle_core::{Device, Tensor};
-use dpo::losses::{BatchLogProbs, LossTotals};
+use dpo::{BatchLogProbs, LossTotals};
 use dpo::{DpoLoss, Label};
 use ppo::policy_gradient::gradient;
 use tensor_core::ops::log_softmax;

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use candle_core::{Device, Tensor};
-use dpo::losses::BatchLogProbs;
+use dpo::BatchLogProbs;
 use dpo::{DpoLoss, Label, LossType};
 
 use crate::artifacts::Artifact;

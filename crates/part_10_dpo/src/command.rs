@@ -1,11 +1,14 @@
-//! Command line of part 10: train on preferences, evaluate, choose the best of n,
-//! revise answers, compare methods in a table. Without a subcommand it runs the demo.
+//! Command line of part 10: train on preferences, evaluate, choose the best of n, revise answers,
+//! compare losses on length, compare methods in a table. Without a subcommand it runs the demo.
 
 mod arguments;
 mod best_of_n;
 mod demo;
 mod eval;
+mod judge_flags;
+mod length_bias;
 mod revise;
+mod small_run;
 mod table;
 mod train;
 mod train_online;
@@ -36,6 +39,8 @@ enum Command {
     BestOfN(best_of_n::BestOfNArgs),
     /// Revise answers by preferences at test time, without training
     Revise(revise::ReviseArgs),
+    /// Show which loss learns that longer is better, from pairs with and without such a bias
+    LengthBias(length_bias::LengthBiasArgs),
     /// Compare DPO, iterated DPO, rejection sampling, distillation, GRPO and PPO on arithmetic
     Table(table::TableArgs),
 }
@@ -68,6 +73,7 @@ pub fn parse_and_run(args: impl IntoIterator<Item = impl Into<OsString>>) -> Res
         Some(Command::Eval(args)) => eval::run(&args),
         Some(Command::BestOfN(args)) => best_of_n::run(&args),
         Some(Command::Revise(args)) => revise::run(&args),
+        Some(Command::LengthBias(args)) => length_bias::run(&args),
         Some(Command::Table(args)) => table::run(&args, parse_and_run),
     }
 }

@@ -16,7 +16,7 @@ use serde::Serialize;
 
 use crate::distillation::Divergence;
 use crate::losses::{DpoLoss, LossType};
-use crate::online::OnlineConfig;
+use crate::online_context::OnlineConfig;
 use crate::sampled::SampledSignal;
 
 /// Flags of the preference loss.
@@ -36,7 +36,7 @@ pub struct LossFlags {
     /// Target margin γ, for --loss simpo [default: 1]
     #[arg(long, value_name = "X", value_parser = non_negative)]
     pub simpo_gamma: Option<f64>,
-    /// Weight of the cross-entropy of the chosen completions [default: 0; orpo 1]
+    /// Weight of the cross-entropy of the chosen completions [default: 0; orpo and sft 1]
     #[arg(long, alias = "rpo-alpha", value_name = "X", value_parser = non_negative)]
     pub sft_weight: Option<f64>,
     /// Weight of desirable completions, for --loss kto [default: 1]
@@ -69,6 +69,8 @@ pub enum LossName {
     Orpo,
     /// SimPO: log-probabilities per token, without a reference
     Simpo,
+    /// Cross-entropy of the chosen completions alone, a control
+    Sft,
 }
 
 impl LossFlags {
@@ -107,13 +109,14 @@ impl LossFlags {
             },
             LossName::Orpo => LossType::Orpo,
             LossName::Simpo => LossType::Simpo { gamma: self.simpo_gamma.unwrap_or(1.) },
+            LossName::Sft => LossType::Sft,
         };
         let beta = match name {
             LossName::SigmoidNorm => 5.,
             LossName::Simpo => 2.,
             _ => 0.1,
         };
-        let sft_weight = if name == LossName::Orpo { 1. } else { 0. };
+        let sft_weight = if matches!(name, LossName::Orpo | LossName::Sft) { 1. } else { 0. };
         Ok(DpoLoss {
             loss_type,
             beta: self.beta.unwrap_or(beta),
@@ -227,7 +230,8 @@ impl OnlineFlags {
             reference.is_none(),
             "--reference: with --online the reference is the initial model (or --sync-ref)",
         )?;
-        self.weighted_rewards().map(drop)
+        let rewards = self.weighted_rewards()?;
+        self.program.check(|name| rewards.has(name))
     }
 
     /// Weighted rewards.

@@ -5,7 +5,8 @@
 
 pub mod implicit_reward; // 10.1
 pub mod tabular_dpo;
-pub mod losses; // 10.2
+pub mod batch_log_probs; // 10.2
+pub mod losses;
 pub mod preference_example;
 pub mod source;
 pub mod log_probs;
@@ -15,6 +16,9 @@ pub mod step;
 pub mod training;
 pub mod validator;
 pub mod sampled; // 10.3
+pub mod online_context;
+pub mod round;
+pub mod online_validator;
 pub mod online;
 pub mod distillation; // 10.4
 pub mod best_of_n; // 10.5
@@ -22,9 +26,10 @@ pub mod revision; // 10.6
 pub mod flags;
 pub mod command;
 
+pub use batch_log_probs::BatchLogProbs;
 pub use distillation::Divergence;
 pub use implicit_reward::{implicit_reward, optimal_log_probs};
-pub use losses::{BatchLogProbs, DpoLoss, LossTotals, LossType};
+pub use losses::{DpoLoss, LossTotals, LossType};
 pub use metrics::DpoMetrics;
 pub use preference_example::{Label, PreferenceDataset, PreferenceExample, PreferenceRow};
 pub use sampled::SampledSignal;

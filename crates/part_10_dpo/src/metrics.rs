@@ -10,7 +10,8 @@ use reward::metrics::{accuracy, mean_margin};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use crate::losses::{BatchLogProbs, DpoLoss, LossTotals};
+use crate::batch_log_probs::BatchLogProbs;
+use crate::losses::{DpoLoss, LossTotals};
 use crate::preference_example::{Label, PreferenceExample};
 
 /// Metrics of labeled completions.

@@ -42,6 +42,7 @@ fn all_losses() -> Vec<DpoLoss> {
         KTO,
         LossType::Orpo,
         LossType::Simpo { gamma: 0.5 },
+        LossType::Sft,
     ];
     types.map(|loss_type| DpoLoss { loss_type, beta: 0.5, sft_weight: 0.2 }).to_vec()
 }

@@ -132,6 +132,13 @@ fn a_policy_learns_from_its_own_completions_and_is_resumed() {
     assert_eq!(metrics[0], metrics[1]);
     let rounds = metrics[0].iter().filter(|row| row["reward_mean"].is_number()).count();
     assert_eq!(rounds, 3);
+    // Each round's reference is the policy at its start.
+    for step in [1, 3, 5] {
+        let is_first = |row: &&Value| row["step"] == step && row["loss"].is_number();
+        let row = metrics[0].iter().find(is_first).expect("a step");
+        let loss = row["loss"].as_f64().expect("a loss");
+        assert!((loss - std::f64::consts::LN_2).abs() < 1e-5, "{row}");
+    }
     assert!(metrics[0].iter().all(|row| row["alarm"].is_null()), "the warm-up is known");
 
     let flags = "--online best --reward random --prompts-per-round 4 --group-size 4 --steps 2 \
@@ -195,6 +202,10 @@ fn a_student_learns_from_a_teacher_and_best_of_n_needs_no_training() {
         PART_10.stdout(&train(&student, &distill.chain(flags.iter().copied()).collect::<Vec<_>>()));
         let rows = read_rows(Path::new(&student).join("metrics.jsonl"));
         assert!(rows.iter().any(|row| row["reverse_kl"].as_f64() > Some(0.)), "{rows:?}");
+        let on_policy: Vec<&Value> = rows.iter().filter(|row| row["on_policy"] == true).collect();
+        let is_always = !flags.contains(&"--lmbda");
+        assert!(!is_always || on_policy.len() == 3, "{rows:?}");
+        assert!(on_policy.iter().all(|row| row["sampled_tokens"].as_u64() > Some(0)), "{rows:?}");
     }
     let picture = path_arg(folder.path(), "made/curve.svg");
     let judge = folder.path().join("judge");
@@ -270,4 +281,49 @@ fn bad_input_is_named_and_leaves_the_earlier_run_as_it_is() {
     assert!(!Path::new(&next).exists());
     let after = std::fs::read(Path::new(&run).join("metrics.jsonl")).expect("metrics");
     assert_eq!(before, after, "nothing of the earlier run is lost");
+}
+
+#[test]
+fn a_judge_and_a_request_that_cannot_work_are_refused_before_a_model_is_opened() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let request = path_arg(folder.path(), "request.txt");
+    let best_of_n = ["best-of-n", "--model", "nowhere", "--judge"];
+    let revise = ["revise", "--model", "nowhere", "--prompt", "1 + 1?", "--judge"];
+    let needs = "need each other";
+    for command in [&best_of_n[..], &revise] {
+        for (flags, message) in [
+            (&["program"][..], needs),
+            (&["judge"], needs),
+            (&["no such", "--reward-program", "true"], "unknown reward"),
+            (&["length", "--reward-program", "true"], needs),
+            (&["length", "--judge-model", "nowhere"], needs),
+        ] {
+            PART_10.assert_fails(&[command, flags].concat(), 2, message);
+        }
+    }
+    let train = ["train", "--online", "pairs", "--reward", "length", "--reward-program", "true"];
+    PART_10.assert_fails(&train, 2, needs);
+    let revise = [&revise[..], &["length", "--request", &request]].concat();
+    PART_10.assert_fails(&revise, 1, "request.txt");
+    std::fs::write(&request, "Write a better answer than {worse}.").expect("a file");
+    PART_10.assert_fails(&revise, 2, "it has no {worst}");
+    std::fs::write(&request, "{worst}".repeat(1 << 18)).expect("a file");
+    PART_10.assert_fails(&revise, 1, "more than the limit of 1048576");
+}
+
+#[test]
+fn a_table_begins_at_its_seed_and_has_the_methods_that_it_is_asked_for() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let out = path_arg(folder.path(), "table");
+    let table = "table --seed 7 --seeds 1 --steps 1 --base-steps 1 --sft-steps 1";
+    let table = |methods: &'static str| -> Vec<&str> {
+        table.split_whitespace().chain(["--out", &out, "--methods", methods]).collect()
+    };
+    let text = PART_10.stdout(&table("rejection"));
+    assert!(text.contains("rejection sampling, seed 7"), "{text}");
+    assert!(text.contains("| rejection sampling | 1 |") && !text.contains("| GRPO |"), "{text}");
+    assert!(Path::new(&out).join("rejection-7/model").exists());
+    let text = PART_10.stdout(&table("rejection"));
+    assert!(!text.contains("seed 7"), "a run was repeated: {text}");
+    PART_10.assert_fails(&table("distilled"), 1, "add --methods grpo");
 }

@@ -106,11 +106,11 @@ impl RewardProgramFlags {
     pub fn check(&self, has: impl Fn(&str) -> bool) -> Result<()> {
         ensure_usage(
             has("program") == self.reward_program.is_some(),
-            "--reward program and --reward-program COMMAND need each other",
+            "the reward `program` and --reward-program COMMAND need each other",
         )?;
         ensure_usage(
             has("judge") == self.judge.judge_model.is_some(),
-            "--reward judge and --judge-model MODEL need each other",
+            "the reward `judge` and --judge-model MODEL need each other",
         )
     }
 

@@ -30,6 +30,9 @@ pub struct RunResult {
     /// Share of right completions at temperature 1 for the problems of the training, if measured.
     #[serde(default)]
     pub training_accuracy: Option<f64>,
+    /// Share of the run's steps after which its mean reward no longer grows, if measured.
+    #[serde(default)]
+    pub plateau: Option<f64>,
     /// Number of sampled tokens.
     #[serde(alias = "tokens")]
     pub n_tokens: usize,
@@ -145,6 +148,28 @@ impl<S: Display + PartialEq + Serialize + DeserializeOwned> ResultsTable<S> {
         }
     }
 
+    /// Prints after which processor time each of the methods `names` has its plateau, the mean over
+    /// those of its seeds for which it was measured.
+    pub fn print_plateaus(&self, names: &[String]) {
+        println!("| method | seeds | share of the steps to the plateau | CPU minutes to it |");
+        println!("| --- | --- | --- | --- |");
+        for name in names {
+            let rows = self.runs_of(name).into_iter();
+            let plateaus: Vec<(f64, f64)> = rows
+                .filter_map(|row| row.plateau.map(|share| (share, share * row.cpu_minutes)))
+                .collect();
+            if !plateaus.is_empty() {
+                let (shares, minutes): (Vec<f64>, Vec<f64>) = plateaus.into_iter().unzip();
+                println!(
+                    "| {name} | {} | {:.2} | {:.2} |",
+                    shares.len(),
+                    mean(&shares),
+                    mean(&minutes)
+                );
+            }
+        }
+    }
+
     /// Plots exact match against sampled tokens, a curve per method, the mean over its seeds.
     ///
     /// # Errors
@@ -174,4 +199,18 @@ impl<S: Display + PartialEq + Serialize + DeserializeOwned> ResultsTable<S> {
         println!("the curves are in {}", path.display());
         Ok(())
     }
+}
+
+/// Rows over which a mean reward is smoothed.
+const WINDOW: usize = 5;
+/// Distance from the mean reward of the end that counts as having reached it.
+const PLATEAU_TOLERANCE: f64 = 0.01;
+
+/// Share of the rows of a run, whose mean rewards are `rewards`, after which the mean of the last
+/// five is within 0.01 of that of the last ten rows of all, or above it. `None` of fewer than ten.
+pub fn plateau(rewards: &[f64]) -> Option<f64> {
+    let end = rewards.len().checked_sub(2 * WINDOW)?;
+    let level = mean(&rewards[end..]) - PLATEAU_TOLERANCE;
+    let first = rewards.windows(WINDOW).position(|window| mean(window) >= level)?;
+    Some((first + WINDOW) as f64 / rewards.len() as f64)
 }

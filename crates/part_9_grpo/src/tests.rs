@@ -2,6 +2,7 @@
 
 mod trl_names;
 mod advantage;
+mod results_table;
 mod objective;
 mod estimators;
 mod rewards;

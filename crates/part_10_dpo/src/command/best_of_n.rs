@@ -8,21 +8,17 @@ use anyhow::{Result, ensure};
 use clap::Args;
 use experiment::flags::ComputeFlags;
 use experiment::loss_curve::{Curve, write_svg_with_axes};
-use experiment::number::positive;
 use experiment::picture::create_parent_folder;
-use experiment::program::as_usage_error;
 use experiment::statistics::mean;
+use grpo::Task;
 use grpo::rewards::exact;
-use grpo::{Task, WeightedRewards};
-use modern::{Sampler, SamplingStrategy};
-use ppo::flags::RewardProgramFlags;
 use ppo::prompts::{prompt_ids, tokenize_prompts};
-use ppo::{PromptExample, RewardInput, RolloutConfig, ScoredRollouts, rollout};
+use ppo::{PromptExample, RewardInput, ScoredRollouts, rollout};
 use serde_json::json;
 use sft::FinetunedModel;
-use sft::flags::FinetunedFlags;
 use tensor_core::Rng;
 
+use super::judge_flags::JudgedModelFlags;
 use crate::best_of_n::{best_of_n, kl_bound, majority};
 
 /// Prompts per rollout.
@@ -31,21 +27,13 @@ const PROMPTS_PER_ROLLOUT: usize = 8;
 #[derive(Args)]
 pub(super) struct BestOfNArgs {
     #[command(flatten)]
-    finetuned: FinetunedFlags,
-    /// Judge: a reward model of part 7, or a weighted sum of rewards as in part 9
-    #[arg(long, value_name = "REWARDS")]
-    judge: String,
-    #[command(flatten)]
-    program: RewardProgramFlags,
+    judged: JudgedModelFlags,
     /// Number of arithmetic test problems
     #[arg(long, value_name = "N", default_value = "100")]
     eval_examples: NonZeroUsize,
     /// Largest n: completions sampled per prompt
     #[arg(long, value_name = "N", default_value = "64")]
     n: NonZeroUsize,
-    /// Sampling temperature
-    #[arg(long, value_name = "T", default_value_t = 1., value_parser = positive)]
-    temperature: f64,
     /// Largest number of tokens per completion
     #[arg(long, value_name = "N", default_value = "8")]
     max_new_tokens: NonZeroUsize,
@@ -76,19 +64,15 @@ struct CurvePoint {
 }
 
 pub(super) fn run(args: &BestOfNArgs) -> Result<()> {
-    let rewards = as_usage_error(WeightedRewards::parse(&args.judge))?;
+    let rewards = args.judged.judge()?;
     let device = args.compute.open_device()?;
     if let Some(path) = &args.picture {
         create_parent_folder(path)?;
     }
-    let FinetunedModel { model, chat_tokenizer, .. } = args.finetuned.open(&device)?;
-    let (mut judge, _) = rewards.open_reward_fn(&args.program, &chat_tokenizer, 64, &device)?;
-    let config = RolloutConfig::new(
-        args.n.get(),
-        Sampler::new(SamplingStrategy::new(args.temperature, None, None, None)),
-        args.max_new_tokens.get(),
-        chat_tokenizer.stop_token_ids().to_vec(),
-    );
+    let FinetunedModel { model, chat_tokenizer, .. } = args.judged.finetuned.open(&device)?;
+    let (mut judge, _) =
+        rewards.open_reward_fn(&args.judged.program, &chat_tokenizer, 64, &device)?;
+    let config = args.judged.rollout(args.n.get(), args.max_new_tokens.get(), &chat_tokenizer);
     let mut examples = Task::Arithmetic.test_examples()?;
     examples.truncate(args.eval_examples.get());
     let context_len = model.config().context_len;

@@ -4,27 +4,20 @@ use std::num::NonZeroUsize;
 
 use anyhow::Result;
 use clap::Args;
-use datasets::{Preference, Split, politeness};
+use datasets::{Split, politeness};
 use experiment::flags::ComputeFlags;
 use experiment::number::positive;
-use experiment::{Run, RunLog, TrainState};
-use modern::{Checkpoint, GptModern};
-use scaling::LrSchedule;
+use modern::Checkpoint;
 use sft::base_model::{self, BaseModelConfig};
 use sft::{ChatTokenizer, one_line};
-use tensor_core::AdamWConfig;
 
+use super::small_run::{BATCH_SIZE, dataset, train_small};
 use crate::log_probs::log_probs_of_examples;
 use crate::losses::DpoLoss;
-use crate::preference_example::{PreferenceDataset, PreferenceRow, tokenize};
-use crate::ref_cache::set_ref_log_probs;
-use crate::step::{DpoPolicy, TrainConfig};
-use crate::training::train;
-use crate::validator::{DpoValidator, evaluate};
+use crate::validator::evaluate;
 
 /// Pairs to print, spread evenly over the test facts.
 const N_PRINTED_PAIRS: usize = 4;
-const BATCH_SIZE: usize = 32;
 
 #[derive(Args)]
 pub(super) struct DemoArgs {
@@ -49,40 +42,13 @@ pub(super) fn run(args: &DemoArgs) -> Result<()> {
     let mut checkpoint = base_model::pretrain(base, seed, &device)?;
     let chat_tokenizer = ChatTokenizer::from_checkpoint(&mut checkpoint, None)?;
     let Checkpoint { model: reference, parameters, .. } = checkpoint;
-    let model_config = *reference.config();
 
     println!("Training it to prefer polite completions: {steps} steps of {BATCH_SIZE} pairs.");
     let train_pairs = politeness::train_pairs(BATCH_SIZE * steps, seed);
     let test_pairs = politeness::eval_pairs(Split::Test);
     let data = dataset(train_pairs, &chat_tokenizer, &reference)?;
     let test = dataset(test_pairs.clone(), &chat_tokenizer, &reference)?;
-    let config = TrainConfig {
-        batch_size: BATCH_SIZE,
-        grad_accum_steps: 1,
-        loss,
-        schedule: LrSchedule::cosine(3e-4, steps),
-        optimizer: AdamWConfig { beta2: 0.99, weight_decay: 0., ..AdamWConfig::default() },
-        max_grad_norm: 1.,
-        seed,
-    };
-    let state = TrainState::new(parameters, config.optimizer)?;
-    let mut policy = DpoPolicy::new(&model_config, state)?;
-    let validator = DpoValidator {
-        data: &test,
-        loss,
-        batch_size: 2 * BATCH_SIZE,
-        interval: 0,
-        target_accuracy: None,
-        model_saver: None,
-    };
-    train(
-        &mut policy,
-        &data,
-        &config,
-        &validator,
-        &Run::default(),
-        &mut RunLog::of_losses(steps)?,
-    )?;
+    let policy = train_small(&reference, parameters, [&data, &test], loss, (steps, seed))?;
 
     let log_probs = log_probs_of_examples(&policy.inference_model, &test.examples, BATCH_SIZE)?;
     println!("\nreward   log π before, after   completion about a held-out fact");
@@ -104,16 +70,4 @@ pub(super) fn run(args: &DemoArgs) -> Result<()> {
         metrics.margin
     );
     Ok(())
-}
-
-/// Tokenized `pairs` with their log-probabilities under `reference`.
-fn dataset(
-    pairs: Vec<Preference>,
-    chat_tokenizer: &ChatTokenizer,
-    reference: &GptModern,
-) -> Result<PreferenceDataset> {
-    let rows: Vec<PreferenceRow> = pairs.into_iter().map(PreferenceRow::from).collect();
-    let (mut examples, _) = tokenize(&rows, chat_tokenizer, reference.config().context_len)?;
-    set_ref_log_probs(&mut examples, reference, 2 * BATCH_SIZE)?;
-    Ok(PreferenceDataset { examples, mismatched: Vec::new() })
 }

@@ -3,37 +3,31 @@
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use clap::Args;
 use datasets::{DatasetFlags, Example};
 use experiment::flags::ComputeFlags;
-use experiment::number::positive;
-use experiment::program::as_usage_error;
+use experiment::program::{as_usage_error, ensure_usage};
 use experiment::statistics::mean;
 use experiment::terminal::printable;
 use grpo::{Task, WeightedRewards};
 use model_io::ChatMessage;
-use modern::{Sampler, SamplingStrategy};
-use ppo::RolloutConfig;
-use ppo::flags::RewardProgramFlags;
 use ppo::prompts::tokenize_prompts;
 use serde_json::json;
-use sft::flags::FinetunedFlags;
 use sft::{FinetunedModel, one_line};
-use tensor_core::Rng;
+use tensor_core::{Rng, regular_file};
 
+use super::judge_flags::JudgedModelFlags;
 use crate::best_of_n::best_of_n;
 use crate::revision::{AnswerPool, REVISION_REQUEST, Reviser, ScoredAnswer, best_of};
+
+/// Largest file of a request.
+const MAX_REQUEST_BYTES: u64 = 1 << 20;
 
 #[derive(Args)]
 pub(super) struct ReviseArgs {
     #[command(flatten)]
-    finetuned: FinetunedFlags,
-    /// Judge: a reward model of part 7, or a weighted sum of rewards as in part 9
-    #[arg(long, value_name = "REWARDS")]
-    judge: String,
-    #[command(flatten)]
-    program: RewardProgramFlags,
+    judged: JudgedModelFlags,
     /// Question, may be repeated
     #[arg(long, value_name = "TEXT", required_unless_present = "data", help_heading = "Data")]
     prompt: Vec<String>,
@@ -57,9 +51,6 @@ pub(super) struct ReviseArgs {
     /// Text file with the request for a better answer, in which {worst} stands for the worst one
     #[arg(long, value_name = "FILE")]
     request: Option<PathBuf>,
-    /// Sampling temperature
-    #[arg(long, value_name = "T", default_value_t = 1., value_parser = positive)]
-    temperature: f64,
     /// Largest number of tokens per answer
     #[arg(long, visible_alias = "max-completion-length", value_name = "N", default_value = "128")]
     max_new_tokens: NonZeroUsize,
@@ -83,16 +74,13 @@ struct RoundScores {
 }
 
 pub(super) fn run(args: &ReviseArgs) -> Result<()> {
-    let rewards = as_usage_error(WeightedRewards::parse(&args.judge))?;
-    let request = match &args.request {
-        Some(path) => std::fs::read_to_string(path)
-            .with_context(|| format!("reading --request {}", path.display()))?,
-        None => REVISION_REQUEST.into(),
-    };
+    let rewards = args.judged.judge()?;
+    let request = load_request(args)?;
     let questions = load_questions(args, &rewards)?;
     let device = args.compute.open_device()?;
-    let FinetunedModel { model, chat_tokenizer, .. } = args.finetuned.open(&device)?;
-    let (mut judge, _) = rewards.open_reward_fn(&args.program, &chat_tokenizer, 64, &device)?;
+    let FinetunedModel { model, chat_tokenizer, .. } = args.judged.finetuned.open(&device)?;
+    let (mut judge, _) =
+        rewards.open_reward_fn(&args.judged.program, &chat_tokenizer, 64, &device)?;
     let (n, max_new_tokens) = (args.n.get(), args.max_new_tokens.get());
     let context_len = model.config().context_len;
     let (questions, n_dropped) =
@@ -103,12 +91,7 @@ pub(super) fn run(args: &ReviseArgs) -> Result<()> {
     let mut reviser = Reviser {
         model: &model,
         chat_tokenizer: &chat_tokenizer,
-        rollout: RolloutConfig::new(
-            n,
-            Sampler::new(SamplingStrategy::new(args.temperature, None, None, None)),
-            max_new_tokens,
-            chat_tokenizer.stop_token_ids().to_vec(),
-        ),
+        rollout: args.judged.rollout(n, max_new_tokens, &chat_tokenizer),
         judge: &mut *judge.reward_fn,
         request: &request,
     };
@@ -140,6 +123,21 @@ pub(super) fn run(args: &ReviseArgs) -> Result<()> {
         println!("{}", json!({ "questions": pools.len(), "rounds": rounds.collect::<Vec<_>>() }));
     }
     Ok(())
+}
+
+/// Request for a better answer.
+///
+/// # Errors
+/// When the file cannot be read, is too large, or does not mention the worst answer.
+fn load_request(args: &ReviseArgs) -> Result<String> {
+    let Some(path) = &args.request else { return Ok(REVISION_REQUEST.into()) };
+    let request = regular_file::read_to_string(path, MAX_REQUEST_BYTES)?;
+    let path = path.display();
+    ensure_usage(
+        request.contains("{worst}"),
+        format!("--request {path}: it has no {{worst}}, which stands for the worst answer"),
+    )?;
+    Ok(request)
 }
 
 /// Questions of `--prompt` or `--data`.

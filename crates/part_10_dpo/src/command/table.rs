@@ -5,12 +5,14 @@
 //! command line. Each run becomes a row when it has finished; the command can be interrupted and
 //! restarted at any time.
 
+mod method;
+
 use std::ffi::OsString;
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use candle_core::Device;
 use clap::Args;
 use experiment::Interrupt;
@@ -19,19 +21,20 @@ use experiment::machine::processor_seconds;
 use grpo::evaluation::MatchMetrics;
 use grpo::results_table::{ResultsTable, RunResult};
 use grpo::{GrpoEvaluator, Task};
+use method::{InitialModel, Method, Program};
 use model_io::LoadMode;
 use modern::Checkpoint;
 use ppo::CompletionEvalConfig;
 use ppo::prompts::tokenize_prompts;
 use ppo::reward_fn::exact_match_reward_fn;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use sft::ChatTokenizer;
 use sft::finetuned::resolve_model_path;
 
 const MAX_NEW_TOKENS: usize = 8;
 
 #[derive(Args)]
+#[command(mut_arg("seed", |arg| arg.default_value("1").help("Seed of the first noisy model")))]
 pub(super) struct TableArgs {
     /// Steps of 64 prompts with 16 completions each: GRPO, PPO, iterated DPO, rejection sampling
     #[arg(long, value_name = "N", default_value = "100")]
@@ -42,6 +45,9 @@ pub(super) struct TableArgs {
     /// Steps of the noisy model's base [default: that of part 6]
     #[arg(long, value_name = "N")]
     base_steps: Option<NonZeroUsize>,
+    /// Methods, separated by commas [default: all]
+    #[arg(long, value_name = "NAMES", value_enum, value_delimiter = ',')]
+    methods: Vec<Method>,
     /// Noisy models, and runs of each method
     #[arg(long, value_name = "N", default_value = "5")]
     seeds: NonZeroUsize,
@@ -71,126 +77,28 @@ impl fmt::Display for TableSettings {
     }
 }
 
-/// Row of the table. [`Self::Grpo`] comes before its student.
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum Method {
-    Dpo,
-    DpoWithSft,
-    IteratedDpo,
-    RejectionSampling,
-    Grpo,
-    Distillation,
-    Ppo,
-}
-
-const METHODS: [Method; 7] = [
-    Method::Dpo,
-    Method::DpoWithSft,
-    Method::IteratedDpo,
-    Method::RejectionSampling,
-    Method::Grpo,
-    Method::Distillation,
-    Method::Ppo,
-];
-
-/// Command line of a part in this process.
-pub(super) type Program = fn(Vec<OsString>) -> Result<()>;
-
-impl Method {
-    /// Name in the table.
-    fn name(self) -> &'static str {
-        match self {
-            Self::Dpo => "DPO on given pairs",
-            Self::DpoWithSft => "the same, β 0.5 and SFT weight 0.2",
-            Self::IteratedDpo => "iterated DPO",
-            Self::RejectionSampling => "rejection sampling",
-            Self::Grpo => "GRPO",
-            Self::Distillation => "distillation from GRPO's model",
-            Self::Ppo => "PPO",
-        }
-    }
-
-    /// Name of the run folder of `seed`.
-    fn folder(self, out: &Path, seed: u64) -> PathBuf {
-        let name = match self {
-            Self::Dpo => "dpo",
-            Self::DpoWithSft => "dpo-sft",
-            Self::IteratedDpo => "iterated",
-            Self::RejectionSampling => "rejection",
-            Self::Grpo => "grpo",
-            Self::Distillation => "distilled",
-            Self::Ppo => "ppo",
-        };
-        out.join(format!("{name}-{seed}"))
-    }
-
-    /// Program that trains with this method; `part_10` is this one.
-    fn program(self, part_10: Program) -> Program {
-        match self {
-            Self::Grpo => grpo::command::parse_and_run,
-            Self::Ppo => ppo::command::parse_and_run,
-            _ => part_10,
-        }
-    }
-
-    /// Its flags beside those of every run, for `steps` steps of the sampling methods.
-    fn flags(self, steps: usize) -> String {
-        let sampling = format!("--prompts-per-round 64 --group-size 16 --steps {steps}");
-        match self {
-            Self::Dpo => String::new(),
-            Self::DpoWithSft => "--beta 0.5 --sft-weight 0.2".into(),
-            Self::IteratedDpo => format!("--online pairs {sampling}"),
-            Self::RejectionSampling => format!("--online best {sampling}"),
-            // A sixteenth of the completions: a teacher says more about each.
-            Self::Distillation => format!(
-                "--online distill --prompts-per-round 64 --group-size 4 --steps {} --lr 5e-4",
-                steps.div_ceil(4)
-            ),
-            Self::Grpo => format!(
-                "--batch-size 64 --group-size 16 --steps {steps} --kl-coef 0.03 \
-                 --kl-estimator k3-weighted --max-new-tokens 8"
-            ),
-            Self::Ppo => {
-                format!("--batch-size 64 --group-size 16 --steps {steps} --max-new-tokens 8")
-            }
-        }
-    }
-
-    /// Number of tokens that the run in `folder` has sampled: the rows of parts 8 and 9 have that
-    /// of all steps so far, those of this part that of a round.
-    fn n_sampled_tokens(self, folder: &Path) -> Result<usize> {
-        let rows = std::fs::read_to_string(folder.join("metrics.jsonl"))?;
-        let rows = rows.lines().filter_map(|row| serde_json::from_str::<Value>(row).ok());
-        let n_tokens = match self {
-            Self::Grpo | Self::Ppo => rows.filter_map(|row| row["tokens"].as_u64()).max(),
-            _ => Some(rows.filter_map(|row| row["sampled_tokens"].as_u64()).sum()),
-        };
-        n_tokens.map(|n| n as usize).context("the run has no row with its tokens")
-    }
-}
-
 pub(super) fn run(args: &TableArgs, part_10: Program) -> Result<()> {
     let device = args.compute.open_device()?;
     let TableArgs { steps, sft_steps, base_steps, ref out, .. } = *args;
+    let methods = if args.methods.is_empty() { Method::all() } else { &args.methods };
     let mut table = ResultsTable::open(out, TableSettings { steps, sft_steps, base_steps })?;
-    for seed in 1..=args.seeds.get() as u64 {
-        let noisy = out.join(format!("noisy-{seed}"));
-        if METHODS.iter().all(|method| table.contains_run(method.name(), seed)) {
-            continue;
-        }
-        train_noisy_model(args, &noisy, seed)?;
-        let before = evaluate(&noisy, &device)?;
-        for method in METHODS {
+    ensure_teachers(args, methods)?;
+    for seed in args.run_seeds() {
+        // In the order of the table: a student needs its teacher.
+        for &method in Method::all().iter().filter(|method| methods.contains(method)) {
             if table.contains_run(method.name(), seed) {
                 continue;
             }
+            let noisy = method.initial_model().folder(out, seed);
+            train_noisy_model(args, method.initial_model(), seed)?;
+            let before = evaluate(&noisy, &device)?;
             println!("{}, seed {seed}", method.name());
             let folder = method.folder(out, seed);
             let begin = processor_seconds();
             train(args, (method, method.program(part_10)), &noisy, &folder, seed)?;
             let cpu_minutes = (processor_seconds() - begin) / 60.;
             let after = evaluate(&folder, &device)?;
-            let n_tokens = method.n_sampled_tokens(&folder)?;
+            let (n_tokens, plateau) = method.tokens_and_plateau(&folder)?;
             table.add_run(RunResult {
                 method: method.name().into(),
                 seed,
@@ -198,29 +106,55 @@ pub(super) fn run(args: &TableArgs, part_10: Program) -> Result<()> {
                 exact_match: after.exact_match,
                 relaxed_match: after.relaxed_match,
                 training_accuracy: None,
+                plateau,
                 n_tokens,
                 cpu_minutes,
                 curve: vec![(0, before.exact_match), (n_tokens, after.exact_match)],
             })?;
         }
     }
-    table.print(&METHODS.map(|method| method.name().to_string()));
+    let names: Vec<String> = methods.iter().map(|method| method.name().to_string()).collect();
+    table.print(&names);
+    table.print_plateaus(&names);
+    Ok(())
+}
+
+impl TableArgs {
+    /// Seeds of the runs: --seed, and those that follow it.
+    fn run_seeds(&self) -> impl Iterator<Item = u64> {
+        (0..self.seeds.get() as u64).map(|i| self.compute.seed.wrapping_add(i))
+    }
+}
+
+/// Checks that a student's teacher, GRPO's model, is trained before it or is there.
+fn ensure_teachers(args: &TableArgs, methods: &[Method]) -> Result<()> {
+    let student = methods.iter().find(|method| method.has_teacher());
+    let has_teacher = methods.contains(&Method::Grpo)
+        || args.run_seeds().all(|seed| Method::Grpo.folder(&args.out, seed).exists());
+    let name = student.map_or("", |student| student.name());
+    ensure!(
+        student.is_none() || has_teacher,
+        "{name}: its teacher is GRPO's model, which is not in {}: add --methods grpo",
+        args.out.display()
+    );
     Ok(())
 }
 
 /// Fine-tunes the noisy model of `seed`, unless a run has started from it.
-fn train_noisy_model(args: &TableArgs, noisy: &Path, seed: u64) -> Result<()> {
-    if METHODS.iter().any(|method| method.folder(&args.out, seed).exists()) {
+fn train_noisy_model(args: &TableArgs, initial: InitialModel, seed: u64) -> Result<()> {
+    let mut methods = Method::all().iter().filter(|method| method.initial_model() == initial);
+    if methods.any(|method| method.folder(&args.out, seed).exists()) {
         return Ok(());
     }
     println!("the noisy model, seed {seed}");
-    let mut flags = "--demonstrations noisy".to_string();
+    let mut flags = format!("--demonstrations noisy {}", initial.flags());
     for (flag, steps) in [("--base-steps", args.base_steps), ("--steps", args.sft_steps)] {
         if let Some(steps) = steps {
             flags = format!("{flags} {flag} {steps}");
         }
     }
-    run_program(args, sft::command::parse_and_run, &flags, &[("--out", noisy)], seed)
+    let noisy = initial.folder(&args.out, seed);
+    run_program(args, sft::command::parse_and_run, &flags, &[("--out", &noisy)], seed)
 }
 
 /// Trains the model in `noisy` with `method` into `folder`.
@@ -233,10 +167,10 @@ fn train(
 ) -> Result<()> {
     let teacher = Method::Grpo.folder(&args.out, seed);
     let mut paths = vec![("--model", noisy), ("--out", folder)];
-    if method == Method::Distillation {
+    if method.has_teacher() {
         paths.push(("--teacher", &teacher));
     }
-    let flags = format!("--eval-interval 0 {}", method.flags(args.steps.get()));
+    let flags = format!("--eval-interval 0 --log-interval 1 {}", method.flags(args.steps.get()));
     run_program(args, program, &flags, &paths, seed)
 }
 

@@ -19,7 +19,9 @@ use tensor_core::sha256;
 use super::arguments::{SFT_STEPS, TrainArgs};
 use super::train::finish_run;
 use crate::flags::OnlineFlags;
-use crate::online::{OnlineContext, OnlineValidator, Teacher, train_online};
+use crate::online::train_online;
+use crate::online_context::{OnlineContext, Teacher};
+use crate::online_validator::OnlineValidator;
 use crate::step::DpoPolicy;
 
 /// Completions per batch of a validation.

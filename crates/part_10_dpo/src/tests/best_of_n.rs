@@ -1,12 +1,17 @@
 //! Best of n and majority vote, held against enumeration; requests for a revised answer.
 
+use anyhow::Result;
+use candle_core::DType;
 use datasets::Example;
-use model_io::ChatMessage;
-use ppo::PromptExample;
+use model_io::{ChatMessage, ModelConfig};
+use modern::{GptModern, Sampler, SamplingStrategy};
+use ppo::{PromptExample, RewardInput, RolloutConfig};
 use tensor_core::testing::assert_close;
+use tensor_core::{Parameters, Rng};
 
+use super::{CPU, chat_tokenizer};
 use crate::best_of_n::{best_of_n, kl_bound, majority};
-use crate::revision::{AnswerPool, ScoredAnswer};
+use crate::revision::{AnswerPool, Reviser, ScoredAnswer};
 
 #[test]
 fn best_of_n_is_the_mean_over_all_subsets() {
@@ -71,4 +76,37 @@ fn a_revision_shows_the_best_and_the_worst_answer_and_needs_a_difference() {
     let messages =
         [question.prompt.clone(), vec![ChatMessage::assistant("d"), ChatMessage::user("not c")]];
     assert_eq!(pool.revision("not {worst}"), messages.concat());
+}
+
+#[test]
+fn the_judge_reads_revised_answers_after_the_question_alone() -> Result<()> {
+    let chat_tokenizer = chat_tokenizer()?;
+    let question = Example::new("What is 12 + 7?", "");
+    let prompt = chat_tokenizer.encode_prompt(&question.prompt)?;
+    // The context of the second model has no room for a revision.
+    for (context_len, n_too_long) in [(256, 0), (prompt.len() + 4, 1)] {
+        let vocab_size = chat_tokenizer.tokenizer.vocab_size();
+        let config = ModelConfig { vocab_size, ..ModelConfig::byte_level(context_len, 1, 2, 16) };
+        let mut parameters = Parameters::seeded(3, DType::F32, &CPU);
+        GptModern::new(&config, parameters.root())?;
+        let model = GptModern::new(&config, parameters.for_inference().root())?;
+        let mut judge = |inputs: &[RewardInput<'_>], _: &mut Rng| {
+            assert!(inputs.iter().all(|input| input.example.prompt.len() == 1));
+            Ok((0..inputs.len()).map(|i| i as f64).collect())
+        };
+        let sampler = Sampler::new(SamplingStrategy::new(1., None, None, None));
+        let mut reviser = Reviser {
+            model: &model,
+            chat_tokenizer: &chat_tokenizer,
+            rollout: RolloutConfig::new(2, sampler, 3, chat_tokenizer.stop_token_ids().to_vec()),
+            judge: &mut judge,
+            request: "Not {worst}",
+        };
+        let example = PromptExample { example: question.clone(), prompt: prompt.clone() };
+        let (mut pools, mut rng) = ([AnswerPool::new(example)], Rng::new(1));
+        assert_eq!(reviser.round(&mut pools, &mut rng)?, 0);
+        assert_eq!(reviser.round(&mut pools, &mut rng)?, n_too_long);
+        assert_eq!(pools[0].answers.len(), 4);
+    }
+    Ok(())
 }

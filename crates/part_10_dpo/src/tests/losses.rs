@@ -7,7 +7,8 @@ use tensor_core::backward;
 use tensor_core::testing::assert_close;
 
 use super::{CPU, all_losses, golden, numbers};
-use crate::losses::{BatchLogProbs, DpoLoss, LossTotals, LossType};
+use crate::batch_log_probs::BatchLogProbs;
+use crate::losses::{DpoLoss, LossTotals, LossType};
 use crate::preference_example::Label;
 
 /// Loss of a step whose only micro-batch has these numbers, and its gradient with respect to the

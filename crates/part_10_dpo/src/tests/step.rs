@@ -22,7 +22,7 @@ use crate::losses::DpoLoss;
 use crate::metrics::{batch_log_probs, loss_totals};
 use crate::preference_example::{PreferenceDataset, PreferenceExample, mismatched};
 use crate::ref_cache::set_ref_log_probs;
-use crate::step::{DpoBatch, DpoPolicy, TrainConfig, dpo_step};
+use crate::step::{DpoBatch, DpoPolicy, TrainConfig, dpo_step, kl_baseline};
 use crate::training::train;
 use crate::validator::{DpoValidator, evaluate};
 
@@ -204,6 +204,19 @@ fn a_chosen_completion_that_becomes_less_likely_raises_an_alarm() -> Result<()> 
     let alarms: Vec<&str> = rows.iter().filter_map(|row| row["alarm"].as_str()).collect();
     assert_eq!(alarms.len(), 1, "{alarms:?}");
     assert!(alarms[0].contains("fell by 1.00 nats per token"), "{alarms:?}");
+    Ok(())
+}
+
+#[test]
+fn ktos_baseline_is_the_mean_log_ratio_of_mismatched_completions_and_never_below_0() -> Result<()> {
+    let model = policy(5)?.inference_model;
+    let mut examples = mismatched(&pairs()).context("other prompts")?;
+    set_ref_log_probs(&mut examples, &model, 8)?;
+    for (shift, kl) in [(-0.5, 0.5), (0.5, 0.)] {
+        let mut examples = examples.clone();
+        examples.iter_mut().for_each(|example| example.ref_log_probs[0] += shift);
+        assert_close(kl_baseline(&model, &examples, 2)?, kl, 1e-5);
+    }
     Ok(())
 }
 

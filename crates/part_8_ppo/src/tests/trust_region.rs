@@ -1,13 +1,13 @@
 //! The trust region: its Fisher matrix, its steps, and what PPO's clip and a KL penalty do instead.
 
+mod language_model;
+
 use anyhow::{Context, Result};
 use candle_core::{DType, Tensor};
-use modern::GptModern;
-use tensor_core::ops::log_softmax;
+use tensor_core::Rng;
 use tensor_core::testing::assert_close;
-use tensor_core::{Parameters, Rng, backward};
 
-use super::{CPU, at, config, inference_model, number, policy};
+use super::{CPU, number};
 use crate::kl::ratio;
 use crate::losses::{Clip, clipped_surrogate};
 use crate::policy_gradient::{gradient, log_prob_gradients, value_and_gradient};
@@ -16,7 +16,6 @@ use crate::tabular_mdp::{
     expectation_over_completions, log_probs, random_policy,
 };
 use crate::trust_region::{TrustRegion, conjugate_gradients, fisher_vector_product};
-use crate::{RolloutGroup, TokenBatch, rollout};
 
 const REGION: TrustRegion =
     TrustRegion { max_kl: 0.002, cg_iterations: 20, damping: 1e-6, max_backtracks: 10 };
@@ -136,103 +135,5 @@ fn the_clip_bounds_ratios_and_not_the_kl() -> Result<()> {
     let (penalty_kl, _, penalty_reward) = ascend(&rewards, penalty, (20, 0.1))?;
     assert!(clip_kl > REGION.max_kl && clip_reward > 3., "{clip_kl} {clip_reward}");
     assert!(penalty_reward > 2.5, "{penalty_kl} {penalty_reward}");
-    Ok(())
-}
-
-/// Language model in f64 whose parameters are one vector.
-struct FlatModel {
-    model: GptModern,
-    parameters: Parameters,
-    batch: TokenBatch,
-}
-
-impl FlatModel {
-    /// Model with the weights of `parameters`.
-    fn new(parameters: &Parameters, groups: &[RolloutGroup]) -> Result<Self> {
-        let mut wide = Parameters::seeded(0, DType::F64, &CPU);
-        let model = GptModern::new(&config(), wide.root())?;
-        for (wide, narrow) in wide.iter().zip(parameters.iter()) {
-            wide.var.set(&narrow.var.as_detached_tensor().to_dtype(DType::F64)?)?;
-        }
-        let batch = TokenBatch::from_groups(groups, &config(), &CPU)?;
-        Ok(Self { model, parameters: wide, batch })
-    }
-
-    /// All weights, one after the other.
-    fn flat(&self) -> candle_core::Result<Tensor> {
-        let all = self.parameters.iter().map(|p| p.var.as_detached_tensor().flatten_all());
-        Tensor::cat(&all.collect::<candle_core::Result<Vec<_>>>()?, 0)
-    }
-
-    fn set(&self, flat: &Tensor) -> candle_core::Result<()> {
-        let mut start = 0;
-        for parameter in self.parameters.iter() {
-            let n = parameter.var.elem_count();
-            parameter.var.set(&flat.narrow(0, start, n)?.reshape(parameter.var.shape())?)?;
-            start += n;
-        }
-        Ok(())
-    }
-
-    /// Log-probabilities of all tokens at the N positions that predict one: (N, V).
-    fn distributions(&self) -> candle_core::Result<Tensor> {
-        let hidden = self.batch.hidden(&self.model).expect("hidden states");
-        let hidden = self.batch.at_predicting_positions(&hidden).expect("positions");
-        log_softmax(&self.model.logits(&hidden)?)
-    }
-
-    /// Mean over tokens of `f` of the distributions, (N, V) -> (N), and its gradient, at the
-    /// weights `flat`.
-    fn mean_at(
-        &self,
-        flat: &Tensor,
-        f: impl Fn(&Tensor) -> candle_core::Result<Tensor>,
-    ) -> candle_core::Result<(f64, Tensor)> {
-        self.set(flat)?;
-        let mean = f(&self.distributions()?)?.mean_all()?;
-        let grads = backward(&mean)?;
-        let gradients = self.parameters.iter().map(|p| match grads.get(p.var.as_tensor()) {
-            Some(gradient) => gradient.flatten_all(),
-            None => p.var.zeros_like()?.flatten_all(),
-        });
-        let gradient = Tensor::cat(&gradients.collect::<candle_core::Result<Vec<_>>>()?, 0)?;
-        Ok((mean.to_scalar()?, gradient))
-    }
-}
-
-#[test]
-fn a_language_model_steps_within_the_region_and_raises_its_surrogate() -> Result<()> {
-    let (_, parameters) = policy(&config(), 3)?;
-    let prompts = [vec![1, 2], vec![3], vec![4, 5, 6]];
-    let sampler = inference_model(&config(), &parameters)?;
-    let groups = rollout(&sampler, &prompts, &at(1., None, None), &mut Rng::new(4))?;
-    let flat_model = FlatModel::new(&parameters, &groups)?;
-    assert!(flat_model.parameters.n_parameters() <= 20_000);
-    // A completion is better the more tokens 7 it has.
-    let completions = groups.iter().flat_map(|group| &group.completions);
-    let advantages = completions.flat_map(|completion| {
-        let n = completion.tokens.iter().filter(|&&token| token == 7).count();
-        completion.tokens.iter().map(move |_| n as f64 - 0.5)
-    });
-    let advantages = Tensor::from_iter(advantages, &CPU)?; // (N)
-    let tokens = flat_model.batch.targets.unsqueeze(1)?; // (N, 1)
-    let region = TrustRegion { damping: 0.01, ..REGION };
-    for step in 1..=3 {
-        let (theta, old) = (flat_model.flat()?, flat_model.distributions()?.detach());
-        let next = region.step(
-            &theta,
-            &|flat| {
-                flat_model.mean_at(flat, |new| {
-                    ratio(&new.gather(&tokens, 1)?, &old.gather(&tokens, 1)?)?.squeeze(1)?
-                        * &advantages
-                })
-            },
-            &|flat| flat_model.mean_at(flat, |new| (old.exp()? * (&old - new)?)?.sum(1)),
-        )?;
-        let next = next.with_context(|| format!("step {step} is not accepted"))?;
-        assert!(next.kl > 0. && next.kl <= region.max_kl, "step {step}: KL {}", next.kl);
-        assert!(next.improvement > 1e-3, "step {step}: {}", next.improvement);
-        flat_model.set(&next.parameters)?;
-    }
     Ok(())
 }

@@ -32,6 +32,7 @@ pub(crate) struct DemoArgs {
 }
 
 #[derive(Args)]
+#[command(mut_arg("seed", |arg| arg.default_value("1").help("Seed of each algorithm's first run")))]
 pub(crate) struct TableArgs {
     /// Model that every run starts from: a run folder of part 6, or a model folder
     #[arg(
@@ -67,12 +68,22 @@ pub(crate) struct TableArgs {
     pub(crate) compute: ComputeFlags,
 }
 
+impl TableArgs {
+    /// Seeds of the runs: --seed, and those that follow it.
+    pub(crate) fn run_seeds(&self) -> impl Iterator<Item = u64> {
+        (0..self.seeds.get() as u64).map(|i| self.compute.seed.wrapping_add(i))
+    }
+}
+
 #[derive(Args)]
 #[command(args_override_self = true)]
 #[command(mut_arg("lr", |arg| arg.default_value("0.0005")))]
 #[command(mut_arg("tokens", |arg| arg.default_value("200000")))]
 #[command(mut_arg("seeds", |arg| arg.default_value("5")))]
 #[command(mut_arg("out", |arg| arg.default_value("runs/perfectible")))]
+#[command(mut_arg("seed", |arg| {
+    arg.default_value("1337").help("Seed of the choice of problems; the runs have seeds from 1 on")
+}))]
 pub(crate) struct PerfectibleArgs {
     #[command(flatten)]
     pub(crate) table: TableArgs,

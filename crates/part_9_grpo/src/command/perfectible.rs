@@ -113,6 +113,7 @@ fn run_result(
         exact_match: after.exact_match,
         relaxed_match: after.relaxed_match,
         training_accuracy: Some(after.training_accuracy),
+        plateau: None,
         n_tokens,
         cpu_minutes,
         curve: Vec::new(),

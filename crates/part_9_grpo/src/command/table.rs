@@ -56,7 +56,7 @@ pub(super) fn run(args: &TableArgs) -> Result<()> {
     let mut inference = checkpoint.parameters.for_inference();
     let base = GptModern::new(checkpoint.model.config(), inference.root())?;
     let before = setup.evaluate(&base)?;
-    for seed in 1..=args.seeds.get() as u64 {
+    for seed in args.run_seeds() {
         for algorithm in ALGORITHMS {
             let name = algorithm.name();
             if table.contains_run(&name, seed) {
@@ -80,6 +80,7 @@ pub(super) fn run(args: &TableArgs) -> Result<()> {
                 exact_match: right.exact_match,
                 relaxed_match: right.relaxed_match,
                 training_accuracy: None,
+                plateau: None,
                 n_tokens,
                 cpu_minutes,
                 curve,

@@ -105,14 +105,16 @@ fn nan_rewards_are_reported_and_nothing_is_learned_from_them() {
 fn a_table_is_continued_and_refuses_runs_with_other_settings() {
     let folder = tempfile::tempdir().expect("a folder");
     let (model, out) = (model(folder.path()), path_arg(folder.path(), "table"));
-    let table = ["table", "--model", &model, "--seeds", "1", "--out", &out, "--tokens"];
+    let table = "table --seed 4 --seeds 1";
+    let paths = ["--model", &model, "--out", &out, "--tokens"];
+    let table: Vec<&str> = table.split_whitespace().chain(paths).collect();
     let first = PART_9.stdout(&[&table[..], &["600"]].concat());
-    assert!(first.contains("group-mean, seed 1") && first.contains("| group-std | 1 |"), "{first}");
+    assert!(first.contains("group-mean, seed 4") && first.contains("| group-std | 1 |"), "{first}");
     let again = PART_9.stdout(&[&table[..], &["600"]].concat());
-    assert!(!again.contains("seed 1") && again.contains("| group-std | 1 |"), "a run was repeated");
+    assert!(!again.contains("seed 4") && again.contains("| group-std | 1 |"), "a run was repeated");
     assert!(again.contains("| PPO | 1 |") && !again.contains("±"), "a single seed has no spread");
     let read = |file: &str| std::fs::read_to_string(Path::new(&out).join(file)).expect(file);
-    let lengths = read("ppo-1/metrics.jsonl");
+    let lengths = read("ppo-4/metrics.jsonl");
     let lengths = lengths.lines().map(|row| serde_json::from_str(row).expect("JSON"));
     let lengths = lengths.filter_map(|row: serde_json::Value| row["length_mean"].as_f64());
     let n_tokens = (lengths.sum::<f64>() * (32. * 16.)).round(); // every step has a row by default
