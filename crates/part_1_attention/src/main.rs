@@ -118,7 +118,8 @@ fn multi_head_shapes() -> Result<String> {
     let layer = MultiHeadAttention::new(parameters.root(), &config)?;
     let x = Rng::new(1).normal_tensor((b, t, config.n_embd), 1., DType::F32, &Device::Cpu)?;
     let mut text = format!(
-        "Multi-head attention: B={b} sequence, T={t} tokens, C={} channels, H={} heads, D=C/H=4\n\n",
+        "Multi-head attention: B={b} sequence, T={t} tokens, C={} channels, H={} heads, \
+         D=C/H=4\n\n",
         config.n_embd, config.n_head
     );
     let trace = layer.trace(&x)?;

@@ -165,8 +165,9 @@ pub fn train(
     validator.best.context("steps must be at least 1")
 }
 
-/// Prints and logs a sample of `model`, an inference copy, after `step` steps, unless samples are disabled.
-/// Each sample has its own generator with the same seed, so it does not affect the training.
+/// Prints and logs a sample of `model`, an inference copy, after `step` steps, unless samples are
+/// disabled. Each sample has its own generator with the same seed, so it does not affect the
+/// training.
 ///
 /// # Errors
 /// When the generation fails, or the row cannot be written.

@@ -33,7 +33,7 @@ fn the_demo_prints_the_cache_comparison_and_the_long_text() {
 #[test]
 fn the_demo_takes_the_components_of_the_model() {
     let one = ["--steps", "2", "--norm", "layer", "--mlp", "gelu", "--n-kv-head", "1"];
-    let more = ["--sliding-window", "8", "--sink", "1", "--tokens", "400"];
+    let more = ["--sliding-window", "8", "--sinks", "1", "--tokens", "400"];
     let text = PART_3.stdout(&[&one[..], &more].concat());
     assert!(text.contains("400 tokens through a window of 8 and 1 sinks"), "{text}");
     let text = PART_3.stdout(&["--steps", "2", "--position", "sinusoidal"]);

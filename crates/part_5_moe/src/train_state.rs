@@ -1,5 +1,5 @@
-//! State of a run between two steps: weights, optimizer, selection biases, the stream of batches and
-//! the expert load. A checkpoint holds all of it, so a resumed run continues bit for bit.
+//! State of a run between two steps: weights, optimizer, selection biases, the stream of batches
+//! and the expert load. A checkpoint holds all of it, so a resumed run continues bit for bit.
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -88,8 +88,8 @@ impl Task {
         reward(input) > 0.
     }
 
-    /// Answer that a completion gives, for the printout of an evaluation: its last integer; the text
-    /// in its answer tag, else its final number; or its expression. The rewards of the task may ask
+    /// Answer that a completion gives, for the printout of an evaluation: its last integer; the
+    /// text in its answer tag, else its final number; or its expression. The rewards of the task may ask
     /// for a stricter form. `None` without one.
     pub fn extract_answer(self, completion: &str) -> Option<String> {
         match self {

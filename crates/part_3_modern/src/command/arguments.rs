@@ -29,7 +29,10 @@ pub(crate) struct DemoArgs {
     #[arg(long, value_name = "N", default_value = "400")]
     pub(crate) steps: NonZeroUsize,
     /// Tokens of the long text
-    #[arg(long, value_name = "N", default_value_t = 2_000, value_parser = value_parser!(u64).range(400..))]
+    #[arg(
+        long, value_name = "N", default_value_t = 2_000,
+        value_parser = value_parser!(u64).range(400..)
+    )]
     pub(crate) tokens: u64,
     #[command(flatten)]
     pub(crate) architecture: ArchitectureFlags,
