@@ -119,7 +119,7 @@ fn row_json(course: &CourseRun, board: &Scoreboard, model: &ModelResults) -> Res
         "exact": percent_interval(model.exact_match),
         "relaxed": percent_interval(relaxed),
         "gain": gain_json(board, model),
-        "judge_score": model.judge_score.map(|score| format!("{score:.2}")),
+        "reward_model_score": model.reward_model_score.map(|score| format!("{score:.2}")),
         "eos_rate": percent(model.eos_rate),
         "tokens": format_count(record.tokens),
         "answers": format_count(record.completions),
@@ -148,7 +148,7 @@ fn gain_json(board: &Scoreboard, model: &ModelResults) -> Option<Value> {
 /// Charts of the two scores without and with a KL penalty, of the stages that are done.
 fn two_scores_json(course: &CourseRun) -> Result<Vec<Value>> {
     let mut charts = Vec::new();
-    for (stage, title) in [("judge-free", "β = 0"), ("judge", "β = 0.1")] {
+    for (stage, title) in [("ppo-rm-no-kl", "β = 0"), ("ppo-rm", "β = 0.1")] {
         let folder = course.stage_folder(stage);
         if StageRecord::read(&folder)?.is_some() {
             let chart = curves::two_scores(&folder)?;

@@ -42,7 +42,7 @@ const RULE_KL: ChartSpec = ChartSpec {
 const LOSS_READING: &str = "Training and validation fall together while what is learned is \
                             general; where validation turns up alone, the model learns its \
                             examples by heart.";
-/// The judge's score and the rule's, on the same answers.
+/// The reward model's score and the rule's, on the same answers.
 const TWO_SCORES: ChartSpec = ChartSpec {
     y: "score of greedy answers to the validation questions",
     y_range: PROPORTION,
@@ -110,7 +110,7 @@ fn chart_specs(name: &str) -> &'static [ChartSpec] {
                           too.",
             },
         ],
-        "judge-free" | "judge" => &[
+        "ppo-rm-no-kl" | "ppo-rm" => &[
             TWO_SCORES,
             ChartSpec {
                 y: KL_LABEL,
