@@ -32,13 +32,14 @@ pub(crate) fn write(course: &CourseRun) -> Result<()> {
     let folder = course.stage_folder("scoreboard");
     let is_done = StageRecord::read(&folder)?.is_some();
     let board = if is_done { scoreboard::open(&folder)? } else { None };
+    let last = course.last_chat_stage()?.unwrap_or("grpo");
     let page = json!({
         "style": STYLE,
         "time": format_duration(seconds),
         "machine": provenance::machine(),
         "commit": provenance::commit(),
         "seed": course.settings.seed,
-        "model": course.stage_folder(course.last_chat_stage()?.unwrap_or("grpo")).display().to_string(),
+        "model": course.stage_folder(last).display().to_string(),
         "abilities": data::describe_abilities(course),
         "board": board.map(|board| scoreboard_json(course, &board)).transpose()?,
         "stages": stages,

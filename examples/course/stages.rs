@@ -15,7 +15,7 @@ pub(crate) struct CourseStage {
     pub(crate) name: &'static str,
     pub(crate) title: &'static str,
     pub(crate) idea: &'static str,
-    /// What to read next, as a file of the repository.
+    /// Files of the repository to read next.
     pub(crate) reading: &'static [&'static str],
     pub(crate) prerequisites: &'static [&'static str],
     pub(crate) run: fn(&CourseRun, &Path) -> Result<StageRecord>,

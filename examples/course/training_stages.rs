@@ -1,5 +1,5 @@
-//! The stages that train from the base model on: fine-tuning, the reward model, and what learns from
-//! preferences and rewards.
+//! The stages that train from the base model on: fine-tuning, the reward model, and what learns
+//! from preferences and rewards.
 
 use std::path::Path;
 

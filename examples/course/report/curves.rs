@@ -13,7 +13,7 @@ struct ChartSpec {
     y: &'static str,
     y_range: Option<[f64; 2]>,
     lines: &'static [(&'static str, &'static str)],
-    /// How to read the chart.
+    /// Sentences on how to read the chart.
     reading: &'static str,
 }
 
@@ -116,8 +116,8 @@ fn chart_specs(name: &str) -> &'static [ChartSpec] {
                 y: KL_LABEL,
                 y_range: None,
                 lines: KL,
-                reading: "With β = 0 nothing holds the policy back, with β = 0.1 the curve levels off \
-                      where more reward costs more KL than it is worth.",
+                reading: "With β = 0 nothing holds the policy back, with β = 0.1 the curve levels \
+                      off where more reward costs more KL than it is worth.",
             },
         ],
         "iterated-dpo" => &[EXACT_MATCH],
@@ -139,8 +139,8 @@ fn chart_specs(name: &str) -> &'static [ChartSpec] {
                 y: "fraction of groups with zero advantage",
                 y_range: PROPORTION,
                 lines: &[("fraction", "frac_groups_zero_advantage")],
-                reading: "Groups whose answers are all right or all wrong teach nothing; as the model \
-                      improves, more of its answers are wasted on what it can do.",
+                reading: "Groups whose answers are all right or all wrong teach nothing; as the \
+                      model improves, more of its answers are wasted on what it can do.",
             },
         ],
         _ => &[],
