@@ -33,9 +33,8 @@ const PPO_BY_REWARD_MODEL: Sizes =
     [&["--steps=200", "--eval-interval=20"], &["--steps=40", "--eval-interval=5", "--lr=3e-4"]];
 const PPO: Sizes =
     [&["--steps=300", "--eval-interval=20"], &["--steps=60", "--eval-interval=10", "--lr=3e-4"]];
-/// A full run has the settings of `configs/grpo_learning.yaml`.
 const GRPO: Sizes = [
-    &["--steps=600", "--eval-interval=20", "--lr=5e-4", "--batch-size=64"],
+    &["--steps=400", "--eval-interval=20", "--lr=5e-4", "--batch-size=64"],
     &["--steps=80", "--eval-interval=10", "--lr=7e-4", "--batch-size=32"],
 ];
 
