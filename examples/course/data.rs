@@ -20,7 +20,7 @@ const PAIRS_PER_QUESTION: usize = 2;
 /// Seed of the near misses of the test pairs.
 const TEST_PAIRS_SEED: u64 = 90;
 
-/// What a stage trains on.
+/// Data that a stage trains on.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Data {
     /// Questions with imperfect answers, for fine-tuning.
@@ -122,8 +122,8 @@ pub(crate) fn test_pairs(course: &CourseRun) -> Vec<Preference> {
 pub(crate) fn describe_test_set(course: &CourseRun) -> &'static str {
     match course.settings.quick {
         true => {
-            "sums and differences of one digit in twelve phrasings. The problems are too few to hold \
-             some out: each question is new to the models in its phrasing, not in its numbers"
+            "sums and differences of one digit in twelve phrasings. The problems are too few to \
+             hold some out: each question is new to the models in its phrasing, not in its numbers"
         }
         false => {
             "sums and differences of up to two digits in twelve phrasings; none of the problems is \
@@ -141,8 +141,8 @@ pub(crate) fn describe_abilities(course: &CourseRun) -> &'static str {
         }
         false => {
             "It has learned sums and differences of up to two digits, and a few products, such as \
-             `What is 12 - 7?`, one question at a time, and nothing else: no second turn, no larger \
-             numbers, no words."
+             `What is 12 - 7?`, one question at a time, and nothing else: no second turn, no \
+             larger numbers, no words."
         }
     }
 }

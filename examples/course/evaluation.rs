@@ -54,7 +54,7 @@ pub(crate) struct ModelResults {
     pub(crate) relaxed_match: f64,
     /// Mean score by the reward model.
     #[serde(default)]
-    pub(crate) judge_score: Option<f64>,
+    pub(crate) reward_model_score: Option<f64>,
     /// Fraction of completions that end with a stop token.
     #[serde(alias = "ended")]
     pub(crate) eos_rate: f64,
@@ -84,12 +84,12 @@ pub(crate) fn displayed_examples(course: &CourseRun) -> Vec<Example> {
     DISPLAYED.into_iter().filter_map(|i| all.get(i).cloned()).collect()
 }
 
-/// Test results of the model in `folder`, under the name `stage`, with its score by `judge`.
+/// Test results of the model in `folder`, under the name `stage`, with its score by `reward_model`.
 pub(crate) fn evaluate_model(
     course: &CourseRun,
     stage: &str,
     folder: &Path,
-    judge: &RewardCheckpoint,
+    reward_model: &RewardCheckpoint,
 ) -> Result<ModelResults> {
     let FinetunedModel { model, chat_tokenizer, .. } = open_model(course, folder)?;
     let config = GenerationEvalConfig {
@@ -105,41 +105,44 @@ pub(crate) fn evaluate_model(
         stage: stage.into(),
         exact_match: Proportion::with_interval(metrics.exact_match, metrics.n),
         relaxed_match: metrics.relaxed_match,
-        judge_score: Some(judge_score(judge, &examples, &all)?),
+        reward_model_score: Some(reward_model_score(reward_model, &examples, &all)?),
         eos_rate: metrics.eos_rate,
         completions: completions.into_iter().map(|completion| completion.text).collect(),
     })
 }
 
 /// Reward model in `folder`.
-pub(crate) fn open_judge(course: &CourseRun, folder: &Path) -> Result<RewardCheckpoint> {
+pub(crate) fn open_reward_model(course: &CourseRun, folder: &Path) -> Result<RewardCheckpoint> {
     RewardCheckpoint::open(&folder.display().to_string(), LoadMode::Inference, &course.device)
 }
 
-/// Mean reward of `completions` of the prompts of `examples` by `judge`.
-fn judge_score(
-    judge: &RewardCheckpoint,
+/// Mean reward of `completions` of the prompts of `examples` by `reward_model`.
+fn reward_model_score(
+    reward_model: &RewardCheckpoint,
     examples: &[Example],
     completions: &[CompletionText],
 ) -> Result<f64> {
     let tokenize = |(example, completion): (&Example, &CompletionText)| {
         let (prompt, text) = (&example.prompt, &completion.text);
         match completion.finish_reason {
-            FinishReason::Stop => judge.tokenize(prompt, text),
-            _ => judge.tokenize_truncated(prompt, text),
+            FinishReason::Stop => reward_model.tokenize(prompt, text),
+            _ => reward_model.tokenize_truncated(prompt, text),
         }
     };
     let texts: Vec<Vec<u32>> =
         examples.iter().zip(completions).map(tokenize).collect::<Result<_>>()?;
-    Ok(mean(&judge.rewards(&texts, BATCH_SIZE)?))
+    Ok(mean(&reward_model.rewards(&texts, BATCH_SIZE)?))
 }
 
-/// Accuracy of the reward model `judge` on pairs of a right answer and a near miss.
-pub(crate) fn evaluate_judge(course: &CourseRun, judge: &RewardCheckpoint) -> Result<Proportion> {
+/// Accuracy of the reward model on pairs of a right answer and a near miss.
+pub(crate) fn evaluate_reward_model(
+    course: &CourseRun,
+    reward_model: &RewardCheckpoint,
+) -> Result<Proportion> {
     let pairs = data::test_pairs(course);
-    let context_len = judge.model.backbone().config().context_len;
-    let pairs = reward::tokenize_pairs(&pairs, &judge.chat_tokenizer, context_len)?.pairs;
-    let (metrics, _) = reward::evaluate(&judge.model, &pairs, BATCH_SIZE)?;
+    let context_len = reward_model.model.backbone().config().context_len;
+    let pairs = reward::tokenize_pairs(&pairs, &reward_model.chat_tokenizer, context_len)?.pairs;
+    let (metrics, _) = reward::evaluate(&reward_model.model, &pairs, BATCH_SIZE)?;
     Ok(Proportion {
         value: metrics.accuracy,
         low: metrics.accuracy_low,

@@ -32,13 +32,14 @@ pub(crate) fn write(course: &CourseRun) -> Result<()> {
     let folder = course.stage_folder("scoreboard");
     let is_done = StageRecord::read(&folder)?.is_some();
     let board = if is_done { scoreboard::open(&folder)? } else { None };
+    let last = course.last_chat_stage()?.unwrap_or("grpo");
     let page = json!({
         "style": STYLE,
         "time": format_duration(seconds),
         "machine": provenance::machine(),
         "commit": provenance::commit(),
         "seed": course.settings.seed,
-        "model": course.stage_folder(course.last_chat_stage()?.unwrap_or("grpo")).display().to_string(),
+        "model": course.stage_folder(last).display().to_string(),
         "abilities": data::describe_abilities(course),
         "board": board.map(|board| scoreboard_json(course, &board)).transpose()?,
         "stages": stages,
@@ -119,7 +120,7 @@ fn row_json(course: &CourseRun, board: &Scoreboard, model: &ModelResults) -> Res
         "exact": percent_interval(model.exact_match),
         "relaxed": percent_interval(relaxed),
         "gain": gain_json(board, model),
-        "judge_score": model.judge_score.map(|score| format!("{score:.2}")),
+        "reward_model_score": model.reward_model_score.map(|score| format!("{score:.2}")),
         "eos_rate": percent(model.eos_rate),
         "tokens": format_count(record.tokens),
         "answers": format_count(record.completions),
@@ -148,7 +149,7 @@ fn gain_json(board: &Scoreboard, model: &ModelResults) -> Option<Value> {
 /// Charts of the two scores without and with a KL penalty, of the stages that are done.
 fn two_scores_json(course: &CourseRun) -> Result<Vec<Value>> {
     let mut charts = Vec::new();
-    for (stage, title) in [("judge-free", "β = 0"), ("judge", "β = 0.1")] {
+    for (stage, title) in [("ppo-rm-no-kl", "β = 0"), ("ppo-rm", "β = 0.1")] {
         let folder = course.stage_folder(stage);
         if StageRecord::read(&folder)?.is_some() {
             let chart = curves::two_scores(&folder)?;

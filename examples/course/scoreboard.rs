@@ -22,8 +22,8 @@ pub(crate) const MODELS: [(&str, &str); 8] = [
     ("sft", "fine-tuned"),
     ("dpo", "DPO"),
     ("iterated-dpo", "iterated DPO"),
-    ("judge-free", "PPO RM β=0"),
-    ("judge", "PPO RM β=0.1"),
+    ("ppo-rm-no-kl", "PPO RM β=0"),
+    ("ppo-rm", "PPO RM β=0.1"),
     ("ppo", "PPO"),
     ("grpo", "GRPO"),
 ];
@@ -48,11 +48,11 @@ pub(crate) struct Scoreboard {
 }
 
 pub(crate) fn run(course: &CourseRun, folder: &Path) -> Result<StageRecord> {
-    let judge = evaluation::open_judge(course, &course.stage_folder("reward"))?;
+    let reward_model = evaluation::open_reward_model(course, &course.stage_folder("reward"))?;
     let mut models = Vec::new();
     for (stage, name) in MODELS {
         let model = course.stage_folder(stage);
-        models.push(evaluation::evaluate_model(course, name, &model, &judge)?);
+        models.push(evaluation::evaluate_model(course, name, &model, &reward_model)?);
         if course.is_interrupted() {
             bail!("interrupted");
         }
@@ -63,7 +63,7 @@ pub(crate) fn run(course: &CourseRun, folder: &Path) -> Result<StageRecord> {
     let board = Scoreboard {
         n_examples: data::test_set(course).len(),
         models,
-        reward_accuracy: evaluation::evaluate_judge(course, &judge)?,
+        reward_accuracy: evaluation::evaluate_reward_model(course, &reward_model)?,
         displayed: displayed.into_iter().map(prompt_and_answer).collect(),
         groups: evaluation::sample_groups(course, &course.stage_folder("sft"))?,
     };

@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use crate::course::CourseRun;
 use crate::stage::StageRecord;
-use crate::training_stages::{self, JudgeKl};
+use crate::training_stages::{self, KlPenalty};
 use crate::{attention, base, scoreboard};
 
 /// A stage: the name of its folder, its title and idea in the report, what to read about it, and
@@ -15,7 +15,7 @@ pub(crate) struct CourseStage {
     pub(crate) name: &'static str,
     pub(crate) title: &'static str,
     pub(crate) idea: &'static str,
-    /// What to read next, as a file of the repository.
+    /// Files of the repository to read next.
     pub(crate) reading: &'static [&'static str],
     pub(crate) prerequisites: &'static [&'static str],
     pub(crate) run: fn(&CourseRun, &Path) -> Result<StageRecord>,
@@ -93,23 +93,25 @@ pub(crate) const STAGES: [CourseStage; 12] = [
         run: training_stages::iterated_dpo,
     },
     CourseStage {
-        name: "judge-free",
+        name: "ppo-rm-no-kl",
         title: "PPO paid by the reward model, without a KL penalty",
         idea: "The classical pipeline: the fine-tuned model samples answers, the reward model \
                scores them, PPO raises the score. Nothing keeps the policy near the model that the \
                reward model was made for (β = 0), so it finds what the reward model likes.",
         reading: &["crates/part_8_ppo/README.md", "book/src/12_is_it_better.md"],
         prerequisites: &["sft", "reward"],
-        run: |course, folder| training_stages::ppo_by_judge(course, folder, JudgeKl::None),
+        run: |course, folder| training_stages::ppo_by_reward_model(course, folder, KlPenalty::None),
     },
     CourseStage {
-        name: "judge",
+        name: "ppo-rm",
         title: "PPO paid by the reward model, with a KL penalty",
         idea: "The same run with β = 0.1: each nat of distance from the fine-tuned model costs a \
                tenth of a point of the reward model.",
         reading: &["crates/part_8_ppo/README.md"],
         prerequisites: &["sft", "reward"],
-        run: |course, folder| training_stages::ppo_by_judge(course, folder, JudgeKl::Penalty),
+        run: |course, folder| {
+            training_stages::ppo_by_reward_model(course, folder, KlPenalty::Weighted)
+        },
     },
     CourseStage {
         name: "ppo",
@@ -142,8 +144,8 @@ pub(crate) const STAGES: [CourseStage; 12] = [
             "reward",
             "dpo",
             "iterated-dpo",
-            "judge-free",
-            "judge",
+            "ppo-rm-no-kl",
+            "ppo-rm",
             "ppo",
             "grpo",
         ],

@@ -1,5 +1,5 @@
-//! The stages that train from the base model on: fine-tuning, the reward model, and what learns from
-//! preferences and rewards.
+//! The stages that train from the base model on: fine-tuning, the reward model, and what learns
+//! from preferences and rewards.
 
 use std::path::Path;
 
@@ -28,23 +28,23 @@ const REWARD: Sizes =
     [&["--steps=800", "--eval-interval=200"], &["--steps=150", "--eval-interval=50"]];
 const DPO: Sizes = [&["--steps=150", "--eval-interval=50"], &["--steps=40", "--eval-interval=10"]];
 const ITERATED_DPO: Sizes =
-    [&["--steps=100", "--eval-interval=20"], &["--steps=30", "--eval-interval=10", "--lr=3e-4"]];
-const JUDGED_PPO: Sizes =
+    [&["--steps=100", "--eval-interval=20"], &["--steps=40", "--eval-interval=10", "--lr=3e-4"]];
+const PPO_BY_REWARD_MODEL: Sizes =
     [&["--steps=200", "--eval-interval=20"], &["--steps=40", "--eval-interval=5", "--lr=3e-4"]];
 const PPO: Sizes =
     [&["--steps=300", "--eval-interval=20"], &["--steps=60", "--eval-interval=10", "--lr=3e-4"]];
 const GRPO: Sizes = [
-    &["--steps=400", "--eval-interval=20", "--lr=5e-4"],
-    &["--steps=80", "--eval-interval=10", "--lr=1e-3"],
+    &["--steps=400", "--eval-interval=20", "--lr=5e-4", "--batch-size=64"],
+    &["--steps=80", "--eval-interval=10", "--lr=7e-4", "--batch-size=32"],
 ];
 
 /// KL penalty of PPO with the reward model.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum JudgeKl {
+pub(crate) enum KlPenalty {
     /// β = 0.
     None,
     /// β = 0.1.
-    Penalty,
+    Weighted,
 }
 
 pub(crate) fn sft(course: &CourseRun, folder: &Path) -> Result<StageRecord> {
@@ -107,7 +107,7 @@ pub(crate) fn iterated_dpo(course: &CourseRun, folder: &Path) -> Result<StageRec
             model: "sft",
             data: Data::Questions,
             sizes: ITERATED_DPO,
-            flags: &["--online=pairs", "--prompts-per-round=64", "--group-size=16"],
+            flags: &["--online=pairs", "--group-size=16"],
         },
     )?;
     let n_completions = MetricsLog::read(folder)?.sum("sampled_completions");
@@ -115,17 +115,17 @@ pub(crate) fn iterated_dpo(course: &CourseRun, folder: &Path) -> Result<StageRec
 }
 
 /// PPO that the reward model pays.
-pub(crate) fn ppo_by_judge(
+pub(crate) fn ppo_by_reward_model(
     course: &CourseRun,
     folder: &Path,
-    judge_kl: JudgeKl,
+    kl_penalty: KlPenalty,
 ) -> Result<StageRecord> {
     let reward = format!("--reward={}", course.stage_folder("reward").display());
-    let kl_coef = match judge_kl {
-        JudgeKl::None => "--kl-coef=0",
-        JudgeKl::Penalty => "--kl-coef=0.1",
+    let kl_coef = match kl_penalty {
+        KlPenalty::None => "--kl-coef=0",
+        KlPenalty::Weighted => "--kl-coef=0.1",
     };
-    train_ppo(course, folder, JUDGED_PPO, &[&reward, kl_coef])
+    train_ppo(course, folder, PPO_BY_REWARD_MODEL, &[&reward, kl_coef])
 }
 
 /// PPO that the rule pays.
@@ -166,11 +166,12 @@ pub(crate) fn grpo(course: &CourseRun, folder: &Path) -> Result<StageRecord> {
             model: "sft",
             data: Data::Questions,
             sizes: GRPO,
-            flags: &["--batch-size=64", "--group-size=16", "--kl-coef=0.003"],
+            flags: &["--group-size=16", "--kl-coef=0.003"],
         },
     )?;
     let n_steps = MetricsLog::read(folder)?.last_step("reward_mean");
-    record(folder, command, EXACT_MATCH, n_steps * 64. * 16.)
+    let prompts_per_step = if course.settings.quick { 32. } else { 64. };
+    record(folder, command, EXACT_MATCH, n_steps * prompts_per_step * 16.)
 }
 
 /// Metric that the stages after fine-tuning are validated by, and its description.

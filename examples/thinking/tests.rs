@@ -50,7 +50,7 @@ fn a_right_answer_earns_one_less_the_penalty_of_its_length() -> Result<()> {
 #[test]
 fn a_mean_over_no_answers_is_a_dash_and_not_0() {
     let answer = SumAnswer { sum: "4+7".into(), text: "1".into(), is_right: true, n_tokens: 2 };
-    let over = |chosen: fn(&SumAnswer) -> bool| Means::over(&[answer.clone()], chosen);
+    let over = |chosen: fn(&SumAnswer) -> bool| Means::over(std::slice::from_ref(&answer), chosen);
     assert!(over(SumAnswer::is_worked).is_none());
     let means = [over(SumAnswer::is_worked), over(|answer| !answer.is_worked())];
     assert_eq!(change(means, |means| 100. * means.accuracy), "– → 100.0");

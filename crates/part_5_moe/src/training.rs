@@ -130,7 +130,8 @@ pub fn train(
         if is_due(step, base.samples.sample_interval) {
             print_sample(step, &inference, &base.samples, log)?;
         }
-        let is_last = run.is_finished(&state.train.progress, base.steps) || run.should_stop(step)?;
+        let is_last =
+            run.is_finished(&state.train.progress, base.steps) || run.should_stop(step)?;
         if is_last || run.is_save_due(step) {
             run.save_checkpoint(step, log, |folder, data_id| state.save(folder, data_id))?;
         }

@@ -148,8 +148,8 @@ impl RolloutFlags {
 pub struct RewardFnFlags {
     /// Reward function: rule (1 if the answer is right), exact (1 if the completion is the answer
     /// and nothing else), program (see --reward-program), code (1 if the completion's Python passes
-    /// the tests of its row; it is run, in a sandbox), judge (the score of --judge-model), random (a
-    /// control), or a reward model: a folder, a run's folder, or owner/name on the Hub [default:
+    /// the tests of its row; it is run, in a sandbox), judge (the score of --judge-model), random
+    /// (a control), or a reward model: a folder, a run's folder, or owner/name on the Hub [default:
     /// program with --reward-program, else rule]
     #[arg(long, value_name = "REWARD")]
     pub reward: Option<String>,

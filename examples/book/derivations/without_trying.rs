@@ -1,8 +1,10 @@
 //! Chapter 10.
 
 use anyhow::Result;
-use dpo::losses::{BatchLogProbs, LossTotals};
-use dpo::{Divergence, DpoLoss, Label, LossType, implicit_reward, optimal_log_probs};
+use dpo::losses::LossTotals;
+use dpo::{
+    BatchLogProbs, Divergence, DpoLoss, Label, LossType, implicit_reward, optimal_log_probs,
+};
 use ppo::policy_gradient::gradient;
 use tensor_core::ops::log_softmax;
 use tensor_core::testing::assert_close;

@@ -13,7 +13,7 @@ struct ChartSpec {
     y: &'static str,
     y_range: Option<[f64; 2]>,
     lines: &'static [(&'static str, &'static str)],
-    /// How to read the chart.
+    /// Sentences on how to read the chart.
     reading: &'static str,
 }
 
@@ -42,7 +42,7 @@ const RULE_KL: ChartSpec = ChartSpec {
 const LOSS_READING: &str = "Training and validation fall together while what is learned is \
                             general; where validation turns up alone, the model learns its \
                             examples by heart.";
-/// The judge's score and the rule's, on the same answers.
+/// The reward model's score and the rule's, on the same answers.
 const TWO_SCORES: ChartSpec = ChartSpec {
     y: "score of greedy answers to the validation questions",
     y_range: PROPORTION,
@@ -56,16 +56,20 @@ const TWO_SCORES: ChartSpec = ChartSpec {
               model overlooks.",
 };
 
-/// Charts of the stage `name`.
-fn chart_specs(name: &str) -> &'static [ChartSpec] {
-    match name {
-        "base" => &[ChartSpec {
+/// Charts of the stages with these names.
+const CHARTS: &[(&[&str], &[ChartSpec])] = &[
+    (
+        &["base"],
+        &[ChartSpec {
             y: "loss, nats per token",
             y_range: None,
             lines: &[("training", "loss"), ("validation", "val_loss")],
             reading: LOSS_READING,
         }],
-        "sft" => &[
+    ),
+    (
+        &["sft"],
+        &[
             ChartSpec {
                 y: "loss, nats per token",
                 y_range: None,
@@ -80,7 +84,10 @@ fn chart_specs(name: &str) -> &'static [ChartSpec] {
                           form; it still rises where training stops, on purpose.",
             },
         ],
-        "reward" => &[
+    ),
+    (
+        &["reward"],
+        &[
             ChartSpec {
                 y: "loss, nats per pair",
                 y_range: None,
@@ -94,7 +101,10 @@ fn chart_specs(name: &str) -> &'static [ChartSpec] {
                 reading: "How often the right answer gets the higher reward; a coin has 0.5.",
             },
         ],
-        "dpo" => &[
+    ),
+    (
+        &["dpo"],
+        &[
             ChartSpec {
                 y: "loss, nats per pair",
                 y_range: None,
@@ -110,18 +120,24 @@ fn chart_specs(name: &str) -> &'static [ChartSpec] {
                           too.",
             },
         ],
-        "judge-free" | "judge" => &[
+    ),
+    (
+        &["ppo-rm-no-kl", "ppo-rm"],
+        &[
             TWO_SCORES,
             ChartSpec {
                 y: KL_LABEL,
                 y_range: None,
                 lines: KL,
-                reading: "With β = 0 nothing holds the policy back, with β = 0.1 the curve levels off \
-                      where more reward costs more KL than it is worth.",
+                reading: "With β = 0 nothing holds the policy back, with β = 0.1 the curve levels \
+                      off where more reward costs more KL than it is worth.",
             },
         ],
-        "iterated-dpo" => &[EXACT_MATCH],
-        "ppo" => &[
+    ),
+    (&["iterated-dpo"], &[EXACT_MATCH]),
+    (
+        &["ppo"],
+        &[
             EXACT_MATCH,
             RULE_KL,
             ChartSpec {
@@ -132,19 +148,27 @@ fn chart_specs(name: &str) -> &'static [ChartSpec] {
                       nothing more can be learned from them.",
             },
         ],
-        "grpo" => &[
+    ),
+    (
+        &["grpo"],
+        &[
             EXACT_MATCH,
             RULE_KL,
             ChartSpec {
                 y: "fraction of groups with zero advantage",
                 y_range: PROPORTION,
                 lines: &[("fraction", "frac_groups_zero_advantage")],
-                reading: "Groups whose answers are all right or all wrong teach nothing; as the model \
-                      improves, more of its answers are wasted on what it can do.",
+                reading: "Groups whose answers are all right or all wrong teach nothing; as the \
+                      model improves, more of its answers are wasted on what it can do.",
             },
         ],
-        _ => &[],
-    }
+    ),
+];
+
+/// Charts of the stage `name`.
+fn chart_specs(name: &str) -> &'static [ChartSpec] {
+    let of_stage = CHARTS.iter().find(|(stages, _)| stages.contains(&name));
+    of_stage.map_or(&[], |(_, charts)| charts)
 }
 
 /// SVG charts of the stage `name`, from the metrics in `folder`, each with its sentence.

@@ -9,7 +9,6 @@ use experiment::flags::RunFlags;
 use experiment::number::probability;
 use experiment::program::{as_usage_error, ensure_usage};
 use model_io::ModelConfig;
-use modern::GradientCheckpointing;
 use modern::flags::{RefusedAdapterFlag, byte_level_config};
 use serde::Serialize;
 use tiny_gpt::flags::{ModelSizeFlags, SamplingFlags};
@@ -167,10 +166,7 @@ impl TrainArgs {
             max_grad_norm: step.optimizer.max_grad_norm().unwrap_or(f64::MAX),
             dropout: self.size.dropout,
             dtype: step.dtype.dtype(),
-            gradient_checkpointing: match step.gradient_checkpointing {
-                true => GradientCheckpointing::On,
-                false => GradientCheckpointing::Off,
-            },
+            gradient_checkpointing: step.gradient_checkpointing(),
             seed: self.run.compute.seed,
         })
     }

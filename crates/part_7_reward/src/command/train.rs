@@ -31,12 +31,8 @@ const SFT_STEPS: usize = 1500;
 pub(super) fn run(args: &TrainArgs) -> Result<()> {
     args.check()?;
     let (seed, device) = (args.run.compute.seed, args.run.compute.open_device()?);
-    let mut setup = RunSetup::new(
-        args,
-        &args.run,
-        &["chat_date"],
-        &[("--model", args.model.model.as_deref())],
-    )?;
+    let inputs = [("--model", args.model.model.as_deref())];
+    let mut setup = RunSetup::new(args, &args.run, &["chat_date"], &inputs)?;
     let preferences = args.split.load_dataset(&args.data, seed)?;
     let language_model = InitialModel::new(&args.model, args.sft_steps, SFT_STEPS, &setup)?;
     let mut initial = open_initial_model(args, &language_model, &device)?;
@@ -63,8 +59,8 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
         state = new_train_state(args, initial.parameters, &backbone, architecture, &config)?;
     }
     let dropout = state.parameters.root().dropout(args.dropout);
-    let model = RewardModel::new(&backbone, architecture, &mut state.parameters)?;
-    let model = model.with_dropout(dropout);
+    let model =
+        RewardModel::new(&backbone, architecture, &mut state.parameters)?.with_dropout(dropout);
     let data_id = pairs_sha256(data.pairs.iter().chain(&validation_pairs));
     let metrics = args.run.metrics;
     let log = RunLogConfig::losses(total_steps, warmup_steps, metrics.log_interval.get());
@@ -72,8 +68,8 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
         setup.open_log(log, |checkpoint| state.restore(checkpoint, &data_id).map(drop))?;
     let run = setup.run(&data_id)?;
     let RewardCheckpoint { chat_tokenizer, special_ids, .. } = initial;
-    let base = language_model.path;
-    let model_saver = model_saver(setup.out, backbone, chat_tokenizer, special_ids, base);
+    let (out, base) = (setup.out, language_model.path);
+    let model_saver = model_saver(out, backbone, chat_tokenizer, special_ids, base);
     let validator = RewardValidator {
         pairs: &validation_pairs,
         batch_size: 2 * config.batch_size,

@@ -79,7 +79,7 @@ fn exact_rewards_the_bare_answer_to_the_questions_of_any_file() -> Result<()> {
     let example = Example::new("What is 12 - 7?", "5");
     let input = |completion| RewardInput { example: &example, completion, terminated: true };
     let inputs = [input("5"), input("5."), input("the answer is 5")];
-    let mut rewards = |reward: &str| -> Result<Vec<f64>> {
+    let rewards = |reward: &str| -> Result<Vec<f64>> {
         let flags = RewardArgs::try_parse_from(["part_8", "--reward", reward])?.reward_fn;
         flags.check("questions.jsonl")?;
         let data = "questions.jsonl";

@@ -7,7 +7,6 @@ use candle_core::Device;
 use datasets::{Example, Splits};
 use experiment::train_state::parameters_sha256;
 use experiment::{RunLogConfig, RunSetup};
-use modern::GradientCheckpointing;
 use ppo::{CompletionEvalConfig, PromptLoader, RunInputs};
 use scaling::LrSchedule;
 use scaling::run_defaults::resolved_settings;
@@ -66,12 +65,8 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
 
     let reference = parameters_sha256(parameters.iter())?;
     let state = saver.train_state(parameters, config.update.optimizer, config.seed)?;
-    let checkpointing = match args.step.gradient_checkpointing {
-        true => GradientCheckpointing::On,
-        false => GradientCheckpointing::Off,
-    };
     let policy = Policy::new(&saver.config, state, config.reference_update)?;
-    let mut policy = policy.with_gradient_checkpointing(checkpointing);
+    let mut policy = policy.with_gradient_checkpointing(args.step.gradient_checkpointing());
     policy.progress.run_inputs = RunInputs { reference, reward_fn: reward.name.clone() };
     setup.create_folder()?;
     let metrics = args.run.metrics;
