@@ -29,6 +29,13 @@ pub enum GradientCheckpointing {
     On,
 }
 
+impl From<bool> for GradientCheckpointing {
+    /// Value of the flag `--gradient-checkpointing`.
+    fn from(is_on: bool) -> Self {
+        if is_on { Self::On } else { Self::Off }
+    }
+}
+
 /// Decoder-only transformer with the parameter names of its family ([`TensorNames`]).
 #[derive(Debug, Clone)]
 pub struct GptModern {

@@ -8,7 +8,6 @@ use clap::Args;
 use experiment::flags::{OptimizerFlags, Precision};
 use experiment::number::{non_negative, positive, unit_interval};
 use experiment::program::ensure_usage;
-use modern::GradientCheckpointing;
 use serde::Serialize;
 
 use crate::schedule::DecayShape;
@@ -125,14 +124,6 @@ pub struct OptimizationFlags {
 }
 
 impl OptimizationFlags {
-    /// Whether the backward pass recomputes the activations.
-    pub fn gradient_checkpointing(&self) -> GradientCheckpointing {
-        match self.gradient_checkpointing {
-            true => GradientCheckpointing::On,
-            false => GradientCheckpointing::Off,
-        }
-    }
-
     /// Sequences per micro-batch, `default` without the flag.
     pub fn batch_size(&self, default: usize) -> usize {
         self.batch_size.map_or(default, NonZeroUsize::get)

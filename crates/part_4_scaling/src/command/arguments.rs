@@ -166,7 +166,7 @@ impl TrainArgs {
             max_grad_norm: step.optimizer.max_grad_norm().unwrap_or(f64::MAX),
             dropout: self.size.dropout,
             dtype: step.dtype.dtype(),
-            gradient_checkpointing: step.gradient_checkpointing(),
+            gradient_checkpointing: step.gradient_checkpointing.into(),
             seed: self.run.compute.seed,
         })
     }

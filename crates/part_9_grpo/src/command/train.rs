@@ -66,7 +66,7 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let reference = parameters_sha256(parameters.iter())?;
     let state = saver.train_state(parameters, config.update.optimizer, config.seed)?;
     let policy = Policy::new(&saver.config, state, config.reference_update)?;
-    let mut policy = policy.with_gradient_checkpointing(args.step.gradient_checkpointing());
+    let mut policy = policy.with_gradient_checkpointing(args.step.gradient_checkpointing.into());
     policy.progress.run_inputs = RunInputs { reference, reward_fn: reward.name.clone() };
     setup.create_folder()?;
     let metrics = args.run.metrics;
