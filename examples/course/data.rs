@@ -40,7 +40,9 @@ pub(crate) fn write_files(folder: &Path, seed: u64) -> Result<()> {
         json!({ "prompt": question.text(), "completion": example.completion })
     };
     write_rows(folder, Data::Demonstrations, questions.iter().map(demonstration))?;
-    let row = |question: &ArithmeticQuestion| json!({ "question": question.text(), "answer": question.answer() });
+    let row = |question: &ArithmeticQuestion| {
+        json!({ "question": question.text(), "answer": question.answer() })
+    };
     write_rows(folder, Data::Questions, questions.iter().map(row))?;
     let repeated = (0..PAIRS_PER_QUESTION).flat_map(|_| questions.iter());
     let pair = |&question: &ArithmeticQuestion| {

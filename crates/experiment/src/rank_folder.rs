@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use crate::Checkpoints;
 use crate::run_folder::CHECKPOINTS;
 
-/// What a run is resumed with, beside its newest checkpoint.
+/// Files and folders that a run is resumed with, beside its newest checkpoint.
 const RESUMED: [&str; 4] = ["config.json", "metrics.jsonl", "data", "base"];
 
 /// Temporary folder of this process.

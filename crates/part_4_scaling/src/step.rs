@@ -11,8 +11,9 @@ use tiny_gpt::Batch;
 use crate::accumulation::gradients;
 use crate::{LoaderState, PretrainState, TrainConfig};
 
-/// Takes the next step of `run` on these micro-batches, or this rank's rows of them, after which the data are read from
-/// `loader_state` on. A step whose gradients overflow f16 is skipped: only the loss scale changes.
+/// Takes the next step of `run` on these micro-batches, or this rank's rows of them, after which
+/// the data are read from `loader_state` on. A step whose gradients overflow f16 is skipped: only
+/// the loss scale changes.
 ///
 /// # Errors
 /// When the loss or the gradient norm is not finite, or the log cannot be written.

@@ -89,8 +89,8 @@ impl Task {
     }
 
     /// Answer that a completion gives, for the printout of an evaluation: its last integer; the
-    /// text in its answer tag, else its final number; or its expression. The rewards of the task may ask
-    /// for a stricter form. `None` without one.
+    /// text in its answer tag, else its final number; or its expression. The rewards of the task
+    /// may ask for a stricter form. `None` without one.
     pub fn extract_answer(self, completion: &str) -> Option<String> {
         match self {
             Self::Arithmetic => last_integer(completion).map(|number| number.to_string()),

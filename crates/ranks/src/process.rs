@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use crate::Ranks;
 
-/// What the launchers of MPI's implementations tell each process: the number of ranks.
+/// Variables in which the launchers of MPI's implementations give the number of ranks.
 const WORLD_SIZE_VARIABLES: [&str; 3] = ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MPI_LOCALNRANKS"];
 
 static RANKS: OnceLock<Ranks> = OnceLock::new();

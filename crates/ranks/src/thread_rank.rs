@@ -29,9 +29,9 @@ struct Meeting {
 struct Round {
     /// Number of rounds that are complete.
     n_complete: usize,
-    /// What each rank has brought to the present round.
+    /// Bytes that each rank has brought to the present round.
     brought: Vec<Option<Vec<u8>>>,
-    /// What the ranks brought to the round before.
+    /// Bytes of all ranks in the round before.
     exchanged: Arc<Vec<Vec<u8>>>,
     has_ended: Vec<bool>,
 }
@@ -90,7 +90,7 @@ impl ThreadRank {
         Ok(())
     }
 
-    /// What all ranks bring, in their order.
+    /// Bytes that the ranks bring, in their order.
     fn exchange(&self, bytes: Vec<u8>) -> Result<Arc<Vec<Vec<u8>>>> {
         let mut round = self.0.meeting.round();
         let present = round.n_complete;

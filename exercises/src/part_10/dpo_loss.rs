@@ -67,8 +67,8 @@ pub const GRADE: Fill<Loss> = Fill {
                 dpo_loss(ref_chosen, ref_rejected, chosen, rejected, beta)
             },
             says: "Δ has its sign turned: policy and reference are exchanged, or chosen and \
-                   rejected. The order of the pairs gets worse as the loss falls, and the first loss, ln 2, \
-                   shows nothing",
+                   rejected. The order of the pairs gets worse as the loss falls, and the first \
+                   loss, ln 2, shows nothing",
             read: "",
         },
         Wrong {

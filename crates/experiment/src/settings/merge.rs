@@ -79,9 +79,9 @@ fn read_source(
     Ok(own)
 }
 
-/// What `${key}` stands for: the value that a flag on the command line, else the last of `sources`,
-/// gives to the setting that `key` means under any of its names, else the flag's default. `given` is
-/// the value of a flag by its primary name.
+/// Value of `${key}`: that of a flag on the command line, else of the last of `sources`, for the
+/// setting that `key` means under any of its names, else the flag's default. `given` is the value
+/// of a flag by its primary name.
 pub(super) fn value_of(
     key: &str,
     sources: &[Source],

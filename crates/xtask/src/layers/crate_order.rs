@@ -1,8 +1,8 @@
 //! Order of the packages: each depends on packages below it only.
 //!
-//! From the bottom: tensor_core; the support crates ranks, model_io, datasets and experiment; the parts in
-//! course order; examples, benches and exercises, which may use everything. xtask stands apart.
-//! workspace_hack, which has no code, is below all.
+//! From the bottom: tensor_core; the support crates ranks, model_io, datasets and experiment; the
+//! parts in course order; examples, benches and exercises, which may use everything. xtask stands
+//! apart. workspace_hack, which has no code, is below all.
 
 use cargo_metadata::Metadata;
 
