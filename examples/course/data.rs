@@ -41,7 +41,8 @@ pub(crate) fn write_files(folder: &Path, seed: u64) -> Result<()> {
     };
     write_rows(folder, Data::Demonstrations, questions.iter().map(demonstration))?;
     let row = |question: &ArithmeticQuestion| {
-        json!({ "question": question.text(), "answer": question.answer() })
+        let (question, answer) = (question.text(), question.answer());
+        json!({ "question": question, "answer": answer })
     };
     write_rows(folder, Data::Questions, questions.iter().map(row))?;
     let repeated = (0..PAIRS_PER_QUESTION).flat_map(|_| questions.iter());

@@ -1,5 +1,5 @@
-//! Run folder of a rank that is not the first: a temporary one, in which it does what the first does
-//! in `--out`. For a resumed run, it has what the first has.
+//! Run folder of a rank that is not the first: a temporary one, in which it does what the first
+//! does in `--out`. For a resumed run, it has what the first has.
 
 use std::fs;
 use std::path::{Path, PathBuf};

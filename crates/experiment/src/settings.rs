@@ -104,7 +104,9 @@ pub fn expand_config<C: CommandFactory>(
                 out.display()
             );
         }
-        old.retain(|key, _| !TRANSIENT.contains(&key.as_str()));
+        let is_transient = |key: &str| TRANSIENT.contains(&key);
+        // The number of threads of several ranks is set before the run folder is read.
+        old.retain(|key, _| !(is_transient(key) || ranks.are_several() && key == "threads"));
         override_settings(&mut old, settings);
         settings = old;
     }

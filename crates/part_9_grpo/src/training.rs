@@ -6,7 +6,6 @@ use model_io::ModelConfig;
 use ppo::reward_fn::RewardParts;
 use ppo::{ContextOverflow, PromptExample, PromptLoader, RewardFn};
 use scaling::LrSchedule;
-use serde_json::json;
 use tensor_core::Parameters;
 
 use crate::config::{GrpoConfig, GrpoContext, GrpoUpdateConfig};
@@ -47,9 +46,6 @@ pub fn train(
             validator.run(policy, context.reward_fn, log)?;
         }
         let is_over = is_last || run.is_finished(&policy.state.progress, schedule.total_steps);
-        if is_over {
-            policy.progress.log_pending_row(step, json!({}), schedule.lr_at(step), log)?;
-        }
         let is_stopped = is_over || run.should_stop(step)?;
         if is_stopped || run.is_save_due(step) {
             run.save_checkpoint(step, log, |folder, data| policy.save(folder, data, saver))?;

@@ -50,11 +50,27 @@ fn launched_world_size() -> usize {
     WORLD_SIZE_VARIABLES.iter().find_map(size).unwrap_or(1)
 }
 
+/// Value of the last `--threads` among the arguments `args`.
+#[cfg(any(feature = "mpi", test))]
+pub(crate) fn threads_flag(
+    args: impl IntoIterator<Item = String>,
+) -> Option<std::num::NonZeroUsize> {
+    let args: Vec<String> = args.into_iter().collect();
+    let value = |(i, arg): (usize, &String)| match arg.strip_prefix("--threads") {
+        Some("") => args.get(i + 1)?.parse().ok(),
+        Some(rest) => rest.strip_prefix('=')?.parse().ok(),
+        None => None,
+    };
+    args.iter().enumerate().filter_map(value).next_back()
+}
+
 #[cfg(feature = "mpi")]
 fn start() -> Result<Ranks> {
     if launched_world_size() < 2 {
         return Ok(Ranks::Alone);
     }
+    // MPI starts threads of its own, after which the number of ours cannot be set.
+    tensor_core::threads::set_num_threads(threads_flag(std::env::args()))?;
     let ranks = Ranks::Mpi(crate::MpiRank::start()?);
     if !ranks.is_first() {
         rustix::stdio::dup2_stdout(std::fs::File::options().write(true).open("/dev/null")?)?;

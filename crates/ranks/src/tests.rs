@@ -5,6 +5,7 @@ use candle_core::{DType, Device, Tensor};
 use tensor_core::testing::assert_close;
 use tensor_core::{Init, Parameters, WeightDecay, backward};
 
+use crate::process::threads_flag;
 use crate::{BatchGradients, RankGradients, Ranks, in_threads};
 
 #[test]
@@ -124,4 +125,12 @@ fn a_step_without_targets_is_an_error_on_all_ranks() {
     for result in results {
         assert!(result.unwrap_err().to_string().contains("no targets"));
     }
+}
+
+#[test]
+fn the_number_of_threads_is_read_before_the_other_flags() {
+    let threads = |line: &str| threads_flag(line.split(' ').map(String::from)).map(usize::from);
+    assert_eq!(threads("part_4 train --threads 2 --out runs/x"), Some(2));
+    assert_eq!(threads("part_4 train --threads 2 --threads=3"), Some(3));
+    assert_eq!(threads("part_4 train --threads"), None);
 }

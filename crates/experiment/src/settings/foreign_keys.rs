@@ -192,8 +192,9 @@ pub(super) fn check_copies(
             interpolated(last.unwrap_or(&Value::Null), value_of, &[key])
         };
         let (own, other_value) = (value(key)?, value(other)?);
+        let is_copy = own == other_value || value_of(other).as_ref() == Some(&own);
         ensure!(
-            own.is_null() || own == other_value,
+            own.is_null() || is_copy,
             "`{key}: {own}` must be the value of `{other}`: {because}"
         );
     }

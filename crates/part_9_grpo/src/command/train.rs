@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use candle_core::Device;
 use datasets::{Example, Splits};
 use experiment::train_state::parameters_sha256;
-use experiment::{RunLogConfig, RunSetup};
+use experiment::{RunLog, RunLogConfig, RunSetup};
 use ppo::{CompletionEvalConfig, PromptLoader, RunInputs};
 use scaling::LrSchedule;
 use scaling::run_defaults::resolved_settings;
@@ -17,7 +17,7 @@ use sft::merged_model::open_for_training;
 use tensor_core::sha256;
 
 use super::arguments::TrainArgs;
-use crate::config::GrpoContext;
+use crate::config::{GrpoConfig, GrpoContext};
 use crate::evaluation::{ExactMatchChange, GrpoEvaluator};
 use crate::policy::Policy;
 use crate::training::train;
@@ -86,6 +86,7 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let mut prompts = PromptLoader::new(train_prompts, config.seed)?;
     let mut context = GrpoContext::new(chat_tokenizer, &mut reward);
     train(&mut policy, &mut context, &mut prompts, &config, &validator, &run, &mut log)?;
+    log_last_steps(&setup, &mut policy, &config, &mut log)?;
     let n_tokens = log.state.n_tokens;
     let speed = log.finish()?; // ends the progress line before the report is printed
     if setup.is_finished(&policy.state.progress) {
@@ -93,6 +94,20 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     }
     print_run_report(&setup, &policy, n_tokens, speed, saver.subfolder());
     Ok(())
+}
+
+/// Writes the row of the last steps of a run that is over before its last step.
+fn log_last_steps(
+    setup: &RunSetup<'_>,
+    policy: &mut Policy,
+    config: &GrpoConfig,
+    log: &mut RunLog,
+) -> Result<()> {
+    let step = policy.state.progress.step;
+    if !setup.is_finished(&policy.state.progress) {
+        return Ok(()); // the checkpoint has them
+    }
+    policy.progress.log_pending_row(step, json!({}), config.update.schedule.lr_at(step), log)
 }
 
 /// Prints the parameter counts, the numbers of training, validation and dropped problems, and the

@@ -3,7 +3,9 @@
 use std::path::Path;
 
 use anyhow::Result;
-use datasets::Example;
+use datasets::{Example, Preference};
+use model_io::ChatMessage;
+use reward::testing::save_trained_reward_model;
 use sft::TrainConfig;
 use sft::base_model::{BaseModelConfig, finetune, pretrain};
 use tensor_core::testing::path_arg;
@@ -139,14 +141,10 @@ fn a_trained_reward_model_pays_grpo_and_the_exact_match_rises() -> Result<()> {
     let noisy = train_model(folder, "noisy", ["", ".", "."])?;
     let pairs = sums().into_iter().map(|(prompt, answer)| {
         let rejected = format!("{answer}.");
-        let row = serde_json::json!({ "prompt": prompt, "chosen": answer, "rejected": rejected });
-        format!("{row}\n")
+        Preference { prompt: vec![ChatMessage::user(prompt)], chosen: answer, rejected }
     });
-    std::fs::write(folder.join("pairs.jsonl"), pairs.collect::<String>())?;
-    let (pairs, paid_by) = (path_arg(folder, "pairs.jsonl"), path_arg(folder, "reward"));
-    let flags = ["part_7", "train", "--model", &noisy, "--data", &pairs, "--out", &paid_by];
-    let size = ["--steps", "60", "--batch-size", "11", "--lr", "3e-3", "--tracker", "none"];
-    reward::command::parse_and_run([&flags[..], &size].concat())?;
+    let paid_by = path_arg(folder, "reward");
+    save_trained_reward_model(&noisy, Path::new(&paid_by), &pairs.collect::<Vec<_>>(), 60)?;
 
     let all = write_sums(folder, "all.jsonl", &sums())?;
     let eval = |model: &str| {
