@@ -40,7 +40,7 @@ const OVERRIDABLE_ON_RESUME: [&str; 22] = [
 /// Checks that the run in `out` can be resumed with the `settings` of the arguments `A`: they
 /// differ from its own in nothing that is computed. A setting that is newer than the run had its
 /// default. `free` lists what a part may change besides. Of two settings of one quantity, the other
-/// may be given now; [`check_resolved`] compares the quantity.
+/// may be given now: the quantity is compared once it is resolved.
 ///
 /// # Errors
 /// Names each difference; and when there is no run.
