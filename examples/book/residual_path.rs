@@ -151,7 +151,8 @@ pub(crate) fn artifacts() -> Result<Vec<Artifact>> {
         gradients.push(line(ratios.collect()));
         let first = depths.gradient_norms[0] / last;
         let similarity = depths.similarities[DEPTH - 1];
-        rows.push(vec![format!("`{name}`"), format!("{first:.1e}"), format!("{similarity:.2}")]);
+        let ratio = if first < 0.1 { format!("{first:.4}") } else { format!("{first:.1}") };
+        rows.push(vec![format!("`{name}`"), ratio, format!("{similarity:.2}")]);
         similarities.push(Series { name: "", ..line(depths.similarities) });
     }
     let svg = plot::figure(560, |area| {
@@ -171,7 +172,7 @@ pub(crate) fn artifacts() -> Result<Vec<Artifact>> {
         };
         plot::chart(&below, &axes, &similarities)
     })?;
-    let header = ["a layer", "gradient at block 1 / at block 12", "similarity after block 12"];
+    let header = ["a layer", "gradient at block 1 / at block 12", "mean cosine after block 12"];
     Ok(vec![
         Artifact::figure("residual_path", svg),
         Artifact::table("residual_path", &header, &rows),

@@ -25,6 +25,7 @@ pub mod arithmetic_questions;
 pub mod arithmetic_preferences;
 pub mod politeness;
 pub mod countdown;
+pub mod countdown_search;
 
 pub use corpus::TextCorpus;
 pub use data_files::DatasetFlags;

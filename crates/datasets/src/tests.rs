@@ -17,3 +17,4 @@ mod answers;
 mod arithmetic;
 mod built_in_preferences;
 mod countdown;
+mod countdown_search;

@@ -10,7 +10,7 @@
 //! robust         [−(1 − ε) log σ(βΔ) + ε log σ(−βΔ)]/(1 − 2ε)     arxiv.org/abs/2403.00409
 //! sigmoid-norm   −log σ(βΔ̄)                                  arxiv.org/abs/2411.15124 (Tülu 3)
 //! ipo            (Δ̄ − 1/(2β))²                               arxiv.org/abs/2310.12036
-//! hinge          max(0, 1 − βΔ)                              SLiC, arxiv.org/abs/2309.06657
+//! hinge          max(0, 1 − βΔ)                              RSO, arxiv.org/abs/2309.06657
 //! simpo          −log σ(β(m⁺ − m⁻) − γ)                      arxiv.org/abs/2405.14734
 //! orpo           −β log σ(odds(m⁺) − odds(m⁻)) + SFT         arxiv.org/abs/2403.07691
 //!                odds(m) = m − log(1 − eᵐ), the log-odds of a probability eᵐ
@@ -64,7 +64,7 @@ pub enum LossType {
     SigmoidNorm,
     /// IPO.
     Ipo,
-    /// Hinge loss (SLiC).
+    /// Hinge loss: SLiC with a reference (RSO).
     Hinge,
     /// KTO, on single completions.
     Kto {

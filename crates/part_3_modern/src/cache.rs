@@ -69,6 +69,24 @@ impl Cache {
         Ok(Self { layers, position: self.position, padding })
     }
 
+    /// Keeps the rows `rows` of the batch alone, in this order.
+    ///
+    /// # Errors
+    /// When a row is missing, or memory is short.
+    pub fn keep_rows(&mut self, rows: &[usize], device: &Device) -> Result<()> {
+        let indices = Tensor::from_iter(rows.iter().map(|&row| row as u32), device)?;
+        for layer in &mut self.layers {
+            match layer {
+                LayerCache::Dynamic(cache) => cache.keep_rows(&indices)?,
+                LayerCache::Rolling(cache) => cache.keep_rows(&indices)?,
+            }
+        }
+        if !self.padding.is_empty() {
+            self.padding = rows.iter().map(|&row| self.padding[row]).collect();
+        }
+        Ok(())
+    }
+
     /// Number of tokens processed so far, padding included.
     pub fn position(&self) -> usize {
         self.position

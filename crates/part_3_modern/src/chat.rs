@@ -7,8 +7,8 @@ use anyhow::{Context, Result};
 use model_io::{AddGenerationPrompt, ChatMessage, ChatTemplate, SkipSpecialTokens, Tokenizer};
 use tensor_core::Rng;
 
+use crate::completion::{Completion, FinishReason};
 use crate::generate_config::GenerateConfig;
-use crate::generation_state::{Completion, FinishReason};
 use crate::{Checkpoint, GenerationState, GptModern};
 
 /// Chat session of a user and the model.

@@ -9,8 +9,9 @@ use anyhow::{Result, ensure};
 use candle_core::{DType, Device, Tensor};
 use tensor_core::Rng;
 
+use crate::completion::{Completion, FinishReason};
 use crate::generate_config::{CacheKind, GenerateConfig};
-use crate::generation_state::{Completion, FinishReason, GenerationState};
+use crate::generation_state::GenerationState;
 use crate::model::GptModern;
 use crate::sampler::Sampler;
 

@@ -1,37 +1,14 @@
 //! State of a generation: the token rows so far, and the KV cache of those already processed. The
 //! decoding loop appends to it and returns the completions.
 
-use anyhow::{Result, anyhow, ensure};
+use anyhow::{Result, ensure};
 use candle_core::{DType, Device, Tensor};
-use tensor_core::{Rng, threads};
+use tensor_core::Rng;
 
+use crate::completion::{Completion, FinishReason, Row, sample_rows};
 use crate::generate_config::GenerateConfig;
-use crate::sampler::{SampledToken, Sampler};
+use crate::sampler::Sampler;
 use crate::{Cache, GptModern};
-
-/// Completion of one prompt.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Completion {
-    /// New tokens, the stop token included.
-    pub tokens: Vec<u32>,
-    /// Log-probability of each token under the distribution that it was sampled from, as in
-    /// [`SampledToken::log_prob`](crate::sampler::SampledToken::log_prob).
-    pub log_probs: Vec<f32>,
-    /// Reason why the completion ended.
-    pub finish_reason: FinishReason,
-}
-
-/// Reason why a completion ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum FinishReason {
-    /// Truncated at `max_new_tokens`: nothing else has ended it.
-    #[default]
-    Length,
-    /// Ended by a stop token.
-    Stop,
-    /// Truncated at the model's context length.
-    ContextFull,
-}
 
 /// Batch of token rows of equal length, with the KV cache of their processed part.
 #[derive(Debug)]
@@ -103,9 +80,9 @@ impl GenerationState {
         Ok(())
     }
 
-    /// Prefills the new tokens, then generates and appends completions. A row that ends before the
-    /// others is filled with token 0. Each row has its own random generator. An error from
-    /// `on_token` ends the generation.
+    /// Prefills the new tokens, then generates and appends completions. Each row has its own random
+    /// generator. An error from `on_token` ends the generation. Of several rows, those that have
+    /// ended leave the batch from time to time, and the state keeps the others.
     ///
     /// # Errors
     /// Those of [`generate`](fn@crate::generate).
@@ -118,53 +95,80 @@ impl GenerationState {
     ) -> Result<Vec<Completion>> {
         let (len, context_len) = (self.token_rows[0].len(), model.config().context_len);
         ensure!(len > self.cache.position(), "the prompt is empty: there is nothing to continue");
-        let (n_rows, n_rngs) = (self.token_rows.len(), rngs.len());
-        ensure!(n_rows == n_rngs, "{n_rows} rows need as many random generators, got {n_rngs}");
         let bounded = self.cache.is_dynamic() || model.config().attention.position.is_limited();
         ensure!(
             !bounded || len <= context_len,
             "the prompt has {len} tokens, the model's context is {context_len}: \
              shorten it, or use a sliding window"
         );
-        let mut occurred = self.occurring_tokens(model.config().vocab_size)?;
-        let mut completions = vec![Completion::default(); n_rows];
-        let mut active = vec![true; n_rows]; // rows that have not ended
+        let mut rows = self.new_rows(&config.sampler, model.config().vocab_size, rngs)?;
+        let mut left = Vec::new(); // rows that have left the batch
         let mut logits = self.next_logits(model, config.prefill_chunk)?;
         for step in 0..config.max_new_tokens {
             if step < config.min_new_tokens {
-                forbid(&config.stop_tokens, &mut logits, n_rows);
+                forbid(&config.stop_tokens, &mut logits, rows.len());
             }
-            let sampled = sample_rows(&config.sampler, &logits, &occurred, rngs, &active);
+            let sampled = sample_rows(&config.sampler, &logits, &mut rows);
             let mut callback_result = Ok(());
-            for (row, (completion, sampled)) in completions.iter_mut().zip(sampled).enumerate() {
-                let Some(SampledToken { token, log_prob }) = sampled else {
-                    self.token_rows[row].push(0); // fills a row that has ended
+            for ((row, tokens), sampled) in rows.iter_mut().zip(&mut self.token_rows).zip(sampled) {
+                let Some(sampled) = sampled else {
+                    tokens.push(0); // fills a row that has ended
                     continue;
                 };
-                completion.tokens.push(token);
-                completion.log_probs.push(log_prob);
-                occurred[row][token as usize] = true;
-                self.token_rows[row].push(token);
-                if config.stop_tokens.contains(&token) {
-                    (completion.finish_reason, active[row]) = (FinishReason::Stop, false);
+                row.push(sampled);
+                tokens.push(sampled.token);
+                if config.stop_tokens.contains(&sampled.token) {
+                    row.end(FinishReason::Stop);
                 } else {
-                    callback_result = callback_result.and_then(|()| on_token(row, token));
+                    callback_result =
+                        callback_result.and_then(|()| on_token(row.number, sampled.token));
                 }
             }
             callback_result?; // only here, where all rows have the same length again
             if bounded && self.token_rows[0].len() > context_len {
-                for (completion, active) in completions.iter_mut().zip(&mut active) {
-                    if std::mem::take(active) {
-                        completion.finish_reason = FinishReason::ContextFull;
-                    }
-                }
+                let active = rows.iter_mut().filter(|row| !row.has_ended);
+                active.for_each(|row| row.end(FinishReason::ContextFull));
             }
-            if !active.contains(&true) || step + 1 == config.max_new_tokens {
+            let n_ended = rows.iter().filter(|row| row.has_ended).count();
+            if n_ended == rows.len() || step + 1 == config.max_new_tokens {
                 break;
+            }
+            // A copy of the cache costs about as much as it saves in a few steps.
+            if 4 * n_ended >= rows.len() {
+                left.extend(self.remove_ended(&mut rows, model.device())?);
             }
             logits = self.next_logits(model, config.prefill_chunk)?;
         }
-        Ok(completions)
+        left.extend(rows);
+        left.sort_unstable_by_key(|row| row.number);
+        Ok(left.into_iter().map(|row| row.completion).collect())
+    }
+
+    /// Rows of the batch, without new tokens.
+    fn new_rows<'a>(
+        &self,
+        sampler: &Sampler,
+        vocab_size: usize,
+        rngs: &'a mut [Rng],
+    ) -> Result<Vec<Row<'a>>> {
+        let (n_rows, n_rngs) = (self.token_rows.len(), rngs.len());
+        ensure!(n_rows == n_rngs, "{n_rows} rows need as many random generators, got {n_rngs}");
+        let texts = self.token_rows.iter().zip(&self.padding).map(|(row, &n)| &row[n..]);
+        let rows = texts.zip(rngs).enumerate();
+        rows.map(|(i, (text, rng))| Row::new(i, text, sampler, vocab_size, rng)).collect()
+    }
+
+    /// Takes the rows that have ended out of `rows` and of the state, and returns them.
+    fn remove_ended<'a>(
+        &mut self,
+        rows: &mut Vec<Row<'a>>,
+        device: &Device,
+    ) -> Result<Vec<Row<'a>>> {
+        let kept: Vec<usize> = (0..rows.len()).filter(|&i| !rows[i].has_ended).collect();
+        self.cache.keep_rows(&kept, device)?;
+        self.token_rows = kept.iter().map(|&i| std::mem::take(&mut self.token_rows[i])).collect();
+        self.padding = kept.iter().map(|&i| self.padding[i]).collect();
+        Ok(rows.extract_if(.., |row| row.has_ended).collect())
     }
 
     /// Processes all new tokens in chunks of `chunk`, and returns the logits of the next token of
@@ -212,21 +216,6 @@ impl GenerationState {
         let ids = self.token_rows.iter().flat_map(|row| &row[start..start + t]).copied().collect();
         Tensor::from_vec(ids, (self.token_rows.len(), t), model.device())
     }
-
-    /// Flags of the tokens that occur in each row, for the repetition penalty: B rows of V.
-    fn occurring_tokens(&self, v: usize) -> Result<Vec<Vec<bool>>> {
-        let mut rows = Vec::with_capacity(self.token_rows.len());
-        for (row, &padding) in self.token_rows.iter().zip(&self.padding) {
-            let mut occurred = vec![false; v];
-            for &token in &row[padding..] {
-                let flag = occurred.get_mut(token as usize);
-                *flag.ok_or_else(|| anyhow!("token {token} is outside the vocabulary of {v}"))? =
-                    true;
-            }
-            rows.push(occurred);
-        }
-        Ok(rows)
-    }
 }
 
 /// Sets the logits of `tokens` to −∞ in each of the `n_rows` rows of `logits`.
@@ -236,24 +225,4 @@ fn forbid(tokens: &[u32], logits: &mut [f32], n_rows: usize) {
         let tokens = tokens.iter().filter(|token| (**token as usize) < v);
         tokens.for_each(|&token| row[token as usize] = f32::NEG_INFINITY);
     }
-}
-
-/// Samples the next token of each `active` row from its logits in `logits: (B, V)`, with the row's
-/// own random generator.
-fn sample_rows(
-    sampler: &Sampler,
-    logits: &[f32],
-    occurred: &[Vec<bool>],
-    rngs: &mut [Rng],
-    active: &[bool],
-) -> Vec<Option<SampledToken>> {
-    let v = logits.len() / rngs.len().max(1);
-    let rows = logits.chunks_exact(v).zip(occurred).zip(rngs).zip(active);
-    let mut rows: Vec<_> =
-        rows.filter(|(_, active)| **active).map(|(row, _)| (row, None)).collect();
-    threads::parallel_for_each(&mut rows, |(((logits, occurred), rng), sampled)| {
-        *sampled = Some(sampler.sample_token(logits, occurred, rng));
-    });
-    let mut sampled = rows.into_iter().map(|(_, sampled)| sampled);
-    active.iter().map(|active| if *active { sampled.next().flatten() } else { None }).collect()
 }

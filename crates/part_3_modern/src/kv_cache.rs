@@ -79,6 +79,17 @@ impl KvCache {
         Ok(Self { stored: Some([repeat(keys)?, repeat(values)?]), len })
     }
 
+    /// Keeps the batch rows `rows: (R)` alone, in this order.
+    ///
+    /// # Errors
+    /// When a row is missing, or the allocation fails.
+    pub fn keep_rows(&mut self, rows: &Tensor) -> Result<()> {
+        if let Some([keys, values]) = &self.stored {
+            self.stored = Some([keys.index_select(rows, 0)?, values.index_select(rows, 0)?]);
+        }
+        Ok(())
+    }
+
     /// Truncates the cache to the first `len` tokens.
     pub fn truncate(&mut self, len: usize) {
         self.len = self.len.min(len);

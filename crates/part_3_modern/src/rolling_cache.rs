@@ -141,6 +141,17 @@ impl RollingCache {
         }
     }
 
+    /// Keeps the batch rows `rows: (R)` alone, in this order.
+    ///
+    /// # Errors
+    /// When a row is missing, or the allocation fails.
+    pub fn keep_rows(&mut self, rows: &Tensor) -> Result<()> {
+        if let Some([keys, values]) = &self.stored {
+            self.stored = Some([keys.index_select(rows, 0)?, values.index_select(rows, 0)?]);
+        }
+        Ok(())
+    }
+
     /// Empties the cache.
     pub fn clear(&mut self) {
         self.n_tokens = 0;

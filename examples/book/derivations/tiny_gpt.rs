@@ -44,6 +44,19 @@ fn equal_gradients_move_a_weight_by_the_learning_rate() -> Result<()> {
 }
 
 #[test]
+fn the_first_step_on_noise_is_a_full_one_and_later_ones_are_not() -> Result<()> {
+    // 2,000 weights at once
+    let gradients: Vec<Vec<f64>> = (0..50).map(|seed| normal(2000, seed)).collect();
+    let mean_step = |steps: usize| -> Result<f64> {
+        let before = after(&[0.; 2000], &gradients[..steps - 1], 1., WeightDecay::No)?;
+        let now = after(&[0.; 2000], &gradients[..steps], 1., WeightDecay::No)?;
+        Ok(now.iter().zip(&before).map(|(a, b)| (a - b).abs()).sum::<f64>() / 2000.)
+    };
+    assert_close([mean_step(1)?, mean_step(10)?, mean_step(50)?], [1., 0.27, 0.18], 0.02);
+    Ok(())
+}
+
+#[test]
 fn the_scale_of_the_loss_does_not_change_adams_steps() -> Result<()> {
     let gradients: Vec<Vec<f64>> = (0..5).map(|seed| normal(4, seed)).collect();
     let larger: Vec<Vec<f64>> =

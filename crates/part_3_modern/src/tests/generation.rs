@@ -164,6 +164,48 @@ fn no_row_stops_before_its_smallest_number_of_tokens() -> Result<()> {
 }
 
 #[test]
+fn rows_that_have_ended_leave_the_batch_and_the_others_do_not_notice() -> Result<()> {
+    let window = SlidingWindow { size: 4, sinks: 0 };
+    let with_window = |window| {
+        let mut config = tiny();
+        config.attention.window = window;
+        config
+    };
+    // Padded rows, and a rolling cache, whose rows have one length.
+    let padded: Vec<Vec<u32>> = (0..16).map(|i| vec![1 + i % 5; 1 + i as usize % 3]).collect();
+    let equal: Vec<Vec<u32>> = (0..16).map(|i| vec![i % 7, 2]).collect();
+    for (config, prompts, repetition_penalty) in [
+        (with_window(None), &padded, 1.),
+        (with_window(None), &padded, 1.3),
+        (with_window(Some(window)), &equal, 1.3),
+    ] {
+        let model = inference_model(&config)?;
+        let sampler = Sampler { repetition_penalty, ..Sampler::new(RANDOM) };
+        let cache_kind = config.attention.window.map_or(CacheKind::Full, CacheKind::SlidingWindow);
+        let endless = GenerateConfig { sampler, cache_kind, ..config_for(&model, RANDOM, 20) };
+        let stopping = GenerateConfig { stop_tokens: vec![3, 8], ..endless.clone() };
+        let unstopped = run(&model, prompts, &endless)?;
+        let stopped = run(&model, prompts, &stopping)?;
+        for (unstopped, stopped) in unstopped.iter().zip(&stopped) {
+            let stop = unstopped.tokens.iter().position(|token| [3, 8].contains(token));
+            let end = stop.map_or(unstopped.tokens.len(), |stop| stop + 1);
+            assert_eq!(stopped.tokens, unstopped.tokens[..end]);
+            assert_eq!(stopped.finish_reason == FinishReason::Stop, stop.is_some());
+            for (a, b) in stopped.log_probs.iter().zip(&unstopped.log_probs) {
+                assert!((a - b).abs() < 1e-6, "{a} {b}");
+            }
+        }
+        let mut state =
+            GenerationState::left_padded(cache_kind.new_cache(&model), prompts.clone())?;
+        let mut rngs: Vec<Rng> = (0..16).map(Rng::new).collect();
+        let completions = state.generate(&model, &stopping, &mut rngs, |_, _| Ok(()))?;
+        assert!(state.token_rows.len() < 8, "{} rows", state.token_rows.len());
+        assert_eq!(completions.len(), 16);
+    }
+    Ok(())
+}
+
+#[test]
 fn each_row_stops_at_its_own_stop_token() -> Result<()> {
     let model = inference_model(&tiny())?;
     let prompts = [vec![1, 2], vec![7], vec![3, 4, 5]];

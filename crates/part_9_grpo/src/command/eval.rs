@@ -139,7 +139,8 @@ fn print_metrics(
     }
     println!("reward {reward_mean:.3}, length {length_mean:.1} tokens, eos {eos_rate:.3}");
     if let Some(PassAtKMetrics { temperature, pass_at_1, k, pass_at_k }) = pass_at_k {
-        println!("temperature {temperature}: pass@1 {pass_at_1:.3}, pass@{k} {pass_at_k:.3}");
+        let of_k = if *k > 1 { format!(", pass@{k} {pass_at_k:.3}") } else { String::new() };
+        println!("temperature {temperature}: pass@1 {pass_at_1:.3}{of_k}");
     }
     if let Some(change) = change {
         println!("from the reference to the policy: {change}");

@@ -1,0 +1,92 @@
+//! Completions, and the rows of a batch that they grow in.
+
+use anyhow::{Result, anyhow};
+use tensor_core::{Rng, threads};
+
+use crate::sampler::{SampledToken, Sampler};
+
+/// Completion of one prompt.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Completion {
+    /// New tokens, the stop token included.
+    pub tokens: Vec<u32>,
+    /// Log-probability of each token under the distribution that it was sampled from, as in
+    /// [`SampledToken::log_prob`].
+    pub log_probs: Vec<f32>,
+    /// Reason why the completion ended.
+    pub finish_reason: FinishReason,
+}
+
+/// Reason why a completion ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum FinishReason {
+    /// Truncated at `max_new_tokens`: nothing else has ended it.
+    #[default]
+    Length,
+    /// Ended by a stop token.
+    Stop,
+    /// Truncated at the model's context length.
+    ContextFull,
+}
+
+/// Row of a batch that is being completed.
+pub(crate) struct Row<'a> {
+    /// Number of the row in the batch as it was at first.
+    pub(crate) number: usize,
+    pub(crate) completion: Completion,
+    pub(crate) has_ended: bool,
+    /// Flags of the tokens that occur in the row; empty without a repetition penalty.
+    occurred: Vec<bool>,
+    rng: &'a mut Rng,
+}
+
+impl<'a> Row<'a> {
+    /// Row `number`, whose tokens so far are `text`, for a model with `vocab_size` tokens.
+    pub(crate) fn new(
+        number: usize,
+        text: &[u32],
+        sampler: &Sampler,
+        vocab_size: usize,
+        rng: &'a mut Rng,
+    ) -> Result<Self> {
+        if let Some(token) = text.iter().find(|&&token| token as usize >= vocab_size) {
+            return Err(anyhow!("token {token} is outside the vocabulary of {vocab_size}"));
+        }
+        let mut occurred = Vec::new();
+        if sampler.repetition_penalty != 1. {
+            occurred = vec![false; vocab_size];
+            text.iter().for_each(|&token| occurred[token as usize] = true);
+        }
+        Ok(Self { number, completion: Completion::default(), has_ended: false, occurred, rng })
+    }
+
+    /// Appends a token to the completion.
+    pub(crate) fn push(&mut self, SampledToken { token, log_prob }: SampledToken) {
+        self.completion.tokens.push(token);
+        self.completion.log_probs.push(log_prob);
+        if let Some(flag) = self.occurred.get_mut(token as usize) {
+            *flag = true;
+        }
+    }
+
+    pub(crate) fn end(&mut self, reason: FinishReason) {
+        (self.completion.finish_reason, self.has_ended) = (reason, true);
+    }
+}
+
+/// Samples the next token of each row that has not ended from its logits in `logits: (B, V)`, with
+/// the row's own random generator.
+pub(crate) fn sample_rows(
+    sampler: &Sampler,
+    logits: &[f32],
+    rows: &mut [Row<'_>],
+) -> Vec<Option<SampledToken>> {
+    let v = logits.len() / rows.len().max(1);
+    let mut rows: Vec<_> = logits.chunks_exact(v).zip(rows).map(|row| (row, None)).collect();
+    threads::parallel_for_each(&mut rows, |((logits, row), sampled)| {
+        if !row.has_ended {
+            *sampled = Some(sampler.sample_token(logits, &row.occurred, row.rng));
+        }
+    });
+    rows.into_iter().map(|(_, sampled)| sampled).collect()
+}
