@@ -1,37 +1,33 @@
 //! `part_7 collect`: samples several completions per prompt, and a person or a rule labels the
 //! better one of each pair.
 
-use std::collections::BTreeMap;
+mod question;
+
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use anyhow::{Result, ensure};
 use candle_core::Device;
-use clap::{Args, ValueEnum, value_parser};
+use clap::{Args, value_parser};
 use datasets::arithmetic_questions::{DemonstrationStyle, demonstrations};
 use datasets::{Example, ExampleColumns};
+use experiment::Interrupt;
 use experiment::flags::ComputeFlags;
 use experiment::number::positive;
 use experiment::program::ensure_usage;
-use experiment::{Interrupt, terminal};
-use model_io::{ChatMessage, LoadMode, locate_adapter};
+use model_io::{LoadMode, locate_adapter};
 use modern::flags::ChatTemplateFlags;
 use modern::sampler::{Sampler, SamplingStrategy};
 use modern::{Checkpoint, FinishReason, GptModern};
+use question::{PairAnswer, Scale, ask_about_pair};
 use sft::chat_tokenizer::CompletionText;
 use sft::flags::DataFlags;
 use sft::{ChatFormat, ChatTokenizer, SftSource};
 use tensor_core::Rng;
 
-use crate::annotation_file::{AnnotationFile, Label, LabelDetails, Strength};
+use crate::annotation_file::{AnnotationFile, Label, LabelDetails};
 use crate::checkpoint::locate_model;
 use crate::{PreferenceRule, model_folder};
-
-/// Steps of the scale of five, its question and answers.
-const STEPS: &str = "1 is significantly (1) or slightly (2) better, they are about the same (3), \
-                     2 is slightly (4) or significantly (5) better";
-const FIVE_QUESTION: &str = "1 to 5, s to skip, q to end";
-const FIVE_ANSWERS: [&str; 7] = ["1", "2", "3", "4", "5", "s", "q"];
 
 #[derive(Args)]
 pub(super) struct CollectArgs {
@@ -83,22 +79,6 @@ pub(super) struct CollectArgs {
     max_new_tokens: NonZeroUsize,
     #[command(flatten)]
     compute: ComputeFlags,
-}
-
-/// Scale of a comparison.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-enum Scale {
-    /// The first or the second is better
-    #[default]
-    Pair,
-    /// Significantly or slightly better, or about the same
-    Five,
-}
-
-/// A person's answer about a pair.
-struct PairAnswer {
-    label: Label,
-    details: LabelDetails,
 }
 
 pub(super) fn run(args: &CollectArgs) -> Result<()> {
@@ -179,7 +159,8 @@ fn label_pairs(
                 label
             }
             (None, None) => {
-                let answer = ask_about_pair(args, title, prompt, pair, interrupt)?;
+                let answer =
+                    ask_about_pair(args.scale, &args.criteria, title, prompt, pair, interrupt)?;
                 let Some(PairAnswer { label, details }) = answer else { return Ok(false) };
                 annotations.append_label(prompt, pair, label, details)?;
                 label
@@ -190,58 +171,6 @@ fn label_pairs(
         }
     }
     Ok(true)
-}
-
-/// Answer of a person at the terminal, who sees a pair and chooses the better completion, neither,
-/// or the end of the session (`None`).
-fn ask_about_pair(
-    args: &CollectArgs,
-    title: &str,
-    prompt: &[ChatMessage],
-    pair: [&str; 2],
-    interrupt: &Interrupt,
-) -> Result<Option<PairAnswer>> {
-    let messages =
-        prompt.iter().map(|ChatMessage { role, content, .. }| format!("{role}: {content}\n"));
-    let messages: String = messages.collect();
-    let text = format!("\n{title}\n{messages}  1  {}\n  2  {}", pair[0], pair[1]);
-    let (label, strength) = match args.scale {
-        Scale::Pair => {
-            let question = "better: 1 or 2, s to skip, q to end";
-            match terminal::ask(&text, question, &["1", "2", "s", "q"], interrupt)? {
-                Some(index @ (0 | 1)) => (Label::Preferred(index), None),
-                Some(2) => return Ok(Some(PairAnswer::skipped())),
-                _ => return Ok(None),
-            }
-        }
-        Scale::Five => {
-            let text = format!("{text}\n{STEPS}");
-            match terminal::ask(&text, FIVE_QUESTION, &FIVE_ANSWERS, interrupt)? {
-                Some(step @ (0 | 4)) => (Label::Preferred(step / 4), Some(Strength::Significantly)),
-                Some(step @ (1 | 3)) => (Label::Preferred(step / 3), Some(Strength::Slightly)),
-                Some(2) => (Label::NoPreference, None),
-                Some(5) => return Ok(Some(PairAnswer::skipped())),
-                _ => return Ok(None),
-            }
-        }
-    };
-    let sign = if label == Label::Preferred(1) { -1 } else { 1 };
-    let mut criteria = BTreeMap::new();
-    for name in &args.criteria {
-        let text = format!("by {name}: {STEPS}");
-        match terminal::ask(&text, FIVE_QUESTION, &FIVE_ANSWERS, interrupt)? {
-            Some(step @ 0..5) => drop(criteria.insert(name.clone(), sign * (2 - step as i8))),
-            Some(5) => {}
-            _ => return Ok(None),
-        }
-    }
-    Ok(Some(PairAnswer { label, details: LabelDetails { strength, criteria } }))
-}
-
-impl PairAnswer {
-    fn skipped() -> Self {
-        Self { label: Label::NoPreference, details: LabelDetails::default() }
-    }
 }
 
 /// Language model that generates the completions, and its tokenizer.
