@@ -39,9 +39,12 @@ enum Author {
 
 #[derive(Subcommand)]
 enum Learn {
-    /// Show the next exercise, and a verdict on each save (without a terminal: once)
+    /// Show the next exercise, and a verdict on each save (without a terminal: the list)
     #[command(name = "watch")]
-    Follow,
+    Follow {
+        /// Exercise to begin with, by name or number [default: the next]
+        name: Option<String>,
+    },
     /// List all exercises with your progress, their minutes and difficulty
     List,
     /// Grade a file once
@@ -71,6 +74,9 @@ enum Learn {
     Skip {
         /// Number of the part
         part: String,
+        /// Make all its exercises count again
+        #[arg(long)]
+        undo: bool,
     },
     /// Run the demo of a part with your functions
     Demo {
@@ -113,7 +119,7 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<bool> {
     match command {
         Command::Exercises { command: Author::Check } => check::run().map(|()| true),
-        Command::Learn { command } => learn(command.unwrap_or(Learn::Follow)),
+        Command::Learn { command } => learn(command.unwrap_or(Learn::Follow { name: None })),
     }
 }
 
@@ -124,13 +130,16 @@ fn learn(command: Learn) -> Result<bool> {
         Ok(verdict.is_right())
     };
     match command {
-        Learn::Follow if stdout().is_terminal() && stdin().is_terminal() => watch::run()?,
-        Learn::Follow => return watch::print_once(),
+        Learn::Follow { name } if stdout().is_terminal() && stdin().is_terminal() => {
+            watch::run(name.map(|name| commands::named(Some(&name))).transpose()?)?;
+        }
+        Learn::Follow { .. } => return watch::print_once(),
         Learn::List => screen::list(&State::read()?),
         Learn::Hint { name } => commands::hint(named(&name)?)?,
         Learn::Reset { name } => commands::reset(named(&name)?)?,
         Learn::Solution { name, give_up } => commands::show_solution(named(&name)?, give_up)?,
-        Learn::Skip { part } => commands::skip(&part)?,
+        Learn::Skip { part, undo: false } => commands::skip(&part)?,
+        Learn::Skip { part, undo: true } => commands::take_back_skip(&part)?,
         Learn::Demo { part } => commands::demo(&part)?,
         Learn::Rustlings { folder } => {
             let n = rustlings::export(&folder)?;

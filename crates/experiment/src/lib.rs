@@ -11,6 +11,7 @@ mod rank_folder;
 pub mod checkpoints;
 pub mod selection;
 pub mod reward_history;
+pub mod train_progress;
 pub mod train_state;
 pub mod interrupt;
 pub mod terminal;
@@ -44,7 +45,8 @@ pub use run_folder::RunFolder;
 pub use run_log::{RunLog, RunLogConfig, StepMetrics};
 pub use run_setup::RunSetup;
 pub use selection::{Score, Target};
-pub use train_state::{TrainProgress, TrainState};
+pub use train_progress::TrainProgress;
+pub use train_state::TrainState;
 
 #[cfg(test)]
 mod tests;

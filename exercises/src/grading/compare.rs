@@ -54,8 +54,12 @@ pub fn difference(got: &Recording, expected: &Recording, tolerance: f64) -> Vec<
         return Vec::new();
     };
     let n_far = (0..values.len()).filter(|&i| error(i) > 0.).count();
+    let allowed = match tolerance {
+        0. => "they must be equal".to_string(),
+        _ => format!("tolerance {tolerance:e}"),
+    };
     let mut lines = vec![format!(
-        "{n_far} of {} numbers differ, most at {:?}: expected {}, got {} (tolerance {tolerance:e})",
+        "{n_far} of {} numbers differ, most at {:?}: expected {}, got {} ({allowed})",
         values.len(),
         index(worst, shape),
         short(wanted[worst]),

@@ -20,10 +20,14 @@ pub fn run(one_head: Head, induction: fn(&Tensor, &Tensor, f64) -> Result<Tensor
     let x = (sinusoidal_positions(words.len(), c, DType::F64, &Device::Cpu)? * 6.)?;
     let eye = Tensor::eye(c, DType::F64, &Device::Cpu)?;
     let (weights, _) = one_head(&x, &two_words_back(c)?, &eye, &eye)?;
-    println!("\nYour head, told to look two words back:");
+    println!(
+        "\nYour head, with a query that looks two words back (`two_words_back`, the course's):"
+    );
+    let columns: Vec<String> = words.iter().map(|word| format!("{word:>5}")).collect();
+    println!("{:6} {}", "", columns.concat());
     for (word, row) in words.iter().zip(weights.to_vec2::<f64>()?) {
-        let cells: Vec<String> = row.iter().map(|weight| format!("{weight:.2}")).collect();
-        println!("{word:>6}  {}", cells.join(" "));
+        let cells: Vec<String> = row.iter().map(|weight| format!("{weight:>5.2}")).collect();
+        println!("{word:>6} {}", cells.concat());
     }
 
     let text = b"vexing_dusk! vexi"; // no letter twice, so the one before says all

@@ -1,7 +1,6 @@
 //! 1.3 How large is q·k? (predict, 6 minutes, ●○○)
 //!
-//! A query and a key have D = 64 numbers each, all independent with mean 0 and variance 1, as they
-//! are about at the start of training.
+//! A query and a key have D = 64 numbers each, all independent with mean 0 and variance 1.
 //!
 //! Hint: q·k is a sum of D products. What is the variance of one product?
 //! Hint: Variances of independent terms add, so Var(q·k) = D.
@@ -29,14 +28,14 @@ pub fn questions() -> Vec<Prediction> {
              average, if the scores are not divided?",
             largest_weight(64, 1.),
             0.1,
-            "About 0.87: the softmax is saturated, and its gradient nearly 0.",
+            "About 0.88: the softmax is saturated, and its gradient nearly 0.",
         )
         .trap(1. / 8., "that is the uniform weight; the scores differ by about 8"),
         Prediction::number(
             "And if they are divided by √D?",
             largest_weight(64, 8.),
             0.1,
-            "About 0.35, whatever D is: every key still gets some of the gradient.",
+            "About 0.36, whatever D is: every key still gets some of the gradient.",
         )
         .trap(1. / 8., "that would be uniform; the scores still differ, by about 1"),
     ]

@@ -50,6 +50,6 @@ pub const GRADE: Fill<Heads> = Fill {
 fn cases(f: Heads, answers: &mut Answers) {
     for (b, t, h, d) in [(1, 3, 1, 4), (1, 3, 2, 2), (2, 4, 3, 2)] {
         let x = answers.normal(&[b, t, h * d]);
-        answers.record(format!("{h} heads of {d} channels, {t} tokens"), || f(&x, h));
+        answers.record(format!("H = {h}, D = {d}, T = {t}"), || f(&x, h));
     }
 }

@@ -1,8 +1,8 @@
 //! 1.11 Induction by hand (fill in, 20 minutes, ●●●)
 //!
 //! Two heads complete any text that repeats itself, without training. The first puts into each
-//! token the token before it. The second asks: where did the token before stand that equals me?
-//! There it reads the token that came after. Given
+//! token the token before it. The second asks: at which place j is token j − 1 the same as me?
+//! There it reads token j, the one that came after. Given
 //!
 //!     content: (T, V)    row j is 1 at token j
 //!     before:  (T, V)    row j is 1 at token j − 1, and row 0 is 0: what the first head wrote
@@ -50,6 +50,16 @@ pub const GRADE: Fill<Head> = Fill {
             f: |content, _before, sharpness| induction(content, content, sharpness),
             says: "the key is the content: the head finds its own token, and reads it instead of \
                    the next one",
+            read: "",
+        },
+        Wrong {
+            f: |content, before, sharpness| {
+                let (t, _v) = content.dims2()?;
+                let mask = causal_mask(t, content.dtype(), content.device())?;
+                let scores = (content.matmul(&content.t()?)? * sharpness)?;
+                ops::softmax(&(scores + mask)?)?.matmul(before)
+            },
+            says: "it finds its own token and reads the one before: the key has to be `before`",
             read: "",
         },
         Wrong {
@@ -114,7 +124,7 @@ pub fn one_hot(tokens: &[usize], v: usize) -> Result<(Tensor, Tensor)> {
 }
 
 fn cases(f: Head, answers: &mut Answers) {
-    for n in [2, 5, 12] {
+    for n in [3, 5, 12] {
         // Distinct tokens in random order, twice
         let mut tokens: Vec<usize> = (0..n).collect();
         answers.rng().shuffle(&mut tokens);

@@ -1,6 +1,7 @@
 //! 1.9 LayerNorm there and back (fill in, 20 minutes, ●●●)
 //!
-//! For each token, over its C channels (without weight and bias):
+//! For each token, over its C channels, without weight and bias. The variance is divided by C;
+//! candle's `var_keepdim` divides by C − 1.
 //!
 //!     y = (x − mean) / √(variance + ε)        variance = mean of (x − mean)²
 //!
@@ -56,6 +57,30 @@ pub const GRADE: Fill<ThereAndBack> = Fill {
         Wrong {
             f: |x, grad, eps| by_graph(x, grad, |x| norm(x, x.dim(D::Minus1)? as f64 - 1., eps)),
             says: "the variance is divided by C − 1; a layer norm divides by C",
+            read: "",
+        },
+        Wrong {
+            f: |x, grad, eps| {
+                let c = x.dim(D::Minus1)? as f64;
+                let y = norm(x, c - 1., eps)?;
+                let (centered, n) = (x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?, c - 1.);
+                let variance = (centered.sqr()?.sum_keepdim(D::Minus1)? / n)?;
+                let inverse = (variance + eps)?.sqrt()?.recip()?;
+                let along_y = y.broadcast_mul(&(grad * &y)?.mean_keepdim(D::Minus1)?)?;
+                let by_x = grad.broadcast_sub(&grad.mean_keepdim(D::Minus1)?)? - along_y;
+                Ok((y, by_x?.broadcast_mul(&inverse)?))
+            },
+            says: "the variance is that of `var_keepdim`, divided by C − 1; here it is C",
+            read: "",
+        },
+        Wrong {
+            f: |x, grad, eps| {
+                let (y, _) = layer_norm_there_and_back(x, grad, eps)?;
+                let along_y = y.broadcast_mul(&(grad * x)?.mean_keepdim(D::Minus1)?)?;
+                let by_x = grad.broadcast_sub(&grad.mean_keepdim(D::Minus1)?)? - along_y;
+                Ok((y, by_x?.broadcast_mul(&inverse(x, eps)?)?))
+            },
+            says: "the second mean is that of g x; it is that of g y",
             read: "",
         },
         Wrong {

@@ -63,6 +63,14 @@ pub const GRADE: Fill<Head> = Fill {
             read: "crates/part_1_attention/src/by_hand.rs: √D. Without it",
         },
         Wrong {
+            f: |x, w_q, w_k, w_v| {
+                let (c, d) = w_q.dims2()?;
+                one_head(x, &(w_q * (d as f64 / c as f64).sqrt())?, w_k, w_v)
+            },
+            says: "the scores are divided by √C, the width of a token; a query has D numbers",
+            read: "crates/part_1_attention/src/by_hand.rs: √D. Without it",
+        },
+        Wrong {
             f: |x, w_q, w_k, w_v| one_head(x, w_k, w_q, w_v),
             says: "queries and keys are exchanged: row i has to be the query of token i",
             read: "",
@@ -107,8 +115,8 @@ fn cases(f: Head, answers: &mut Answers) {
         let x = answers.normal(&[t, c]);
         let [w_q, w_k, w_v] = [0, 1, 2].map(|_| answers.normal(&[c, d]));
         let call = |x: &Tensor| f(x, &w_q, &w_k, &w_v);
-        answers.record(format!("weights, {t} tokens"), || Ok(call(&x)?.0));
-        answers.record(format!("output, {t} tokens"), || Ok(call(&x)?.1));
-        answers.gradient(format!("gradient of the output, {t} tokens"), &x, |x| Ok(call(x)?.1));
+        answers.record(format!("weights, T = {t}"), || Ok(call(&x)?.0));
+        answers.record(format!("output, T = {t}"), || Ok(call(&x)?.1));
+        answers.gradient(format!("gradient of the output, T = {t}"), &x, |x| Ok(call(x)?.1));
     }
 }

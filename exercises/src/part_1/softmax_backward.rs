@@ -65,6 +65,18 @@ pub const GRADE: Fill<Backward> = Fill {
             says: "the sum runs over the rows; it runs along each row",
             read: "",
         },
+        Wrong {
+            f: |weights, grad| {
+                weights * grad.broadcast_sub(&(weights * grad)?.mean_keepdim(D::Minus1)?)?
+            },
+            says: "a mean of w g is subtracted; the weights already sum to 1, so it is the sum",
+            read: "",
+        },
+        Wrong {
+            f: |weights, grad| weights * grad.broadcast_sub(&(weights * grad)?.sum_keepdim(1)?)?,
+            says: "the sum runs over dimension 1; a row is the last dimension, whatever the shape",
+            read: "",
+        },
     ],
 };
 

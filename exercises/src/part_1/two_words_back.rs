@@ -2,8 +2,9 @@
 //!
 //! In a sinusoidal position vector the channels 2i and 2i + 1 are (sin tω, cos tω), with ω =
 //! `frequency(i, c)`: a point on a circle. Moving back two positions turns it by −2ω, and a turn is
-//! a matrix. Build the matrix W_q for which position t times W_q is position t − 2. A head whose
-//! query it makes attends to the second token before its own.
+//! a matrix. (A position is a row here and stands left of W_q; the book's matrix, written for
+//! columns, is the transpose.) Build the matrix W_q for which position t times W_q is position
+//! t − 2. A head whose query it makes attends to the second token before its own.
 //!
 //! Hint: sin(a − b) = sin a cos b − cos a sin b, and cos(a − b) = cos a cos b + sin a sin b.
 //! Hint: The product is a row times the matrix, so cell (row, column) says how much of channel

@@ -1,8 +1,8 @@
 //! 1.7 Which map is untrained? (predict, 5 minutes, ●○○)
 //!
 //! Four heads read the same eight tokens; below each stands the last row of its attention weights.
-//! One of the heads is GPT-2's before any training: weights of standard deviation 0.02 after a
-//! layer norm.
+//! One of the heads is of a model of 64 channels before any training: weights of standard deviation
+//! 0.02, after a layer norm.
 //!
 //! Hint: How large are queries and keys if the weights are that small?
 //! Hint: With 64 channels after a layer norm a query has numbers of about 0.02 √64 = 0.16.
@@ -50,7 +50,7 @@ fn maps() -> Result<[String; 4]> {
         number += 1;
         let row = map.narrow(0, t - 1, 1)?.flatten_all()?.to_vec1::<f64>()?;
         let cells: Vec<_> =
-            row.iter().map(|weight| format!("{weight:.3}")[1..].to_string()).collect();
+            row.iter().map(|weight| format!("{weight:.4}")[1..].to_string()).collect();
         Ok(format!("  map {number}  {}", cells.join(" ")))
     };
     Ok([row(&previous)?, row(&uniform)?, row(&untrained)?, row(&sharp)?])

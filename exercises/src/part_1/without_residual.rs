@@ -1,9 +1,9 @@
 //! 1.10 Twelve layers without residual (predict, 6 minutes, ●●○)
 //!
 //! Twelve layers of 64 channels, weights W with standard deviation 0.02. With residual, a layer
-//! adds gelu(LayerNorm(x) W) to x, as in GPT-2; the control is gelu(x W) alone. A random gradient
-//! arrives at the end. How large is the gradient by the first layer's input, compared with that by
-//! the last layer's?
+//! adds gelu(LayerNorm(x) W) to x, as in GPT-2; without it, the layer is gelu(x W) alone. A random
+//! gradient arrives at the end. How large is the gradient by the first layer's input, compared with
+//! that by the last layer's?
 //!
 //! Hint: Without residual each layer multiplies the gradient by its own Jacobian, and so the layers
 //! multiply.
@@ -25,13 +25,17 @@ pub fn questions() -> Vec<Prediction> {
             "With the residual, x + f(x), the first layer's gradient is, compared with the last's:",
             &["a thousand times smaller", "of the same size, within a factor of 3", "0"],
             bucket(with),
-            "The residual stream carries the gradient past all layers.",
+            "The residual path carries the gradient past all layers.",
         )
         .trap(0., "that is what products of small Jacobians do; the 1 of the residual prevents it")
         .trap(2., "the gradient reaches all layers: none is cut off"),
         Prediction::choice(
             "Without residual, gelu(x W), it is:",
-            &["many thousand times smaller", "of the same size, within a factor of 3", "0"],
+            &[
+                "about a million million times smaller",
+                "of the same size, within a factor of 3",
+                "0",
+            ],
             bucket(without),
             "Each layer multiplies it by a small Jacobian, eleven times in a row.",
         )

@@ -31,8 +31,12 @@ pub fn named(name: Option<&str>) -> Result<&'static Entry> {
 /// # Errors
 /// When another runner is grading, or the file cannot be read.
 pub fn check(entry: &Entry) -> Result<GradeReport> {
-    ensure!(entry.is_code(), "{} has no file: see `cargo x learn --help`", entry.name);
-    work::start(entry)?;
+    let name = entry.name;
+    match entry.task {
+        Task::Code { .. } => work::start(entry)?,
+        Task::Predict(_) => bail!("{name} is a prediction: `cargo x learn predict {name}`"),
+        Task::Measure(_) => bail!("{name} is measured: `cargo x learn measure {name} RUN ..`"),
+    }
     let verdict = trial::trial(entry)?;
     note(entry, &verdict)?;
     Ok(verdict)
@@ -41,7 +45,7 @@ pub fn check(entry: &Entry) -> Result<GradeReport> {
 fn note(entry: &Entry, verdict: &GradeReport) -> Result<()> {
     State::update(|state| {
         let progress = state.of_mut(entry);
-        progress.attempts += 1;
+        progress.attempts += usize::from(verdict.outcome != Outcome::Unwritten);
         if verdict.is_right() {
             progress.standing = progress.standing.solved();
         }
@@ -62,7 +66,7 @@ pub fn hint(entry: &Entry) -> Result<()> {
     for (i, hint) in hints.iter().take(shown).enumerate() {
         screen::say(&format!("Hint {} of {}: {hint}", i + 1, hints.len()));
     }
-    if shown == hints.len() {
+    if shown == hints.len() && !State::read()?.is_solved(entry) {
         println!("`cargo x learn solution {} --give-up` shows the solution.", entry.name);
     }
     Ok(())
@@ -143,9 +147,21 @@ pub fn skip(number: &str) -> Result<()> {
         state.clone()
     })?;
     match state.is_done(part) {
-        true => println!("Part {number} is behind you."),
+        true => println!("You have solved {first} and {second}: part {number} is behind you."),
         false => println!("Solve {first} and {second}, and part {number} is behind you."),
     }
+    Ok(())
+}
+
+/// Makes all exercises of a part that was skipped count again.
+///
+/// # Errors
+/// When there is no such part, or it was not skipped.
+pub fn take_back_skip(number: &str) -> Result<()> {
+    let part = course::part(number).with_context(|| format!("there is no part {number}"))?;
+    let was_skipped = State::update(|state| state.skipped.remove(part.number))?;
+    ensure!(was_skipped, "part {number} is not skipped");
+    println!("All exercises of part {number} count again.");
     Ok(())
 }
 
@@ -194,14 +210,18 @@ pub fn demo(number: &str) -> Result<()> {
 pub fn predict(entry: &Entry, answers: &[String]) -> Result<GradeReport> {
     let Task::Predict(questions) = entry.task else { bail!("{} asks nothing", entry.name) };
     let questions = questions();
-    ensure!(
-        answers.len() == questions.len(),
-        "{} asks {} questions, in this order; got {} answers:\n{}",
-        entry.name,
-        questions.len(),
-        answers.len(),
-        questions.iter().map(|question| question.text()).collect::<Vec<_>>().join("\n")
-    );
+    if answers.len() != questions.len() {
+        for (i, question) in questions.iter().enumerate() {
+            screen::say(&format!("{}. {}", i + 1, question.text()));
+        }
+        bail!(
+            "{name} wants an answer to each of its questions, in this order: `cargo x learn \
+             predict {name} {}`; got {}",
+            vec!["ANSWER"; questions.len()].join(" "),
+            answers.len(),
+            name = entry.name,
+        );
+    }
     let verdict = judge_answers(&questions, answers);
     note(entry, &verdict)?;
     Ok(verdict)

@@ -58,18 +58,33 @@ pub fn wrap(text: &str, width: usize) -> String {
             open = false;
             continue;
         }
-        for word in line.split_whitespace() {
+        for word in words(line) {
             match lines.last_mut() {
                 Some(last) if open && last.chars().count() + 1 + word.chars().count() <= width => {
                     last.push(' ');
-                    last.push_str(word);
+                    last.push_str(&word);
                 }
-                _ => lines.push(word.to_string()),
+                _ => lines.push(word),
             }
             open = true;
         }
     }
     lines.join("\n")
+}
+
+/// Words of `line`; code between backticks is one.
+fn words(line: &str) -> Vec<String> {
+    let mut words: Vec<String> = Vec::new();
+    for word in line.split_whitespace() {
+        match words.last_mut() {
+            Some(last) if last.matches('`').count() % 2 == 1 => {
+                last.push(' ');
+                last.push_str(word);
+            }
+            _ => words.push(word.to_string()),
+        }
+    }
+    words
 }
 
 /// Prints prose.
@@ -106,7 +121,7 @@ pub fn verdict(entry: &Entry, verdict: &GradeReport) {
     }
     match verdict.outcome {
         Outcome::Right => println!("{}", ink(&format!("{} is solved.", entry.name), Ink::Green)),
-        Outcome::Unwritten => println!("{} is still to be written.", entry.name),
+        Outcome::Unwritten => println!("{} is still to be written.", work::shown(entry)),
         Outcome::Wrong => {
             println!("{}", ink(&format!("{} is not right yet.", entry.name), Ink::Red));
             let of_mistake = verdict.read.as_deref().and_then(ReadingPlace::parse);

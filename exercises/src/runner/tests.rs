@@ -62,7 +62,7 @@ fn the_compilers_first_error_is_shown_with_the_learners_path() {
         --> exercises/learner/src/../../work/part_0/a.rs:3:5\n\nerror[E0308]: mismatched\n  x\n\n\
         error: could not compile `learner` (bin) due to 2 previous errors\n";
     let shown = "error[E0425]: cannot find value `y`\n  --> exercises/work/part_0/a.rs:3:5\n\
-        and 1 more errors";
+        and 1 more error";
     assert_eq!(trial::first_error(messages), shown);
 }
 
@@ -70,6 +70,7 @@ fn the_compilers_first_error_is_shown_with_the_learners_path() {
 fn prose_is_wrapped_and_formulas_are_not() {
     let text = "one two three four\nfive\n\n    a = b        c\nsix";
     assert_eq!(screen::wrap(text, 10), "one two\nthree four\nfive\n\n    a = b        c\nsix");
+    assert_eq!(screen::wrap("it is `a + b` then", 10), "it is\n`a + b`\nthen", "code stays whole");
     let state = State::default();
     for entry in crate::course::exercises() {
         let row = screen::row(&state, entry);

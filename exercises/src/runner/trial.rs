@@ -129,7 +129,11 @@ pub(super) fn first_error(messages: &str) -> String {
     let error = messages.lines().skip(from).take_while(|line| !line.is_empty());
     let n_errors = messages.lines().filter(is_error).count().saturating_sub(1); // the last sums up
     let mut lines: Vec<&str> = error.take(MAX_LINES).collect();
-    let more = format!("and {} more errors", n_errors.saturating_sub(1));
+    let more = match n_errors {
+        0 | 1 => String::new(),
+        2 => "and 1 more error".to_string(),
+        n => format!("and {} more errors", n - 1),
+    };
     if n_errors > 1 {
         lines.push(&more);
     }

@@ -18,14 +18,18 @@ use crate::grading::Prediction;
 /// Time between two looks at the learner's file.
 const INTERVAL: Duration = Duration::from_millis(100);
 
-/// Watches until all is solved or the learner ends it.
+/// Keys of the watching runner.
+const KEYS: &str = "h hint, l list, r reset, q quit; then Enter";
+
+/// Watches from the exercise `first` on, or from the next one, until all is solved or the learner
+/// ends it.
 ///
 /// # Errors
 /// When another runner watches, or the work folder cannot be used.
-pub fn run() -> Result<()> {
+pub fn run(mut first: Option<&'static Entry>) -> Result<()> {
     let _lock = work::lock()?;
     let lines = input_lines();
-    while let Some(entry) = State::read()?.next() {
+    while let Some(entry) = first.take().or(State::read()?.next()) {
         println!();
         screen::head(entry);
         let goes_on = match entry.task {
@@ -90,7 +94,7 @@ fn watch_file(entry: &Entry, lines: &Receiver<String>) -> Result<bool> {
             if verdict.is_right() {
                 return Ok(true);
             }
-            println!("{}", ink("h hint, l list, r reset, q quit", Ink::Dim));
+            println!("{}", ink(KEYS, Ink::Dim));
         }
         match lines.recv_timeout(INTERVAL) {
             Err(RecvTimeoutError::Timeout) => {}
@@ -112,7 +116,7 @@ fn other_key(key: &str, entry: &Entry) -> Result<()> {
             Ok(())
         }
         _ => {
-            println!("h hint, l list, q quit");
+            println!("{KEYS}");
             Ok(())
         }
     }
