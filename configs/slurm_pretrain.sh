@@ -25,11 +25,11 @@ train=(mpirun --map-by "ppr:1:node:pe=$SLURM_CPUS_PER_TASK"
     --mca oob_tcp_keepalive_time 5 --mca oob_tcp_keepalive_intvl 3 --mca oob_tcp_keepalive_probes 3
     target/debug/part_4 train --threads "$SLURM_CPUS_PER_TASK" --out "$out")
 
-if [[ -d $out/checkpoints ]]; then
+if compgen -G "$out/checkpoints/step-*[0-9]" >/dev/null; then
     "${train[@]}" --resume &
 else
     "${train[@]}" "$@" &
 fi
 run=$!
-trap 'kill -TERM $run; wait $run || true; sbatch "$0" "$out"; exit' TERM
+trap 'kill -TERM $run; wait $run || true; sbatch "$0" "$out" "$@"; exit' TERM
 wait $run

@@ -48,6 +48,7 @@ def score(reply):
 
 def fill(question, prompt, completion, answer):
     roles = len(prompt) > 1
+    completion = completion[0]["content"]
     prompt = "\n".join(f"{m['role']}: {m['content']}" if roles else m["content"] for m in prompt)
     values = {"prompt": prompt, "completion": completion, "answer": answer or ""}
     return re.sub(r"\{(prompt|completion|answer)\}", lambda match: values[match[1]], question)

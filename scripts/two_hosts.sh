@@ -71,7 +71,7 @@ if wait $run; then
     exit 1
 fi
 seconds=$(($(date +%s) - cut))
-grep -v "^step\|^ *$" "$out/cut.log" | tail -n 12
+grep -v "^step" "$out/cut.log" | tail -n 12
 echo "ended $seconds s after the cut"
 ((seconds <= 30))
 

@@ -47,6 +47,7 @@ pub fn run(command: impl FnOnce(ArgsOs) -> Result<()>) -> ExitCode {
         Ok(()) => 0,
         Err(error) if is_broken_pipe(&error) => 0,
         Err(error) => {
+            rank_folder::remove();
             if Ranks::of_process().is_ok_and(|ranks| !ranks.is_first()) {
                 thread::sleep(ERROR_OF_FIRST_RANK); // which ends all, with its own message
             }

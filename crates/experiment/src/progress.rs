@@ -11,13 +11,23 @@ const LINE_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Progress of a run of known length, on stderr. Other output goes to stdout, above the bar.
 pub struct ProgressLine {
-    bar: Option<ProgressBar>,
+    display: Display,
     steps: usize,
     /// Number of steps done before a resume.
     start_step: usize,
     start: Instant,
     last_line: Instant,
     tokens: usize,
+}
+
+/// How the progress is shown.
+enum Display {
+    /// On a terminal.
+    Bar(ProgressBar),
+    /// A line every few seconds.
+    Lines,
+    /// Not at all.
+    Hidden,
 }
 
 impl ProgressLine {
@@ -34,35 +44,44 @@ impl ProgressLine {
     /// # Errors
     /// Never in practice: the bar's template is fixed.
     pub fn resume_from(steps: usize, start_step: usize) -> Result<Self> {
-        let bar = stderr().is_terminal().then(|| ProgressBar::new(steps as u64));
-        if let Some(bar) = &bar {
+        let mut display = Display::Lines;
+        if stderr().is_terminal() {
+            let bar = ProgressBar::new(steps as u64);
             // A narrow terminal truncates the message, so that it stays on one line.
             let template = "{bar:12} {pos}/{len}  {eta} left  {wide_msg}";
             bar.set_position(start_step as u64);
             bar.reset_eta();
             bar.set_style(ProgressStyle::with_template(template)?);
+            display = Display::Bar(bar);
         }
         let now = Instant::now();
-        Ok(Self { bar, steps, start_step, start: now, last_line: now, tokens: 0 })
+        Ok(Self { display, steps, start_step, start: now, last_line: now, tokens: 0 })
+    }
+
+    /// Shows nothing from now on.
+    pub fn hide(&mut self) {
+        if let Display::Bar(bar) = std::mem::replace(&mut self.display, Display::Hidden) {
+            bar.finish_and_clear();
+        }
     }
 
     /// Advances to `done` steps, the last of which processed `tokens`, and shows `metrics`.
     pub fn update(&mut self, done: usize, metrics: &str, tokens: usize) {
         self.tokens += tokens;
         let message = format!("{metrics}  {:.0} tokens/s", self.tokens_per_second());
-        match &self.bar {
-            Some(bar) => {
+        match &self.display {
+            Display::Bar(bar) => {
                 bar.set_message(message);
                 bar.set_position(done as u64);
             }
-            None if done == self.steps || self.last_line.elapsed() >= LINE_INTERVAL => {
+            Display::Lines if done == self.steps || self.last_line.elapsed() >= LINE_INTERVAL => {
                 let seconds_per_step =
                     self.start.elapsed().as_secs_f64() / (done - self.start_step).max(1) as f64;
                 let left = seconds_per_step * self.steps.saturating_sub(done) as f64;
                 eprintln!("step {done}/{}  {message}  {left:.0} s left", self.steps);
                 self.last_line = Instant::now();
             }
-            None => {}
+            Display::Lines | Display::Hidden => {}
         }
     }
 
@@ -80,9 +99,9 @@ impl ProgressLine {
     /// and its time does not count.
     pub fn suspend<R>(&mut self, work: impl FnOnce() -> R) -> R {
         let begin = Instant::now();
-        let result = match &self.bar {
-            Some(bar) => bar.suspend(work),
-            None => work(),
+        let result = match &self.display {
+            Display::Bar(bar) => bar.suspend(work),
+            Display::Lines | Display::Hidden => work(),
         };
         self.start += begin.elapsed();
         result
@@ -91,7 +110,7 @@ impl ProgressLine {
 
 impl Drop for ProgressLine {
     fn drop(&mut self) {
-        if let Some(bar) = &self.bar {
+        if let Display::Bar(bar) = &self.display {
             bar.finish_and_clear();
         }
     }

@@ -82,6 +82,15 @@ impl Run {
         progress.is_finished(total_steps, self.patience, self.stop_when_solved)
     }
 
+    /// Like [`is_finished`](Self::is_finished) by the progress of the first rank: the validations of
+    /// the others may differ in their last bits.
+    ///
+    /// # Errors
+    /// When another rank has ended.
+    pub fn is_over(&self, progress: &TrainProgress, total_steps: usize) -> Result<bool> {
+        self.ranks.any(self.ranks.is_first() && self.is_finished(progress, total_steps))
+    }
+
     /// True if the run must stop after step `step`: a signal to one of the ranks stops all.
     ///
     /// # Errors

@@ -122,6 +122,12 @@ impl RunLog {
         Ok(Self::new(config, 0)?.with_run_folder(folder, Tracker::Disabled, &[]))
     }
 
+    /// Log whose progress is not shown: that of a rank that is not the first.
+    pub fn without_progress(mut self) -> Self {
+        self.progress.hide();
+        self
+    }
+
     /// Writes the log into `folder`, which already holds `rows`, and into `tracker`.
     pub fn with_run_folder(mut self, folder: RunFolder, tracker: Tracker, rows: &[Value]) -> Self {
         // Checkpoints of old runs lack the state of the log.

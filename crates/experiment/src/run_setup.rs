@@ -22,6 +22,17 @@ use crate::settings::{check_resolved, check_resumable};
 use crate::tracker::Tracker;
 use crate::{Checkpoints, Interrupt, Plateau, Run, RunFolder, TrainProgress};
 
+/// Flags whose values name files that a run reads, in the parts that have them.
+const INPUT_FILES: [&str; 7] = [
+    "--data",
+    "--eval-file",
+    "--reference",
+    "--reward-program",
+    "--judge-model",
+    "--judge-prompt",
+    "--tokenizer",
+];
+
 /// Folder, settings and flags of a run.
 #[derive(Debug)]
 pub struct RunSetup<'a> {
@@ -43,8 +54,26 @@ impl<'a> RunSetup<'a> {
     /// yet.
     ///
     /// # Errors
-    /// When there is no such run to resume, or a new run would move one of its inputs aside.
+    /// When there is no such run to resume, or a new run would move one of its inputs aside; a usage
+    /// error if mpirun has started several ranks.
     pub fn new<A: Serialize + Args>(
+        args: &A,
+        flags: &'a RunFlags,
+        overridable: &[&str],
+        inputs: &[(&str, Option<impl AsRef<Path>>)],
+    ) -> Result<Self> {
+        ensure_usage(
+            !Ranks::of_process()?.are_several(),
+            "this part trains on one rank: start it alone",
+        )?;
+        Self::new_on_ranks(args, flags, overridable, inputs)
+    }
+
+    /// Like [`new`](Self::new), for a part whose ranks train together.
+    ///
+    /// # Errors
+    /// When there is no such run to resume, or a new run would move one of its inputs aside.
+    pub fn new_on_ranks<A: Serialize + Args>(
         args: &A,
         flags: &'a RunFlags,
         overridable: &[&str],
@@ -60,6 +89,13 @@ impl<'a> RunSetup<'a> {
         }
         for (flag, path) in inputs {
             if let Some(path) = path {
+                RunFolder::ensure_input_not_overwritten(setup.out, flag, path)?;
+            }
+        }
+        for flag in INPUT_FILES {
+            let value = setup.settings[flag.trim_start_matches("--").replace('-', "_")].as_str();
+            // Of a mixture, a.jsonl=0.7,b.jsonl=0.3, each file; of a command, each word.
+            for path in value.unwrap_or_default().split([',', '=', ' ']) {
                 RunFolder::ensure_input_not_overwritten(setup.out, flag, path)?;
             }
         }
@@ -155,7 +191,7 @@ impl<'a> RunSetup<'a> {
         if !saved.is_null() {
             log.state = serde_json::from_value(saved)?;
         }
-        Ok(log)
+        Ok(if Ranks::of_process()?.is_first() { log } else { log.without_progress() })
     }
 
     /// Message of a checkpoint that does not fit, which names the model if it is another one.
@@ -174,19 +210,8 @@ impl<'a> RunSetup<'a> {
     /// the run with a checkpoint.
     ///
     /// # Errors
-    /// When the signal handler cannot be installed; a usage error if mpirun has started several
-    /// ranks.
-    pub fn run(&self, data_id: &str) -> Result<Run> {
-        let run = self.run_on_ranks(data_id)?;
-        ensure_usage(!run.ranks.are_several(), "this part trains on one rank: start it alone")?;
-        Ok(run)
-    }
-
-    /// Like [`run`](Self::run), for a part whose ranks train together.
-    ///
-    /// # Errors
     /// When the signal handler cannot be installed, or the ranks have different data.
-    pub fn run_on_ranks(&self, data_id: &str) -> Result<Run> {
+    pub fn run(&self, data_id: &str) -> Result<Run> {
         let ranks = Ranks::of_process()?;
         let of_first = ranks.on_first(|| Ok(data_id.to_string()))?;
         ensure!(data_id == of_first, "rank {} has other data than the first", ranks.rank());
@@ -226,6 +251,18 @@ impl<'a> RunSetup<'a> {
     /// Plateau at which the run ended, if it is solved.
     pub(crate) fn solved(&self, progress: &TrainProgress) -> Option<Plateau> {
         progress.solved(self.stop_when_solved())
+    }
+
+    /// Checks, after the last step, that a model was kept.
+    ///
+    /// # Errors
+    /// When no validation had a finite score.
+    pub fn ensure_model_kept(&self, progress: &TrainProgress) -> Result<()> {
+        ensure!(
+            !self.is_finished(progress) || progress.selection.best.is_some(),
+            "no model was saved: every validation had a score that is not finite"
+        );
+        Ok(())
     }
 
     /// Folder for the last model of the run, `final/`, if the run is over and that model is not the

@@ -40,7 +40,8 @@ pub fn best_of_n(scores: &[f64], values: &[f64], n: usize) -> f64 {
     let (mut expected, mut first) = (0., 0);
     while first < total {
         let score = scores[order[first]];
-        let n_ties = order[first..].iter().take_while(|&&i| scores[i] == score).count();
+        let is_tie = |i: &&usize| scores[**i].total_cmp(&score).is_eq();
+        let n_ties = order[first..].iter().take_while(is_tie).count();
         let ties = &order[first..first + n_ties];
         let mean = ties.iter().map(|&i| values[i]).sum::<f64>() / n_ties as f64;
         expected += mean * (share_below(first + n_ties) - share_below(first));

@@ -5,6 +5,7 @@ use std::num::NonZeroUsize;
 
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
+use datasets::Example;
 use experiment::flags::SolvedFlags;
 use experiment::number::{fraction, non_negative, positive, unit_interval};
 use experiment::program::{as_usage_error, ensure_usage};
@@ -193,6 +194,22 @@ pub enum DivergenceName {
 }
 
 impl OnlineFlags {
+    /// Checks that `examples` have the answers or tests that the rewards, or rounds on right
+    /// answers, need.
+    ///
+    /// # Errors
+    /// When one lacks them.
+    pub fn ensure_applicable(&self, examples: &[Example]) -> Result<()> {
+        if self.online != Some(SampledSignal::Distill) {
+            return self.weighted_rewards()?.ensure_applicable(examples);
+        }
+        let has_answers = examples.iter().all(|example| !example.completion.is_empty());
+        ensure_usage(
+            self.lmbda == 1. || has_answers,
+            "--lmbda below 1 learns from right answers, too, which these rows lack",
+        )
+    }
+
     /// Checks the flags of a run with this `loss`.
     ///
     /// # Errors

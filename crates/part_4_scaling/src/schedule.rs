@@ -6,11 +6,13 @@
 //! cosine    lr(n) = min + (peak − min) · ½ (1 + cos(π (n − warmup) / (total − warmup)))
 //! WSD       lr(n) = peak, then linear to min over the last fifth of the steps
 //!           (warmup-stable-decay)
+//! linear    lr(n) = peak − (peak − min) · (n − warmup) / (total − warmup)
+//! constant  lr(n) = peak
 //! ```
 //!
 //! n counts optimizer steps from 1 and the rate is set before the step. The first step has lr(1) =
-//! peak / warmup. With cosine and WSD (from five steps on, so that there is a last fifth) the last
-//! has lr(total) = min, and the rate stays there; a constant rate stays at its peak. Cosine:
+//! peak / warmup. With cosine, linear and WSD (from five steps on, so that there is a last fifth)
+//! the last has lr(total) = min, and the rate stays there. Cosine:
 //! Loshchilov and Hutter, <https://arxiv.org/abs/1608.03983>; WSD: Hu et al.,
 //! <https://arxiv.org/abs/2404.06395>.
 

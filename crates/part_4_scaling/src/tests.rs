@@ -9,4 +9,5 @@ mod schedule;
 mod run_defaults;
 mod settings;
 mod training;
+mod evaluation;
 mod ranks;

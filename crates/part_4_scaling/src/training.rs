@@ -36,7 +36,7 @@ pub fn train(
     if state.train.progress.step == 0 {
         validate(state, &inference, data, validation, model_folder, log)?; // before training
     }
-    while !run.is_finished(&state.train.progress, total_steps) {
+    while !run.is_over(&state.train.progress, total_steps)? {
         let step = state.train.progress.step + 1;
         let mut loader_state = state.progress.loader_state;
         let mut batches = Vec::with_capacity(config.grad_accum_steps);
@@ -51,7 +51,7 @@ pub fn train(
             validate(state, &inference, data, validation, model_folder, log)?;
         }
         let progress = &state.train.progress;
-        let is_last = run.is_finished(progress, total_steps) || run.should_stop(progress.step)?;
+        let is_last = run.is_over(progress, total_steps)? || run.should_stop(progress.step)?;
         if !is_skipped && (step == total_steps || is_due(step, validation.sample_interval)) {
             log_sample(step, &inference, &data.tokenizer, validation, log)?;
         }
@@ -64,7 +64,7 @@ pub fn train(
             break;
         }
     }
-    match run.is_finished(&state.train.progress, total_steps) {
+    match run.is_over(&state.train.progress, total_steps)? {
         true => log.write_pending_row(),
         false => Ok(()),
     }

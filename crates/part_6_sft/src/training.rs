@@ -38,7 +38,7 @@ pub fn train(
             run.save_checkpoint(0, log, |folder, data_id| state.save(folder, data_id))?;
         }
     }
-    while !run.is_finished(&state.progress, total_steps) {
+    while !run.is_over(&state.progress, total_steps)? {
         let step = state.progress.step + 1;
         let batches =
             micro_batches(&mut sampler, step, examples, config, &run.ranks, model.device())?;
@@ -49,7 +49,7 @@ pub fn train(
         {
             validator.run(&inference_model, state, log)?;
         }
-        let is_last = run.is_finished(&state.progress, total_steps) || run.should_stop(step)?;
+        let is_last = run.is_over(&state.progress, total_steps)? || run.should_stop(step)?;
         if is_last || run.is_save_due(step) {
             run.save_checkpoint(step, log, |folder, data_id| state.save(folder, data_id))?;
         }
@@ -57,7 +57,7 @@ pub fn train(
             break;
         }
     }
-    match run.is_finished(&state.progress, total_steps) {
+    match run.is_over(&state.progress, total_steps)? {
         true => log.write_pending_row(),
         false => Ok(()),
     }

@@ -6,11 +6,11 @@
 //! tests in its prompt.
 
 use std::sync::{Mutex, PoisonError};
-use std::thread::{available_parallelism, scope};
+use std::thread::scope;
 
 use anyhow::{Result, anyhow, ensure};
 use serde::Serialize;
-use tensor_core::Rng;
+use tensor_core::{Rng, threads};
 
 use crate::reward_fn::{NamedRewardFn, RewardInput, RewardPart, RewardParts};
 use crate::sandbox::{Sandbox, TestReport};
@@ -64,7 +64,7 @@ pub fn code_reward_fn(sandbox: Sandbox, score: CodeScore) -> NamedRewardFn {
     }
 }
 
-/// Reports of the programs of `inputs`, as many at a time as there are processors.
+/// Reports of the programs of `inputs`, as many at a time as `--threads`.
 fn run_all(sandbox: &Sandbox, inputs: &[RewardInput<'_>]) -> Result<Vec<TestReport>> {
     let untested = inputs.iter().find(|input| input.example.tests.is_empty());
     ensure!(
@@ -81,7 +81,7 @@ fn run_all(sandbox: &Sandbox, inputs: &[RewardInput<'_>]) -> Result<Vec<TestRepo
         }
         Ok(())
     };
-    let n_workers = available_parallelism().map_or(1, usize::from).min(inputs.len());
+    let n_workers = threads::num_threads().min(inputs.len());
     scope(|scope| {
         let workers: Vec<_> = (0..n_workers).map(|_| scope.spawn(work)).collect();
         workers.into_iter().try_for_each(|worker| {

@@ -52,10 +52,11 @@ impl ContextOverflow {
         let share = (counts.n_truncated - before.n_truncated) as f64 / n_read as f64;
         if share > 0. {
             let message = format!(
-                "a reward model reads {:.0} % of the conversations without their beginning, and a \
-                 judge gives them 0, because they are longer than its context; take shorter \
-                 prompts (--max-prompt-length, --judge-prompt), fewer --max-new-tokens, or a \
-                 reward model with a longer context",
+                "{:.0} % of the conversations are longer than the context of what scores them: a \
+                 reward model of --reward reads them without their beginning, a judge of \
+                 --judge-model gives them 0; take shorter prompts (--max-prompt-length, and \
+                 --judge-prompt for a judge), fewer --max-new-tokens, or a model with a longer \
+                 context",
                 100. * share
             );
             let alarm = Alarm::new("reward_context_overflow", message).with_severity(share);

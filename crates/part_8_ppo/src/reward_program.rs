@@ -2,13 +2,15 @@
 //! standard input and answers with a line of rewards.
 //!
 //! ```text
-//! stdin    {"prompts": [[{"role": "user", "content": "What is 1 + 2?"}]], "completions": ["3"],
+//! stdin    {"prompts": [[{"role": "user", "content": "What is 1 + 2?"}]],
+//!           "completions": [[{"role": "assistant", "content": "3"}]],
 //!           "answers": ["3"], "terminated": [true]}                               (on one line)
 //! stdout   [1.0]
 //! ```
 //!
-//! The lists are the arguments of a reward function of TRL, so in Python
-//! `reward(**json.loads(line))` calls one. Whatever the program prints for people goes to its
+//! Prompts and completions are conversations, as in a reward function of TRL, so in Python
+//! `reward(**json.loads(line))` calls one that also takes `answers` and `terminated`, or any
+//! `**kwargs`. It returns a number for each completion. Whatever the program prints for people goes to its
 //! standard error.
 
 use std::io::{BufRead, BufReader, Read, Write};
@@ -18,7 +20,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use serde_json::{Value, json};
-use tensor_core::Rng;
+use tensor_core::{Rng, sha256};
 
 use crate::reward_fn::{NamedRewardFn, RewardInput};
 
@@ -43,10 +45,17 @@ struct RewardProgram {
 /// time limit, or answers anything but one number per completion.
 pub fn reward_program_fn(command: &str, timeout: Duration) -> Result<NamedRewardFn> {
     let mut program = RewardProgram::start(command, timeout)?;
-    let name = format!("program {command}");
+    let name = format!("program {command}{}", sha256_of_files(command));
     let reward_fn =
         Box::new(move |inputs: &[RewardInput<'_>], _: &mut Rng| program.rewards(inputs));
     Ok(NamedRewardFn::new(reward_fn, name))
+}
+
+/// SHA-256 of each word of `command` that is a file, as a resumed run needs the same program.
+fn sha256_of_files(command: &str) -> String {
+    let words = shlex::split(command).unwrap_or_default();
+    let files = words.iter().filter_map(|word| std::fs::read(word).ok());
+    files.map(|bytes| format!(" {}", sha256::hash_bytes(&bytes))).collect()
 }
 
 impl RewardProgram {
@@ -75,9 +84,11 @@ impl RewardProgram {
             "" => Value::Null,
             answer => answer.into(),
         };
+        let completion =
+            |input: &RewardInput<'_>| json!([{ "role": "assistant", "content": input.completion }]);
         let request = json!({
             "prompts": inputs.iter().map(|input| &input.example.prompt).collect::<Vec<_>>(),
-            "completions": inputs.iter().map(|input| input.completion).collect::<Vec<_>>(),
+            "completions": inputs.iter().map(completion).collect::<Vec<_>>(),
             "answers": inputs.iter().map(answer).collect::<Vec<_>>(),
             "terminated": inputs.iter().map(|input| input.terminated).collect::<Vec<_>>(),
         });

@@ -24,6 +24,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -192,7 +193,9 @@ impl Sandbox {
             },
         });
         if let Some(mut stdin) = child.stdin.take() {
-            let _ = stdin.write_all(job.to_string().as_bytes()); // if it fails, the report says why
+            // A thread, because a pipe has room for a part of the job only, and no time limit. If
+            // it fails, the report says why.
+            thread::spawn(move || stdin.write_all(job.to_string().as_bytes()));
         }
         let lines = read_lines(child);
         let (mut deadline, mut is_locked) = (Instant::now() + START_TIMEOUT, false);

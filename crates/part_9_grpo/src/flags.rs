@@ -4,7 +4,7 @@
 
 use std::num::NonZeroUsize;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::Result;
 use candle_core::Device;
 use clap::Args;
 use datasets::{DatasetFlags, Example, Splits};
@@ -177,20 +177,7 @@ impl TaskFlags {
         chat_tokenizer: &ChatTokenizer,
         context_len: usize,
     ) -> Result<(Vec<PromptExample>, usize)> {
-        let rewards = self.weighted_rewards()?;
-        ensure!(
-            !rewards.has(WeightedRewards::CODE) || examples.iter().all(|row| !row.tests.is_empty()),
-            "the reward code needs rows with tests: --task code, and a column tests or test_list"
-        );
-        if let Some(rule) = rewards.rule_with_answers()
-            && let Some(example) = examples.iter().find(|example| example.completion.is_empty())
-        {
-            let prompt = example.prompt.last().map_or("", |message| &message.content);
-            bail!(
-                "the reward {rule} compares with right answers, and there is none to {prompt:?}: \
-                 use a reward model or program, or rows with an answer"
-            );
-        }
+        self.weighted_rewards()?.ensure_applicable(&examples)?;
         self.prompts.format(&mut examples)?;
         self.prompts.tokenize(examples, chat_tokenizer, context_len, self.max_new_tokens())
     }

@@ -13,7 +13,8 @@ use datasets::{Example, ExampleColumns, Split, Splits, json_rows, parse_question
 use model_io::ChatMessage;
 use ppo::RewardInput;
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
+use tensor_core::sha256;
 
 use crate::{WeightedRewards, rewards};
 
@@ -219,4 +220,17 @@ impl Task {
         }
         Ok(example)
     }
+}
+
+/// SHA-256 of the problems of training and validation, so that a checkpoint is not resumed with other data.
+pub fn dataset_sha256(dataset: &Splits<Example>) -> String {
+    let text = |Example { prompt, completion, tests, .. }: &Example| {
+        let messages: Vec<Value> = prompt.iter().map(|message| json!(message.content)).collect();
+        match tests.is_empty() {
+            true => json!([messages, completion]).to_string(),
+            false => json!([messages, completion, tests]).to_string(),
+        }
+    };
+    let all: Vec<String> = dataset.train.iter().chain(&dataset.validation).map(text).collect();
+    sha256::hash_bytes(all.join("\n").as_bytes())
 }

@@ -8,6 +8,7 @@ use std::path::Path;
 
 use anyhow::{Result, bail, ensure};
 use candle_core::Device;
+use datasets::Example;
 use ppo::flags::RewardProgramFlags;
 use ppo::reward_fn::{self, NamedRewardFn, OutcomeRewards, RewardPart, RewardParts};
 use ppo::{ContextOverflow, RewardFn, RewardInput};
@@ -115,6 +116,27 @@ impl WeightedRewards {
     /// These rewards with `outcome` as the values of the terms that only tell right from wrong.
     pub fn with_outcome(self, outcome: OutcomeRewards) -> Self {
         Self { outcome, ..self }
+    }
+
+    /// Checks that `examples` have what the terms compare with: tests, or right answers.
+    ///
+    /// # Errors
+    /// When one lacks it.
+    pub fn ensure_applicable(&self, examples: &[Example]) -> Result<()> {
+        ensure!(
+            !self.has(Self::CODE) || examples.iter().all(|example| !example.tests.is_empty()),
+            "the reward code needs rows with tests: --task code, and a column tests or test_list"
+        );
+        if let Some(rule) = self.rule_with_answers()
+            && let Some(example) = examples.iter().find(|example| example.completion.is_empty())
+        {
+            let prompt = example.prompt.last().map_or("", |message| &message.content);
+            bail!(
+                "the reward {rule} compares with right answers, and there is none to {prompt:?}: \
+                 use a reward model or program, or rows with an answer"
+            );
+        }
+        Ok(())
     }
 
     /// Whether a term only tells right from wrong.

@@ -6,8 +6,10 @@ use anyhow::Result;
 
 use crate::Ranks;
 
-/// Variables in which the launchers of MPI's implementations give the number of ranks.
-const WORLD_SIZE_VARIABLES: [&str; 3] = ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MPI_LOCALNRANKS"];
+/// Variables in which the launchers of MPI's implementations, and SLURM's `srun`, give the number of
+/// ranks.
+const WORLD_SIZE_VARIABLES: [&str; 4] =
+    ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MPI_LOCALNRANKS", "SLURM_STEP_NUM_TASKS"];
 
 static RANKS: OnceLock<Ranks> = OnceLock::new();
 

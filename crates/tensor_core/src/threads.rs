@@ -26,6 +26,11 @@ const CANDLE_VARIABLE: &str = "CANDLE_NUM_THREADS";
 /// Upper limit: machines have fewer cores, and many more threads cannot even be started.
 const MAX_THREADS: usize = 1024;
 
+/// Number of threads of the process, as set by [`set_num_threads`].
+pub fn num_threads() -> usize {
+    pool::threads()
+}
+
 /// Sets the number of threads of the whole process: `threads`, else `RAYON_NUM_THREADS`, else one
 /// per core. Setting the same number again is allowed. Returns the number.
 ///

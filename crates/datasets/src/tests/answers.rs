@@ -67,3 +67,13 @@ fn a_gsm8k_answer_is_the_text_after_the_hashes() {
     assert_eq!(extract_gsm8k_answer("so 9 * 2 = 18\n#### 18"), Some("18"));
     assert_eq!(extract_gsm8k_answer("so 18"), None);
 }
+
+#[test]
+fn an_answer_counts_however_much_text_surrounds_it() {
+    let prose = "so it is, and that is all there is to say. ".repeat(50);
+    let marked = format!("{prose}\n#### 42\n{prose}");
+    assert_eq!((answer_after_marker(&marked), final_answer(&marked)), (Some(42.), Some(42.)));
+    assert_eq!(final_answer(&format!("it is 42. {prose}")), Some(42.));
+    assert_eq!(extract_answer_tag(&format!("<answer>42</answer> {prose}")), Some("42"));
+    assert_eq!(extract_gsm8k_answer(&format!("{prose}\n#### 42")), Some("42"));
+}

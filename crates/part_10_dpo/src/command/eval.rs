@@ -9,7 +9,7 @@ use clap::Args;
 use datasets::DatasetFlags;
 use experiment::RunFolder;
 use experiment::flags::ComputeFlags;
-use experiment::program::as_usage_error;
+use experiment::program::{as_usage_error, ensure_usage};
 use experiment::statistics::wilson_interval;
 use modern::GptModern;
 use ppo::CompletionEvalConfig;
@@ -157,6 +157,12 @@ fn load_eval_rows(args: &EvalArgs, unpaired: bool) -> Result<Vec<PreferenceRow>>
     let seed = args.compute.seed;
     let settings = RunFolder::read_settings(Path::new(&args.finetuned.model))?;
     let run = settings.filter(|settings| settings.get("eval_pairs").is_some());
+    ensure_usage(
+        args.data.is_some() || run.as_ref().is_none_or(|run| run["online"].is_null()),
+        "the run has learned from its own completions and holds no pairs: give --data, or use \
+         `part_9 eval`",
+    )?;
+    let run = run.filter(|run| run["online"].is_null());
     let Some(run) = run else {
         let (data, dataset) = ("arithmetic".into(), DatasetFlags::default());
         let arithmetic = PreferenceFlags { data, dataset, columns: None };

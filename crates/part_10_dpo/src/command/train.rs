@@ -93,6 +93,7 @@ pub(super) fn finish_run(
 ) -> Result<()> {
     let speed = log.finish()?; // ends the progress line before the report
     let (progress, result) = (&policy.state.progress, policy.state.result(speed));
+    setup.ensure_model_kept(progress)?;
     if args.model.lora.merge && setup.is_finished(progress) {
         saver.save_merged(policy.model.device())?;
     }

@@ -3,8 +3,8 @@
 
 use anyhow::{Context, Result};
 use candle_core::Device;
-use datasets::{Example, Splits};
 use experiment::{RunLogConfig, RunSetup};
+use grpo::task::dataset_sha256;
 use grpo::{GrpoEvaluator, ReferenceModel};
 use ppo::prompts::tokenize_prompts;
 use ppo::reference::open_reference;
@@ -12,7 +12,6 @@ use ppo::{CompletionEvalConfig, PromptExample, PromptLoader};
 use reward::flags::PreferenceFlags;
 use scaling::LrSchedule;
 use scaling::run_defaults::resolved_settings;
-use serde_json::{Value, json};
 use sft::{InitialModel, ModelSaver};
 use tensor_core::sha256;
 
@@ -108,7 +107,10 @@ impl Prompts {
             data => Some(task.read_files(&dataset.locate(data)?)?),
         };
         let dataset = task.load_dataset(rows, None)?;
-        let data_id = data_id(&dataset, reward_name);
+        args.online.ensure_applicable(&dataset.train)?;
+        args.online.ensure_applicable(&dataset.validation)?;
+        let data_id =
+            sha256::hash_bytes(format!("{}\n{reward_name}", dataset_sha256(&dataset)).as_bytes());
         let (max_new_tokens, context_len) =
             (args.online.max_new_tokens(), saver.config.context_len);
         let prompts = |examples| {
@@ -138,15 +140,4 @@ fn open_teacher(
         .context("--teacher must have the vocabulary of the policy")?;
     let OnlineFlags { lmbda: lambda, .. } = args.online;
     Ok(Teacher { model: checkpoint.model, divergence: args.online.divergence(), lambda })
-}
-
-/// SHA-256 of the problems and of the reward function's name.
-fn data_id(dataset: &Splits<Example>, reward_name: &str) -> String {
-    let text = |Example { prompt, completion, .. }: &Example| {
-        let messages: Vec<Value> = prompt.iter().map(|message| json!(message.content)).collect();
-        json!([messages, completion]).to_string()
-    };
-    let mut all: Vec<String> = dataset.train.iter().chain(&dataset.validation).map(text).collect();
-    all.push(reward_name.into());
-    sha256::hash_bytes(all.join("\n").as_bytes())
 }

@@ -117,3 +117,28 @@ fn a_loss_of_pairs_refuses_completions_that_are_no_pairs() -> Result<()> {
     assert!(error.to_string().contains("2 chosen and 1 rejected"), "{error}");
     Ok(())
 }
+
+/// Each token of both completions is 0.1 nats more likely than under the reference; one completion
+/// is twice as long.
+#[test]
+fn a_summed_loss_prefers_the_longer_completion_and_a_mean_one_does_not() -> Result<()> {
+    let (labels, n_tokens) = ([Label::Chosen, Label::Rejected], [20, 10]);
+    let sigmoid = LossType::Sigmoid { label_smoothing: 0. };
+    for (loss_type, expected) in [
+        (sigmoid, (1. + (-1f64).exp()).ln()),
+        (LossType::Hinge, 0.),
+        (LossType::SigmoidNorm, 2f64.ln()),
+        (LossType::Ipo, 0.25),
+    ] {
+        let loss = DpoLoss { loss_type, beta: 1., sft_weight: 0. };
+        let log_probs = [&[-18., -9.][..], &[-20., -10.]];
+        let (value, gradient) = loss_and_gradient(&loss, log_probs, &n_tokens, &labels, 0.)?;
+        assert_close(value, expected, 1e-6);
+        if expected != 0. {
+            let per_token = matches!(loss_type, LossType::SigmoidNorm | LossType::Ipo);
+            let ratio = if per_token { -0.5 } else { -1. }; // of the longer one's to the shorter's
+            assert_close(gradient[0] / gradient[1], ratio, 1e-9);
+        }
+    }
+    Ok(())
+}

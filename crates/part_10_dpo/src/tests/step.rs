@@ -283,3 +283,31 @@ fn a_resumed_run_takes_the_steps_of_an_uninterrupted_one() -> Result<()> {
     assert_eq!(weights(&whole)?, weights(&resumed)?);
     Ok(())
 }
+
+/// With ε = 1, a step is about as long as the gradient.
+#[test]
+fn a_step_does_not_depend_on_the_size_of_its_micro_batches() -> Result<()> {
+    let optimizer = AdamWConfig { eps: 1., weight_decay: 0., ..AdamWConfig::default() };
+    let examples = pairs_with_reference()?;
+    let after = |loss: DpoLoss, size: usize| -> Result<Vec<Vec<f64>>> {
+        let state = TrainState::new(parameters_of(DType::F64, 5)?, optimizer)?;
+        let mut policy = DpoPolicy::new(&config(), state)?;
+        let config =
+            TrainConfig { optimizer, max_grad_norm: f64::MAX, ..train_config(loss, 0.1, 1) };
+        let batch = batch_of(examples.chunks(size).map(<[_]>::to_vec).collect());
+        rows_of_steps(&mut policy, &[batch], &config)?;
+        let parameters = policy.state.parameters.iter();
+        Ok(parameters
+            .map(|p| p.var.flatten_all()?.to_vec1())
+            .collect::<candle_core::Result<_>>()?)
+    };
+    for loss in all_losses() {
+        let whole = after(loss, examples.len())?;
+        for size in [1, 2, 3] {
+            for (part, whole) in after(loss, size)?.iter().zip(&whole) {
+                assert_close(part, whole, 1e-5);
+            }
+        }
+    }
+    Ok(())
+}

@@ -184,3 +184,15 @@ fn the_window_mask_equals_can_attend() -> Result<()> {
     }
     Ok(())
 }
+
+/// Angles computed in 16 bits would be off by whole radians here.
+#[test]
+fn tables_in_16_bits_are_exact_ones_rounded() -> Result<()> {
+    let rope = Rope::new(64, ROPE).expect("RoPE");
+    let exact = rope.table(8001, 5, DType::F64, &CPU)?;
+    for (dtype, rounding) in [(DType::BF16, 1. / 512.), (DType::F16, 1. / 4096.)] {
+        let table = rope.table(8001, 5, dtype, &CPU)?;
+        assert_close(table.sin().to_dtype(DType::F64)?, exact.sin(), rounding);
+    }
+    Ok(())
+}

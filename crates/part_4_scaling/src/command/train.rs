@@ -9,6 +9,7 @@ use experiment::machine::gemm_peak;
 use experiment::{RunLogConfig, RunSetup, training_memory};
 use model_io::{LoadMode, ModelConfig};
 use modern::Checkpoint;
+use ranks::Ranks;
 
 use super::arguments::TrainArgs;
 use super::run_data::{keep_tokens, open_data};
@@ -23,7 +24,7 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     args.check()?;
     let device = args.run.compute.open_device()?;
     let inputs = [("--data", Some(&*args.data)), ("--model", args.model.as_deref().map(Path::new))];
-    let mut setup = RunSetup::new(args, &args.run, &OVERRIDABLE_ON_RESUME, &inputs)?;
+    let mut setup = RunSetup::new_on_ranks(args, &args.run, &OVERRIDABLE_ON_RESUME, &inputs)?;
     let mode = LoadMode::Training(DType::F32);
     let initial = args.model.as_deref().map(|model| Checkpoint::open(model, mode, &device));
     let initial = initial.transpose()?;
@@ -54,7 +55,8 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
         data = keep_tokens(tokens, setup.out)?;
     }
     let data_id = data.sha256();
-    let mfu = state.config.training_flops_per_token() / gemm_peak(config.dtype, &device)?;
+    let peak = gemm_peak(config.dtype, &device)? * Ranks::of_process()?.world_size() as f64;
+    let mfu = state.config.training_flops_per_token() / peak;
     let log = RunLogConfig {
         mfu_per_token_per_s: Some(mfu),
         ..RunLogConfig::losses(total_steps, warmup_steps, args.run.metrics.log_interval.get())
@@ -62,7 +64,7 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let mut log = setup.open_log(log, |checkpoint| state.restore(checkpoint, &data_id))?;
     print_run_summary(&state, &data);
     println!("{}", defaults.summary(&config.schedule));
-    let (run, model_folder) = (setup.run_on_ranks(&data_id)?, setup.out.join("model"));
+    let (run, model_folder) = (setup.run(&data_id)?, setup.out.join("model"));
     let validation = args.validation_config(defaults.eval_interval(total_steps));
     train(&mut state, &data, &config, &validation, &model_folder, &run, &mut log)?;
     let tokens_per_second = log.finish()?; // ends the progress line before the report is printed

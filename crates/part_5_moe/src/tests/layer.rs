@@ -220,3 +220,19 @@ fn auxiliary_outputs_hold_logits_probabilities_and_experts() -> Result<()> {
     assert_close(&aux_outputs[1].sum(1)?, &Tensor::ones(16, DType::F64, &CPU)?, 1e-12);
     Ok(())
 }
+
+#[test]
+fn a_capacity_does_not_hide_an_overload_from_the_losses_and_the_load() -> Result<()> {
+    let x = random(0, (1, 40, WIDTH), DType::F64)?;
+    let aux_outputs = |capacity_factor| -> Result<Vec<Tensor>> {
+        let training = RouterTrainingConfig { capacity_factor, ..UNLIMITED };
+        let (layer, _) = layer(RouterConfig::new(4, 1), SWIGLU, training, DType::F64)?;
+        let mut aux_outputs = Vec::new();
+        FeedForwardLayer::forward_with_aux_outputs(&layer, &x, &mut aux_outputs)?;
+        Ok(aux_outputs)
+    };
+    for (limited, unlimited) in aux_outputs(Some(0.5))?.iter().zip(&aux_outputs(None)?) {
+        assert_close(limited, unlimited, 0.);
+    }
+    Ok(())
+}

@@ -17,7 +17,7 @@ use crate::{ChatTokenizer, ModelSaver, SftValidator, TokenizedExample, tokenize,
 pub(super) fn run(args: &TrainArgs) -> Result<()> {
     args.check()?;
     let (seed, device) = (args.run.compute.seed, args.run.compute.open_device()?);
-    let mut setup = RunSetup::new(
+    let mut setup = RunSetup::new_on_ranks(
         args,
         &args.run,
         &["chat_date"],
@@ -48,7 +48,7 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let log = RunLogConfig::losses(total_steps, warmup_steps, metrics.log_interval.get());
     let mut log =
         setup.open_log(log, |checkpoint| state.restore(checkpoint, &data_id).map(drop))?;
-    let run = setup.run_on_ranks(&data_id)?;
+    let run = setup.run(&data_id)?;
     let n = dataset.validation.len().min(args.eval_examples.get());
     let validator = SftValidator {
         examples: &dataset.validation[..n],

@@ -304,3 +304,42 @@ fn eos_ids_of_the_model_are_stop_tokens() -> Result<()> {
     assert_eq!(ChatTokenizer::from_checkpoint(&mut checkpoint, None)?.stop_token_ids(), [eos, 7]);
     Ok(())
 }
+
+const BOS: u32 = 1;
+const EOS: u32 = 0;
+
+/// Test tokenizer that adds BOS before every text and EOS after it, as those of T5 and some Llamas
+/// do; the token called <pad> becomes BOS.
+fn adding_bos_and_eos() -> Result<Tokenizer> {
+    let mut json = tokenizer_json()?;
+    json["post_processor"] = serde_json::json!({
+        "type": "TemplateProcessing",
+        "single": [
+            {"SpecialToken": {"id": "<pad>", "type_id": 0}},
+            {"Sequence": {"id": "A", "type_id": 0}},
+            {"SpecialToken": {"id": "</s>", "type_id": 0}},
+        ],
+        "pair": [],
+        "special_tokens": {
+            "<pad>": {"id": "<pad>", "ids": [BOS], "tokens": ["<pad>"]},
+            "</s>": {"id": "</s>", "ids": [EOS], "tokens": ["</s>"]},
+        },
+    });
+    let special =
+        model_io::TokenizerSpecialTokens { bos: Some(BOS), eos: Some(EOS), unk: None, pad: None };
+    Tokenizer::from_json(json, special)
+}
+
+#[test]
+fn an_example_has_bos_at_its_start_and_eos_at_its_end_alone() -> Result<()> {
+    let tokenizer = adding_bos_and_eos()?;
+    for format in [ChatFormat::Instruction, ChatFormat::Dialogue, ChatFormat::Plain] {
+        let template = chat_template(format, &tokenizer, None)?;
+        let chat_tokenizer = ChatTokenizer::new(tokenizer.clone(), template, vec![EOS])?;
+        let ids = tokens_of(&Example::new("Hi", "19"), &chat_tokenizer)?.ids;
+        let places = |id| (0..ids.len()).filter(|&i| ids[i] == id).collect::<Vec<_>>();
+        assert_eq!((places(BOS), places(EOS)), (vec![0], vec![ids.len() - 1]), "{format:?}");
+        assert!(ids.starts_with(&chat_tokenizer.encode_prompt(&[ChatMessage::user("Hi")])?));
+    }
+    Ok(())
+}

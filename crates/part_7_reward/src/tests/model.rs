@@ -192,3 +192,14 @@ fn invalid_lengths_and_too_long_texts_are_errors() -> Result<()> {
     assert!(error.contains("context of 64"), "{error}");
     Ok(())
 }
+
+#[test]
+fn a_new_reward_model_has_the_hidden_states_of_its_language_model() -> Result<()> {
+    let base = checkpoint(3)?;
+    let ids = Tensor::new(&[[5u32, 60, 70, 8]], &CPU)?;
+    let expected = base.model.hidden_states(&ids)?.detach();
+    let architecture = RewardArchitecture::CausalLastToken;
+    let new = RewardCheckpoint::from_language_model(base, architecture, None, 7)?;
+    assert_close(new.model.backbone().hidden_states(&ids)?.detach(), &expected, 0.);
+    Ok(())
+}

@@ -8,9 +8,13 @@ use sft::{BatchSampler, Curriculum};
 use tensor_core::{AdamW, AdamWConfig};
 
 use super::CPU;
+use super::training::backbone;
 use super::training::{pairs, train_config, train_in, train_state, validator, weights};
+use crate::step::reward_step;
 use crate::training::micro_batches;
+use crate::{PairBatch, RewardModel};
 use crate::{RewardArchitecture, RewardValidator, TrainConfig};
+use experiment::RunLog;
 
 #[test]
 fn an_epoch_uses_each_pair_once() -> Result<()> {
@@ -74,5 +78,39 @@ fn steps_clip_gradients_and_follow_the_learning_rate_schedule() -> Result<()> {
     let constant =
         max_difference(&weights_after_two_steps(&TrainConfig { schedule, ..config })?, &initial);
     assert!(cosine < 0.8 * constant, "{cosine} {constant}");
+    Ok(())
+}
+
+/// The first pair is labeled the other way round, so that its weight shows in the step; with ε = 1,
+/// a step is about as long as the gradient.
+#[test]
+fn a_step_weighs_every_pair_alike_however_the_pairs_are_split() -> Result<()> {
+    let architecture = RewardArchitecture::CausalLastToken;
+    let mut pairs = pairs()?;
+    let first = &mut pairs[0];
+    std::mem::swap(&mut first.chosen, &mut first.rejected);
+    let optimizer = AdamWConfig { eps: 1., weight_decay: 0., ..AdamWConfig::default() };
+    let schedule =
+        LrSchedule { peak_lr: 1., min_lr: 1., warmup_steps: 0, ..train_config(2).schedule };
+    let config = TrainConfig { optimizer, schedule, ..train_config(2) };
+    let after = |sizes: &[usize]| -> Result<Vec<Vec<f32>>> {
+        let mut state = train_state(architecture, false)?;
+        state.optimizer = AdamW::new(&state.parameters, optimizer)?;
+        let model = RewardModel::new(&backbone()?, architecture, &mut state.parameters)?;
+        let (mut rest, mut batches) = (&pairs[..5], Vec::new());
+        for &n in sizes {
+            let (some, others) = rest.split_at(n);
+            batches.push(PairBatch::from_pairs(&some.iter().collect::<Vec<_>>(), &CPU)?);
+            rest = others;
+        }
+        reward_step(&model, &mut state, &batches, &config, &mut RunLog::of_losses(2)?)?;
+        weights(&state)
+    };
+    let (whole, initial) = (after(&[5])?, weights(&train_state(architecture, false)?)?);
+    assert!(max_difference(&whole, &initial) > 1e-2);
+    for sizes in [&[1, 4][..], &[2, 1, 2]] {
+        let difference = max_difference(&after(sizes)?, &whole);
+        assert!(difference < 1e-5, "{sizes:?}: {difference}");
+    }
     Ok(())
 }

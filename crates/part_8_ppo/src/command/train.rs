@@ -165,10 +165,7 @@ fn finish_run(
         progress.target_reached || actor_critic.progress.updates > 0,
         "every step was skipped: each batch had a reward that is not finite"
     );
-    ensure!(
-        progress.selection.best.is_some(),
-        "no model was saved: each validation had a reward that is not finite"
-    );
+    setup.ensure_model_kept(progress)?;
     if args.model.lora.merge {
         saver.save_merged(device)?;
     }

@@ -8,12 +8,14 @@ use modern::{Sampler, SamplingStrategy};
 use tensor_core::testing::assert_close;
 
 use super::CPU;
+use super::small_run::reference;
 use super::small_run::{
     actor_critic, chat_tokenizer, config, ending, experience_of, letters, run, scored_rollouts,
 };
 use crate::gae::GaeConfig;
 use crate::kl::KlController;
 use crate::log_probs::log_probs;
+use crate::log_probs::ref_log_probs_of_groups;
 use crate::reward_fn::{decode_completion, exact_match_reward};
 use crate::rewards::{RewardScaling, TruncationHandling};
 use crate::{
@@ -69,24 +71,26 @@ fn a_truncated_completion_gets_a_reward_or_a_bootstrap_not_both() -> Result<()> 
 }
 
 #[test]
-fn whitened_rewards_keep_their_mean() -> Result<()> {
+fn rewards_are_clipped_and_then_whitened_without_a_shift_of_their_mean() -> Result<()> {
     let chat_tokenizer = chat_tokenizer()?;
     let mut config = ending(1);
     config.reward_shaping.gae = GaeConfig { gamma: 1., lambda: 1. };
     config.reward_shaping.reward_scaling = RewardScaling::Whiten;
-    let mut actor_critic = actor_critic(&chat_tokenizer, CriticBackbone::Shared, &config)?;
-    let found = experience_of(&mut actor_critic, &chat_tokenizer, &config)?;
-    // The policy is its own reference, so all rewards are 0 but those of the last tokens.
-    let responses: Vec<&SampledCompletion> =
-        found.groups.iter().flat_map(|g| &g.completions).collect();
-    let paid_last = &found.rewards;
-    let n: f64 = responses.iter().map(|r| r.tokens.len() as f64).sum();
-    let mean = paid_last.iter().sum::<f64>() / n;
-    let variance = paid_last.iter().map(|x| x * x).sum::<f64>() / n - mean * mean;
-    let white = |x: f64| (x - mean) / variance.sqrt() + mean;
-    for ((response, last), paid) in responses.iter().zip(paid_last).zip(paid(&found)?) {
-        let expected = white(*last) + (response.tokens.len() - 1) as f64 * white(0.);
-        assert_close(f64::from(paid), expected, 1e-3);
+    for bound in [f64::INFINITY, 0.5] {
+        config.reward_shaping.reward_clip = Some(bound);
+        let mut actor_critic = actor_critic(&chat_tokenizer, CriticBackbone::Shared, &config)?;
+        let found = experience_of(&mut actor_critic, &chat_tokenizer, &config)?;
+        // The policy is its own reference, so all rewards are 0 but those of the last tokens.
+        let completions = found.groups.iter().flat_map(|group| &group.completions);
+        let lengths: Vec<f64> = completions.map(|c| c.tokens.len() as f64).collect();
+        let last: Vec<f64> = found.rewards.iter().map(|reward| reward.min(bound)).collect();
+        let n: f64 = lengths.iter().sum();
+        let mean = last.iter().sum::<f64>() / n;
+        let variance = last.iter().map(|x| x * x).sum::<f64>() / n - mean * mean;
+        let white = |x: f64| (x - mean) / variance.sqrt() + mean;
+        for ((length, last), paid) in lengths.iter().zip(last).zip(paid(&found)?) {
+            assert_close(f64::from(paid), white(last) + (length - 1.) * white(0.), 1e-3);
+        }
     }
     Ok(())
 }
@@ -192,5 +196,38 @@ fn the_reference_is_not_restricted_to_the_nucleus_of_the_policy() -> Result<()> 
     let expected = -f64::from(log_probs.to_scalar::<f32>()?) / batch.n_tokens() as f64;
     assert_close(found.kl_per_token, expected, 1e-4);
     assert!(expected > 3., "{expected}");
+    Ok(())
+}
+
+#[test]
+fn an_experience_holds_no_graph() -> Result<()> {
+    let chat_tokenizer = chat_tokenizer()?;
+    let config = config(1, chat_tokenizer.eos_token_id());
+    for backbone in [CriticBackbone::Shared, CriticBackbone::Separate] {
+        let mut actor_critic = actor_critic(&chat_tokenizer, backbone, &config)?;
+        let found = experience_of(&mut actor_critic, &chat_tokenizer, &config)?;
+        let PpoExperience { old_log_probs, values, advantages, returns, .. } = &found;
+        assert!(![old_log_probs, values, advantages, returns].iter().any(|x| x.track_op()));
+    }
+    Ok(())
+}
+
+#[test]
+fn a_completion_pays_for_its_kl_to_the_reference_once() -> Result<()> {
+    let chat_tokenizer = chat_tokenizer()?;
+    let mut config = ending(1);
+    config.reward_shaping.gae = GaeConfig { gamma: 1., lambda: 1. };
+    let mut actor_critic = actor_critic(&chat_tokenizer, CriticBackbone::Shared, &config)?;
+    for parameter in actor_critic.policy.parameters.iter() {
+        parameter.var.set(&(parameter.var.as_detached_tensor() * 4.)?)?;
+    }
+    let found = experience_of(&mut actor_critic, &chat_tokenizer, &config)?; // β = 0.1
+    let ref_log_probs =
+        ref_log_probs_of_groups(&reference(&chat_tokenizer)?, &found.groups, 1., 2)?;
+    let kl = (&found.old_log_probs - ref_log_probs)?.sum(1)?.to_vec1::<f32>()?;
+    for ((reward, kl), paid) in found.rewards.iter().zip(&kl).zip(paid(&found)?) {
+        assert_close(f64::from(paid), reward - 0.1 * f64::from(*kl), 1e-4);
+    }
+    assert!(kl.iter().any(|kl| kl.abs() > 0.5), "the policy is near its reference: {kl:?}");
     Ok(())
 }

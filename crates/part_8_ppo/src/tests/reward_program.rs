@@ -36,13 +36,28 @@ fn a_program_gets_a_line_per_batch_and_answers_with_a_line_of_rewards() -> Resul
     let lines = std::fs::read_to_string(&seen)?;
     let lines: Vec<Value> = lines.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
     let user = |text: &str| json!([{ "role": "user", "content": text }]);
+    let assistant = |text: &str| json!([{ "role": "assistant", "content": text }]);
     let expected = json!({
         "prompts": [user("1 + 2?"), user("Say\n“hi”")],
-        "completions": ["3", "\u{1b}[31mhi\n"],
+        "completions": [assistant("3"), assistant("\u{1b}[31mhi\n")],
         "answers": ["3", null],
         "terminated": [true, false],
     });
     assert_eq!(lines, [expected.clone(), expected]);
+    Ok(())
+}
+
+#[test]
+fn the_name_of_a_program_changes_with_its_files() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("reward.sh");
+    let command = format!("sh {}", path.display());
+    let name = |text: &str| -> Result<String> {
+        std::fs::write(&path, text)?;
+        Ok(reward_program_fn(&command, Duration::from_secs(60))?.name)
+    };
+    let [first, same, other] = [name("read -r line")?, name("read -r line")?, name("exit 0")?];
+    assert!(first == same && first != other && first.starts_with(&format!("program {command} ")));
     Ok(())
 }
 

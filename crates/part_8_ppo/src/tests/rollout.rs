@@ -13,6 +13,8 @@ use super::{CPU, END, at, config, inference_model, policy};
 use crate::log_probs::log_probs;
 use crate::prompts::{limit_length, prompt_ids, step_rng};
 use crate::{PromptExample, PromptLoader, RolloutGroup, SampledCompletion, TokenBatch, rollout};
+use model_io::ModelConfig;
+use model_io::config::{ExpertWeights, Mlp};
 
 const PROMPTS: [&[u32]; 3] = [&[1, 2, 3, 4, 5], &[7, END, 8], &[9]];
 
@@ -246,5 +248,19 @@ fn a_lora_policy_without_adapters_is_its_own_reference() -> Result<()> {
     assert_close(&of(&reference)?, &of(&before)?, 0.);
     let moved = (of(&model)?.detach() - of(&reference)?)?.abs()?.sum_all()?.to_scalar::<f32>()?;
     assert!(moved > 0.1, "{moved}");
+    Ok(())
+}
+
+#[test]
+fn a_token_is_scored_by_the_experts_that_sampled_it() -> Result<()> {
+    let (n_expert, top_k, weights) = (4, 2, ExpertWeights::Renormalized);
+    let mlp = Mlp::Experts { width: 8, n_expert, top_k, weights };
+    let config = ModelConfig { mlp, ..config() };
+    let (_, parameters) = policy(&config, 3)?;
+    let model = inference_model(&config, &parameters)?;
+    let settings = at(1., None, None);
+    let groups = rollout(&model, &prompts(), &settings, &mut Rng::new(1))?;
+    let batch = TokenBatch::from_groups(&groups, &config, &CPU)?;
+    assert_close(log_probs(&model, &batch, 1.)?, &batch.behavior_log_probs(&groups)?, 1e-5);
     Ok(())
 }

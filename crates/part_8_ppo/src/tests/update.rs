@@ -4,12 +4,15 @@ use anyhow::Result;
 use tensor_core::Rng;
 use tensor_core::testing::assert_close;
 
+use super::small_run::ending;
 use super::small_run::{
     actor_critic, bits, chat_tokenizer, config, experience_of, prompt_examples,
 };
+use crate::RolloutGroup;
 use crate::losses::LossWeights;
 use crate::step::update;
 use crate::{CriticBackbone, PpoConfig, PpoUpdateConfig, PtxLoss};
+use tensor_core::{AdamW, AdamWConfig};
 
 /// The run's configuration with `update`, and the same learning rate for policy and critic.
 fn with_update(update: PpoUpdateConfig, config: &PpoConfig) -> PpoConfig {
@@ -120,5 +123,43 @@ fn the_ptx_loss_trains_on_its_examples() -> Result<()> {
     update(&mut actor_critic, &models, &experience, &config, 1e-2, Some(&mut mix), rng)?;
     let after = loss(&mut mix)?;
     assert!(after < before - 0.05, "{before} {after}");
+    Ok(())
+}
+
+/// With ε = 1, a step is about as long as the gradient, so that a wrong weight of a micro-batch
+/// shows in it.
+#[test]
+fn micro_batches_of_unequal_length_add_up_to_their_minibatch() -> Result<()> {
+    let chat_tokenizer = chat_tokenizer()?;
+    let config = ending(1);
+    let optimizer = AdamWConfig { eps: 1., weight_decay: 0., ..AdamWConfig::default() };
+    let mut reached = Vec::new();
+    for grad_accum_steps in [1, 2, 3] {
+        let mut actor_critic = actor_critic(&chat_tokenizer, CriticBackbone::Separate, &config)?;
+        for state in [&mut actor_critic.policy, &mut actor_critic.critic] {
+            state.optimizer = AdamW::new(&state.parameters, optimizer)?;
+        }
+        let experience = experience_of(&mut actor_critic, &chat_tokenizer, &config)?;
+        let counts: Vec<usize> = experience.groups.iter().map(RolloutGroup::n_tokens).collect();
+        assert!(counts.iter().any(|n| *n != counts[0]), "lengths must differ: {counts:?}");
+        let models = actor_critic.models()?;
+        let parts = PpoUpdateConfig {
+            ppo_epochs: 1,
+            n_minibatches: 1,
+            grad_accum_steps,
+            loss_weights: LossWeights { value_coef: 0.5, entropy_coef: 0.1 },
+            max_grad_norm: f64::MAX,
+            ..config.update
+        };
+        let (parts, rng) = (with_update(parts, &config), &mut Rng::new(2));
+        let before = bits(&actor_critic.policy)?.concat();
+        update(&mut actor_critic, &models, &experience, &parts, 1., None, rng)?;
+        let (policy, critic) = (bits(&actor_critic.policy)?, bits(&actor_critic.critic)?);
+        let moved = policy.iter().flatten().zip(&before).any(|(a, b)| (a - b).abs() > 1e-3);
+        assert!(moved, "a step too small to compare");
+        reached.push([policy, critic].concat().concat());
+    }
+    assert_close(&reached[1], &reached[0], 1e-5);
+    assert_close(&reached[2], &reached[0], 1e-5);
     Ok(())
 }

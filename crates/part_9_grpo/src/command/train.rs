@@ -4,22 +4,21 @@ use std::num::NonZeroUsize;
 
 use anyhow::{Result, ensure};
 use candle_core::Device;
-use datasets::{Example, Splits};
 use experiment::train_state::parameters_sha256;
 use experiment::{RunLog, RunLogConfig, RunSetup};
 use ppo::{CompletionEvalConfig, PromptLoader, RunInputs};
 use scaling::LrSchedule;
 use scaling::run_defaults::resolved_settings;
-use serde_json::{Value, json};
+use serde_json::json;
 use sft::ModelSaver;
 use sft::finetuned::resolve_model_path;
 use sft::merged_model::open_for_training;
-use tensor_core::sha256;
 
 use super::arguments::TrainArgs;
 use crate::config::{GrpoConfig, GrpoContext};
 use crate::evaluation::{ExactMatchChange, GrpoEvaluator};
 use crate::policy::Policy;
+use crate::task::dataset_sha256;
 use crate::training::train;
 use crate::validator::GrpoValidator;
 
@@ -140,10 +139,7 @@ fn finish_run(
         policy.progress.n_rewards > 0,
         "every step was skipped: each batch had a reward that is not finite"
     );
-    ensure!(
-        policy.state.progress.selection.best.is_some(),
-        "no model was saved: every validation had a reward that is not finite"
-    );
+    setup.ensure_model_kept(&policy.state.progress)?;
     if args.lora.merge {
         saver.save_merged(device)?;
     }
@@ -195,17 +191,4 @@ fn print_run_report(
         "training_time_fraction": fractions.training,
     });
     setup.print_report("part_9", &policy.state.progress, tokens_per_second, model, result);
-}
-
-/// Hash of the problems, so that a checkpoint is not resumed with other data.
-fn dataset_sha256(dataset: &Splits<Example>) -> String {
-    let text = |Example { prompt, completion, tests, .. }: &Example| {
-        let messages: Vec<Value> = prompt.iter().map(|message| json!(message.content)).collect();
-        match tests.is_empty() {
-            true => json!([messages, completion]).to_string(),
-            false => json!([messages, completion, tests]).to_string(),
-        }
-    };
-    let all: Vec<String> = dataset.train.iter().chain(&dataset.validation).map(text).collect();
-    sha256::hash_bytes(all.join("\n").as_bytes())
 }

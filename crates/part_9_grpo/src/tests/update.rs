@@ -390,3 +390,29 @@ fn the_reference_is_not_restricted_to_the_nucleus_of_the_policy() -> Result<()> 
     assert!(expected.sum_all()?.to_scalar::<f32>()? < -5., "{expected}");
     Ok(())
 }
+
+#[test]
+fn micro_batches_of_whole_completions_add_up_to_the_batch() -> Result<()> {
+    let mut train_state = new_train_state(1)?;
+    let reference = inference_model(&new_train_state(2)?)?;
+    let mut experience = experience(&train_state, OverlongHandling::None)?;
+    let lengths = experience.groups.iter().flat_map(|g| &g.completions).map(|r| r.tokens.len());
+    let lengths: Vec<usize> = lengths.collect();
+    experience.weights = Aggregation::Completion.weights(&lengths, &[true; 9], MAX_NEW_TOKENS);
+    let objective = Objective { level: LossLevel::Sequence, clip_range: None, ..objective() };
+    let mut gradient = |groups_each: usize| -> Result<_> {
+        let policy = GptModern::new(&model_config(), train_state.parameters.root())?;
+        let inference = inference_model(&train_state)?;
+        let parts =
+            experience.micro_batches(&objective, &inference, Some(&reference), groups_each)?;
+        let (loss, grads, _) = gradients(&policy, &train_state.parameters, &parts, &objective)?;
+        Ok((loss, grads))
+    };
+    let ((a, whole), (b, parts)) = (gradient(3)?, gradient(1)?);
+    assert_close(a, b, 1e-5);
+    for parameter in train_state.parameters.iter() {
+        let var = parameter.var.as_tensor();
+        assert_close(parts.get(var).expect("one"), whole.get(var).expect("one"), 1e-4);
+    }
+    Ok(())
+}
