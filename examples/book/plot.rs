@@ -26,7 +26,8 @@ const VARIABLES: [&str; 4] = ["--blue", "--orange", "--green", "--purple"];
 /// Colors of a figure that is opened as a file of its own.
 const STYLE: &str = "<style>svg{color:#222;--blue:#0072b2;--orange:#d55e00;--green:#009e73;\
     --purple:#a0589b}@media(prefers-color-scheme:dark){svg{color:#ddd;--blue:#56b4e9;\
-    --orange:#f0935a;--green:#3cc79c;--purple:#d08fca}}</style>\n";
+    --orange:#f0935a;--green:#3cc79c;--purple:#d08fca}\
+    text{paint-order:stroke;stroke:#0d1117;stroke-width:3px}}</style>\n";
 /// Size of labels, in units of the figure, which is [`WIDTH`] wide.
 pub(crate) const FONT_SIZE: i32 = 14;
 /// Width of every figure.

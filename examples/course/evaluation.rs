@@ -99,15 +99,16 @@ pub(crate) fn evaluate_model(
     };
     let examples = data::test_set(course);
     let (metrics, all) = evaluate(&model, &examples, &chat_tokenizer, config)?;
-    let displayed = displayed_examples(course);
-    let (_, completions) = evaluate(&model, &displayed, &chat_tokenizer, config)?;
     Ok(ModelResults {
         stage: stage.into(),
         exact_match: Proportion::with_interval(metrics.exact_match, metrics.n),
         relaxed_match: metrics.relaxed_match,
         reward_model_score: Some(reward_model_score(reward_model, &examples, &all)?),
         eos_rate: metrics.eos_rate,
-        completions: completions.into_iter().map(|completion| completion.text).collect(),
+        completions: DISPLAYED
+            .into_iter()
+            .filter_map(|i| all.get(i).map(|completion| completion.text.clone()))
+            .collect(),
     })
 }
 

@@ -5,18 +5,18 @@
 //!
 //! All output is in `runs/course/`; `report.html` there is the page.
 
-mod attention;
-mod base;
-mod course;
-mod data;
-mod evaluation;
-mod report;
-mod sample;
-mod scoreboard;
-mod settings;
-mod stage;
 mod stages;
+mod base;
+mod attention;
 mod training_stages;
+mod evaluation;
+mod scoreboard;
+mod report;
+mod data; // what the stages share
+mod sample;
+mod stage;
+mod course;
+mod settings;
 #[cfg(test)]
 mod tests;
 

@@ -94,7 +94,7 @@ pub(crate) const STAGES: [CourseStage; 12] = [
     },
     CourseStage {
         name: "ppo-rm-no-kl",
-        title: "PPO paid by the reward model, without a KL penalty",
+        title: "PPO with the reward model, without a KL penalty",
         idea: "The classical pipeline: the fine-tuned model samples answers, the reward model \
                scores them, PPO raises the score. Nothing keeps the policy near the model that the \
                reward model was made for (β = 0), so it finds what the reward model likes.",
@@ -104,7 +104,7 @@ pub(crate) const STAGES: [CourseStage; 12] = [
     },
     CourseStage {
         name: "ppo-rm",
-        title: "PPO paid by the reward model, with a KL penalty",
+        title: "PPO with the reward model and a KL penalty",
         idea: "The same run with β = 0.1: each nat of distance from the fine-tuned model costs a \
                tenth of a point of the reward model.",
         reading: &["crates/part_8_ppo/README.md"],

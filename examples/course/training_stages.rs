@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use anyhow::Result;
+use experiment::RunFolder;
 use sft::{FinetunedModel, tokenize};
 
 use crate::course::CourseRun;
@@ -66,7 +67,7 @@ pub(crate) fn sft(course: &CourseRun, folder: &Path) -> Result<StageRecord> {
     let samples =
         examples.iter().map(|example| TextSample::from_example(example, &chat_tokenizer.tokenizer));
     sample::save(folder, &samples.collect::<Result<Vec<_>>>()?)?;
-    record(folder, command, ("exact_match", "exact match on the validation set"), 0.)
+    record(folder, command, EXACT_MATCH, 0.)
 }
 
 pub(crate) fn reward(course: &CourseRun, folder: &Path) -> Result<StageRecord> {
@@ -114,7 +115,7 @@ pub(crate) fn iterated_dpo(course: &CourseRun, folder: &Path) -> Result<StageRec
     record(folder, command, EXACT_MATCH, n_completions)
 }
 
-/// PPO that the reward model pays.
+/// PPO with the reward model's score as the reward.
 pub(crate) fn ppo_by_reward_model(
     course: &CourseRun,
     folder: &Path,
@@ -128,7 +129,7 @@ pub(crate) fn ppo_by_reward_model(
     train_ppo(course, folder, PPO_BY_REWARD_MODEL, &[&reward, kl_coef])
 }
 
-/// PPO that the rule pays.
+/// PPO with the rule's reward.
 pub(crate) fn ppo(course: &CourseRun, folder: &Path) -> Result<StageRecord> {
     train_ppo(course, folder, PPO, &["--reward=exact"])
 }
@@ -152,8 +153,7 @@ fn train_ppo(
             flags: &[flags, &batch].concat(),
         },
     )?;
-    let n_steps = MetricsLog::read(folder)?.last_step("reward_mean");
-    record(folder, command, EXACT_MATCH, n_steps * 32. * 8.)
+    record(folder, command, EXACT_MATCH, n_completions(folder)?)
 }
 
 pub(crate) fn grpo(course: &CourseRun, folder: &Path) -> Result<StageRecord> {
@@ -169,12 +169,18 @@ pub(crate) fn grpo(course: &CourseRun, folder: &Path) -> Result<StageRecord> {
             flags: &["--group-size=16", "--kl-coef=0.003"],
         },
     )?;
-    let n_steps = MetricsLog::read(folder)?.last_step("reward_mean");
-    let prompts_per_step = if course.settings.quick { 32. } else { 64. };
-    record(folder, command, EXACT_MATCH, n_steps * prompts_per_step * 16.)
+    record(folder, command, EXACT_MATCH, n_completions(folder)?)
 }
 
-/// Metric that the stages after fine-tuning are validated by, and its description.
+/// Number of completions that the run in `folder` of part 8 or 9 has sampled.
+fn n_completions(folder: &Path) -> Result<f64> {
+    let n_steps = MetricsLog::read(folder)?.last_step("reward_mean");
+    let settings = RunFolder::read_settings(folder)?.unwrap_or_default();
+    let per_step = ["batch_size", "group_size"].map(|key| settings[key].as_f64().unwrap_or(0.));
+    Ok(n_steps * per_step[0] * per_step[1])
+}
+
+/// Metric that fine-tuning and the stages after it are validated by, and its description.
 const EXACT_MATCH: (&str, &str) = ("val_exact_match", "exact match on the validation set");
 
 /// A training command of a part.

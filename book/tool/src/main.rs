@@ -62,7 +62,7 @@ fn replacements(text: &str, folder: &Path) -> Result<Vec<(Range<usize>, String)>
     let options = Options::ENABLE_MATH | Options::ENABLE_TABLES | Options::ENABLE_FOOTNOTES;
     let mut replacements = Vec::new();
     let mut figure: Option<(String, String)> = None; // address and alt text
-    let mut in_code = false;
+    let (mut in_code, mut in_link) = (false, false);
     for (event, range) in Parser::new_ext(text, options).into_offset_iter() {
         match event {
             Event::Start(Tag::CodeBlock(_)) => {
@@ -84,8 +84,13 @@ fn replacements(text: &str, folder: &Path) -> Result<Vec<(Range<usize>, String)>
                 }
             }
             Event::Start(Tag::Link { dest_url, .. }) => {
+                in_link = true;
                 let path = path_in_repository(&dest_url, folder);
                 replacements.extend(path.map(|path| (range.clone(), code(&text[range], &path))));
+            }
+            Event::End(TagEnd::Link) => in_link = false,
+            Event::Code(words) if words.contains("--") && figure.is_none() && !in_link => {
+                replacements.push((range, unbroken_flags(&words)));
             }
             Event::Text(words) if words.contains('$') && !in_code => {
                 bail!("a formula does not end, or its braces do not match: {words}");
@@ -125,6 +130,16 @@ fn code(link: &str, path: &str) -> String {
         true => format!("`{path}`"),
         false => format!("{words} (`{path}`)"),
     }
+}
+
+/// Code whose flags are kept on one line each: a browser would break them after their dashes.
+fn unbroken_flags(code: &str) -> String {
+    let escaped = code.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+    let words = escaped.split(' ').map(|word| match word.starts_with('-') {
+        true => format!("<span>{word}</span>"),
+        false => word.to_string(),
+    });
+    protect(&format!("<code>{}</code>", words.collect::<Vec<_>>().join(" ")))
 }
 
 /// Fenced listing `block` without the indentation that all of its lines share, if they do.
@@ -206,6 +221,13 @@ mod tests {
         for link in ["[here](#top)", "[a page](Cargo.toml#top)", "[there](https://x.y)"] {
             assert_eq!(replaced(link), link);
         }
+    }
+
+    #[test]
+    fn flags_in_code_are_not_broken() {
+        let html = replace("Run `a --b <c>`, not `a_b`.", Path::new("")).expect("ok");
+        let code = "<code>a <span>--b</span> &lt;c&gt;</code>";
+        assert_eq!(html, format!("Run {code}, not `a_b`."));
     }
 
     #[test]

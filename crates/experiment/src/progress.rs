@@ -20,7 +20,7 @@ pub struct ProgressLine {
     tokens: usize,
 }
 
-/// How the progress is shown.
+/// Place of the progress.
 enum Display {
     /// On a terminal.
     Bar(ProgressBar),

@@ -82,8 +82,8 @@ impl Run {
         progress.is_finished(total_steps, self.patience, self.stop_when_solved)
     }
 
-    /// Like [`is_finished`](Self::is_finished) by the progress of the first rank: the validations of
-    /// the others may differ in their last bits.
+    /// Like [`is_finished`](Self::is_finished) by the progress of the first rank: the validations
+    /// of the others may differ in their last bits.
     ///
     /// # Errors
     /// When another rank has ended.

@@ -54,8 +54,8 @@ impl<'a> RunSetup<'a> {
     /// yet.
     ///
     /// # Errors
-    /// When there is no such run to resume, or a new run would move one of its inputs aside; a usage
-    /// error if mpirun has started several ranks.
+    /// When there is no such run to resume, or a new run would move one of its inputs aside; a
+    /// usage error if mpirun has started several ranks.
     pub fn new<A: Serialize + Args>(
         args: &A,
         flags: &'a RunFlags,

@@ -8,7 +8,7 @@
 //! KL(best of n ‖ policy) ≤ log n − (n − 1)/n        arxiv.org/abs/2112.09332, 2401.01879
 //! ```
 //!
-//! Training pays for a KL with learning, best of n with sampling: log 64 − 63/64 is 3.2 nats. The
+//! The best of n has a KL without any training: at n = 64 at most log 64 − 63/64 = 3.2 nats. The
 //! judge's own score grows with n by construction. Whether the answers get better says a rule that
 //! the judge does not know; where its curve bends down while the judge's still rises, the judge is
 //! over-optimized (Gao et al., <https://arxiv.org/abs/2210.10760>).

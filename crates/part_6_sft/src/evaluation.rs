@@ -178,9 +178,9 @@ impl SftValidator<'_> {
             );
         }
         let row = json!({
-            "val_loss": loss, "exact_match": exact_match, "token_f1": token_f1,
-            "rouge_1": metrics.rouge_1, "rouge_2": metrics.rouge_2, "rouge_l": metrics.rouge_l,
-            "eos_rate": eos_rate,
+            "val_loss": loss, "val_exact_match": exact_match, "val_token_f1": token_f1,
+            "val_rouge_1": metrics.rouge_1, "val_rouge_2": metrics.rouge_2,
+            "val_rouge_l": metrics.rouge_l, "val_eos_rate": eos_rate,
         });
         log.validation(state.progress.step, &summary, row)?;
         let target = Target::of(exact_match, self.target_exact_match);

@@ -10,8 +10,8 @@
 //!
 //! Prompts and completions are conversations, as in a reward function of TRL, so in Python
 //! `reward(**json.loads(line))` calls one that also takes `answers` and `terminated`, or any
-//! `**kwargs`. It returns a number for each completion. Whatever the program prints for people goes to its
-//! standard error.
+//! `**kwargs`. It returns a number for each completion. Whatever the program prints for people goes
+//! to its standard error.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};

@@ -222,7 +222,8 @@ impl Task {
     }
 }
 
-/// SHA-256 of the problems of training and validation, so that a checkpoint is not resumed with other data.
+/// SHA-256 of the problems of training and validation, so that a checkpoint is not resumed with
+/// other data.
 pub fn dataset_sha256(dataset: &Splits<Example>) -> String {
     let text = |Example { prompt, completion, tests, .. }: &Example| {
         let messages: Vec<Value> = prompt.iter().map(|message| json!(message.content)).collect();

@@ -6,8 +6,8 @@ use anyhow::Result;
 
 use crate::Ranks;
 
-/// Variables in which the launchers of MPI's implementations, and SLURM's `srun`, give the number of
-/// ranks.
+/// Variables in which the launchers of MPI's implementations, and SLURM's `srun`, give the number
+/// of ranks.
 const WORLD_SIZE_VARIABLES: [&str; 4] =
     ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MPI_LOCALNRANKS", "SLURM_STEP_NUM_TASKS"];
 

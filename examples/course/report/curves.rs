@@ -37,7 +37,7 @@ const RULE_KL: ChartSpec = ChartSpec {
     y_range: None,
     lines: KL,
     reading: "The distance from the fine-tuned model: as long as exact match grows with it, it is \
-              the price of what is learned.",
+              what learning needs; where only the distance grows, the policy drifts.",
 };
 const LOSS_READING: &str = "Training and validation fall together while what is learned is \
                             general; where validation turns up alone, the model learns its \
@@ -47,13 +47,13 @@ const TWO_SCORES: ChartSpec = ChartSpec {
     y: "score of greedy answers to the validation questions",
     y_range: PROPORTION,
     lines: &[
-        ("reward model, which pays", "val_reward"),
+        ("reward model, the training reward", "val_reward"),
         ("rule: exact match", "val_exact_match"),
         ("rule: relaxed match", "val_relaxed_match"),
     ],
-    reading: "The reward model's curve is what the run was paid for, the rule's what is true: \
-              where the first rises and the second does not, the policy has found what the reward \
-              model overlooks.",
+    reading: "The reward model's curve is what the run maximizes, the rule's what is true: where \
+              the first rises and the second does not, the policy has found what the reward model \
+              overlooks.",
 };
 
 /// Charts of the stages with these names.
@@ -79,7 +79,7 @@ const CHARTS: &[(&[&str], &[ChartSpec])] = &[
             ChartSpec {
                 y: "exact match",
                 y_range: PROPORTION,
-                lines: &[("validation", "exact_match")],
+                lines: &[("validation", "val_exact_match")],
                 reading: "The share of validation questions with the right answer in the right \
                           form; it still rises where training stops, on purpose.",
             },
