@@ -2,10 +2,10 @@
 //! to search before GRPO teaches it to search well:
 //!
 //!     cargo run --example countdown -- --out runs/countdown/searches.jsonl
-//!     cargo run -p part_6 -- train --data runs/countdown/searches.jsonl ...
-//!     cargo run -p part_9 -- train --task countdown ...
-//!
-//! Part 9's README has the whole commands and what comes of them.
+//!     cargo run -p part_6 -- train --data runs/countdown/searches.jsonl --epochs 6 \
+//!         --out runs/countdown/sft
+//!     cargo run -p part_9 -- train --task countdown --model runs/countdown/sft \
+//!         --max-new-tokens 84 --out runs/countdown/grpo
 
 use std::path::PathBuf;
 use std::process::ExitCode;

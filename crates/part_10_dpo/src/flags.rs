@@ -223,6 +223,14 @@ impl OnlineFlags {
                 ("--sync-ref", self.sync_ref.is_some()),
                 ("--max-new-tokens", self.max_new_tokens.is_some()),
                 ("--teacher", self.teacher.is_some()),
+                ("--task", self.task != Task::Arithmetic),
+                ("--prompts-per-round", self.prompts_per_round.get() != 32),
+                ("--steps-per-round", self.steps_per_round.get() != 1),
+                ("--group-size", self.group_size.get() != 16),
+                ("--temperature", self.temperature != 1.),
+                ("--divergence", self.divergence != DivergenceName::default()),
+                ("--jsd-beta", self.jsd_beta != 1.),
+                ("--lmbda", self.lmbda != 1.),
             ];
             let flag = given.iter().find(|(_, is_given)| *is_given);
             let name = flag.map_or("", |(name, _)| *name);

@@ -80,6 +80,20 @@ impl TrainArgs {
         self.optimization.schedule.check(None)?;
         self.model.lora.check()?;
         self.online.check(self.loss.loss, self.reference.as_deref())?;
+        let is_online = self.online.online.is_some();
+        ensure_usage(
+            !is_online || self.optimization.grad_accum_steps.get() == 1,
+            "--grad-accum-steps has no part in --online: a round has --prompts-per-round prompts",
+        )?;
+        ensure_usage(
+            !is_online || self.target_accuracy.is_none(),
+            "--target-accuracy is that of pairs: with --online a run ends with --stop-when-solved",
+        )?;
+        ensure_usage(
+            self.online.online.is_none_or(|signal| signal == SampledSignal::Pairs)
+                || (self.loss.beta.is_none() && self.loss.sft_weight.is_none()),
+            "--beta and --sft-weight are those of a preference loss, which only --online pairs has",
+        )?;
         ensure_usage(
             self.online.sync_ref.is_none() || self.model.lora.lora_rank.is_none(),
             "--sync-ref: the reference of adapters is the model without them",
