@@ -64,5 +64,8 @@ pub fn train_online(
             break;
         }
     }
-    Ok(())
+    match run.is_finished(&policy.state.progress, total_steps) {
+        true => log.write_pending_row(),
+        false => Ok(()),
+    }
 }

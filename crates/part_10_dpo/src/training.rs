@@ -49,7 +49,10 @@ pub fn train(
             break;
         }
     }
-    Ok(())
+    match run.is_finished(&policy.state.progress, total_steps) {
+        true => log.write_pending_row(),
+        false => Ok(()),
+    }
 }
 
 /// Examples of `step`, which counts from 1.
