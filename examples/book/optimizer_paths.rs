@@ -3,7 +3,7 @@
 
 use anyhow::Result;
 use candle_core::{Device, Tensor};
-use tensor_core::{AdamWConfig, WeightDecay};
+use tensor_core::{AdamWConfig, MomentFormat, WeightDecay};
 use tiny_gpt::adamw::{AdamMoments, adamw_update};
 
 use crate::artifacts::Artifact;
@@ -47,7 +47,13 @@ pub(crate) fn momentum(lr: f64, beta: f64) -> Vec<[f64; 2]> {
 pub(crate) fn adam(lr: f64) -> Result<Vec<[f64; 2]>> {
     let mut p = Tensor::new(&START, &Device::Cpu)?;
     let mut moments = AdamMoments { first: p.zeros_like()?, second: p.zeros_like()?, updates: 0 };
-    let config = AdamWConfig { beta1: 0.9, beta2: 0.99, eps: 1e-8, weight_decay: 0. };
+    let config = AdamWConfig {
+        beta1: 0.9,
+        beta2: 0.99,
+        eps: 1e-8,
+        weight_decay: 0.,
+        moments: MomentFormat::Full,
+    };
     let mut path = vec![START];
     for _ in 0..STEPS {
         let at: Vec<f64> = p.to_vec1()?;

@@ -10,7 +10,7 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 use tensor_core::allocator::keep_freed_memory;
 use tensor_core::threads::set_num_threads;
-use tensor_core::{AdamWConfig, DeviceChoice};
+use tensor_core::{AdamWConfig, DeviceChoice, MomentFormat};
 
 use crate::number::{beta, non_negative};
 use crate::settings::SettingsFlags;
@@ -78,10 +78,29 @@ impl ComputeFlags {
     }
 }
 
-/// Optimizer flags: AdamW's β₂ and weight decay, and gradient clipping.
+/// Optimizer, in transformers' names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "snake_case")]
+#[value(rename_all = "snake_case")]
+pub enum Optim {
+    /// AdamW
+    #[value(alias = "adamw_torch")]
+    #[value(name = "adamw")]
+    #[serde(rename = "adamw")]
+    AdamW,
+    /// AdamW with moments in 8 bits: a quarter of their memory
+    #[value(name = "adamw_8bit", aliases = ["adamw-8bit", "adamw_bnb_8bit"])]
+    #[serde(rename = "adamw_8bit")]
+    AdamW8Bit,
+}
+
+/// Optimizer flags: AdamW's moments, β₂ and weight decay, and gradient clipping.
 #[derive(Debug, Clone, Copy, Serialize, Args)]
 #[command(next_help_heading = "Optimization")]
 pub struct OptimizerFlags {
+    /// Optimizer
+    #[arg(long, alias = "optimizer", value_enum, default_value_t = Optim::AdamW)]
+    pub optim: Optim,
     /// AdamW β₂ (raise it for small, noisy batches)
     #[arg(
         long, visible_alias = "adam-beta2", value_name = "X", default_value_t = 0.99,
@@ -103,7 +122,15 @@ impl OptimizerFlags {
     /// AdamW configuration with these flags and the default β₁ and ε.
     pub fn adamw_config(&self) -> AdamWConfig {
         let Self { beta2, weight_decay, .. } = *self;
-        AdamWConfig { beta2, weight_decay, ..AdamWConfig::default() }
+        AdamWConfig { beta2, weight_decay, moments: self.moments(), ..AdamWConfig::default() }
+    }
+
+    /// Number format of the moments.
+    pub fn moments(&self) -> MomentFormat {
+        match self.optim {
+            Optim::AdamW => MomentFormat::Full,
+            Optim::AdamW8Bit => MomentFormat::Blockwise8Bit,
+        }
     }
 
     /// Maximum gradient norm; `None` without clipping.

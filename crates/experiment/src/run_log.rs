@@ -76,14 +76,22 @@ pub struct LogState {
     training_alarms: TrainingAlarms,
 }
 
+/// Row of the newest step, as long as it is not written.
+enum PendingRow {
+    /// Means over the steps since the last row, with further fields.
+    OfLosses(StepMetrics, Value),
+    /// Fields of this step alone.
+    OfStep(usize, Value),
+}
+
 /// Log of a run.
 pub struct RunLog {
     config: RunLogConfig,
     progress: ProgressLine,
     /// Number of steps at the last row, and seconds of training in this process before it.
     last_row: (usize, f64),
-    /// Newest step without a row, with its further fields.
-    pending: Option<(StepMetrics, Value)>,
+    /// Newest step without a row.
+    pending: Option<PendingRow>,
     writer: MetricsWriter,
     /// State that checkpoints keep.
     pub state: LogState,
@@ -188,7 +196,23 @@ impl RunLog {
         let StepMetrics { step, loss, n_tokens, .. } = *metrics;
         self.progress(step, &format!("loss {loss:.4}"), n_tokens);
         self.state.recent_losses.push(loss);
-        self.pending = Some((*metrics, extra));
+        self.pending = Some(PendingRow::OfLosses(*metrics, extra));
+        self.write_row_if_due(step)
+    }
+
+    /// Logs the fields of step `step` in a row, if one is due; [`write_pending_row`] writes those
+    /// of a last step that is not.
+    ///
+    /// [`write_pending_row`]: Self::write_pending_row
+    ///
+    /// # Errors
+    /// When the row cannot be written.
+    pub fn row_of_step(&mut self, step: usize, fields: Value) -> Result<()> {
+        self.pending = Some(PendingRow::OfStep(step, fields));
+        self.write_row_if_due(step)
+    }
+
+    fn write_row_if_due(&mut self, step: usize) -> Result<()> {
         match self.is_due(step) {
             true => self.write_pending_row(),
             false => Ok(()),
@@ -202,8 +226,14 @@ impl RunLog {
     /// # Errors
     /// When the row cannot be written.
     pub fn write_pending_row(&mut self) -> Result<()> {
-        let Some((StepMetrics { step, lr, grad_norm, .. }, extra)) = self.pending.take() else {
-            return Ok(());
+        let (StepMetrics { step, lr, grad_norm, .. }, extra) = match self.pending.take() {
+            None => return Ok(()),
+            Some(PendingRow::OfLosses(metrics, extra)) => (metrics, extra),
+            Some(PendingRow::OfStep(step, mut row)) => {
+                let (step_time, memory) = (self.step_time(step), memory_mb());
+                extend_row(&mut row, json!({ "step_time_s": step_time, "memory_mb": memory }));
+                return self.row(step, row);
+            }
         };
         let losses = std::mem::take(&mut self.state.recent_losses);
         let mut row = json!({

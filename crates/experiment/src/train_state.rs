@@ -139,7 +139,7 @@ impl TrainState {
         data_id: &str,
         more: Map<String, Value>,
     ) -> Result<()> {
-        weights::save(&folder.join(OPTIMIZER), &self.optimizer.state_dict()?)?;
+        weights::save(&folder.join(OPTIMIZER), &self.optimizer.state_view()?)?;
         let mut progress = serde_json::to_value(&self.progress)?;
         extend_row(&mut progress, Value::Object(more));
         let rng = self.parameters.dropout_rng();

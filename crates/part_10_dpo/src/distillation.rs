@@ -23,8 +23,8 @@ use anyhow::Result;
 use candle_core::{D, Tensor};
 use experiment::{RunLog, StepMetrics};
 use modern::GptModern;
-use ppo::log_probs::logits;
-use ppo::{RolloutGroup, TokenBatch};
+use ppo::RolloutGroup;
+use ppo::log_probs::hidden_of_groups;
 use scaling::accumulation::GradAccumulator;
 use serde::Serialize;
 use serde_json::json;
@@ -96,16 +96,10 @@ pub fn distill_step(
     let (mut accumulator, mut reverse_kl) = (GradAccumulator::default(), 0.);
     let group_size = groups.first().map_or(1, |group| group.completions.len());
     for groups in groups.chunks((config.batch_size / group_size).max(1)) {
-        let student = logits_of_groups(&policy.model, groups)?; // (N, V)
-        let teacher = logits_of_groups(teacher, groups)?.detach();
-        let tokens = groups.iter().flat_map(|group| &group.completions).flat_map(|c| &c.tokens);
-        let tokens = Tensor::from_iter(tokens.map(|&id| i64::from(id)), student.device())?;
-        let losses = divergence.per_token(&student, &teacher, &tokens)?; // (N)
-        accumulator
-            .backward(&(losses.sum_all()? / n_targets as f64)?, &[&policy.state.parameters])?;
-        let exact = Divergence::Jsd { beta: 1. };
-        let kl = exact.per_token(&student.detach(), &teacher, &tokens)?.sum_all()?;
-        reverse_kl += f64::from(kl.to_scalar::<f32>()?) / n_targets as f64;
+        let [losses, kl] = divergences(&policy.model, teacher, groups, divergence)?; // (N) each
+        let loss = (losses.sum_all()? / n_targets as f64)?;
+        accumulator.backward(&loss, &[&policy.state.parameters])?;
+        reverse_kl += f64::from(kl.sum_all()?.to_scalar::<f32>()?) / n_targets as f64;
     }
     let (loss, mut grads) = accumulator.finish()?;
     let grad_norm = clip_grad_norm(&mut grads, &policy.state.parameters, config.max_grad_norm)?;
@@ -118,12 +112,31 @@ pub fn distill_step(
     log.step(&metrics, json!({ "reverse_kl": reverse_kl }))
 }
 
-/// Logits of `model` at the positions that predict the tokens of the completions of `groups`:
-/// (N, V).
-fn logits_of_groups(model: &GptModern, groups: &[RolloutGroup]) -> Result<Tensor> {
-    // A batch for each model, because their sliding windows may differ.
-    let batch = TokenBatch::from_groups(groups, model.config(), model.device())?;
-    logits(model, &batch, &batch.hidden(model)?, 1.)
+/// Divergence of `student` from `teacher` at each token of the completions of `groups`, (N), and
+/// the reverse KL there, (N), without a gradient. The logits of both, (N, V), are computed for some
+/// of the tokens at a time.
+fn divergences(
+    student: &GptModern,
+    teacher: &GptModern,
+    groups: &[RolloutGroup],
+    divergence: Divergence,
+) -> Result<[Tensor; 2]> {
+    let hidden = hidden_of_groups(student, groups)?; // (N, C)
+    let teacher_hidden = hidden_of_groups(teacher, groups)?.detach();
+    let tokens = groups.iter().flat_map(|group| &group.completions).flat_map(|c| &c.tokens);
+    let tokens = Tensor::from_iter(tokens.map(|&id| i64::from(id)), hidden.device())?;
+    let teacher = teacher.clone();
+    let all = student.map_logits(&hidden, move |rows, student| {
+        let of_rows = |x: &Tensor| x.narrow(0, rows.start, rows.len());
+        let teacher = teacher.logits(&of_rows(&teacher_hidden)?)?.to_dtype(student.dtype())?;
+        let (teacher, tokens) = (teacher.detach(), of_rows(&tokens)?);
+        let exact = Divergence::Jsd { beta: 1. };
+        Ok(vec![
+            divergence.per_token(student, &teacher, &tokens)?,
+            exact.per_token(&student.detach(), &teacher, &tokens)?,
+        ])
+    })?;
+    Ok([all[0].clone(), all[1].clone()])
 }
 
 /// KL(p ‖ q) of each row of log-probabilities: (N, V), (N, V) -> (N).

@@ -9,7 +9,7 @@
 use anyhow::Result;
 use experiment::{Alarm, RunLog, StepMetrics, TrainState};
 use model_io::ModelConfig;
-use modern::GptModern;
+use modern::{GptModern, GradientCheckpointing};
 use scaling::LrSchedule;
 use scaling::accumulation::GradAccumulator;
 use tensor_core::{AdamWConfig, clip_grad_norm};
@@ -70,6 +70,12 @@ impl DpoPolicy {
         let model = GptModern::new(config, state.parameters.root())?;
         let inference_model = GptModern::new(config, state.parameters.for_inference().root())?;
         Ok(Self { model, inference_model, state })
+    }
+
+    /// The policy with gradient checkpointing of its training model, or without it.
+    pub fn with_gradient_checkpointing(self, checkpointing: GradientCheckpointing) -> Self {
+        let model = self.model.with_gradient_checkpointing(checkpointing);
+        Self { model, ..self }
     }
 }
 

@@ -328,3 +328,45 @@ fn a_table_begins_at_its_seed_and_has_the_methods_that_it_is_asked_for() {
     assert!(!text.contains("seed 7"), "a run was repeated: {text}");
     PART_10.assert_fails(&table("distilled"), 1, "add --methods grpo");
 }
+
+#[test]
+fn gradient_checkpointing_gives_the_same_weights_also_of_adapters_of_8_bit_adamw_and_resumed() {
+    let help = PART_10.stdout(&["train", "--help"]);
+    for flag in ["--gradient-checkpointing", "--optim"] {
+        assert!(help.contains(flag), "{flag}: {help}");
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = |name: &str| path_arg(folder.path(), name);
+    let weights = |run: &str, file: &str| {
+        std::fs::read(Path::new(run).join("checkpoints/step-4").join(file)).expect(file)
+    };
+    PART_10.stdout(&train(&at("first"), &["--steps", "1", "--pairs", "12"]));
+    let base = at("first/base");
+    let adapter = ["--lora-rank", "2", "--lora-dropout", "0.3", "--lr", "0.01"];
+    let quantized = ["--optim", "adamw_8bit"];
+    for (name, more, file) in [
+        ("full", &[][..], "model.safetensors"),
+        ("lora", &adapter[..], "trained.safetensors"),
+        ("8bit", &quantized[..], "model.safetensors"),
+    ] {
+        let (stored, recomputed) = (at(&format!("{name}-a")), at(&format!("{name}-b")));
+        let more = [&["--model", &base, "--pairs", "12"], more].concat();
+        PART_10.stdout(&train(&stored, &more));
+        let recompute = ["--gradient-checkpointing", "--stop-after", "2"];
+        PART_10.stdout(&train(&recomputed, &[&more[..], &recompute].concat()));
+        PART_10.stdout(&["train", "--resume", "--out", &recomputed]);
+        assert!(weights(&stored, file) == weights(&recomputed, file), "{name}");
+    }
+}
+
+#[test]
+fn a_run_that_is_over_early_has_a_row_of_its_last_step() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let out = path_arg(folder.path(), "run");
+    let more = "--pairs 12 --lr 1e-12 --eval-interval 1 --patience 1 --log-interval 3";
+    PART_10.stdout(&train(&out, &more.split_whitespace().collect::<Vec<_>>()));
+    let rows = read_rows(Path::new(&out).join("metrics.jsonl"));
+    let steps: Vec<&Value> =
+        rows.iter().filter(|row| row["loss"].is_number()).map(|row| &row["step"]).collect();
+    assert_eq!(steps, [1], "{rows:?}");
+}

@@ -43,7 +43,7 @@ pub fn adamw_update(
     decay: WeightDecay,
     config: &AdamWConfig,
 ) -> Result<(Tensor, AdamMoments)> {
-    let AdamWConfig { beta1, beta2, eps, weight_decay } = *config;
+    let AdamWConfig { beta1, beta2, eps, weight_decay, .. } = *config;
     let updates = moments.updates + 1;
     let first = ((&moments.first * beta1)? + (grad * (1. - beta1))?)?;
     let second = ((&moments.second * beta2)? + (grad.sqr()? * (1. - beta2))?)?;

@@ -65,8 +65,8 @@ impl Block {
                 inits,
             )?,
             mlp_norm: Norm::new(scope.at(names.mlp_norm), c, norm)?,
+            dropout: scope.dropout(0.),
             mlp: mlp(scope)?,
-            dropout: Dropout::disabled(),
         })
     }
 

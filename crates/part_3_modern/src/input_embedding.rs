@@ -90,9 +90,9 @@ impl InputEmbedding {
         }
     }
 
-    /// Logits (.., V) of `hidden: (.., W)` by a tied LM head.
-    pub(crate) fn logits(&self, hidden: &Tensor) -> Result<Tensor> {
-        self.tokens.logits(hidden)
+    /// Tied LM head: the table of tokens as a linear layer, W -> V.
+    pub(crate) fn tied_head(&self) -> Linear {
+        Linear { weight: self.tokens.weight.clone(), bias: None, adapter: None }
     }
 
     /// Device of the weights.

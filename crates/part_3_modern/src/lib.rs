@@ -17,6 +17,7 @@ pub mod block;
 pub mod experts;
 mod input_embedding;
 pub mod model;
+mod chunked_logits;
 pub mod sampler;
 pub mod generate_config;
 pub mod completion;

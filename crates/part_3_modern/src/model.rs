@@ -110,13 +110,13 @@ impl GptModern {
             norm,
             lm_head,
             rope,
-            dropout: Dropout::disabled(),
+            dropout: scope.dropout(0.),
             gradient_checkpointing: GradientCheckpointing::Off,
         })
     }
 
-    /// Training version: `dropout` after the embedding and after each layer, as in GPT-2, and
-    /// optionally gradient checkpointing.
+    /// Training version: `dropout`, a layer of the parameters' stream, after the embedding and
+    /// after each layer, as in GPT-2, and optionally gradient checkpointing.
     pub fn for_training(
         mut self,
         dropout: Dropout,
@@ -124,6 +124,20 @@ impl GptModern {
     ) -> Self {
         self.layers.iter_mut().for_each(|layer| layer.set_dropout(dropout.clone()));
         Self { dropout, gradient_checkpointing, ..self }
+    }
+
+    /// The model with gradient checkpointing, or without it. The masks of dropout, also those of
+    /// adapters, are the same in the repeated forward pass.
+    pub fn with_gradient_checkpointing(
+        self,
+        gradient_checkpointing: GradientCheckpointing,
+    ) -> Self {
+        Self { gradient_checkpointing, ..self }
+    }
+
+    /// Gradient checkpointing of the blocks.
+    pub fn gradient_checkpointing(&self) -> GradientCheckpointing {
+        self.gradient_checkpointing
     }
 
     /// Configuration of the model.
@@ -181,10 +195,18 @@ impl GptModern {
 
     /// Logits (.., V) of `hidden: (.., W)`.
     pub fn logits(&self, hidden: &Tensor) -> Result<Tensor> {
-        match &self.lm_head {
-            Some(lm_head) => lm_head.forward(hidden),
-            None => self.embedding.logits(hidden),
-        }
+        self.head().forward(hidden)
+    }
+
+    /// LM head: a linear layer, or the tied embedding.
+    pub(crate) fn head(&self) -> Linear {
+        self.lm_head.clone().unwrap_or_else(|| self.embedding.tied_head())
+    }
+
+    /// Dropout after the embedding; of probability 0 it is a layer of the stream of the parameters
+    /// all the same.
+    pub(crate) fn dropout(&self) -> &Dropout {
+        &self.dropout
     }
 
     /// Hidden states (B, T, W) of `ids: (B, T)`, with positions and mask from `context`.

@@ -3,6 +3,7 @@
 mod cache;
 mod lessons;
 mod model;
+mod chunked_logits;
 mod generation_config;
 mod model_folder;
 mod generation;

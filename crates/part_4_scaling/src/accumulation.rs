@@ -6,12 +6,12 @@
 //! micro-batches with few targets too much weight.
 
 use anyhow::{Context, Result, ensure};
+use candle_core::Tensor;
 use candle_core::backprop::GradStore;
-use candle_core::{DType, Module, Tensor};
 use modern::GptModern;
 use ranks::RankGradients;
+use tensor_core::ops::add;
 use tensor_core::ops::cross_entropy::IGNORE_INDEX;
-use tensor_core::ops::{add, cross_entropy};
 use tensor_core::{Parameters, backward};
 use tiny_gpt::Batch;
 
@@ -31,8 +31,9 @@ pub fn gradients(
     let n_targets: usize = counts.iter().sum();
     let mut accumulator = GradAccumulator::default();
     for (batch, count) in batches.iter().zip(counts) {
-        let logits = model.forward(&batch.inputs)?.to_dtype(DType::F32)?; // (B, T, V)
-        let loss = cross_entropy(&logits, &batch.targets)?; // (), mean over the micro-batch
+        let hidden = model.hidden_states(&batch.inputs)?; // (B, T, C)
+        // (), mean over the micro-batch, without its (B, T, V) logits in memory
+        let loss = model.cross_entropy(&hidden, &batch.targets)?;
         let share = count as f64 / n_targets.max(1) as f64;
         accumulator.backward_scaled(&(loss * share)?, scale, &[parameters])?;
     }

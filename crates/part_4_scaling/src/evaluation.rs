@@ -2,10 +2,8 @@
 //! logits have to fit in memory.
 
 use anyhow::{Result, ensure};
-use candle_core::{DType, Module};
 use datasets::TokenFile;
 use modern::GptModern;
-use tensor_core::ops::cross_entropy;
 use tiny_gpt::bits_per_byte::bits_per_byte;
 use tiny_gpt::{Batch, LmEvalMetrics, Sampling};
 
@@ -57,8 +55,8 @@ pub fn evaluate(
         let ids = tokens.read(n_predicted..last)?;
         for batch in Batch::consecutive(&ids, config.batch_size, t, model.device()) {
             let batch = batch?;
-            let logits = model.forward(&batch.inputs)?.to_dtype(DType::F32)?; // (B, T, V)
-            let loss = cross_entropy(&logits, &batch.targets)?;
+            let hidden = model.hidden_states(&batch.inputs)?; // (B, T, C)
+            let loss = model.cross_entropy(&hidden, &batch.targets)?;
             total_nats += f64::from(loss.to_scalar::<f32>()?) * batch.targets.elem_count() as f64;
         }
         n_predicted += ids.len() - 1;

@@ -134,15 +134,11 @@ impl OptimizationFlags {
         n_rows as f64 / (batch_size * self.grad_accum_steps.get()) as f64
     }
 
-    /// Checks the flags for parts that train in f32 without gradient checkpointing.
+    /// Checks the flags for parts that train in f32.
     ///
     /// # Errors
-    /// A [`UsageError`](experiment::program::UsageError) when `--dtype` or
-    /// `--gradient-checkpointing` asks for something else.
-    pub fn ensure_f32_without_checkpointing(&self) -> Result<()> {
-        let is_f32 = self.dtype == Precision::F32;
-        ensure_usage(is_f32, "--dtype: this part supports f32 only")?;
-        let message = "--gradient-checkpointing: not supported by this part";
-        ensure_usage(!self.gradient_checkpointing, message)
+    /// A [`UsageError`](experiment::program::UsageError) when `--dtype` asks for something else.
+    pub fn ensure_f32(&self) -> Result<()> {
+        ensure_usage(self.dtype == Precision::F32, "--dtype: this part supports f32 only")
     }
 }

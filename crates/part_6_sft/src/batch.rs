@@ -6,7 +6,7 @@
 
 use candle_core::{DType, Device, Result, Tensor};
 use modern::{AttentionContext, GptModern};
-use tensor_core::ops::{IGNORE_INDEX, cross_entropy};
+use tensor_core::ops::IGNORE_INDEX;
 
 use crate::TokenizedExample;
 
@@ -107,23 +107,24 @@ impl SftBatch {
     }
 
     /// Mean cross-entropy of `model` over the targets; 0 for a batch without targets. Logits are
-    /// computed at the targets only: with a vocabulary of 50,000 they cost more than all layers.
+    /// computed at the targets only, and for some of them at a time: with a vocabulary of 50,000
+    /// they cost more than all layers.
     ///
     /// # Errors
     /// When an example is longer than the model's context.
     pub fn loss(&self, model: &GptModern) -> Result<Tensor> {
         match self.n_targets() {
             0 => Tensor::zeros((), DType::F32, self.inputs.device()),
-            _ => cross_entropy(&self.logits(model)?, &self.targets),
+            _ => model.cross_entropy(&self.hidden_at_targets(model)?, &self.targets),
         }
     }
 
-    /// Logits at the target positions, (N, V).
+    /// Hidden states that predict the targets, (N, C).
     ///
     /// # Errors
     /// When an example is longer than the model's context, or the batch is packed and the model has
     /// attention sinks.
-    pub fn logits(&self, model: &GptModern) -> Result<Tensor> {
+    pub fn hidden_at_targets(&self, model: &GptModern) -> Result<Tensor> {
         let attention = &model.config().attention;
         let context = match self.layout {
             Layout::Padded => AttentionContext::full_sequence(attention.mask()),
@@ -132,7 +133,6 @@ impl SftBatch {
             }
         };
         let hidden = model.hidden_states_in_context(&self.inputs, &context, None)?; // (B, T, C)
-        let hidden = hidden.flatten(0, 1)?.index_select(&self.target_positions, 0)?; // (N, C)
-        model.logits(&hidden)
+        hidden.flatten(0, 1)?.index_select(&self.target_positions, 0) // (N, C)
     }
 }

@@ -63,9 +63,14 @@ impl RewardModel {
         Ok(Self { architecture, backbone, reward_head })
     }
 
-    /// The model for training, with `dropout` after the embedding and after each layer.
-    pub fn with_dropout(self, dropout: Dropout) -> Self {
-        let backbone = self.backbone.for_training(dropout, GradientCheckpointing::Off);
+    /// The model for training, with `dropout` after the embedding and after each layer, and
+    /// optionally gradient checkpointing.
+    pub fn for_training(
+        self,
+        dropout: Dropout,
+        gradient_checkpointing: GradientCheckpointing,
+    ) -> Self {
+        let backbone = self.backbone.for_training(dropout, gradient_checkpointing);
         Self { backbone, ..self }
     }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use experiment::TrainState;
 use model_io::ModelConfig;
-use modern::GptModern;
+use modern::{GptModern, GradientCheckpointing};
 use serde::{Deserialize, Serialize};
 use sft::ModelSaver;
 use tensor_core::{AdamWConfig, json_file};
@@ -27,6 +27,8 @@ pub struct ActorCritic {
     pub critic: TrainState,
     /// Backbone of the critic.
     pub backbone: CriticBackbone,
+    /// Gradient checkpointing of both in the update.
+    pub gradient_checkpointing: GradientCheckpointing,
     /// Progress beside the tensors.
     pub progress: PpoProgress,
     /// Identities of the reference model and the reward function.
@@ -103,7 +105,9 @@ impl ActorCritic {
         let critic = new_critic(backbone, &config, &policy.parameters, optimizer)?;
         let kl_coef = kl_controller.init_kl_coef();
         let progress = PpoProgress { kl_coef, updates: 0, alarms: PpoAlarms::default() };
-        Ok(Self { config, policy, critic, backbone, progress, run_inputs: RunInputs::default() })
+        let (gradient_checkpointing, run_inputs) =
+            (GradientCheckpointing::Off, RunInputs::default());
+        Ok(Self { config, policy, critic, backbone, gradient_checkpointing, progress, run_inputs })
     }
 
     /// Models over these parameters.
@@ -111,11 +115,14 @@ impl ActorCritic {
     /// # Errors
     /// When memory is short.
     pub fn models(&mut self) -> Result<PpoModels> {
-        let config = self.config;
+        let (config, checkpointing) = (self.config, self.gradient_checkpointing);
         let mut critic_view = self.critic.parameters.for_inference();
+        let policy = GptModern::new(&config, self.policy.parameters.root())?;
+        let critic = &mut self.critic.parameters;
         Ok(PpoModels {
-            policy: GptModern::new(&config, self.policy.parameters.root())?,
-            critic: Critic::from_parameters(&mut self.critic.parameters, self.backbone, &config)?,
+            policy: policy.with_gradient_checkpointing(checkpointing),
+            critic: Critic::from_parameters(critic, self.backbone, &config)?
+                .with_gradient_checkpointing(checkpointing),
             rollout_policy: GptModern::new(&config, self.policy.parameters.for_inference().root())?,
             rollout_critic: Critic::from_parameters(&mut critic_view, self.backbone, &config)?,
         })

@@ -20,11 +20,10 @@ use tensor_core::ops::log_softmax;
 use crate::completion_eval::{
     CompletionEvalConfig, ScoredCompletion, compute_metrics, non_finite_reward_message,
 };
-use crate::log_probs::logits;
+use crate::log_probs::hidden_of_groups;
 use crate::prompts::{PromptExample, prompt_ids};
 use crate::reward_fn::RewardFn;
 use crate::rollout::{RolloutConfig, rollout};
-use crate::token_batch::TokenBatch;
 
 /// Evaluation of a policy against its reference.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -138,13 +137,16 @@ pub fn exact_kl(
     let (mut nats, mut n_tokens) = (0., 0);
     for prompts in prompt_ids.chunks(eval_config.batch_size.max(1)) {
         let groups = rollout(policy, prompts, &config, rng)?;
-        let log_probs = |model: &GptModern| -> Result<_> {
-            // A batch for each model, because their sliding windows may differ.
-            let batch = TokenBatch::from_groups(&groups, model.config(), model.device())?;
-            Ok(log_softmax(&logits(model, &batch, &batch.hidden(model)?, 1.)?)?)
-        };
-        let (p, q) = (log_probs(policy)?, log_probs(reference)?); // (N, V)
-        let kl = (p.exp()? * (p - q)?)?.sum(D::Minus1)?; // (N)
+        let [hidden, ref_hidden] =
+            [policy, reference].map(|model| hidden_of_groups(model, &groups));
+        let (ref_hidden, reference) = (ref_hidden?, reference.clone());
+        let kl = policy.map_logits(&hidden?, move |rows, logits| {
+            let ref_hidden = ref_hidden.narrow(0, rows.start, rows.len())?;
+            let ref_logits = reference.logits(&ref_hidden)?.to_dtype(logits.dtype())?;
+            let (p, q) = (log_softmax(logits)?, log_softmax(&ref_logits)?); // (n, V)
+            Ok(vec![(p.exp()? * (p - q)?)?.sum(D::Minus1)?])
+        })?;
+        let kl = &kl[0]; // (N)
         n_tokens += kl.dim(0)?;
         nats += kl.sum_all()?.to_dtype(DType::F64)?.to_scalar::<f64>()?;
     }

@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 use candle_core::{DType, Module, Tensor};
 use experiment::TrainState;
 use model_io::ModelConfig;
-use modern::GptModern;
+use modern::{GptModern, GradientCheckpointing};
 use serde::Serialize;
 use tensor_core::{AdamWConfig, Bias, Init, Linear, Parameters, Scope};
 
@@ -109,6 +109,18 @@ impl Critic {
                 Self::Separate(Box::new(GptModern::new(config, parameters.root())?), head)
             }
         })
+    }
+
+    /// The critic with gradient checkpointing of its own backbone, or without it. A shared one has
+    /// that of the policy.
+    pub fn with_gradient_checkpointing(self, checkpointing: GradientCheckpointing) -> Self {
+        match self {
+            Self::Shared(head) => Self::Shared(head),
+            Self::Separate(backbone, head) => {
+                let backbone = backbone.with_gradient_checkpointing(checkpointing);
+                Self::Separate(Box::new(backbone), head)
+            }
+        }
     }
 
     /// Values of `batch`. `policy` computes the policy's hidden states, (B · S, C); it is called

@@ -12,13 +12,15 @@
 //! policy shrinks to one token, a reference restricted to that token gives it probability 1 as
 //! well, and the KL reads 0 where it is largest.
 
+use std::ops::Range;
+
 use anyhow::Result;
-use candle_core::{DType, Tensor};
+use candle_core::Tensor;
 use modern::GptModern;
 use tensor_core::ops::{entropy, token_log_probs};
 
-use crate::rollout_group::{RolloutGroup, longest_completion};
-use crate::token_batch::TokenBatch;
+use crate::rollout_group::{AllowedTokens, RolloutGroup, longest_completion};
+use crate::token_batch::{TokenBatch, allowed_tokens_mask};
 
 /// Log-probabilities and entropies of a batch, 0 at padding.
 #[derive(Debug)]
@@ -30,7 +32,8 @@ pub struct LogProbsAndEntropy {
 }
 
 /// Log-probabilities and entropies of `batch` under `model` at `temperature`, from the model's
-/// `hidden: (B · S, C)` states ([`TokenBatch::hidden`]); differentiable.
+/// `hidden: (B · S, C)` states ([`TokenBatch::hidden`]); differentiable. The logits (N, V) are
+/// computed for some of the N tokens at a time.
 ///
 /// # Errors
 /// When the batch does not fit the model.
@@ -40,11 +43,16 @@ pub fn log_probs_and_entropy(
     hidden: &Tensor,
     temperature: f64,
 ) -> Result<LogProbsAndEntropy> {
-    let logits = allowed(logits(model, batch, hidden, temperature)?, batch)?; // (N, V)
-    let log_probs = token_log_probs(&logits, &batch.targets)?;
+    let (targets, allowed) = (batch.targets.clone(), batch.allowed_tokens());
+    let hidden = batch.at_predicting_positions(hidden)?; // (N, C)
+    let all = model.map_logits(&hidden, move |rows, logits| {
+        let targets = targets.narrow(0, rows.start, rows.len())?;
+        let logits = filtered(&at_temperature(logits, temperature)?, &allowed, rows)?; // (n, V)
+        Ok(vec![token_log_probs(&logits, &targets)?, entropy(&logits)?])
+    })?;
     Ok(LogProbsAndEntropy {
-        log_probs: batch.to_padded(&log_probs)?,
-        entropy: batch.to_padded(&entropy(&logits)?)?,
+        log_probs: batch.to_padded(&all[0])?,
+        entropy: batch.to_padded(&all[1])?,
     })
 }
 
@@ -53,8 +61,10 @@ pub fn log_probs_and_entropy(
 /// # Errors
 /// As [`log_probs_and_entropy`].
 pub fn log_probs(model: &GptModern, batch: &TokenBatch, temperature: f64) -> Result<Tensor> {
-    let logits = logits(model, batch, &batch.hidden(model)?, temperature)?;
-    batch.to_padded(&token_log_probs(&allowed(logits, batch)?, &batch.targets)?)
+    let allowed = batch.allowed_tokens();
+    log_probs_of_logits(model, batch, move |rows, logits| {
+        filtered(&at_temperature(logits, temperature)?, &allowed, rows)
+    })
 }
 
 /// Log-probabilities of `batch` under the model `reference` without the sampling filters: (R, T), 0
@@ -67,8 +77,23 @@ pub fn ref_log_probs(
     batch: &TokenBatch,
     temperature: f64,
 ) -> Result<Tensor> {
-    let logits = logits(reference, batch, &batch.hidden(reference)?, temperature)?;
-    batch.to_padded(&token_log_probs(&logits, &batch.targets)?)
+    log_probs_of_logits(reference, batch, move |_, logits| at_temperature(logits, temperature))
+}
+
+/// Log-probabilities of `batch`, (R, T), by what `adjusted` makes of the logits of `model` at each
+/// range of positions: (n, V) -> (n, V).
+fn log_probs_of_logits(
+    model: &GptModern,
+    batch: &TokenBatch,
+    adjusted: impl Fn(Range<usize>, &Tensor) -> candle_core::Result<Tensor> + Send + 'static,
+) -> Result<Tensor> {
+    let targets = batch.targets.clone();
+    let hidden = batch.at_predicting_positions(&batch.hidden(model)?)?; // (N, C)
+    let log_probs = model.map_logits(&hidden, move |rows, logits| {
+        let targets = targets.narrow(0, rows.start, rows.len())?;
+        Ok(vec![token_log_probs(&adjusted(rows, logits)?, &targets)?])
+    })?;
+    batch.to_padded(&log_probs[0])
 }
 
 /// [`ref_log_probs`] of all completions of `groups`, `n_groups` groups at a time: (R, T).
@@ -92,25 +117,31 @@ pub fn ref_log_probs_of_groups(
     Ok(Tensor::cat(&rows, 0)?)
 }
 
-/// Logits x / T at the N positions that predict tokens: (N, V), in f32.
+/// Hidden states of `model` that predict the tokens of the completions of `groups`: (N, C).
 ///
 /// # Errors
-/// As [`log_probs_and_entropy`].
-pub fn logits(
-    model: &GptModern,
-    batch: &TokenBatch,
-    hidden: &Tensor,
-    temperature: f64,
-) -> Result<Tensor> {
-    let logits = model.logits(&batch.at_predicting_positions(hidden)?)?.to_dtype(DType::F32)?;
-    if temperature == 1. { Ok(logits) } else { Ok((logits / temperature)?) }
+/// When a group is longer than the model's context.
+pub fn hidden_of_groups(model: &GptModern, groups: &[RolloutGroup]) -> Result<Tensor> {
+    // A batch for each model, because their sliding windows may differ.
+    let batch = TokenBatch::from_groups(groups, model.config(), model.device())?;
+    batch.at_predicting_positions(&batch.hidden(model)?)
 }
 
-/// `logits: (N, V)` of the policy with −∞ for tokens that a sampling filter excluded.
-fn allowed(logits: Tensor, batch: &TokenBatch) -> Result<Tensor> {
+/// Logits x / T.
+fn at_temperature(logits: &Tensor, temperature: f64) -> candle_core::Result<Tensor> {
+    if temperature == 1. { Ok(logits.clone()) } else { logits / temperature }
+}
+
+/// `logits: (n, V)` of the policy at the positions `rows`, with −∞ for tokens that a sampling
+/// filter excluded.
+fn filtered(
+    logits: &Tensor,
+    allowed: &[AllowedTokens],
+    rows: Range<usize>,
+) -> candle_core::Result<Tensor> {
     let (_n, v) = logits.dims2()?;
-    match batch.allowed_tokens_mask(v)? {
-        Some(mask) => Ok((logits + mask)?),
-        None => Ok(logits),
+    match allowed_tokens_mask(allowed, rows, v, logits.device())? {
+        Some(mask) => logits + mask,
+        None => Ok(logits.clone()),
     }
 }

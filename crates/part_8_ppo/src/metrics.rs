@@ -3,7 +3,6 @@
 use anyhow::Result;
 use candle_core::{DType, Tensor};
 use experiment::metrics_writer::extend_row;
-use experiment::run_log::memory_mb;
 use experiment::{RunLog, statistics};
 use serde_json::json;
 
@@ -187,16 +186,15 @@ pub(crate) fn log_step(
         log.alarm(step, &alarm)?;
     }
     log.progress(step, &format!("reward {mean:.3}"), n_tokens);
-    if !log.is_due(step) {
-        return Ok(());
-    }
-    if let Some(tracker) = log.tracker() {
+    if log.is_due(step)
+        && let Some(tracker) = log.tracker()
+    {
         let rewards: Vec<f32> = rewards.iter().map(|&reward| reward as f32).collect();
         tracker.log_histogram(step, "reward", &rewards)?;
     }
     let summary = completions.write(step, log)?;
     let mut row = json!({
-        "reward_mean": mean, "memory_mb": memory_mb(), "reward_std": statistics::std(rewards),
+        "reward_mean": mean, "reward_std": statistics::std(rewards),
         "kl": experience.kl, "kl_per_token": experience.kl_per_token,
         "kl_coef": actor_critic.progress.kl_coef, "eos_rate": eos_rate,
         "length_mean": n_tokens as f64 / n,
@@ -204,10 +202,9 @@ pub(crate) fn log_step(
         "tokens": log.state.n_tokens, "experience_s": seconds.experience,
         "rollout_tokens_per_s": n_tokens as f64 / seconds.rollout,
         "update_tokens_per_s": update.tokens_read as f64 / seconds.update,
-        "step_time_s": log.step_time(step),
         "param_norm": log.param_norm(step, &actor_critic.policy.parameters)?,
     });
     extend_row(&mut row, serde_json::to_value(update)?);
     extend_row(&mut row, summary);
-    log.row(step, row)
+    log.row_of_step(step, row)
 }

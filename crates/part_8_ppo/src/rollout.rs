@@ -177,12 +177,17 @@ fn record_allowed_tokens(
             continue;
         }
         let batch = TokenBatch::from_groups([&*group], model.config(), model.device())?;
-        // (N, V).
-        let logits = model.logits(&batch.at_predicting_positions(&batch.hidden(model)?)?)?;
-        let logits = logits.to_dtype(DType::F32)?.to_device(&Device::Cpu)?.to_vec2::<f32>()?;
-        let mut rows = logits.into_iter();
+        let hidden = batch.at_predicting_positions(&batch.hidden(model)?)?; // (N, C)
+        let mut start = 0;
         for completion in &mut group.completions {
-            let tokens = completion.tokens.iter().enumerate().zip(rows.by_ref());
+            let n = completion.tokens.len();
+            if n == 0 {
+                continue;
+            }
+            let logits = model.logits(&hidden.narrow(0, start, n)?)?; // (T, V)
+            let logits = logits.to_dtype(DType::F32)?.to_device(&Device::Cpu)?.to_vec2::<f32>()?;
+            start += n;
+            let tokens = completion.tokens.iter().enumerate().zip(logits);
             let allowed = tokens.map(|((at, &sampled), mut row)| {
                 for &token in config.excluded_tokens(at) {
                     // A stop token may be beyond the vocabulary of the model.

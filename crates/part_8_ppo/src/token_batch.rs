@@ -9,6 +9,9 @@
 //! Per-token results have shape (R, T), with a mask of the lengths. Lengths are stored, never
 //! inferred from token values, so a model whose EOS token is also its padding token works.
 
+use std::ops::Range;
+use std::sync::Arc;
+
 use anyhow::Result;
 use candle_core::{DType, Device, Tensor};
 use model_io::ModelConfig;
@@ -70,7 +73,7 @@ pub struct TokenBatch {
     /// Index of the token at each of the R · T positions among the N, counted from 1; 0 at padding.
     token_numbers: Tensor,
     /// Tokens that could be sampled at each of the N positions; empty if all could.
-    allowed_tokens: Vec<AllowedTokens>,
+    allowed_tokens: Arc<[AllowedTokens]>,
 }
 
 impl TokenBatch {
@@ -194,32 +197,42 @@ impl TokenBatch {
         self.to_padded(&Tensor::from_iter(flat, self.mask.device())?)
     }
 
-    /// Mask to add to logits, (N, V): 0 for tokens that could be sampled, −∞ for the others; `None`
-    /// if all could.
-    ///
-    /// # Errors
-    /// When memory is short.
-    pub fn allowed_tokens_mask(&self, v: usize) -> Result<Option<Tensor>> {
-        if self.allowed_tokens.is_empty() {
-            return Ok(None);
-        }
-        let mut mask = vec![f32::NEG_INFINITY; self.allowed_tokens.len() * v];
-        for (row, allowed) in mask.chunks_exact_mut(v).zip(&self.allowed_tokens) {
-            let (tokens, value) = match allowed {
-                AllowedTokens::Only(tokens) => (tokens, 0.),
-                AllowedTokens::AllBut(tokens) => {
-                    row.fill(0.);
-                    (tokens, f32::NEG_INFINITY)
-                }
-            };
-            for &token in tokens {
-                if let Some(entry) = row.get_mut(token as usize) {
-                    *entry = value; // a stop token may be beyond the model's vocabulary
-                }
+    /// Tokens that could be sampled at each of the N positions; empty if all could.
+    pub fn allowed_tokens(&self) -> Arc<[AllowedTokens]> {
+        self.allowed_tokens.clone()
+    }
+}
+
+/// Mask to add to the logits of the positions `rows`, (n, V): 0 for tokens that could be sampled
+/// there, −∞ for the others; `None` if all could, which an empty `allowed` says.
+///
+/// # Errors
+/// When memory is short.
+pub fn allowed_tokens_mask(
+    allowed: &[AllowedTokens],
+    rows: Range<usize>,
+    v: usize,
+    device: &Device,
+) -> candle_core::Result<Option<Tensor>> {
+    if allowed.is_empty() {
+        return Ok(None);
+    }
+    let mut mask = vec![f32::NEG_INFINITY; rows.len() * v];
+    for (row, allowed) in mask.chunks_exact_mut(v).zip(&allowed[rows.clone()]) {
+        let (tokens, value) = match allowed {
+            AllowedTokens::Only(tokens) => (tokens, 0.),
+            AllowedTokens::AllBut(tokens) => {
+                row.fill(0.);
+                (tokens, f32::NEG_INFINITY)
+            }
+        };
+        for &token in tokens {
+            if let Some(entry) = row.get_mut(token as usize) {
+                *entry = value; // a stop token may be beyond the model's vocabulary
             }
         }
-        Ok(Some(Tensor::from_vec(mask, (self.allowed_tokens.len(), v), self.mask.device())?))
     }
+    Ok(Some(Tensor::from_vec(mask, (rows.len(), v), device)?))
 }
 
 /// Completion mask, (R, T), and the token index of each position, (R · T).

@@ -52,5 +52,8 @@ pub fn train(
             break;
         }
     }
-    Ok(())
+    match run.is_finished(&actor_critic.policy.progress, total_steps) {
+        true => log.write_pending_row(),
+        false => Ok(()),
+    }
 }

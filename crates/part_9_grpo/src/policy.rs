@@ -7,7 +7,7 @@ use experiment::TrainState;
 use model_io::ModelConfig;
 use modern::{GptModern, GradientCheckpointing};
 use sft::ModelSaver;
-use tensor_core::{Dropout, json_file};
+use tensor_core::json_file;
 
 use crate::progress::GrpoProgress;
 use crate::reference::{ReferenceModel, ReferenceUpdate};
@@ -54,7 +54,7 @@ impl Policy {
 
     /// The policy with gradient checkpointing of its training model, or without it.
     pub fn with_gradient_checkpointing(self, checkpointing: GradientCheckpointing) -> Self {
-        let model = self.model.for_training(Dropout::disabled(), checkpointing);
+        let model = self.model.with_gradient_checkpointing(checkpointing);
         Self { model, ..self }
     }
 

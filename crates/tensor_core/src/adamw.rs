@@ -4,7 +4,8 @@
 //! m ← β₁ m + (1−β₁) g,  v ← β₂ v + (1−β₂) g²,  p ← p − lr·λ·p − lr · m̂ / (√v̂ + ε), where m̂ = m
 //! / (1−β₁ᵗ) and v̂ = v / (1−β₂ᵗ). As in PyTorch, t counts the updates of each parameter
 //! separately, so that the bias correction is right for a parameter that had no gradient for a
-//! while. The moments are stored in f32, or in f64 for f64 parameters.
+//! while. The moments are stored in f32, in f64 for f64 parameters, or in 8 bits
+//! ([`MomentFormat`]).
 
 use std::collections::BTreeMap;
 
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::kernels::{
     Float, GRAIN, by_type, for_each_part, has_fused_loops, values, vectorized, write,
 };
+use crate::moments::{MomentFormat, Moments, Step, update_blockwise};
 use crate::{Parameter, Parameters, WeightDecay, backward};
 
 /// Hyperparameters of [`AdamW`]; the learning rate is an argument of each step.
@@ -29,26 +31,28 @@ pub struct AdamWConfig {
     pub eps: f64,
     /// Weight decay λ, for parameters with [`WeightDecay::Yes`].
     pub weight_decay: f64,
+    /// Number format of the moments.
+    #[serde(default)]
+    pub moments: MomentFormat,
 }
 
 impl Default for AdamWConfig {
     fn default() -> Self {
-        Self { beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.1 }
+        Self { beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.1, moments: MomentFormat::Full }
     }
 }
 
 /// Optimizer state of one parameter.
-struct Moments {
+struct State {
     parameter: Parameter,
-    updates: u32,   // t
-    first: Tensor,  // m
-    second: Tensor, // v
+    updates: u32, // t
+    moments: Moments,
 }
 
 /// AdamW optimizer. Stores the moments of every parameter that was trainable when it was created.
 pub struct AdamW {
     config: AdamWConfig,
-    moments: Vec<Moments>,
+    states: Vec<State>,
     /// Learning rate of steps that are taken through candle-nn's trait, once it is set.
     learning_rate: Option<f64>,
 }
@@ -56,8 +60,9 @@ pub struct AdamW {
 impl AdamW {
     /// Optimizer of all trainable `parameters`, with moments 0.
     pub fn new(parameters: &Parameters, config: AdamWConfig) -> Result<Self> {
-        let moments = parameters.trainable().cloned().map(Moments::new).collect::<Result<_>>()?;
-        Ok(Self { config, moments, learning_rate: None })
+        let states = parameters.trainable().cloned();
+        let states = states.map(|parameter| State::new(parameter, config.moments));
+        Ok(Self { config, states: states.collect::<Result<_>>()?, learning_rate: None })
     }
 
     /// Optimizer of named variables, such as those of a `candle_nn::VarMap`; weight decay applies
@@ -70,18 +75,18 @@ impl AdamW {
         config: AdamWConfig,
     ) -> Result<Self> {
         let vars = vars.into_iter().filter(|(_, var)| var.dtype().is_float());
-        let moments = vars.map(|(name, var)| {
+        let states = vars.map(|(name, var)| {
             let weight_decay = WeightDecay::Yes;
-            Moments::new(Parameter { name, var, weight_decay, trainable: true })
+            State::new(Parameter { name, var, weight_decay, trainable: true }, config.moments)
         });
-        Ok(Self { config, moments: moments.collect::<Result<_>>()?, learning_rate: None })
+        Ok(Self { config, states: states.collect::<Result<_>>()?, learning_rate: None })
     }
 
     /// Updates every parameter that has a gradient in `grads`, at learning rate `lr`.
     pub fn step(&mut self, grads: &GradStore, lr: f64) -> Result<()> {
-        for moments in &mut self.moments {
-            if let Some(grad) = grads.get(moments.parameter.var.as_tensor()) {
-                moments.update(&grad.detach(), lr, &self.config)?;
+        for state in &mut self.states {
+            if let Some(grad) = grads.get(state.parameter.var.as_tensor()) {
+                state.update(&grad.detach(), lr, &self.config)?;
             }
         }
         Ok(())
@@ -92,15 +97,25 @@ impl AdamW {
     /// # Errors
     /// When candle-nn's trait made the optimizer, whose variables have no names.
     pub fn state_dict(&self) -> Result<BTreeMap<String, Tensor>> {
+        self.state_view()?.into_iter().map(|(name, tensor)| Ok((name, tensor.copy()?))).collect()
+    }
+
+    /// [`AdamW::state_dict`] in the memory of the optimizer, which the next step changes: to be
+    /// written at once.
+    ///
+    /// # Errors
+    /// Those of [`AdamW::state_dict`].
+    pub fn state_view(&self) -> Result<BTreeMap<String, Tensor>> {
         let mut state = BTreeMap::new();
-        for Moments { parameter, updates, first, second } in &self.moments {
+        for State { parameter, updates, moments } in &self.states {
             if parameter.name.is_empty() {
                 bail!("the optimizer's variables have no names: make it with AdamW::of_vars");
             }
-            let updates = Tensor::new(*updates, first.device())?;
+            let updates = Tensor::new(*updates, parameter.var.device())?;
             state.insert(format!("{}.updates", parameter.name), updates);
-            state.insert(format!("{}.first", parameter.name), first.copy()?);
-            state.insert(format!("{}.second", parameter.name), second.copy()?);
+            for (name, tensor) in moments.state()? {
+                state.insert(format!("{}.{name}", parameter.name), tensor);
+            }
         }
         Ok(state)
     }
@@ -110,27 +125,27 @@ impl AdamW {
     /// # Errors
     /// Names a tensor that is missing, unexpected or misshapen; the optimizer is then unchanged.
     pub fn load_state_dict(&mut self, mut state: BTreeMap<String, Tensor>) -> Result<()> {
-        let mut restored = Vec::with_capacity(self.moments.len());
-        for Moments { parameter, first, .. } in &self.moments {
-            let mut take = |what: &str, like: &Tensor| {
+        let mut restored = Vec::with_capacity(self.states.len());
+        for State { parameter, moments, .. } in &self.states {
+            let mut take = |what: &str, dims: &[usize], dtype: DType| {
                 let name = format!("{}.{what}", parameter.name);
                 match state.remove(&name) {
-                    Some(tensor) if tensor.shape() == like.shape() => {
-                        tensor.to_device(like.device())?.to_dtype(like.dtype())?.copy()
+                    Some(tensor) if (tensor.dtype() == DType::U8) != (dtype == DType::U8) => {
+                        bail!("optimizer state `{name}` is {:?}: another --optim", tensor.dtype())
                     }
+                    Some(tensor) if tensor.dims() == dims => tensor.to_dtype(dtype),
                     Some(tensor) => bail!("optimizer state `{name}` has shape {:?}", tensor.dims()),
                     None => bail!("optimizer state `{name}` is missing"),
                 }
             };
-            let count = Tensor::new(0u32, first.device())?;
-            let updates = take("updates", &count)?.to_scalar()?;
-            let (first, second) = (take("first", first)?, take("second", first)?);
-            restored.push(Moments { parameter: parameter.clone(), updates, first, second });
+            let updates = take("updates", &[], DType::U32)?.to_scalar()?;
+            let moments = moments.restored(take)?;
+            restored.push(State { parameter: parameter.clone(), updates, moments });
         }
         if let Some(name) = state.keys().next() {
             bail!("optimizer state `{name}` does not belong to a trainable parameter");
         }
-        self.moments = restored;
+        self.states = restored;
         Ok(())
     }
 }
@@ -146,7 +161,8 @@ impl Optimizer for AdamW {
 
     fn new(vars: Vec<Var>, params: ParamsAdamW) -> Result<Self> {
         let ParamsAdamW { lr, beta1, beta2, eps, weight_decay } = params;
-        let config = AdamWConfig { beta1, beta2, eps, weight_decay };
+        let moments = MomentFormat::Full;
+        let config = AdamWConfig { beta1, beta2, eps, weight_decay, moments };
         let unnamed = vars.into_iter().map(|var| (String::new(), var));
         Ok(Self { learning_rate: Some(lr), ..Self::of_vars(unnamed, config)? })
     }
@@ -172,12 +188,10 @@ impl Optimizer for AdamW {
     }
 }
 
-impl Moments {
-    fn new(parameter: Parameter) -> Result<Self> {
-        let var = &parameter.var;
-        let zeros = || Tensor::zeros(var.shape(), moment_dtype(var.dtype()), var.device());
-        let (first, second) = (zeros()?, zeros()?);
-        Ok(Self { parameter, updates: 0, first, second })
+impl State {
+    fn new(parameter: Parameter, format: MomentFormat) -> Result<Self> {
+        let moments = Moments::new(&parameter, format)?;
+        Ok(Self { parameter, updates: 0, moments })
     }
 
     fn update(&mut self, grad: &Tensor, lr: f64, config: &AdamWConfig) -> Result<()> {
@@ -197,39 +211,42 @@ impl Moments {
             lr,
         };
         let var = &self.parameter.var;
-        if has_fused_loops(var) && grad.dtype() == var.dtype() {
-            by_type!(var, fused(self, grad, &step))
-        } else {
-            self.reference(grad, &step)
+        match &mut self.moments {
+            Moments::Blockwise(blocks) => update_blockwise(var.as_tensor(), blocks, grad, &step),
+            Moments::Full { first, second }
+                if has_fused_loops(var) && grad.dtype() == var.dtype() =>
+            {
+                by_type!(var, fused(var.as_tensor(), [first, second], grad, &step))
+            }
+            Moments::Full { first, second } => reference(var, [first, second], grad, &step),
         }
-    }
-
-    fn reference(&mut self, grad: &Tensor, step: &Step) -> Result<()> {
-        let var = &self.parameter.var;
-        let grad = grad.to_dtype(self.first.dtype())?;
-        self.first = ((&self.first * step.beta1)? + (&grad * (1. - step.beta1))?)?;
-        self.second = ((&self.second * step.beta2)? + (grad.sqr()? * (1. - step.beta2))?)?;
-        let corrected_first = (&self.first * step.bias_correction1)?;
-        let corrected_second = (&self.second * step.bias_correction2)?;
-        let update = (corrected_first / (corrected_second.sqrt()? + step.eps)?)?;
-        let value = var.as_detached_tensor().to_dtype(update.dtype())?;
-        var.set(&((value * step.decay)? - (update * step.lr)?)?.to_dtype(var.dtype())?)
     }
 }
 
-/// Constants of the update formula at one step.
-struct Step {
-    beta1: f64,
-    beta2: f64,
-    bias_correction1: f64,
-    bias_correction2: f64,
-    eps: f64,
-    decay: f64,
-    lr: f64,
+/// Update of one parameter by plain tensor operations.
+fn reference(
+    var: &Var,
+    [first, second]: [&mut Tensor; 2],
+    grad: &Tensor,
+    step: &Step,
+) -> Result<()> {
+    let grad = grad.to_dtype(first.dtype())?;
+    *first = ((&*first * step.beta1)? + (&grad * (1. - step.beta1))?)?;
+    *second = ((&*second * step.beta2)? + (grad.sqr()? * (1. - step.beta2))?)?;
+    let corrected_first = (&*first * step.bias_correction1)?;
+    let corrected_second = (&*second * step.bias_correction2)?;
+    let update = (corrected_first / (corrected_second.sqrt()? + step.eps)?)?;
+    let value = var.as_detached_tensor().to_dtype(update.dtype())?;
+    var.set(&((value * step.decay)? - (update * step.lr)?)?.to_dtype(var.dtype())?)
 }
 
 /// Update of one parameter in a single pass over memory.
-fn fused<T: Float>(moments: &Moments, grad: &Tensor, step: &Step) -> Result<()> {
+fn fused<T: Float>(
+    weights: &Tensor,
+    [first, second]: [&Tensor; 2],
+    grad: &Tensor,
+    step: &Step,
+) -> Result<()> {
     let grad = grad.contiguous()?;
     let grad = values::<T>(&grad)?;
     let cast = T::cast;
@@ -254,17 +271,12 @@ fn fused<T: Float>(moments: &Moments, grad: &Tensor, step: &Step) -> Result<()> 
         });
     };
     let mut result = Ok(());
-    write(moments.parameter.var.as_tensor(), |value| {
-        result = write(&moments.first, |first| {
+    write(weights, |value| {
+        result = write(first, |first| {
             // The last of the three locks; an error in it is the outer one's.
-            let inner = write(&moments.second, |second| run(value, first, second));
+            let inner = write(second, |second| run(value, first, second));
             debug_assert!(inner.is_ok());
         });
     })?;
     result
-}
-
-/// Dtype of the moments: f32 for half-precision parameters, else the dtype of the parameter.
-fn moment_dtype(dtype: DType) -> DType {
-    if dtype == DType::F64 { DType::F64 } else { DType::F32 }
 }

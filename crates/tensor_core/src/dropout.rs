@@ -30,9 +30,10 @@ impl Dropout {
         self.rng.is_some() && self.probability > 0.
     }
 
-    /// State of the random stream, from which the next mask will be generated.
+    /// State of the random stream, from which the next mask will be generated; of a layer of
+    /// probability 0, too, because other layers, such as adapters, share the stream.
     pub(crate) fn rng_state(&self) -> Option<Rng> {
-        self.is_active().then(|| self.rng.as_deref().map(|rng| lock(rng).clone())).flatten()
+        self.rng.as_deref().map(|rng| lock(rng).clone())
     }
 
     /// Runs `f` with the random stream set to `state`, then restores the stream.

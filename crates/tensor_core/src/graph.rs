@@ -17,8 +17,11 @@ mod bridge;
 mod record;
 mod backward;
 mod gradient_checkpoint;
+mod grad_sum;
+mod row_chunks;
 
 pub use backward::backward;
 pub use gradient_checkpoint::{gradient_checkpoint, gradient_checkpoint_all};
 pub use record::reshape;
 pub(crate) use record::{is_tracked, record, record_all, record_with_result};
+pub use row_chunks::{map_row_chunks, sum_row_chunks};

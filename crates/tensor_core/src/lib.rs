@@ -20,6 +20,8 @@ pub mod embedding;
 pub mod layer_norm;
 pub mod dropout;
 pub mod adamw;
+mod moments;
+mod dynamic_quantization;
 pub mod clip;
 pub mod gradient_report;
 pub mod atomic_file;
@@ -37,10 +39,13 @@ pub use device::DeviceChoice;
 pub use dropout::Dropout;
 pub use embedding::Embedding;
 pub use gradient_report::{GradientReport, GradientRow, gradient_report};
-pub use graph::{backward, gradient_checkpoint, gradient_checkpoint_all, reshape};
+pub use graph::{
+    backward, gradient_checkpoint, gradient_checkpoint_all, map_row_chunks, reshape, sum_row_chunks,
+};
 pub use layer_norm::LayerNorm;
 pub use linear::{Bias, Linear};
 pub use mapped_file::MappedFile;
+pub use moments::MomentFormat;
 pub use parameters::{Init, Parameter, Parameters, Scope, WeightDecay};
 pub use rng::Rng;
 pub use weight::Weight;

@@ -25,8 +25,11 @@ pub fn save(path: &Path, tensors: &BTreeMap<String, Tensor>) -> Result<()> {
     let metadata = HashMap::from([("format".to_string(), "pt".to_string())]);
     let views = tensors.iter().map(|(name, tensor)| Ok((name, tensor.contiguous()?)));
     let views = views.collect::<candle_core::Result<Vec<_>>>()?;
-    let bytes = safetensors::serialize(views, Some(metadata))?;
-    atomic_file::write(path, &bytes)
+    // Tensor by tensor, or the file would stand in memory a second time.
+    let file = atomic_file::create_temp_file(path)?;
+    safetensors::serialize_to_file(views, Some(metadata), file.path())
+        .with_context(|| format!("writing {}", path.display()))?;
+    atomic_file::persist(file, path)
 }
 
 /// Tensors of the file at `path`, by name, without those of types that cannot be weights, such as

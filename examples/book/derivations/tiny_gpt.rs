@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use tensor_core::testing::assert_close;
-use tensor_core::{AdamWConfig, WeightDecay};
+use tensor_core::{AdamWConfig, MomentFormat, WeightDecay};
 use tiny_gpt::GptConfig;
 use tiny_gpt::adamw::{AdamMoments, adamw_update};
 
@@ -10,7 +10,13 @@ use super::{normal, tensor};
 use crate::optimizer_paths::{CURVATURES, LR, height, momentum};
 use crate::sampling;
 
-const CONFIG: AdamWConfig = AdamWConfig { beta1: 0.9, beta2: 0.99, eps: 0., weight_decay: 0.1 };
+const CONFIG: AdamWConfig = AdamWConfig {
+    beta1: 0.9,
+    beta2: 0.99,
+    eps: 0.,
+    weight_decay: 0.1,
+    moments: MomentFormat::Full,
+};
 
 /// Weights after updates with `gradients`, one after the other, from `start`.
 fn after(start: &[f64], gradients: &[Vec<f64>], lr: f64, decay: WeightDecay) -> Result<Vec<f64>> {

@@ -17,7 +17,7 @@ use tensor_core::AdamWConfig;
 
 /// Update number `t` of the weight `p`, whose moments are `m` and `v`.
 pub fn adamw(p: &mut f64, g: f64, m: &mut f64, v: &mut f64, t: i32, lr: f64, config: &AdamWConfig) {
-    let AdamWConfig { beta1, beta2, eps, weight_decay } = *config;
+    let AdamWConfig { beta1, beta2, eps, weight_decay, .. } = *config;
     // SOLUTION: 5 lines: both moments, both corrections, the step
     *m = beta1 * *m + (1. - beta1) * g;
     *v = beta2 * *v + (1. - beta2) * g * g;
@@ -112,7 +112,7 @@ fn wrongly(
     config: &AdamWConfig,
     mistake: Mistake,
 ) {
-    let AdamWConfig { beta1, beta2, eps, weight_decay } = *config;
+    let AdamWConfig { beta1, beta2, eps, weight_decay, .. } = *config;
     let is = |other| mistake == other;
     let g = if is(Mistake::DecayInGradient) { g + weight_decay * *p } else { g };
     *m = beta1 * *m + (1. - beta1) * g;

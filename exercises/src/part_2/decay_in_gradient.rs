@@ -30,7 +30,7 @@ pub fn decay_in_gradient(mut p: f64, gradients: &[f64], lr: f64, weight_decay: f
 
 // GRADE
 
-use tensor_core::AdamWConfig;
+use tensor_core::{AdamWConfig, MomentFormat};
 
 use super::adamw::adamw;
 use crate::grading::{Answers, Fill, Wrong};
@@ -42,7 +42,7 @@ pub const GRADE: Fill<Updates> = Fill {
     cases,
     reference: |mut p, gradients, lr, weight_decay| {
         let (beta1, beta2, eps) = (0.9, 0.95, 1e-8);
-        let config = AdamWConfig { beta1, beta2, eps, weight_decay };
+        let config = AdamWConfig { beta1, beta2, eps, weight_decay, moments: MomentFormat::Full };
         let (mut m, mut v) = (0., 0.);
         for (t, &g) in (1..).zip(gradients) {
             adamw(&mut p, g, &mut m, &mut v, t, lr, &config);

@@ -28,7 +28,6 @@ use Meaning::{NoEffect, Only, SameAs, Setting, Switch};
 
 const ONE_TOKENIZER: &str = "a model comes with its tokenizer";
 const NO_CODE: &str = "the code of a model is never run";
-const FULL_MOMENTS: &str = "the moments of AdamW are f32 (--lora-rank trains fewer weights)";
 const SAMPLED: &str = "greedy completions of a prompt are all alike";
 
 /// Keys: those of the PPO tutorial in its sections, then those of the arithmetic GRPO project.
@@ -57,7 +56,7 @@ static KEYS: [(&str, Meaning); 54] = [
     ("ppo.entropy_coeff", Setting(&["entropy_coef"])),
     ("ppo.gamma", Setting(&["gamma"])),
     ("ppo.lam", Setting(&["gae_lambda"])),
-    ("ppo.use_8bit_adam", Only(false, FULL_MOMENTS)),
+    ("ppo.use_8bit_adam", Switch("optim", "adamw_8bit")),
     ("ppo.max_grad_norm", Setting(&["max_grad_norm"])),
     ("ppo.rollout_samples", Setting(&["batch_size"])),
     ("ppo.scheduler", Setting(&["lr_scheduler"])),
@@ -130,7 +129,14 @@ pub(super) fn translate(
             true => None,
             false => bail!("`{key}: {value}` is not possible: {because}; set it to {possible}"),
         },
-        Switch(setting, on) => (value == true).then(|| (setting.to_string(), (*on).into())),
+        Switch(setting, on) if value == true => match find_flag(command, setting) {
+            Some(_) => Some((setting.to_string(), (*on).into())),
+            None => {
+                let command = command.get_name();
+                bail!("`{key}` means {}, which `{command}` does not have", flag_name(setting))
+            }
+        },
+        Switch(..) => None,
         NoEffect(_) | SameAs(..) => None,
     })
 }
@@ -231,7 +237,10 @@ pub(crate) fn table(command: &Command) -> Vec<(&'static str, String)> {
             }
             NoEffect(because) => format!("no effect, because {because}"),
             Only(value, because) => format!("only {value}, because {because}"),
-            Switch(setting, value) => format!("if true, {} {value}", flag_name(setting)),
+            Switch(setting, value) => {
+                find_flag(command, setting)?;
+                format!("if true, {} {value}", flag_name(setting))
+            }
             SameAs(other, because) => format!("that of {other}, because {because}"),
         };
         let implied = IMPLIED

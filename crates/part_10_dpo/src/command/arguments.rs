@@ -55,7 +55,7 @@ pub(crate) struct TrainArgs {
     #[command(flatten)]
     pub(crate) split: SplitFlags,
     #[command(flatten)]
-    optimization: OptimizationFlags,
+    pub(crate) optimization: OptimizationFlags,
     #[command(flatten)]
     pub(crate) loss: LossFlags,
     #[command(flatten)]
@@ -76,7 +76,7 @@ impl TrainArgs {
     /// # Errors
     /// When flags contradict each other.
     pub(crate) fn check(&self) -> Result<()> {
-        self.optimization.ensure_f32_without_checkpointing()?;
+        self.optimization.ensure_f32()?;
         self.optimization.schedule.check(None)?;
         self.model.lora.check()?;
         self.online.check(self.loss.loss, self.reference.as_deref())?;

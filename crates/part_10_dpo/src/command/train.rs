@@ -58,7 +58,8 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
         cache.load_or_compute(&mut datasets, &reference.model, 2 * config.batch_size)?;
     }
     let state = saver.train_state(parameters, config.optimizer, seed)?;
-    let mut policy = DpoPolicy::new(&saver.config, state)?;
+    let mut policy = DpoPolicy::new(&saver.config, state)?
+        .with_gradient_checkpointing(args.optimization.gradient_checkpointing.into());
     let data_id = examples_sha256(data.examples.iter().chain(&validation.examples));
     let metrics = args.run.metrics;
     let log = RunLogConfig {

@@ -60,7 +60,8 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let reference = needs_reference
         .then(|| ReferenceModel::new(&saver.config, &state.parameters, flags.reference_update()));
     let reference = reference.transpose()?;
-    let mut policy = DpoPolicy::new(&saver.config, state)?;
+    let mut policy = DpoPolicy::new(&saver.config, state)?
+        .with_gradient_checkpointing(args.optimization.gradient_checkpointing.into());
     let (metrics, LrSchedule { total_steps, warmup_steps, .. }) =
         (args.run.metrics, config.schedule);
     let log = RunLogConfig::rewards(total_steps, warmup_steps, metrics.log_interval.get());

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use candle_core::DType;
 use experiment::{Checkpoints, Run, RunCheckpoints, RunLog, RunLogConfig, TrainState};
 use model_io::model_folder;
-use modern::GptModern;
+use modern::{GptModern, GradientCheckpointing};
 use scaling::accumulation::GradAccumulator;
 use serde_json::Value;
 use tensor_core::AdamWConfig;
@@ -97,6 +97,17 @@ fn five_steps_agree_with_those_of_trls_trainer() -> Result<()> {
             assert_close(ours, value.as_f64().context("a number")?, 1e-5);
         }
     }
+    Ok(())
+}
+
+#[test]
+fn gradient_checkpointing_of_the_policy_changes_no_gradient() -> Result<()> {
+    let loss = DpoLoss::sigmoid(0.5);
+    let stored = gradients(&policy(3)?, &pairs_with_reference()?, &loss, 2)?;
+    let policy = policy(3)?.with_gradient_checkpointing(GradientCheckpointing::On);
+    assert_eq!(policy.model.gradient_checkpointing(), GradientCheckpointing::On);
+    assert_eq!(policy.inference_model.gradient_checkpointing(), GradientCheckpointing::Off);
+    assert_eq!(gradients(&policy, &pairs_with_reference()?, &loss, 2)?, stored);
     Ok(())
 }
 

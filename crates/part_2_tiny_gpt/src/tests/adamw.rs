@@ -1,7 +1,7 @@
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Result, Tensor};
 use tensor_core::testing::assert_close;
-use tensor_core::{AdamW, AdamWConfig, Init, Parameters, Rng, WeightDecay, backward};
+use tensor_core::{AdamW, AdamWConfig, Init, MomentFormat, Parameters, Rng, WeightDecay, backward};
 
 use super::CPU;
 use crate::adamw::{AdamMoments, adamw_update};
@@ -38,7 +38,13 @@ fn grad_store(parameters: &Parameters, grads: &[Tensor]) -> Result<GradStore> {
 /// 0.89 · 0.99 + 0.1 · 0.0526316 = 0.8863632. (`torch.optim.AdamW` is compared in tensor_core.)
 #[test]
 fn adamw_matches_the_worked_example() -> Result<()> {
-    let config = AdamWConfig { beta1: 0.9, beta2: 0.95, eps: 0., weight_decay: 0.1 };
+    let config = AdamWConfig {
+        beta1: 0.9,
+        beta2: 0.95,
+        eps: 0.,
+        weight_decay: 0.1,
+        moments: MomentFormat::Full,
+    };
     let mut p = Tensor::new(&[1f64], &CPU)?;
     let mut moments = no_moments(&p)?;
     for (grad, expected) in [(0.5f64, 0.89f64), (-0.5, 0.8863632)] {

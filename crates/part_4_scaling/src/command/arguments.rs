@@ -76,7 +76,7 @@ pub(crate) struct TrainArgs {
     #[arg(long, value_name = "N", help_heading = "Model")]
     n_kv_head: Option<NonZeroUsize>,
     #[command(flatten)]
-    optimization: OptimizationFlags,
+    pub(super) optimization: OptimizationFlags,
     #[command(flatten)]
     pub(crate) run: RunFlags,
     /// Maximum number of validation windows

@@ -36,7 +36,8 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
         "--context-len {window_len}: the model's context is {context_len} tokens"
     );
     // A lower bound: the vocabulary of a new tokenizer is not known yet.
-    training_memory::ensure_fits_in_memory(model.parameter_count(), &device)?;
+    let moments = args.optimization.optimizer.moments();
+    training_memory::ensure_fits_in_memory(model.parameter_count(), moments, &device)?;
     let tokenizer = initial.as_ref().map(|initial| &initial.tokenizer);
     let (mut data, new_tokens) = open_data(args, &setup, tokenizer)?;
     let defaults = args.run_defaults(model.parameter_count(), data.train.len());
@@ -95,7 +96,8 @@ fn new_state(
     device: &Device,
 ) -> Result<PretrainState> {
     let model = ModelConfig { vocab_size: data.tokenizer.vocab_size(), ..model };
-    training_memory::ensure_fits_in_memory(model.parameter_count(), device)?;
+    let moments = config.optimizer.moments;
+    training_memory::ensure_fits_in_memory(model.parameter_count(), moments, device)?;
     PretrainState::new(model, config.optimizer, config.dtype, config.seed, device)
 }
 

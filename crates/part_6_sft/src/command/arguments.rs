@@ -56,7 +56,7 @@ pub(crate) struct TrainArgs {
     #[arg(long, value_name = "T")]
     pack: Option<NonZeroUsize>,
     #[command(flatten)]
-    optimization: OptimizationFlags,
+    pub(crate) optimization: OptimizationFlags,
     #[command(flatten)]
     pub(crate) run: RunFlags,
     /// Maximum number of validation examples
@@ -78,7 +78,7 @@ impl TrainArgs {
     /// # Errors
     /// When flags contradict each other.
     pub(crate) fn check(&self) -> Result<()> {
-        self.optimization.ensure_f32_without_checkpointing()?;
+        self.optimization.ensure_f32()?;
         self.optimization.schedule.check(None)?;
         self.model.lora.check()?;
         ensure_usage(

@@ -42,7 +42,8 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
         parameters = trained.parameters;
     }
     let mut state = saver.train_state(parameters, config.optimizer, seed)?;
-    let model = GptModern::new(&saver.config, state.parameters.root())?;
+    let model = GptModern::new(&saver.config, state.parameters.root())?
+        .with_gradient_checkpointing(args.optimization.gradient_checkpointing.into());
     let data_id = data_id(&data);
     let metrics = args.run.metrics;
     let log = RunLogConfig::losses(total_steps, warmup_steps, metrics.log_interval.get());

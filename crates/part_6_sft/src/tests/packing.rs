@@ -61,7 +61,7 @@ fn earlier_examples_in_a_row_do_not_change_the_logits() -> Result<()> {
             let before = TokenizedExample { target_spans: Vec::new(), ids };
             let batch = SftBatch::packed(&[before, example.clone()], 16, &CPU)?;
             assert_eq!(batch.inputs.dim(0)?, 1);
-            Ok(batch.logits(&model)?.to_vec2()?)
+            Ok(model.logits(&batch.hidden_at_targets(&model)?)?.to_vec2()?)
         };
         assert_eq!(logits_after(vec![1, 2, 3, 4, 5])?, logits_after(vec![300, 20, 77, 1, 8])?);
     }

@@ -58,7 +58,7 @@ pub(crate) struct TrainArgs {
     #[command(flatten)]
     pub(crate) split: SplitFlags,
     #[command(flatten)]
-    optimization: OptimizationFlags,
+    pub(crate) optimization: OptimizationFlags,
     #[command(flatten)]
     loss: LossFlags,
     #[command(flatten)]
@@ -79,7 +79,7 @@ impl TrainArgs {
     /// # Errors
     /// When flags contradict each other.
     pub(crate) fn check(&self) -> Result<()> {
-        self.optimization.ensure_f32_without_checkpointing()?;
+        self.optimization.ensure_f32()?;
         self.optimization.schedule.check(None)?;
         self.loss.config()?;
         self.model.lora.check()?;

@@ -59,8 +59,8 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
         state = new_train_state(args, initial.parameters, &backbone, architecture, &config)?;
     }
     let dropout = state.parameters.root().dropout(args.dropout);
-    let model =
-        RewardModel::new(&backbone, architecture, &mut state.parameters)?.with_dropout(dropout);
+    let model = RewardModel::new(&backbone, architecture, &mut state.parameters)?
+        .for_training(dropout, args.optimization.gradient_checkpointing.into());
     let data_id = pairs_sha256(data.pairs.iter().chain(&validation_pairs));
     let metrics = args.run.metrics;
     let log = RunLogConfig::losses(total_steps, warmup_steps, metrics.log_interval.get());

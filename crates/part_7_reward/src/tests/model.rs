@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use candle_core::{DType, Tensor};
+use modern::GradientCheckpointing;
 use serde_json::Value;
 use tensor_core::testing::{assert_close, assert_gradients_flow};
 use tensor_core::{Parameters, Rng, backward, json_file};
@@ -63,10 +64,35 @@ fn dropout_changes_the_rewards_in_training_alone() -> Result<()> {
         let (model, mut parameters) = model(architecture, 1)?;
         let ids = Tensor::new(&[[1u32, 2, 3], [3, 2, 1]], &CPU)?;
         let rewards = |model: &RewardModel| model.rewards(&ids, &[3, 2])?.to_vec1::<f32>();
-        let training = model.clone().with_dropout(parameters.root().dropout(0.5));
+        let dropout = parameters.root().dropout(0.5);
+        let training = model.clone().for_training(dropout, GradientCheckpointing::Off);
         assert_ne!(rewards(&training)?, rewards(&training)?, "each call draws its own mask");
         let inference = training.for_inference(&parameters)?;
         assert_eq!(rewards(&inference)?, rewards(&model)?);
+    }
+    Ok(())
+}
+
+#[test]
+fn gradient_checkpointing_changes_no_gradient_with_dropout_either() -> Result<()> {
+    for architecture in BOTH {
+        let gradients = |gradient_checkpointing| -> Result<Vec<Vec<f32>>> {
+            let (model, mut parameters) = model(architecture, 1)?;
+            let dropout = parameters.root().dropout(0.3);
+            let model = model.for_training(dropout, gradient_checkpointing);
+            assert_eq!(model.backbone().gradient_checkpointing(), gradient_checkpointing);
+            let ids = Tensor::new(&[[1u32, 2, 3], [3, 2, 1]], &CPU)?;
+            let grads = backward(&model.rewards(&ids, &[3, 2])?.sqr()?.sum_all()?)?;
+            let all = parameters.trainable().map(|parameter| {
+                let grad = grads.get(parameter.var.as_tensor()).expect("a gradient");
+                Ok(grad.flatten_all()?.to_vec1()?)
+            });
+            all.collect()
+        };
+        let [off, on] = [GradientCheckpointing::Off, GradientCheckpointing::On].map(gradients);
+        for (stored, recomputed) in off?.iter().zip(&on?) {
+            assert_close(recomputed, stored, 1e-6);
+        }
     }
     Ok(())
 }

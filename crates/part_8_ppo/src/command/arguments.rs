@@ -102,7 +102,7 @@ impl TrainArgs {
         self.reward_fn.program.check(|name| self.reward_fn.source() == name)?;
         self.rewards.check()?;
         step.schedule.check(None)?;
-        step.ensure_f32_without_checkpointing()?;
+        step.ensure_f32()?;
         self.model.lora.check()?;
         let prompts = self.batch_size();
         let accumulated = step.grad_accum_steps.get();

@@ -130,7 +130,8 @@ fn actor_critic(
     let backbone = args.objective.critic_backbone(&args.model.lora);
     let actor_critic =
         ActorCritic::new(saver.config, policy, backbone, optimizer, config.kl_controller)?;
-    Ok((ActorCritic { run_inputs, ..actor_critic }, reference))
+    let gradient_checkpointing = args.optimization.gradient_checkpointing.into();
+    Ok((ActorCritic { run_inputs, gradient_checkpointing, ..actor_critic }, reference))
 }
 
 /// Prints the size of the data and of the models.

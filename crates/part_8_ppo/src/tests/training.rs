@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use anyhow::Result;
 use experiment::{Checkpoints, Run, RunCheckpoints, RunLog, RunLogConfig};
 use model_io::model_folder::SpecialTokenIds;
-use modern::Checkpoint;
+use modern::{Checkpoint, GradientCheckpointing};
 use scaling::LrSchedule;
 use serde_json::{Value, json};
 use sft::{ChatTokenizer, ModelSaver};
@@ -15,6 +15,7 @@ use super::small_run::{
     actor_critic, bits, chat_tokenizer, config, ending, experience_of, letters, prompt_examples,
     run, run_with_log,
 };
+use crate::critic::Critic;
 use crate::kl::KlController;
 use crate::rewards::TruncationHandling;
 use crate::{
@@ -172,6 +173,52 @@ fn rewards_that_are_equal_at_the_bottom_end_no_run_and_raise_an_alarm_at_steps_1
     assert_eq!(alarms.len(), 3, "{rows}");
     for (row, step) in alarms.iter().zip([1, 5, 25]) {
         assert!(row.contains(&format!("step {step}: all {} completions", 16 * step)), "{row}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_run_that_is_over_early_has_a_row_of_its_last_step() -> Result<()> {
+    let chat_tokenizer = chat_tokenizer()?;
+    let config = config(30, chat_tokenizer.eos_token_id());
+    let rows_with = |stop_after| -> Result<Vec<u64>> {
+        let folder = tempfile::tempdir()?;
+        let log = RunLogConfig::rewards(30, 1, 7);
+        let mut log = RunLog::create(log, &folder.path().join("run"), &json!({}))?;
+        let mut actor_critic = actor_critic(&chat_tokenizer, CriticBackbone::Shared, &config)?;
+        let run = Run { stop_when_solved: Some(5), stop_after, ..Run::default() };
+        let reward_fn = &mut *equal_rewards(1.);
+        run_with_log(&mut actor_critic, reward_fn, &config, &run, false, None, &mut log)?;
+        let rows = std::fs::read_to_string(folder.path().join("run/metrics.jsonl"))?;
+        let rows: Vec<Value> = rows.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
+        let rows = rows.iter().filter(|row| row["policy_loss"].is_number());
+        Ok(rows
+            .filter_map(|row| row["step_time_s"].is_number().then(|| row["step"].as_u64())?)
+            .collect())
+    };
+    assert_eq!(rows_with(None)?, [7, 14, 19]);
+    assert_eq!(rows_with(Some(9))?, [7], "a stopped run goes on later");
+    Ok(())
+}
+
+#[test]
+fn gradient_checkpointing_changes_no_bit_of_policy_and_critic() -> Result<()> {
+    let chat_tokenizer = chat_tokenizer()?;
+    let config = config(2, chat_tokenizer.eos_token_id());
+    for backbone in [CriticBackbone::Shared, CriticBackbone::Separate] {
+        let trained = |gradient_checkpointing| -> Result<_> {
+            let mut actor_critic = actor_critic(&chat_tokenizer, backbone, &config)?;
+            actor_critic.gradient_checkpointing = gradient_checkpointing;
+            let models = actor_critic.models()?;
+            assert_eq!(models.policy.gradient_checkpointing(), gradient_checkpointing);
+            if let Critic::Separate(backbone, _) = &models.critic {
+                assert_eq!(backbone.gradient_checkpointing(), gradient_checkpointing);
+            }
+            run(&mut actor_critic, &mut *letters(), &config, &Run::default(), true, None)?;
+            Ok((bits(&actor_critic.policy)?, bits(&actor_critic.critic)?))
+        };
+        let [off, on] = [GradientCheckpointing::Off, GradientCheckpointing::On].map(trained);
+        assert!(off? == on?, "{backbone:?}");
     }
     Ok(())
 }

@@ -47,7 +47,7 @@ training:
   save_interval: 2
   output_dir: "OUT/${training.seed}"
   device: cpu
-  gradient_checkpointing: false
+  gradient_checkpointing: true
 generation:
   max_new_tokens: ${dataset.max_gen_length}
   min_new_tokens: 2
@@ -75,7 +75,7 @@ ppo:
   batch_size: 2
   mini_batch_size: 1
   gradient_accumulation_steps: 1
-  use_8bit_adam: false
+  use_8bit_adam: true
   rollout_samples: 4
 training:
   total_ppo_steps: 2
@@ -119,7 +119,8 @@ fn the_tutorials_files_train_as_they_stand() {
         "entropy_coef": 0.02, "gamma": 0.9, "gae_lambda": 0.8, "max_grad_norm": 0.5,
         "batch_size": 8, "group_size": 1, "lr_scheduler": "cosine", "warmup_steps": 1,
         "min_lr": 1e-5, "steps": 2, "seed": 7, "log_interval": 1, "save_interval": 2,
-        "out": run, "device": "cpu", "gradient_checkpointing": false, "temperature": 0.8,
+        "out": run, "device": "cpu", "gradient_checkpointing": true, "temperature": 0.8,
+        "optim": "adamw",
         "top_k": 40, "top_p": 0.9, "tracker": "wandb", "wandb_project": "words",
         "run_name": "first",
     });
@@ -142,6 +143,7 @@ fn the_tutorials_files_train_as_they_stand() {
         (&5.into(), &"tensorboard".into())
     );
     assert_eq!((&found["kl_coef"], &found["gae_lambda"]), (&0.5.into(), &0.7.into()));
+    assert_eq!(found["optim"], "adamw_8bit");
     assert_eq!((&found["clip_range"], &found["seed"]), (&0.3.into(), &7.into()), "inherited");
 }
 
@@ -171,7 +173,6 @@ fn the_effective_config_gives_the_same_run_and_its_checkpoint_is_a_model() {
     refused(&["--mini-batch-size", "2", "--num-minibatches", "2"], "cannot be used with");
     refused(&["--min-new-tokens", "9"], "--min-new-tokens 9 is more than the 8 tokens");
     refused(&["--prompt-format", "What?"], "has {question} 0 times");
-    refused(&["ppo.use_8bit_adam=true"], "the moments of AdamW are f32");
     refused(&["ppo.kl_coef_=1"], "the nearest is `ppo.kl_coeff`");
     let config = |name: &str| format!("{}/../../configs/{name}.yaml", env!("CARGO_MANIFEST_DIR"));
     let (debug, gpu, no) = (config("ppo_debug"), config("ppo_gsm8k_gpu"), path("no"));

@@ -90,7 +90,7 @@ impl BackwardPass {
 }
 
 /// Sum of two gradients of one shape.
-fn add_gradients(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+pub(super) fn add_gradients(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     if has_fused_loops(a) { by_type!(a, fused_add(a, b)) } else { a.detach() + b.detach() }
 }
 

@@ -64,6 +64,17 @@ pub fn gradient_checkpoint_all(
     // This node is older than all results, so it runs once every used result has stored its
     // gradient.
     let recompute_node = Node::new("gradient_checkpoint", &().into(), vec![source], recompute);
+    store_gradients("gradient_checkpoint", &all, &recompute_node, &grads)
+}
+
+/// Results with the values of `all`, whose gradients are put into their places in `grads` before
+/// `node` runs, which computes those of its inputs from them.
+pub(super) fn store_gradients(
+    name: &'static str,
+    all: &[Tensor],
+    node: &Arc<Node>,
+    grads: &Arc<Mutex<Vec<Option<Tensor>>>>,
+) -> Result<Vec<Tensor>> {
     let results = all.iter().enumerate().map(|(i, y)| {
         let grads = grads.clone();
         let store_grad = move |grad: &Tensor| {
@@ -73,17 +84,14 @@ pub fn gradient_checkpoint_all(
         if !y.dtype().is_float() {
             return Ok(y.clone()); // integers have no gradient
         }
-        let source = Some(Source::Node(recompute_node.clone()));
-        as_result_of(
-            &y.detach(),
-            Node::new("gradient_checkpoint", y.shape(), vec![source], store_grad),
-        )
+        let source = Some(Source::Node(node.clone()));
+        as_result_of(&y.detach(), Node::new(name, y.shape(), vec![source], store_grad))
     });
     results.collect()
 }
 
 /// Values of `y` as the result of `node`.
-fn as_result_of(y: &Tensor, node: Arc<Node>) -> Result<Tensor> {
+pub(super) fn as_result_of(y: &Tensor, node: Arc<Node>) -> Result<Tensor> {
     let on_cpu = y.device().is_cpu();
     let values = match on_cpu {
         true => y.force_contiguous()?,

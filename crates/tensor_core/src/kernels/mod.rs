@@ -28,7 +28,7 @@ pub(crate) use float::{Float, by_type, has_fused_loops};
 pub(crate) use loops::{
     broadcast_add, elementwise_product, map_elements, map_rows, new_rows, reduce_rows,
 };
-pub(crate) use parts::{GRAIN, SharedSlice, for_each_part, whole_rows};
+pub(crate) use parts::{GRAIN, SharedSlice, for_each_pair_of_parts, for_each_part, whole_rows};
 pub(crate) use reductions::{log_sum_exp, log_sums, softmax_row, sum, sum_of_rows};
 pub(crate) use storage::{strided_values, tensor_like, values, write};
 pub(crate) use uninit::{Uninit, build, zeros};

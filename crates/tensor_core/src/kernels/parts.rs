@@ -39,6 +39,32 @@ pub(crate) fn for_each_part<T: Send, const N: usize>(
     });
 }
 
+/// [`for_each_part`] of two slices of different types.
+///
+/// # Panics
+/// When the slices do not have equally many parts.
+pub(crate) fn for_each_pair_of_parts<A: Send, B: Send>(
+    (a, a_part): (&mut [A], usize),
+    (b, b_part): (&mut [B], usize),
+    work: impl Fn(usize, &mut [A], &mut [B]) + Sync,
+) {
+    let (a, b) = (SharedSlice::new(a), SharedSlice::new(b));
+    let tasks = a.len.div_ceil(a_part);
+    assert_eq!(b.len.div_ceil(b_part), tasks, "slices with different numbers of parts");
+    pool::for_each(tasks, |task| {
+        let (a_start, b_start) = (task * a_part, task * b_part);
+        // SAFETY: every task has its own range of each slice, and the pool runs each task once.
+        #[allow(unsafe_code)]
+        let (a, b) = unsafe {
+            (
+                a.range(a_start, a_part.min(a.len - a_start)),
+                b.range(b_start, b_part.min(b.len - b_start)),
+            )
+        };
+        work(task, a, b);
+    });
+}
+
 /// Slice that several tasks write to at the same time, each in its own ranges.
 pub(crate) struct SharedSlice<'a, T> {
     start: *mut T,
