@@ -59,15 +59,17 @@ pub fn difference(got: &Recording, expected: &Recording, tolerance: f64) -> Vec<
         _ => format!("tolerance {tolerance:e}"),
     };
     let mut lines = vec![format!(
-        "{n_far} of {} numbers differ, most at {:?}: expected {}, got {} ({allowed})",
+        "{n_far} of {} numbers differ, most{}: expected {}, got {} ({allowed})",
         values.len(),
-        index(worst, shape),
+        if shape.is_empty() { String::new() } else { format!(" at {:?}", index(worst, shape)) },
         short(wanted[worst]),
         short(values[worst]),
     )];
     if let Some(at) = values.iter().zip(wanted).position(|(a, b)| a.is_nan() && !b.is_nan()) {
         lines.push(format!("the first NaN is at {:?}", index(at, shape)));
-    } else if let Some(ratio) = constant_ratio(values, wanted, tolerance) {
+    } else if values.iter().all(|x| *x == 0.) && values.len() > 1 {
+        lines.push("all your numbers are 0".to_string());
+    } else if let Some(ratio) = constant_ratio(values, wanted, n_far, tolerance) {
         lines.push(format!("all your numbers are {} times the expected ones", short(ratio)));
     } else if is_transposed(values, wanted, shape, tolerance) {
         lines.push("they are right after transposing the last two dimensions".to_string());
@@ -76,11 +78,12 @@ pub fn difference(got: &Recording, expected: &Recording, tolerance: f64) -> Vec<
 }
 
 /// Factor between all numbers that are not 0.
-fn constant_ratio(values: &[f64], wanted: &[f64], tolerance: f64) -> Option<f64> {
+fn constant_ratio(values: &[f64], wanted: &[f64], n_far: usize, tolerance: f64) -> Option<f64> {
     let mut pairs = values.iter().zip(wanted).filter(|(a, b)| **a != 0. || **b != 0.);
     let (a, b) = pairs.next()?;
     let ratio = a / b;
-    let constant = pairs.clone().count() > 0
+    let constant = n_far > 1
+        && pairs.clone().count() > 0
         && ratio.is_finite()
         && pairs.all(|(a, b)| close_numbers(*a, b * ratio, tolerance));
     constant.then_some(ratio)

@@ -19,6 +19,19 @@ enum ExpectedAnswer {
     Choice { options: Vec<&'static str>, right: usize },
 }
 
+/// Number that is typed as `0.1875`, `3/16` or `18.75%`.
+fn typed_number(typed: &str) -> Option<f64> {
+    if let Some(percent) = typed.strip_suffix('%') {
+        return Some(percent.trim().parse::<f64>().ok()? / 100.);
+    }
+    match typed.split_once('/') {
+        Some((over, under)) => {
+            Some(over.trim().parse::<f64>().ok()? / under.trim().parse::<f64>().ok()?)
+        }
+        None => typed.parse().ok(),
+    }
+}
+
 impl Prediction {
     /// Question for a number, which is `value` ± `tolerance`, `because` of a reason.
     pub fn number(
@@ -74,10 +87,10 @@ impl Prediction {
     /// # Errors
     /// A sentence about what was typed.
     pub fn judge(&self, typed: &str) -> Result<String, String> {
-        let typed = typed.trim().replace('_', "");
+        let typed = typed.trim().replace(['_', ','], "");
         let (number, tolerance, wanted) = match &self.answer {
             ExpectedAnswer::Number { value, tolerance } => {
-                let number = typed.parse::<f64>().ok().filter(|number| number.is_finite());
+                let number = typed_number(&typed).filter(|number| number.is_finite());
                 let number = number.ok_or_else(|| format!("'{typed}' is not a number"))?;
                 (number, *tolerance, *value)
             }

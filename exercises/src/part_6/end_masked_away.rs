@@ -28,8 +28,8 @@ pub fn questions() -> Vec<Prediction> {
         .trap(2., "the digits are in the loss, the end is not")
         .trap(3., "what is not in the loss is not learned"),
         Prediction::number(
-            "No mask at all: prompts of 14 tokens, answers of 3. What share of the loss's tokens \
-             is the answer? (The first token of all has no label.)",
+            "No mask at all: prompts of 14 tokens, answers of 3 with the end token. What share (0 \
+             to 1) of the loss's tokens is the answer? (The first token of all has no label.)",
             3. / 16.,
             0.01,
             "3 of 16: four fifths of the gradient learn to write questions.",

@@ -61,6 +61,36 @@ pub const GRADE: Fill<Lora> = Fill {
             read: "",
         },
         Wrong {
+            f: |x, w, a, b, alpha| {
+                let rank = a.dims2()?.0;
+                lora_merged(x, w, a, b, (alpha as usize / rank * rank) as f64)
+            },
+            says: "α / R is divided as whole numbers; make R an f64 first",
+            read: "",
+        },
+        Wrong {
+            f: |x, w, a, b, alpha| Ok(((w + b.matmul(a)?)?, lora_merged(x, w, a, b, alpha)?.1)),
+            says: "the merged weight has no scale; the output has it",
+            read: "",
+        },
+        Wrong {
+            f: |x, w, a, b, alpha| {
+                let (merged, _) = lora_merged(x, w, a, b, alpha)?;
+                let both = (x.matmul(&w.t()?)? + x.matmul(&a.t()?)?.matmul(&b.t()?)?)?;
+                Ok((merged, (both * (alpha / a.dims2()?.0 as f64))?))
+            },
+            says: "the scale belongs to the path through A and B alone, not to x Wᵀ",
+            read: "",
+        },
+        Wrong {
+            f: |x, w, a, b, alpha| {
+                let (merged, y) = lora_merged(x, w, a, b, alpha)?;
+                Ok((merged.clone(), ((y * 2.)? - x.matmul(&w.t()?)?)?))
+            },
+            says: "the adapter is counted twice: W' holds it already",
+            read: "",
+        },
+        Wrong {
             f: |x, w, a, b, alpha| Ok((w.clone(), lora_merged(x, w, a, b, alpha)?.1)),
             says: "the merged weight is W alone",
             read: "",
@@ -74,19 +104,16 @@ pub const GRADE: Fill<Lora> = Fill {
 };
 
 fn cases(f: Lora, answers: &mut Answers) {
-    for (n_in, n_out, rank) in [(4, 3, 1), (6, 5, 2)] {
+    for (n_in, n_out, rank, alpha) in [(4, 3, 1, 8.), (6, 5, 2, 8.), (3, 4, 2, 3.)] {
         let (x, w) = (answers.normal(&[2, n_in]), answers.normal(&[n_out, n_in]));
         let (a, b) = (answers.normal(&[rank, n_in]), answers.normal(&[n_out, rank]));
         let zero = b.zeros_like().expect("zeros");
-        answers.record(format!("rank {rank}, at the start (B = 0)"), || {
-            Ok(f(&x, &w, &a, &zero, 8.)?.1)
-        });
-        answers.record(format!("rank {rank}: merged weight"), || Ok(f(&x, &w, &a, &b, 8.)?.0));
-        answers.record(format!("rank {rank}: output"), || Ok(f(&x, &w, &a, &b, 8.)?.1));
-        answers.gradient(
-            format!("rank {rank}: gradient by B"),
-            &b,
-            |b| Ok(f(&x, &w, &a, b, 8.)?.1),
-        );
+        let case = format!("R = {rank}, α = {alpha}");
+        answers
+            .record(format!("{case}, at the start (B = 0)"), || Ok(f(&x, &w, &a, &zero, alpha)?.1));
+        answers.record(format!("{case}: merged weight"), || Ok(f(&x, &w, &a, &b, alpha)?.0));
+        answers.record(format!("{case}: output"), || Ok(f(&x, &w, &a, &b, alpha)?.1));
+        let gradient = format!("{case}: gradient by B");
+        answers.gradient(gradient, &b, |b| Ok(f(&x, &w, &a, b, alpha)?.1));
     }
 }

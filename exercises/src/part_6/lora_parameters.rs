@@ -24,7 +24,7 @@ pub fn questions() -> Vec<Prediction> {
         .trap(4. * 128. * 128., "that is full training of the four matrices")
         .trap(4. * 8. * 128., "A or B alone; an adapter has both"),
         Prediction::number(
-            "What share of the four full matrices is that?",
+            "What share (0 to 1) of the four full matrices is that?",
             adapter / (128. * 128.),
             1e-3,
             "1/8 = R (in + out) / (in · out). In a model of width 4096 it would be 1/256.",

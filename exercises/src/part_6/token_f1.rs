@@ -1,8 +1,9 @@
 //! 6.4 Words in common (fill in, 12 minutes, ●●○)
 //!
-//! Token F1 of two lists of words: how many words do completion and expected answer have in common,
-//! each occurrence counted once? P is their share of the completion, R that of the expected answer,
-//! and F1 = 2 P R / (P + R). Two empty lists agree (1); of one empty and one not it is 0.
+//! Token F1 of two lists of words: how many words do completion and expected answer have in common?
+//! A word that is twice in one and once in the other counts once. P is that number divided by the
+//! words of the completion, R by those of the expected answer, and F1 = 2 P R / (P + R), or 0 if
+//! nothing is in common. Two empty lists agree (1); of one empty and one not it is 0.
 //!
 //! Hint: "the the the" and "the cat" have one word in common, not three and not two.
 //! Hint: Take the expected words into a list, and remove each that you find.
@@ -60,6 +61,37 @@ pub const GRADE: Fill<F1> = Fill {
                 f1(a.intersection(&b).count(), a.len(), b.len())
             },
             says: "sets of words: how often a word occurs does not count",
+            read: "",
+        },
+        Wrong {
+            f: |completion, expected| {
+                let (a, b): (BTreeSet<_>, BTreeSet<_>) =
+                    (completion.iter().collect(), expected.iter().collect());
+                f1(a.intersection(&b).count(), completion.len(), expected.len())
+            },
+            says: "the words in common are a set, in which each is counted once however often both \
+                   have it",
+            read: "",
+        },
+        Wrong {
+            f: |completion, expected| {
+                let total = completion.len() + expected.len();
+                let common = token_f1(completion, expected) * total as f64 / 2.;
+                match (completion.len(), expected.len()) {
+                    (0, 0) => 1.,
+                    (0, _) | (_, 0) => 0.,
+                    (n, m) => (common / n as f64 + common / m as f64) / 2.,
+                }
+            },
+            says: "the mean of P and R is the harmonic one, 2 P R / (P + R)",
+            read: "",
+        },
+        Wrong {
+            f: |completion, expected| match token_f1(completion, expected) {
+                f1 if f1 == 0. && !completion.is_empty() && !expected.is_empty() => f64::NAN,
+                f1 => f1,
+            },
+            says: "with nothing in common, 2 P R / (P + R) is 0/0; F1 is 0 then",
             read: "",
         },
         Wrong {

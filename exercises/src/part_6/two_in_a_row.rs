@@ -2,9 +2,9 @@
 //!
 //! Instead of padding, several examples share a row. Each token has a segment: the number of its
 //! example, from 1; 0 is padding. Loss and gradient are those of each example alone if two things
-//! hold: a token attends only to earlier tokens of its own segment, and positions begin at 0 in
-//! each segment. Return both: the mask (T, T), 0 where attention is allowed and −∞ elsewhere, and
-//! the positions. Padding attends to itself alone, and its position is 0.
+//! hold: a token attends only to itself and to earlier tokens of its own segment, and positions
+//! begin at 0 in each segment. Return both: the mask (T, T), 0 where attention is allowed and −∞
+//! elsewhere, and the positions. Padding attends to itself alone, and its position is 0.
 //!
 //! Hint: Query i may see key j if j ≤ i and both segments are equal.
 //! Hint: A token's position is its distance from the first token of its segment.
@@ -76,6 +76,28 @@ pub const GRADE: Fill<Packed> = Fill {
                 (mask, positions)
             },
             says: "padding may attend to nothing, and a softmax over nothing is NaN",
+            read: "",
+        },
+        Wrong {
+            f: |segments| {
+                let (mut mask, mut positions) = two_in_a_row(segments);
+                for i in 1..segments.len() {
+                    for j in (0..i).filter(|&j| segments[i] == 0 && segments[j] == 0) {
+                        (mask[i][j], positions[i]) = (0., positions[i - 1] + 1);
+                    }
+                }
+                (mask, positions)
+            },
+            says: "0 is no segment: a token of padding attends to itself alone, at position 0",
+            read: "",
+        },
+        Wrong {
+            f: |segments| {
+                let (mut mask, positions) = two_in_a_row(segments);
+                (0..segments.len()).for_each(|i| mask[i][i] = f64::NEG_INFINITY);
+                (mask, positions)
+            },
+            says: "a token does not see itself; j = i is allowed",
             read: "",
         },
         Wrong {

@@ -22,7 +22,8 @@ pub fn questions() -> Vec<Prediction> {
             "e / (e + 4) = 0.40.",
         )
         .trap(1., "with a KL to pay for, certainty costs more than it earns")
-        .trap(0.2, "that is the reference"),
+        .trap(0.2, "that is the reference")
+        .trap(1f64.exp() / 5., "divide by the sum of the weights, e + 4"),
         Prediction::number("And with β = 0.1?", first(0.1), 0.001, "Nearly 1: the KL is cheap.")
             .trap(first(10.), "β divides the reward; a small β leaves the reference far behind"),
         Prediction::choice(
@@ -30,7 +31,7 @@ pub fn questions() -> Vec<Prediction> {
             &[
                 "π* → π₀",
                 "π* → all on the best token",
-                "π* → uniform on the paid tokens only if r is 1",
+                "π* → all on the best token, but only if its r is 1",
             ],
             1,
             "Without a price the reward alone counts: whatever it pays for, right or wrong.",

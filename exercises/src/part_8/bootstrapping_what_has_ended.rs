@@ -49,13 +49,22 @@ pub const GRADE: Fill<Returns> = Fill {
         (0..n).map(paid).collect()
     },
     tolerance: 1e-9,
-    wrong: &[Wrong {
-        f: |n, score, _ended, _value_behind, gamma| {
-            bootstrapping_what_has_ended(n, score, true, 0., gamma)
+    wrong: &[
+        Wrong {
+            f: |n, score, _ended, _value_behind, gamma| {
+                bootstrapping_what_has_ended(n, score, true, 0., gamma)
+            },
+            says: "a completion that was cut is paid its score as if it had ended",
+            read: "",
         },
-        says: "a completion that was cut is paid its score as if it had ended",
-        read: "",
-    }],
+        Wrong {
+            f: |n, score, ended, _value_behind, gamma| {
+                bootstrapping_what_has_ended(n, score, ended, 0., gamma)
+            },
+            says: "a completion that was cut needs the value behind it, which stands for the rest",
+            read: "",
+        },
+    ],
 };
 
 fn cases(f: Returns, answers: &mut Answers) {

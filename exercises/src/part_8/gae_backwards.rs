@@ -73,6 +73,32 @@ pub const GRADE: Fill<Gae> = Fill {
         },
         Wrong {
             f: |rewards, values, bootstrap, gamma, lambda| {
+                let (mut advantages, mut next) = (vec![0.; rewards.len()], 0.);
+                for t in (0..rewards.len()).rev() {
+                    let after = values.get(t + 1).copied().unwrap_or(bootstrap);
+                    next = rewards[t] + gamma * after - values[t] + lambda * next;
+                    advantages[t] = next;
+                }
+                advantages
+            },
+            says: "A[t + 1] is multiplied with λ alone; it is γ λ",
+            read: "",
+        },
+        Wrong {
+            f: |rewards, values, bootstrap, gamma, lambda| {
+                let (mut advantages, mut next) = (vec![0.; rewards.len()], 0.);
+                for t in (0..rewards.len()).rev() {
+                    let after = values.get(t + 1).copied().unwrap_or(bootstrap);
+                    next = rewards[t] + after - values[t] + gamma * lambda * next;
+                    advantages[t] = next;
+                }
+                advantages
+            },
+            says: "γ is missing in δ: the next value counts γ V[t + 1]",
+            read: "",
+        },
+        Wrong {
+            f: |rewards, values, bootstrap, gamma, lambda| {
                 let advantages = gae_backwards(rewards, values, bootstrap, gamma, lambda);
                 advantages.iter().zip(values).map(|(a, v)| a + v).collect()
             },
@@ -114,6 +140,7 @@ pub const GRADE: Fill<Gae> = Fill {
 fn cases(f: Gae, answers: &mut Answers) {
     answers
         .record("the worked example: 7.018, 7.8", || Ok(f(&[-0.1, 9.8], &[1., 2.], 0., 0.9, 0.9)));
+    answers.record("the same with λ = 0.5", || Ok(f(&[-0.1, 9.8], &[1., 2.], 0., 0.9, 0.5)));
     for (label, bootstrap) in [("ended", 0.), ("cut", 0.7)] {
         for lambda in [0., 0.95, 1.] {
             let n = 2 + answers.rng().below(5);

@@ -1,11 +1,11 @@
 //! 8.4 GAE by hand (predict, 10 minutes, ●●○)
 //!
 //! A completion of two tokens gets the reward 10 at its end. The KL penalties are 0.1 and 0.2, the
-//! values before the tokens 1 and 2, γ = λ = 0.9. Take a sheet of paper.
+//! values before the tokens 1 and 2, γ = λ = 0.9. Take a sheet of paper; two decimals are enough.
 //!
-//! Hint: From the end: δ[1] = (10 − 0.2) − 2, since nothing comes after it.
-//! Hint: A[1] = δ[1]. Then δ[0] = −0.1 + γ V[1] − V[0].
-//! Hint: A[0] = δ[0] + γ λ A[1] = (−0.1 + 0.9 · 2 − 1) + 0.81 · 7.8.
+//! Hint: From the end: δ₂ = (10 − 0.2) − 2, since nothing comes after it.
+//! Hint: A₂ = δ₂. Then δ₁ = −0.1 + γ V₂ − V₁.
+//! Hint: A₁ = δ₁ + γ λ A₂ = (−0.1 + 0.9 · 2 − 1) + 0.81 · 7.8.
 //! Read: crates/part_8_ppo/src/gae.rs: pub fn gae
 
 use candle_core::{Device, Result, Tensor};
@@ -17,24 +17,28 @@ use crate::grading::Prediction;
 pub fn questions() -> Vec<Prediction> {
     let [first, last, first_return] = worked().expect("two numbers");
     vec![
-        Prediction::number("The advantage of the last token?", last, 1e-3, "10 − 0.2 − 2 = 7.8.")
+        Prediction::number("The advantage of the last token?", last, 5e-3, "10 − 0.2 − 2 = 7.8.")
             .trap(9.8, "that is its return; the value 2 is to be subtracted")
             .trap(8., "the KL penalty of 0.2 is missing"),
         Prediction::number(
             "The advantage of the first token?",
             first,
-            1e-3,
+            5e-3,
             "0.7 + 0.81 · 7.8 = 7.018.",
         )
         .trap(0.7 + 0.9 * 7.8, "A[t + 1] is multiplied with γ λ, not with γ alone")
-        .trap(0.7, "that is δ alone, as with λ = 0"),
+        .trap(0.7, "that is δ alone, as with λ = 0")
+        .trap(0.7 + 7.8, "A[t + 1] is multiplied with γ λ = 0.81")
+        .trap(0.8 + 0.81 * 7.8, "the KL penalty of 0.1 is missing")
+        .trap(0.7 + 0.81 * 8., "the KL penalty of 0.2 is missing in the advantage of the last one"),
         Prediction::number(
             "The return of the first token, to which its value is trained?",
             first_return,
-            1e-3,
+            5e-3,
             "A + V = 7.018 + 1.",
         )
-        .trap(10., "that is the reward; with λ < 1 the return leans on the values"),
+        .trap(10., "that is the reward; with λ < 1 the return leans on the values")
+        .trap(first, "that is the advantage; the value is to be added"),
     ]
 }
 

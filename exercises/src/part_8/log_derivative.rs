@@ -57,6 +57,30 @@ pub const GRADE: Fill<Gradient> = Fill {
             read: "",
         },
         Wrong {
+            f: |pi, rewards| {
+                let n = pi.len() as f64;
+                let each = |j: usize| {
+                    let term = |a: usize| rewards[a] * (f64::from(u8::from(j == a)) - pi[j]);
+                    (0..pi.len()).map(term).sum::<f64>() / n
+                };
+                (0..pi.len()).map(each).collect()
+            },
+            says: "this is the plain mean over the arms; weight each with its probability instead",
+            read: "",
+        },
+        Wrong {
+            f: |pi, rewards| {
+                let each = |j: usize| {
+                    let score = |a: usize| f64::from(u8::from(j == a)) - pi[a];
+                    (0..pi.len()).map(|a| pi[a] * rewards[a] * score(a)).sum()
+                };
+                (0..pi.len()).map(each).collect()
+            },
+            says: "it is −π[j], the probability of the component's arm, and not that of the \
+                   pulled one",
+            read: "",
+        },
+        Wrong {
             f: |pi, rewards| (0..pi.len()).map(|j| pi[j] * rewards[j] * (1. - pi[j])).collect(),
             says: "only the pulled arm's own component is changed; softmax lowers the others",
             read: "",

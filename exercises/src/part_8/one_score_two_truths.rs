@@ -9,8 +9,8 @@
 //!     cargo run -p part_8 -- train --model runs/noisy --reward runs/judge \
 //!         --lr 5e-4 --steps 80 --kl-coef 0.1 --out runs/held
 //!
-//! The grader takes the run without a price first. Single validations vary: if the two scores are
-//! not close at the end, give both runs another `--seed`.
+//! (`runs/noisy` is the model of 8.11.) The grader takes the run without a KL penalty first. Single
+//! validations vary: if the two scores are not close at the end, give both runs another `--seed`.
 //!
 //! Hint: What does the judge see that it rewards, and what can it not see?
 //! Hint: Compare `val_reward` (the judge) and `val_exact_match` (the truth) over the steps.

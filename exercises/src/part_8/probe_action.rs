@@ -1,7 +1,7 @@
 //! 8.16 Probe: an action that matters (probe, 10 minutes, ●●○)
 //!
-//! One state, two actions, one of which pays 1 more than the other. Now the policy has to learn: a
-//! softmax over `logits`. Write one update by the policy gradient,
+//! One state, two actions (or more: `logits.len()`), one of which pays 1 more than the other. Now
+//! the policy has to learn: a softmax over `logits`. Write one update by the policy gradient,
 //!
 //!     logits += lr · A · ∇ log π(action)        A = reward − baseline
 //!

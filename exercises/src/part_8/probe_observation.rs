@@ -2,7 +2,7 @@
 //!
 //! Two states, chosen by a coin. The first pays 1, the second −1, whatever is done. Now the critic
 //! has to tell states apart: the values have to become 1 and −1. A critic that reads the wrong
-//! place, or another episode's reward, learns 0 for both.
+//! place, or another episode's reward, learns 0 for both. (The grader also tries three states.)
 //!
 //! `values` has one value per state. Update the one of `state`, in place; all others stay.
 //!

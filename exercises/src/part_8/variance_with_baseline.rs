@@ -33,7 +33,7 @@ pub fn questions() -> Vec<Prediction> {
             "1 is added to all rewards. By what factor does the variance with the baseline change?",
             all_by_one / mean,
             0.01,
-            "By none: the baseline moves with the rewards.",
+            "Not at all, a factor of 1: the baseline moves with the rewards.",
         )
         .trap(none / mean, "the baseline takes the added 1 away again"),
     ]

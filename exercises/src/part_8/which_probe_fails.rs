@@ -1,7 +1,7 @@
 //! 8.18 Which probe fails? (predict, 8 minutes, ●●○)
 //!
 //! The five probe worlds of this part's tests: *constant* (always 1), *observation* (the prompt
-//! decides), *delayed* (the first of two tokens decides, paid after the second), *action* (the
+//! decides), *delayed* (here the first of two tokens decides, paid after the second), *action* (the
 //! token decides), *both* (prompt and token). PPO's loop passes all five. Each fault was planted in
 //! it; which worlds fail?
 //!

@@ -1,4 +1,4 @@
-//! 8.7 Five tokens: which learn? (predict, 8 minutes, ●●○)
+//! 8.7 Five tokens: which do not learn? (predict, 8 minutes, ●●○)
 //!
 //! PPO's loss of a token is −min(ρ A, clip(ρ, 0.8, 1.2) A). Five tokens:
 //!
@@ -31,13 +31,17 @@ pub fn questions() -> Vec<Prediction> {
         .trap(4., "all but the first are outside the range; the min lets some of them back in")
         .trap(0., "clip is constant outside its range"),
         Prediction::number(
-            "Which? Write their numbers in one, smallest first (say 12).",
+            "Which? Write their numbers as one, smallest first: 12 for tokens 1 and 2.",
             names,
             0.,
             "Token 2: good and already likelier. Token 5: bad and already less likely.",
         )
         .trap(34., "just the other two: 3 is bad and has become likelier, so it must learn")
-        .trap(23., "3 is bad and has become likelier: it must learn, at full strength"),
+        .trap(23., "3 is bad and has become likelier: it must learn, at full strength")
+        .trap(24., "4 is good and has become less likely: it must learn, at full strength")
+        .trap(35., "3 is bad and has become likelier: it must learn, at full strength")
+        .trap(45., "4 is good and has become less likely: it must learn, at full strength")
+        .trap(52., "these are the two; the smaller number first"),
     ]
 }
 

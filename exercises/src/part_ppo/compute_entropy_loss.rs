@@ -7,6 +7,9 @@
 //! Minus the mean log-probability of the sampled tokens looks like an entropy and is none: its
 //! gradient is 0 on average.
 //!
+//! `masked_mean(&x, Some(mask), None)` is the mean over the tokens of `mask`, and
+//! `ops::log_softmax(&logits)` is over the last dimension.
+//!
 //! Hint: With log-probabilities ℓ = log_softmax(logits), the entropy of a place is −Σ exp(ℓ) ℓ.
 //! Hint: The sum runs over the vocabulary, the mean over the tokens, and the two minus signs
 //! cancel.

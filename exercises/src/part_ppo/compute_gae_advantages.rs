@@ -12,8 +12,9 @@
 //!
 //! Hint: V[t + 1] and A[t + 1] are multiplied with the mask of t + 1, which is 0 behind the end.
 //! Hint: t is the last token where its mask is 1 and that of t + 1 is 0 (or t + 1 does not exist).
-//! Hint: The rows are at hand as vectors: `let after = if t + 1 < l { mask[t + 1] } else { 0. };`,
-//! then `delta = reward * (1. - after) - kl[t] + gamma * after * values[t + 1] - values[t]`.
+//! Hint: The rows are at hand as vectors: `let after = if t + 1 < l { m[i][t + 1] } else { 0. };`,
+//! then `delta = final_rewards[i] * (1. - after) - kl[i][t] + gamma * next_value - v[i][t]`, where
+//! `next_value` is `after * v[i][t + 1]`, or 0 where there is no t + 1.
 //! Read: crates/part_8_ppo/src/gae.rs: pub fn gae
 
 use candle_core::{Device, Result, Tensor};

@@ -8,6 +8,8 @@
 //! Return three numbers over the tokens of `mask`: the mean loss, the share of tokens whose ratio
 //! is outside the clip range, and the mean of old − new, an estimate of the KL.
 //!
+//! `masked_mean(&x, Some(mask), None)` is the mean over the tokens of `mask`.
+//!
 //! Hint: `clamp(low, high)` limits, `minimum` takes the smaller of two tensors element by element.
 //! Hint: `masked_mean(&x, Some(mask), None)` is the mean over the tokens. A comparison,
 //! `x.gt(0.2)?`, is a tensor of u8: `to_dtype(DType::F64)` makes it countable.

@@ -8,6 +8,8 @@
 //! Return its mean over the tokens of `mask`, and the share of tokens where the clipped term is the
 //! larger one.
 //!
+//! `masked_mean(&x, Some(mask), None)` is the mean over the tokens of `mask`.
+//!
 //! Hint: Clip the *move* from the old value, not the value itself.
 //! Hint: `maximum` of two tensors; `clipped.gt(&free)?` says where the clipped term is larger.
 //! Hint: `let moved = (old + (new - old)?.clamp(-clip, clip)?)?;` then `(moved - returns)?.sqr()?`.

@@ -6,11 +6,15 @@
 //!
 //! Both weights, that of the policy and that of the critic, take one step of gradient descent:
 //! w ← w − lr · g, where g is the gradient after both are clipped together to `max_grad_norm`. The
-//! pieces are at hand: the three functions that you have written, `forward`, `gather_log_probs`,
-//! `tensor_core::backward`, and part 2's `clip_grad_norm`.
+//! pieces are at hand: the course's versions of the three losses that you wrote;
+//! `forward(policy, value, features)`, which gives logits and values; `gather_log_probs(logits,
+//! tokens)`; `tensor_core::backward(loss)`; and part 2's `clip_grad_norm(&[..], max_norm)`, which
+//! gives gradients and norm. `batch` has features, tokens, old_log_probs, old_values, advantages,
+//! returns and mask; `settings` has clip_ratio, clip_range_value, vf_coeff, entropy_coeff,
+//! max_grad_norm and lr.
 //!
-//! Hint: Wrap both weights in a `Var` and pass `var.as_tensor()` to `forward`, so that `backward`
-//! finds them: `grads.get(var.as_tensor())`.
+//! Hint: Pass `policy_var.as_tensor()` and `value_var.as_tensor()` to `forward`, so that `backward`
+//! finds them: `grads.get(policy_var.as_tensor())`.
 //! Hint: The entropy loss has its minus already, so it is added.
 //! Hint: `let (grads, _) = clip_grad_norm(&[by_policy, by_value], settings.max_grad_norm)?;` and
 //! the new policy is `(policy - (&grads[0] * settings.lr)?)?`.

@@ -211,15 +211,17 @@ pub fn predict(entry: &Entry, answers: &[String]) -> Result<GradeReport> {
     let Task::Predict(questions) = entry.task else { bail!("{} asks nothing", entry.name) };
     let questions = questions();
     if answers.len() != questions.len() {
+        screen::head(entry);
+        println!();
         for (i, question) in questions.iter().enumerate() {
             screen::say(&format!("{}. {}", i + 1, question.text()));
         }
         bail!(
-            "{name} wants an answer to each of its questions, in this order: `cargo x learn \
-             predict {name} {}`; got {}",
-            vec!["ANSWER"; questions.len()].join(" "),
+            "{} answers instead of {n}; give them in this order: cargo x learn predict {} {}",
             answers.len(),
-            name = entry.name,
+            entry.name,
+            vec!["ANSWER"; n].join(" "),
+            n = questions.len(),
         );
     }
     let verdict = judge_answers(&questions, answers);

@@ -121,7 +121,9 @@ pub fn verdict(entry: &Entry, verdict: &GradeReport) {
     }
     match verdict.outcome {
         Outcome::Right => println!("{}", ink(&format!("{} is solved.", entry.name), Ink::Green)),
-        Outcome::Unwritten => println!("{} is still to be written.", work::shown(entry)),
+        Outcome::Unwritten => {
+            println!("{}: open it, replace todo!, and check again.", work::shown(entry));
+        }
         Outcome::Wrong => {
             println!("{}", ink(&format!("{} is not right yet.", entry.name), Ink::Red));
             let of_mistake = verdict.read.as_deref().and_then(ReadingPlace::parse);
@@ -143,7 +145,9 @@ pub fn list(state: &State) {
         }
     }
     let (solved, all) = state.score();
-    println!("{solved} of {all} solved");
+    let n_left_out = PARTS.iter().map(|part| part.exercises.len()).sum::<usize>() - all;
+    let left_out = if n_left_out > 0 { format!(", {n_left_out} skipped") } else { String::new() };
+    println!("{solved} of {all} solved{left_out}");
 }
 
 /// Line of the list: mark, number, name, minutes, difficulty, at most 60 columns.
