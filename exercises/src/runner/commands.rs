@@ -217,11 +217,11 @@ pub fn predict(entry: &Entry, answers: &[String]) -> Result<GradeReport> {
             screen::say(&format!("{}. {}", i + 1, question.text()));
         }
         bail!(
-            "{} answers instead of {n}; give them in this order: cargo x learn predict {} {}",
+            "{} answers instead of {}; give them in this order: cargo x learn predict {} {}",
             answers.len(),
+            questions.len(),
             entry.name,
-            vec!["ANSWER"; n].join(" "),
-            n = questions.len(),
+            vec!["ANSWER"; questions.len()].join(" "),
         );
     }
     let verdict = judge_answers(&questions, answers);

@@ -3,7 +3,7 @@
 
 use anyhow::{Context, Result};
 use candle_core::Device;
-use experiment::{RunLogConfig, RunSetup};
+use experiment::{RunLogConfig, RunSetup, TrainState};
 use grpo::task::dataset_sha256;
 use grpo::{GrpoEvaluator, ReferenceModel};
 use ppo::prompts::tokenize_prompts;
@@ -48,18 +48,16 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let defaults = args.online_defaults(n_parameters, n_prompts);
     let config = args.train_config(&defaults)?;
     setup.resolve(resolved_settings(&config.schedule, config.batch_size))?;
-    let teacher =
-        flags.teacher.as_deref().map(|source| open_teacher(source, args, &saver, &device));
-    let teacher = teacher.transpose()?;
+    let teacher = open_teacher(args, &saver, &device)?;
     setup.create_folder()?;
     if let Some(trained) = initial.train_and_save(seed, &device)? {
         parameters = trained.parameters;
     }
     let state = saver.train_state(parameters, config.optimizer, seed)?;
-    let needs_reference = config.loss.loss_type.needs_reference();
-    let reference = needs_reference
-        .then(|| ReferenceModel::new(&saver.config, &state.parameters, flags.reference_update()));
-    let reference = reference.transpose()?;
+    let reference = match config.loss.loss_type.needs_reference() {
+        true => Some(new_reference(args, &saver, &state)?),
+        false => None,
+    };
     let mut policy = DpoPolicy::new(&saver.config, state)?
         .with_gradient_checkpointing(args.optimization.gradient_checkpointing.into());
     let (metrics, LrSchedule { total_steps, warmup_steps, .. }) =
@@ -129,16 +127,22 @@ impl Prompts {
     }
 }
 
-/// Teacher at `source` of the model of `saver`.
-fn open_teacher(
-    source: &str,
+/// Reference of the policy that `state` begins with.
+fn new_reference(
     args: &TrainArgs,
     saver: &ModelSaver,
-    device: &Device,
-) -> Result<Teacher> {
+    state: &TrainState,
+) -> Result<ReferenceModel> {
+    let update = args.online.reference_update();
+    ReferenceModel::new(&saver.config, &state.parameters, update)
+}
+
+/// Teacher of --teacher for the model of `saver`.
+fn open_teacher(args: &TrainArgs, saver: &ModelSaver, device: &Device) -> Result<Option<Teacher>> {
+    let Some(source) = &args.online.teacher else { return Ok(None) };
     let tokenizer = &saver.chat_tokenizer.tokenizer;
     let checkpoint = open_reference(source, &saver.config, tokenizer, device)
         .context("--teacher must have the vocabulary of the policy")?;
     let OnlineFlags { lmbda: lambda, .. } = args.online;
-    Ok(Teacher { model: checkpoint.model, divergence: args.online.divergence(), lambda })
+    Ok(Some(Teacher { model: checkpoint.model, divergence: args.online.divergence(), lambda }))
 }

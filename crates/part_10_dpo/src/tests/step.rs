@@ -103,8 +103,9 @@ fn five_steps_agree_with_those_of_trls_trainer() -> Result<()> {
 #[test]
 fn gradient_checkpointing_of_the_policy_changes_no_gradient() -> Result<()> {
     let loss = DpoLoss::sigmoid(0.5);
-    let stored = gradients(&policy(3)?, &pairs_with_reference()?, &loss, 2)?;
-    let policy = policy(3)?.with_gradient_checkpointing(GradientCheckpointing::On);
+    let policy = || policy_of(parameters_of(DType::F64, 3)?);
+    let stored = gradients(&policy()?, &pairs_with_reference()?, &loss, 2)?;
+    let policy = policy()?.with_gradient_checkpointing(GradientCheckpointing::On);
     assert_eq!(policy.model.gradient_checkpointing(), GradientCheckpointing::On);
     assert_eq!(policy.inference_model.gradient_checkpointing(), GradientCheckpointing::Off);
     assert_eq!(gradients(&policy, &pairs_with_reference()?, &loss, 2)?, stored);

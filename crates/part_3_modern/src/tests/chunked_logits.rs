@@ -65,7 +65,7 @@ fn losses_of_chunks_have_the_gradients_of_all_logits_in_every_family() -> Result
                         let grad = |grads: &candle_core::backprop::GradStore| {
                             grads.get(parameter.var.as_tensor()).expect("a gradient").clone()
                         };
-                        assert_close(&grad(&grads), &grad(&expected), tolerance);
+                        assert_close(grad(&grads), grad(&expected), tolerance);
                     }
                 }
             }

@@ -261,6 +261,8 @@ fn a_token_is_scored_by_the_experts_that_sampled_it() -> Result<()> {
     let settings = at(1., None, None);
     let groups = rollout(&model, &prompts(), &settings, &mut Rng::new(1))?;
     let batch = TokenBatch::from_groups(&groups, &config, &CPU)?;
-    assert_close(log_probs(&model, &batch, 1.)?, &batch.behavior_log_probs(&groups)?, 1e-5);
+    // Experts add up in another order when they read several tokens at once; another expert would
+    // show in the first digits.
+    assert_close(log_probs(&model, &batch, 1.)?, &batch.behavior_log_probs(&groups)?, 1e-4);
     Ok(())
 }

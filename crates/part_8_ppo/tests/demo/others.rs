@@ -79,8 +79,8 @@ fn conversations_beyond_the_context_of_the_reward_model_are_counted_and_warned_o
     PART_8.stdout(&train(&at("first"), &["--steps", "1"]));
     let (base, judge) = (at("first/base"), at("judge"));
     save_untrained_reward_model(&base, Path::new(&judge), 0.1).expect("a reward model");
-    let warning =
-        "ALARM: step 1: a reward model reads 100 % of the conversations without their beginning";
+    let warning = "ALARM: step 1: 100 % of the conversations are longer than the context of what \
+                   scores them: a reward model of --reward reads them without their beginning";
     let flags = ["--model", &base, "--reward", &judge, "--log-interval", "1"];
     let check = |name: &str, share: f64| {
         let text = PART_8.stdout(&train(&at(name), &flags));
