@@ -73,26 +73,14 @@ pub const GRADE: Fill<Gae> = Fill {
         },
         Wrong {
             f: |rewards, values, bootstrap, gamma, lambda| {
-                let (mut advantages, mut next) = (vec![0.; rewards.len()], 0.);
-                for t in (0..rewards.len()).rev() {
-                    let after = values.get(t + 1).copied().unwrap_or(bootstrap);
-                    next = rewards[t] + gamma * after - values[t] + lambda * next;
-                    advantages[t] = next;
-                }
-                advantages
+                backwards(rewards, values, [bootstrap, 0.], [gamma, lambda])
             },
             says: "A[t + 1] is multiplied with λ alone; it is γ λ",
             read: "",
         },
         Wrong {
             f: |rewards, values, bootstrap, gamma, lambda| {
-                let (mut advantages, mut next) = (vec![0.; rewards.len()], 0.);
-                for t in (0..rewards.len()).rev() {
-                    let after = values.get(t + 1).copied().unwrap_or(bootstrap);
-                    next = rewards[t] + after - values[t] + gamma * lambda * next;
-                    advantages[t] = next;
-                }
-                advantages
+                backwards(rewards, values, [bootstrap, 0.], [1., gamma * lambda])
             },
             says: "γ is missing in δ: the next value counts γ V[t + 1]",
             read: "",
@@ -121,14 +109,7 @@ pub const GRADE: Fill<Gae> = Fill {
         },
         Wrong {
             f: |rewards, values, bootstrap, gamma, lambda| {
-                let mut advantages = vec![0.; rewards.len()];
-                let mut next = bootstrap;
-                for t in (0..rewards.len()).rev() {
-                    let after = values.get(t + 1).copied().unwrap_or(bootstrap);
-                    next = rewards[t] + gamma * after - values[t] + gamma * lambda * next;
-                    advantages[t] = next;
-                }
-                advantages
+                backwards(rewards, values, [bootstrap, bootstrap], [gamma, gamma * lambda])
             },
             says: "the advantage behind the end begins as the bootstrap; it is 0, and the \
                    bootstrap is a value",
@@ -136,6 +117,19 @@ pub const GRADE: Fill<Gae> = Fill {
         },
     ],
 };
+
+/// A[t] = r[t] + a V[t + 1] − V[t] + b A[t + 1] with the factors `[a, b]`, and behind the end the
+/// `[value, advantage]`.
+fn backwards(rewards: &[f64], values: &[f64], end: [f64; 2], factors: [f64; 2]) -> Vec<f64> {
+    let [mut next_value, mut next] = end;
+    let mut advantages = vec![0.; rewards.len()];
+    for t in (0..rewards.len()).rev() {
+        next = rewards[t] + factors[0] * next_value - values[t] + factors[1] * next;
+        next_value = values[t];
+        advantages[t] = next;
+    }
+    advantages
+}
 
 fn cases(f: Gae, answers: &mut Answers) {
     answers
