@@ -44,3 +44,8 @@ pub fn device_bytes() -> Option<u64> {
 pub fn processor_seconds() -> f64 {
     ProcessTime::now().as_duration().as_secs_f64()
 }
+
+/// Resident memory of the process in megabytes, where the system reports it.
+pub fn memory_mb() -> Option<u64> {
+    resident_bytes().map(|bytes| bytes / 1_000_000)
+}

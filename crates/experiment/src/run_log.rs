@@ -5,76 +5,19 @@ use std::path::Path;
 
 use anyhow::{Result, bail};
 use candle_core::DType;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::{Value, json};
 use tensor_core::Parameters;
 
 use crate::RunFolder;
-use crate::alarms::{Alarm, RaisedAlarms, TrainingAlarms};
+use crate::alarms::Alarm;
 use crate::loss_curve::Curve;
-use crate::machine::{device_bytes, resident_bytes};
-use crate::metrics_writer::{MetricsWriter, Plot, extend_row};
+use crate::machine::{device_bytes, memory_mb};
+use crate::metrics_writer::{MetricsWriter, extend_row};
 use crate::progress::ProgressLine;
+use crate::run_log_config::{LogState, RunLogConfig, StepMetrics};
 use crate::statistics;
 use crate::tracker::Tracker;
-
-/// Settings of a log: the length of the run, and the rows and the plot that it gets.
-#[derive(Debug, Clone, Copy)]
-pub struct RunLogConfig {
-    /// Total number of steps.
-    pub total_steps: usize,
-    /// Steps of learning-rate warm-up, after which a rising rate raises an alarm.
-    pub warmup_steps: usize,
-    /// Steps between rows of metrics; the last step has one, too.
-    pub interval: usize,
-    /// Model FLOPs utilization (MFU) at one token per second, if it is logged.
-    pub mfu_per_token_per_s: Option<f64>,
-    /// Plot of the run.
-    pub plot: Plot,
-}
-
-impl RunLogConfig {
-    /// Log of the losses of a run.
-    pub fn losses(total_steps: usize, warmup_steps: usize, interval: usize) -> Self {
-        Self { total_steps, warmup_steps, interval, mfu_per_token_per_s: None, plot: Plot::LOSS }
-    }
-
-    /// Log of the rewards of a run.
-    pub fn rewards(total_steps: usize, warmup_steps: usize, interval: usize) -> Self {
-        Self { plot: Plot::REWARD, ..Self::losses(total_steps, warmup_steps, interval) }
-    }
-}
-
-/// Metrics of a training step.
-#[derive(Debug, Clone, Copy)]
-pub struct StepMetrics {
-    /// Step, counted from 1.
-    pub step: usize,
-    /// Mean loss over the targets of the step.
-    pub loss: f64,
-    /// Learning rate.
-    pub lr: f64,
-    /// Gradient norm before clipping.
-    pub grad_norm: f64,
-    /// Number of input tokens.
-    pub n_tokens: usize,
-}
-
-/// State of a log between two steps, saved in every checkpoint, so that a resumed run writes the
-/// rows of an uninterrupted one.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct LogState {
-    /// Number of tokens so far.
-    pub n_tokens: usize,
-    /// Losses since the last row.
-    recent_losses: Vec<f64>,
-    /// Alarms of the run so far.
-    #[serde(default)]
-    alarms: RaisedAlarms,
-    /// Steps that the next one is compared with.
-    #[serde(default)]
-    training_alarms: TrainingAlarms,
-}
 
 /// Row of the newest step, as long as it is not written.
 enum PendingRow {
@@ -334,9 +277,4 @@ fn norm(parameters: &Parameters) -> candle_core::Result<f64> {
         sum_of_squares += weights.sqr()?.sum_all()?.to_scalar::<f64>()?;
     }
     Ok(sum_of_squares.sqrt())
-}
-
-/// Resident memory of the process in megabytes, where the system reports it.
-pub fn memory_mb() -> Option<u64> {
-    resident_bytes().map(|bytes| bytes / 1_000_000)
 }

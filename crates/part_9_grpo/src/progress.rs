@@ -3,8 +3,8 @@
 //! its gradient is not.
 
 use anyhow::Result;
+use experiment::machine::memory_mb;
 use experiment::metrics_writer::extend_row;
-use experiment::run_log::memory_mb;
 use experiment::{Alarm, Plateau, RunLog};
 use ppo::RunInputs;
 use ppo::alarms::no_better_completion;

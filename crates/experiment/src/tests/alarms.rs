@@ -4,7 +4,7 @@
 use anyhow::Result;
 
 use crate::alarms::{Alarm, RaisedAlarms, TrainingAlarms};
-use crate::run_log::{RunLog, RunLogConfig, StepMetrics};
+use crate::{RunLog, RunLogConfig, StepMetrics};
 
 const WARMUP_STEPS: usize = 10;
 

@@ -3,7 +3,7 @@ use candle_core::{DType, Device};
 use serde_json::{Value, json};
 use tensor_core::{Init, Parameters, WeightDecay};
 
-use crate::run_log::{RunLog, RunLogConfig, StepMetrics};
+use crate::{RunLog, RunLogConfig, StepMetrics};
 
 fn step(step: usize) -> StepMetrics {
     StepMetrics { step, loss: step as f64, lr: 0.1, grad_norm: 1., n_tokens: 2 }
