@@ -113,7 +113,7 @@ impl RunLog {
     }
 
     /// Prints an alarm of step `step` and writes it as a row, unless the run has raised it before
-    /// and it is not much worse now: [`RaisedAlarms`].
+    /// and it is not much worse now: [`RaisedAlarms`](crate::alarms::RaisedAlarms).
     ///
     /// # Errors
     /// When the row cannot be written.
