@@ -31,11 +31,11 @@ const DPO: Sizes = [&["--steps=150", "--eval-interval=50"], &["--steps=40", "--e
 const ITERATED_DPO: Sizes =
     [&["--steps=100", "--eval-interval=20"], &["--steps=40", "--eval-interval=10", "--lr=3e-4"]];
 const PPO_BY_REWARD_MODEL: Sizes =
-    [&["--steps=120", "--eval-interval=20"], &["--steps=40", "--eval-interval=5", "--lr=3e-4"]];
+    [&["--steps=90", "--eval-interval=15"], &["--steps=40", "--eval-interval=5", "--lr=3e-4"]];
 const PPO: Sizes =
-    [&["--steps=200", "--eval-interval=20"], &["--steps=60", "--eval-interval=10", "--lr=3e-4"]];
+    [&["--steps=150", "--eval-interval=15"], &["--steps=60", "--eval-interval=10", "--lr=3e-4"]];
 const GRPO: Sizes = [
-    &["--steps=400", "--eval-interval=20", "--lr=5e-4", "--batch-size=64"],
+    &["--steps=360", "--eval-interval=20", "--lr=5e-4", "--batch-size=64"],
     &["--steps=80", "--eval-interval=10", "--lr=7e-4", "--batch-size=32"],
 ];
 
