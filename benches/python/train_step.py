@@ -1,4 +1,4 @@
-"""Time and memory of a training step in eager PyTorch, on random tokens."""
+"""Time and memory of a training step in PyTorch, on random tokens."""
 
 import ctypes
 import gc
@@ -24,6 +24,10 @@ TINY = {
     "batch_size": 1,
 }  # fmt: skip
 
+# As it is; compiled; and each with bf16 products where autocast has them.
+MODES = ("eager", "compile", "bf16", "bf16-compile")
+mode = "eager"  # of this process
+
 # The latest configuration only, so that the peak memory is that of one model.
 training_cache = {}
 
@@ -39,8 +43,15 @@ class Training:
         )
         self.vocab = config["vocab"]
         self.shape = (config["batch_size"], config["block_size"])  # (B, T)
+        self.loss = torch.compile(self.loss) if mode.endswith("compile") else self.loss
         for _ in range(UNTIMED_STEPS):
             self.step()
+
+    def loss(self, inputs, targets):
+        """Mean loss of the targets, (B * T), after the inputs, (B, T)."""
+        with torch.autocast("cpu", torch.bfloat16, enabled=mode.startswith("bf16")):
+            logits = self.model(inputs)  # (B, T, V)
+        return F.cross_entropy(logits.float().view(-1, self.vocab), targets)
 
     def step(self):
         """One step on a new batch.
@@ -52,8 +63,7 @@ class Training:
         inputs, targets = tokens[:, :-1], tokens[:, 1:].reshape(-1)  # (B, T), (B * T)
 
         started = time.perf_counter()
-        logits = self.model(inputs)  # (B, T, V)
-        loss = F.cross_entropy(logits.view(-1, self.vocab), targets)
+        loss = self.loss(inputs, targets)
         forward = time.perf_counter()
         self.optimizer.zero_grad(set_to_none=True)
         backward_started = time.perf_counter()

@@ -21,6 +21,7 @@ from generation import generate
 from ops import leaf, op
 from policy_update import policy_update
 from timing import median_time, median_time_with_backward
+import train_step as training
 from train_step import train_step
 
 
@@ -74,7 +75,9 @@ def respond(line):
 def main():
     parser = argparse.ArgumentParser(description="run benchmarks in PyTorch, one request per line")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--mode", choices=training.MODES, default="eager")
     args = parser.parse_args()
+    training.mode = args.mode
     torch.set_num_threads(args.threads)
     print(json.dumps({"ready": True, "torch": torch.__version__.split("+")[0]}), flush=True)
     for line in sys.stdin:

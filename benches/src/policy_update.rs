@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use candle_core::{DType, Device};
 use grpo::step::gradients;
 use grpo::{
@@ -121,8 +121,9 @@ impl PolicyUpdater {
     /// Runs one update and returns its duration.
     pub fn step(&mut self) -> Result<Duration> {
         let start = Instant::now();
-        let (_, mut grads, _) =
+        let (loss, _) =
             gradients(&self.policy, &self.parameters, &self.micro_batches, &self.objective)?;
+        let mut grads = loss.grads.context("no group has an advantage")?;
         clip_grad_norm(&mut grads, &self.parameters, 1.)?;
         self.optimizer.step(&grads, 1e-4)?;
         Ok(start.elapsed())

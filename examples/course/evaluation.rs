@@ -15,7 +15,7 @@ use reward::RewardCheckpoint;
 use serde::{Deserialize, Serialize};
 use sft::chat_tokenizer::CompletionText;
 use sft::evaluation::GenerationEvalConfig;
-use sft::flags::FinetunedFlags;
+use sft::model_flags::FinetunedFlags;
 use sft::{FinetunedModel, evaluate};
 use tensor_core::Rng;
 

@@ -26,16 +26,16 @@ const SFT: Sizes = [
     &["--steps=150", "--eval-interval=50", "--max-new-tokens=8"],
 ];
 const REWARD: Sizes =
-    [&["--steps=600", "--eval-interval=200"], &["--steps=150", "--eval-interval=50"]];
+    [&["--steps=480", "--eval-interval=160"], &["--steps=150", "--eval-interval=50"]];
 const DPO: Sizes = [&["--steps=150", "--eval-interval=50"], &["--steps=40", "--eval-interval=10"]];
 const ITERATED_DPO: Sizes =
     [&["--steps=100", "--eval-interval=20"], &["--steps=40", "--eval-interval=10", "--lr=3e-4"]];
 const PPO_BY_REWARD_MODEL: Sizes =
     [&["--steps=90", "--eval-interval=15"], &["--steps=40", "--eval-interval=5", "--lr=3e-4"]];
 const PPO: Sizes =
-    [&["--steps=150", "--eval-interval=15"], &["--steps=60", "--eval-interval=10", "--lr=3e-4"]];
+    [&["--steps=120", "--eval-interval=15"], &["--steps=60", "--eval-interval=10", "--lr=3e-4"]];
 const GRPO: Sizes = [
-    &["--steps=360", "--eval-interval=20", "--lr=5e-4", "--batch-size=64"],
+    &["--steps=300", "--eval-interval=20", "--lr=5e-4", "--batch-size=64"],
     &["--steps=80", "--eval-interval=10", "--lr=7e-4", "--batch-size=32"],
 ];
 

@@ -105,8 +105,8 @@ impl Policy<'_> {
         };
         let batches =
             experience.micro_batches(&objective, &self.rollout_model, None, prompts.len())?;
-        if !batches.is_empty() {
-            let (_, mut grads, _) = gradients(&self.model, &self.parameters, &batches, &objective)?;
+        let (loss, _) = gradients(&self.model, &self.parameters, &batches, &objective)?;
+        if let Some(mut grads) = loss.grads {
             clip_grad_norm(&mut grads, &self.parameters, 1.)?;
             self.optimizer.step(&grads, lr)?;
         }

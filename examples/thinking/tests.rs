@@ -2,6 +2,7 @@ use anyhow::Result;
 use candle_core::Device;
 use datasets::{Example, Split};
 use model_io::{AddSpecialTokens, ParseSpecial};
+use modern::FinishReason;
 use ppo::RewardInput;
 use sft::base_model::{BaseModelConfig, pretrain};
 use tensor_core::Rng;
@@ -38,7 +39,8 @@ fn a_right_answer_earns_one_less_the_penalty_of_its_length() -> Result<()> {
     let example = Example::new("4+7+0+9+0", "0");
     let mut reward_fn = Reward::Correct { length_penalty: 0.02 }.reward_fn();
     for (completion, right) in [("0", 1.), ("[4,1,1,0]0", 1.), ("1", 0.), ("[0]1", 0.), ("", 0.)] {
-        let input = RewardInput { example: &example, completion, terminated: true };
+        let input =
+            RewardInput { example: &example, completion, finish_reason: FinishReason::Stop };
         let reward = reward_fn(&[input], &mut Rng::new(1))?[0];
         let n_tokens =
             tokenizer.encode(completion, AddSpecialTokens::No, ParseSpecial::No)?.len() as f64;

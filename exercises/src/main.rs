@@ -96,12 +96,11 @@ enum Learn {
         #[arg(allow_negative_numbers = true)]
         answers: Vec<String>,
     },
-    /// Grade runs by their folders
+    /// Grade runs by their folders: without folders it shows the exercise
     Measure {
         /// Exercise
         name: String,
         /// Run folders, in the order in which the exercise names them
-        #[arg(required = true)]
         runs: Vec<PathBuf>,
     },
 }

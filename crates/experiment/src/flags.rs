@@ -220,7 +220,7 @@ pub struct MetricsFlags {
 #[command(next_help_heading = "Run")]
 pub struct SolvedFlags {
     /// Stop as solved after N steps in a row, and 300 completions, that all get the highest reward;
-    /// 0: never
+    /// where that is not known, stop at the highest of the run, but not as solved; 0: never
     #[arg(long, value_name = "N", default_value_t = 10)]
     pub stop_when_solved: usize,
 }

@@ -7,7 +7,7 @@ pub mod number;
 pub mod flags;
 pub mod settings;
 pub mod run_folder;
-mod rank_folder;
+pub mod rank_folder;
 pub mod checkpoints;
 pub mod selection;
 pub mod reward_history;

@@ -38,6 +38,28 @@ pub(crate) fn run_folder_of_rank(ranks: &Ranks, out: &Path, is_resumed: bool) ->
         true => out.to_path_buf(),
         false => new_folder()?,
     };
+    copy(ranks, &folder, files)?;
+    Ok(folder)
+}
+
+/// Gives all `ranks` the files of the first in `folder`, whose path may differ from rank to rank.
+///
+/// # Errors
+/// When a file cannot be read or written, or another rank has ended.
+pub fn copy_from_first(ranks: &Ranks, folder: &Path) -> Result<()> {
+    let files = ranks.on_first(|| {
+        let mut files = Vec::new();
+        collect(folder, folder, &mut files)?;
+        Ok(files)
+    })?;
+    copy(ranks, folder, files)
+}
+
+/// Gives all `ranks` these `files` of the first in `folder`.
+fn copy(ranks: &Ranks, folder: &Path, files: Vec<CopiedFile>) -> Result<()> {
+    if !ranks.are_several() {
+        return Ok(());
+    }
     for CopiedFile { path, n_bytes } in files {
         let mut bytes = Vec::with_capacity(n_bytes);
         let path = folder.join(path);
@@ -46,12 +68,12 @@ pub(crate) fn run_folder_of_rank(ranks: &Ranks, out: &Path, is_resumed: bool) ->
         }
         ranks.broadcast(&mut bytes)?;
         if !ranks.is_first() {
-            fs::create_dir_all(path.parent().unwrap_or(&folder))
+            fs::create_dir_all(path.parent().unwrap_or(folder))
                 .and_then(|()| fs::write(&path, bytes))
                 .with_context(|| format!("writing {}", path.display()))?;
         }
     }
-    Ok(folder)
+    Ok(())
 }
 
 /// Removes the temporary folder of this process.

@@ -1,8 +1,10 @@
 //! 8.5 Rewards of a run, as far as they say that nothing is left to learn.
 //!
 //! Where all completions of a step get the same reward, none is better than another, and a policy
-//! gradient is 0 or noise. At the highest reward the policy has solved its prompts, and the run can
-//! end. At a lower one something is wrong.
+//! gradient is 0 or noise. At the highest reward that there is, the policy has solved its prompts,
+//! and the run can end. At a lower one something is wrong. The highest reward of a reward model or
+//! a reward program is not known: a run that has climbed to a plateau has nothing left to learn
+//! there and can end, too, but whether its prompts are solved is open.
 //!
 //! One such step may be chance. The rule of three says how much many of them are worth: if a share
 //! of 3/n of all completions failed, n without a failure would have a probability of
@@ -14,8 +16,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::Alarm;
 
-/// Completions without a failure before a policy counts as solved, however few are sampled per
-/// step: fewer than 1 % fail then, by the rule of three.
+/// Completions without another reward before a plateau ends a run, however few are sampled per
+/// step: fewer than 1 % get another one then, by the rule of three.
 const MIN_COMPLETIONS: usize = 300;
 /// Distance from the highest reward that rounding to f32 explains, relative to it.
 const ROUNDING: f64 = 1e-6;
@@ -46,10 +48,12 @@ pub struct Plateau {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Level {
-    /// At the highest reward there is; if that is not known, at the highest of the run, in which
-    /// there were lower ones.
+    /// At the highest reward there is: the prompts are solved.
     Highest,
-    /// Below it, or at the only reward of the run.
+    /// At the highest reward of the run, in which there were lower ones. Whether a higher one is
+    /// possible is not known.
+    HighestOfRun,
+    /// Below these, or at the only reward of the run.
     Lower,
 }
 
@@ -67,11 +71,11 @@ impl RewardHistory {
         if step.0 < step.1 {
             return;
         }
-        let is_highest = match max_reward {
-            Some(max) => reward >= max - ROUNDING * max.abs().max(1.),
-            None => lowest < reward && reward >= highest,
+        let level = match max_reward {
+            Some(max) if reward >= max - ROUNDING * max.abs().max(1.) => Level::Highest,
+            None if lowest < reward && reward >= highest => Level::HighestOfRun,
+            _ => Level::Lower,
         };
-        let level = if is_highest { Level::Highest } else { Level::Lower };
         let (n_steps, n_completions) = before
             .filter(|before| (before.level, before.reward) == (level, reward))
             .map_or((0, 0), |before| (before.n_steps, before.n_completions));
@@ -86,10 +90,25 @@ impl RewardHistory {
 
 impl Plateau {
     /// True if nothing is left to learn after `n_steps` such steps.
-    pub fn is_solved(&self, n_steps: usize) -> bool {
-        self.level == Level::Highest
+    pub fn ends_run(&self, n_steps: usize) -> bool {
+        self.level != Level::Lower
             && self.n_steps >= n_steps
             && self.n_completions >= MIN_COMPLETIONS
+    }
+
+    /// True if no reward is higher.
+    pub fn is_solved(&self) -> bool {
+        self.level == Level::Highest
+    }
+
+    /// Message about a run that this plateau ended at `step` of `total_steps`.
+    pub fn end_message(&self, step: usize, total_steps: usize) -> String {
+        match self.level {
+            Level::Highest => format!("solved at step {step} of {total_steps}: {self}"),
+            Level::HighestOfRun | Level::Lower => {
+                format!("nothing left to learn at step {step} of {total_steps}: {self}")
+            }
+        }
     }
 
     /// Alarm of a plateau below the highest reward, the worse the longer it is.
@@ -112,13 +131,19 @@ impl Plateau {
 
 impl fmt::Display for Plateau {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { reward, n_steps, n_completions, .. } = *self;
-        let reward = reward as f32;
+        let Self { level, reward, n_steps, n_completions } = *self;
+        let (reward, percent) = (reward as f32, 300. / n_completions as f64);
+        let value = match level {
+            Level::Highest => format!("the highest reward, {reward}"),
+            Level::HighestOfRun => {
+                format!("{reward}, the highest reward of the run (a higher one may exist)")
+            }
+            Level::Lower => format!("the reward {reward}"),
+        };
         write!(
             f,
-            "all {n_completions} completions of the last {n_steps} steps got the highest reward, \
-             {reward}; at 95 % confidence fewer than {:.2} % do not",
-            300. / n_completions as f64
+            "all {n_completions} completions of the last {n_steps} steps got {value}; at 95 % \
+             confidence fewer than {percent:.2} % do not"
         )
     }
 }

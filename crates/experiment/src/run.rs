@@ -29,8 +29,8 @@ pub struct Run {
     pub stop_after: Option<usize>,
     /// Number of validations without an improvement after which the run is over.
     pub patience: Option<usize>,
-    /// Number of steps in a row whose completions all get the highest reward, after which the run
-    /// of a policy is over.
+    /// Number of steps in a row whose completions all get the highest reward, or the highest of the
+    /// run where that is not known, after which the run of a policy is over.
     pub stop_when_solved: Option<usize>,
 }
 

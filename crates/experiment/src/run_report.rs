@@ -1,16 +1,57 @@
-//! Report at the end of a run: its speed, the step that was kept, and where the models are or how
-//! the run is resumed.
+//! End of a run: whether it is over, the folder of its last model, and its report, which has its
+//! speed, the step that was kept, and where the models are or how the run is resumed.
 
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
 
+use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
 use crate::machine::peak_resident_bytes;
 use crate::program::shell_quote;
 use crate::run_folder::LAST_MODEL;
-use crate::{RunSetup, TrainProgress};
+use crate::{Plateau, RunSetup, TrainProgress};
 
 impl RunSetup<'_> {
+    /// True if the run is over.
+    pub fn is_finished(&self, progress: &TrainProgress) -> bool {
+        progress.is_finished(self.total_steps(), self.patience(), self.stop_when_solved())
+    }
+
+    /// Plateau of the rewards that ended the run, if one did.
+    fn final_plateau(&self, progress: &TrainProgress) -> Option<Plateau> {
+        progress.final_plateau(self.stop_when_solved())
+    }
+
+    /// Checks, after the last step, that a model was kept.
+    ///
+    /// # Errors
+    /// When no validation had a finite score.
+    pub fn ensure_model_kept(&self, progress: &TrainProgress) -> Result<()> {
+        ensure!(
+            !self.is_finished(progress) || progress.selection.best.is_some(),
+            "no model was saved: every validation had a score that is not finite"
+        );
+        Ok(())
+    }
+
+    /// Folder for the last model of the run, `final/`, if the run is over and that model is not the
+    /// best, which has a folder of its own. One from an earlier end of the run is removed.
+    ///
+    /// # Errors
+    /// When it cannot be removed.
+    pub fn last_model_folder(&self, progress: &TrainProgress) -> Result<Option<PathBuf>> {
+        let folder = self.out.join(LAST_MODEL);
+        if !self.is_finished(progress) {
+            return Ok(None);
+        }
+        if folder.exists() {
+            fs::remove_dir_all(&folder)
+                .with_context(|| format!("removing {}", folder.display()))?;
+        }
+        Ok((!progress.is_best()).then_some(folder))
+    }
+
     /// Prints the end of a run of `part`: its speed, the step that was kept, and the folder of its
     /// `model` in the run folder or how to resume it. With `--json`, the last line is `result` with
     /// the path of that folder.
@@ -32,12 +73,12 @@ impl RunSetup<'_> {
             println!("{summary}");
         }
         let (step, total, path) = (progress.step, self.total_steps(), self.out.join(model));
-        let solved = self.solved(progress);
+        let plateau = self.final_plateau(progress);
         if !self.is_finished(progress) {
             println!("{}", resume_hint(part, step, total, self.out));
         } else {
-            if let Some(plateau) = &solved {
-                println!("solved at step {step} of {total}: {plateau}");
+            if let Some(plateau) = &plateau {
+                println!("{}", plateau.end_message(step, total));
             } else if step < total && !progress.target_reached {
                 let n = progress.selection.n_not_better;
                 println!("ended after step {step} of {total}: {n} validations were no better");
@@ -51,6 +92,7 @@ impl RunSetup<'_> {
         if self.flags.json {
             result[model] = json!(path);
             if !self.settings["stop_when_solved"].is_null() {
+                let solved = plateau.filter(Plateau::is_solved);
                 result["solved_step"] = json!(solved.map(|_| step));
             }
             println!("{result}");

@@ -1,14 +1,13 @@
 //! Setup of a run: a new one, or the newest intact checkpoint of the one in the run folder.
 
-use std::fs;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use clap::Args;
 use ranks::Ranks;
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use tensor_core::json_file;
 
 use crate::flags::RunFlags;
@@ -16,12 +15,12 @@ use crate::interrupt::announce_run;
 use crate::metrics_writer::extend_row;
 use crate::program::ensure_usage;
 use crate::run::{LOG_STATE_FILE, RunCheckpoints};
-use crate::run_folder::{CHECKPOINTS, LAST_MODEL, write_settings};
+use crate::run_folder::{CHECKPOINTS, write_settings};
 use crate::run_log::RunLog;
 use crate::run_log_config::RunLogConfig;
-use crate::settings::{check_resolved, check_resumable};
+use crate::settings::{check_resolved, check_resumable, settings_of};
 use crate::tracker::Tracker;
-use crate::{Checkpoints, Interrupt, Plateau, Run, RunFolder, TrainProgress};
+use crate::{Checkpoints, Interrupt, Run, RunFolder};
 
 /// Flags whose values name files that a run reads, in the parts that have them.
 const INPUT_FILES: [&str; 7] = [
@@ -81,6 +80,12 @@ impl<'a> RunSetup<'a> {
         inputs: &[(&str, Option<impl AsRef<Path>>)],
     ) -> Result<Self> {
         announce_run();
+        let per_device = "--per-device-train-batch-size";
+        ensure_usage(
+            !Ranks::of_process()?.are_several()
+                || !std::env::args().any(|arg| arg.starts_with(per_device)),
+            format!("{per_device}: give --batch-size, which counts the rows of all ranks"),
+        )?;
         let (settings, is_resumed) = (settings_of(args)?, flags.settings.resume);
         let setup = Self { out: &flags.out, settings, is_resumed, checkpoint: None, flags };
         if is_resumed {
@@ -214,8 +219,7 @@ impl<'a> RunSetup<'a> {
     /// When the signal handler cannot be installed, or the ranks have different data.
     pub fn run(&self, data_id: &str) -> Result<Run> {
         let ranks = Ranks::of_process()?;
-        let of_first = ranks.on_first(|| Ok(data_id.to_string()))?;
-        ensure!(data_id == of_first, "rank {} has other data than the first", ranks.rank());
+        ranks.ensure_same(&data_id.to_string(), "data set")?;
         Ok(Run {
             ranks,
             checkpoints: Some(RunCheckpoints::new(
@@ -230,76 +234,18 @@ impl<'a> RunSetup<'a> {
         })
     }
 
-    fn patience(&self) -> Option<usize> {
+    /// Value of --patience.
+    pub(crate) fn patience(&self) -> Option<usize> {
         self.flags.metrics.patience.map(NonZeroUsize::get)
     }
 
     /// Value of --stop-when-solved, in the parts that have it; 0 stands for never.
-    fn stop_when_solved(&self) -> Option<usize> {
+    pub(crate) fn stop_when_solved(&self) -> Option<usize> {
         let n_steps = self.settings["stop_when_solved"].as_u64().unwrap_or_default() as usize;
         Some(n_steps).filter(|&n| n > 0)
     }
 
     pub(crate) fn total_steps(&self) -> usize {
         self.settings["steps"].as_u64().unwrap_or_default() as usize
-    }
-
-    /// True if the run is over.
-    pub fn is_finished(&self, progress: &TrainProgress) -> bool {
-        progress.is_finished(self.total_steps(), self.patience(), self.stop_when_solved())
-    }
-
-    /// Plateau at which the run ended, if it is solved.
-    pub(crate) fn solved(&self, progress: &TrainProgress) -> Option<Plateau> {
-        progress.solved(self.stop_when_solved())
-    }
-
-    /// Checks, after the last step, that a model was kept.
-    ///
-    /// # Errors
-    /// When no validation had a finite score.
-    pub fn ensure_model_kept(&self, progress: &TrainProgress) -> Result<()> {
-        ensure!(
-            !self.is_finished(progress) || progress.selection.best.is_some(),
-            "no model was saved: every validation had a score that is not finite"
-        );
-        Ok(())
-    }
-
-    /// Folder for the last model of the run, `final/`, if the run is over and that model is not the
-    /// best, which has a folder of its own. One from an earlier end of the run is removed.
-    ///
-    /// # Errors
-    /// When it cannot be removed.
-    pub fn last_model_folder(&self, progress: &TrainProgress) -> Result<Option<PathBuf>> {
-        let folder = self.out.join(LAST_MODEL);
-        if !self.is_finished(progress) {
-            return Ok(None);
-        }
-        if folder.exists() {
-            fs::remove_dir_all(&folder)
-                .with_context(|| format!("removing {}", folder.display()))?;
-        }
-        Ok((!progress.is_best()).then_some(folder))
-    }
-}
-
-/// Settings of `args`: those of its groups of flags, which are nested objects, in one list.
-///
-/// # Errors
-/// Never in practice: flags are numbers, texts and switches.
-pub fn settings_of(args: &impl Serialize) -> Result<Value> {
-    let mut settings = Map::new();
-    collect_settings(serde_json::to_value(args)?, &mut settings);
-    Ok(Value::Object(settings))
-}
-
-fn collect_settings(group: Value, settings: &mut Map<String, Value>) {
-    let Value::Object(group) = group else { return };
-    for (key, value) in group {
-        match value.is_object() {
-            true => collect_settings(value, settings),
-            false => drop(settings.insert(key, value)),
-        }
     }
 }

@@ -29,7 +29,7 @@ use merge::{
 use names::{Settings, find_flag, spellings};
 use ranks::Ranks;
 pub(crate) use resumed::check_resolved;
-pub use resumed::{check_resumable, check_unchanged};
+pub use resumed::{check_resumable, check_unchanged, settings_of};
 use serde_json::{Map, Value};
 use source::{Source, TRANSIENT};
 

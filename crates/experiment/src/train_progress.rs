@@ -35,8 +35,8 @@ impl TrainProgress {
     }
 
     /// True if a run of `total_steps` steps is over: it has taken them, or reached its target, or
-    /// its last `patience` validations were no better than an earlier one, or it is
-    /// [solved](Self::solved).
+    /// its last `patience` validations were no better than an earlier one, or a
+    /// [plateau](Self::final_plateau) of its rewards ends it.
     pub fn is_finished(
         &self,
         total_steps: usize,
@@ -46,15 +46,14 @@ impl TrainProgress {
         self.step >= total_steps
             || self.target_reached
             || patience.is_some_and(|patience| self.selection.n_not_better >= patience)
-            || self.solved(stop_when_solved).is_some()
+            || self.final_plateau(stop_when_solved).is_some()
     }
 
     /// Plateau of a policy that has nothing left to learn: all completions of the last
-    /// `stop_when_solved` steps got the highest reward. `None` without this number.
-    pub fn solved(&self, stop_when_solved: Option<usize>) -> Option<Plateau> {
-        self.rewards
-            .plateau
-            .filter(|plateau| stop_when_solved.is_some_and(|n| plateau.is_solved(n)))
+    /// `stop_when_solved` steps got the highest reward, or the highest of the run where no higher
+    /// one is known. `None` without this number.
+    pub fn final_plateau(&self, stop_when_solved: Option<usize>) -> Option<Plateau> {
+        self.rewards.plateau.filter(|plateau| stop_when_solved.is_some_and(|n| plateau.ends_run(n)))
     }
 
     /// True if the newest model is the one that is kept.

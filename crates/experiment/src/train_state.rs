@@ -54,9 +54,7 @@ impl TrainState {
         if !ranks.are_several() {
             return Ok(());
         }
-        let own = (self.progress.step, self.frozen_sha256.clone());
-        let first = ranks.on_first(|| Ok(own.clone()))?;
-        ensure!(own == first, "rank {} has another model than the first", ranks.rank());
+        ranks.ensure_same(&(self.progress.step, self.frozen_sha256.clone()), "model")?;
         for parameter in self.parameters.trainable() {
             let mut bytes = Vec::new();
             parameter.var.as_tensor().write_bytes(&mut bytes)?;
@@ -74,7 +72,8 @@ impl TrainState {
         let (rank, world_size) = (self.ranks.rank(), self.ranks.world_size());
         if world_size > 1 {
             let index = (self.progress.step * world_size + rank) as u64;
-            self.parameters.set_dropout_rng(Rng::of_index(seed, index));
+            // The streams of steps, which sample completions, have the indices below.
+            self.parameters.set_dropout_rng(Rng::of_index(seed, 1 << 63 | index));
         }
     }
 

@@ -25,6 +25,7 @@ use experiment::{RunLog, StepMetrics};
 use modern::GptModern;
 use ppo::RolloutGroup;
 use ppo::log_probs::hidden_of_groups;
+use ranks::BatchGradients;
 use scaling::accumulation::GradAccumulator;
 use serde::Serialize;
 use serde_json::json;
@@ -80,7 +81,7 @@ impl Divergence {
 }
 
 /// Takes the next step of the student `policy` on `groups`, with the mean divergence of their
-/// tokens from `teacher`, which is built for inference.
+/// tokens from `teacher`, which is built for inference. Each rank computes its share.
 ///
 /// # Errors
 /// When a text is longer than a context, the loss is not finite, or the log cannot be written.
@@ -95,13 +96,18 @@ pub fn distill_step(
     let n_targets: usize = groups.iter().map(RolloutGroup::n_tokens).sum();
     let (mut accumulator, mut reverse_kl) = (GradAccumulator::default(), 0.);
     let group_size = groups.first().map_or(1, |group| group.completions.len());
-    for groups in groups.chunks((config.batch_size / group_size).max(1)) {
+    policy.state.seed_dropout(config.seed);
+    let ranks = &policy.state.ranks;
+    let own = &groups[ranks.rows(groups.len())];
+    for groups in own.chunks((config.batch_size / group_size).max(1)) {
         let [losses, kl] = divergences(&policy.model, teacher, groups, divergence)?; // (N) each
         let loss = (losses.sum_all()? / n_targets as f64)?;
         accumulator.backward(&loss, &[&policy.state.parameters])?;
         reverse_kl += f64::from(kl.sum_all()?.to_scalar::<f32>()?) / n_targets as f64;
     }
-    let (loss, mut grads) = accumulator.finish()?;
+    let reverse_kl: f64 = ranks.gather(&reverse_kl)?.iter().sum();
+    let of_rank = accumulator.finish_rank(own.iter().map(RolloutGroup::n_tokens).sum(), 0);
+    let BatchGradients { loss, mut grads, .. } = of_rank.sum(ranks, &[&policy.state.parameters])?;
     let grad_norm = clip_grad_norm(&mut grads, &policy.state.parameters, config.max_grad_norm)?;
     let lr = config.schedule.lr_at(step);
     let n_tokens = groups.iter().map(|group| group.prompt.len() + group.n_tokens()).sum();

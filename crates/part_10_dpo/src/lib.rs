@@ -24,6 +24,7 @@ pub mod distillation; // 10.4
 pub mod best_of_n; // 10.5
 pub mod revision; // 10.6
 pub mod flags;
+pub mod online_flags;
 pub mod command;
 
 pub use batch_log_probs::BatchLogProbs;

@@ -32,7 +32,7 @@ use serde::Serialize;
 
 use crate::batch_log_probs::BatchLogProbs;
 use crate::implicit_reward::implicit_reward;
-use crate::preference_example::Label;
+use crate::preference_example::{Label, PreferenceType};
 
 /// Preference loss with its SFT term.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -101,9 +101,12 @@ impl LossType {
         !matches!(self, Self::Orpo | Self::Simpo { .. } | Self::Sft)
     }
 
-    /// True if the loss is one of single completions, not of pairs.
-    pub fn is_unpaired(self) -> bool {
-        matches!(self, Self::Kto { .. })
+    /// Type of the data that the loss learns from.
+    pub fn preference_type(self) -> PreferenceType {
+        match self {
+            Self::Kto { .. } => PreferenceType::Unpaired,
+            _ => PreferenceType::Paired,
+        }
     }
 }
 

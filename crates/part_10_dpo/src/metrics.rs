@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 
 use crate::batch_log_probs::BatchLogProbs;
 use crate::losses::{DpoLoss, LossTotals};
-use crate::preference_example::{Label, PreferenceExample};
+use crate::preference_example::{Label, PreferenceExample, PreferenceType};
 
 /// Metrics of labeled completions.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -109,7 +109,10 @@ pub fn loss_totals(loss: &DpoLoss, examples: &[PreferenceExample], kl: f64) -> L
     let labels = || examples.iter().flat_map(|example| &example.labels);
     let completions = examples.iter().flat_map(|example| &example.group.completions);
     let labeled = labels().zip(completions).filter(|(label, _)| **label == Label::Chosen);
-    let n_losses = if loss.loss_type.is_unpaired() { labels().count() } else { examples.len() };
+    let n_losses = match loss.loss_type.preference_type() {
+        PreferenceType::Paired => examples.len(),
+        PreferenceType::Unpaired => labels().count(),
+    };
     let n_chosen_tokens = labeled.map(|(_, completion)| completion.tokens.len()).sum();
     LossTotals { n_losses, n_chosen_tokens, kl }
 }

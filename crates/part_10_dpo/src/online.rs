@@ -33,10 +33,11 @@ pub fn train_online(
     log: &mut RunLog,
 ) -> Result<()> {
     let total_steps = config.schedule.total_steps;
+    policy.state.join(&run.ranks)?;
     if policy.state.progress.step == 0 {
         validator.run(policy, context.reward_fn, log)?; // baseline before training
     }
-    while !run.is_finished(&policy.state.progress, total_steps) {
+    while !run.is_over(&policy.state.progress, total_steps)? {
         let first = policy.state.progress.step;
         let round = first.div_ceil(online.steps_per_round) + 1;
         let last = (first + online.steps_per_round).min(total_steps);
@@ -49,11 +50,10 @@ pub fn train_online(
             reference.sync_if_due(round, &policy.state.parameters)?;
         }
         let is_validation_due = (first + 1..=last).any(|step| is_due(step, validator.interval));
-        if run.is_finished(&policy.state.progress, total_steps) || is_validation_due {
+        if run.is_over(&policy.state.progress, total_steps)? || is_validation_due {
             validator.run(policy, context.reward_fn, log)?;
         }
-        let is_last =
-            run.is_finished(&policy.state.progress, total_steps) || run.should_stop(last)?;
+        let is_last = run.is_over(&policy.state.progress, total_steps)? || run.should_stop(last)?;
         if is_last || (first + 1..=last).any(|step| run.is_save_due(step)) {
             run.save_checkpoint(last, log, |folder, id| {
                 policy.state.save(folder, id)?;
@@ -64,7 +64,7 @@ pub fn train_online(
             break;
         }
     }
-    match run.is_finished(&policy.state.progress, total_steps) {
+    match run.is_over(&policy.state.progress, total_steps)? {
         true => log.write_pending_row(),
         false => Ok(()),
     }

@@ -3,8 +3,8 @@
 
 use grpo::ReferenceModel;
 use modern::GptModern;
-use ppo::reward_fn::NamedRewardFn;
-use ppo::{ContextOverflow, PromptLoader, RewardFn, RolloutConfig};
+use ppo::reward_fn::{NamedRewardFn, RewardParts};
+use ppo::{ContextOverflow, PromptLoader, RewardFn, RolloutConfig, Scoring};
 use sft::ChatTokenizer;
 
 use crate::distillation::Divergence;
@@ -29,6 +29,8 @@ pub struct OnlineContext<'a> {
     pub chat_tokenizer: &'a ChatTokenizer,
     /// Reward function.
     pub reward_fn: &'a mut RewardFn,
+    /// Rewards of the terms of the reward function.
+    pub reward_parts: RewardParts,
     /// Counter of the conversations that are too long for a reward model.
     pub overflow: ContextOverflow,
     /// Highest reward that it gives, if that is known.
@@ -51,11 +53,22 @@ impl<'a> OnlineContext<'a> {
         Self {
             chat_tokenizer,
             reward_fn: &mut *reward.reward_fn,
+            reward_parts: reward.parts.clone(),
             overflow: reward.overflow.clone(),
             max_reward: reward.max_reward,
             reference: None,
             teacher: None,
             prompts,
+        }
+    }
+
+    /// The reward function, for a round's completions.
+    pub(crate) fn scoring(&mut self) -> Scoring<'_> {
+        Scoring {
+            chat_tokenizer: self.chat_tokenizer,
+            reward_fn: &mut *self.reward_fn,
+            parts: &self.reward_parts,
+            overflow: &self.overflow,
         }
     }
 }

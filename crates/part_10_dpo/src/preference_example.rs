@@ -29,6 +29,15 @@ pub enum Label {
     Rejected,
 }
 
+/// Type of data, as TRL tells them apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PreferenceType {
+    /// Pairs: `prompt`, `chosen` and `rejected`.
+    Paired,
+    /// Pairs, or single completions: `prompt`, `completion` and `label`.
+    Unpaired,
+}
+
 /// Prompt with labeled completions, as text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PreferenceRow {
@@ -181,8 +190,7 @@ pub fn examples_sha256<'a>(examples: impl Iterator<Item = &'a PreferenceExample>
 /// Completion of a file, as if it had been sampled.
 fn completion(tokens: Vec<u32>, is_cut: bool) -> SampledCompletion {
     let finish_reason = if is_cut { FinishReason::ContextFull } else { FinishReason::Stop };
-    let (log_probs, allowed_tokens) = (Vec::new(), Vec::new());
-    SampledCompletion { tokens, log_probs, allowed_tokens, finish_reason }
+    SampledCompletion { tokens, log_probs: Vec::new(), allowed_tokens: Vec::new(), finish_reason }
 }
 
 /// The first 40 characters of the last message of a prompt.

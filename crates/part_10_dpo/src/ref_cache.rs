@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use candle_core::{Device, Tensor};
 use modern::GptModern;
+use ranks::Ranks;
 use tensor_core::weights;
 
 use crate::log_probs::log_probs_of_examples;
@@ -41,26 +42,37 @@ impl RefCache {
 
     /// Sets the log-probabilities of `datasets` under the model `reference`: those of the file, or,
     /// if there is none yet, new ones, which are written to it. `batch_size` examples are computed
-    /// at a time.
+    /// at a time, by each of the `ranks` those of its share; the file is that of the first.
     ///
     /// # Errors
-    /// When the folder has a file for other data or another reference, or the file is damaged.
+    /// When the folder has a file for other data or another reference, the file is damaged, or
+    /// another rank has ended.
     pub fn load_or_compute(
         &self,
         datasets: &mut [&mut PreferenceDataset],
         reference: &GptModern,
         batch_size: usize,
+        ranks: &Ranks,
     ) -> Result<()> {
-        self.ensure_not_stale()?;
-        if self.path.exists() {
-            return self.load(datasets);
+        let n: usize = datasets.iter().flat_map(|d| all_examples(d)).map(|e| e.labels.len()).sum();
+        if let Some(all) = ranks.on_first(|| self.load(n))? {
+            let mut all = all.into_iter();
+            for dataset in datasets {
+                for example in dataset.examples.iter_mut().chain(&mut dataset.mismatched) {
+                    example.ref_log_probs = all.by_ref().take(example.labels.len()).collect();
+                }
+            }
+            return Ok(());
         }
         let mut all = Vec::new();
         for dataset in datasets {
             for examples in [&mut dataset.examples, &mut dataset.mismatched] {
-                set_ref_log_probs(examples, reference, batch_size)?;
+                set_ref_log_probs(examples, reference, batch_size, ranks)?;
                 all.extend(examples.iter().flat_map(|example| example.ref_log_probs.clone()));
             }
+        }
+        if !ranks.is_first() {
+            return Ok(());
         }
         let tensors = BTreeMap::from([(TENSOR.into(), Tensor::new(all, &Device::Cpu)?)]);
         weights::save(&self.path, &tensors)
@@ -83,33 +95,33 @@ impl RefCache {
         Ok(())
     }
 
-    fn load(&self, datasets: &mut [&mut PreferenceDataset]) -> Result<()> {
+    /// The `n` log-probabilities of the file, if there is one.
+    fn load(&self, n: usize) -> Result<Option<Vec<f64>>> {
+        self.ensure_not_stale()?;
+        if !self.path.exists() {
+            return Ok(None);
+        }
         let damaged = || format!("{} is damaged: remove it", self.path.display());
         let tensors = weights::load(&self.path).with_context(damaged)?;
         let all: Vec<f64> = tensors.get(TENSOR).with_context(damaged)?.to_vec1()?;
-        let n: usize = datasets.iter().flat_map(|d| all_examples(d)).map(|e| e.labels.len()).sum();
         ensure!(all.len() == n && all.iter().all(|x| x.is_finite()), damaged());
-        let mut all = all.into_iter();
-        for dataset in datasets {
-            for example in dataset.examples.iter_mut().chain(&mut dataset.mismatched) {
-                example.ref_log_probs = all.by_ref().take(example.labels.len()).collect();
-            }
-        }
-        Ok(())
+        Ok(Some(all))
     }
 }
 
 /// Sets the log-probabilities of `examples` under the model `reference`, which is built for
-/// inference.
+/// inference. Each of the `ranks` computes those of its share.
 ///
 /// # Errors
-/// When a text is longer than its context.
+/// When a text is longer than its context, or another rank has ended.
 pub fn set_ref_log_probs(
     examples: &mut [PreferenceExample],
     reference: &GptModern,
     batch_size: usize,
+    ranks: &Ranks,
 ) -> Result<()> {
-    let log_probs = log_probs_of_examples(reference, examples, batch_size)?;
+    let own = &examples[ranks.rows(examples.len())];
+    let log_probs = ranks.gather(&log_probs_of_examples(reference, own, batch_size)?)?.concat();
     for (example, log_probs) in examples.iter_mut().zip(log_probs) {
         example.ref_log_probs = log_probs;
     }

@@ -5,9 +5,9 @@ use anyhow::Result;
 use experiment::RunLog;
 use experiment::statistics::mean;
 use ppo::alarms::{no_better_completion, skipped_step};
-use ppo::prompts::{prompt_ids, step_rng};
+use ppo::prompts::step_rng;
 use ppo::reward_fn::non_finite_message;
-use ppo::{PromptExample, RolloutGroup, ScoredRollouts, rollout};
+use ppo::{PromptExample, RolloutGroup, ScoredRollouts, rollout_share};
 use serde_json::json;
 use sft::ChatTokenizer;
 use tensor_core::Rng;
@@ -28,17 +28,18 @@ pub(crate) fn preference_round(
     log: &mut RunLog,
 ) -> Result<()> {
     let Round { step, number, mut rng, prompts } = Round::begin(policy, context, online, config);
-    let ids = prompt_ids(&prompts);
-    let groups = rollout(&policy.inference_model, &ids, &online.rollout, &mut rng)?;
-    let (chat_tokenizer, reward_fn) = (context.chat_tokenizer, &mut *context.reward_fn);
+    let (model, ranks) = (&policy.inference_model, &policy.state.ranks);
+    let groups = rollout_share(model, &prompts, &online.rollout, ranks, &mut rng)?;
     let overflow = context.overflow.counts();
-    let rollouts = ScoredRollouts::new(groups, &prompts, chat_tokenizer, reward_fn, &mut rng)?;
+    let rollouts =
+        ScoredRollouts::of_all_ranks(groups, &prompts, context.scoring(), ranks, &mut rng)?;
     context.overflow.log(overflow, step, log)?;
     if let Some(bad) = non_finite_message(&rollouts.rewards, &rollouts.completion_texts) {
         return log.alarm(step, &skipped_step(&bad));
     }
     let mut examples = online.signal.examples(&rollouts);
-    let (history, mean_reward) = (&mut policy.state.progress.rewards, mean(&rollouts.rewards));
+    let history = &mut policy.state.progress.rewards;
+    let mean_reward = mean(&rollouts.rewards);
     history.record(&rollouts.rewards, context.max_reward);
     let equal = match history.plateau {
         Some(plateau) => plateau.alarm(),
@@ -46,7 +47,12 @@ pub(crate) fn preference_round(
     };
     equal.map_or(Ok(()), |alarm| log.alarm(step, &alarm))?;
     if let Some(reference) = &context.reference {
-        set_ref_log_probs(&mut examples, &reference.model, 2 * config.batch_size)?;
+        set_ref_log_probs(
+            &mut examples,
+            &reference.model,
+            2 * config.batch_size,
+            &policy.state.ranks,
+        )?;
     }
     let row = json!({
         "round": number, "reward_mean": mean_reward, "examples": examples.len(),
@@ -75,8 +81,9 @@ pub(crate) fn distillation_round(
     let is_on_policy = rng.uniform() < *lambda;
     let groups = match is_on_policy {
         true => {
-            let ids = prompt_ids(&prompts);
-            rollout(&policy.inference_model, &ids, &online.rollout, &mut rng)?
+            let (model, ranks) = (&policy.inference_model, &policy.state.ranks);
+            let share = rollout_share(model, &prompts, &online.rollout, ranks, &mut rng)?;
+            ranks.gather(&share)?.concat()
         }
         false => {
             let context_len = policy.model.config().context_len;

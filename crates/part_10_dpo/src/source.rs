@@ -10,7 +10,7 @@ use reward::PreferenceSource;
 use reward::flags::{PreferenceFlags, SplitFlags};
 use serde_json::Value;
 
-use crate::preference_example::{Label, PreferenceRow};
+use crate::preference_example::{Label, PreferenceRow, PreferenceType};
 
 /// Training, validation and test rows, and those that were filtered out.
 #[derive(Debug)]
@@ -38,19 +38,19 @@ impl fmt::Display for FilteredRows {
 }
 
 impl PreferenceRows {
-    /// Rows of `data`: pairs or, for a loss that is `unpaired`, also rows of `prompt`, `completion`
-    /// and `label`. A file is split by `split` and `seed`, rows of one prompt together.
+    /// Rows of `data`, of this `preference_type`. A file is split by `split` and `seed`, rows of one
+    /// prompt together.
     ///
     /// # Errors
     /// Those of [`load_all`], and when the splits leave nothing to train on.
     pub fn load(
         data: &PreferenceFlags,
         split: &SplitFlags,
-        unpaired: bool,
+        preference_type: PreferenceType,
         seed: u64,
     ) -> Result<Self> {
         if PreferenceSource::built_in(&data.data).is_none() {
-            let (rows, filtered) = load_all(data, unpaired, seed)?;
+            let LoadedRows { rows, filtered } = load_all(data, preference_type, seed)?;
             let SplitFlags { validation, test, .. } = *split;
             let prompt = |row: &PreferenceRow| row.prompt.clone();
             let splits =
@@ -73,59 +73,69 @@ impl PreferenceRows {
     }
 }
 
+/// Rows before they are split, and those that were filtered out.
+#[derive(Debug)]
+pub struct LoadedRows {
+    /// Rows.
+    pub rows: Vec<PreferenceRow>,
+    /// Rows filtered out.
+    pub filtered: FilteredRows,
+}
+
 /// All rows of a file, those of a mixture as `seed` draws them, or the test pairs of built-in data;
-/// for a loss that is `unpaired`, rows may also have a `label`.
+/// they are of this `preference_type`.
 ///
 /// # Errors
-/// When a row is invalid (the error names file and line), no row is left, or completions for an
-/// unpaired loss are all of one kind.
+/// When a row is invalid (the error names file and line), no row is left, or unpaired completions
+/// are all of one kind.
 pub fn load_all(
     data: &PreferenceFlags,
-    unpaired: bool,
+    preference_type: PreferenceType,
     seed: u64,
-) -> Result<(Vec<PreferenceRow>, FilteredRows)> {
+) -> Result<LoadedRows> {
     let (source, columns) = data.open_source()?;
-    let (rows, filtered) = match &source {
-        PreferenceSource::Files(paths) => read_files(paths, &columns, unpaired)?,
+    let LoadedRows { rows, filtered } = match &source {
+        PreferenceSource::Files(paths) => read_files(paths, &columns, preference_type)?,
         PreferenceSource::Mixture(mixture) => {
             let mut filtered = FilteredRows::default();
             let mixture = mixture.map(|source| {
                 let PreferenceSource::Files(paths) = source else {
                     bail!("only files can be mixed");
                 };
-                let (rows, more) = read_files(paths, &columns, unpaired)?;
-                filtered.counts += more.counts;
-                Ok(rows)
+                let file = read_files(paths, &columns, preference_type)?;
+                filtered.counts += file.filtered.counts;
+                Ok(file.rows)
             })?;
-            (mixture.interleave(seed), filtered)
+            LoadedRows { rows: mixture.interleave(seed), filtered }
         }
         PreferenceSource::Arithmetic | PreferenceSource::Politeness => {
             let pairs = source.load_eval_preferences(&columns)?.usable;
-            return Ok((rows_of(pairs), FilteredRows::default()));
+            return Ok(LoadedRows { rows: rows_of(pairs), filtered: FilteredRows::default() });
         }
     };
     ensure!(!rows.is_empty(), "{} has no usable pair: {filtered}", data.data);
-    if unpaired {
+    if preference_type == PreferenceType::Unpaired {
         ensure_both_labels(&rows).with_context(|| data.data.clone())?;
     }
-    Ok((rows, filtered))
+    Ok(LoadedRows { rows, filtered })
 }
 
 fn read_files(
     paths: &[PathBuf],
     columns: &PreferenceColumns,
-    unpaired: bool,
-) -> Result<(Vec<PreferenceRow>, FilteredRows)> {
+    preference_type: PreferenceType,
+) -> Result<LoadedRows> {
     let (mut pairs, mut n_rows, mut first) = (FilteredPreferences::default(), 0, None);
     let labeled = json_rows::read_parsed(paths, |row| {
         n_rows += 1;
-        let labeled = read_row(row, columns, unpaired, &mut pairs)?;
+        let labeled = read_row(row, columns, preference_type, &mut pairs)?;
         first = first.or((pairs.filter_counts.total() > 0).then_some(n_rows));
         Ok(labeled)
     })?;
     let mut rows: Vec<PreferenceRow> = labeled.into_iter().flatten().collect();
     rows.extend(rows_of(pairs.usable));
-    Ok((rows, FilteredRows { counts: pairs.filter_counts, first }))
+    let filtered = FilteredRows { counts: pairs.filter_counts, first };
+    Ok(LoadedRows { rows, filtered })
 }
 
 fn rows_of(pairs: Vec<Preference>) -> Vec<PreferenceRow> {
@@ -136,13 +146,16 @@ fn rows_of(pairs: Vec<Preference>) -> Vec<PreferenceRow> {
 fn read_row(
     row: &Value,
     names: &PreferenceColumns,
-    unpaired: bool,
+    preference_type: PreferenceType,
     pairs: &mut FilteredPreferences,
 ) -> Result<Option<PreferenceRow>> {
     let Some(label) = row.get("label").filter(|_| columns::has_value(row, "completion")) else {
         return names.read_row(row, pairs).map(|()| None);
     };
-    ensure!(unpaired, "rows of prompt, completion and label are for --loss kto");
+    ensure!(
+        preference_type == PreferenceType::Unpaired,
+        "rows of prompt, completion and label are for --loss kto"
+    );
     let label = label.as_bool();
     let label = label.context("`label` must be true (desirable) or false (undesirable)")?;
     let completion = columns::completion(row, "completion")?;

@@ -10,6 +10,7 @@ use anyhow::Result;
 use experiment::{Alarm, RunLog, StepMetrics, TrainState};
 use model_io::ModelConfig;
 use modern::{GptModern, GradientCheckpointing};
+use ranks::{BatchGradients, Ranks};
 use scaling::LrSchedule;
 use scaling::accumulation::GradAccumulator;
 use tensor_core::{AdamWConfig, clip_grad_norm};
@@ -79,7 +80,7 @@ impl DpoPolicy {
     }
 }
 
-/// Takes the next step of `policy` on `batch`.
+/// Takes the next step of `policy` on `batch`, of which each rank computes its share.
 ///
 /// # Errors
 /// When the loss is not finite, or the log cannot be written.
@@ -90,19 +91,27 @@ pub fn dpo_step(
     log: &mut RunLog,
 ) -> Result<()> {
     let step = policy.state.progress.step + 1;
-    let examples = batch.micro_batches.concat();
-    let kl = kl_baseline(&policy.inference_model, &batch.mismatched, config.batch_size)?;
+    let (examples, ranks) = (batch.micro_batches.concat(), &policy.state.ranks.clone());
+    let kl = kl_baseline(&policy.inference_model, &batch.mismatched, config.batch_size, ranks)?;
     let totals = loss_totals(&config.loss, &examples, kl);
     let (mut accumulator, mut log_probs) = (GradAccumulator::default(), Vec::new());
+    policy.state.seed_dropout(config.seed);
     for micro_batch in &batch.micro_batches {
+        let micro_batch = &micro_batch[ranks.rows(micro_batch.len())];
+        if micro_batch.is_empty() {
+            log_probs.push(Vec::new());
+            continue;
+        }
         let groups = micro_batch.iter().map(|example| &example.group);
         let policy_log_probs = completion_log_probs(&policy.model, groups)?; // (R)
         let numbers = batch_log_probs(&policy_log_probs, micro_batch)?;
         let loss = config.loss.compute(&numbers, &totals)?; // (), its part of the step's loss
         accumulator.backward(&loss, &[&policy.state.parameters])?;
-        log_probs.extend(numbers.policy.to_vec1::<f64>()?);
+        log_probs.push(numbers.policy.to_vec1::<f64>()?);
     }
-    let (loss, mut grads) = accumulator.finish()?;
+    let of_rank = accumulator.finish_rank(log_probs.concat().len(), 0);
+    let log_probs = in_order_of_examples(&ranks.gather(&log_probs)?);
+    let BatchGradients { loss, mut grads, .. } = of_rank.sum(ranks, &[&policy.state.parameters])?;
     let grad_norm = clip_grad_norm(&mut grads, &policy.state.parameters, config.max_grad_norm)?;
     let lr = config.schedule.lr_at(step);
     let n_tokens = examples.iter().map(PreferenceExample::n_tokens).sum();
@@ -116,20 +125,30 @@ pub fn dpo_step(
     log.step(&step_metrics, metrics.row(""))
 }
 
+/// Log-probabilities of the completions of a step, from those of each rank's share of each of its
+/// micro-batches.
+fn in_order_of_examples(of_ranks: &[Vec<Vec<f64>>]) -> Vec<f64> {
+    let n_micro_batches = of_ranks.first().map_or(0, Vec::len);
+    (0..n_micro_batches).flat_map(|i| of_ranks.iter().flat_map(move |own| own[i].clone())).collect()
+}
+
 /// KTO's estimate of KL(π ‖ π_ref), max(0, mean log(π/π_ref)) over the `mismatched` examples: how
 /// much more likely than the reference the policy makes completions that do not answer their
-/// prompt. 0 without any.
+/// prompt. 0 without any. Each of the `ranks` reads its share.
 ///
 /// # Errors
-/// When a text is longer than the model's context.
+/// When a text is longer than the model's context, or another rank has ended.
 pub fn kl_baseline(
     inference_model: &GptModern,
     mismatched: &[PreferenceExample],
     batch_size: usize,
+    ranks: &Ranks,
 ) -> Result<f64> {
-    let log_probs = log_probs_of_examples(inference_model, mismatched, batch_size)?.concat();
-    let reference = mismatched.iter().flat_map(|example| &example.ref_log_probs);
+    let own = &mismatched[ranks.rows(mismatched.len())];
+    let log_probs = log_probs_of_examples(inference_model, own, batch_size)?.concat();
+    let reference = own.iter().flat_map(|example| &example.ref_log_probs);
     let sum: f64 = log_probs.iter().zip(reference).map(|(p, q)| p - q).sum();
+    let sum: f64 = ranks.gather(&sum)?.iter().sum();
     Ok((sum / mismatched.len().max(1) as f64).max(0.))
 }
 

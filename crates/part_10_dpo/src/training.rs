@@ -27,21 +27,21 @@ pub fn train(
     let mut sampler =
         BatchSampler::new(lengths, Curriculum::Shuffled, config.batch_size, config.seed);
     let total_steps = config.schedule.total_steps;
+    policy.state.join(&run.ranks)?;
     if policy.state.progress.step == 0 {
         validator.run(policy, log)?; // baseline before training
         if policy.state.progress.target_reached {
             run.save_checkpoint(0, log, |folder, id| policy.state.save(folder, id))?;
         }
     }
-    while !run.is_finished(&policy.state.progress, total_steps) {
+    while !run.is_over(&policy.state.progress, total_steps)? {
         let step = policy.state.progress.step + 1;
         let batch = batch_of_step(&mut sampler, step, data, config.grad_accum_steps);
         dpo_step(policy, &batch, config, log)?;
         if step == total_steps || is_due(step, validator.interval) {
             validator.run(policy, log)?;
         }
-        let is_last =
-            run.is_finished(&policy.state.progress, total_steps) || run.should_stop(step)?;
+        let is_last = run.is_over(&policy.state.progress, total_steps)? || run.should_stop(step)?;
         if is_last || run.is_save_due(step) {
             run.save_checkpoint(step, log, |folder, id| policy.state.save(folder, id))?;
         }
@@ -49,7 +49,7 @@ pub fn train(
             break;
         }
     }
-    match run.is_finished(&policy.state.progress, total_steps) {
+    match run.is_over(&policy.state.progress, total_steps)? {
         true => log.write_pending_row(),
         false => Ok(()),
     }

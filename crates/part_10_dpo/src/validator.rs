@@ -5,6 +5,7 @@
 use anyhow::Result;
 use experiment::{Alarm, RunLog, Score, Target};
 use modern::GptModern;
+use ranks::Ranks;
 use serde_json::json;
 use sft::ModelSaver;
 
@@ -90,6 +91,6 @@ pub fn evaluate(
     batch_size: usize,
 ) -> Result<DpoMetrics> {
     let log_probs = log_probs_of_examples(model, &data.examples, batch_size)?.concat();
-    let kl = kl_baseline(model, &data.mismatched, batch_size)?;
+    let kl = kl_baseline(model, &data.mismatched, batch_size, &Ranks::Alone)?;
     DpoMetrics::new(loss, &data.examples, &log_probs, &loss_totals(loss, &data.examples, kl))
 }

@@ -1,6 +1,7 @@
 //! Completions, and the rows of a batch that they grow in.
 
 use anyhow::{Result, anyhow};
+use serde::{Deserialize, Serialize};
 use tensor_core::{Rng, threads};
 
 use crate::sampler::{SampledToken, Sampler};
@@ -18,7 +19,7 @@ pub struct Completion {
 }
 
 /// Reason why a completion ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum FinishReason {
     /// Truncated at `max_new_tokens`: nothing else has ended it.
     #[default]

@@ -9,7 +9,7 @@ use model_io::{LoadMode, find_adapter, locate_adapter, locate_model, peft_folder
 use modern::{Checkpoint, GptModern};
 
 use crate::ChatTokenizer;
-use crate::flags::FinetunedFlags;
+use crate::model_flags::FinetunedFlags;
 
 /// Fine-tuned model with its chat tokenizer.
 pub struct FinetunedModel {

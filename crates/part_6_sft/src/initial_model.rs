@@ -10,13 +10,15 @@ use anyhow::{Result, ensure};
 use candle_core::Device;
 use experiment::RunSetup;
 use experiment::program::as_usage_error;
+use experiment::rank_folder::copy_from_first;
 use model_io::ChatVariables;
 use modern::Checkpoint;
+use ranks::Ranks;
 
 use crate::base_model::{BaseModelConfig, finetune_on_sums, pretrain};
 use crate::finetuned::resolve_model_path;
-use crate::flags::ModelFlags;
 use crate::merged_model::open_for_training;
+use crate::model_flags::ModelFlags;
 
 /// Model that a run starts from.
 #[derive(Debug)]
@@ -83,10 +85,10 @@ impl InitialModel {
     }
 
     /// Trains the small model of a new run and saves it in the run folder; `None` if the run starts
-    /// from an existing model.
+    /// from an existing model. Of several ranks the first trains it, and the others get a copy.
     ///
     /// # Errors
-    /// When the run folder cannot be written.
+    /// When the run folder cannot be written, or another rank has ended.
     pub fn train_and_save(&self, seed: u64, device: &Device) -> Result<Option<Checkpoint>> {
         let Some(config) = self.to_train else { return Ok(None) };
         match self.sft_steps {
@@ -97,8 +99,18 @@ impl InitialModel {
                 config.steps
             ),
         }
-        let checkpoint = finetune_on_sums(pretrain(config, seed, device)?, self.sft_steps, seed)?;
-        checkpoint.save(Path::new(&self.path))?;
-        Ok(Some(checkpoint))
+        let (ranks, folder) = (Ranks::of_process()?, Path::new(&self.path));
+        let mut trained = None;
+        if ranks.is_first() {
+            let base = pretrain(config, seed, device)?;
+            let checkpoint = finetune_on_sums(base, self.sft_steps, seed)?;
+            checkpoint.save(folder)?;
+            trained = Some(checkpoint);
+        }
+        copy_from_first(&ranks, folder)?;
+        match trained {
+            Some(checkpoint) => Ok(Some(checkpoint)),
+            None => open_for_training(&self.path, device).map(Some),
+        }
     }
 }

@@ -19,6 +19,7 @@ pub mod source; // data
 pub mod merged_model;
 pub mod model_saver;
 pub mod flags;
+pub mod model_flags;
 pub mod finetuned;
 pub mod initial_model;
 pub mod command;
@@ -30,7 +31,7 @@ pub use evaluation::{SftEvalMetrics, SftValidator, evaluate};
 pub use finetuned::FinetunedModel;
 pub use initial_model::InitialModel;
 pub use model_saver::ModelSaver;
-pub use source::SftSource;
+pub use source::{MappedSource, SftSource};
 pub use step::{BatchLayout, TrainConfig};
 pub use template::ChatFormat;
 pub use tokenized_example::{TokenizedExample, tokenize};

@@ -23,6 +23,22 @@ pub enum SftSource {
     Mixture(Mixture<SftSource>),
 }
 
+/// Data source with the columns of its rows.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MappedSource {
+    /// Data source.
+    pub source: SftSource,
+    /// Column map; `None` to detect the columns.
+    pub columns: Option<ExampleColumns>,
+}
+
+impl MappedSource {
+    /// The source with its own column map, or with `default` where it has none.
+    pub fn with_default_columns(self, default: ExampleColumns) -> Self {
+        Self { columns: self.columns.or(Some(default)), ..self }
+    }
+}
+
 impl SftSource {
     /// Built-in source called `name`.
     pub fn built_in(name: &str) -> Option<Self> {

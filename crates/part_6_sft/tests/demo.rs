@@ -8,7 +8,7 @@ use model_io::LoadMode;
 use modern::Checkpoint;
 use modern::flags::ModelFlags;
 use serde_json::Value;
-use tensor_core::testing::{Program, assert_close, path_arg};
+use tensor_core::testing::{CheckpointingRuns, Program, assert_close, path_arg};
 
 const PART_6: Program = Program(env!("CARGO_BIN_EXE_part_6"));
 
@@ -480,30 +480,9 @@ fn data_and_names_cannot_control_the_terminal() {
 
 #[test]
 fn gradient_checkpointing_gives_the_same_weights_also_of_adapters_of_8_bit_adamw_and_resumed() {
-    let help = PART_6.stdout(&["train", "--help"]);
-    for flag in ["--gradient-checkpointing", "--optim"] {
-        assert!(help.contains(flag), "{flag}: {help}");
-    }
-    let folder = tempfile::tempdir().expect("a folder");
-    let at = |name: &str| path_arg(folder.path(), name);
-    let weights = |run: &str, file: &str| {
-        std::fs::read(Path::new(run).join("checkpoints/step-4").join(file)).expect(file)
-    };
-    PART_6.stdout(&train(&at("first"), &["--steps", "1"]));
-    let base = at("first/base");
-    let adapter = ["--lora-rank", "2", "--lora-dropout", "0.3", "--lr", "0.01"];
-    let quantized = ["--optim", "adamw_8bit"];
-    for (name, more, file) in [
-        ("full", &[][..], "model.safetensors"),
-        ("lora", &adapter[..], "trained.safetensors"),
-        ("8bit", &quantized[..], "model.safetensors"),
-    ] {
-        let (stored, recomputed) = (at(&format!("{name}-a")), at(&format!("{name}-b")));
-        let more = [&["--model", &base], more].concat();
-        PART_6.stdout(&train(&stored, &more));
-        let recompute = ["--gradient-checkpointing", "--stop-after", "2"];
-        PART_6.stdout(&train(&recomputed, &[&more[..], &recompute].concat()));
-        PART_6.stdout(&["train", "--resume", "--out", &recomputed]);
-        assert!(weights(&stored, file) == weights(&recomputed, file), "{name}");
-    }
+    PART_6.assert_gradient_checkpointing_is_exact(&CheckpointingRuns {
+        train,
+        checkpoint: "step-4",
+        adapter: &["--lora-rank", "2", "--lora-dropout", "0.3", "--lr", "0.01"],
+    });
 }

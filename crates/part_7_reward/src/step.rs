@@ -8,6 +8,7 @@
 use anyhow::Result;
 use candle_core::Tensor;
 use experiment::{RunLog, StepMetrics, TrainState};
+use ranks::BatchGradients;
 use scaling::LrSchedule;
 use scaling::accumulation::GradAccumulator;
 use serde_json::json;
@@ -35,7 +36,8 @@ pub struct TrainConfig {
     pub seed: u64,
 }
 
-/// Takes the next step of `state`, whose model is `model`, on these micro-batches.
+/// Takes the next step of `state`, whose model is `model`, on these micro-batches, or this rank's
+/// pairs of them.
 ///
 /// # Errors
 /// When the loss is not finite, or the log cannot be written.
@@ -53,19 +55,22 @@ pub fn reward_step(
     for batch in batches {
         let [chosen, rejected] = batch.rewards(model)?; // (P) each
         let loss = config.loss.compute(&chosen, &rejected)?; // (), mean over the micro-batch
-        let share = batch.n_pairs() as f64 / n_pairs as f64;
+        let share = batch.n_pairs() as f64 / n_pairs.max(1) as f64;
         accumulator.backward(&(loss * share)?, &[&state.parameters])?;
         append_rewards(&mut rewards, &chosen, &rejected)?;
     }
-    let (loss, mut grads) = accumulator.finish()?;
+    let n_tokens = batches.iter().map(PairBatch::n_tokens).sum();
+    let of_rank = accumulator.finish_rank(n_pairs, n_tokens);
+    let BatchGradients { loss, mut grads, n_tokens, .. } =
+        of_rank.average(&state.ranks, &[&state.parameters])?;
     let grad_norm = clip_grad_norm(&mut grads, &state.parameters, config.max_grad_norm)?;
     let lr = config.schedule.lr_at(step);
-    let n_tokens = batches.iter().map(PairBatch::n_tokens).sum();
     let metrics = StepMetrics { step, loss, lr, grad_norm, n_tokens };
     log.check(&metrics)?;
     state.optimizer.step(&grads, lr)?;
     state.progress.step = step;
 
+    let rewards = state.ranks.gather(&rewards)?.concat();
     let param_norm = log.param_norm(step, &state.parameters)?;
     let row = json!({
         "accuracy": accuracy(&rewards), "margin": mean_margin(&rewards), "param_norm": param_norm,

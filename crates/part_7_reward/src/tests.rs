@@ -10,6 +10,7 @@ mod losses;
 mod metrics;
 mod annotation_file;
 mod validator;
+mod ranks;
 mod training;
 mod steps;
 

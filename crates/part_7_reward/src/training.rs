@@ -4,6 +4,7 @@
 use anyhow::{Result, ensure};
 use candle_core::Device;
 use experiment::{Run, RunLog, TrainState, is_due};
+use ranks::Ranks;
 use sft::{BatchSampler, Curriculum};
 
 use crate::step::reward_step;
@@ -25,6 +26,7 @@ pub fn train(
     log: &mut RunLog,
 ) -> Result<()> {
     ensure!(!pairs.is_empty(), "there is no pair to train on");
+    state.join(&run.ranks)?;
     let inference_model = model.for_inference(&state.parameters)?;
     let lengths = pairs.iter().map(|pair| pair.chosen.len().max(pair.rejected.len())).collect();
     let mut sampler =
@@ -36,15 +38,16 @@ pub fn train(
             run.save_checkpoint(0, log, |folder, data_id| state.save(folder, data_id))?;
         }
     }
-    while !run.is_finished(&state.progress, total_steps) {
+    while !run.is_over(&state.progress, total_steps)? {
         let step = state.progress.step + 1;
         let device = model.backbone().device();
-        let batches = micro_batches(&mut sampler, step, pairs, config.grad_accum_steps, device)?;
+        let batches = micro_batches(&mut sampler, step, pairs, config, &run.ranks, device)?;
+        state.seed_dropout(config.seed);
         reward_step(model, state, &batches, config, log)?;
         if step == total_steps || is_due(step, validator.interval) {
             validator.run(&inference_model, state, log)?;
         }
-        let is_last = run.is_finished(&state.progress, total_steps) || run.should_stop(step)?;
+        let is_last = run.is_over(&state.progress, total_steps)? || run.should_stop(step)?;
         if is_last || run.is_save_due(step) {
             run.save_checkpoint(step, log, |folder, data_id| state.save(folder, data_id))?;
         }
@@ -52,25 +55,30 @@ pub fn train(
             break;
         }
     }
-    match run.is_finished(&state.progress, total_steps) {
+    match run.is_over(&state.progress, total_steps)? {
         true => log.write_pending_row(),
         false => Ok(()),
     }
 }
 
-/// Micro-batches of `step`, which counts from 1.
+/// Micro-batches of `step`, which counts from 1, with the pairs of this one of the `ranks`.
 pub(crate) fn micro_batches(
     sampler: &mut BatchSampler,
     step: usize,
     pairs: &[TokenizedPair],
-    grad_accum_steps: usize,
+    config: &TrainConfig,
+    ranks: &Ranks,
     device: &Device,
 ) -> Result<Vec<PairBatch>> {
-    let first = (step - 1) * grad_accum_steps;
-    let mut batches = Vec::with_capacity(grad_accum_steps);
-    for index in first..first + grad_accum_steps {
-        let selected: Vec<&TokenizedPair> =
-            sampler.batch_indices(index).iter().map(|&pair| &pairs[pair]).collect();
+    let first = (step - 1) * config.grad_accum_steps;
+    let mut batches = Vec::with_capacity(config.grad_accum_steps);
+    for index in first..first + config.grad_accum_steps {
+        let indices = sampler.batch_indices(index);
+        let own = indices[ranks.rows(indices.len())].iter();
+        let selected: Vec<&TokenizedPair> = own.map(|&pair| &pairs[pair]).collect();
+        if selected.is_empty() {
+            continue;
+        }
         batches.push(PairBatch::from_pairs(&selected, device)?);
     }
     Ok(batches)

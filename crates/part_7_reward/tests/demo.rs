@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use serde_json::Value;
-use tensor_core::testing::{Program, assert_close, path_arg};
+use tensor_core::testing::{CheckpointingRuns, Program, assert_close, path_arg};
 
 const PART_7: Program = Program(env!("CARGO_BIN_EXE_part_7"));
 
@@ -226,30 +226,9 @@ fn invalid_input_gives_a_one_line_error_and_writes_nothing() {
 
 #[test]
 fn gradient_checkpointing_gives_the_same_weights_also_of_adapters_of_8_bit_adamw_and_resumed() {
-    let help = PART_7.stdout(&["train", "--help"]);
-    for flag in ["--gradient-checkpointing", "--optim"] {
-        assert!(help.contains(flag), "{flag}: {help}");
-    }
-    let folder = tempfile::tempdir().expect("a folder");
-    let at = |name: &str| path_arg(folder.path(), name);
-    let weights = |run: &str, file: &str| {
-        std::fs::read(Path::new(run).join("checkpoints/step-4").join(file)).expect(file)
-    };
-    PART_7.stdout(&train(&at("first"), &["--steps", "1"]));
-    let base = at("first/base");
-    let adapter = ["--lora-rank", "2", "--lora-dropout", "0.3", "--lr", "0.01"];
-    let quantized = ["--optim", "adamw_8bit"];
-    for (name, more, file) in [
-        ("full", &[][..], "model.safetensors"),
-        ("lora", &adapter[..], "trained.safetensors"),
-        ("8bit", &quantized[..], "model.safetensors"),
-    ] {
-        let (stored, recomputed) = (at(&format!("{name}-a")), at(&format!("{name}-b")));
-        let more = [&["--model", &base], more].concat();
-        PART_7.stdout(&train(&stored, &more));
-        let recompute = ["--gradient-checkpointing", "--stop-after", "2"];
-        PART_7.stdout(&train(&recomputed, &[&more[..], &recompute].concat()));
-        PART_7.stdout(&["train", "--resume", "--out", &recomputed]);
-        assert!(weights(&stored, file) == weights(&recomputed, file), "{name}");
-    }
+    PART_7.assert_gradient_checkpointing_is_exact(&CheckpointingRuns {
+        train,
+        checkpoint: "step-4",
+        adapter: &["--lora-rank", "2", "--lora-dropout", "0.3", "--lr", "0.01"],
+    });
 }

@@ -6,6 +6,7 @@ use anyhow::{Context, Result, ensure};
 use experiment::TrainState;
 use model_io::ModelConfig;
 use modern::{GptModern, GradientCheckpointing};
+use ranks::Ranks;
 use serde::{Deserialize, Serialize};
 use sft::ModelSaver;
 use tensor_core::{AdamWConfig, json_file};
@@ -59,6 +60,16 @@ pub struct RunInputs {
 }
 
 impl RunInputs {
+    /// Inputs with these identities, which all ranks of this process must have.
+    ///
+    /// # Errors
+    /// When one has others.
+    pub fn of_all_ranks(reference: String, reward_fn: String) -> Result<Self> {
+        let inputs = Self { reference, reward_fn };
+        Ranks::of_process()?.ensure_same(&inputs, "reference model or reward function")?;
+        Ok(inputs)
+    }
+
     /// Checks that a run that started with `self` can be resumed with `these`.
     ///
     /// # Errors

@@ -139,7 +139,8 @@ pub fn exact_kl(
         let groups = rollout(policy, prompts, &config, rng)?;
         let [hidden, ref_hidden] =
             [policy, reference].map(|model| hidden_of_groups(model, &groups));
-        let (ref_hidden, reference) = (ref_hidden?, reference.clone());
+        let ref_hidden = ref_hidden?;
+        let reference = reference.clone();
         let kl = policy.map_logits(&hidden?, move |rows, logits| {
             let ref_hidden = ref_hidden.narrow(0, rows.start, rows.len())?;
             let ref_logits = reference.logits(&ref_hidden)?.to_dtype(logits.dtype())?;

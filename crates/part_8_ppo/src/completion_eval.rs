@@ -85,8 +85,7 @@ impl CompletionEvalConfig<'_> {
             for Completion { tokens, finish_reason, .. } in
                 generate(model, &ids, &config, rng, |_, _| Ok(()))?
             {
-                let terminated = finish_reason == FinishReason::Stop;
-                let text = decode_completion(&tokens, terminated, self.chat_tokenizer)?;
+                let text = decode_completion(&tokens, finish_reason, self.chat_tokenizer)?;
                 let n_tokens = tokens.len();
                 all.push(ScoredCompletion { text, n_tokens, finish_reason, reward: 0. });
             }
@@ -97,7 +96,7 @@ impl CompletionEvalConfig<'_> {
             .map(|(prompt, completion)| RewardInput {
                 example: &prompt.example,
                 completion: &completion.text,
-                terminated: completion.terminated(),
+                finish_reason: completion.finish_reason,
             })
             .collect();
         let rewards = call_reward_fn(reward_fn, &inputs, rng)?;

@@ -9,6 +9,7 @@ use crate::gae::GaeConfig;
 use crate::kl::{KlController, KlEstimator};
 use crate::losses::{Clip, LossWeights};
 use crate::ptx_loss::PtxLoss;
+use crate::rank_rollouts::Scoring;
 use crate::reward_fn::{NamedRewardFn, RewardFn, RewardParts};
 use crate::rewards::{RewardScaling, RewardShapingConfig, TruncationHandling};
 use crate::rollout::RolloutConfig;
@@ -49,6 +50,16 @@ impl<'a> PpoContext<'a> {
             overflow: reward.overflow.clone(),
             max_reward: reward.max_reward,
             ptx_loss: None,
+        }
+    }
+
+    /// The reward function, for a step's completions.
+    pub fn scoring(&mut self) -> Scoring<'_> {
+        Scoring {
+            chat_tokenizer: self.chat_tokenizer,
+            reward_fn: &mut *self.reward_fn,
+            parts: &self.reward_parts,
+            overflow: &self.overflow,
         }
     }
 }

@@ -7,6 +7,8 @@ use std::rc::Rc;
 
 use anyhow::Result;
 use experiment::{Alarm, RunLog};
+use ranks::Ranks;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 /// Counter of the conversations that the reward models of a run have read. Its clones count
@@ -15,7 +17,7 @@ use serde_json::json;
 pub struct ContextOverflow(Rc<Cell<OverflowCounts>>);
 
 /// Numbers of conversations.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OverflowCounts {
     /// Conversations that a reward model has read.
     pub n_read: usize,
@@ -36,6 +38,24 @@ impl ContextOverflow {
             n_read: counts.n_read + n_read,
             n_truncated: counts.n_truncated + n_truncated,
         });
+    }
+
+    /// Adds what the other `ranks` have counted since the counts were `before`.
+    ///
+    /// # Errors
+    /// When another rank has ended.
+    pub(crate) fn add_other_ranks(&self, before: OverflowCounts, ranks: &Ranks) -> Result<()> {
+        let counts = self.counts();
+        let own = OverflowCounts {
+            n_read: counts.n_read - before.n_read,
+            n_truncated: counts.n_truncated - before.n_truncated,
+        };
+        for (rank, theirs) in ranks.gather(&own)?.into_iter().enumerate() {
+            if rank != ranks.rank() {
+                self.add(theirs.n_read, theirs.n_truncated);
+            }
+        }
+        Ok(())
     }
 
     /// Logs the share of step `step`, before which the counts were `before`, and raises an alarm if

@@ -12,6 +12,7 @@ use candle_core::{DType, Module, Tensor};
 use experiment::TrainState;
 use model_io::ModelConfig;
 use modern::{GptModern, GradientCheckpointing};
+use ranks::Ranks;
 use serde::Serialize;
 use tensor_core::{AdamWConfig, Bias, Init, Linear, Parameters, Scope};
 
@@ -174,19 +175,21 @@ impl Critic {
 }
 
 /// Values of `critic` for all completions of `groups`, `n_groups` groups at a time. A critic that
-/// shares its backbone reads the hidden states of `policy`.
+/// shares its backbone reads the hidden states of `policy`. Each of the `ranks` computes those of
+/// its share.
 ///
 /// # Errors
-/// When a group is longer than the model's context.
+/// When a group is longer than the model's context, or another rank has ended.
 pub fn values_of_groups(
     critic: &Critic,
     policy: &GptModern,
     groups: &[RolloutGroup],
     n_groups: usize,
+    ranks: &Ranks,
 ) -> Result<CriticValues> {
     let t = longest_completion(groups);
     let (mut token_values, mut bootstrap_values) = (Vec::new(), Vec::new());
-    for groups in groups.chunks(n_groups) {
+    for groups in groups[ranks.rows(groups.len())].chunks(n_groups) {
         let batch = TokenBatch::from_groups(groups, policy.config(), policy.device())?;
         let values = critic.values(&batch, || batch.hidden(policy))?;
         let (_r, longest) = values.token_values.dims2()?;
@@ -194,7 +197,7 @@ pub fn values_of_groups(
         bootstrap_values.push(values.bootstrap_values);
     }
     Ok(CriticValues {
-        token_values: Tensor::cat(&token_values, 0)?, // (R, T)
-        bootstrap_values: Tensor::cat(&bootstrap_values, 0)?, // (R)
+        token_values: ranks.concat(&token_values, policy.device())?, // (R, T)
+        bootstrap_values: ranks.concat(&bootstrap_values, policy.device())?, // (R)
     })
 }

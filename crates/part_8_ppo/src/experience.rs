@@ -4,6 +4,7 @@ use anyhow::Result;
 use candle_core::{DType, Tensor};
 use model_io::ModelConfig;
 use modern::GptModern;
+use ranks::Ranks;
 
 use crate::actor_critic::PpoModels;
 use crate::config::PpoConfig;
@@ -58,16 +59,18 @@ pub struct MicroBatch {
 
 impl PpoExperience {
     /// Experience with the advantages and returns of the R completions of `rollouts`, the longest
-    /// of which has T tokens. `kl_coef` is the weight of the KL to `reference`.
+    /// of which has T tokens. `kl_coef` is the weight of the KL to `reference`. Each of the `ranks`
+    /// computes the values and log-probabilities of its share of the groups.
     ///
     /// # Errors
-    /// When the models do not match, or a prompt is too long for one.
+    /// When the models do not match, a prompt is too long for one, or another rank has ended.
     pub fn from_rollouts(
         rollouts: ScoredRollouts,
         models: &PpoModels,
         reference: &GptModern,
         config: &PpoConfig,
         kl_coef: f64,
+        ranks: &Ranks,
     ) -> Result<Self> {
         let ScoredRollouts { groups, completion_texts, rewards } = rollouts;
         let (policy, temperature) = (&models.rollout_policy, config.rollout.temperature());
@@ -76,9 +79,11 @@ impl PpoExperience {
         let mask = batch.mask; // (R, T), as the log-probabilities
         let n_groups = config.update.micro_batch_size(groups.len()); // per forward pass
         // (R, T)
-        let ref_log_probs = ref_log_probs_of_groups(reference, &groups, temperature, n_groups)?;
+        let ref_log_probs =
+            ref_log_probs_of_groups(reference, &groups, temperature, n_groups, ranks)?;
+        // (R, T) and (R)
         let CriticValues { token_values: values, bootstrap_values } =
-            values_of_groups(&models.rollout_critic, policy, &groups, n_groups)?; // (R, T), (R)
+            values_of_groups(&models.rollout_critic, policy, &groups, n_groups, ranks)?;
 
         let shaping = &config.reward_shaping;
         let terminal = terminal_rewards(&rewards, &groups, shaping, mask.device())?; // (R)

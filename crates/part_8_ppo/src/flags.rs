@@ -12,7 +12,7 @@ use experiment::program::{as_usage_error, ensure_usage};
 use modern::{Sampler, SamplingStrategy};
 use serde::Serialize;
 use sft::flags::DataFlags;
-use sft::{ChatFormat, ChatTokenizer, SftSource};
+use sft::{ChatFormat, ChatTokenizer, MappedSource};
 
 use crate::PromptExample;
 use crate::context_overflow::ContextOverflow;
@@ -21,6 +21,7 @@ pub use crate::reward_flags::{
     CodeRewardFlags, JudgeFlags, OutcomeRewardFlags, RewardProgramFlags,
 };
 use crate::reward_fn::{self, NamedRewardFn};
+use crate::reward_model_fn::{RewardTokenizer, open_reward_model};
 use crate::rollout::RolloutConfig;
 
 /// Flags of the rollout: completions per prompt and sampling.
@@ -136,7 +137,8 @@ impl RolloutFlags {
         let top_k = Some(self.top_k).filter(|&k| k > 0);
         let strategy = SamplingStrategy::new(self.temperature, top_k, self.top_p, None);
         let max_new_tokens = self.max_new_tokens.map_or(default, NonZeroUsize::get);
-        let (group_size, sampler) = (self.group_size.get(), Sampler::new(strategy));
+        let group_size = self.group_size.get();
+        let sampler = Sampler::new(strategy);
         let config = RolloutConfig::new(group_size, sampler, max_new_tokens, stop_token_ids);
         self.limits.limit(config)
     }
@@ -196,14 +198,13 @@ impl RewardFnFlags {
     ///
     /// # Errors
     /// Those of [`DataFlags::open_source`].
-    pub fn open_prompts(&self, data: &DataFlags) -> Result<(SftSource, Option<ExampleColumns>)> {
-        let (source, columns) = data.open_source()?;
-        let default = match self.source() {
-            "rule" | "exact" => None,
-            "code" => Some(ExampleColumns::Code),
-            _ => Some(ExampleColumns::AnyPrompt),
-        };
-        Ok((source, columns.or(default)))
+    pub fn open_prompts(&self, data: &DataFlags) -> Result<MappedSource> {
+        let data = data.open_source()?;
+        Ok(match self.source() {
+            "rule" | "exact" => data,
+            "code" => data.with_default_columns(ExampleColumns::Code),
+            _ => data.with_default_columns(ExampleColumns::AnyPrompt),
+        })
     }
 
     /// Checks that the rule can reward the right answer of each of `examples`, which are those of
@@ -260,14 +261,9 @@ impl RewardFnFlags {
             ("random" | "chance", _) => (reward_fn::random_reward_fn(), "chance".to_string()),
             (source, _) => {
                 let overflow = ContextOverflow::default();
-                let (reward_model, other) = reward_fn::open_reward_model(
-                    source,
-                    chat_tokenizer,
-                    batch_size,
-                    device,
-                    overflow,
-                )?;
-                if other {
+                let (reward_model, tokenizer) =
+                    open_reward_model(source, chat_tokenizer, batch_size, device, overflow)?;
+                if tokenizer == RewardTokenizer::Other {
                     println!(
                         "the reward model has another tokenizer than the policy: completions are \
                          tokenized again for it"

@@ -94,8 +94,10 @@ impl LlmJudge {
     /// Reward function of the judge. Its part has a note for each completion without a score;
     /// `overflow` counts those whose question is longer than the judge's context.
     pub fn reward_fn(mut self, overflow: ContextOverflow) -> NamedRewardFn {
-        let (name, parts) = (self.name.clone(), RewardParts::default());
-        let (last_parts, counter) = (parts.clone(), overflow.clone());
+        let name = self.name.clone();
+        let parts = RewardParts::default();
+        let last_parts = parts.clone();
+        let counter = overflow.clone();
         let reward_fn = move |inputs: &[RewardInput<'_>], _: &mut tensor_core::Rng| {
             let replies = self.replies(inputs)?;
             let n_too_long = replies.iter().filter(|reply| reply.is_none()).count();

@@ -25,7 +25,9 @@ pub mod ptx_loss;
 pub mod step; // 8.5
 pub mod experience;
 pub mod training;
+pub mod rank_rollouts;
 pub mod reward_fn;
+pub mod reward_model_fn;
 pub mod context_overflow;
 pub mod reward_program;
 #[cfg_attr(not(target_os = "linux"), path = "sandbox/elsewhere.rs")]
@@ -62,6 +64,7 @@ pub use masked::{masked_mean, masked_whiten};
 pub use metrics::PpoUpdateMetrics;
 pub use prompts::{PromptExample, PromptLoader};
 pub use ptx_loss::PtxLoss;
+pub use rank_rollouts::{Scoring, rollout_share};
 pub use reinforce::{RewardBaseline, reinforce_loss};
 pub use reward_fn::{RewardFn, RewardInput, ScoredRollouts};
 pub use rewards::{RewardShapingConfig, TruncationHandling};

@@ -17,6 +17,7 @@ use std::ops::Range;
 use anyhow::Result;
 use candle_core::Tensor;
 use modern::GptModern;
+use ranks::Ranks;
 use tensor_core::ops::{entropy, token_log_probs};
 
 use crate::rollout_group::{AllowedTokens, RolloutGroup, longest_completion};
@@ -96,25 +97,27 @@ fn log_probs_of_logits(
     batch.to_padded(&log_probs[0])
 }
 
-/// [`ref_log_probs`] of all completions of `groups`, `n_groups` groups at a time: (R, T).
+/// [`ref_log_probs`] of all completions of `groups`, `n_groups` groups at a time: (R, T). Each of
+/// the `ranks` computes those of its share.
 ///
 /// # Errors
-/// When a group is longer than the model's context.
+/// When a group is longer than the model's context, or another rank has ended.
 pub fn ref_log_probs_of_groups(
     reference: &GptModern,
     groups: &[RolloutGroup],
     temperature: f64,
     n_groups: usize,
+    ranks: &Ranks,
 ) -> Result<Tensor> {
     let (t, mut rows) = (longest_completion(groups), Vec::new());
-    for groups in groups.chunks(n_groups) {
+    for groups in groups[ranks.rows(groups.len())].chunks(n_groups) {
         // The reference may have another sliding window than the policy.
         let batch = TokenBatch::from_groups(groups, reference.config(), reference.device())?;
         let log_probs = ref_log_probs(reference, &batch, temperature)?; // (R, T) of these groups
         let (_r, longest) = log_probs.dims2()?;
         rows.push(log_probs.pad_with_zeros(1, 0, t - longest)?);
     }
-    Ok(Tensor::cat(&rows, 0)?)
+    ranks.concat(&rows, reference.device())
 }
 
 /// Hidden states of `model` that predict the tokens of the completions of `groups`: (N, C).

@@ -4,6 +4,8 @@ use anyhow::Result;
 use candle_core::{DType, Tensor};
 use experiment::metrics_writer::extend_row;
 use experiment::{RunLog, statistics};
+use ranks::Ranks;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::actor_critic::ActorCritic;
@@ -27,7 +29,7 @@ pub(crate) struct PhaseSeconds {
 }
 
 /// Metrics of an update; means over its minibatches unless stated otherwise.
-#[derive(Debug, Clone, Copy, Default, serde::Serialize)]
+#[derive(Debug, Clone, Copy, Default, Serialize)]
 pub struct PpoUpdateMetrics {
     /// Policy loss −min(ρ A, clip(ρ) A).
     pub policy_loss: f64,
@@ -59,7 +61,7 @@ pub struct PpoUpdateMetrics {
 }
 
 /// Metrics of a minibatch: sums over micro-batches, weighted by their token fractions.
-#[derive(Default)]
+#[derive(Clone, Copy, Default, Serialize, Deserialize)]
 pub(crate) struct MinibatchMetrics {
     policy_loss: f64,
     value_loss: f64,
@@ -70,6 +72,8 @@ pub(crate) struct MinibatchMetrics {
     pub(crate) ratio_error: f64,
     /// KL to the rollout policy, in nats per token.
     pub(crate) approx_kl: f64,
+    /// Tokens of the completions.
+    pub(crate) n_tokens: usize,
     pub(crate) tokens_read: usize,
 }
 
@@ -114,8 +118,30 @@ impl MinibatchMetrics {
         self.ratio_max = self.ratio_max.max(max_value(&ratio)?);
         let error = masked(&(ratio - 1.)?.abs()?, mask)?;
         self.ratio_error = self.ratio_error.max(max_value(&error)?);
+        self.n_tokens += batch.n_tokens();
         self.tokens_read += batch.n_input_tokens();
         Ok(())
+    }
+
+    /// Metrics of a minibatch, of which `self` has those of this rank's groups.
+    pub(crate) fn of_all_ranks(self, ranks: &Ranks) -> Result<Self> {
+        let of_ranks = ranks.gather(&self)?.into_iter();
+        Ok(of_ranks.reduce(Self::merge).unwrap_or_default())
+    }
+
+    fn merge(self, other: Self) -> Self {
+        Self {
+            policy_loss: self.policy_loss + other.policy_loss,
+            value_loss: self.value_loss + other.value_loss,
+            entropy: self.entropy + other.entropy,
+            clip_fraction: self.clip_fraction + other.clip_fraction,
+            value_clip_fraction: self.value_clip_fraction + other.value_clip_fraction,
+            ratio_max: self.ratio_max.max(other.ratio_max),
+            ratio_error: self.ratio_error.max(other.ratio_error),
+            approx_kl: self.approx_kl + other.approx_kl,
+            n_tokens: self.n_tokens + other.n_tokens,
+            tokens_read: self.tokens_read + other.tokens_read,
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use experiment::number::{non_negative, positive, probability, unit_interval};
 use experiment::program::ensure_usage;
 use scaling::flags::OptimizationFlags;
 use serde::Serialize;
-use sft::flags::LoraFlags;
+use sft::model_flags::LoraFlags;
 
 use crate::PpoUpdateConfig;
 use crate::critic::CriticBackbone;

@@ -8,6 +8,7 @@
 use anyhow::Result;
 use candle_core::Tensor;
 use modern::GptModern;
+use ranks::Ranks;
 use sft::{BatchSampler, Curriculum, SftBatch, TokenizedExample};
 
 /// SFT loss over batches of examples, weighted by the PTX coefficient.
@@ -41,15 +42,23 @@ impl PtxLoss {
         self.next_batch = number;
     }
 
-    /// Weighted loss of `model` on the next batch: ().
+    /// Part of this one of the `ranks` in the weighted loss of `model` on the next batch: (). `None`
+    /// if it has no example of it.
     ///
     /// # Errors
     /// When an example is longer than the model's context.
-    pub fn loss(&mut self, model: &GptModern) -> Result<Tensor> {
+    pub fn loss(&mut self, model: &GptModern, ranks: &Ranks) -> Result<Option<Tensor>> {
         let chosen = self.sampler.batch_indices(self.next_batch).iter();
         let chosen: Vec<TokenizedExample> =
             chosen.map(|&example| self.examples[example].clone()).collect();
         self.next_batch += 1;
-        Ok((SftBatch::padded(&chosen, model.device())?.loss(model)? * self.ptx_coef)?)
+        let own = &chosen[ranks.rows(chosen.len())];
+        if own.is_empty() {
+            return Ok(None);
+        }
+        let n_targets: usize = chosen.iter().map(TokenizedExample::n_targets).sum();
+        let batch = SftBatch::padded(own, model.device())?;
+        let share = batch.n_targets() as f64 / n_targets as f64;
+        Ok(Some((batch.loss(model)? * (self.ptx_coef * share))?))
     }
 }

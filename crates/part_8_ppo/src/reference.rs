@@ -8,7 +8,7 @@ use candle_core::Device;
 use model_io::{LoadMode, ModelConfig, Tokenizer};
 use modern::{Checkpoint, GptModern};
 use sft::FinetunedModel;
-use sft::flags::FinetunedFlags;
+use sft::model_flags::FinetunedFlags;
 use tensor_core::Parameters;
 
 /// Model at `source`, as the reference of a policy with `config` and `tokenizer`.

@@ -1,24 +1,23 @@
-//! 8.5 Rewards of rollouts, and reward functions: a rule that compares with the right answer, a
-//! reward model of part 7, or a random reward as a control.
+//! 8.5 Rewards of rollouts, and reward functions: a rule that compares with the right answer, or a
+//! random reward as a control.
 
 use std::cell::RefCell;
 use std::rc::Rc;
 
 use anyhow::{Result, ensure};
-use candle_core::Device;
 use datasets::Example;
 use datasets::answers::final_answer;
 use datasets::numbers::approx_equal;
-use experiment::train_state::parameters_sha256;
-use model_io::{LoadMode, SkipSpecialTokens};
-use reward::RewardCheckpoint;
+use model_io::SkipSpecialTokens;
+use modern::FinishReason;
+use serde::{Deserialize, Serialize};
 use sft::ChatTokenizer;
 use sft::metrics::exact_match;
 use tensor_core::Rng;
 
 use crate::context_overflow::ContextOverflow;
 use crate::prompts::PromptExample;
-use crate::rollout_group::RolloutGroup;
+use crate::rollout_group::{RolloutGroup, SampledCompletion};
 
 /// Completion to be rewarded, with its example.
 #[derive(Debug, Clone, Copy)]
@@ -27,15 +26,22 @@ pub struct RewardInput<'a> {
     pub example: &'a Example,
     /// Text of the completion.
     pub completion: &'a str,
-    /// Whether it ended with a stop token, so was not truncated.
-    pub terminated: bool,
+    /// Reason why it ended.
+    pub finish_reason: FinishReason,
+}
+
+impl RewardInput<'_> {
+    /// Whether the completion ended with a stop token, so was not truncated.
+    pub fn terminated(&self) -> bool {
+        self.finish_reason == FinishReason::Stop
+    }
 }
 
 /// Reward function: one reward per input; randomness comes from the given stream.
 pub type RewardFn = dyn FnMut(&[RewardInput<'_>], &mut Rng) -> Result<Vec<f64>>;
 
 /// Rollouts with their rewards.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct ScoredRollouts {
     /// Prompts with their completions.
     pub groups: Vec<RolloutGroup>,
@@ -57,16 +63,18 @@ impl ScoredRollouts {
         reward_fn: &mut RewardFn,
         rng: &mut Rng,
     ) -> Result<Self> {
-        let (mut completion_texts, mut inputs) = (Vec::new(), Vec::new());
-        for completion in groups.iter().flat_map(|group| &group.completions) {
-            let (tokens, terminated) = (&completion.tokens, completion.terminated());
-            completion_texts.push(decode_completion(tokens, terminated, chat_tokenizer)?);
+        let mut completion_texts = Vec::new();
+        for SampledCompletion { tokens, finish_reason, .. } in
+            groups.iter().flat_map(|group| &group.completions)
+        {
+            completion_texts.push(decode_completion(tokens, *finish_reason, chat_tokenizer)?);
         }
+        let mut inputs = Vec::with_capacity(completion_texts.len());
         let mut texts = completion_texts.iter();
-        for (group, prompt) in groups.iter().zip(prompts) {
+        for (group, PromptExample { example, .. }) in groups.iter().zip(prompts) {
             for (completion, text) in group.completions.iter().zip(&mut texts) {
-                let (example, terminated) = (&prompt.example, completion.terminated());
-                inputs.push(RewardInput { example, completion: text, terminated });
+                let finish_reason = completion.finish_reason;
+                inputs.push(RewardInput { example, completion: text, finish_reason });
             }
         }
         let rewards = call_reward_fn(reward_fn, &inputs, rng)?;
@@ -113,10 +121,13 @@ pub fn non_finite_message(rewards: &[f64], texts: &[String]) -> Option<String> {
 /// When they cannot be decoded.
 pub(crate) fn decode_completion(
     tokens: &[u32],
-    terminated: bool,
+    finish_reason: FinishReason,
     chat_tokenizer: &ChatTokenizer,
 ) -> Result<String> {
-    let tokens = &tokens[..tokens.len() - usize::from(terminated && !tokens.is_empty())];
+    let tokens = match (finish_reason, tokens) {
+        (FinishReason::Stop, [tokens @ .., _stop]) => tokens,
+        _ => tokens,
+    };
     let tokenizer = &chat_tokenizer.tokenizer;
     let mut text = tokenizer.decode(tokens, SkipSpecialTokens::No)?;
     let unknown = tokens.iter().filter(|&&token| tokenizer.id_to_token(token).is_none()).count();
@@ -128,7 +139,7 @@ pub(crate) fn decode_completion(
 /// never right.
 pub fn exact_match_reward(input: &RewardInput<'_>) -> f64 {
     let answer = &input.example.completion;
-    let right = input.terminated && !answer.is_empty() && exact_match(input.completion, answer);
+    let right = input.terminated() && !answer.is_empty() && exact_match(input.completion, answer);
     f64::from(u8::from(right))
 }
 
@@ -214,7 +225,8 @@ pub struct NamedRewardFn {
 impl NamedRewardFn {
     /// Reward function without a reward model, whose highest reward is not known.
     pub fn new(reward_fn: Box<RewardFn>, name: String) -> Self {
-        let (parts, overflow) = (RewardParts::default(), ContextOverflow::default());
+        let parts = RewardParts::default();
+        let overflow = ContextOverflow::default();
         Self { reward_fn, name, parts, overflow, max_reward: None }
     }
 }
@@ -225,7 +237,7 @@ impl NamedRewardFn {
 pub struct RewardParts(pub Rc<RefCell<Vec<RewardPart>>>);
 
 /// Rewards of one term of a weighted sum.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct RewardPart {
     /// Name of the term.
     pub name: String,
@@ -233,49 +245,4 @@ pub struct RewardPart {
     pub rewards: Vec<f64>,
     /// Reason of each reward, such as the test that failed; empty if there are none.
     pub notes: Vec<String>,
-}
-
-/// Reward function of the reward model at `source`, which counts in `overflow`, and the flag of
-/// [`reward_model_fn`].
-///
-/// # Errors
-/// When there is no such reward model.
-pub fn open_reward_model(
-    source: &str,
-    policy: &ChatTokenizer,
-    batch_size: usize,
-    device: &Device,
-    overflow: ContextOverflow,
-) -> Result<(NamedRewardFn, bool)> {
-    let model = RewardCheckpoint::open(source, LoadMode::Inference, device)?;
-    let name = parameters_sha256(model.parameters.iter())?;
-    let name = format!("{name} {:?}", model.normalization);
-    let (reward_fn, other) = reward_model_fn(model, policy, batch_size, overflow.clone());
-    Ok((NamedRewardFn { overflow, ..NamedRewardFn::new(reward_fn, name) }, other))
-}
-
-/// Reward function of a reward model: normalized rewards, `batch_size` texts at a time. The model
-/// reads text through its own template and tokenizer, the end of it if it is longer than the
-/// context, which `overflow` counts; the second result is whether that tokenizer differs from the
-/// policy's.
-pub fn reward_model_fn(
-    model: RewardCheckpoint,
-    policy: &ChatTokenizer,
-    batch_size: usize,
-    overflow: ContextOverflow,
-) -> (Box<RewardFn>, bool) {
-    let other = !model.chat_tokenizer.tokenizer.has_same_vocab(&policy.tokenizer);
-    let rewards = move |inputs: &[RewardInput<'_>], _: &mut Rng| {
-        let tokens = |input: &RewardInput<'_>| {
-            let (prompt, completion) = (&input.example.prompt, input.completion);
-            match input.terminated {
-                true => model.tokenize(prompt, completion),
-                false => model.tokenize_truncated(prompt, completion),
-            }
-        };
-        let mut texts: Vec<Vec<u32>> = inputs.iter().map(tokens).collect::<Result<_>>()?;
-        overflow.add(texts.len(), model.truncate_to_context(&mut texts));
-        model.rewards(&texts, batch_size)
-    };
-    (Box::new(rewards), other)
 }

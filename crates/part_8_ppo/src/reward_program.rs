@@ -19,6 +19,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
+use ranks::outside_of_ranks;
 use serde_json::{Value, json};
 use tensor_core::{Rng, sha256};
 
@@ -63,6 +64,7 @@ impl RewardProgram {
         let words = shlex::split(command).filter(|words| !words.is_empty());
         let words = words.with_context(|| format!("the reward program `{command}` has no name"))?;
         let mut process = Command::new(&words[0]);
+        outside_of_ranks(&mut process);
         process.args(&words[1..]).stdin(Stdio::piped()).stdout(Stdio::piped());
         #[cfg(unix)] // Ctrl-C ends the run after its step, which needs the program
         std::os::unix::process::CommandExt::process_group(&mut process, 0);
@@ -90,7 +92,7 @@ impl RewardProgram {
             "prompts": inputs.iter().map(|input| &input.example.prompt).collect::<Vec<_>>(),
             "completions": inputs.iter().map(completion).collect::<Vec<_>>(),
             "answers": inputs.iter().map(answer).collect::<Vec<_>>(),
-            "terminated": inputs.iter().map(|input| input.terminated).collect::<Vec<_>>(),
+            "terminated": inputs.iter().map(|input| input.terminated()).collect::<Vec<_>>(),
         });
         // A failed send means that the thread has ended, so the reply tells why.
         let _ = self.requests.send(request.to_string());

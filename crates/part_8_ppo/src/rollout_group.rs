@@ -1,9 +1,10 @@
 //! 8.3 A prompt with the completions that were sampled for it, and what is recorded of each.
 
 use modern::FinishReason;
+use serde::{Deserialize, Serialize};
 
 /// Prompt with its completions.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RolloutGroup {
     /// Token ids of the prompt.
     pub prompt: Vec<u32>,
@@ -19,7 +20,7 @@ impl RolloutGroup {
 }
 
 /// Completion as it was sampled.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SampledCompletion {
     /// Token ids, with the stop token if it terminated; at least one.
     pub tokens: Vec<u32>,
@@ -32,7 +33,7 @@ pub struct SampledCompletion {
 }
 
 /// Tokens that could be sampled at a position.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum AllowedTokens {
     /// These, which passed the sampling filters.
     Only(Vec<u32>),

@@ -10,6 +10,7 @@ use anyhow::Result;
 use candle_core::Tensor;
 use experiment::progress::Stopwatch;
 use experiment::{RewardHistory, RunLog, ensure_finite};
+use ranks::BatchGradients;
 use scaling::accumulation::GradAccumulator;
 use tensor_core::{Rng, clip_grad_norm};
 
@@ -21,11 +22,11 @@ use crate::experience::{MicroBatch, PpoExperience};
 use crate::log_probs::{LogProbsAndEntropy, log_probs_and_entropy};
 use crate::losses::{clipped_surrogate, total_loss, value_loss};
 use crate::metrics::{MinibatchMetrics, PhaseSeconds, PpoUpdateMetrics, TokenLosses, log_step};
-use crate::prompts::{PromptExample, prompt_ids, step_rng};
+use crate::prompts::{PromptExample, step_rng};
 use crate::ptx_loss::PtxLoss;
+use crate::rank_rollouts::rollout_share;
 use crate::reward_fn::{ScoredRollouts, non_finite_message};
 use crate::rewards::{TruncationHandling, clip_reward};
-use crate::rollout::rollout;
 use crate::rollout_group::SampledCompletion;
 
 /// Takes the next step of `actor_critic`, whose models are `models`, on `prompts`. A step with a
@@ -44,12 +45,12 @@ pub fn ppo_step(
 ) -> Result<()> {
     let step = actor_critic.policy.progress.step + 1;
     let (mut rng, mut watch) = (step_rng(config.seed, step), Stopwatch::start());
-    let ids = prompt_ids(prompts);
-    let groups = rollout(&models.rollout_policy, &ids, &config.rollout, &mut rng)?;
+    let (policy, ranks) = (&models.rollout_policy, &actor_critic.policy.ranks.clone());
+    let groups = rollout_share(policy, prompts, &config.rollout, ranks, &mut rng)?;
     let rollout_seconds = watch.lap();
-    let (chat_tokenizer, reward_fn) = (context.chat_tokenizer, &mut *context.reward_fn);
     let overflow = context.overflow.counts();
-    let rollouts = ScoredRollouts::new(groups, prompts, chat_tokenizer, reward_fn, &mut rng)?;
+    let rollouts =
+        ScoredRollouts::of_all_ranks(groups, prompts, context.scoring(), ranks, &mut rng)?;
     context.overflow.log(overflow, step, log)?;
     if let Some(bad) = non_finite_message(&rollouts.rewards, &rollouts.completion_texts) {
         log.progress(step, "skipped", rollouts.n_tokens());
@@ -57,12 +58,14 @@ pub fn ppo_step(
     }
     let (kl_coef, lr) = (actor_critic.progress.kl_coef, config.schedule.lr_at(step));
     let reference = context.reference;
-    let experience = PpoExperience::from_rollouts(rollouts, models, reference, config, kl_coef)?;
+    let experience =
+        PpoExperience::from_rollouts(rollouts, models, reference, config, kl_coef, ranks)?;
     let experience_seconds = watch.lap();
     let mut ptx_loss = context.ptx_loss.as_mut();
     if let Some(ptx_loss) = &mut ptx_loss {
         ptx_loss.seek_batch((step - 1) * config.update.n_micro_batches());
     }
+    actor_critic.policy.seed_dropout(config.seed);
     let metrics = update(actor_critic, models, &experience, config, lr, ptx_loss, &mut rng)?;
     actor_critic.progress.updates += metrics.updates;
     let seconds = PhaseSeconds {
@@ -107,21 +110,28 @@ pub fn update(
     for _ in 0..ppo_epochs {
         rng.shuffle(&mut order);
         for minibatch in split_evenly(&order, n_minibatches) {
+            let stores = [&policy.parameters, &critic.parameters];
             let mut accumulator = GradAccumulator::default();
             let mut means = MinibatchMetrics::default();
+            let n_tokens = experience.n_tokens(minibatch) as f64;
+            let share_of = |groups: &[usize]| experience.n_tokens(groups) as f64 / n_tokens;
             for groups in split_evenly(minibatch, config.update.grad_accum_steps) {
-                let share =
-                    experience.n_tokens(groups) as f64 / experience.n_tokens(minibatch) as f64;
-                let micro_batch = experience.micro_batch(groups, models.policy.config())?;
-                let (mut loss, tokens) = ppo_loss(models, &micro_batch, config)?; // (), (R, T)
-                means.add_micro_batch(&micro_batch, &tokens, share, &config.update)?;
-                if let Some(ptx_loss) = &mut ptx_loss {
-                    loss = (loss + ptx_loss.loss(&models.policy)?)?;
+                let own = &groups[policy.ranks.rows(groups.len())];
+                if !own.is_empty() {
+                    let micro_batch = experience.micro_batch(own, models.policy.config())?;
+                    let (loss, tokens) = ppo_loss(models, &micro_batch, config)?; // (), (R, T)
+                    means.add_micro_batch(&micro_batch, &tokens, share_of(own), &config.update)?;
+                    accumulator.backward(&(loss * share_of(own))?, &stores)?;
                 }
-                accumulator
-                    .backward(&(loss * share)?, &[&policy.parameters, &critic.parameters])?;
+                if let Some(ptx_loss) = &mut ptx_loss
+                    && let Some(loss) = ptx_loss.loss(&models.policy, &policy.ranks)?
+                {
+                    accumulator.backward(&(loss * share_of(groups))?, &stores)?;
+                }
             }
-            let (loss, mut grads) = accumulator.finish()?;
+            let of_rank = accumulator.finish_rank(means.n_tokens, means.tokens_read);
+            let BatchGradients { loss, mut grads, .. } = of_rank.sum(&policy.ranks, &stores)?;
+            let means = means.of_all_ranks(&policy.ranks)?;
             let grad_norm = clip_grad_norm(&mut grads, &policy.parameters, max_grad_norm)?;
             let critic_grad_norm = clip_grad_norm(&mut grads, &critic.parameters, max_grad_norm)?;
             ensure_finite(step, loss, grad_norm + critic_grad_norm, "--lr")?;

@@ -12,6 +12,7 @@ mod small_run;
 mod experience;
 mod update;
 mod step_by_hand;
+mod ranks;
 mod training;
 mod alarms;
 mod probe_worlds;

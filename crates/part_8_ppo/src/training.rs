@@ -23,6 +23,8 @@ pub fn train(
     run: &Run,
     log: &mut RunLog,
 ) -> Result<()> {
+    actor_critic.policy.join(&run.ranks)?;
+    actor_critic.critic.join(&run.ranks)?;
     let models = actor_critic.models()?;
     let (total_steps, saver) = (config.schedule.total_steps, validator.model_saver);
     if actor_critic.policy.progress.step == 0 {
@@ -33,18 +35,18 @@ pub fn train(
             run.save_checkpoint(0, log, |folder, data| actor_critic.save(folder, data, saver))?;
         }
     }
-    while !run.is_finished(&actor_critic.policy.progress, total_steps) {
+    while !run.is_over(&actor_critic.policy.progress, total_steps)? {
         let step = actor_critic.policy.progress.step + 1;
         let batch = prompts.batch(step, config.prompts_per_step);
         ppo_step(actor_critic, &models, context, &batch, config, log)?;
         actor_critic.policy.progress.step = step;
-        let is_over = run.is_finished(&actor_critic.policy.progress, total_steps);
+        let is_over = run.is_over(&actor_critic.policy.progress, total_steps)?;
         if is_over || is_due(step, validator.interval) {
             let policy = &mut actor_critic.policy;
             validator.run(&models.rollout_policy, policy, context.reward_fn, log)?;
         }
         let progress = &actor_critic.policy.progress;
-        let is_last = run.is_finished(progress, total_steps) || run.should_stop(step)?;
+        let is_last = run.is_over(progress, total_steps)? || run.should_stop(step)?;
         if is_last || run.is_save_due(step) {
             run.save_checkpoint(step, log, |folder, data| actor_critic.save(folder, data, saver))?;
         }
@@ -52,7 +54,7 @@ pub fn train(
             break;
         }
     }
-    match run.is_finished(&actor_critic.policy.progress, total_steps) {
+    match run.is_over(&actor_critic.policy.progress, total_steps)? {
         true => log.write_pending_row(),
         false => Ok(()),
     }

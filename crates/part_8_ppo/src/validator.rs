@@ -51,10 +51,10 @@ impl PpoValidator<'_> {
     ) -> Result<()> {
         let step = policy.progress.step;
         let mut rng = Rng::new(step as u64);
-        let (prompts, greedy) = (self.prompts, SamplingStrategy::Greedy);
+        let greedy = SamplingStrategy::Greedy;
         let mut completions = log.suspend(|| {
-            let (model, config) = (inference_policy, &self.eval_config);
-            config.generate_and_score(model, prompts, greedy, reward_fn, &mut rng)
+            let config = &self.eval_config;
+            config.generate_and_score(inference_policy, self.prompts, greedy, reward_fn, &mut rng)
         })?;
         if let Some(bad) = non_finite_reward_message(&completions) {
             return log.alarm(step, &ignored_validation(&bad));
@@ -64,7 +64,7 @@ impl PpoValidator<'_> {
         }
         let PpoEvalMetrics {
             reward_mean, exact_match, relaxed_match, length_mean, eos_rate, ..
-        } = compute_metrics(prompts, &completions);
+        } = compute_metrics(self.prompts, &completions);
         let mut summary = format!("length {length_mean:.1}, eos {eos_rate:.3}");
         if let (Some(exact), Some(relaxed)) = (exact_match, relaxed_match) {
             summary = format!("exact match {exact:.3}, relaxed {relaxed:.3}, {summary}");

@@ -2,7 +2,9 @@
 //! them on `perfectible` problems, write the files of the arithmetic `tasks`; without a subcommand,
 //! the demo.
 
+mod step_flags;
 pub(crate) mod arguments;
+mod table_arguments;
 mod demo;
 mod eval;
 pub(crate) mod ppo_run;
@@ -15,10 +17,11 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use anyhow::Result;
-use arguments::{DemoArgs, EvalArgs, PerfectibleArgs, TableArgs, TrainArgs};
+use arguments::{DemoArgs, EvalArgs, TrainArgs};
 use clap::{Parser, Subcommand};
 use datasets::arithmetic_questions::write_math_tasks;
 use experiment::command_line;
+use table_arguments::{PerfectibleArgs, TableArgs};
 
 /// Part 9: group-relative policy optimization (GRPO). Without a subcommand, the demo.
 #[derive(Parser)]

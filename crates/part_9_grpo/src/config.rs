@@ -1,7 +1,7 @@
 //! Configuration of a GRPO run: everything that determines its result.
 
 use ppo::reward_fn::{NamedRewardFn, RewardParts};
-use ppo::{Clip, ContextOverflow, RewardFn, RolloutConfig};
+use ppo::{Clip, ContextOverflow, RewardFn, RolloutConfig, Scoring};
 use scaling::LrSchedule;
 use sft::ChatTokenizer;
 use tensor_core::AdamWConfig;
@@ -86,6 +86,16 @@ impl<'a> GrpoContext<'a> {
             max_reward: reward.max_reward,
             reward_parts: reward.parts.clone(),
             overflow: reward.overflow.clone(),
+        }
+    }
+
+    /// The reward function, for a step's completions.
+    pub fn scoring(&mut self) -> Scoring<'_> {
+        Scoring {
+            chat_tokenizer: self.chat_tokenizer,
+            reward_fn: &mut *self.reward_fn,
+            parts: &self.reward_parts,
+            overflow: &self.overflow,
         }
     }
 }

@@ -92,7 +92,8 @@ pub fn describe_completion(
 ) -> String {
     let example = &prompt.example;
     let question = example.prompt.last().map_or("", |message| &message.content);
-    let (text, reward) = (one_line(&completion.text), completion.reward);
+    let text = one_line(&completion.text);
+    let reward = completion.reward;
     let mut lines = format!("   prompt  {}\n", one_line(question));
     let mut mark = "";
     if task.has_answers() {
@@ -103,7 +104,7 @@ pub fn describe_completion(
         let input = RewardInput {
             example,
             completion: &completion.text,
-            terminated: completion.terminated(),
+            finish_reason: completion.finish_reason,
         };
         mark = if task.exact_match(&input) { "✓ " } else { "✗ " };
     }
@@ -131,7 +132,7 @@ impl GrpoEvalMetrics {
                 let input = RewardInput {
                     example: &prompt.example,
                     completion: &completion.text,
-                    terminated: completion.terminated(),
+                    finish_reason: completion.finish_reason,
                 };
                 is_right(task, &input)
             });
@@ -182,7 +183,8 @@ impl GrpoEvaluator<'_> {
         seed: u64,
     ) -> Result<(GrpoEvalMetrics, Vec<ScoredCompletion>)> {
         ensure!(!prompts.is_empty(), "there are no problems to evaluate");
-        let (strategy, rng) = (SamplingStrategy::Greedy, &mut Rng::new(seed));
+        let strategy = SamplingStrategy::Greedy;
+        let rng = &mut Rng::new(seed);
         let completions =
             self.eval_config.generate_and_score(model, prompts, strategy, reward_fn, rng)?;
         Ok((GrpoEvalMetrics::from_completions(self.task, prompts, &completions), completions))

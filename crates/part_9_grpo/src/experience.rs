@@ -74,8 +74,19 @@ impl GrpoExperience {
         Ok(Self { groups, temperature, completion_texts, rewards, advantages, weights })
     }
 
-    /// Micro-batches of `groups_each` groups, with the log-probabilities that `objective` needs
-    /// under `rollout_model` and `reference`.
+    /// Groups from which `objective` learns. Those of similar length are neighbours: together they
+    /// need less padding.
+    pub fn learned_groups(&self, objective: &Objective) -> Vec<usize> {
+        let mut chosen: Vec<usize> = (0..self.groups.len())
+            .filter(|&group| self.is_included(group))
+            .filter(|&group| objective.kl.is_some() || self.has_nonzero_advantage(group))
+            .collect();
+        chosen
+            .sort_by_key(|&group| self.groups[group].prompt.len() + self.groups[group].n_tokens());
+        chosen
+    }
+
+    /// Micro-batches of all [`learned_groups`](Self::learned_groups), `groups_each` groups each.
     ///
     /// # Errors
     /// When memory is short.
@@ -86,13 +97,23 @@ impl GrpoExperience {
         reference: Option<&GptModern>,
         groups_each: usize,
     ) -> Result<Vec<MicroBatch>> {
-        let mut chosen: Vec<usize> = (0..self.groups.len())
-            .filter(|&group| self.is_included(group))
-            .filter(|&group| objective.kl.is_some() || self.has_nonzero_advantage(group))
-            .collect();
-        // Groups of similar length together need less padding.
-        chosen
-            .sort_by_key(|&group| self.groups[group].prompt.len() + self.groups[group].n_tokens());
+        let chosen = self.learned_groups(objective);
+        self.micro_batches_of(&chosen, objective, rollout_model, reference, groups_each)
+    }
+
+    /// Micro-batches of the groups `chosen`, `groups_each` groups each, with the log-probabilities
+    /// that `objective` needs under `rollout_model` and `reference`.
+    ///
+    /// # Errors
+    /// When memory is short.
+    pub fn micro_batches_of(
+        &self,
+        chosen: &[usize],
+        objective: &Objective,
+        rollout_model: &GptModern,
+        reference: Option<&GptModern>,
+        groups_each: usize,
+    ) -> Result<Vec<MicroBatch>> {
         let chunks = chosen.chunks(groups_each.max(1));
         chunks.map(|chosen| self.micro_batch(chosen, objective, rollout_model, reference)).collect()
     }

@@ -238,7 +238,8 @@ impl GrpoRolloutFlags {
     pub fn config(&self, max_new_tokens: usize, stop_token_ids: Vec<u32>) -> RolloutConfig {
         let top_k = self.top_k.map(NonZeroUsize::get);
         let strategy = SamplingStrategy::new(self.temperature, top_k, self.top_p, None);
-        let (group_size, sampler) = (self.group_size.get(), Sampler::new(strategy));
+        let group_size = self.group_size.get();
+        let sampler = Sampler::new(strategy);
         let config = RolloutConfig::new(group_size, sampler, max_new_tokens, stop_token_ids);
         self.limits.limit(config)
     }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 use candle_core::{DType, Device, Tensor};
 use ppo::kl::{KlEstimator, ratio};
+use ranks::Ranks;
 use serde::{Deserialize, Serialize};
 
 use crate::experience::{GrpoExperience, MicroBatch};
@@ -65,9 +66,9 @@ pub struct GrpoUpdateMetrics {
 }
 
 /// Sums over the tokens of some micro-batches.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct TokenSums {
-    n_tokens: usize,
+    pub(crate) n_tokens: usize,
     n_completions: usize,
     n_clipped: usize,
     ratio_max: f64,
@@ -127,6 +128,25 @@ impl TokenSums {
         self.n_tokens += batch.n_tokens();
         self.n_completions += batch.n_completions();
         Ok(())
+    }
+
+    /// Sums over the tokens of all `ranks`, of which `self` has those of this one.
+    ///
+    /// # Errors
+    /// When another rank has ended.
+    pub fn of_all_ranks(self, ranks: &Ranks) -> Result<Self> {
+        Ok(ranks.gather(&self)?.into_iter().reduce(Self::merge).unwrap_or_default())
+    }
+
+    fn merge(self, other: Self) -> Self {
+        Self {
+            n_tokens: self.n_tokens + other.n_tokens,
+            n_completions: self.n_completions + other.n_completions,
+            n_clipped: self.n_clipped + other.n_clipped,
+            ratio_max: self.ratio_max.max(other.ratio_max),
+            sampler_log_prob_diff: self.sampler_log_prob_diff + other.sampler_log_prob_diff,
+            kl: self.kl.into_iter().chain(other.kl).reduce(|a, b| a + b),
+        }
     }
 
     /// Metrics of an optimizer step on these tokens.

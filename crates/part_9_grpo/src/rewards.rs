@@ -111,7 +111,7 @@ pub fn format(input: &RewardInput<'_>) -> f32 {
 /// of a completion that is not truncated; text after an equals sign is ignored.
 pub fn countdown(input: &RewardInput<'_>) -> f32 {
     let Some(puzzle) = Puzzle::parse(&input.example.completion) else { return 0. };
-    if !input.terminated && extract_answer_tag(input.completion).is_none() {
+    if !input.terminated() && extract_answer_tag(input.completion).is_none() {
         return 0.;
     }
     one_if(countdown_expression(input.completion).is_some_and(|text| puzzle.is_solved_by(text)))

@@ -9,15 +9,15 @@
 //! ```
 
 use anyhow::Result;
-use candle_core::backprop::GradStore;
 use experiment::progress::Stopwatch;
 use experiment::{RunLog, ensure_finite};
 use modern::GptModern;
 use ppo::alarms::skipped_step;
 use ppo::log_probs::log_probs;
-use ppo::prompts::{prompt_ids, step_rng};
+use ppo::prompts::step_rng;
 use ppo::reward_fn::non_finite_message;
-use ppo::{CompletionLog, PromptExample, ScoredRollouts, rollout};
+use ppo::{CompletionLog, PromptExample, ScoredRollouts, rollout_share};
+use ranks::{BatchGradients, RankGradients};
 use scaling::accumulation::GradAccumulator;
 use serde_json::json;
 use tensor_core::{Parameters, clip_grad_norm};
@@ -44,11 +44,11 @@ pub fn grpo_step(
     let (step, mut watch) = (policy.state.progress.step + 1, Stopwatch::start());
     let (mut rng, lr) = (step_rng(config.seed, step), update.schedule.lr_at(step));
 
-    let ids = prompt_ids(prompts);
-    let groups = rollout(&policy.rollout_model, &ids, rollout_config, &mut rng)?;
-    let (chat_tokenizer, reward_fn) = (context.chat_tokenizer, &mut *context.reward_fn);
+    let ranks = &policy.state.ranks;
+    let groups = rollout_share(&policy.rollout_model, prompts, rollout_config, ranks, &mut rng)?;
     let overflow = context.overflow.counts();
-    let rollouts = ScoredRollouts::new(groups, prompts, chat_tokenizer, reward_fn, &mut rng)?;
+    let rollouts =
+        ScoredRollouts::of_all_ranks(groups, prompts, context.scoring(), ranks, &mut rng)?;
     context.overflow.log(overflow, step, log)?;
     policy.progress.timings.generation += watch.lap();
     if let Some(bad) = non_finite_message(&rollouts.rewards, &rollouts.completion_texts) {
@@ -64,19 +64,27 @@ pub fn grpo_step(
     let rewards: Vec<f64> = experience.rewards.iter().map(|&reward| f64::from(reward)).collect();
     policy.progress.add_rewards(&rewards);
     policy.state.progress.rewards.record(&rewards, context.max_reward);
-    // log π_old and log π_ref of the tokens, (R, T) per micro-batch.
+    // log π_old and log π_ref of the tokens, (R, T) per micro-batch. With n ranks, each learns from
+    // every n-th group.
     let rollout_model = &policy.rollout_model;
     let reference = policy.reference.as_ref().map(|reference| &reference.model);
+    let chosen = experience.learned_groups(objective);
+    let (rank, world_size) = (policy.state.ranks.rank(), policy.state.ranks.world_size());
+    let own: Vec<usize> = chosen.iter().copied().skip(rank).step_by(world_size).collect();
+    let n_groups = update.micro_batch_size;
     let micro_batches =
-        experience.micro_batches(objective, rollout_model, reference, update.micro_batch_size)?;
+        experience.micro_batches_of(&own, objective, rollout_model, reference, n_groups)?;
     policy.progress.timings.log_probs += watch.lap();
 
     let mut updates = Vec::new();
-    let num_iterations = if micro_batches.is_empty() { 0 } else { update.num_iterations };
+    policy.state.seed_dropout(config.seed);
+    let num_iterations = if chosen.is_empty() { 0 } else { update.num_iterations };
     for _ in 0..num_iterations {
         let parameters = &policy.state.parameters;
-        let (loss, mut grads, sums) =
-            gradients(&policy.model, parameters, &micro_batches, objective)?;
+        let (of_rank, sums) = gradients(&policy.model, parameters, &micro_batches, objective)?;
+        let BatchGradients { loss, mut grads, .. } =
+            of_rank.sum(&policy.state.ranks, &[parameters])?;
+        let sums = sums.of_all_ranks(&policy.state.ranks)?;
         let grad_norm = clip_grad_norm(&mut grads, parameters, update.max_grad_norm)?;
         ensure_finite(step, loss, grad_norm, "--lr")?;
         policy.state.optimizer.step(&grads, lr)?;
@@ -96,16 +104,17 @@ pub fn grpo_step(
     policy.progress.log_step(step, &experience, &updates, completions, plateau, lr, log)
 }
 
-/// Loss of all `micro_batches`, its gradients, and sums over their tokens for the metrics.
+/// Part of `micro_batches` in the loss of a step, its gradients, and sums over their tokens for the
+/// metrics.
 ///
 /// # Errors
-/// When there are no micro-batches, or memory is short.
+/// When memory is short.
 pub fn gradients(
     model: &GptModern,
     parameters: &Parameters,
     micro_batches: &[MicroBatch],
     objective: &Objective,
-) -> Result<(f64, GradStore, TokenSums)> {
+) -> Result<(RankGradients, TokenSums)> {
     let (mut accumulator, mut sums) = (GradAccumulator::default(), TokenSums::default());
     for micro_batch in micro_batches {
         let MicroBatch { batch, inputs, temperature } = micro_batch;
@@ -114,6 +123,5 @@ pub fn gradients(
         accumulator.backward(&loss, &[parameters])?;
         sums.add_micro_batch(&log_probs, micro_batch, objective)?;
     }
-    let (loss, grads) = accumulator.finish()?;
-    Ok((loss, grads, sums))
+    Ok((accumulator.finish_rank(sums.n_tokens, sums.n_tokens), sums))
 }

@@ -15,18 +15,23 @@ mod wiring;
 
 use candle_core::{Device, Result, Tensor};
 use datasets::Example;
+use modern::FinishReason;
 use ppo::RewardInput;
+
+use crate::rewards::RewardRule;
 
 const CPU: Device = Device::Cpu;
 
-/// Reward of `completion` by `rule`, where `answer` is right.
-fn reward_for(
-    rule: crate::rewards::RewardRule,
-    completion: &str,
-    answer: &str,
-    terminated: bool,
-) -> f32 {
-    rule(&RewardInput { example: &Example::new("", answer), completion, terminated })
+/// Reward of the terminated `completion` by `rule`, where `answer` is right.
+fn reward_for(rule: RewardRule, completion: &str, answer: &str) -> f32 {
+    let finish_reason = FinishReason::Stop;
+    rule(&RewardInput { example: &Example::new("", answer), completion, finish_reason })
+}
+
+/// Reward of the truncated `completion` by `rule`, where `answer` is right.
+fn reward_if_truncated(rule: RewardRule, completion: &str, answer: &str) -> f32 {
+    let finish_reason = FinishReason::Length;
+    rule(&RewardInput { example: &Example::new("", answer), completion, finish_reason })
 }
 
 /// Tensor (N) of numbers from a golden file.

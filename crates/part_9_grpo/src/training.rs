@@ -29,10 +29,11 @@ pub fn train(
 ) -> Result<()> {
     let GrpoUpdateConfig { schedule, max_sampled_tokens, .. } = config.update;
     let saver = validator.model_saver;
+    policy.state.join(&run.ranks)?;
     if policy.state.progress.step == 0 {
         validator.run(policy, context.reward_fn, log)?; // baseline before training
     }
-    while !run.is_finished(&policy.state.progress, schedule.total_steps) {
+    while !run.is_over(&policy.state.progress, schedule.total_steps)? {
         let step = policy.state.progress.step + 1;
         let batch = prompts.batch(step, config.prompts_per_step);
         grpo_step(policy, context, &batch, config, log)?;
@@ -40,12 +41,12 @@ pub fn train(
         if let Some(reference) = &policy.reference {
             reference.sync_if_due(step, &policy.state.parameters)?;
         }
-        let is_last = run.is_finished(&policy.state.progress, schedule.total_steps)
+        let is_last = run.is_over(&policy.state.progress, schedule.total_steps)?
             || max_sampled_tokens.is_some_and(|limit| log.state.n_tokens >= limit);
         if is_last || is_due(step, validator.interval) {
             validator.run(policy, context.reward_fn, log)?;
         }
-        let is_over = is_last || run.is_finished(&policy.state.progress, schedule.total_steps);
+        let is_over = is_last || run.is_over(&policy.state.progress, schedule.total_steps)?;
         let is_stopped = is_over || run.should_stop(step)?;
         if is_stopped || run.is_save_due(step) {
             run.save_checkpoint(step, log, |folder, data| policy.save(folder, data, saver))?;

@@ -11,6 +11,7 @@ use candle_core::Device;
 use datasets::Example;
 use ppo::flags::RewardProgramFlags;
 use ppo::reward_fn::{self, NamedRewardFn, OutcomeRewards, RewardPart, RewardParts};
+use ppo::reward_model_fn::{RewardTokenizer, open_reward_model};
 use ppo::{ContextOverflow, RewardFn, RewardInput};
 use sft::ChatTokenizer;
 use tensor_core::Rng;
@@ -193,7 +194,8 @@ impl WeightedRewards {
         device: &Device,
     ) -> Result<(NamedRewardFn, Vec<String>)> {
         let (mut weighted, mut other_tokenizers) = (Vec::new(), Vec::new());
-        let (mut sum_name, overflow) = (String::new(), ContextOverflow::default());
+        let mut sum_name = String::new();
+        let overflow = ContextOverflow::default();
         for term in &self.terms {
             let RewardTerm { name, source, weight } = term;
             let named = |reward_fn| NamedRewardFn::new(reward_fn, name.clone());
@@ -204,14 +206,16 @@ impl WeightedRewards {
                 RewardSource::Code => program.code.open_reward_fn()?,
                 RewardSource::LlmJudge => program.judge.open_reward_fn(device, overflow.clone())?,
                 RewardSource::Model => {
-                    let (reward_model, other) = reward_fn::open_reward_model(
+                    let (reward_model, tokenizer) = open_reward_model(
                         name,
                         chat_tokenizer,
                         batch_size,
                         device,
                         overflow.clone(),
                     )?;
-                    other_tokenizers.extend(other.then(|| name.clone()));
+                    if tokenizer == RewardTokenizer::Other {
+                        other_tokenizers.push(name.clone());
+                    }
                     reward_model
                 }
             };

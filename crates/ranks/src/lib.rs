@@ -7,9 +7,11 @@ mod process;
 mod thread_rank;
 
 use std::ops::Range;
+use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 pub use average::{BatchGradients, RankGradients};
+use candle_core::{Device, Tensor};
 #[cfg(feature = "mpi")]
 pub use mpi_rank::MpiRank;
 use serde::Serialize;
@@ -93,6 +95,58 @@ impl Ranks {
         }
     }
 
+    /// The `own` of each of the ranks, in their order.
+    ///
+    /// # Errors
+    /// When another rank has ended.
+    pub fn gather<T: Clone + Serialize + DeserializeOwned>(&self, own: &T) -> Result<Vec<T>> {
+        if !self.are_several() {
+            return Ok(vec![own.clone()]);
+        }
+        let mut bytes = Vec::new();
+        ciborium::into_writer(own, &mut bytes)?;
+        let all = match self {
+            Self::Alone => vec![bytes],
+            Self::Threads(thread) => thread.exchange(bytes)?.to_vec(),
+            #[cfg(feature = "mpi")]
+            Self::Mpi(process) => process.exchange(bytes)?,
+        };
+        let read = |bytes: &Vec<u8>| Ok(ciborium::from_reader(&bytes[..])?);
+        all.iter().map(read).collect()
+    }
+
+    /// The tensors of all ranks, f32 on `device`, one below the other: (R, ..). They differ in their
+    /// first dimension alone, and a rank may have none.
+    ///
+    /// # Errors
+    /// When no rank has any, their shapes differ, or another rank has ended.
+    pub fn concat(&self, own: &[Tensor], device: &Device) -> Result<Tensor> {
+        if !self.are_several() {
+            return Ok(Tensor::cat(own, 0)?);
+        }
+        let parts = own
+            .iter()
+            .map(|tensor| Ok((tensor.dims().to_vec(), tensor.flatten_all()?.to_vec1::<f32>()?)));
+        let parts: Vec<(Vec<usize>, Vec<f32>)> = parts.collect::<Result<_>>()?;
+        let all = self.gather(&parts)?.into_iter().flatten();
+        let all = all.map(|(shape, values)| Tensor::from_vec(values, shape, device));
+        Ok(Tensor::cat(&all.collect::<candle_core::Result<Vec<_>>>()?, 0)?)
+    }
+
+    /// Checks that all ranks have the same `own`, which is named by `what`.
+    ///
+    /// # Errors
+    /// When one has another, or has ended.
+    pub fn ensure_same<T>(&self, own: &T, what: &str) -> Result<()>
+    where
+        T: Clone + PartialEq + Serialize + DeserializeOwned,
+    {
+        let all = self.gather(own)?;
+        let other = all.iter().position(|theirs| *theirs != all[0]);
+        ensure!(other.is_none(), "rank {} has another {what} than the first", other.unwrap_or(0));
+        Ok(())
+    }
+
     /// True if `flag` is true on any rank.
     ///
     /// # Errors
@@ -116,11 +170,22 @@ impl Ranks {
         }
         let mut bytes = Vec::new();
         if self.is_first() {
-            bytes = serde_json::to_vec(&compute()?)?;
+            ciborium::into_writer(&compute()?, &mut bytes)?;
         }
         self.broadcast(&mut bytes)?;
-        serde_json::from_slice(&bytes).context("a result of the first rank")
+        ciborium::from_reader(&bytes[..]).context("a result of the first rank")
     }
+}
+
+/// Lets `command` start a program that is not one of the ranks, although its parent is.
+pub fn outside_of_ranks(command: &mut Command) -> &mut Command {
+    for (name, _) in std::env::vars_os() {
+        let launchers = ["OMPI_", "PMI_", "PMIX_", "MPI_", "SLURM_STEP_"];
+        if launchers.iter().any(|launcher| name.to_string_lossy().starts_with(launcher)) {
+            command.env_remove(name);
+        }
+    }
+    command
 }
 
 #[cfg(test)]

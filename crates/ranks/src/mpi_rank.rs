@@ -76,14 +76,29 @@ impl MpiRank {
     }
 
     pub(crate) fn broadcast(&self, bytes: &mut Vec<u8>) -> Result<()> {
-        let world = SimpleCommunicator::world();
-        let first = world.process_at_rank(0);
-        let mut len = bytes.len() as u64;
-        first.broadcast_into(&mut len);
-        bytes.resize(usize::try_from(len)?, 0);
-        for chunk in bytes.chunks_mut(CHUNK * size_of::<f32>()) {
-            first.broadcast_into(chunk);
-        }
-        Ok(())
+        broadcast_from(0, bytes)
     }
+
+    /// Bytes that the ranks bring, in their order.
+    pub(crate) fn exchange(&self, own: Vec<u8>) -> Result<Vec<Vec<u8>>> {
+        let mut all = vec![Vec::new(); self.world_size];
+        all[self.rank] = own;
+        for (rank, bytes) in all.iter_mut().enumerate() {
+            broadcast_from(rank as i32, bytes)?;
+        }
+        Ok(all)
+    }
+}
+
+/// Replaces `bytes` by those of rank `root`.
+fn broadcast_from(root: i32, bytes: &mut Vec<u8>) -> Result<()> {
+    let world = SimpleCommunicator::world();
+    let root = world.process_at_rank(root);
+    let mut len = bytes.len() as u64;
+    root.broadcast_into(&mut len);
+    bytes.resize(usize::try_from(len)?, 0);
+    for chunk in bytes.chunks_mut(CHUNK * size_of::<f32>()) {
+        root.broadcast_into(chunk);
+    }
+    Ok(())
 }

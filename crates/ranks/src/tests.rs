@@ -52,6 +52,42 @@ fn all_ranks_get_what_the_first_has() {
 }
 
 #[test]
+fn what_each_rank_has_is_gathered_in_their_order_also_what_json_lacks() {
+    let results = in_threads(3, |ranks| {
+        let rank = ranks.rank();
+        let numbers = ranks.gather(&vec![f64::NAN; rank])?;
+        let bits: Vec<u32> =
+            ranks.gather(&(0.1 * rank as f32))?.iter().map(|x| x.to_bits()).collect();
+        // Two rows on the first rank, none on the second, one on the third.
+        let rows = [2, 0, 1][rank];
+        let own: Vec<Tensor> = (0..rows)
+            .map(|row| Tensor::full((10 * rank + row) as f32, (1, 2), &Device::Cpu))
+            .collect::<candle_core::Result<_>>()?;
+        Ok((numbers, bits, ranks.concat(&own, &Device::Cpu)?.to_vec2::<f32>()?))
+    });
+    for result in results {
+        let (numbers, bits, rows) = result.unwrap();
+        assert_eq!(numbers.iter().map(Vec::len).collect::<Vec<_>>(), [0, 1, 2]);
+        assert!(numbers.concat().iter().all(|x| x.is_nan()));
+        assert_eq!(bits, [0f32, 0.1, 0.2].map(f32::to_bits));
+        assert_eq!(rows, [[0., 0.], [1., 1.], [20., 20.]]);
+    }
+}
+
+#[test]
+fn a_rank_with_something_else_is_named() {
+    let results = in_threads(3, |ranks| {
+        ranks
+            .ensure_same(&"a".to_string(), "model")
+            .map_err(|_| anyhow::anyhow!("all have the same"))?;
+        ranks.ensure_same(&(ranks.rank() == 2), "model")
+    });
+    for result in results {
+        assert_eq!(result.unwrap_err().to_string(), "rank 2 has another model than the first");
+    }
+}
+
+#[test]
 fn a_rank_that_ends_early_ends_the_others() {
     let results = in_threads(3, |ranks| {
         if ranks.rank() == 1 {
@@ -111,6 +147,41 @@ fn the_mean_over_ranks_is_that_of_the_whole_batch() -> Result<()> {
             assert_eq!((n_targets, n_tokens), (5, 25_000));
             assert_close(&used.unwrap()[..], &grad(&whole, &alone, 0).unwrap()[..], 1e-6);
             assert_eq!(unused, None, "as on one rank, a weight without a gradient does not decay");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn parts_of_a_sum_are_added_and_not_divided() -> Result<()> {
+    let rows: Vec<[f32; 3]> = (0..5).map(|i| [0.1 * i as f32, 1., -0.5 * i as f32]).collect();
+    let part = |parameters: &Parameters, rows: &[[f32; 3]]| -> Result<RankGradients> {
+        let mut part = mean_square(parameters, rows)?;
+        let share = rows.len() as f64 / 5.;
+        part.loss *= share;
+        if let Some(grads) = &mut part.grads {
+            let used = parameters.trainable().next().unwrap().var.as_tensor();
+            let grad = (grads.remove(used).unwrap() * share)?;
+            grads.insert(used, grad);
+        }
+        Ok(part)
+    };
+    let alone = parameters()?;
+    let whole = mean_square(&alone, &rows)?.average(&Ranks::Alone, &[&alone])?;
+    let grad = |step: &BatchGradients, parameters: &Parameters| {
+        let used = parameters.trainable().next().unwrap().var.as_tensor();
+        step.grads.get(used).unwrap().to_vec1::<f32>()
+    };
+    for n_ranks in [2, 8] {
+        let steps = in_threads(n_ranks, |ranks| {
+            let own = parameters()?;
+            let step = part(&own, &rows[ranks.rows(rows.len())])?.sum(&ranks, &[&own])?;
+            Ok((step.loss, grad(&step, &own)?))
+        });
+        for step in steps {
+            let (loss, used) = step?;
+            assert_close(loss, whole.loss, 1e-6);
+            assert_close(&used[..], &grad(&whole, &alone)?[..], 1e-6);
         }
     }
     Ok(())

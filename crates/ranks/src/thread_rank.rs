@@ -91,7 +91,7 @@ impl ThreadRank {
     }
 
     /// Bytes that the ranks bring, in their order.
-    fn exchange(&self, bytes: Vec<u8>) -> Result<Arc<Vec<Vec<u8>>>> {
+    pub(crate) fn exchange(&self, bytes: Vec<u8>) -> Result<Arc<Vec<Vec<u8>>>> {
         let mut round = self.0.meeting.round();
         let present = round.n_complete;
         round.brought[self.rank()] = Some(bytes);

@@ -12,7 +12,7 @@ use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Result, Tensor, Var};
 pub use counting_allocator::CountingAllocator;
 pub use outside::{assert_python_agrees, course_data};
-pub use program::{Program, path_arg};
+pub use program::{CheckpointingRuns, Program, path_arg};
 
 use crate::{GradientReport, Parameters, backward};
 

@@ -2,7 +2,8 @@
 //!
 //! Machines differ and are noisy, so the result is a ratio of turns that alternate in the same run.
 //! Each side is a process that does one piece of work at a time, so that the sides do not disturb
-//! each other. Both processes restart for each row, so that peak memory is that of the row.
+//! each other. Both processes restart for each row, so that peak memory is that of the row. A
+//! training step is compared with PyTorch in each of its modes, of which the fastest counts.
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -11,8 +12,12 @@ use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::processor;
 use crate::repository::root;
 use crate::worker::Worker;
+
+/// Modes of PyTorch in a training step: as it is, compiled, and with bf16 products (autocast).
+const TRAINING_MODES: [&str; 4] = ["eager", "compile", "bf16", "bf16-compile"];
 
 /// Options of the comparison.
 #[derive(clap::Args)]
@@ -71,6 +76,9 @@ struct Row {
     gflop_per_s: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     gb_per_s: Option<f64>,
+    /// Reason why the other side has no value.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
 }
 
 pub(crate) fn run(options: &Options) -> Result<()> {
@@ -91,7 +99,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let mut rows = Vec::new();
     for work in selected {
         eprintln!("{} ...", work.name);
-        for row in compare(work, options)? {
+        for row in compare_modes(work, options)? {
             if options.json {
                 println!("{}", serde_json::to_string(&row)?);
             }
@@ -99,6 +107,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         }
     }
     if !options.json {
+        println!("{}; {} threads", processor::describe(), options.threads);
         print_table(&rows);
     }
     Ok(())
@@ -111,24 +120,49 @@ fn our_command(options: &Options) -> Command {
     command
 }
 
-fn python_command(options: &Options) -> Command {
+fn python_command(options: &Options, mode: &str) -> Command {
     let mut command = Command::new(&options.python);
     command
         .arg(root().join("benches/python/worker.py"))
-        .arg(format!("--threads={}", options.threads));
+        .arg(format!("--threads={}", options.threads))
+        .arg(format!("--mode={mode}"));
     command
 }
 
-/// Runs the work on both sides in alternating turns.
-fn compare(work: &Work, options: &Options) -> Result<Vec<Row>> {
+/// Rows of `work`: for a training step, those of each mode of PyTorch, of which the fastest is
+/// marked.
+fn compare_modes(work: &Work, options: &Options) -> Result<Vec<Row>> {
+    if work.request["work"] != "train_step" {
+        return compare(work, TRAINING_MODES[0], options);
+    }
+    let mut of_modes = Vec::new();
+    for mode in TRAINING_MODES {
+        let mut rows = compare(work, mode, options)?;
+        rows.iter_mut().for_each(|row| row.work += &format!("; PyTorch {mode}"));
+        of_modes.push(rows);
+    }
+    let fastest = of_modes.iter_mut().max_by(|a, b| a[0].theirs.total_cmp(&b[0].theirs));
+    if let Some(rows) = fastest {
+        rows[0].work += ", its best";
+    }
+    Ok(of_modes.into_iter().flatten().collect())
+}
+
+/// Runs the work on both sides in alternating turns, PyTorch in `mode`. If the other side fails (no
+/// compiler, an illegal instruction), the only row says so.
+fn compare(work: &Work, mode: &str, options: &Options) -> Result<Vec<Row>> {
     let mut ours = Worker::start(our_command(options))?;
-    let mut theirs = Worker::start(python_command(options))
+    let mut theirs = Worker::start(python_command(options, mode))
         .context("the Python worker did not start: set --python to a Python that has torch")?;
     let mut request = work.request.clone();
     request["seconds"] = json!(options.seconds);
     let mut responses = Vec::new();
     for _ in 0..options.rounds.max(1) {
-        responses.push((ours.request(&request)?, theirs.request(&request)?));
+        let ours = ours.request(&request)?;
+        match theirs.request(&request) {
+            Ok(theirs) => responses.push((ours, theirs)),
+            Err(error) => return Ok(vec![Row::of_failure(work, &error)]),
+        }
     }
     let both = |value: &dyn Fn(&Value) -> Option<f64>| -> Option<Vec<(f64, f64)>> {
         responses.iter().map(|(ours, theirs)| Some((value(ours)?, value(theirs)?))).collect()
@@ -174,7 +208,15 @@ impl Row {
             unit: unit.to_owned(),
             gflop_per_s: None,
             gb_per_s: None,
+            error: None,
         }
+    }
+
+    /// Row without values of `work`, which failed.
+    fn of_failure(work: &Work, error: &anyhow::Error) -> Self {
+        let error = format!("{error:#}");
+        let error = error.lines().next().unwrap_or_default().to_string();
+        Self { error: Some(error), ..Self::new(work.name.clone(), "", &[(0., 0.)]) }
     }
 }
 
@@ -193,7 +235,11 @@ fn print_table(rows: &[Row]) {
     let bytes = peak("memory read", |row| row.gb_per_s);
     println!("| work | ours | theirs (PyTorch eager if not named) | ratio | rate | of peak |");
     println!("| --- | --- | --- | --- | --- | --- |");
-    for Row { work, ours, theirs, ratio, unit, gflop_per_s, gb_per_s } in rows {
+    for Row { work, ours, theirs, ratio, unit, gflop_per_s, gb_per_s, error } in rows {
+        if let Some(error) = error {
+            println!("| {work} | | failed: {error} | | | |");
+            continue;
+        }
         let number = |x: &f64| if *x < 100. { format!("{x:.2}") } else { format!("{x:.0}") };
         let (rate, share) = match (gflop_per_s, gb_per_s) {
             (Some(rate), _) => (format!("{rate:.0} GFLOP/s"), rate / flops),

@@ -10,6 +10,7 @@ mod exercises;
 mod layers;
 mod features;
 mod links;
+mod processor;
 mod readmes;
 mod rust_text;
 mod tiny_text;

@@ -3,6 +3,8 @@
 use super::answers::Answers;
 use super::compare::{agree, close, difference};
 use super::verdict::{GradeReport, Outcome};
+use crate::runner::work;
+use crate::source::ReadingPlace;
 
 /// Grader of functions of type `F`.
 pub struct Fill<F: 'static> {
@@ -71,14 +73,19 @@ impl<F: Copy> Fill<F> {
         verdict
     }
 
-    /// Faults of the grader itself: a known mistake that is accepted or not named, a gradient of
-    /// the reference that differs from finite differences.
+    /// Faults of the grader itself: a known mistake that is accepted or not named, or whose place
+    /// to read does not exist; a gradient of the reference that differs from finite differences.
     pub fn faults(&self) -> Vec<String> {
         let mut faults = Vec::new();
         for (i, wrong) in self.wrong.iter().enumerate() {
             let verdict = self.judge(wrong.f);
             if verdict.outcome != Outcome::Wrong || verdict.mistake != Some(i) {
                 faults.push(format!("the mistake \"{}\" is not named: {verdict:?}", wrong.says));
+            }
+            let place = ReadingPlace::parse(wrong.read);
+            let is_there = place.is_some_and(|place| place.locate(&work::root()).is_some());
+            if !wrong.read.is_empty() && !is_there {
+                faults.push(format!("{:?} does not exist", wrong.read));
             }
         }
         let mut answers = Answers::with_finite_differences();

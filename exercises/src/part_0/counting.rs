@@ -83,6 +83,18 @@ pub const GRADE: Fill<Counting> = Fill {
             says: "the bigram's mean is taken over n bytes; only n − 1 of them follow another",
             read: "",
         },
+        Wrong {
+            f: |text| {
+                let (unigram, bigram) = counting(text);
+                let Some((last, before)) = text.split_last() else { return (unigram, bigram) };
+                let n = before.iter().filter(|byte| *byte == last).count() as f64;
+                let more = if n > 0. { n * ((n + 1.) / n).ln() } else { 0. };
+                (unigram, bigram + more / before.len() as f64)
+            },
+            says: "the first byte is counted in all of the text; the last place has nothing behind \
+                   it and does not count",
+            read: "",
+        },
     ],
 };
 
@@ -102,8 +114,9 @@ fn conditional_entropy(pairs: impl Iterator<Item = (u8, u8)>) -> f64 {
 }
 
 fn cases(f: Counting, answers: &mut Answers) {
-    let texts: [(&str, &[u8]); 3] = [
+    let texts: [(&str, &[u8]); 4] = [
         ("`aab`", b"aab"),
+        ("`banana`", b"banana"),
         ("`the moon is high, the night is deep`", b"the moon is high, the night is deep"),
         ("data/tiny.txt", include_bytes!("../../../data/tiny.txt")),
     ];

@@ -3,11 +3,14 @@
 //! A token may attend to itself and to the tokens before it. The mask is added to the scores of T
 //! queries and S keys: 0 where query i may see key j, −∞ where key j lies in its future.
 //!
-//! In training the queries are all tokens, and T = S. In decoding the first S − T keys come from
-//! a cache, and the queries are the last T tokens: query i stands at position S − T + i.
+//! In training every token is a query, and T = S. A model that writes computes only its newest
+//! tokens and keeps the keys of all earlier ones (a cache, part 3). Then the first `past` = S − T
+//! keys come from the cache, and the queries are the last T tokens: query i stands at position
+//! past + i, key j at position j.
 //!
-//! Hint: Compare positions, not row numbers: where does query i stand?
-//! Hint: Key j is in the future of query i if j > past + i, where past = S − T.
+//! Hint: On paper, with two tokens in the cache and two new ones: how many of the four keys may
+//! query 0 see, how many query 1?
+//! Hint: Compare positions: key j is in the future of query i if j > past + i.
 //! Hint: Fill a `Vec<f64>` of T · S cells in two loops and give it to `Tensor::from_vec(cells,
 //! (t, s), device)`; a cell is `f64::NEG_INFINITY` if `j > past + i`, else 0.
 //! Read: crates/part_1_attention/src/head.rs: pub fn causal_mask
@@ -44,7 +47,7 @@ pub const GRADE: Fill<Mask> = Fill {
             f: |t, past, device| of_cells(t, past, device, |i, j| j > i),
             says: "query i is taken to stand at position i, but the cache holds `past` tokens \
                    before it",
-            read: "crates/part_3_modern/src/kv_cache.rs: position",
+            read: "crates/part_3_modern/src/attention_context.rs: texts of `start` tokens",
         },
         Wrong {
             f: |t, past, device| of_cells(t, past, device, |i, j| j >= past + i),

@@ -1,12 +1,12 @@
 //! 1.6 Heads without a transpose (find the bug, 8 minutes, ●○○)
 //!
-//! C channels of T tokens are split among H heads: head h of a token has its channels h D to
-//! (h + 1) D. The shape that comes out is right, the heads are not: one of them mixes several
-//! tokens. Three lines at most.
+//! C channels of T tokens are split among H heads of D = C/H channels: head h of a token has its
+//! channels from h D up to, but without, (h + 1) D. The shape that comes out is right, the heads
+//! are not: one of them mixes several tokens. Three lines at most.
 //!
 //! Hint: A reshape keeps the order of the numbers in memory. In which order do they lie?
-//! Hint: A token's channels lie together: (B, T, C) can be read as (B, T, H, D), and as nothing
-//! else.
+//! Hint: A token's channels lie together, so (B, T, C) can be read as (B, T, H, D) without moving a
+//! number. For (B, H, T, D) numbers have to move, and a reshape moves none.
 //! Hint: `x.reshape((b, t, n_head, c / n_head))?.transpose(1, 2)`
 //! Read: crates/part_1_attention/src/multi_head.rs: let split = qkv_by_head
 

@@ -1,6 +1,7 @@
 //! 1.2 One head (fill in, 15 minutes, ●●○)
 //!
-//! Each of T tokens x has a query x W_q, a key x W_k and a value x W_v, of D numbers each.
+//! Each of T tokens, a row of x, has a query x W_q, a key x W_k and a value x W_v, of D numbers
+//! each. Q, K and V have them as rows.
 //!
 //!     weights = softmax(Q Kᵀ / √D + mask)        row i sums to 1, the future has weight 0
 //!     output  = weights V

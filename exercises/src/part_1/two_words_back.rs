@@ -1,10 +1,11 @@
 //! 1.8 Look two words back (fill in, 15 minutes, ●●●)
 //!
-//! In a sinusoidal position vector the channels 2i and 2i + 1 are (sin tω, cos tω), with ω =
+//! In the sinusoidal vector of position t the channels 2i and 2i + 1 are (sin tω, cos tω), with ω =
 //! `frequency(i, c)`: a point on a circle. Moving back two positions turns it by −2ω, and a turn is
 //! a matrix. (A position is a row here and stands left of W_q; the book's matrix, written for
 //! columns, is the transpose.) Build the matrix W_q for which position t times W_q is position
-//! t − 2. A head whose query it makes attends to the second token before its own.
+//! t − 2. A head that makes its queries with W_q, and whose keys are the positions themselves,
+//! attends to the token two places before its own.
 //!
 //! Hint: sin(a − b) = sin a cos b − cos a sin b, and cos(a − b) = cos a cos b + sin a sin b.
 //! Hint: The product is a row times the matrix, so cell (row, column) says how much of channel
@@ -83,8 +84,32 @@ pub const GRADE: Fill<Matrix> = Fill {
             says: "it pairs channel i with i + C/2; here neighbours 2i and 2i + 1 are a pair",
             read: "crates/part_1_attention/src/positions.rs: pub fn sinusoidal_positions",
         },
+        Wrong {
+            f: |c| of_blocks(c, |sin, cos| [cos, sin, sin, cos]),
+            says: "both sines have the same sign; of a turn's two sines one has a minus",
+            read: "",
+        },
+        Wrong {
+            f: |c| of_blocks(c, |sin, cos| [sin, cos, -cos, sin]),
+            says: "sine and cosine are exchanged: the diagonal has the cosine, 1 for no turn",
+            read: "",
+        },
     ],
 };
+
+/// Matrix of blocks, each from (sin, cos) of 2ω: cells (2i, 2i), (2i, 2i + 1), (2i + 1, 2i) and
+/// (2i + 1, 2i + 1).
+fn of_blocks(c: usize, block: impl Fn(f64, f64) -> [f64; 4]) -> Result<Tensor> {
+    let mut cells = vec![0.; c * c];
+    for i in 0..c / 2 {
+        let (sin, cos) = (2. * frequency(i, c)).sin_cos();
+        let [first, second, third, fourth] = block(sin, cos);
+        let at = 2 * i * c + 2 * i;
+        (cells[at], cells[at + 1]) = (first, second);
+        (cells[at + c], cells[at + c + 1]) = (third, fourth);
+    }
+    Tensor::from_vec(cells, (c, c), &Device::Cpu)
+}
 
 fn cases(f: Matrix, answers: &mut Answers) {
     for c in [2, 8, 32] {

@@ -5,8 +5,8 @@
 //! gradient arrives at the end. How large is the gradient by the first layer's input, compared with
 //! that by the last layer's?
 //!
-//! Hint: Without residual each layer multiplies the gradient by its own Jacobian, and so the layers
-//! multiply.
+//! Hint: Without residual each layer multiplies the gradient by its own Jacobian, the matrix of its
+//! slopes: eleven of them lie between the two inputs.
 //! Hint: x W has a deviation of 0.02 √64 = 0.16 times that of x, and gelu halves it.
 //! Hint: With x + f(x) the Jacobian is 1 plus something small, so the gradient passes unchanged;
 //! 0.08 to the power of eleven is 10⁻¹².

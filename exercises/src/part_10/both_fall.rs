@@ -11,7 +11,7 @@
 //!         --beta 0.5 --sft-weight 0.2 --out runs/held_up
 //!
 //! Predict first: where does `logps/chosen` go in each of the two? The grader takes the run without
-//! the remedy first.
+//! the remedy first, `runs/fall runs/held_up`.
 //!
 //! Hint: Look at `logps/chosen`, `logps/rejected` and `rewards/margins` of the first and last rows.
 //! Hint: Validations have the same names with `val_` before them, and less noise.

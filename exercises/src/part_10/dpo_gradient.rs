@@ -78,6 +78,14 @@ pub const GRADE: Fill<Gradient> = Fill {
             says: "the rejected completion has a gradient, too, as large and with the other sign",
             read: "",
         },
+        Wrong {
+            f: |chosen, rejected, beta| {
+                let pull = beta / (1. + (chosen - rejected).exp());
+                [-pull, pull]
+            },
+            says: "β is missing inside σ: it is σ(−βΔ)",
+            read: "",
+        },
     ],
 };
 

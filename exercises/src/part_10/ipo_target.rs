@@ -51,7 +51,7 @@ pub const GRADE: Fill<Loss> = Fill {
         Wrong {
             f: |log_ratios, _, beta| ipo_target(log_ratios, [1, 1], beta),
             says: "sums for means per token: a long completion reaches the target by its length",
-            read: "book/src/10_without_trying.md: Its authors divide the log-ratios by the length",
+            read: "crates/part_10_dpo/src/losses.rs: IPO divides by the length",
         },
         Wrong {
             f: |log_ratios, n_tokens, beta| ipo_target(log_ratios, n_tokens, beta / 2.),
@@ -69,6 +69,16 @@ pub const GRADE: Fill<Loss> = Fill {
                 (1. / (2. * beta) - delta).max(0.).powi(2)
             },
             says: "behind the target the loss is 0 here, as a hinge has it; IPO pulls back",
+            read: "",
+        },
+        Wrong {
+            f: |[chosen, rejected], [n, m], beta| ipo_target([rejected, chosen], [m, n], beta),
+            says: "chosen and rejected are exchanged: the margin is driven to −1/(2β)",
+            read: "",
+        },
+        Wrong {
+            f: |log_ratios, n_tokens, beta| ipo_target(log_ratios, n_tokens, beta).sqrt(),
+            says: "the square is missing: this is the distance from the target",
             read: "",
         },
     ],

@@ -10,7 +10,7 @@
 //!     cargo run -p part_9 -- train --config configs/arithmetic.yaml \
 //!         --model runs/habit --out runs/compare
 //!
-//! The grader takes the run of expert iteration first.
+//! The grader takes the run of expert iteration first, `runs/keep runs/compare`.
 //!
 //! Hint: Both see 100 · 64 · 16 answers; count them in the settings.
 //! Hint: Look at `val_exact_match` in both `metrics.jsonl`, before and after.

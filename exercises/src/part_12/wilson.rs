@@ -70,6 +70,15 @@ pub const GRADE: Fill<Interval> = Fill {
             says: "the center is p̂ + z²/(2n), a little nearer to one half than p̂",
             read: "",
         },
+        Wrong {
+            f: |share, n| {
+                let (z, n) = (1.96, n as f64);
+                let half = z * (share * (1. - share) + z * z / (4. * n * n)).sqrt();
+                [-half, half].map(|half| (share + z * z / (2. * n) + half) / (1. + z * z / n))
+            },
+            says: "p̂ (1 − p̂) is not divided by n: more questions would not shorten the interval",
+            read: "",
+        },
     ],
 };
 

@@ -77,6 +77,24 @@ pub const GRADE: Fill<Clip> = Fill {
             says: "norms are added; it is their squares that add up",
             read: "",
         },
+        Wrong {
+            f: |grads, max_norm| {
+                let (clipped, norm) = clip_all_together(grads, max_norm)?;
+                Ok((clipped, norm.min(max_norm)))
+            },
+            says: "the norm is that after clipping; it is to be that before",
+            read: "",
+        },
+        Wrong {
+            f: |grads, max_norm| {
+                let squared = clip_all_together(grads, max_norm)?.1.powi(2);
+                let factor = (max_norm / squared).min(1.);
+                let clipped = grads.iter().map(|grad| grad * factor);
+                Ok((clipped.collect::<Result<_>>()?, squared))
+            },
+            says: "the root of the sum of squares is missing",
+            read: "",
+        },
     ],
 };
 

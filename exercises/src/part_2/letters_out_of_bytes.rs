@@ -2,7 +2,8 @@
 //!
 //! Tokens arrive in pieces of a few bytes, and a letter may be cut: ए is three bytes, an emoji
 //! four. After each piece show all letters that are complete, and hold back the bytes of one that
-//! is not. Bytes that can begin no letter become `�`. Return the text after each piece.
+//! is not. Bytes that can begin no letter become `�`. Return a text for each piece: the letters
+//! that it completes, without those shown before.
 //!
 //! Hint: Keep the bytes held back in a `Vec<u8>`, and add each piece to it.
 //! Hint: `std::str::from_utf8` says how far the bytes are valid (`error.valid_up_to()`), and by
@@ -11,7 +12,7 @@
 //! is held back if `from_utf8(part)` fails with `error_len()` of `None`; every other is one `�`.
 //! Read: crates/part_2_tiny_gpt/src/tokenizer.rs: pub struct StreamDecoder
 
-/// Text that is complete after each of `pieces`.
+/// Letters that each of `pieces` completes.
 pub fn letters_out_of_bytes(pieces: &[&[u8]]) -> Vec<String> {
     let mut held = Vec::new();
     let mut texts = Vec::new();
@@ -89,6 +90,22 @@ pub const GRADE: Fill<Decode> = Fill {
                 pieces.iter().map(|piece| valid(piece)).collect()
             },
             says: "bytes of an incomplete letter are dropped; the next piece completes it",
+            read: "",
+        },
+        Wrong {
+            f: |pieces| {
+                let texts = letters_out_of_bytes(pieces);
+                (1..=texts.len()).map(|n| texts[..n].concat()).collect()
+            },
+            says: "each text repeats those before it; a piece gives only what it completes",
+            read: "",
+        },
+        Wrong {
+            f: |pieces| {
+                let texts = letters_out_of_bytes(pieces).into_iter();
+                texts.map(|text| text.replace('\u{fffd}', "")).collect()
+            },
+            says: "bytes that can begin no letter vanish; they become �",
             read: "",
         },
     ],

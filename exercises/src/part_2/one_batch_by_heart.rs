@@ -9,7 +9,7 @@
 //!     cargo run -p part_2 -- train --data data/tiny.txt --steps 300 \
 //!         --n-layer 2 --n-embd 64 --context-len 32 --out runs/control
 //!
-//! The grader takes both folders, the run by heart first.
+//! The grader takes both folders, the run by heart first, `runs/heart runs/control`.
 //!
 //! Hint: The training loss is what counts; the validation loss of 40 unseen bytes may be anything.
 //! Hint: If it stops above 0.2, give it more steps (both runs), or a shorter text.

@@ -100,6 +100,17 @@ pub const GRADE: Fill<Extend> = Fill {
             says: "a token does not see itself",
             read: "",
         },
+        Wrong {
+            f: |cache, piece| {
+                let scale = |q: &[f64]| -> Vec<f64> {
+                    q.iter().map(|x| x * (q.len() as f64).sqrt()).collect()
+                };
+                let piece = piece.iter().map(|[q, k, v]| [scale(q), k.clone(), v.clone()]);
+                extend(cache, &piece.collect::<Vec<_>>())
+            },
+            says: "the scores are not divided by √D",
+            read: "crates/part_1_attention/src/by_hand.rs: √D. Without it",
+        },
     ],
 };
 

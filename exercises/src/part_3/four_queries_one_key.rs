@@ -53,6 +53,14 @@ pub const GRADE: Fill<Scores> = Fill {
             says: "all queries read the first key head",
             read: "",
         },
+        Wrong {
+            f: |q, k| {
+                let (_h, _t, d) = q.dims3()?;
+                four_queries_one_key(q, k)? / (d as f64).sqrt()
+            },
+            says: "the scores are divided by D; it is its root",
+            read: "crates/part_1_attention/src/by_hand.rs: √D. Without it",
+        },
     ],
 };
 

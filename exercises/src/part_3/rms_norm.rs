@@ -68,6 +68,14 @@ pub const GRADE: Fill<Norm> = Fill {
             says: "the root is missing",
             read: "",
         },
+        Wrong {
+            f: |x, weight, eps| {
+                let mean_square = x.sqr()?.mean_keepdim(0)?;
+                x.broadcast_div(&(mean_square + eps)?.sqrt()?)?.broadcast_mul(weight)
+            },
+            says: "the mean runs over the first dimension; the channels are the last",
+            read: "",
+        },
     ],
 };
 

@@ -5,7 +5,8 @@
 //!
 //! Hint: What the loss ignores is not learned, and what it counts is.
 //! Hint: Without the end token in the loss, nothing tells the model to stop.
-//! Hint: Prompts have 14 tokens, answers 3, one of which is the end. 3 of 17 labels are the answer.
+//! Hint: A prompt of 14 tokens and an answer of 3, the end among them, are 17 tokens in a row. Each
+//! of them but the first is the label of the one before it. Count labels.
 //! Read: book/src/06_answering.md: ## The mask: learn to answer, not to ask
 
 use crate::grading::Prediction;

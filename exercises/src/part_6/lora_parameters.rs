@@ -32,7 +32,7 @@ pub fn questions() -> Vec<Prediction> {
         .trap(8. / 128., "both A and B count"),
         Prediction::choice(
             "B is 0 at the start. What is the gradient of A at the first step?",
-            &["0", "the same as that of B", "that of W"],
+            &["0", "the same as that of B", "the same as that of W"],
             0,
             "dA contains B as a factor: the first step moves B alone. Were A 0 too, nothing would.",
         )

@@ -6,7 +6,8 @@
 //! Hint: Which labels are set to −100 here, and which of them should be learned?
 //! Hint: The first end token after the completion is real, the ones behind it are padding. Their
 //! value is the same.
-//! Hint: Compare the place with the length: `t + 1 < len` instead of the id with `pad`.
+//! Hint: Compare the place of the label, t + 1, with the length, and not the id with `pad`: padding
+//! is `t + 1 >= len`.
 //! Read: crates/part_6_sft/src/batch.rs: Padding on the right
 
 /// Labels of a row `ids`, padded with `pad`, of which the first `len` are the example, its end
@@ -48,6 +49,11 @@ pub const GRADE: Fill<Labels> = Fill {
         Wrong {
             f: |ids, len, pad| padding_is_the_end(ids, len + 1, pad),
             says: "one token of padding is learned",
+            read: "",
+        },
+        Wrong {
+            f: |ids, len, pad| padding_is_the_end(ids, len - 1, pad),
+            says: "the end of the example is masked, too: `len` includes it",
             read: "",
         },
     ],

@@ -1,14 +1,15 @@
 //! 6.4 Words in common (fill in, 12 minutes, ●●○)
 //!
 //! Token F1 of two lists of words: how many words do completion and expected answer have in common?
-//! A word that is twice in one and once in the other counts once. P is that number divided by the
-//! words of the completion, R by those of the expected answer, and F1 = 2 P R / (P + R), or 0 if
-//! nothing is in common. Two empty lists agree (1); of one empty and one not it is 0.
+//! A word that is twice in one and once in the other counts once. The precision P is that number
+//! divided by the number of words of the completion, the recall R by that of the expected answer,
+//! and F1 = 2 P R / (P + R), or 0 if nothing is in common. Two empty lists agree (1); of one empty
+//! and one not it is 0.
 //!
 //! Hint: "the the the" and "the cat" have one word in common, not three and not two.
 //! Hint: Take the expected words into a list, and remove each that you find.
-//! Hint: 2 P R / (P + R) is 2 · common / (n + m), which needs no case for P + R = 0 but that of two
-//! empty lists.
+//! Hint: 2 P R / (P + R) is 2 · common / (n + m) for lists of n and m words. Only two empty lists
+//! need a case of their own.
 //! Read: crates/part_6_sft/src/metrics.rs: pub fn token_f1
 
 /// Token F1 of `completion` against `expected`.
@@ -114,6 +115,18 @@ pub const GRADE: Fill<F1> = Fill {
                 if n == 0 { 1. } else { f1(same, completion.len(), expected.len()) }
             },
             says: "words are compared place by place; one word in front and nothing agrees",
+            read: "",
+        },
+        Wrong {
+            f: |completion, expected| {
+                let total = completion.len() + expected.len();
+                let common = token_f1(completion, expected) * total as f64 / 2.;
+                match completion.len() {
+                    0 => f64::from(u8::from(expected.is_empty())),
+                    n => common / n as f64,
+                }
+            },
+            says: "that is the precision: one right word alone would have 1",
             read: "",
         },
     ],

@@ -6,9 +6,12 @@
 //! begin at 0 in each segment. Return both: the mask (T, T), 0 where attention is allowed and −∞
 //! elsewhere, and the positions. Padding attends to itself alone, and its position is 0.
 //!
-//! Hint: Query i may see key j if j ≤ i and both segments are equal.
-//! Hint: A token's position is its distance from the first token of its segment.
-//! Hint: For padding: position 0, and key j only if j = i (a row of −∞ alone would be NaN).
+//! Hint: On paper, for the segments 1 1 2 0: which of the 16 cells are 0, and what are the four
+//! positions?
+//! Hint: Note where the present segment began: `start` becomes i where `segments[i]` differs from
+//! `segments[i - 1]`, and the position is `i - start`. Padding needs a case of its own in both.
+//! Hint: `mask[i][j] = 0.` for each j ≤ i with `j == i || (segments[i] != 0 && segments[i] ==
+//! segments[j])`. Without j = i a row of padding would be −∞ alone, and its softmax NaN.
 //! Read: crates/part_3_modern/src/attention_context.rs: pub fn packed
 
 /// Mask, row by row, and positions of a row whose tokens have these `segments`.

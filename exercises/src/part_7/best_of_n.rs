@@ -8,7 +8,8 @@
 //!     cargo run -p part_10 -- best-of-n --model runs/habit --judge runs/judge \
 //!         --n 64 --json > best.json
 //!
-//! Predict first: at which n is the exact match highest? The grader takes the file.
+//! Predict first: at which n is the exact match highest? The grader takes the file,
+//! `best.json`.
 //!
 //! Hint: Two columns: what the judge says, and what is true.
 //! Hint: From 16 to 64 the score rises as before. And the exact match?

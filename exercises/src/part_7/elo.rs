@@ -79,6 +79,18 @@ pub const GRADE: Fill<Elo> = Fill {
             says: "b's change is computed from a's new rating: take both from the old ones",
             read: "",
         },
+        Wrong {
+            f: |n, games, k| {
+                let mut ratings = vec![1500.; n];
+                for &(a, b, a_won) in games {
+                    let p = 1. / (1. + 10f64.powf((ratings[b] - ratings[a]) / 400.));
+                    ratings[a] += k * (f64::from(u8::from(a_won)) - p);
+                }
+                ratings
+            },
+            says: "b keeps its rating: what a gains b loses",
+            read: "",
+        },
     ],
 };
 

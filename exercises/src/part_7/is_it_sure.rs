@@ -77,11 +77,42 @@ pub const GRADE: Fill<Error> = Fill {
             says: "every bin counts the same; they are weighted with their pairs",
             read: "",
         },
+        Wrong {
+            f: |differences| {
+                let gap = |d: &f64| (bin(confidence(*d)), confidence(*d) - right(*d));
+                let ties = differences.iter().filter(|d| **d == 0.);
+                let ties = ties.map(|d| (bin(confidence(*d)), 0.5));
+                weighted(differences.iter().map(gap).chain(ties), differences.len())
+            },
+            says: "a tie counts as wrong; it counts one half",
+            read: "",
+        },
+        Wrong {
+            f: |differences| {
+                let sigmoid = |d: f64| 1. / (1. + (-d).exp());
+                let gap = |d: &f64| (bin(sigmoid(*d)), sigmoid(*d) - right(*d));
+                weighted(differences.iter().map(gap), differences.len())
+            },
+            says: "the confidence is σ(d), below ½ where the judge prefers the rejected one; it is \
+                   as sure of that choice, σ(|d|)",
+            read: "",
+        },
     ],
 };
 
 fn confidence(d: f64) -> f64 {
     1. / (1. + (-d.abs()).exp())
+}
+
+fn bin(confidence: f64) -> usize {
+    (((confidence - 0.5) * 10.) as usize).min(4)
+}
+
+/// Calibration error of `n` pairs, from bins and distances.
+fn weighted(pairs: impl Iterator<Item = (usize, f64)>, n: usize) -> f64 {
+    let mut gaps = [0.; 5];
+    pairs.for_each(|(bin, gap)| gaps[bin] += gap);
+    gaps.iter().map(|gap: &f64| gap.abs()).sum::<f64>() / n as f64
 }
 
 fn right(d: f64) -> f64 {

@@ -27,7 +27,7 @@ pub fn questions() -> Vec<Prediction> {
         Prediction::number("And with β = 0.1?", first(0.1), 0.001, "Nearly 1: the KL is cheap.")
             .trap(first(10.), "β divides the reward; a small β leaves the reference far behind"),
         Prediction::choice(
-            "β → 0?",
+            "Where does π* go as β → 0?",
             &[
                 "π* → π₀",
                 "π* → all on the best token",

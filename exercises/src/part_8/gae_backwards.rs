@@ -1,7 +1,8 @@
 //! 8.5 GAE backwards (fill in, 15 minutes, ●●○)
 //!
-//! One completion: rewards r and values V of its tokens, and `bootstrap`, the value behind the last
-//! one: 0 if the completion has ended, the critic's value if it was cut off.
+//! One completion: r[t] is the reward of token t, V[t] the critic's value before it, and
+//! `bootstrap` the value behind the last one: 0 if the completion has ended, the critic's value if
+//! it was cut off.
 //!
 //!     δ[t] = r[t] + γ V[t + 1] − V[t]          V behind the end is `bootstrap`
 //!     A[t] = δ[t] + γ λ A[t + 1]               A behind the end is 0

@@ -1,10 +1,16 @@
 //! 8.4 GAE by hand (predict, 10 minutes, ●●○)
 //!
-//! A completion of two tokens gets the reward 10 at its end. The KL penalties are 0.1 and 0.2, the
-//! values before the tokens 1 and 2, γ = λ = 0.9. Take a sheet of paper; two decimals are enough.
+//! A completion of two tokens gets the reward 10 at its end. Its tokens pay KL penalties of 0.1 and
+//! 0.2, which are subtracted from their rewards. The critic's values are V₁ = 1 before the first
+//! token and V₂ = 2 before the second, and γ = λ = 0.9. With r the reward of a token less its
+//! penalty,
 //!
-//! Hint: From the end: δ₂ = (10 − 0.2) − 2, since nothing comes after it.
-//! Hint: A₂ = δ₂. Then δ₁ = −0.1 + γ V₂ − V₁.
+//!     δ = r + γ V(next) − V        A = δ + γ λ A(next)        return = A + V
+//!
+//! Take a sheet of paper; two decimals are enough.
+//!
+//! Hint: Begin at the end. What are V(next) and A(next) of the last token?
+//! Hint: A₂ = δ₂ = (10 − 0.2) − 2, since nothing comes after it. Then δ₁ = −0.1 + γ V₂ − V₁.
 //! Hint: A₁ = δ₁ + γ λ A₂ = (−0.1 + 0.9 · 2 − 1) + 0.81 · 7.8.
 //! Read: crates/part_8_ppo/src/gae.rs: pub fn gae
 

@@ -76,6 +76,22 @@ pub const GRADE: Fill<Estimators> = Fill {
             says: "k3 adds d; it subtracts it, so that it touches 0 at d = 0 from above",
             read: "",
         },
+        Wrong {
+            f: |p, q| {
+                let [k1, k2, k3] = kl_estimators(p, q);
+                [-k1, k2, k3]
+            },
+            says: "k1 has its sign turned: it is −d",
+            read: "",
+        },
+        Wrong {
+            f: |p, q| {
+                let [k1, k2, k3] = kl_estimators(p, q);
+                [k1, k2, k3 + 1.]
+            },
+            says: "the −1 of k3 is missing: for equal policies it has to be 0",
+            read: "",
+        },
     ],
 };
 

@@ -1,6 +1,7 @@
 //! 8.1 The log-derivative on three arms (fill in, 15 minutes, ●●○)
 //!
-//! A policy pulls one of three arms with probabilities π = softmax(θ) and gets that arm's reward.
+//! A policy pulls one of the three arms of a slot machine, with probabilities π = softmax(θ), and
+//! gets that arm's reward.
 //! The gradient of the expected reward Σ π r by θ is an expectation over the arms themselves,
 //!
 //!     ∇ E[r] = E[r(a) ∇ log π(a)]        (∇ log π(a))[j] = (1 if j = a, else 0) − π[j]

@@ -38,14 +38,27 @@ pub const GRADE: Fill<Loss> = Fill {
         clipped_surrogate(new, old, advantages, Clip::symmetric(clip))
     },
     tolerance: 1e-9,
-    wrong: &[Wrong {
-        f: |new, old, advantages, clip| {
-            let ratio = (new - old)?.exp()?;
-            (ratio.clamp(1. - clip, 1. + clip)? * advantages)?.neg()
+    wrong: &[
+        Wrong {
+            f: |new, old, advantages, clip| {
+                let ratio = (new - old)?.exp()?;
+                (ratio.clamp(1. - clip, 1. + clip)? * advantages)?.neg()
+            },
+            says: "the clipped product alone: a token that moved the wrong way gets no gradient \
+                   back",
+            read: "",
         },
-        says: "the clipped product alone: a token that moved the wrong way gets no gradient back",
-        read: "",
-    }],
+        Wrong {
+            f: |new, old, advantages, _clip| ((new - old)?.exp()? * advantages)?.neg(),
+            says: "the free product alone: nothing holds the ratio any more",
+            read: "",
+        },
+        Wrong {
+            f: |new, old, advantages, clip| max_for_min(new, old, advantages, clip)?.neg(),
+            says: "the sign: the objective is to be raised, so the loss is its negative",
+            read: "",
+        },
+    ],
 };
 
 fn cases(f: Loss, answers: &mut Answers) {

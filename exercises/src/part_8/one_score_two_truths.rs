@@ -1,7 +1,8 @@
 //! 8.12 One score, two truths (measure, 20 minutes, ●●●)
 //!
-//! PPO against part 7's reward model, which checks form and last digits, twice from one start; only
-//! β differs. The judge is as pleased with both; the sums are not.
+//! PPO against part 7's reward model (the judge), which checks form and last digits, twice from one
+//! start; only the KL coefficient β differs. In the end the judge scores both policies alike, and
+//! one of them adds far worse than the other. Predict which.
 //!
 //!     cargo run -p part_7 -- train --model runs/noisy --out runs/judge
 //!     cargo run -p part_8 -- train --model runs/noisy --reward runs/judge \
@@ -9,8 +10,10 @@
 //!     cargo run -p part_8 -- train --model runs/noisy --reward runs/judge \
 //!         --lr 5e-4 --steps 80 --kl-coef 0.1 --out runs/held
 //!
-//! (`runs/noisy` is the model of 8.11.) The grader takes the run without a KL penalty first. Single
-//! validations vary: if the two scores are not close at the end, give both runs another `--seed`.
+//! (`runs/noisy` is the model of 8.11.) The grader takes the run without a KL penalty first,
+//! `runs/free runs/held`. In the last validation the scores should differ by less than 0.03 and the
+//! exact matches by more than 0.15. Single validations vary: if the two scores are not that close,
+//! give both runs another `--seed`.
 //!
 //! Hint: What does the judge see that it rewards, and what can it not see?
 //! Hint: Compare `val_reward` (the judge) and `val_exact_match` (the truth) over the steps.

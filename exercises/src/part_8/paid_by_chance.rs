@@ -1,7 +1,8 @@
 //! 8.11 Paid by chance (measure, 15 minutes, ●●○)
 //!
-//! A reward that knows nothing: `--reward random`. How far does the policy wander, with a price on
-//! the KL and without? Fine-tune once (part 6), then train twice, changing only β:
+//! A reward that knows nothing: `--reward random`. How far does the policy wander from its
+//! reference, with a KL penalty and without? Fine-tune once (part 6), then train twice, changing
+//! only the coefficient β of the penalty, `--kl-coef`:
 //!
 //!     cargo run -p part_6 -- train --demonstrations noisy \
 //!         --target-exact-match 0.5 --out runs/noisy
@@ -10,7 +11,8 @@
 //!     cargo run -p part_8 -- train --model runs/noisy --reward random \
 //!         --steps 60 --kl-coef 0.02 --out runs/chance_paid
 //!
-//! The grader takes the run without a price first.
+//! The grader takes the run without a penalty first, `runs/chance_free runs/chance_paid`, and wants
+//! its KL in the last row, in nats per completion, to be more than twice as large.
 //!
 //! Hint: The expected gradient of a random reward is 0. Is that of each step?
 //! Hint: Look at `kl` in the last rows of both `metrics.jsonl`.
@@ -41,7 +43,8 @@ pub const GRADE: Measure = Measure {
             (
                 kl_free > 2. * kl_paid,
                 format!(
-                    "without a price the policy wanders further: KL {kl_free:.2}, {kl_paid:.2}"
+                    "without a penalty the policy wanders further: KL {kl_free:.2} and \
+                     {kl_paid:.2} nats"
                 ),
             ),
         ]

@@ -99,6 +99,50 @@ pub const GRADE: Fill<Update> = Fill {
             says: "the reward for the advantage: the critic learns, and nobody asks it",
             read: "",
         },
+        Wrong {
+            f: |values, logits, state, action, reward, lr| {
+                let mut unused = *values;
+                probe_both(&mut unused, logits, state, action, reward, lr);
+            },
+            says: "the critic takes no step: its values stay as they were",
+            read: "",
+        },
+        Wrong {
+            f: |values, logits, state, action, reward, lr| {
+                let mut unused = *values;
+                probe_both(&mut unused, logits, state, action, reward, lr);
+                values.iter_mut().for_each(|value| *value += lr * (reward - *value));
+            },
+            says: "the values of both states move: the critic does not look at the state",
+            read: "",
+        },
+        Wrong {
+            f: |values, logits, state, action, reward, lr| {
+                let mut unused = *values;
+                probe_both(&mut unused, logits, state, action, reward, -lr);
+                values[state] += lr * (reward - values[state]);
+            },
+            says: "the sign of the actor's step: it learns to avoid what pays more than expected",
+            read: "",
+        },
+        Wrong {
+            f: |values, logits, state, action, reward, lr| {
+                let step = lr * (reward - values[state]);
+                logits[state][action] += step;
+                values[state] += step;
+            },
+            says: "the −π(i) of ∇ log π is missing: the other action's logit gets no gradient",
+            read: "",
+        },
+        Wrong {
+            f: |values, logits, state, action, reward, lr| {
+                let mut unused = [values[state]; 2];
+                probe_both(&mut unused, logits, action, state, reward, lr);
+                values[state] += lr * (reward - values[state]);
+            },
+            says: "row and column are exchanged: it is `logits[state][action]`",
+            read: "",
+        },
     ],
 };
 

@@ -30,12 +30,14 @@ pub fn questions() -> Vec<Prediction> {
         )
         .trap(1., "the mean of the gradient stays, its variance does not"),
         Prediction::number(
-            "1 is added to all rewards. By what factor does the variance with the baseline change?",
+            "1 is added to all rewards, and the baseline is again their mean. By what factor is \
+             the variance multiplied?",
             all_by_one / mean,
             0.01,
             "Not at all, a factor of 1: the baseline moves with the rewards.",
         )
-        .trap(none / mean, "the baseline takes the added 1 away again"),
+        .trap(none / mean, "the baseline takes the added 1 away again")
+        .trap(0., "a factor of 0 would leave no variance; no change is a factor of 1"),
     ]
 }
 

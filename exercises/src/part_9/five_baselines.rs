@@ -103,6 +103,33 @@ pub const GRADE: Fill<Five> = Fill {
             says: "all of the best get 1; only the first of them does",
             read: "",
         },
+        Wrong {
+            f: |rewards, epsilon| {
+                let g = rewards.len() as f64;
+                let mut five = five_baselines(rewards, epsilon);
+                let variance = five[1].iter().map(|a| a * a).sum::<f64>() / (g - 1.);
+                five[2] = five[1].iter().map(|a| a / (variance + epsilon).sqrt()).collect();
+                five
+            },
+            says: "ε is inside the root; it is added to the standard deviation",
+            read: "",
+        },
+        Wrong {
+            f: |rewards, _epsilon| five_baselines(rewards, 0.),
+            says: "ε is missing: in a group of equals that is 0/0",
+            read: "",
+        },
+        Wrong {
+            f: |rewards, epsilon| {
+                let g = rewards.len() as f64;
+                let sum: f64 = rewards.iter().sum();
+                let mut five = five_baselines(rewards, epsilon);
+                five[3] = rewards.iter().map(|r| r - sum / (g - 1.)).collect();
+                five
+            },
+            says: "leave-one-out divides by G − 1, but the sum has the completion itself in it",
+            read: "",
+        },
     ],
 };
 
@@ -116,6 +143,7 @@ fn cases(f: Five, answers: &mut Answers) {
             });
         }
     }
+    answers.record("group std, ε = 0.1", || Ok(f(&[1., 0., 0.25, 0.75], 0.1)[2].clone()));
     answers.record("a group of equals: mean, std, leave-one-out", || {
         Ok(f(&[0.5; 4], 1e-4)[1..4].to_vec())
     });

@@ -86,6 +86,11 @@ pub const GRADE: Fill<Reward> = Fill {
             says: "a wrong number earns half: a policy that says 11 to everything lives on that",
             read: "crates/part_8_ppo/README.md: Any bare number gets 0.5",
         },
+        Wrong {
+            f: |completion, answer| knows_nothing(&completion.replace('-', " "), answer),
+            says: "the minus is not read: −12 counts as 12",
+            read: "",
+        },
     ],
 };
 

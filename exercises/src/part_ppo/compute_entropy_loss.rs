@@ -4,7 +4,7 @@
 //! loss, to be made small, it is taken with a minus: a uniform policy has the smallest entropy
 //! loss. Return −(mean entropy over the tokens of `mask`).
 //!
-//! Minus the mean log-probability of the sampled tokens looks like an entropy and is none: its
+//! Minus the mean log-probability of the sampled tokens looks like an entropy and is not one: its
 //! gradient is 0 on average.
 //!
 //! `masked_mean(&x, Some(mask), None)` is the mean over the tokens of `mask`, and
@@ -73,6 +73,15 @@ pub const GRADE: Fill<EntropyLoss> = Fill {
             f: |logits, mask| compute_entropy_loss(logits, mask)? / std::f64::consts::LN_2,
             says: "that is in bits; nats are wanted",
             read: "",
+        },
+        Wrong {
+            f: |logits, mask| {
+                let entropy = ops::entropy(logits)?; // (B, L)
+                masked_mean(&entropy, Some(mask), Some(1))?.mean_all()?.neg()
+            },
+            says: "a mean of means: first over each completion, then over those. A token of a \
+                   short completion counts more",
+            read: "crates/part_8_ppo/src/masked.rs: pub fn masked_mean",
         },
     ],
 };

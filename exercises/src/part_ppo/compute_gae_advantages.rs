@@ -8,7 +8,8 @@
 //!     A[t] = δ[t] + γ λ A[t + 1]                    and so is A
 //!     returns[t] = A[t] + V[t]
 //!
-//! Return the advantages whitened over the mask, and the returns; both 0 at padding.
+//! Fill in `advantages`, 0 at padding. The lines below them are given: they make the returns, and
+//! whiten the advantages over the mask (mean 0, variance 1).
 //!
 //! Hint: V[t + 1] and A[t + 1] are multiplied with the mask of t + 1, which is 0 behind the end.
 //! Hint: t is the last token where its mask is 1 and that of t + 1 is 0 (or t + 1 does not exist).
@@ -134,6 +135,38 @@ pub const GRADE: Fill<Gae> = Fill {
             },
             says: "the values are moved by one: V[t] is the value before token t",
             read: "crates/part_8_ppo/src/critic.rs: before",
+        },
+        Wrong {
+            f: |rewards, kl, values, mask, gamma, lambda| {
+                compute_gae_advantages(rewards, kl, values, mask, 1., gamma * lambda)
+            },
+            says: "γ is missing in δ: the next value counts γ V[t + 1]",
+            read: "",
+        },
+        Wrong {
+            f: |rewards, kl, values, mask, gamma, lambda| {
+                compute_gae_advantages(rewards, kl, values, mask, gamma, lambda / gamma)
+            },
+            says: "A[t + 1] is multiplied with λ alone; it is γ λ",
+            read: "",
+        },
+        Wrong {
+            f: |rewards, kl, values, mask, gamma, lambda| {
+                compute_gae_advantages(rewards, &kl.zeros_like()?, values, mask, gamma, lambda)
+            },
+            says: "the KL penalty is missing: every token pays it",
+            read: "crates/part_8_ppo/src/rewards.rs: pub fn token_rewards",
+        },
+        Wrong {
+            f: |rewards, kl, values, mask, gamma, lambda| {
+                let (b, l) = mask.dims2()?;
+                let none = Tensor::zeros((b, 1), mask.dtype(), &Device::Cpu)?;
+                let has_next = Tensor::cat(&[mask.narrow(1, 1, l - 1)?, none], 1)?;
+                let kl = (kl * has_next)?;
+                compute_gae_advantages(rewards, &kl, values, mask, gamma, lambda)
+            },
+            says: "the last token has the reward and no penalty; it pays the KL like all others",
+            read: "crates/part_8_ppo/src/rewards.rs: pub fn token_rewards",
         },
     ],
 };

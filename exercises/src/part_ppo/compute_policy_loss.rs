@@ -3,7 +3,7 @@
 //! Tokens were sampled with log-probabilities `old`; the policy now gives them `new`. With the
 //! ratio ρ = exp(new − old), the difference clamped to ±20, the loss of a token is
 //!
-//!     −min(ρ A, clip(ρ, 1 − ε, 1 + ε) A)
+//!     −min(ρ A, clip(ρ, 1 − ε, 1 + ε) A)          ε is `clip`
 //!
 //! Return three numbers over the tokens of `mask`: the mean loss, the share of tokens whose ratio
 //! is outside the clip range, and the mean of old − new, an estimate of the KL.
@@ -11,8 +11,8 @@
 //! `masked_mean(&x, Some(mask), None)` is the mean over the tokens of `mask`.
 //!
 //! Hint: `clamp(low, high)` limits, `minimum` takes the smaller of two tensors element by element.
-//! Hint: `masked_mean(&x, Some(mask), None)` is the mean over the tokens. A comparison,
-//! `x.gt(0.2)?`, is a tensor of u8: `to_dtype(DType::F64)` makes it countable.
+//! Hint: A ratio is outside where |ρ − 1| > ε. A comparison, `x.gt(0.2)?`, is a tensor of u8:
+//! `to_dtype(DType::F64)` makes it countable.
 //! Hint: `let free = (&ratio * advantages)?; let bounded = (ratio.clamp(1. - clip, 1. + clip)? *
 //! advantages)?; let loss = free.minimum(&bounded)?.neg()?;`
 //! Read: crates/part_8_ppo/src/losses.rs: pub fn clipped_surrogate
@@ -105,8 +105,116 @@ pub const GRADE: Fill<PolicyLoss> = Fill {
             says: "the KL has its sign turned: it is the mean of old − new",
             read: "crates/part_8_ppo/src/kl.rs: KL(π ‖ π_ref) = −E log_ratio",
         },
+        Wrong {
+            f: |new, old, a, mask, clip| {
+                let [loss, outside, _] = compute_policy_loss(new, old, a, mask, clip)?;
+                let log_ratio = (new - old)?;
+                let k3 = ((log_ratio.exp()? - 1.)? - log_ratio)?;
+                Ok([loss, outside, masked_mean(&k3, Some(mask), None)?])
+            },
+            says: "the KL is k3, ρ − 1 − ln ρ; asked for is the plain mean of old − new, k1",
+            read: "crates/part_8_ppo/src/kl.rs: pub enum KlEstimator",
+        },
+        Wrong {
+            f: |new, old, a, mask, clip| {
+                let ratio = (old - new)?.clamp(-20., 20.)?.exp()?;
+                with_ratio(&ratio, [new, old, a, mask], clip)
+            },
+            says: "old and new are exchanged in the ratio: it is exp(new − old)",
+            read: "crates/part_8_ppo/src/kl.rs: pub fn ratio",
+        },
+        Wrong {
+            f: |new, old, a, mask, clip| with_ratio(&(new / old)?, [new, old, a, mask], clip),
+            says: "log-probabilities are divided; the ratio of two probabilities is the \
+                   exponential of the difference of their logarithms",
+            read: "crates/part_8_ppo/src/kl.rs: pub fn ratio",
+        },
+        Wrong {
+            f: |new, old, a, mask, clip| {
+                with_ratio(&(new - old)?.exp()?, [new, old, a, mask], clip)
+            },
+            says: "new − old is not clamped to ±20 before the exponential",
+            read: "crates/part_8_ppo/src/kl.rs: pub fn ratio",
+        },
+        Wrong {
+            f: |new, old, a, mask, clip| {
+                let bounded = (ratio(new, old)?.minimum(1. + clip)? * a)?;
+                with_loss(new, old, a, mask, clip, |free, _| free.minimum(&bounded))
+            },
+            says: "the ratio is clipped above only: at 1 − ε the loss of A < 0 is to be flat, too",
+            read: "",
+        },
+        Wrong {
+            f: |new, old, a, mask, clip| {
+                let bounded = ((new - old)?.clamp(-clip, clip)?.exp()? * a)?;
+                with_loss(new, old, a, mask, clip, |free, _| free.minimum(&bounded))
+            },
+            says: "the difference new − old is clipped to ±ε; it is the ratio, to 1 ± ε",
+            read: "",
+        },
+        Wrong {
+            f: |new, old, a, mask, clip| {
+                let [loss, _, kl] = compute_policy_loss(new, old, a, mask, clip)?;
+                let above = ratio(new, old)?.gt(1. + clip)?.to_dtype(DType::F64)?;
+                Ok([loss, masked_mean(&above, Some(mask), None)?, kl])
+            },
+            says: "the clip fraction counts ratios above 1 + ε only; those below 1 − ε are outside \
+                   as well",
+            read: "crates/part_8_ppo/src/losses.rs: pub fn clip_fraction",
+        },
+        Wrong {
+            f: |new, old, a, mask, clip| {
+                let [loss, _, kl] = compute_policy_loss(new, old, a, mask, clip)?;
+                let ratio = ratio(new, old)?;
+                let bounded = (ratio.clamp(1. - clip, 1. + clip)? * a)?;
+                let flat = bounded.lt(&(ratio * a)?)?.to_dtype(DType::F64)?;
+                Ok([loss, masked_mean(&flat, Some(mask), None)?, kl])
+            },
+            says: "the clip fraction counts tokens whose clipped product is the smaller one; asked \
+                   for are all whose ratio is outside, whatever A is",
+            read: "crates/part_8_ppo/src/losses.rs: pub fn clip_fraction",
+        },
+        Wrong {
+            f: |new, old, a, mask, clip| {
+                let mean = |x: &Tensor| masked_mean(x, Some(mask), Some(1))?.mean_all();
+                let [loss, outside] = of_tokens(&ratio(new, old)?, a, clip)?;
+                Ok([mean(&loss)?, mean(&outside)?, mean(&(old - new)?)?])
+            },
+            says: "a mean of means: first over each completion, then over those. A token of a \
+                   short completion counts more",
+            read: "crates/part_8_ppo/src/masked.rs: pub fn masked_mean",
+        },
+        Wrong {
+            f: |new, old, a, mask, clip| {
+                let mean = |x: &Tensor| (x * mask)?.mean_all();
+                let [loss, outside] = of_tokens(&ratio(new, old)?, a, clip)?;
+                Ok([mean(&loss)?, mean(&outside)?, mean(&(old - new)?)?])
+            },
+            says: "padding is 0 in the sums, but counted in the number that divides them",
+            read: "crates/part_8_ppo/src/masked.rs: pub fn masked_mean",
+        },
     ],
 };
+
+fn ratio(new: &Tensor, old: &Tensor) -> Result<Tensor> {
+    (new - old)?.clamp(-20., 20.)?.exp()
+}
+
+/// Loss of each token, and 1 where its ratio is outside the range, both (B, L).
+fn of_tokens(ratio: &Tensor, advantages: &Tensor, clip: f64) -> Result<[Tensor; 2]> {
+    let bounded = (ratio.clamp(1. - clip, 1. + clip)? * advantages)?;
+    let loss = (ratio * advantages)?.minimum(&bounded)?.neg()?;
+    let outside = (ratio - 1.)?.abs()?.gt(clip)?.to_dtype(DType::F64)?;
+    Ok([loss, outside])
+}
+
+/// The three numbers with any `ratio: (B, L)`, from `[new, old, advantages, mask]`.
+fn with_ratio(ratio: &Tensor, inputs: [&Tensor; 4], clip: f64) -> Result<[Tensor; 3]> {
+    let [new, old, advantages, mask] = inputs;
+    let mean = |x: &Tensor| masked_mean(x, Some(mask), None);
+    let [loss, outside] = of_tokens(ratio, advantages, clip)?;
+    Ok([mean(&loss)?, mean(&outside)?, mean(&(old - new)?)?])
+}
 
 fn with_loss(
     new: &Tensor,
@@ -117,7 +225,7 @@ fn with_loss(
     choose: impl Fn(&Tensor, &Tensor) -> Result<Tensor>,
 ) -> Result<[Tensor; 3]> {
     let [_, outside, kl] = compute_policy_loss(new, old, advantages, mask, clip)?;
-    let ratio = (new - old)?.clamp(-20., 20.)?.exp()?;
+    let ratio = ratio(new, old)?;
     let bounded = (ratio.clamp(1. - clip, 1. + clip)? * advantages)?;
     let loss = choose(&(ratio * advantages)?, &bounded)?.neg()?;
     Ok([masked_mean(&loss, Some(mask), None)?, outside, kl])
@@ -142,6 +250,16 @@ fn cases(f: PolicyLoss, answers: &mut Answers) {
         }
         answers.gradient(format!("gradient, {l} tokens"), &new, |new| {
             Ok(f(new, &old, &advantages, &mask, 0.2)?[0].clone())
+        });
+    }
+    let row = |cells: [f64; 7]| Tensor::new(&[cells], &Device::Cpu).expect("seven numbers");
+    let old = row([-1.; 7]);
+    let new = row([1., 1.5, 1.5, 1.4, 0.5, 0.5, 3.].map(|ratio: f64| ratio.ln() - 1.));
+    let advantages = row([1., 2., -1., -2., 0.5, -3., 4.]);
+    let mask = row([1., 1., 1., 1., 1., 1., 0.]);
+    for (i, name) in ["loss", "clip fraction", "KL"].into_iter().enumerate() {
+        answers.record(format!("{name}, ratios 1, 1.5, 1.5, 1.4, 0.5, 0.5"), || {
+            Ok(f(&new, &old, &advantages, &mask, 0.2)?[i].clone())
         });
     }
     let one = |x: f64| Tensor::new(&[[x]], &Device::Cpu).expect("a number");

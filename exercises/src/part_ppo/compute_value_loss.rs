@@ -5,8 +5,8 @@
 //!
 //!     ½ max((V − R)², (V_clipped − R)²)        V_clipped = V_old + clip(V − V_old, −ε, ε)
 //!
-//! Return its mean over the tokens of `mask`, and the share of tokens where the clipped term is the
-//! larger one.
+//! with ε = `clip`. Return its mean over the tokens of `mask`, and the share (0 to 1) of these
+//! tokens where the clipped term is the larger one.
 //!
 //! `masked_mean(&x, Some(mask), None)` is the mean over the tokens of `mask`.
 //!
@@ -81,7 +81,11 @@ pub const GRADE: Fill<ValueLoss> = Fill {
             read: "crates/part_8_ppo/src/masked.rs: pub fn masked_mean",
         },
         Wrong {
-            f: |new, old, returns, mask, _clip| compute_value_loss(new, old, returns, mask, 1e9),
+            f: |new, old, returns, mask, clip| {
+                let [free, _] = errors(new, old, returns, clip)?;
+                let loss = masked_mean(&(free / 2.)?, Some(mask), None)?;
+                Ok([loss.clone(), loss.zeros_like()?])
+            },
             says: "nothing is clipped",
             read: "",
         },
@@ -96,8 +100,87 @@ pub const GRADE: Fill<ValueLoss> = Fill {
             says: "the value itself is clipped to ±ε; its move from the old value is to be",
             read: "",
         },
+        Wrong {
+            f: |new, old, returns, mask, clip| {
+                let [_, share] = compute_value_loss(new, old, returns, mask, clip)?;
+                let [free, _] = errors(new, old, returns, clip)?;
+                Ok([masked_mean(&(free / 2.)?, Some(mask), None)?, share])
+            },
+            says: "the loss is ½ (V − R)² alone: the clipped error is computed, and not used",
+            read: "",
+        },
+        Wrong {
+            f: |new, old, returns, mask, clip| {
+                let [_, share] = compute_value_loss(new, old, returns, mask, clip)?;
+                let [_, clipped] = errors(new, old, returns, clip)?;
+                Ok([masked_mean(&(clipped / 2.)?, Some(mask), None)?, share])
+            },
+            says: "the clipped error alone: a value that moved too far away from the return gets \
+                   no gradient back",
+            read: "",
+        },
+        Wrong {
+            f: |new, old, returns, mask, clip| {
+                let moved = (old + (new - old)?.minimum(clip)?)?;
+                let (free, clipped) = ((new - returns)?.sqr()?, (moved - returns)?.sqr()?);
+                let larger = clipped.gt(&free)?.to_dtype(DType::F64)?;
+                let mean = |x: &Tensor| masked_mean(x, Some(mask), None);
+                Ok([mean(&(free.maximum(&clipped)? / 2.)?)?, mean(&larger)?])
+            },
+            says: "the move is clipped above only, to +ε; a value may not fall by more than ε \
+                   either",
+            read: "",
+        },
+        Wrong {
+            f: |new, old, returns, mask, clip| {
+                let [_, share] = compute_value_loss(new, old, returns, mask, clip)?;
+                let mean = |x: &Tensor| masked_mean(x, Some(mask), None);
+                let [free, clipped] = errors(new, old, returns, clip)?;
+                Ok([(mean(&free)?.maximum(&mean(&clipped)?)? / 2.)?, share])
+            },
+            says: "the larger of two means; the larger error is taken token by token, and then \
+                   the mean",
+            read: "",
+        },
+        Wrong {
+            f: |new, old, returns, mask, clip| {
+                let [free, clipped] = errors(new, old, returns, clip)?;
+                let larger = clipped.gt(&free)?.to_dtype(DType::F64)?;
+                let mean = |x: &Tensor| masked_mean(x, Some(mask), Some(1))?.mean_all();
+                Ok([mean(&(free.maximum(&clipped)? / 2.)?)?, mean(&larger)?])
+            },
+            says: "a mean of means: first over each completion, then over those. A token of a \
+                   short completion counts more",
+            read: "crates/part_8_ppo/src/masked.rs: pub fn masked_mean",
+        },
+        Wrong {
+            f: |new, old, returns, mask, clip| {
+                let [loss, _] = compute_value_loss(new, old, returns, mask, clip)?;
+                let [free, clipped] = errors(new, old, returns, clip)?;
+                let smaller = free.gt(&clipped)?.to_dtype(DType::F64)?;
+                Ok([loss, masked_mean(&smaller, Some(mask), None)?])
+            },
+            says: "the share is that of tokens whose clipped error is the smaller one",
+            read: "crates/part_8_ppo/src/losses.rs: pub fn value_clip_fraction",
+        },
+        Wrong {
+            f: |new, old, returns, mask, clip| {
+                let [loss, _] = compute_value_loss(new, old, returns, mask, clip)?;
+                let far = (new - old)?.abs()?.gt(clip)?.to_dtype(DType::F64)?;
+                Ok([loss, masked_mean(&far, Some(mask), None)?])
+            },
+            says: "the share counts all values that moved by more than ε; asked for are those \
+                   whose clipped error is the larger one",
+            read: "crates/part_8_ppo/src/losses.rs: pub fn value_clip_fraction",
+        },
     ],
 };
+
+/// Squared errors of the values and of the clipped values, both (B, L).
+fn errors(new: &Tensor, old: &Tensor, returns: &Tensor, clip: f64) -> Result<[Tensor; 2]> {
+    let moved = (old + (new - old)?.clamp(-clip, clip)?)?;
+    Ok([(new - returns)?.sqr()?, (moved - returns)?.sqr()?])
+}
 
 fn cases(f: ValueLoss, answers: &mut Answers) {
     for l in [3, 6] {
@@ -113,5 +196,19 @@ fn cases(f: ValueLoss, answers: &mut Answers) {
         answers.gradient(format!("gradient, {l} tokens"), &new, |new| {
             Ok(f(new, &old, &returns, &mask, 0.2)?[0].clone())
         });
+    }
+    // A value that stays near, two that approach the return too fast, one that leaves it; padding
+    let row = |cells: [f64; 5]| Tensor::new(&[cells], &Device::Cpu).expect("five numbers");
+    let (old, new) = (row([0.; 5]), row([0.1, 0.5, -0.5, -0.3, 0.7]));
+    let returns = row([1., 1., -1., 1., 0.]);
+    for (tokens, mask) in
+        [("0.1, 0.5, −0.5, −0.3", [1., 1., 1., 1., 0.]), ("−0.3", [0., 0., 0., 1., 0.])]
+    {
+        let mask = row(mask);
+        for (i, name) in ["loss", "share of clipped"].into_iter().enumerate() {
+            answers.record(format!("{name}, values moved by {tokens}"), || {
+                Ok(f(&new, &old, &returns, &mask, 0.2)?[i].clone())
+            });
+        }
     }
 }

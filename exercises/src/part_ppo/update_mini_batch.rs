@@ -136,6 +136,63 @@ pub const GRADE: Fill<Update> = Fill {
             says: "the entropy loss is missing",
             read: "",
         },
+        Wrong {
+            f: |policy, value, batch, s| {
+                update_mini_batch(policy, value, batch, &UpdateSettings { entropy_coeff: 1., ..*s })
+            },
+            says: "the entropy loss is not multiplied with its coefficient",
+            read: "",
+        },
+        Wrong {
+            f: |policy, value, batch, s| {
+                let free = UpdateSettings { max_grad_norm: 1e9, lr: 1., ..*s };
+                let [p, v] = update_mini_batch(policy, value, batch, &free)?;
+                let step = |weight: &Tensor, moved: &Tensor| -> Result<Tensor> {
+                    let (grads, _norm) = clip_grad_norm(&[(weight - moved)?], s.max_grad_norm)?;
+                    weight - (&grads[0] * s.lr)?
+                };
+                Ok([step(policy, &p)?, step(value, &v)?])
+            },
+            says: "each gradient is clipped by itself; both together are one vector, which keeps \
+                   its direction",
+            read: "crates/part_2_tiny_gpt/src/gradient_clipping.rs: pub fn clip_grad_norm",
+        },
+        Wrong {
+            f: |policy, value, batch, s| {
+                let [policy, _] = update_mini_batch(policy, value, batch, s)?;
+                Ok([policy, value.clone()])
+            },
+            says: "the critic's weight stays as it was: both weights take a step",
+            read: "",
+        },
+        Wrong {
+            f: |policy, value, batch, s| {
+                let (logits, _) = forward(policy, value, &batch.features)?;
+                let old_log_probs = gather_log_probs(&logits, &batch.tokens)?;
+                let batch = MiniBatch { old_log_probs, ..batch.clone() };
+                update_mini_batch(policy, value, &batch, s)
+            },
+            says: "the old log-probabilities are those of the present policy, so all ratios are 1; \
+                   they are noted when the tokens are sampled: `batch.old_log_probs`",
+            read: "",
+        },
+        Wrong {
+            f: |policy, value, batch, s| {
+                let batch = MiniBatch { advantages: batch.returns.clone(), ..batch.clone() };
+                update_mini_batch(policy, value, &batch, s)
+            },
+            says: "the policy is trained on the returns; the advantages are its, the returns are \
+                   the critic's",
+            read: "crates/part_8_ppo/src/gae.rs: pub fn gae",
+        },
+        Wrong {
+            f: |policy, value, batch, s| {
+                let batch = MiniBatch { mask: batch.mask.ones_like()?, ..batch.clone() };
+                update_mini_batch(policy, value, &batch, s)
+            },
+            says: "padding is trained on, too; the mask is not used",
+            read: "crates/part_8_ppo/src/masked.rs: pub fn masked_mean",
+        },
     ],
 };
 

@@ -10,7 +10,7 @@ use super::state::{Standing, State};
 use super::{process, trial, work};
 use crate::course::{self, PARTS};
 use crate::entry::{Entry, Task};
-use crate::grading::{GradeReport, Outcome, Prediction, Run};
+use crate::grading::{GradeReport, Measure, Outcome, Prediction, Run};
 use crate::source::solution;
 
 /// Exercise called `name`, or the next one.
@@ -35,7 +35,7 @@ pub fn check(entry: &Entry) -> Result<GradeReport> {
     match entry.task {
         Task::Code { .. } => work::start(entry)?,
         Task::Predict(_) => bail!("{name} is a prediction: `cargo x learn predict {name}`"),
-        Task::Measure(_) => bail!("{name} is measured: `cargo x learn measure {name} RUN ..`"),
+        Task::Measure(measure) => bail!("{name} is measured: `{}`", measure_line(entry, measure)),
     }
     let verdict = trial::trial(entry)?;
     note(entry, &verdict)?;
@@ -245,14 +245,37 @@ pub fn judge_answers<S: AsRef<str>>(questions: &[Prediction], answers: &[S]) -> 
     verdict
 }
 
-/// Judges the runs in `folders`, and notes the verdict.
+/// Judges the runs in `folders`, and notes the verdict. Where one is missing, the text of the
+/// exercise is shown.
 ///
 /// # Errors
-/// When `entry` measures nothing, or a folder is not a run's.
+/// When `entry` measures nothing, their number differs, or a folder is not a run's.
 pub fn measure(entry: &Entry, folders: &[PathBuf]) -> Result<GradeReport> {
     let Task::Measure(measure) = entry.task else { bail!("{} measures nothing", entry.name) };
-    let runs = folders.iter().map(|folder| Run::open(folder)).collect::<Result<Vec<_>>>()?;
+    let runs = open_runs(entry, measure, folders).inspect_err(|_| {
+        screen::head(entry);
+        println!();
+    })?;
     let verdict = measure.judge(&runs);
     note(entry, &verdict)?;
     Ok(verdict)
+}
+
+/// Command that grades the runs of `entry`.
+pub fn measure_line(entry: &Entry, measure: &Measure) -> String {
+    format!("cargo x learn measure {} {}", entry.name, vec!["RUN"; measure.n_runs].join(" "))
+}
+
+fn open_runs(entry: &Entry, measure: &Measure, folders: &[PathBuf]) -> Result<Vec<Run>> {
+    let (n, wanted) = (folders.len(), measure.n_runs);
+    ensure!(
+        n == wanted,
+        "{n} runs instead of {wanted}; run the commands above, then give what they wrote, in this \
+         order: {}",
+        measure_line(entry, measure)
+    );
+    let missing = folders.iter().filter(|folder| !folder.exists());
+    let missing: Vec<_> = missing.map(|folder| folder.display().to_string()).collect();
+    ensure!(missing.is_empty(), "no run at {}; run the commands above first", missing.join(", "));
+    folders.iter().map(|folder| Run::open(folder)).collect()
 }

@@ -122,7 +122,10 @@ pub fn verdict(entry: &Entry, verdict: &GradeReport) {
     match verdict.outcome {
         Outcome::Right => println!("{}", ink(&format!("{} is solved.", entry.name), Ink::Green)),
         Outcome::Unwritten => {
-            println!("{}: open it, replace todo!, and check again.", work::shown(entry));
+            println!(
+                "{}: open it, replace `todo!` and save it; `check` grades it again.",
+                work::shown(entry)
+            );
         }
         Outcome::Wrong => {
             println!("{}", ink(&format!("{} is not right yet.", entry.name), Ink::Red));

@@ -1,11 +1,12 @@
 //! Bad input: code without end, a state of another version, two runners.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::state::State;
 use super::work::lock_of;
-use super::{rustlings, screen, trial};
+use super::{commands, rustlings, screen, trial};
+use crate::course;
 use crate::grading::{Outcome, Run};
 use crate::part_9;
 
@@ -72,7 +73,7 @@ fn prose_is_wrapped_and_formulas_are_not() {
     assert_eq!(screen::wrap(text, 10), "one two\nthree four\nfive\n\n    a = b        c\nsix");
     assert_eq!(screen::wrap("it is `a + b` then", 10), "it is\n`a + b`\nthen", "code stays whole");
     let state = State::default();
-    for entry in crate::course::exercises() {
+    for entry in course::exercises() {
         let row = screen::row(&state, entry);
         assert!(row.chars().count() <= 60, "{row}");
     }
@@ -95,6 +96,19 @@ fn what_a_command_printed_as_json_counts_as_a_run() {
     fs::write(&path, "a table\n").unwrap();
     assert!(Run::open(&path).unwrap_err().to_string().contains("--json"));
     assert!(Run::open(folder.path()).unwrap_err().to_string().contains("not the folder of a run"));
+}
+
+#[test]
+fn a_measurement_without_its_runs_says_which_are_missing() {
+    let entry = course::find("paid_by_chance").unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let fault = |folders: &[PathBuf]| commands::measure(entry, folders).unwrap_err().to_string();
+    assert!(fault(&[]).contains("0 runs instead of 2"));
+    assert!(fault(&[]).ends_with("cargo x learn measure paid_by_chance RUN RUN"));
+    let (there, absent) = (folder.path().to_path_buf(), folder.path().join("absent"));
+    let message = fault(&[there.clone(), absent.clone()]);
+    assert!(message.contains(&format!("no run at {}; run", absent.display())), "{message}");
+    assert!(fault(&[there.clone(), there]).contains("not the folder of a run"));
 }
 
 /// Rules of `rustlings dev check`, version 6.

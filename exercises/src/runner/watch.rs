@@ -18,6 +18,9 @@ use crate::grading::Prediction;
 /// Time between two looks at the learner's file.
 const INTERVAL: Duration = Duration::from_millis(100);
 
+/// Answers and keys of the asking runner.
+const ANSWERS: &str = "a number (0.1875, 3/16, 18.75%) or a letter; h hint, l list, q quit";
+
 /// Keys of the watching runner.
 const KEYS: &str = "h hint, l list, r reset, q quit; then Enter";
 
@@ -35,8 +38,8 @@ pub fn run(mut first: Option<&'static Entry>) -> Result<()> {
         let goes_on = match entry.task {
             Task::Code { .. } => watch_file(entry, &lines)?,
             Task::Predict(questions) => ask(entry, &questions(), &lines)?,
-            Task::Measure(_) => {
-                println!("\nThen: cargo x learn measure {} RUN ..", entry.name);
+            Task::Measure(measure) => {
+                println!("\nThen, beside this: {}", commands::measure_line(entry, measure));
                 wait_until_solved(entry, &lines)?
             }
         };
@@ -125,6 +128,7 @@ fn other_key(key: &str, entry: &Entry) -> Result<()> {
 /// Asks the questions of `entry` until all are answered; false if the learner ends it.
 pub fn ask(entry: &Entry, questions: &[Prediction], lines: &Receiver<String>) -> Result<bool> {
     let mut answers = Vec::new();
+    println!("\n{}", ink(ANSWERS, Ink::Dim));
     for question in questions {
         println!();
         screen::say(&question.text());
@@ -134,7 +138,8 @@ pub fn ask(entry: &Entry, questions: &[Prediction], lines: &Receiver<String>) ->
             let Ok(line) = lines.recv() else { return Ok(false) };
             match line.trim() {
                 "q" => return Ok(false),
-                key @ ("h" | "l" | "") => other_key(key, entry)?,
+                "" => println!("{ANSWERS}"),
+                key @ ("h" | "l") => other_key(key, entry)?,
                 typed => match question.judge(typed) {
                     Ok(because) => {
                         screen::say(&format!("{} {because}", ink("✓", Ink::Green)));

@@ -1,10 +1,11 @@
-//! Settings of a resumed run, compared with those that it was begun with.
+//! Settings of a run: those of its arguments, and on a resume those that it was begun with.
 
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, Command};
-use serde_json::Value;
+use serde::Serialize;
+use serde_json::{Map, Value};
 
 use super::merge::{ALTERNATIVES, canonical, default_value};
 use super::names::Settings;
@@ -36,6 +37,26 @@ const OVERRIDABLE_ON_RESUME: [&str; 22] = [
     "tracker",
     "wandb_project",
 ];
+
+/// Settings of `args`: those of its groups of flags, which are nested objects, in one list.
+///
+/// # Errors
+/// Never in practice: flags are numbers, texts and switches.
+pub fn settings_of(args: &impl Serialize) -> Result<Value> {
+    let mut settings = Map::new();
+    collect_settings(serde_json::to_value(args)?, &mut settings);
+    Ok(Value::Object(settings))
+}
+
+fn collect_settings(group: Value, settings: &mut Map<String, Value>) {
+    let Value::Object(group) = group else { return };
+    for (key, value) in group {
+        match value.is_object() {
+            true => collect_settings(value, settings),
+            false => drop(settings.insert(key, value)),
+        }
+    }
+}
 
 /// Checks that the run in `out` can be resumed with the `settings` of the arguments `A`: they
 /// differ from its own in nothing that is computed. A setting that is newer than the run had its

@@ -11,10 +11,11 @@ use reward::flags::{PreferenceFlags, SplitFlags};
 use scaling::flags::OptimizationFlags;
 use scaling::{DefaultLength, DefaultLr, RunDefaults};
 use serde::Serialize;
-use sft::flags::ModelFlags;
+use sft::model_flags::ModelFlags;
 
-use crate::flags::{LossFlags, OnlineFlags};
+use crate::flags::LossFlags;
 use crate::losses::{DpoLoss, LossType};
+use crate::online_flags::OnlineFlags;
 use crate::sampled::SampledSignal;
 use crate::step::TrainConfig;
 

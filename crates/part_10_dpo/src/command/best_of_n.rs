@@ -12,6 +12,7 @@ use experiment::picture::create_parent_folder;
 use experiment::statistics::mean;
 use grpo::Task;
 use grpo::rewards::exact;
+use modern::FinishReason;
 use ppo::prompts::{prompt_ids, tokenize_prompts};
 use ppo::{PromptExample, RewardInput, ScoredRollouts, rollout};
 use serde_json::json;
@@ -78,7 +79,8 @@ pub(super) fn run(args: &BestOfNArgs) -> Result<()> {
     let context_len = model.config().context_len;
     let (prompts, _) =
         tokenize_prompts(examples, &chat_tokenizer, context_len, config.max_new_tokens)?;
-    let (mut rng, mut all) = (Rng::new(args.compute.seed), Vec::new());
+    let mut rng = Rng::new(args.compute.seed);
+    let mut all = Vec::new();
     for prompts in prompts.chunks(PROMPTS_PER_ROLLOUT) {
         let groups = rollout(&model, &prompt_ids(prompts), &config, &mut rng)?;
         let rollouts =
@@ -124,14 +126,15 @@ pub(super) fn run(args: &BestOfNArgs) -> Result<()> {
 /// Candidates of each of `prompts`, n per prompt.
 fn candidates(rollouts: &ScoredRollouts, prompts: &[PromptExample], n: usize) -> Vec<Candidates> {
     let completions = rollouts.groups.iter().flat_map(|group| &group.completions);
-    let terminated: Vec<bool> = completions.map(|completion| completion.terminated()).collect();
+    let finish_reasons: Vec<FinishReason> =
+        completions.map(|completion| completion.finish_reason).collect();
     let texts = rollouts.completion_texts.chunks(n);
     let groups =
-        prompts.iter().zip(texts).zip(rollouts.rewards.chunks(n)).zip(terminated.chunks(n));
+        prompts.iter().zip(texts).zip(rollouts.rewards.chunks(n)).zip(finish_reasons.chunks(n));
     groups
-        .map(|(((prompt, texts), scores), terminated)| {
-            let inputs = texts.iter().zip(terminated).map(|(completion, &terminated)| {
-                RewardInput { example: &prompt.example, completion, terminated }
+        .map(|(((prompt, texts), scores), finish_reasons)| {
+            let inputs = texts.iter().zip(finish_reasons).map(|(completion, &finish_reason)| {
+                RewardInput { example: &prompt.example, completion, finish_reason }
             });
             Candidates {
                 scores: scores.to_vec(),

@@ -36,7 +36,9 @@ pub(super) struct DemoArgs {
 
 pub(super) fn run(args: &DemoArgs) -> Result<()> {
     let device = args.compute.open_device()?;
-    let (seed, steps, loss) = (args.compute.seed, args.steps.get(), DpoLoss::sigmoid(args.beta));
+    let seed = args.compute.seed;
+    let steps = args.steps.get();
+    let loss = DpoLoss::sigmoid(args.beta);
     println!("Pretraining a small model on stories and counting: {} steps.", args.base_steps);
     let base = BaseModelConfig { steps: args.base_steps, ..BaseModelConfig::default() };
     let mut checkpoint = base_model::pretrain(base, seed, &device)?;
@@ -48,7 +50,7 @@ pub(super) fn run(args: &DemoArgs) -> Result<()> {
     let test_pairs = politeness::eval_pairs(Split::Test);
     let data = dataset(train_pairs, &chat_tokenizer, &reference)?;
     let test = dataset(test_pairs.clone(), &chat_tokenizer, &reference)?;
-    let policy = train_small(&reference, parameters, [&data, &test], loss, (steps, seed))?;
+    let policy = train_small(&reference, parameters, &data, &test, loss, steps, seed)?;
 
     let log_probs = log_probs_of_examples(&policy.inference_model, &test.examples, BATCH_SIZE)?;
     println!("\nreward   log π before, after   completion about a held-out fact");

@@ -15,16 +15,18 @@ use modern::GptModern;
 use ppo::CompletionEvalConfig;
 use ppo::comparison::{ExactKl, exact_kl};
 use ppo::reference::reference_of_finetuned;
+use ranks::Ranks;
 use reward::flags::{PreferenceFlags, SplitFlags};
 use serde_json::{Value, json};
-use sft::flags::FinetunedFlags;
+use sft::model_flags::FinetunedFlags;
 use sft::{ChatTokenizer, FinetunedModel};
 use tensor_core::Rng;
 
 use crate::flags::LossFlags;
 use crate::metrics::DpoMetrics;
 use crate::preference_example::{
-    Label, PreferenceDataset, PreferenceExample, PreferenceRow, mismatched, tokenize,
+    Label, PreferenceDataset, PreferenceExample, PreferenceRow, PreferenceType, mismatched,
+    tokenize,
 };
 use crate::ref_cache::set_ref_log_probs;
 use crate::source::{PreferenceRows, load_all};
@@ -76,8 +78,8 @@ pub(super) struct EvalArgs {
 pub(super) fn run(args: &EvalArgs) -> Result<()> {
     let loss = args.loss.config()?;
     let device = args.compute.open_device()?;
-    let (is_unpaired, batch_size) = (loss.loss_type.is_unpaired(), args.batch_size.get());
-    let rows = load_eval_rows(args, is_unpaired)?;
+    let preference_type = loss.loss_type.preference_type();
+    let rows = load_eval_rows(args, preference_type)?;
     let finetuned = args.finetuned.open(&device)?;
     let reference = match loss.loss_type.needs_reference() {
         true => {
@@ -97,14 +99,15 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
     if counts.n_dropped() + counts.n_truncated > 0 {
         println!("{counts}");
     }
-    let mut mismatched = match is_unpaired {
-        true => mismatched(&examples).unwrap_or_default(),
-        false => Vec::new(),
+    let mut mismatched = match preference_type {
+        PreferenceType::Paired => Vec::new(),
+        PreferenceType::Unpaired => mismatched(&examples).unwrap_or_default(),
     };
+    let batch_size = args.batch_size.get();
     let mut kl = None;
     if let Some(reference) = reference {
-        set_ref_log_probs(&mut examples, &reference, batch_size)?;
-        set_ref_log_probs(&mut mismatched, &reference, batch_size)?;
+        set_ref_log_probs(&mut examples, &reference, batch_size, &Ranks::Alone)?;
+        set_ref_log_probs(&mut mismatched, &reference, batch_size, &Ranks::Alone)?;
         kl = kl_of_completions(args, &model, &reference, &chat_tokenizer, &examples)?;
     }
     let data = PreferenceDataset { examples, mismatched };
@@ -148,7 +151,7 @@ fn kl_of_completions(
 
 /// Rows of `--data`. Without it: those that the run of `--model` was not trained on, or the
 /// arithmetic test pairs if the model does not belong to a run on preferences.
-fn load_eval_rows(args: &EvalArgs, unpaired: bool) -> Result<Vec<PreferenceRow>> {
+fn load_eval_rows(args: &EvalArgs, preference_type: PreferenceType) -> Result<Vec<PreferenceRow>> {
     let (columns, dataset) = (args.columns.clone(), args.dataset.clone());
     if args.data.is_none() {
         as_usage_error(dataset.ensure_unused("(not given)"))?;
@@ -166,18 +169,18 @@ fn load_eval_rows(args: &EvalArgs, unpaired: bool) -> Result<Vec<PreferenceRow>>
     let Some(run) = run else {
         let (data, dataset) = ("arithmetic".into(), DatasetFlags::default());
         let arithmetic = PreferenceFlags { data, dataset, columns: None };
-        return Ok(load_all(&requested.unwrap_or(arithmetic), unpaired, seed)?.0);
+        return Ok(load_all(&requested.unwrap_or(arithmetic), preference_type, seed)?.rows);
     };
     let run_data: PreferenceFlags = serde_json::from_value(run.clone())?;
     let Some(requested) = requested else {
-        let rows = load_run_rows(&run_data, run, unpaired)?.into_eval_rows();
+        let rows = load_run_rows(&run_data, run, preference_type)?.into_eval_rows();
         println!("{} rows that the run held out", rows.len());
         return Ok(rows);
     };
-    let (rows, _) = load_all(&requested, unpaired, seed)?;
+    let rows = load_all(&requested, preference_type, seed)?.rows;
     if requested.dataset.is_data_of(&run, &requested.data) {
         let text = |row: &PreferenceRow| format!("{row:?}");
-        let train_rows = load_run_rows(&run_data, run, unpaired)?.splits.train;
+        let train_rows = load_run_rows(&run_data, run, preference_type)?.splits.train;
         let train_rows: HashSet<String> = train_rows.iter().map(text).collect();
         let overlap = rows.iter().filter(|row| train_rows.contains(&text(row))).count();
         if overlap > 0 {
@@ -191,10 +194,14 @@ fn load_eval_rows(args: &EvalArgs, unpaired: bool) -> Result<Vec<PreferenceRow>>
 }
 
 /// Rows of a run on `data` with these settings.
-fn load_run_rows(data: &PreferenceFlags, run: Value, unpaired: bool) -> Result<PreferenceRows> {
+fn load_run_rows(
+    data: &PreferenceFlags,
+    run: Value,
+    preference_type: PreferenceType,
+) -> Result<PreferenceRows> {
     let seed = run["seed"].as_u64().unwrap_or_default();
     let split: SplitFlags = serde_json::from_value(run)?;
-    PreferenceRows::load(data, &split, unpaired, seed)
+    PreferenceRows::load(data, &split, preference_type, seed)
 }
 
 /// Prints the metrics in words, beside the accuracy of the completions' lengths alone.

@@ -9,7 +9,7 @@ use modern::{Sampler, SamplingStrategy};
 use ppo::RolloutConfig;
 use ppo::flags::RewardProgramFlags;
 use sft::ChatTokenizer;
-use sft::flags::FinetunedFlags;
+use sft::model_flags::FinetunedFlags;
 
 /// Model, its judge, and how it samples.
 #[derive(Args)]

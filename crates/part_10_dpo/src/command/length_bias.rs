@@ -87,8 +87,9 @@ pub(super) fn run(args: &LengthBiasArgs) -> Result<()> {
             let data = pairs.train_pairs(BATCH_SIZE * args.steps.get(), seed);
             let data = dataset(data, &chat_tokenizer, &reference)?;
             for (loss_name, loss) in LOSSES {
-                let (parameters, steps) = (copy_of(&base, &device)?, (args.steps.get(), seed));
-                let policy = train_small(&reference, parameters, [&data, &test], loss, steps)?;
+                let parameters = copy_of(&base, &device)?;
+                let steps = args.steps.get();
+                let policy = train_small(&reference, parameters, &data, &test, loss, steps, seed)?;
                 let shares = Shares::new(&policy.inference_model, &loss, [&test, &equal_tone])?;
                 let name = format!("{pairs_name} | {loss_name}");
                 match rows.iter_mut().find(|(other, _)| *other == name) {

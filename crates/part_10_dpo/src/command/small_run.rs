@@ -5,6 +5,7 @@ use anyhow::Result;
 use datasets::Preference;
 use experiment::{Run, RunLog, TrainState};
 use modern::GptModern;
+use ranks::Ranks;
 use scaling::LrSchedule;
 use sft::ChatTokenizer;
 use tensor_core::{AdamWConfig, Parameters};
@@ -19,13 +20,16 @@ use crate::validator::DpoValidator;
 /// Pairs per step.
 pub(super) const BATCH_SIZE: usize = 32;
 
-/// Trains `parameters`, those of `reference`, for `steps` steps on `data`, validated on `test`.
+/// Trains `parameters`, those of `reference`, for `steps` steps on `data`, validated on `test`;
+/// `seed` is that of the batches.
 pub(super) fn train_small(
     reference: &GptModern,
     parameters: Parameters,
-    [data, test]: [&PreferenceDataset; 2],
+    data: &PreferenceDataset,
+    test: &PreferenceDataset,
     loss: DpoLoss,
-    (steps, seed): (usize, u64),
+    steps: usize,
+    seed: u64,
 ) -> Result<DpoPolicy> {
     let config = TrainConfig {
         batch_size: BATCH_SIZE,
@@ -59,6 +63,6 @@ pub(super) fn dataset(
 ) -> Result<PreferenceDataset> {
     let rows: Vec<PreferenceRow> = pairs.into_iter().map(PreferenceRow::from).collect();
     let (mut examples, _) = tokenize(&rows, chat_tokenizer, reference.config().context_len)?;
-    set_ref_log_probs(&mut examples, reference, 2 * BATCH_SIZE)?;
+    set_ref_log_probs(&mut examples, reference, 2 * BATCH_SIZE, &Ranks::Alone)?;
     Ok(PreferenceDataset { examples, mismatched: Vec::new() })
 }

@@ -1,11 +1,14 @@
 //! `part_10 train`: trains a policy on preferences in a run folder, or resumes a run.
 
+use std::path::Path;
+
 use anyhow::{Context, Result, ensure};
 use experiment::metrics_writer::Plot;
 use experiment::train_state::parameters_sha256;
 use experiment::{Alarm, RunLog, RunLogConfig, RunSetup};
 use modern::{Checkpoint, GptModern};
 use ppo::reference::open_reference;
+use ranks::Ranks;
 use scaling::LrSchedule;
 use scaling::run_defaults::resolved_settings;
 use sft::{InitialModel, ModelSaver};
@@ -13,8 +16,8 @@ use tensor_core::Parameters;
 
 use super::arguments::{SFT_STEPS, TrainArgs};
 use crate::preference_example::{
-    PreferenceDataset, PreferenceExample, PreferenceRow, TokenizationCounts, examples_sha256,
-    mismatched, tokenize,
+    PreferenceDataset, PreferenceExample, PreferenceRow, PreferenceType, TokenizationCounts,
+    examples_sha256, mismatched, tokenize,
 };
 use crate::ref_cache::RefCache;
 use crate::source::{FilteredRows, PreferenceRows};
@@ -24,15 +27,18 @@ use crate::validator::DpoValidator;
 
 pub(super) fn run(args: &TrainArgs) -> Result<()> {
     args.check()?;
-    let (seed, device) = (args.run.compute.seed, args.run.compute.open_device()?);
+    let seed = args.run.compute.seed;
+    let device = args.run.compute.open_device()?;
     let inputs =
         [("--model", args.model.model.as_deref()), ("--reference", args.reference.as_deref())];
-    let mut setup = RunSetup::new(args, &args.run, &["chat_date"], &inputs)?;
+    let mut setup = RunSetup::new_on_ranks(args, &args.run, &["chat_date"], &inputs)?;
     let loss = args.loss()?;
-    let rows = PreferenceRows::load(&args.data, &args.split, loss.loss_type.is_unpaired(), seed)?;
+    let preference_type = loss.loss_type.preference_type();
+    let rows = PreferenceRows::load(&args.data, &args.split, preference_type, seed)?;
     let initial = InitialModel::new(&args.model, args.sft_steps, SFT_STEPS, &setup)?;
     let checkpoint = initial.open(seed, &device)?;
-    let (template, lora) = (args.model.template, args.model.lora.config());
+    let template = args.model.template;
+    let lora = args.model.lora.config();
     let (saver, mut parameters) =
         ModelSaver::new(setup.out, &initial.path, checkpoint, template, lora)?;
     let Datasets { mut data, mut validation, counts } = Datasets::new(&rows, args, &saver)?;
@@ -40,10 +46,9 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let config = args.train_config(&defaults)?;
     let LrSchedule { total_steps, warmup_steps, .. } = config.schedule;
     setup.resolve(resolved_settings(&config.schedule, config.batch_size))?;
-    let reference = args.reference.as_deref().map(|source| {
-        open_reference(source, &saver.config, &saver.chat_tokenizer.tokenizer, &device)
-    });
-    let reference = reference.transpose()?;
+    let tokenizer = &saver.chat_tokenizer.tokenizer;
+    let open = |source| open_reference(source, &saver.config, tokenizer, &device);
+    let reference = args.reference.as_deref().map(open).transpose()?;
     print_dataset_summary(&data, &validation, &rows.filtered, &counts);
 
     setup.create_folder()?;
@@ -51,11 +56,9 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
         parameters = trained.parameters;
     }
     if loss.loss_type.needs_reference() {
-        println!("log-probabilities under the reference ..");
         let reference = Reference::new(reference, &saver, &parameters)?;
-        let cache = RefCache::new(setup.out, &[&data, &validation], &reference.sha256);
-        let mut datasets = [&mut data, &mut validation];
-        cache.load_or_compute(&mut datasets, &reference.model, 2 * config.batch_size)?;
+        let datasets = [&mut data, &mut validation];
+        reference.set_log_probs(datasets, setup.out, 2 * config.batch_size)?;
     }
     let state = saver.train_state(parameters, config.optimizer, seed)?;
     let mut policy = DpoPolicy::new(&saver.config, state)?
@@ -75,7 +78,7 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
         batch_size: 2 * config.batch_size,
         interval: metrics.eval_interval.unwrap_or(defaults.eval_interval(total_steps)),
         target_accuracy: args.target_accuracy,
-        model_saver: Some(&saver),
+        model_saver: run.ranks.is_first().then_some(&saver),
     };
     println!("{}\n{}", policy.state.parameter_summary(), defaults.summary(&config.schedule));
     raise_data_alarms(&counts, &mut log)?;
@@ -93,6 +96,9 @@ pub(super) fn finish_run(
     log: RunLog,
 ) -> Result<()> {
     let speed = log.finish()?; // ends the progress line before the report
+    if !policy.state.ranks.is_first() {
+        return Ok(()); // the first writes and reports
+    }
     let (progress, result) = (&policy.state.progress, policy.state.result(speed));
     setup.ensure_model_kept(progress)?;
     if args.model.lora.merge && setup.is_finished(progress) {
@@ -114,11 +120,11 @@ struct Datasets {
 
 impl Datasets {
     fn new(rows: &PreferenceRows, args: &TrainArgs, saver: &ModelSaver) -> Result<Self> {
-        let is_unpaired = args.loss()?.loss_type.is_unpaired();
-        let (data, counts) = dataset(&rows.splits.train, saver, is_unpaired)?;
+        let preference_type = args.loss()?.loss_type.preference_type();
+        let (data, counts) = dataset(&rows.splits.train, saver, preference_type)?;
         let n_validation = rows.splits.validation.len().min(args.eval_pairs.get());
         let validation = &rows.splits.validation[..n_validation];
-        let (validation, _) = dataset(validation, saver, is_unpaired)?;
+        let (validation, _) = dataset(validation, saver, preference_type)?;
         Ok(Self { data, validation, counts })
     }
 }
@@ -133,7 +139,7 @@ impl Reference {
     /// The model of --reference, else that of `parameters` before the first step, in their memory:
     /// its log-probabilities are computed before anything is trained.
     fn new(named: Option<Checkpoint>, saver: &ModelSaver, parameters: &Parameters) -> Result<Self> {
-        Ok(match named {
+        let reference = match named {
             Some(Checkpoint { model, parameters, .. }) => {
                 Self { model, sha256: parameters_sha256(parameters.iter())? }
             }
@@ -141,15 +147,31 @@ impl Reference {
                 model: GptModern::new(&saver.config, parameters.for_inference().root())?,
                 sha256: parameters_sha256(parameters.iter())?,
             },
-        })
+        };
+        Ranks::of_process()?.ensure_same(&reference.sha256, "reference model")?;
+        Ok(reference)
+    }
+
+    /// Sets the log-probabilities of `datasets` under the reference, from the file in the run folder
+    /// `out` if there is one.
+    fn set_log_probs(
+        &self,
+        mut datasets: [&mut PreferenceDataset; 2],
+        out: &Path,
+        batch_size: usize,
+    ) -> Result<()> {
+        println!("log-probabilities under the reference ..");
+        let [data, validation] = &datasets;
+        let cache = RefCache::new(out, &[data, validation], &self.sha256);
+        cache.load_or_compute(&mut datasets, &self.model, batch_size, &Ranks::of_process()?)
     }
 }
 
-/// Tokenized `rows`, for an `unpaired` loss with the mismatched examples of KTO's baseline.
+/// Tokenized `rows`; unpaired ones have the mismatched examples of KTO's baseline.
 fn dataset(
     rows: &[PreferenceRow],
     saver: &ModelSaver,
-    unpaired: bool,
+    preference_type: PreferenceType,
 ) -> Result<(PreferenceDataset, TokenizationCounts)> {
     let context_len = saver.config.context_len;
     let (examples, counts) = tokenize(rows, &saver.chat_tokenizer, context_len)?;
@@ -157,11 +179,11 @@ fn dataset(
         !examples.is_empty(),
         "no row fits the model's context of {context_len} tokens: {counts}"
     );
-    let mismatched = match unpaired {
-        true => mismatched(&examples).context(
+    let mismatched = match preference_type {
+        PreferenceType::Paired => Vec::new(),
+        PreferenceType::Unpaired => mismatched(&examples).context(
             "all rows have the same prompt: KTO's KL baseline needs completions of other prompts",
         )?,
-        false => Vec::new(),
     };
     Ok((PreferenceDataset { examples, mismatched }, counts))
 }

@@ -17,9 +17,9 @@ use tensor_core::sha256;
 
 use super::arguments::{SFT_STEPS, TrainArgs};
 use super::train::finish_run;
-use crate::flags::OnlineFlags;
 use crate::online::train_online;
 use crate::online_context::{OnlineContext, Teacher};
+use crate::online_flags::OnlineFlags;
 use crate::online_validator::OnlineValidator;
 use crate::step::DpoPolicy;
 
@@ -33,7 +33,8 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let mut inputs =
         vec![("--model", args.model.model.as_deref()), ("--teacher", flags.teacher.as_deref())];
     inputs.extend(rewards.reward_models().map(|model| ("--reward", Some(model))));
-    let mut setup = RunSetup::new(args, &args.run, &["chat_date", "reward_timeout"], &inputs)?;
+    let mut setup =
+        RunSetup::new_on_ranks(args, &args.run, &["chat_date", "reward_timeout"], &inputs)?;
     let initial = InitialModel::new(&args.model, args.sft_steps, SFT_STEPS, &setup)?;
     let checkpoint = initial.open(seed, &device)?;
     let (template, lora) = (args.model.template, args.model.lora.config());
@@ -75,7 +76,7 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
         prompts: &validation,
         evaluator: GrpoEvaluator { task: flags.task, eval_config },
         interval: metrics.eval_interval.unwrap_or(defaults.eval_interval(total_steps)),
-        model_saver: Some(&saver),
+        model_saver: run.ranks.is_first().then_some(&saver),
     };
     let prompts = PromptLoader::new(training, config.seed)?;
     let mut context = OnlineContext {

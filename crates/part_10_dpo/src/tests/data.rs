@@ -6,7 +6,9 @@ use modern::FinishReason;
 use reward::flags::PreferenceFlags;
 
 use super::{chat_tokenizer, pair};
-use crate::preference_example::{Label, PreferenceRow, examples_sha256, mismatched, tokenize};
+use crate::preference_example::{
+    Label, PreferenceRow, PreferenceType, examples_sha256, mismatched, tokenize,
+};
 use crate::source::load_all;
 
 fn row(prompt: &str, chosen: &str, rejected: &str) -> PreferenceRow {
@@ -90,13 +92,13 @@ fn kto_reads_labeled_completions_and_pairs_and_wants_both_labels() -> Result<()>
     let bad =
         r#"{"prompt": [{"role": "user", "content": "c?"}], "completion": "d", "label": false}"#;
     std::fs::write(&path, format!("{good}\n{bad}\n"))?;
-    let (rows, _) = load_all(&data, true, 0)?;
+    let rows = load_all(&data, PreferenceType::Unpaired, 0)?.rows;
     let completions: Vec<_> = rows.iter().flat_map(|row| row.completions.clone()).collect();
     assert_eq!(completions, [(Label::Chosen, "b".into()), (Label::Rejected, "d".into())]);
     assert_eq!(rows[1].prompt[0].content, "c?");
 
     std::fs::write(&path, r#"{"prompt": "a?", "chosen": "b", "rejected": "c"}"#)?;
-    let (rows, _) = load_all(&data, true, 0)?;
+    let rows = load_all(&data, PreferenceType::Unpaired, 0)?.rows;
     assert_eq!(rows, [row("a?", "b", "c")]);
 
     for (rows, message) in [
@@ -106,7 +108,8 @@ fn kto_reads_labeled_completions_and_pairs_and_wants_both_labels() -> Result<()>
         (format!("{good}\n{}", bad.replace("\"d\"", "\" \"")), "`completion` is empty"),
     ] {
         std::fs::write(&path, rows)?;
-        let error = format!("{:#}", load_all(&data, true, 0).expect_err(message));
+        let error =
+            format!("{:#}", load_all(&data, PreferenceType::Unpaired, 0).expect_err(message));
         assert!(error.contains(message), "{error}");
     }
     Ok(())

@@ -9,7 +9,7 @@ use tensor_core::testing::assert_close;
 use super::{CPU, all_losses, golden, numbers};
 use crate::batch_log_probs::BatchLogProbs;
 use crate::losses::{DpoLoss, LossTotals, LossType};
-use crate::preference_example::Label;
+use crate::preference_example::{Label, PreferenceType};
 
 /// Loss of a step whose only micro-batch has these numbers, and its gradient with respect to the
 /// log-probabilities under the policy.
@@ -23,8 +23,12 @@ fn loss_and_gradient(
     let policy = Var::from_tensor(&Tensor::new(policy, &CPU)?)?;
     let batch = BatchLogProbs::new(policy.as_tensor(), reference, n_tokens, labels.to_vec())?;
     let is_chosen = |i: &usize| labels[*i] == Label::Chosen;
+    let completions_per_loss = match loss.loss_type.preference_type() {
+        PreferenceType::Paired => 2,
+        PreferenceType::Unpaired => 1,
+    };
     let totals = LossTotals {
-        n_losses: labels.len() / if loss.loss_type.is_unpaired() { 1 } else { 2 },
+        n_losses: labels.len() / completions_per_loss,
         n_chosen_tokens: (0..labels.len()).filter(is_chosen).map(|i| n_tokens[i]).sum(),
         kl,
     };
@@ -65,7 +69,10 @@ fn losses_and_gradients_are_those_of_trls_trainers() -> Result<()> {
     for case in cases {
         let loss = golden_loss(case)?;
         let labels: Vec<Label> = (0..n_tokens.len())
-            .map(|i| if loss.loss_type.is_unpaired() { kto_labels[i] } else { i < 4 })
+            .map(|i| match loss.loss_type.preference_type() {
+                PreferenceType::Paired => i < 4,
+                PreferenceType::Unpaired => kto_labels[i],
+            })
             .map(|is_chosen| if is_chosen { Label::Chosen } else { Label::Rejected })
             .collect();
         let kl = case["kl"].as_f64().unwrap_or_default();

@@ -5,6 +5,7 @@ use std::fs;
 use anyhow::Result;
 use model_io::{LoraConfig, TargetModules};
 use modern::GptModern;
+use ranks::Ranks;
 use sft::lora;
 
 use super::{config, pair, pairs, parameters};
@@ -29,11 +30,11 @@ fn log_probs_under_the_reference_are_computed_once() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let mut first = dataset(pairs());
     let cache = RefCache::new(folder.path(), &[&first], &"a".repeat(64));
-    cache.load_or_compute(&mut [&mut first], &model(1)?, 2)?;
+    cache.load_or_compute(&mut [&mut first], &model(1)?, 2, &Ranks::Alone)?;
     assert_eq!(ref_log_probs(&first), log_probs_of_examples(&model(1)?, &pairs(), 2)?.concat());
     // Another model would give other numbers, but is not run.
     let mut second = dataset(pairs());
-    cache.load_or_compute(&mut [&mut second], &model(2)?, 2)?;
+    cache.load_or_compute(&mut [&mut second], &model(2)?, 2, &Ranks::Alone)?;
     assert_eq!(ref_log_probs(&first), ref_log_probs(&second));
     Ok(())
 }
@@ -44,13 +45,13 @@ fn stale_and_damaged_log_probs_are_refused() -> Result<()> {
     let mut data = dataset(pairs());
     let reference = model(1)?;
     let cache = RefCache::new(folder.path(), &[&data], &"a".repeat(64));
-    cache.load_or_compute(&mut [&mut data], &reference, 2)?;
+    cache.load_or_compute(&mut [&mut data], &reference, 2, &Ranks::Alone)?;
     let other_model = RefCache::new(folder.path(), &[&data], &"b".repeat(64));
     let mut other_data = dataset([pairs(), vec![pair(&[1], &[2, 0], &[3, 0])]].concat());
     let other_data_cache = RefCache::new(folder.path(), &[&other_data], &"a".repeat(64));
     let errors = [
-        other_model.load_or_compute(&mut [&mut data], &reference, 2),
-        other_data_cache.load_or_compute(&mut [&mut other_data], &reference, 2),
+        other_model.load_or_compute(&mut [&mut data], &reference, 2, &Ranks::Alone),
+        other_data_cache.load_or_compute(&mut [&mut other_data], &reference, 2, &Ranks::Alone),
     ];
     for error in errors {
         let error = error.expect_err("a stale file").to_string();
@@ -58,7 +59,8 @@ fn stale_and_damaged_log_probs_are_refused() -> Result<()> {
     }
     let file = fs::read_dir(folder.path())?.next().expect("a file")?.path();
     fs::write(&file, &fs::read(&file)?[..40])?;
-    let error = cache.load_or_compute(&mut [&mut data], &reference, 2).expect_err("damaged");
+    let error =
+        cache.load_or_compute(&mut [&mut data], &reference, 2, &Ranks::Alone).expect_err("damaged");
     assert!(format!("{error:#}").contains("is damaged"), "{error:#}");
     Ok(())
 }

@@ -8,6 +8,7 @@ use candle_core::DType;
 use experiment::{Checkpoints, Run, RunCheckpoints, RunLog, RunLogConfig, TrainState};
 use model_io::model_folder;
 use modern::{GptModern, GradientCheckpointing};
+use ranks::Ranks;
 use scaling::accumulation::GradAccumulator;
 use serde_json::Value;
 use tensor_core::AdamWConfig;
@@ -33,7 +34,7 @@ fn pairs_with_reference() -> Result<Vec<PreferenceExample>> {
 
 fn with_reference(mut examples: Vec<PreferenceExample>) -> Result<Vec<PreferenceExample>> {
     let reference = GptModern::new(&config(), parameters(7)?.for_inference().root())?;
-    set_ref_log_probs(&mut examples, &reference, 8)?;
+    set_ref_log_probs(&mut examples, &reference, 8, &Ranks::Alone)?;
     Ok(examples)
 }
 
@@ -78,7 +79,7 @@ fn five_steps_agree_with_those_of_trls_trainer() -> Result<()> {
     });
     let mut examples: Vec<PreferenceExample> = examples.collect::<Result<_>>()?;
     let reference = GptModern::new(model.config(), parameters.for_inference().root())?;
-    set_ref_log_probs(&mut examples, &reference, 4)?;
+    set_ref_log_probs(&mut examples, &reference, 4, &Ranks::Alone)?;
     let optimizer = AdamWConfig { beta2: 0.999, weight_decay: 0., ..AdamWConfig::default() };
     let config = TrainConfig { optimizer, ..train_config(DpoLoss::sigmoid(0.5), 1e-2, 5) };
     let state = TrainState::new(parameters, optimizer)?;
@@ -175,7 +176,7 @@ fn a_completions_log_prob_depends_neither_on_the_batch_nor_on_the_other_completi
 fn a_policy_that_equals_its_reference_has_loss_ln_2_and_an_alarm_if_it_stays_so() -> Result<()> {
     let mut examples = pairs();
     let mut policy = policy(7)?;
-    set_ref_log_probs(&mut examples, &policy.inference_model, 8)?;
+    set_ref_log_probs(&mut examples, &policy.inference_model, 8, &Ranks::Alone)?;
     let data = PreferenceDataset { examples, mismatched: Vec::new() };
     for beta in [0.1, 2.] {
         let metrics = evaluate(&policy.inference_model, &data, &DpoLoss::sigmoid(beta), 8)?;
@@ -206,7 +207,7 @@ fn a_chosen_completion_that_becomes_less_likely_raises_an_alarm() -> Result<()> 
     // The two sides share all but the last token, so pushing one down pushes the other down.
     let mut examples = vec![pair(&[1, 2], &[3, 4, 5, 6, 7, 0], &[3, 4, 5, 6, 8, 9, 9, 9, 9, 9, 0])];
     let mut policy = policy(7)?;
-    set_ref_log_probs(&mut examples, &policy.inference_model, 8)?;
+    set_ref_log_probs(&mut examples, &policy.inference_model, 8, &Ranks::Alone)?;
     for example in &mut examples {
         example.ref_log_probs[0] += 6.; // as after many steps: 1 nat per token less likely
     }
@@ -223,11 +224,11 @@ fn a_chosen_completion_that_becomes_less_likely_raises_an_alarm() -> Result<()> 
 fn ktos_baseline_is_the_mean_log_ratio_of_mismatched_completions_and_never_below_0() -> Result<()> {
     let model = policy(5)?.inference_model;
     let mut examples = mismatched(&pairs()).context("other prompts")?;
-    set_ref_log_probs(&mut examples, &model, 8)?;
+    set_ref_log_probs(&mut examples, &model, 8, &Ranks::Alone)?;
     for (shift, kl) in [(-0.5, 0.5), (0.5, 0.)] {
         let mut examples = examples.clone();
         examples.iter_mut().for_each(|example| example.ref_log_probs[0] += shift);
-        assert_close(kl_baseline(&model, &examples, 2)?, kl, 1e-5);
+        assert_close(kl_baseline(&model, &examples, 2, &Ranks::Alone)?, kl, 1e-5);
     }
     Ok(())
 }
@@ -237,9 +238,9 @@ fn twenty_steps_raise_the_accuracy_of_every_loss() -> Result<()> {
     for loss in all_losses() {
         let mut policy = policy(5)?;
         let mut examples = pairs();
-        set_ref_log_probs(&mut examples, &policy.inference_model, 8)?;
+        set_ref_log_probs(&mut examples, &policy.inference_model, 8, &Ranks::Alone)?;
         let mut mismatched = mismatched(&examples).context("other prompts")?;
-        set_ref_log_probs(&mut mismatched, &policy.inference_model, 8)?;
+        set_ref_log_probs(&mut mismatched, &policy.inference_model, 8, &Ranks::Alone)?;
         let data = PreferenceDataset { examples, mismatched };
         let before = evaluate(&policy.inference_model, &data, &loss, 8)?;
         let batch = DpoBatch {

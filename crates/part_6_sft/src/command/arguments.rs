@@ -13,7 +13,8 @@ use scaling::{DefaultLength, DefaultLr, RunDefaults};
 use serde::Serialize;
 
 use crate::evaluation::GenerationEvalConfig;
-use crate::flags::{DataFlags, ExampleFlags, ModelFlags};
+use crate::flags::{DataFlags, ExampleFlags};
+use crate::model_flags::ModelFlags;
 use crate::{BatchLayout, Curriculum, TrainConfig};
 
 /// Learning rates without --lr; those of a pretrained model are TRL's.

@@ -10,7 +10,8 @@ use experiment::flags::ComputeFlags;
 use serde_json::json;
 
 use crate::evaluation::GenerationEvalConfig;
-use crate::flags::{DataFlags, FinetunedFlags};
+use crate::flags::DataFlags;
+use crate::model_flags::FinetunedFlags;
 use crate::{FinetunedModel, SftEvalMetrics, SftSource, evaluate};
 
 #[derive(Args)]
@@ -38,9 +39,8 @@ pub(super) struct EvalArgs {
 
 pub(super) fn run(args: &EvalArgs) -> Result<()> {
     let device = args.compute.open_device()?;
-    let (source, columns) = args.data.open_source()?;
-    let examples =
-        args.data.load_eval_examples(&args.finetuned.model, (source.clone(), columns))?;
+    let data = args.data.open_source()?;
+    let examples = args.data.load_eval_examples(&args.finetuned.model, &data)?;
     let FinetunedModel { model, chat_tokenizer, .. } = args.finetuned.open(&device)?;
     let eval_config = GenerationEvalConfig {
         batch_size: args.batch_size.get(),
@@ -48,7 +48,7 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
         max_length: args.max_length.map(NonZeroUsize::get),
     };
     let (metrics, _) = evaluate(&model, &examples, &chat_tokenizer, eval_config)?;
-    let products = match source == SftSource::Arithmetic {
+    let products = match data.source == SftSource::Arithmetic {
         true => {
             let examples = test_examples(ProblemSet::Products);
             Some(evaluate(&model, &examples, &chat_tokenizer, eval_config)?.0)

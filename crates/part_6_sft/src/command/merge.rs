@@ -9,8 +9,8 @@ use experiment::terminal::printable;
 use modern::Checkpoint;
 
 use crate::ChatTokenizer;
-use crate::flags::FinetunedFlags;
 use crate::merged_model::open_merged;
+use crate::model_flags::FinetunedFlags;
 
 #[derive(Args)]
 #[command(args_override_self = true)]

@@ -12,7 +12,8 @@ use modern::{Checkpoint, GptModern, Sampler};
 use tensor_core::Rng;
 
 use crate::chat_tokenizer::CompletionText;
-use crate::flags::{DataFlags, FinetunedFlags};
+use crate::flags::DataFlags;
+use crate::model_flags::FinetunedFlags;
 use crate::{ChatTokenizer, FinetunedModel, one_line};
 
 /// Completions generated at a time.
@@ -56,9 +57,9 @@ pub(super) fn run(args: &SampleArgs) -> Result<()> {
     let device = args.compute.open_device()?;
     let examples: Vec<Example> = match args.prompt.is_empty() {
         true => {
-            let (source, columns) = args.data.open_source()?;
-            let columns = columns.or(Some(ExampleColumns::AnyPrompt));
-            let all = args.data.load_eval_examples(&args.finetuned.model, (source, columns))?;
+            let data = args.data.open_source()?;
+            let data = data.with_default_columns(ExampleColumns::AnyPrompt);
+            let all = args.data.load_eval_examples(&args.finetuned.model, &data)?;
             all.into_iter().take(args.n).collect()
         }
         false => args.prompt.iter().map(|prompt| Example::new(prompt, "")).collect(),

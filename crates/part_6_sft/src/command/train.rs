@@ -24,7 +24,7 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
         &[("--model", args.model.model.as_deref())],
     )?;
     let dataset =
-        args.examples.load_dataset(args.data.open_source()?, args.demonstrations, seed)?;
+        args.examples.load_dataset(&args.data.open_source()?, args.demonstrations, seed)?;
     let initial = InitialModel::new(&args.model, None, 0, &setup)?;
     let checkpoint = initial.open(seed, &device)?;
     let (template, lora) = (args.model.template, args.model.lora.config());
@@ -57,11 +57,14 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
         eval_config: args.eval_config(),
         interval: metrics.eval_interval.unwrap_or(defaults.eval_interval(total_steps)),
         target_exact_match: args.target_exact_match,
-        model_saver: Some(&saver),
+        model_saver: run.ranks.is_first().then_some(&saver),
     };
     println!("{}\n{}", state.parameter_summary(), defaults.summary(&config.schedule));
     train(&model, &mut state, &data.examples, &config, Some(&validator), &run, &mut log)?;
     let speed = log.finish()?; // ends the progress line before the report
+    if !state.ranks.is_first() {
+        return Ok(()); // the first writes and reports
+    }
     let (progress, result) = (&state.progress, state.result(speed));
     if args.model.lora.merge && setup.is_finished(progress) {
         saver.save_merged(&device)?;

@@ -7,8 +7,8 @@ use datasets::arithmetic_questions::DemonstrationStyle;
 use datasets::{AssistantTurns, DatasetFlags, Example};
 use serde_json::json;
 
-use crate::SftSource;
 use crate::flags::{DataFlags, ExampleFlags};
+use crate::{MappedSource, SftSource};
 
 #[test]
 fn the_everyday_splits_do_not_overlap() -> Result<()> {
@@ -69,7 +69,7 @@ fn assistant_turns_last_holds_for_training_and_for_the_evaluation_of_its_run() -
     for turns in [AssistantTurns::All, AssistantTurns::Last] {
         let one = std::num::NonZeroUsize::MIN;
         let flags = ExampleFlags { examples: one, validation: 0.2, assistant_turns: turns };
-        let splits = flags.load_dataset(data.open_source()?, DemonstrationStyle::Clean, 4)?;
+        let splits = flags.load_dataset(&data.open_source()?, DemonstrationStyle::Clean, 4)?;
         let all = splits.train.iter().chain(&splits.validation);
         assert!(all.clone().count() == 10 && all.clone().all(|row| row.assistant_turns == turns));
         let settings = json!({
@@ -78,7 +78,7 @@ fn assistant_turns_last_holds_for_training_and_for_the_evaluation_of_its_run() -
         std::fs::write(folder.path().join("config.json"), settings.to_string())?;
         std::fs::write(folder.path().join("metrics.jsonl"), "")?; // marks the folder of a run
         let run = folder.path().to_string_lossy();
-        assert_eq!(data.load_eval_examples(&run, data.open_source()?)?, splits.validation);
+        assert_eq!(data.load_eval_examples(&run, &data.open_source()?)?, splits.validation);
     }
     Ok(())
 }
@@ -96,7 +96,7 @@ fn a_mixture_is_drawn_by_weight_and_seed_and_then_split_by_prompt() -> Result<()
     let flags = |data: String| DataFlags { data, dataset: DatasetFlags::default(), columns: None };
     let data = flags(format!("{a}=0.75,{b}=0.25"));
     let load = |seed| -> Result<Vec<Example>> {
-        let (source, columns) = data.open_source()?;
+        let MappedSource { source, columns } = data.open_source()?;
         let style = DemonstrationStyle::Clean;
         let splits = source.load_dataset(columns.as_ref(), 1, style, 0.1, seed)?;
         let train: HashSet<_> =
@@ -109,7 +109,7 @@ fn a_mixture_is_drawn_by_weight_and_seed_and_then_split_by_prompt() -> Result<()
     assert!(n_a == 90 && (105..140).contains(&rows.len()), "{n_a} of {}", rows.len());
     assert_eq!(rows, load(1)?);
     assert_ne!(rows, load(2)?);
-    let all = data.open_source()?.0.load_eval_examples(None)?;
+    let all = data.open_source()?.source.load_eval_examples(None)?;
     assert_eq!(all.len(), 990, "an evaluation reads all rows");
     let error = flags(format!("{a}=1,arithmetic=1")).open_source().unwrap_err().to_string();
     assert!(error.contains("arithmetic has no rows to mix"), "{error}");

@@ -9,7 +9,7 @@ use modern::Checkpoint;
 use modern::flags::ChatTemplateFlags;
 
 use super::{CPU, chat_tokenizer, tokenizer, tokens_of};
-use crate::flags::FinetunedFlags;
+use crate::model_flags::FinetunedFlags;
 use crate::template::chat_template;
 use crate::{ChatFormat, ChatTokenizer};
 

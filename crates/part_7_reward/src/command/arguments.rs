@@ -12,7 +12,7 @@ use model_io::config::PositionEncoding;
 use scaling::flags::OptimizationFlags;
 use scaling::{DefaultLength, DefaultLr, RunDefaults};
 use serde::Serialize;
-use sft::flags::ModelFlags;
+use sft::model_flags::ModelFlags;
 
 use crate::flags::{LossFlags, PreferenceFlags, SplitFlags};
 use crate::{RewardArchitecture, TrainConfig};

@@ -195,11 +195,11 @@ fn open_generator(args: &CollectArgs, device: &Device) -> Result<(GptModern, Cha
 
 /// Prompts to label: the training split of the arithmetic task, or all rows of a file.
 fn load_prompts(args: &CollectArgs) -> Result<Vec<Example>> {
-    let (source, columns) = args.data.open_source()?;
+    let data = args.data.open_source()?.with_default_columns(ExampleColumns::AnyPrompt);
     let n = args.prompts.get();
-    let mut examples = match &source {
+    let mut examples = match &data.source {
         SftSource::Arithmetic => demonstrations(n, DemonstrationStyle::Clean, args.compute.seed),
-        _ => source.load_eval_examples(columns.or(Some(ExampleColumns::AnyPrompt)).as_ref())?,
+        source => source.load_eval_examples(data.columns.as_ref())?,
     };
     examples.truncate(n);
     let has_answers = examples.iter().all(|example| !example.completion.is_empty());

@@ -32,7 +32,7 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     args.check()?;
     let (seed, device) = (args.run.compute.seed, args.run.compute.open_device()?);
     let inputs = [("--model", args.model.model.as_deref())];
-    let mut setup = RunSetup::new(args, &args.run, &["chat_date"], &inputs)?;
+    let mut setup = RunSetup::new_on_ranks(args, &args.run, &["chat_date"], &inputs)?;
     let preferences = args.split.load_dataset(&args.data, seed)?;
     let language_model = InitialModel::new(&args.model, args.sft_steps, SFT_STEPS, &setup)?;
     let mut initial = open_initial_model(args, &language_model, &device)?;
@@ -75,17 +75,31 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
         batch_size: 2 * config.batch_size,
         interval: metrics.eval_interval.unwrap_or(defaults.eval_interval(total_steps)),
         target_accuracy: args.target_accuracy,
-        model_saver: Some(&model_saver),
+        model_saver: run.ranks.is_first().then_some(&model_saver),
     };
     println!("{}\n{}", state.parameter_summary(), defaults.summary(&config.schedule));
     train(&model, &mut state, &data.pairs, &config, &validator, &run, &mut log)?;
     let speed = log.finish()?; // ends the progress line before the report
-    if let Some(folder) = setup.last_model_folder(&state.progress)? {
-        validator.save_last(&folder, &model, &state)?;
+    match state.ranks.is_first() {
+        true => finish_run(&setup, &model, &state, &validator, speed),
+        false => Ok(()), // the first writes and reports
     }
-    let mut result = state.result(speed);
+}
+
+/// Saves the last model of a run that is over, and prints the report.
+fn finish_run(
+    setup: &RunSetup<'_>,
+    model: &RewardModel,
+    state: &TrainState,
+    validator: &RewardValidator<'_>,
+    tokens_per_second: f64,
+) -> Result<()> {
+    if let Some(folder) = setup.last_model_folder(&state.progress)? {
+        validator.save_last(&folder, model, state)?;
+    }
+    let mut result = state.result(tokens_per_second);
     result["saved"] = json!(setup.out.join("model"));
-    setup.print_report("part_7", &state.progress, speed, "model", result);
+    setup.print_report("part_7", &state.progress, tokens_per_second, "model", result);
     Ok(())
 }
 

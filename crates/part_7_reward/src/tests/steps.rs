@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use experiment::Run;
+use ranks::Ranks;
 use scaling::LrSchedule;
 use scaling::schedule::DecayShape;
 use sft::{BatchSampler, Curriculum};
@@ -25,7 +26,7 @@ fn an_epoch_uses_each_pair_once() -> Result<()> {
         BatchSampler::new(lengths, Curriculum::Shuffled, config.batch_size, config.seed);
     let mut used: Vec<Vec<u32>> = Vec::new();
     for step in 1..=3 {
-        for batch in micro_batches(&mut sampler, step, &pairs, config.grad_accum_steps, &CPU)? {
+        for batch in micro_batches(&mut sampler, step, &pairs, &config, &Ranks::Alone, &CPU)? {
             let rows: Vec<Vec<u32>> = batch.ids.to_vec2()?;
             let chosen = rows.iter().zip(&batch.lengths).take(batch.n_pairs());
             used.extend(chosen.map(|(row, &n)| row[..n].to_vec()));

@@ -10,7 +10,8 @@ use scaling::flags::OptimizationFlags;
 use scaling::{DefaultLength, DefaultLr, RunDefaults};
 use serde::Serialize;
 use sft::ChatTokenizer;
-use sft::flags::{DataFlags, ExampleFlags, ModelFlags};
+use sft::flags::{DataFlags, ExampleFlags};
+use sft::model_flags::ModelFlags;
 
 use crate::flags::{PromptFlags, RewardFnFlags, RolloutFlags};
 use crate::ppo_flags::{PpoObjectiveFlags, RewardShapingFlags};

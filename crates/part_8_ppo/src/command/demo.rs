@@ -151,7 +151,7 @@ fn prompt_sets(
 /// Reward function of the demo: 1 for the right number, 0.5 for another, 0 for anything else.
 fn demo_reward_fn() -> Box<RewardFn> {
     let reward = |input: &RewardInput<'_>| {
-        let number = input.terminated && input.completion.trim().parse::<i64>().is_ok();
+        let number = input.terminated() && input.completion.trim().parse::<i64>().is_ok();
         let right = exact_match(input.completion, &input.example.completion);
         if number && right {
             1.

@@ -7,7 +7,8 @@ use clap::Args;
 use experiment::flags::ComputeFlags;
 use experiment::number::temperature;
 use modern::SamplingStrategy;
-use sft::flags::{DataFlags, FinetunedFlags};
+use sft::flags::DataFlags;
+use sft::model_flags::FinetunedFlags;
 use sft::{FinetunedModel, one_line};
 use tensor_core::Rng;
 
@@ -60,7 +61,7 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
     args.reward_fn.check(&args.data.data)?;
     let device = args.compute.open_device()?;
     let source = args.reward_fn.open_prompts(&args.data)?;
-    let mut examples = args.data.load_eval_examples(&args.finetuned.model, source)?;
+    let mut examples = args.data.load_eval_examples(&args.finetuned.model, &source)?;
     args.prompts.format(&mut examples)?;
     args.reward_fn.check_answers(&args.data.data, &examples)?;
     let finetuned = args.finetuned.open(&device)?;

@@ -28,7 +28,7 @@ pub(super) fn load_run_data(
 ) -> Result<RunData> {
     let seed = args.run.compute.seed;
     let source = args.reward_fn.open_prompts(&args.data)?;
-    let mut examples = args.examples.load_dataset(source, DemonstrationStyle::Clean, seed)?;
+    let mut examples = args.examples.load_dataset(&source, DemonstrationStyle::Clean, seed)?;
     args.prompts.format(&mut examples.train)?;
     args.prompts.format(&mut examples.validation)?;
     for split in [&examples.train, &examples.validation] {

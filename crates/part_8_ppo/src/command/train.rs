@@ -43,7 +43,7 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let (model, reference) = (args.model.model.as_deref(), args.reference.as_deref());
     let reward = Some(args.reward_fn.source());
     let inputs = [("--model", model), ("--reference", reference), ("--reward", reward)];
-    let mut setup = RunSetup::new(args, &args.run, &OVERRIDABLE_ON_RESUME, &inputs)?;
+    let mut setup = RunSetup::new_on_ranks(args, &args.run, &OVERRIDABLE_ON_RESUME, &inputs)?;
     let initial = InitialModel::new(&args.model, args.sft_steps, SFT_STEPS, &setup)?;
     let checkpoint = initial.open(args.run.compute.seed, &device)?;
     let template = args.prompts.chat_format(args.model.template);
@@ -61,17 +61,17 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     setup.resolve(resolved(&config))?;
     let mut reward =
         args.reward_fn.open_reward_fn(data_name, chat_tokenizer, REWARD_BATCH_SIZE, &device)?;
-    let other = reference.map(|named| {
+    let open = |named: &str| {
         let path = resolve_model_path(named)?;
         open_reference(&path, &saver.config, &chat_tokenizer.tokenizer, &device)
-    });
-    let other = other.transpose()?;
+    };
+    let other = reference.map(open).transpose()?;
     setup.create_folder()?;
     if let Some(trained) = initial.train_and_save(config.seed, &device)? {
         parameters = trained.parameters;
     }
-    let (mut actor_critic, reference) = actor_critic(args, &config, &saver, parameters, other)?;
-    actor_critic.run_inputs.reward_fn = reward.name.clone();
+    let (mut actor_critic, reference) =
+        actor_critic(args, &config, &saver, parameters, other, &reward.name)?;
     let metrics = args.run.metrics;
     let log = RunLogConfig::rewards(total_steps, warmup_steps, metrics.log_interval.get());
     let mut log = setup.open_log(log, |checkpoint| actor_critic.restore(checkpoint, &data_id))?;
@@ -82,7 +82,7 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
         eval_config: CompletionEvalConfig { chat_tokenizer, max_new_tokens, batch_size: 100 },
         interval: metrics.eval_interval.unwrap_or(defaults.eval_interval(total_steps)),
         target_reward: args.target_reward,
-        model_saver: Some(&saver),
+        model_saver: run.ranks.is_first().then_some(&saver),
     };
     print_run_summary(&actor_critic, &config, data.train.len(), data.n_dropped);
     println!("{}", defaults.summary(&config.schedule));
@@ -117,10 +117,11 @@ fn actor_critic(
     saver: &ModelSaver,
     parameters: Parameters,
     other: Option<Checkpoint>,
+    reward_name: &str,
 ) -> Result<(ActorCritic, GptModern)> {
     let ref_parameters = other.as_ref().map_or(&parameters, |other| &other.parameters);
     let reference = parameters_sha256(ref_parameters.iter())?;
-    let run_inputs = RunInputs { reference, ..RunInputs::default() };
+    let run_inputs = RunInputs::of_all_ranks(reference, reward_name.to_string())?;
     let optimizer = args.optimization.optimizer.adamw_config();
     let policy = saver.train_state(parameters, optimizer, config.seed)?;
     let reference = match other {
@@ -162,6 +163,9 @@ fn finish_run(
     device: &Device,
 ) -> Result<()> {
     let progress = &actor_critic.policy.progress;
+    if !actor_critic.policy.ranks.is_first() {
+        return Ok(()); // the first writes
+    }
     ensure!(
         progress.target_reached || actor_critic.progress.updates > 0,
         "every step was skipped: each batch had a reward that is not finite"

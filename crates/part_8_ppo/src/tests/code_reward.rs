@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use datasets::Example;
+use modern::FinishReason;
 use tensor_core::Rng;
 
 use crate::RewardInput;
@@ -202,7 +203,7 @@ fn a_completion_is_rewarded_for_the_tests_that_its_code_passes() -> Result<()> {
     let inputs = completions.map(|completion| RewardInput {
         example: &example,
         completion,
-        terminated: true,
+        finish_reason: FinishReason::Stop,
     });
     for (score, expected) in
         [(CodeScore::All, [1., 0., 1., 0.]), (CodeScore::Fraction, [1., 0.5, 1., 0.])]
@@ -241,7 +242,7 @@ fn a_completion_of_humaneval_is_the_body_or_the_whole_function() -> Result<()> {
     let inputs = completions.map(|completion| RewardInput {
         example: &example,
         completion,
-        terminated: true,
+        finish_reason: FinishReason::Stop,
     });
     let Some(sandbox) = sandbox(LIMITS)? else { return Ok(()) };
     let mut code = code_reward_fn(sandbox, CodeScore::All);

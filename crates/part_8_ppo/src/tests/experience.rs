@@ -4,7 +4,8 @@ use anyhow::Result;
 use candle_core::{Module, Tensor};
 use datasets::Example;
 use model_io::SlidingWindow;
-use modern::{Sampler, SamplingStrategy};
+use modern::{FinishReason, Sampler, SamplingStrategy};
+use ranks::Ranks;
 use tensor_core::testing::assert_close;
 
 use super::CPU;
@@ -108,8 +109,14 @@ fn a_reference_uses_its_own_sliding_window() -> Result<()> {
     let scored_rollouts = ScoredRollouts { rewards: scores, ..scored_rollouts };
     let inference_model = actor_critic.policy.parameters.for_inference();
     let windowed = modern::GptModern::new(&windowed, { inference_model }.root())?;
-    let found =
-        PpoExperience::from_rollouts(scored_rollouts.clone(), &models, &windowed, &config, 1.)?;
+    let found = PpoExperience::from_rollouts(
+        scored_rollouts.clone(),
+        &models,
+        &windowed,
+        &config,
+        1.,
+        &Ranks::Alone,
+    )?;
     // Expected: each text alone, with that window.
     let mut nats = 0.;
     for RolloutGroup { prompt, completions: responses } in &scored_rollouts.groups {
@@ -147,11 +154,11 @@ fn reward_functions_see_special_tokens() -> Result<()> {
     for (inside, right) in [(&[][..], 1.), (&pad[..], 0.), (&beyond[..], 0.)] {
         let tokens =
             [&digits[..1], inside, &digits[1..], &[chat_tokenizer.eos_token_id()]].concat();
-        let text = decode_completion(&tokens, true, &chat_tokenizer)?;
+        let text = decode_completion(&tokens, FinishReason::Stop, &chat_tokenizer)?;
         let score = exact_match_reward(&RewardInput {
             example: &example,
             completion: &text,
-            terminated: true,
+            finish_reason: FinishReason::Stop,
         });
         assert_eq!(score, right, "{text:?}");
     }
@@ -223,7 +230,7 @@ fn a_completion_pays_for_its_kl_to_the_reference_once() -> Result<()> {
     }
     let found = experience_of(&mut actor_critic, &chat_tokenizer, &config)?; // β = 0.1
     let ref_log_probs =
-        ref_log_probs_of_groups(&reference(&chat_tokenizer)?, &found.groups, 1., 2)?;
+        ref_log_probs_of_groups(&reference(&chat_tokenizer)?, &found.groups, 1., 2, &Ranks::Alone)?;
     let kl = (&found.old_log_probs - ref_log_probs)?.sum(1)?.to_vec1::<f32>()?;
     for ((reward, kl), paid) in found.rewards.iter().zip(&kl).zip(paid(&found)?) {
         assert_close(f64::from(paid), reward - 0.1 * f64::from(*kl), 1e-4);

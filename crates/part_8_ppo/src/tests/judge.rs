@@ -5,7 +5,7 @@ use candle_core::{DType, Tensor};
 use datasets::Example;
 use model_io::config::LmHead;
 use model_io::{ChatMessage, ModelConfig};
-use modern::GptModern;
+use modern::{FinishReason, GptModern};
 use tensor_core::{Parameters, Rng};
 
 use super::CPU;
@@ -74,7 +74,11 @@ fn judge_of(reply: &str, question: &str) -> Result<LlmJudge> {
 #[test]
 fn a_judge_rewards_a_completion_by_the_score_in_its_reply() -> Result<()> {
     let example = Example::new("1 + 2", "3");
-    let input = |completion| RewardInput { example: &example, completion, terminated: true };
+    let input = |completion| RewardInput {
+        example: &example,
+        completion,
+        finish_reason: FinishReason::Stop,
+    };
     let inputs = [input("3"), input("4")];
     let mut judge = judge_that_says("Score: 7")?.reward_fn(ContextOverflow::default());
     assert_eq!((judge.reward_fn)(&inputs, &mut Rng::new(1))?, [0.7, 0.7]);
@@ -101,7 +105,8 @@ fn a_judge_rewards_a_completion_by_the_score_in_its_reply() -> Result<()> {
 fn a_question_about_the_answer_needs_rows_with_answers() -> Result<()> {
     let judge = judge_of("Score: 7", "{answer} {completion}?")?;
     let example = Example::new("1 + 2", " ");
-    let input = RewardInput { example: &example, completion: "3", terminated: true };
+    let input =
+        RewardInput { example: &example, completion: "3", finish_reason: FinishReason::Stop };
     let mut reward_fn = judge.reward_fn(ContextOverflow::default()).reward_fn;
     let error = reward_fn(&[input], &mut Rng::new(1)).expect_err("no answer").to_string();
     assert!(error.contains("shows the {answer}, and the row of the prompt \"1 + 2\""), "{error}");
@@ -113,7 +118,7 @@ fn a_question_shows_the_prompt_the_completion_and_the_answer_once() {
     let conversation = vec![ChatMessage::system("Be brief."), ChatMessage::user("1 + 2?")];
     let example = Example { prompt: conversation, ..Example::new("", "3") };
     let completion = "It is {answer}. {prompt}";
-    let input = RewardInput { example: &example, completion, terminated: true };
+    let input = RewardInput { example: &example, completion, finish_reason: FinishReason::Stop };
     let filled = fill("[{prompt}] [{completion}] [{answer}] {other}", &input);
     assert_eq!(
         filled, "[system: Be brief.\nuser: 1 + 2?] [It is {answer}. {prompt}] [3] {other}",

@@ -5,6 +5,7 @@ mod world;
 use anyhow::Result;
 use datasets::Example;
 use experiment::{Run, RunLog, RunLogConfig};
+use ranks::Ranks;
 use tensor_core::Rng;
 use tensor_core::testing::assert_close;
 use world::World;
@@ -91,7 +92,8 @@ fn train_in(world: World, backbone: CriticBackbone, steps: usize) -> Result<Outc
     config.rollout.group_size = 64;
     let groups = rollout(&models.rollout_policy, &prompt_ids(&prompts), &config.rollout, rng)?;
     let scored = ScoredRollouts::new(groups, &prompts, chat_tokenizer, &mut *reward_fn, rng)?;
-    let experience = PpoExperience::from_rollouts(scored, &models, &reference, &config, 0.)?;
+    let experience =
+        PpoExperience::from_rollouts(scored, &models, &reference, &config, 0., &Ranks::Alone)?;
     let prompts = World::PROMPTS.iter().flat_map(|prompt| vec![prompt.to_string(); 64]);
     Ok(Outcome {
         prompts: prompts.collect(),

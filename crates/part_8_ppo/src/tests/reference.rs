@@ -4,16 +4,17 @@ use anyhow::Result;
 use datasets::Example;
 use model_io::model_folder::SpecialTokenIds;
 use model_io::{ModelConfig, Tokenizer};
-use modern::{Checkpoint, GptModern};
+use modern::{Checkpoint, FinishReason, GptModern};
 use reward::{RewardArchitecture, RewardCheckpoint, RewardModel, RewardNormalization};
 use sft::{ChatFormat, ChatTokenizer, bpe_tokenizer};
 use tensor_core::{Parameters, Rng};
 
 use super::CPU;
 use super::small_run::{chat_tokenizer, model_config};
+use crate::RewardInput;
 use crate::context_overflow::{ContextOverflow, OverflowCounts};
 use crate::reference::open_reference;
-use crate::reward_fn::{RewardInput, reward_model_fn};
+use crate::reward_model_fn::{RewardTokenizer, reward_model_fn};
 
 /// Tokenizer of the same size with other tokens.
 fn other_tokens(like: &ChatTokenizer) -> Result<Tokenizer> {
@@ -68,7 +69,10 @@ fn a_reference_needs_the_vocabulary_and_context_of_its_policy() -> Result<()> {
 #[test]
 fn a_reward_model_reads_text_through_its_own_tokenizer() -> Result<()> {
     let policy = chat_tokenizer()?;
-    for (tokenizer, other) in [(policy.tokenizer.clone(), false), (other_tokens(&policy)?, true)] {
+    for (tokenizer, expected_tokenizer) in [
+        (policy.tokenizer.clone(), RewardTokenizer::OfPolicy),
+        (other_tokens(&policy)?, RewardTokenizer::Other),
+    ] {
         let template = sft::template::chat_template(ChatFormat::Plain, &tokenizer, None)?;
         let end = tokenizer.eos().expect("an end");
         let chat_tokenizer = ChatTokenizer::new(tokenizer, template, vec![end])?;
@@ -97,16 +101,22 @@ fn a_reward_model_reads_text_through_its_own_tokenizer() -> Result<()> {
         end[0].drain(..end[0].len() - context_len);
         let reward_of_end = reward_model.rewards(&end, 1)?;
         let overflow = ContextOverflow::default();
-        let (mut reward_fn, differs) = reward_model_fn(reward_model, &policy, 2, overflow.clone());
-        assert_eq!(differs, other);
-        let too_long = RewardInput { example: &example, completion: &long, terminated: true };
+        let (mut reward_fn, tokenizer) =
+            reward_model_fn(reward_model, &policy, 2, overflow.clone());
+        assert_eq!(tokenizer, expected_tokenizer);
+        let too_long =
+            RewardInput { example: &example, completion: &long, finish_reason: FinishReason::Stop };
         assert_eq!(reward_fn(&[too_long], &mut Rng::new(0))?, reward_of_end);
         assert_eq!(overflow.counts(), OverflowCounts { n_read: 1, n_truncated: 1 });
-        let replies =
-            texts.map(|text| RewardInput { example: &example, completion: text, terminated: true });
+        let replies = texts.map(|text| RewardInput {
+            example: &example,
+            completion: text,
+            finish_reason: FinishReason::Stop,
+        });
         assert_eq!(reward_fn(&replies, &mut Rng::new(0))?, expected);
         assert_eq!(overflow.counts(), OverflowCounts { n_read: 3, n_truncated: 1 });
-        let truncated = replies.map(|reply| RewardInput { terminated: false, ..reply });
+        let truncated =
+            replies.map(|reply| RewardInput { finish_reason: FinishReason::Length, ..reply });
         let rewards = reward_fn(&truncated, &mut Rng::new(0))?;
         assert!(rewards.iter().zip(&expected).all(|(cut, ended)| cut != ended), "no end is read");
     }

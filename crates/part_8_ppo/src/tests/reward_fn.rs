@@ -4,6 +4,7 @@ use anyhow::Result;
 use candle_core::Device;
 use clap::Parser;
 use datasets::Example;
+use modern::FinishReason;
 use tensor_core::Rng;
 
 use crate::flags::RewardFnFlags;
@@ -38,13 +39,15 @@ fn a_right_number_gets_1_and_a_wrong_one_the_format_reward() {
 fn rule_rewards_depend_on_the_answer_and_its_stop_token() -> Result<()> {
     let example = Example::new("What is 12 - 7?", "5");
     let reply =
-        |text, ended| RewardInput { example: &example, completion: text, terminated: ended };
-    let replies = [reply("5", true), reply(" 5 ", true), reply("5", false), reply("5.", true)];
+        |completion, finish_reason| RewardInput { example: &example, completion, finish_reason };
+    let terminated = |completion| reply(completion, FinishReason::Stop);
+    let truncated = reply("5", FinishReason::Length);
+    let replies = [terminated("5"), terminated(" 5 "), truncated, terminated("5.")];
     let rng = &mut Rng::new(0);
     assert_eq!(exact_match_reward_fn()(&replies, rng)?, [1., 1., 0., 0.]);
     assert_eq!(final_answer_reward_fn(0.)(&replies, rng)?, [1.; 4]);
     // Constant, empty and rambling completions get no reward.
-    let lazy = [reply("", true), reply("0", true), reply("4 5 6", true), reply("five", true)];
+    let lazy = ["", "0", "4 5 6", "five"].map(terminated);
     assert_eq!(exact_match_reward_fn()(&lazy, rng)?, [0.; 4]);
     Ok(())
 }
@@ -52,7 +55,11 @@ fn rule_rewards_depend_on_the_answer_and_its_stop_token() -> Result<()> {
 #[test]
 fn right_and_wrong_completions_get_the_rewards_that_are_set() -> Result<()> {
     let example = Example::new("What is 12 - 7?", "5");
-    let input = |completion| RewardInput { example: &example, completion, terminated: true };
+    let input = |completion| RewardInput {
+        example: &example,
+        completion,
+        finish_reason: FinishReason::Stop,
+    };
     let inputs = [input("5"), input("6"), input("five")];
     let named =
         |format_reward| NamedRewardFn::new(final_answer_reward_fn(format_reward), "rule".into());
@@ -77,7 +84,11 @@ struct RewardArgs {
 fn exact_rewards_the_bare_answer_to_the_questions_of_any_file() -> Result<()> {
     let chat_tokenizer = super::small_run::chat_tokenizer()?;
     let example = Example::new("What is 12 - 7?", "5");
-    let input = |completion| RewardInput { example: &example, completion, terminated: true };
+    let input = |completion| RewardInput {
+        example: &example,
+        completion,
+        finish_reason: FinishReason::Stop,
+    };
     let inputs = [input("5"), input("5."), input("the answer is 5")];
     let rewards = |reward: &str| -> Result<Vec<f64>> {
         let flags = RewardArgs::try_parse_from(["part_8", "--reward", reward])?.reward_fn;

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use datasets::Example;
+use modern::FinishReason;
 use serde_json::{Value, json};
 use tensor_core::Rng;
 
@@ -17,8 +18,14 @@ fn rewards(script: &str, timeout: Duration, n_batches: usize) -> Result<Vec<Vec<
     let command = format!("sh -c {}", shlex::try_quote(script)?);
     let mut reward_fn = reward_program_fn(&command, timeout)?.reward_fn;
     let (with_answer, without) = (Example::new("1 + 2?", "3"), Example::new("Say\n“hi”", ""));
-    let input = |example, completion, terminated| RewardInput { example, completion, terminated };
-    let inputs = [input(&with_answer, "3", true), input(&without, "\u{1b}[31mhi\n", false)];
+    let inputs = [
+        RewardInput { example: &with_answer, completion: "3", finish_reason: FinishReason::Stop },
+        RewardInput {
+            example: &without,
+            completion: "\u{1b}[31mhi\n",
+            finish_reason: FinishReason::Length,
+        },
+    ];
     (0..n_batches).map(|_| reward_fn(&inputs, &mut Rng::new(1))).collect()
 }
 
@@ -149,7 +156,11 @@ fn a_server_with_the_openai_protocol_judges_through_a_program() -> Result<()> {
         ["Right.\nScore: 9", "I cannot say."].map(|text| serve_one_reply(&listener, text))
     });
     let example = Example::new("1 + 2?", "3");
-    let input = |completion| RewardInput { example: &example, completion, terminated: true };
+    let input = |completion| RewardInput {
+        example: &example,
+        completion,
+        finish_reason: FinishReason::Stop,
+    };
     let rewards = reward_fn(&[input("3 {answer}"), input("4")], &mut Rng::new(1))?;
     assert_eq!(rewards, [0.9, 0.], "no score, no reward");
     let [first, second] = server.join().expect("the server ends");

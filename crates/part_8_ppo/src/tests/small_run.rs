@@ -5,6 +5,7 @@ use datasets::Example;
 use experiment::{Run, RunLog, RunLogConfig, TrainState};
 use model_io::ModelConfig;
 use modern::GptModern;
+use ranks::Ranks;
 use scaling::LrSchedule;
 use scaling::schedule::DecayShape;
 use sft::{ChatFormat, ChatTokenizer, ModelSaver, bpe_tokenizer};
@@ -172,6 +173,7 @@ pub(super) fn experience_of(
         &reference(chat_tokenizer)?,
         config,
         0.1,
+        &Ranks::Alone,
     )
 }
 

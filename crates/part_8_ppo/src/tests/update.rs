@@ -1,6 +1,7 @@
 //! 8.5: epochs, minibatches and micro-batches of the update.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
+use ranks::Ranks;
 use tensor_core::Rng;
 use tensor_core::testing::assert_close;
 
@@ -112,7 +113,8 @@ fn the_ptx_loss_trains_on_its_examples() -> Result<()> {
     let examples = sft::tokenize(&examples, &chat_tokenizer, 24)?.examples;
     let mut mix = PtxLoss::new(examples, 0.5, 6, 3);
     let loss = |mix: &mut PtxLoss| -> Result<f32> {
-        Ok(mix.loss(&models.policy)?.detach().to_scalar::<f32>()?)
+        let loss = mix.loss(&models.policy, &Ranks::Alone)?.context("examples")?;
+        Ok(loss.detach().to_scalar::<f32>()?)
     };
     let before = loss(&mut mix)?;
     let update_config = PpoUpdateConfig {

@@ -16,8 +16,8 @@ use sft::finetuned::resolve_model_path;
 use sft::{ChatTokenizer, TokenizedExample, TrainConfig, tokenize};
 use tensor_core::AdamWConfig;
 
-use super::arguments::TableArgs;
 use super::ppo_run::PpoRun;
+use super::table_arguments::TableArgs;
 use crate::advantage::Baseline;
 use crate::aggregation::Aggregation;
 use crate::config::GrpoConfig;
@@ -126,7 +126,8 @@ impl<'a> SharedSetup<'a> {
 
     /// Metrics of greedy completions of `model`.
     pub(super) fn evaluate(&mut self, model: &GptModern) -> Result<SplitMetrics> {
-        let (evaluator, reward_fn) = (evaluator(&self.chat_tokenizer), &mut *self.reward_fn);
+        let evaluator = evaluator(&self.chat_tokenizer);
+        let reward_fn = &mut *self.reward_fn;
         let (validation, _) =
             evaluator.evaluate_greedy(model, &self.validation_prompts, reward_fn, 0)?;
         let (test, _) = evaluator.evaluate_greedy(model, &self.test_prompts, reward_fn, 0)?;
@@ -173,7 +174,8 @@ impl<'a> SharedSetup<'a> {
             interval: steps.div_ceil(6),
             model_saver: None,
         };
-        let (prompts, reward_fn) = (self.train_prompts.clone(), &mut *self.reward_fn);
+        let prompts = self.train_prompts.clone();
+        let reward_fn = &mut *self.reward_fn;
         let policy =
             train_in_memory(model.config(), parameters, prompts, &config, &validator, reward_fn)?;
         let (model, n_tokens) = (policy.rollout_model, policy.progress.n_tokens());
@@ -196,7 +198,8 @@ impl<'a> SharedSetup<'a> {
     /// Fine-tunes on as many tokens of right answers as the other algorithms sample.
     fn train_sft(&self, seed: u64) -> Result<TrainedRun> {
         let Checkpoint { model, parameters, .. } = Self::open_base_model(self.args, self.device)?;
-        let (config, tokens) = (model.config(), self.args.tokens.get());
+        let config = model.config();
+        let tokens = self.args.tokens.get();
         let examples = demonstrations(tokens / 3, DemonstrationStyle::Clean, seed);
         let data = tokenize(&examples, &self.chat_tokenizer, config.context_len)?.examples;
         let n_targets: usize = data.iter().map(TokenizedExample::n_targets).sum();

@@ -1,11 +1,10 @@
-//! Arguments of the commands of part 9, and the hyperparameters that they describe.
+//! Arguments of the demo, of `train` and of `eval`, and the hyperparameters that they describe.
 
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
-use experiment::flags::{ComputeFlags, OptimizerFlags, RunFlags, SolvedFlags};
+use experiment::flags::{ComputeFlags, RunFlags, SolvedFlags};
 use experiment::number::positive;
 use experiment::program::{as_usage_error, ensure_usage};
 use modern::flags::RunChatTemplateFlags;
@@ -13,8 +12,9 @@ use scaling::flags::ScheduleFlags;
 use scaling::{DefaultLength, DefaultLr, RunDefaults};
 use serde::Serialize;
 use sft::ChatFormat;
-use sft::flags::{FinetunedFlags, LoraFlags};
+use sft::model_flags::{FinetunedFlags, LoraFlags};
 
+use super::step_flags::GrpoStepFlags;
 use crate::config::{GrpoConfig, GrpoUpdateConfig};
 use crate::flags::{GrpoRolloutFlags, TaskFlags, check_rollout_size};
 use crate::grpo_flags::GrpoObjectiveFlags;
@@ -29,74 +29,6 @@ pub(crate) struct DemoArgs {
     pub(crate) steps: NonZeroUsize,
     #[command(flatten)]
     pub(crate) compute: ComputeFlags,
-}
-
-#[derive(Args)]
-#[command(mut_arg("seed", |arg| arg.default_value("1").help("Seed of each algorithm's first run")))]
-pub(crate) struct TableArgs {
-    /// Model that every run starts from: a run folder of part 6, or a model folder
-    #[arg(
-        long,
-        visible_alias = "model-name-or-path",
-        alias = "model-name",
-        value_name = "MODEL",
-        help_heading = "Model"
-    )]
-    pub(crate) model: String,
-    /// Peak learning rate
-    #[arg(
-        long, value_name = "X", default_value_t = 2e-4, value_parser = positive,
-        help_heading = "Optimization"
-    )]
-    pub(crate) lr: f64,
-    /// Tokens that each run samples
-    #[arg(long, value_name = "N", default_value = "100000", help_heading = "Optimization")]
-    pub(crate) tokens: NonZeroUsize,
-    /// Runs per algorithm
-    #[arg(long, value_name = "N", default_value = "3", help_heading = "Run")]
-    pub(crate) seeds: NonZeroUsize,
-    /// Folder of the results and curves; finished runs in it are not repeated
-    #[arg(
-        long,
-        visible_alias = "output-dir",
-        value_name = "DIR",
-        default_value = "runs/table",
-        help_heading = "Run"
-    )]
-    pub(crate) out: PathBuf,
-    #[command(flatten)]
-    pub(crate) compute: ComputeFlags,
-}
-
-impl TableArgs {
-    /// Seeds of the runs: --seed, and those that follow it.
-    pub(crate) fn run_seeds(&self) -> impl Iterator<Item = u64> {
-        (0..self.seeds.get() as u64).map(|i| self.compute.seed.wrapping_add(i))
-    }
-}
-
-#[derive(Args)]
-#[command(args_override_self = true)]
-#[command(mut_arg("lr", |arg| arg.default_value("0.0005")))]
-#[command(mut_arg("tokens", |arg| arg.default_value("200000")))]
-#[command(mut_arg("seeds", |arg| arg.default_value("5")))]
-#[command(mut_arg("out", |arg| arg.default_value("runs/perfectible")))]
-#[command(mut_arg("seed", |arg| {
-    arg.default_value("1337").help("Seed of the choice of problems; the runs have seeds from 1 on")
-}))]
-pub(crate) struct PerfectibleArgs {
-    #[command(flatten)]
-    pub(crate) table: TableArgs,
-    /// Problems (prompt and answer), a file .jsonl, .json or .parquet [default: the training
-    /// problems of the arithmetic task]
-    #[arg(long, value_name = "FILE", help_heading = "Data")]
-    pub(crate) data: Option<PathBuf>,
-    /// Completions per problem, of which 20 to 80 % must be right
-    #[arg(long, value_name = "N", default_value = "40", help_heading = "Data")]
-    pub(crate) samples: NonZeroUsize,
-    /// Largest number of problems
-    #[arg(long, value_name = "N", default_value = "200", help_heading = "Data")]
-    pub(crate) problems: NonZeroUsize,
 }
 
 /// Learning rates without --lr; those of a pretrained model are TRL's.
@@ -176,64 +108,6 @@ pub(crate) struct TrainArgs {
     solved: SolvedFlags,
 }
 
-/// Flags of an optimizer step.
-#[derive(Debug, Clone, Copy, Args, Serialize)]
-#[command(next_help_heading = "Optimization")]
-pub(crate) struct GrpoStepFlags {
-    /// Prompts per step [default: 64]
-    #[arg(long, alias = "batch-prompts", value_name = "N")]
-    batch_size: Option<NonZeroUsize>,
-    /// Prompts per micro-batch: the gradient is accumulated over them
-    #[arg(long, alias = "micro-batch", value_name = "N", default_value = "32")]
-    micro_batch_size: NonZeroUsize,
-    /// Completions per micro-batch, as in TRL: --micro-batch-size times --group-size
-    #[arg(long, value_name = "N")]
-    per_device_train_batch_size: Option<NonZeroUsize>,
-    /// Micro-batches per step, as in TRL: --batch-size over --micro-batch-size
-    #[arg(long, value_name = "N")]
-    gradient_accumulation_steps: Option<NonZeroUsize>,
-    /// Optimizer steps on each batch of rollouts (μ)
-    #[arg(long, visible_alias = "mu", value_name = "N", default_value = "1")]
-    pub(crate) num_iterations: NonZeroUsize,
-    /// Recompute each block's activations in the backward pass: less memory, a third more time
-    #[arg(long, alias = "recompute")]
-    pub(crate) gradient_checkpointing: bool,
-    /// AdamW and gradient clipping.
-    #[command(flatten)]
-    pub(crate) optimizer: OptimizerFlags,
-}
-
-impl GrpoStepFlags {
-    /// Prompts per micro-batch, with groups of this size.
-    fn micro_batch_size(&self, group_size: usize) -> usize {
-        let completions = self.per_device_train_batch_size.map(|n| n.get() / group_size);
-        completions.unwrap_or(self.micro_batch_size.get())
-    }
-
-    /// Prompts per step, with groups of this size.
-    fn batch_size(&self, group_size: usize) -> usize {
-        let micro_batch_size = self.micro_batch_size(group_size);
-        match (self.gradient_accumulation_steps, self.per_device_train_batch_size) {
-            (Some(n), _) => micro_batch_size.saturating_mul(n.get()),
-            (None, Some(_)) => micro_batch_size, // TRL's default is one micro-batch
-            (None, None) => self.batch_size.map_or(64, NonZeroUsize::get),
-        }
-    }
-
-    /// Checks that --batch-size, if it is given, is the number of prompts that TRL's flags set.
-    fn check(&self, group_size: usize) -> Result<()> {
-        let prompts = self.batch_size(group_size);
-        let given = self.batch_size.map_or(prompts, NonZeroUsize::get);
-        ensure_usage(
-            given == prompts,
-            format!(
-                "--batch-size {given}, but the micro-batches of a step have {prompts} prompts: \
-                 there is one optimizer step per batch of rollouts and iteration"
-            ),
-        )
-    }
-}
-
 impl TrainArgs {
     /// Prompts per step.
     fn batch_size(&self) -> usize {
@@ -256,14 +130,6 @@ impl TrainArgs {
             self.lora.lora_dropout == 0.,
             "--lora-dropout: rollouts are generated without dropout, so ratios would not be 1 \
              before the first update",
-        )?;
-        let completions = self.step.per_device_train_batch_size.map_or(0, NonZeroUsize::get);
-        ensure_usage(
-            completions.is_multiple_of(group_size),
-            format!(
-                "--per-device-train-batch-size {completions} is not a multiple of the \
-                 {group_size} completions of a group"
-            ),
         )?;
         self.step.check(group_size)?;
         check_rollout_size(self.batch_size(), group_size, max_new_tokens)?;

@@ -52,7 +52,8 @@ pub(super) fn run(args: &DemoArgs) -> Result<()> {
 
     let mut reward_fn = ppo::reward_fn::exact_match_reward_fn();
     let prompts = |questions: &[ArithmeticQuestion]| -> Result<Vec<PromptExample>> {
-        let (examples, context_len) = (to_examples(questions), model_config.context_len);
+        let examples = to_examples(questions);
+        let context_len = model_config.context_len;
         Ok(tokenize_prompts(examples, &chat_tokenizer, context_len, MAX_NEW_TOKENS)?.0)
     };
     let (train_prompts, test_prompts) = (prompts(&train_questions)?, prompts(&test_questions)?);
@@ -68,7 +69,8 @@ pub(super) fn run(args: &DemoArgs) -> Result<()> {
         interval: steps.div_ceil(3),
         model_saver: None,
     };
-    let before = evaluator.evaluate_greedy(&checkpoint.model, &test_prompts, &mut *reward_fn, 0)?;
+    let (metrics_before, completions_before) =
+        evaluator.evaluate_greedy(&checkpoint.model, &test_prompts, &mut *reward_fn, 0)?;
     let mut results = Vec::new();
     for method in Method::ALL {
         let config = grpo_config(method, chat_tokenizer.stop_token_ids().to_vec(), steps, seed);
@@ -80,7 +82,8 @@ pub(super) fn run(args: &DemoArgs) -> Result<()> {
             config.prompts_per_step
         );
         let parameters = copy_parameters(&model_config, &checkpoint.parameters)?;
-        let (prompts, reward_fn) = (train_prompts.clone(), &mut *reward_fn);
+        let prompts = train_prompts.clone();
+        let reward_fn = &mut *reward_fn;
         let policy =
             train_in_memory(&model_config, parameters, prompts, &config, &validator, reward_fn)?;
         let n_tokens = policy.progress.n_tokens();
@@ -88,8 +91,8 @@ pub(super) fn run(args: &DemoArgs) -> Result<()> {
             evaluator.evaluate_greedy(&policy.rollout_model, &test_prompts, reward_fn, 0)?;
         results.push(MethodResult { method, metrics, completions, n_tokens });
     }
-    print_completions(&test_questions, &before.1, &results);
-    print_table(&before.0, &results)?;
+    print_completions(&test_questions, &completions_before, &results);
+    print_table(&metrics_before, &results)?;
     println!(
         "\nThe policy learned mostly the format; learning arithmetic takes longer: part_9 train"
     );

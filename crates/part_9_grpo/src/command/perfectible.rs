@@ -24,8 +24,8 @@ use sft::finetuned::resolve_model_path;
 use tensor_core::{Parameters, Rng, atomic_file, sha256};
 
 use super::algorithms::{MAX_NEW_TOKENS, rollout_config};
-use super::arguments::PerfectibleArgs;
 use super::table::TableSettings;
+use super::table_arguments::PerfectibleArgs;
 use crate::evaluation::GrpoEvaluator;
 use crate::results_table::{ResultsTable, RunResult};
 use crate::task::Task;
@@ -38,7 +38,8 @@ const CHUNK: usize = 50;
 const MAX_SAMPLED: usize = 20;
 
 pub(super) fn run(args: &PerfectibleArgs) -> Result<()> {
-    let (table_args, device) = (&args.table, args.table.compute.open_device()?);
+    let table_args = &args.table;
+    let device = args.table.compute.open_device()?;
     let path = resolve_model_path(&table_args.model)?;
     let open = || Checkpoint::open(&path, LoadMode::Training(DType::F32), &device);
     let mut checkpoint = open()?;
@@ -101,7 +102,8 @@ fn run_result(
     before: &TrainingMetrics,
     seed: u64,
 ) -> Result<RunResult> {
-    let (begin, steps) = (processor_seconds(), trainer.steps(before.length_mean));
+    let begin = processor_seconds();
+    let steps = trainer.steps(before.length_mean);
     let (model, n_tokens) = trainer.train(algorithm, model, parameters, steps, seed)?;
     let cpu_minutes = (processor_seconds() - begin) / 60.;
     let after = trainer.evaluate(&model)?;

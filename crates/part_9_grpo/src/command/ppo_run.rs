@@ -12,7 +12,7 @@ use modern::{Checkpoint, GptModern};
 use serde_json::Value;
 use sft::finetuned::resolve_model_path;
 
-use super::arguments::TableArgs;
+use super::table_arguments::TableArgs;
 
 /// Settings of a run that are not part 8's defaults.
 pub(super) struct PpoRun<'a> {

@@ -13,7 +13,7 @@ use modern::GptModern;
 use serde::{Deserialize, Serialize};
 
 use super::algorithms::{ALGORITHMS, Algorithm, SharedSetup, TrainedRun};
-use super::arguments::TableArgs;
+use super::table_arguments::TableArgs;
 use crate::results_table::{ResultsTable, RunResult};
 
 /// Settings that all runs of the table share.

@@ -39,7 +39,7 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let rewards = args.task.weighted_rewards()?;
     let mut inputs = vec![("--model", Some(args.model.as_str()))];
     inputs.extend(rewards.reward_models().map(|model| ("--reward", Some(model))));
-    let mut setup = RunSetup::new(args, &args.run, &OVERRIDABLE_ON_RESUME, &inputs)?;
+    let mut setup = RunSetup::new_on_ranks(args, &args.run, &OVERRIDABLE_ON_RESUME, &inputs)?;
     let task = args.task.task;
     let dataset = args.task.load_dataset(args.eval_file.as_deref(), args.eval_split.as_deref())?;
     let data_id = dataset_sha256(&dataset);
@@ -49,7 +49,8 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let template = args.task.prompts.chat_format(args.template);
     let (saver, parameters) =
         ModelSaver::new(setup.out, &base, checkpoint, template, args.lora.config())?;
-    let (chat_tokenizer, context_len) = (&saver.chat_tokenizer, saver.config.context_len);
+    let chat_tokenizer = &saver.chat_tokenizer;
+    let context_len = saver.config.context_len;
     let mut reward = args.task.open_reward_fn(chat_tokenizer, &device)?;
     let (mut train_prompts, n_dropped) =
         args.task.prompt_examples(dataset.train, chat_tokenizer, context_len)?;
@@ -66,7 +67,7 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let state = saver.train_state(parameters, config.update.optimizer, config.seed)?;
     let policy = Policy::new(&saver.config, state, config.reference_update)?;
     let mut policy = policy.with_gradient_checkpointing(args.step.gradient_checkpointing.into());
-    policy.progress.run_inputs = RunInputs { reference, reward_fn: reward.name.clone() };
+    policy.progress.run_inputs = RunInputs::of_all_ranks(reference, reward.name.clone())?;
     setup.create_folder()?;
     let metrics = args.run.metrics;
     let log = RunLogConfig::rewards(total_steps, warmup_steps, metrics.log_interval.get());
@@ -78,7 +79,7 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
         prompts: &validation_prompts,
         evaluator: GrpoEvaluator { task, eval_config },
         interval: metrics.eval_interval.unwrap_or(defaults.eval_interval(total_steps)),
-        model_saver: Some(&saver),
+        model_saver: run.ranks.is_first().then_some(&saver),
     };
     print_run_summary(args, &policy, train_prompts.len(), validation_prompts.len(), n_dropped);
     println!("{}", defaults.summary(&config.update.schedule));
@@ -135,6 +136,9 @@ fn finish_run(
     saver: &ModelSaver,
     device: &Device,
 ) -> Result<()> {
+    if !policy.state.ranks.is_first() {
+        return Ok(()); // the first writes
+    }
     ensure!(
         policy.progress.n_rewards > 0,
         "every step was skipped: each batch had a reward that is not finite"
@@ -158,8 +162,10 @@ fn print_run_report(
     tokens_per_second: f64,
     model: &str,
 ) {
-    let (progress, step) = (&policy.progress, policy.state.progress.step);
-    let (seconds, fractions) = (progress.timings.total(), progress.timings.fractions());
+    let progress = &policy.progress;
+    let step = policy.state.progress.step;
+    let seconds = progress.timings.total();
+    let fractions = progress.timings.fractions();
     println!(
         "{seconds:.0} s: {:.0} % generation, {:.0} % log-probs, {:.0} % training",
         100. * fractions.generation,

@@ -62,30 +62,34 @@ fn a_completion_is_described_with_the_answer_that_its_reward_reads() {
 
 #[test]
 fn relaxed_match_ignores_format_and_truncation() {
-    let matches = |task: Task, completion: &str, answer: &str, terminated| {
+    let matches_of = |task: Task, completion: &str, answer: &str, finish_reason| {
         let example = &Example::new("", answer);
-        let input = RewardInput { example, completion, terminated };
+        let input = RewardInput { example, completion, finish_reason };
         (task.exact_match(&input), task.relaxed_match(&input))
     };
-    assert_eq!(matches(Task::Arithmetic, "53", "53", true), (true, true));
-    assert_eq!(matches(Task::Arithmetic, "53", "53", false), (false, true), "truncated");
-    assert_eq!(matches(Task::Arithmetic, "53.", "53", true), (false, true));
-    assert_eq!(matches(Task::Arithmetic, "54", "53", true), (false, false));
-    assert_eq!(matches(Task::Gsm8k, "<answer>18</answer>", "18", true), (true, true));
-    assert_eq!(matches(Task::Gsm8k, "so it is 18", "18", true), (false, true));
-    assert_eq!(matches(Task::Gsm8k, "so it is 17", "18", true), (false, false));
-    assert_eq!(matches(Task::Countdown, "3 * 5 + 7", "3 5 7 = 22", true), (true, true));
-    assert_eq!(matches(Task::Countdown, "22", "3 5 7 = 22", true), (false, false));
+    let matches = |task: Task, completion: &str, answer: &str| {
+        matches_of(task, completion, answer, FinishReason::Stop)
+    };
+    let truncated = matches_of(Task::Arithmetic, "53", "53", FinishReason::Length);
+    assert_eq!(truncated, (false, true));
+    assert_eq!(matches(Task::Arithmetic, "53", "53"), (true, true));
+    assert_eq!(matches(Task::Arithmetic, "53.", "53"), (false, true));
+    assert_eq!(matches(Task::Arithmetic, "54", "53"), (false, false));
+    assert_eq!(matches(Task::Gsm8k, "<answer>18</answer>", "18"), (true, true));
+    assert_eq!(matches(Task::Gsm8k, "so it is 18", "18"), (false, true));
+    assert_eq!(matches(Task::Gsm8k, "so it is 17", "18"), (false, false));
+    assert_eq!(matches(Task::Countdown, "3 * 5 + 7", "3 5 7 = 22"), (true, true));
+    assert_eq!(matches(Task::Countdown, "22", "3 5 7 = 22"), (false, false));
 }
 
 #[test]
 fn a_right_completion_earns_the_full_reward() {
     for example in Task::Arithmetic.test_examples().expect("problems") {
-        assert_eq!(reward_for(rewards::exact, &example.completion, &example.completion, true), 1.);
+        assert_eq!(reward_for(rewards::exact, &example.completion, &example.completion), 1.);
     }
     let completion = "<reasoning>\n2 * 9\n</reasoning>\n<answer>\n18\n</answer>\n";
     let earned: [f32; 2] =
-        [rewards::correctness, rewards::format].map(|r| reward_for(r, completion, "18", true));
+        [rewards::correctness, rewards::format].map(|r| reward_for(r, completion, "18"));
     assert_close(earned, [2., 0.8], 1e-6);
 }
 

@@ -1,5 +1,6 @@
 //! Training loop: it increases the reward, and every setting has an effect.
 
+mod on_ranks;
 mod probe_worlds;
 mod skipped_steps;
 
@@ -11,8 +12,8 @@ use datasets::Example;
 use experiment::{Checkpoints, Run, RunCheckpoints, RunLog, RunLogConfig, TrainState};
 use model_io::ModelConfig;
 use model_io::model_folder::SpecialTokenIds;
-use modern::GptModern;
 use modern::sampler::{Sampler, SamplingStrategy};
+use modern::{FinishReason, GptModern};
 use ppo::flags::RewardProgramFlags;
 use ppo::prompts::{prompt_ids, tokenize_prompts};
 use ppo::reward_fn::{OutcomeRewards, RewardParts};
@@ -186,7 +187,11 @@ fn program_flags(args: &[&str]) -> RewardProgramFlags {
 #[test]
 fn correct_and_wrong_rewards_replace_1_and_0_where_a_rule_only_tells_these_apart() -> Result<()> {
     let (chat_tokenizer, example) = (chat_tokenizer()?, Example::new("?", "42"));
-    let input = |completion| RewardInput { example: &example, completion, terminated: true };
+    let input = |completion| RewardInput {
+        example: &example,
+        completion,
+        finish_reason: FinishReason::Stop,
+    };
     let inputs = [input("<answer>42</answer>"), input("<answer>41</answer>")];
     let rewards = WeightedRewards::parse("integer=2,correctness,length")?;
     assert!(rewards.has_right_or_wrong());
@@ -210,7 +215,11 @@ fn code_is_a_term_whose_notes_reach_the_log() -> Result<()> {
     }
     let tests = ["assert f() == 1", "assert f() < 2"].map(String::from).to_vec();
     let example = Example { tests, ..Example::new("Write f.", "") };
-    let input = |completion| RewardInput { example: &example, completion, terminated: true };
+    let input = |completion| RewardInput {
+        example: &example,
+        completion,
+        finish_reason: FinishReason::Stop,
+    };
     let inputs = [input("def f(): return 1"), input("def f(): return 0")];
     let program = program_flags(&["--code-score", "fraction"]);
     let rewards = WeightedRewards::parse("code,length=0")?;
@@ -224,8 +233,11 @@ fn code_is_a_term_whose_notes_reach_the_log() -> Result<()> {
 #[test]
 fn rewards_are_summed_with_their_weights() -> Result<()> {
     let (chat_tokenizer, example) = (chat_tokenizer()?, Example::new("?", "42"));
-    let input =
-        RewardInput { example: &example, completion: "<answer>42</answer>", terminated: true };
+    let input = RewardInput {
+        example: &example,
+        completion: "<answer>42</answer>",
+        finish_reason: FinishReason::Stop,
+    };
     let shell = "sh -c 'while read -r line; do echo [3.5]; done'";
     let program = program_flags(&["--reward-program", shell]);
     let reward = |text: &str| -> Result<f64> {

@@ -37,7 +37,7 @@ fn mean_reward(
     mut policy: impl FnMut(&str) -> String,
 ) -> f32 {
     let rewards =
-        problems.iter().map(|(prompt, answer)| reward_for(reward, &policy(prompt), answer, true));
+        problems.iter().map(|(prompt, answer)| reward_for(reward, &policy(prompt), answer));
     rewards.sum::<f32>() / problems.len() as f32
 }
 
@@ -114,8 +114,8 @@ fn a_chosen_number_of_words_earns_nothing() {
 #[test]
 fn the_format_alone_earns_less_than_an_answer() {
     let empty = "<reasoning>\n</reasoning>\n<answer>\n</answer>";
-    let format = reward_for(rewards::format, empty, "42", true);
+    let format = reward_for(rewards::format, empty, "42");
     assert_close(format, 0.8, 1e-6);
-    assert!(format < reward_for(rewards::correctness, "<answer>42</answer>", "42", true));
-    assert_eq!(reward_for(rewards::correctness, empty, "42", true), 0.);
+    assert!(format < reward_for(rewards::correctness, "<answer>42</answer>", "42"));
+    assert_eq!(reward_for(rewards::correctness, empty, "42"), 0.);
 }

@@ -112,33 +112,34 @@ fn completions_run_with_the_tests_of_their_rows() -> Result<()> {
 
 /// Program that gives 0 to each completion of its first two batches, which are the validation of
 /// the start and the first step, and 1 to all others.
-const SOLVED_LATER: &str = r#"calls=0; while read -r line; do
+const EQUAL_LATER: &str = r#"calls=0; while read -r line; do
     calls=$((calls + 1)); r=1; if [ "$calls" -le 2 ]; then r=0; fi
     n=$(printf '%s' "$line" | sed 's/.*"terminated":\[//' | tr -cd , | wc -c)
     rewards=$r; while [ "$n" -gt 0 ]; do rewards="$rewards, $r"; n=$((n - 1)); done
     echo "[$rewards]"; done"#;
 
 #[test]
-fn a_solved_run_ends_as_a_finished_one_and_says_so() -> Result<()> {
+fn a_run_with_equal_rewards_of_a_program_ends_as_a_finished_one_but_not_as_solved() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let (folder, model) = (folder.path(), model(folder.path()));
     let (data, out) = (write_prompts(folder)?, path_arg(folder, "run"));
-    let program = format!("sh -c {}", shlex::try_quote(SOLVED_LATER)?);
+    let program = format!("sh -c {}", shlex::try_quote(EQUAL_LATER)?);
     let flags = "train --task prompts --max-new-tokens 2 --steps 9 --batch-size 50 --group-size 2 \
                  --stop-when-solved 3 --json --tracker none";
     let more = ["--model", &model, "--data", &data, "--out", &out, "--reward-program", &program];
     let args: Vec<&str> = flags.split_whitespace().chain(more).collect();
     let text = PART_9.stdout(&args);
-    let solved = "solved at step 4 of 9: all 300 completions of the last 3 steps got the highest \
-                  reward, 1; at 95 % confidence fewer than 1.00 % do not";
-    assert!(text.contains(solved), "{text}");
+    let message = "nothing left to learn at step 4 of 9: all 300 completions of the last 3 steps \
+                   got 1, the highest reward of the run (a higher one may exist); at 95 % \
+                   confidence fewer than 1.00 % do not";
+    assert!(text.contains(message) && !text.contains("solved at"), "{text}");
     assert_eq!(text.matches(" got the reward ").count(), 1, "an alarm at step 1 alone: {text}");
     let result: Value = serde_json::from_str(text.lines().last().expect("a line"))?;
-    assert_eq!((&result["solved_step"], &result["step"]), (&json!(4), &json!(4)));
+    assert_eq!((&result["solved_step"], &result["step"]), (&Value::Null, &json!(4)));
     assert!(folder.join("run/model/model.safetensors").exists());
     assert!(folder.join("run/checkpoints/step-4").exists());
     let resume = ["train", "--resume", "--out", &out];
-    assert!(PART_9.stdout(&resume).contains(solved), "the run is over");
+    assert!(PART_9.stdout(&resume).contains(message), "the run is over");
     let text = PART_9.stdout(&[&resume[..], &["--stop-when-solved", "0", "--json"]].concat());
     let result: Value = serde_json::from_str(text.lines().last().expect("a line"))?;
     assert_eq!((&result["solved_step"], &result["step"]), (&Value::Null, &json!(9)));

@@ -1,4 +1,4 @@
-//! Runs a part's program in tests: its output and its error messages.
+//! Runs a part's program in tests: its output, its error messages, and its gradient checkpointing.
 
 use std::path::Path;
 use std::process::Command;
@@ -40,6 +40,48 @@ impl Program {
         assert!(error.starts_with("error: ") && error.contains(text), "{args:?}: {error}");
         assert!(output.stdout.is_empty(), "{args:?}: {}", String::from_utf8_lossy(&output.stdout));
     }
+
+    /// Panics unless `train --gradient-checkpointing` gives the weights that `train` gives without
+    /// it, bit for bit, also when the run is stopped and resumed: training all weights, LoRA
+    /// adapters, and with AdamW in 8 bits.
+    pub fn assert_gradient_checkpointing_is_exact(&self, runs: &CheckpointingRuns<'_>) {
+        let help = self.stdout(&["train", "--help"]);
+        for flag in ["--gradient-checkpointing", "--optim"] {
+            assert!(help.contains(flag), "{flag}: {help}");
+        }
+        let folder = tempfile::tempdir().expect("a folder");
+        let at = |name: &str| path_arg(folder.path(), name);
+        let weights = |run: &str, file: &str| {
+            let checkpoint = Path::new(run).join("checkpoints").join(runs.checkpoint);
+            std::fs::read(checkpoint.join(file)).expect(file)
+        };
+        self.stdout(&(runs.train)(&at("first"), &["--steps", "1"]));
+        let base = at("first/base");
+        for (name, more, file) in [
+            ("full", &[][..], "model.safetensors"),
+            ("lora", runs.adapter, "trained.safetensors"),
+            ("8bit", &["--optim", "adamw_8bit"][..], "model.safetensors"),
+        ] {
+            let (stored, recomputed) = (at(&format!("{name}-a")), at(&format!("{name}-b")));
+            let more = [&["--model", &base], more].concat();
+            self.stdout(&(runs.train)(&stored, &more));
+            let recompute = ["--gradient-checkpointing", "--stop-after", "2"];
+            self.stdout(&(runs.train)(&recomputed, &[&more[..], &recompute].concat()));
+            self.stdout(&["train", "--resume", "--out", &recomputed]);
+            assert!(weights(&stored, file) == weights(&recomputed, file), "{name}");
+        }
+    }
+}
+
+/// Runs of a part that [`Program::assert_gradient_checkpointing_is_exact`] compares.
+pub struct CheckpointingRuns<'a> {
+    /// Arguments of a run of four steps in a folder, with additional flags. Without `--model`, it
+    /// trains a base model first, which it saves as `base/` in that folder.
+    pub train: for<'b> fn(&'b str, &[&'b str]) -> Vec<&'b str>,
+    /// Folder of the weights after the last step, below `checkpoints/`.
+    pub checkpoint: &'a str,
+    /// Flags of a run with LoRA adapters.
+    pub adapter: &'a [&'a str],
 }
 
 /// Path of the file `name` in a folder, as an argument.

@@ -17,7 +17,7 @@ use sft::ChatTokenizer;
 use tensor_core::{AdamWConfig, Parameters, Rng};
 
 use crate::command::algorithms::{GROUP_SIZE, PROMPTS_PER_STEP, rollout_config};
-use crate::command::arguments::PerfectibleArgs;
+use crate::command::table_arguments::PerfectibleArgs;
 use crate::config::GrpoConfig;
 use crate::evaluation::GrpoEvaluator;
 use crate::training::train_in_memory;

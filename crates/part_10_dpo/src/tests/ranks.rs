@@ -1,0 +1,59 @@
+//! Data-parallel DPO: the result does not depend on the number of ranks.
+
+use anyhow::{Context, Result};
+use experiment::{Run, RunLog};
+use ranks::{Ranks, in_threads};
+use tensor_core::testing::assert_close;
+
+use super::{all_losses, pairs, policy, train_config};
+use crate::losses::DpoLoss;
+use crate::preference_example::{PreferenceDataset, mismatched};
+use crate::ref_cache::set_ref_log_probs;
+use crate::step::TrainConfig;
+use crate::training::train;
+use crate::validator::{DpoValidator, evaluate};
+
+/// Weights and loss after training on `ranks`. Micro-batches of 3 pairs are cut unevenly, and one
+/// of four ranks has none of them.
+fn train_on(ranks: &Ranks, loss: DpoLoss) -> Result<(Vec<Vec<f32>>, f64)> {
+    let mut examples = pairs();
+    let mut mismatched = mismatched(&examples).context("other prompts")?;
+    let reference = policy(7)?;
+    for examples in [&mut examples, &mut mismatched] {
+        set_ref_log_probs(examples, &reference.inference_model, 8, &Ranks::Alone)?;
+    }
+    let data = PreferenceDataset { examples, mismatched };
+    let config = TrainConfig { batch_size: 3, grad_accum_steps: 2, ..train_config(loss, 1e-3, 8) };
+    let validator = DpoValidator {
+        data: &data,
+        loss,
+        batch_size: 4,
+        interval: 0,
+        target_accuracy: None,
+        model_saver: None,
+    };
+    let run = Run { ranks: ranks.clone(), ..Run::default() };
+    let mut policy = policy(5)?;
+    train(&mut policy, &data, &config, &validator, &run, &mut RunLog::of_losses(8)?)?;
+    let parameters = policy.state.parameters.iter();
+    let weights = parameters.map(|p| Ok(p.var.flatten_all()?.to_vec1::<f32>()?));
+    let loss = evaluate(&policy.inference_model, &data, &loss, 8)?.loss;
+    Ok((weights.collect::<Result<_>>()?, loss))
+}
+
+#[test]
+fn two_and_four_ranks_train_the_policy_of_one_with_every_loss() -> Result<()> {
+    for loss in all_losses() {
+        let (alone, loss_alone) = train_on(&Ranks::Alone, loss)?;
+        for n_ranks in [2, 4] {
+            for result in in_threads(n_ranks, |ranks| train_on(&ranks, loss)) {
+                let (weights, loss_of_rank) = result?;
+                assert_close(loss_of_rank, loss_alone, 1e-5);
+                for (a, b) in weights.iter().zip(&alone) {
+                    assert_close(&a[..], &b[..], 1e-5);
+                }
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,67 @@
+//! 8.5 A reward model of part 7 as a reward function.
+
+use anyhow::Result;
+use candle_core::Device;
+use experiment::train_state::parameters_sha256;
+use model_io::LoadMode;
+use reward::RewardCheckpoint;
+use sft::ChatTokenizer;
+use tensor_core::Rng;
+
+use crate::context_overflow::ContextOverflow;
+use crate::reward_fn::{NamedRewardFn, RewardFn, RewardInput};
+
+/// Tokenizer of a reward model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RewardTokenizer {
+    /// It has the vocabulary of the policy's.
+    OfPolicy,
+    /// It has another one, so completions are tokenized again.
+    Other,
+}
+
+/// Reward function of the reward model at `source`, which counts in `overflow`, and its tokenizer.
+///
+/// # Errors
+/// When there is no such reward model.
+pub fn open_reward_model(
+    source: &str,
+    policy: &ChatTokenizer,
+    batch_size: usize,
+    device: &Device,
+    overflow: ContextOverflow,
+) -> Result<(NamedRewardFn, RewardTokenizer)> {
+    let model = RewardCheckpoint::open(source, LoadMode::Inference, device)?;
+    let name = parameters_sha256(model.parameters.iter())?;
+    let name = format!("{name} {:?}", model.normalization);
+    let (reward_fn, tokenizer) = reward_model_fn(model, policy, batch_size, overflow.clone());
+    Ok((NamedRewardFn { overflow, ..NamedRewardFn::new(reward_fn, name) }, tokenizer))
+}
+
+/// Reward function of a reward model, and its tokenizer: normalized rewards, `batch_size` texts at
+/// a time. The model reads text through its own template and tokenizer, the end of it if it is
+/// longer than the context, which `overflow` counts.
+pub fn reward_model_fn(
+    model: RewardCheckpoint,
+    policy: &ChatTokenizer,
+    batch_size: usize,
+    overflow: ContextOverflow,
+) -> (Box<RewardFn>, RewardTokenizer) {
+    let tokenizer = match model.chat_tokenizer.tokenizer.has_same_vocab(&policy.tokenizer) {
+        true => RewardTokenizer::OfPolicy,
+        false => RewardTokenizer::Other,
+    };
+    let rewards = move |inputs: &[RewardInput<'_>], _: &mut Rng| {
+        let tokens = |input: &RewardInput<'_>| {
+            let (prompt, completion) = (&input.example.prompt, input.completion);
+            match input.terminated() {
+                true => model.tokenize(prompt, completion),
+                false => model.tokenize_truncated(prompt, completion),
+            }
+        };
+        let mut texts: Vec<Vec<u32>> = inputs.iter().map(tokens).collect::<Result<_>>()?;
+        overflow.add(texts.len(), model.truncate_to_context(&mut texts));
+        model.rewards(&texts, batch_size)
+    };
+    (Box::new(rewards), tokenizer)
+}
