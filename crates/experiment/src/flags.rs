@@ -10,7 +10,7 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 use tensor_core::allocator::keep_freed_memory;
 use tensor_core::threads::set_num_threads;
-use tensor_core::{AdamWConfig, DeviceChoice, MomentFormat};
+use tensor_core::{AdamWConfig, DeviceChoice, MomentFormat, MuonConfig, OptimizerConfig};
 
 use crate::number::{beta, non_negative};
 use crate::settings::SettingsFlags;
@@ -78,7 +78,7 @@ impl ComputeFlags {
     }
 }
 
-/// Optimizer, in transformers' names.
+/// Optimizer; those of AdamW in transformers' names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ValueEnum)]
 #[serde(rename_all = "snake_case")]
 #[value(rename_all = "snake_case")]
@@ -92,9 +92,12 @@ pub enum Optim {
     #[value(name = "adamw_8bit", aliases = ["adamw-8bit", "adamw_bnb_8bit"])]
     #[serde(rename = "adamw_8bit")]
     AdamW8Bit,
+    /// Muon for the hidden matrices, with one moment; AdamW for embeddings, output layer, heads,
+    /// norms, biases and LoRA adapters
+    Muon,
 }
 
-/// Optimizer flags: AdamW's moments, β₂ and weight decay, and gradient clipping.
+/// Optimizer flags: optimizer, AdamW's β₂, weight decay, and gradient clipping.
 #[derive(Debug, Clone, Copy, Serialize, Args)]
 #[command(next_help_heading = "Optimization")]
 pub struct OptimizerFlags {
@@ -119,17 +122,17 @@ pub struct OptimizerFlags {
 }
 
 impl OptimizerFlags {
-    /// AdamW configuration with these flags and the default β₁ and ε.
-    pub fn adamw_config(&self) -> AdamWConfig {
+    /// Configuration of the optimizer with these flags, AdamW's default β₁ and ε, and Muon's
+    /// default momentum.
+    pub fn optimizer_config(&self) -> OptimizerConfig {
         let Self { beta2, weight_decay, .. } = *self;
-        AdamWConfig { beta2, weight_decay, moments: self.moments(), ..AdamWConfig::default() }
-    }
-
-    /// Number format of the moments.
-    pub fn moments(&self) -> MomentFormat {
+        let adamw = AdamWConfig { beta2, weight_decay, ..AdamWConfig::default() };
         match self.optim {
-            Optim::AdamW => MomentFormat::Full,
-            Optim::AdamW8Bit => MomentFormat::Blockwise8Bit,
+            Optim::AdamW => adamw.into(),
+            Optim::AdamW8Bit => {
+                AdamWConfig { moments: MomentFormat::Blockwise8Bit, ..adamw }.into()
+            }
+            Optim::Muon => OptimizerConfig::Muon(MuonConfig { adamw, ..MuonConfig::default() }),
         }
     }
 

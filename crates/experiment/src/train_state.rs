@@ -1,4 +1,4 @@
-//! Training state and its checkpoints: trained weights, optimizer moments, and progress. Frozen
+//! Training state and its checkpoints: trained weights, optimizer state, and progress. Frozen
 //! weights are not written again: the base model of the run has them.
 
 use std::collections::BTreeMap;
@@ -8,7 +8,9 @@ use anyhow::{Context, Result, bail, ensure};
 use candle_core::Tensor;
 use ranks::Ranks;
 use serde_json::{Map, Value, json};
-use tensor_core::{AdamW, AdamWConfig, Parameter, Parameters, Rng, json_file, sha256, weights};
+use tensor_core::{
+    Optimizer, OptimizerConfig, Parameter, Parameters, Rng, json_file, sha256, weights,
+};
 
 use crate::metrics_writer::extend_row;
 use crate::train_progress::TrainProgress;
@@ -22,8 +24,8 @@ const STATE: &str = "state.json";
 pub struct TrainState {
     /// Weights, including frozen ones and adapters.
     pub parameters: Parameters,
-    /// AdamW state of the trained weights.
-    pub optimizer: AdamW,
+    /// Optimizer of the trained weights, with its state.
+    pub optimizer: Optimizer,
     /// Step, best validation, and whether the target was reached.
     pub progress: TrainProgress,
     /// Ranks that train these weights together, each its own copy.
@@ -37,9 +39,9 @@ impl TrainState {
     ///
     /// # Errors
     /// When nothing is trainable, or the device is out of memory.
-    pub fn new(parameters: Parameters, optimizer: AdamWConfig) -> Result<Self> {
+    pub fn new(parameters: Parameters, optimizer: impl Into<OptimizerConfig>) -> Result<Self> {
         ensure!(parameters.trainable().next().is_some(), "the model has no trainable parameter");
-        let optimizer = AdamW::new(&parameters, optimizer)?;
+        let optimizer = Optimizer::new(&parameters, optimizer.into())?;
         let frozen_sha256 = frozen_sha256(&parameters)?;
         let (progress, ranks) = (TrainProgress::default(), Ranks::Alone);
         Ok(Self { parameters, optimizer, progress, ranks, frozen_sha256 })

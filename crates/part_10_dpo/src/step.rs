@@ -13,7 +13,7 @@ use modern::{GptModern, GradientCheckpointing};
 use ranks::{BatchGradients, Ranks};
 use scaling::LrSchedule;
 use scaling::accumulation::GradAccumulator;
-use tensor_core::{AdamWConfig, clip_grad_norm};
+use tensor_core::{OptimizerConfig, clip_grad_norm};
 
 use crate::log_probs::{completion_log_probs, log_probs_of_examples};
 use crate::losses::DpoLoss;
@@ -35,8 +35,8 @@ pub struct TrainConfig {
     pub loss: DpoLoss,
     /// Learning-rate schedule, which includes the number of steps.
     pub schedule: LrSchedule,
-    /// AdamW's β₁, β₂, ε and weight decay.
-    pub optimizer: AdamWConfig,
+    /// Optimizer, and its hyperparameters.
+    pub optimizer: OptimizerConfig,
     /// Maximum gradient norm (clipping).
     pub max_grad_norm: f64,
     /// Seed of the shuffle.

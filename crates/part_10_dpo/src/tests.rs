@@ -135,7 +135,7 @@ fn train_config(loss: DpoLoss, lr: f64, steps: usize) -> TrainConfig {
             total_steps: steps,
             decay: DecayShape::Constant,
         },
-        optimizer: AdamWConfig { weight_decay: 0., ..AdamWConfig::default() },
+        optimizer: AdamWConfig { weight_decay: 0., ..AdamWConfig::default() }.into(),
         max_grad_norm: 1.,
         seed: 1,
     }

@@ -184,7 +184,7 @@ impl TrainFlags {
             lr: self.lr,
             lr_scheduler: self.lr_scheduler,
             dtype: self.dtype,
-            optimizer: self.optimizer.adamw_config(),
+            optimizer: self.optimizer.optimizer_config(),
             max_grad_norm: self.optimizer.max_grad_norm(),
             eval_interval,
             samples: samples.config(),

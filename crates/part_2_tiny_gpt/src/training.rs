@@ -11,7 +11,9 @@ use experiment::{Run, RunLog, RunLogConfig, StepMetrics, ensure_finite, is_due};
 use serde::Serialize;
 use serde_json::json;
 use tensor_core::ops::cross_entropy;
-use tensor_core::{AdamW, AdamWConfig, Parameters, Rng, backward, clip_grad_norm};
+use tensor_core::{
+    AdamWConfig, Optimizer, OptimizerConfig, Parameters, Rng, backward, clip_grad_norm,
+};
 
 use crate::evaluation::Validator;
 use crate::{Batch, ByteCorpus, ByteTokenizer, LanguageModel, LmEvalMetrics, Sampling};
@@ -45,8 +47,8 @@ pub struct TrainConfig {
     pub lr_scheduler: LrDecay,
     /// Number format of the computations; weights and optimizer state are f32.
     pub dtype: Precision,
-    /// AdamW's β₁, β₂, ε and weight decay.
-    pub optimizer: AdamWConfig,
+    /// Optimizer, and its hyperparameters.
+    pub optimizer: OptimizerConfig,
     /// Maximum gradient norm; `None` disables clipping.
     pub max_grad_norm: Option<f64>,
     /// Steps between evaluations on the validation part.
@@ -86,7 +88,7 @@ impl TrainConfig {
             lr: 3e-3,
             lr_scheduler: LrDecay::Linear,
             dtype: Precision::F32,
-            optimizer: AdamWConfig { beta2: 0.99, ..AdamWConfig::default() },
+            optimizer: AdamWConfig { beta2: 0.99, ..AdamWConfig::default() }.into(),
             max_grad_norm: Some(1.),
             eval_interval: steps,
             samples: SampleConfig::DISABLED,
@@ -130,7 +132,7 @@ pub fn train(
     let inference = model.for_inference(parameters)?; // shared memory, no autograd graph
     let max_grad_norm = config.max_grad_norm.unwrap_or(f64::MAX);
     let mut validator = Validator::new(&corpus.validation, config.batch_size, model_folder);
-    let mut optimizer = AdamW::new(parameters, config.optimizer)?;
+    let mut optimizer = Optimizer::new(parameters, config.optimizer)?;
     let mut rng = Rng::new(seed);
     print_sample(0, &inference, &config.samples, log)?;
     // ANCHOR: loop

@@ -14,7 +14,7 @@ use model_io::{
 use modern::{Checkpoint, GptModern, GradientCheckpointing, Sampler};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use tensor_core::{AdamWConfig, Parameters};
+use tensor_core::{OptimizerConfig, Parameters};
 
 use crate::grad_scaler::GradScaler;
 use crate::{LoaderState, LrSchedule};
@@ -28,8 +28,8 @@ pub struct TrainConfig {
     pub grad_accum_steps: usize,
     /// Learning-rate schedule, which includes the number of steps.
     pub schedule: LrSchedule,
-    /// β₁, β₂, ε and weight decay.
-    pub optimizer: AdamWConfig,
+    /// Optimizer, and its hyperparameters.
+    pub optimizer: OptimizerConfig,
     /// Maximum gradient norm.
     pub max_grad_norm: f64,
     /// Dropout probability.
@@ -51,7 +51,7 @@ pub struct PretrainState {
     /// Settings of the model that the run goes on with, saved with its weights; `None` for a new
     /// model.
     origin: Option<OriginalSettings>,
-    /// Weights (in f32, whatever the compute dtype is), AdamW with its moments, step and best loss.
+    /// Weights (in f32, whatever the compute dtype is), optimizer state, step and best loss.
     pub train: TrainState,
     /// Position in the data, and loss scale.
     pub progress: PretrainProgress,
@@ -93,7 +93,7 @@ impl PretrainState {
     /// When the configuration is invalid.
     pub fn new(
         config: ModelConfig,
-        optimizer: AdamWConfig,
+        optimizer: OptimizerConfig,
         dtype: DType,
         seed: u64,
         device: &Device,
@@ -113,7 +113,7 @@ impl PretrainState {
     pub fn continued(
         checkpoint: Checkpoint,
         window_len: usize,
-        optimizer: AdamWConfig,
+        optimizer: OptimizerConfig,
         dtype: DType,
     ) -> Result<Self> {
         let Checkpoint { model, parameters, special_ids, sampler, chat_template, .. } = checkpoint;

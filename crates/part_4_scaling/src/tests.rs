@@ -9,5 +9,6 @@ mod schedule;
 mod run_defaults;
 mod settings;
 mod training;
+mod muon;
 mod evaluation;
 mod ranks;

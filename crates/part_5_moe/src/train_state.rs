@@ -10,7 +10,7 @@ use experiment::TrainState;
 use experiment::loss_curve::Curve;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use tensor_core::{AdamWConfig, Parameters, Rng, weights};
+use tensor_core::{OptimizerConfig, Parameters, Rng, weights};
 use tiny_gpt::LmEvalMetrics;
 
 use crate::load_monitor::LoadMonitor;
@@ -21,7 +21,7 @@ const SELECTION_BIASES: &str = "selection_bias.safetensors";
 
 /// Training state of a dense or an MoE model.
 pub struct MoeTrainState {
-    /// Weights, AdamW with its moments, step and best loss.
+    /// Weights, optimizer state, step and best loss.
     pub train: TrainState,
     /// Stream of batches, load and best metrics.
     pub progress: MoeProgress,
@@ -54,7 +54,7 @@ impl MoeTrainState {
     ///
     /// # Errors
     /// When memory is short.
-    pub fn new(parameters: Parameters, optimizer: AdamWConfig, seed: u64) -> Result<Self> {
+    pub fn new(parameters: Parameters, optimizer: OptimizerConfig, seed: u64) -> Result<Self> {
         let (rng, load_monitor) = (Rng::new(seed), LoadMonitor::default());
         Ok(Self {
             train: TrainState::new(parameters, optimizer)?,

@@ -76,7 +76,7 @@ pub fn pretrain(config: BaseModelConfig, seed: u64, device: &Device) -> Result<C
     let mut parameters = Parameters::seeded(seed, DType::F32, device);
     GptModern::new(&model, parameters.root())?;
     // At a learning rate of 3e-3 it learns the stories better, and sums later.
-    let optimizer = AdamWConfig { beta2: 0.99, ..AdamWConfig::default() };
+    let optimizer = AdamWConfig { beta2: 0.99, ..AdamWConfig::default() }.into();
     let config = TrainConfig { optimizer, ..TrainConfig::with_defaults(16, steps, 1e-3, seed) };
     if steps > 0 {
         let examples = pretraining_examples(&documents, &tokenizer)?;
@@ -100,7 +100,7 @@ pub fn finetune_on_sums(checkpoint: Checkpoint, steps: usize, seed: u64) -> Resu
     let defaults = TrainConfig::with_defaults(64, steps, 1e-3, seed);
     let config = TrainConfig {
         schedule: LrSchedule { decay: DecayShape::WarmupStableDecay, ..defaults.schedule },
-        optimizer: AdamWConfig { beta2: 0.999, ..defaults.optimizer },
+        optimizer: AdamWConfig { beta2: 0.999, ..defaults.optimizer.adamw() }.into(),
         ..defaults
     };
     finetune(checkpoint, &examples, &config)

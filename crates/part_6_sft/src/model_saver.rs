@@ -12,7 +12,7 @@ use model_io::{
 };
 use modern::{Checkpoint, Sampler};
 use serde_json::Map;
-use tensor_core::{AdamWConfig, Parameters};
+use tensor_core::{OptimizerConfig, Parameters};
 
 use crate::merged_model::open_merged;
 use crate::{ChatFormat, ChatTokenizer, lora};
@@ -71,7 +71,7 @@ impl ModelSaver {
     pub fn train_state(
         &self,
         mut parameters: Parameters,
-        optimizer: AdamWConfig,
+        optimizer: OptimizerConfig,
         seed: u64,
     ) -> Result<TrainState> {
         if let Some(lora) = &self.lora {

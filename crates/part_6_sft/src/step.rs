@@ -12,7 +12,7 @@ use ranks::BatchGradients;
 use scaling::LrSchedule;
 use scaling::accumulation::GradAccumulator;
 use serde_json::json;
-use tensor_core::{AdamWConfig, clip_grad_norm};
+use tensor_core::{AdamWConfig, OptimizerConfig, clip_grad_norm};
 
 use crate::{Curriculum, SftBatch};
 
@@ -29,8 +29,8 @@ pub struct TrainConfig {
     pub batch_layout: BatchLayout,
     /// Learning rate of each step, and number of steps.
     pub schedule: LrSchedule,
-    /// AdamW hyperparameters: β₁, β₂, ε and weight decay.
-    pub optimizer: AdamWConfig,
+    /// Optimizer, and its hyperparameters.
+    pub optimizer: OptimizerConfig,
     /// Gradient norm above which gradients are clipped.
     pub max_grad_norm: f64,
     /// Seed of the shuffle.
@@ -47,7 +47,8 @@ impl TrainConfig {
             curriculum: Curriculum::Shuffled,
             batch_layout: BatchLayout::Padded,
             schedule: LrSchedule::cosine(peak_lr, steps),
-            optimizer: AdamWConfig { beta2: 0.99, weight_decay: 0.01, ..AdamWConfig::default() },
+            optimizer: AdamWConfig { beta2: 0.99, weight_decay: 0.01, ..AdamWConfig::default() }
+                .into(),
             max_grad_norm: 1.,
             seed,
         }

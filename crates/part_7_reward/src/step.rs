@@ -12,7 +12,7 @@ use ranks::BatchGradients;
 use scaling::LrSchedule;
 use scaling::accumulation::GradAccumulator;
 use serde_json::json;
-use tensor_core::{AdamWConfig, clip_grad_norm};
+use tensor_core::{OptimizerConfig, clip_grad_norm};
 
 use crate::metrics::{PairRewards, accuracy, mean_margin};
 use crate::{PairBatch, PreferenceLoss, RewardModel};
@@ -28,8 +28,8 @@ pub struct TrainConfig {
     pub loss: PreferenceLoss,
     /// Learning-rate schedule, which includes the number of steps.
     pub schedule: LrSchedule,
-    /// AdamW's β₁, β₂, ε and weight decay.
-    pub optimizer: AdamWConfig,
+    /// Optimizer, and its hyperparameters.
+    pub optimizer: OptimizerConfig,
     /// Maximum gradient norm (clipping).
     pub max_grad_norm: f64,
     /// Seed of the shuffle.

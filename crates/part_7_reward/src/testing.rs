@@ -60,7 +60,7 @@ pub fn save_trained_reward_model(
         grad_accum_steps: 1,
         loss: PreferenceLoss { kind: LossKind::BradleyTerry, center_rewards_coefficient: 0. },
         schedule: LrSchedule::cosine(3e-3, steps),
-        optimizer: AdamWConfig::default(),
+        optimizer: AdamWConfig::default().into(),
         max_grad_norm: 1.,
         seed: 1,
     };

@@ -9,7 +9,7 @@ use modern::{GptModern, GradientCheckpointing};
 use ranks::Ranks;
 use serde::{Deserialize, Serialize};
 use sft::ModelSaver;
-use tensor_core::{AdamWConfig, json_file};
+use tensor_core::{OptimizerConfig, json_file};
 
 use crate::alarms::PpoAlarms;
 use crate::critic::{Critic, CriticBackbone, new_critic};
@@ -110,7 +110,7 @@ impl ActorCritic {
         config: ModelConfig,
         policy: TrainState,
         backbone: CriticBackbone,
-        optimizer: AdamWConfig,
+        optimizer: OptimizerConfig,
         kl_controller: KlController,
     ) -> Result<Self> {
         let critic = new_critic(backbone, &config, &policy.parameters, optimizer)?;

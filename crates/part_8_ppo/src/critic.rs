@@ -14,7 +14,7 @@ use model_io::ModelConfig;
 use modern::{GptModern, GradientCheckpointing};
 use ranks::Ranks;
 use serde::Serialize;
-use tensor_core::{AdamWConfig, Bias, Init, Linear, Parameters, Scope};
+use tensor_core::{Bias, Init, Linear, OptimizerConfig, Parameters, Scope};
 
 use crate::rollout_group::{RolloutGroup, longest_completion};
 use crate::token_batch::TokenBatch;
@@ -78,7 +78,7 @@ pub fn new_critic(
     backbone: CriticBackbone,
     policy: &ModelConfig,
     parameters: &Parameters,
-    optimizer: AdamWConfig,
+    optimizer: OptimizerConfig,
 ) -> Result<TrainState> {
     let mut own = Parameters::seeded(0, DType::F32, parameters.device());
     if backbone == CriticBackbone::Separate {

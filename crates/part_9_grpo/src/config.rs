@@ -4,7 +4,7 @@ use ppo::reward_fn::{NamedRewardFn, RewardParts};
 use ppo::{Clip, ContextOverflow, RewardFn, RolloutConfig, Scoring};
 use scaling::LrSchedule;
 use sft::ChatTokenizer;
-use tensor_core::AdamWConfig;
+use tensor_core::{AdamWConfig, OptimizerConfig};
 
 use crate::advantage::Baseline;
 use crate::aggregation::Aggregation;
@@ -56,7 +56,7 @@ pub struct GrpoUpdateConfig {
     /// Learning rate schedule and number of steps.
     pub schedule: LrSchedule,
     /// β₁, β₂, ε and weight decay.
-    pub optimizer: AdamWConfig,
+    pub optimizer: OptimizerConfig,
     /// Largest gradient norm.
     pub max_grad_norm: f64,
     /// Number of sampled tokens after which the run ends early.
@@ -137,7 +137,8 @@ impl GrpoConfig {
                 num_iterations: 1,
                 micro_batch_size: prompts_per_step,
                 schedule,
-                optimizer: AdamWConfig { beta2: 0.95, weight_decay: 0., ..AdamWConfig::default() },
+                optimizer: AdamWConfig { beta2: 0.95, weight_decay: 0., ..AdamWConfig::default() }
+                    .into(),
                 max_grad_norm: 1.,
                 max_sampled_tokens: None,
             },

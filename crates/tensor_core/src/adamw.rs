@@ -18,6 +18,7 @@ use crate::kernels::{
     Float, GRAIN, by_type, for_each_part, has_fused_loops, values, vectorized, write,
 };
 use crate::moments::{MomentFormat, Moments, Step, update_blockwise};
+use crate::optimizer_state::take_tensor;
 use crate::{Parameter, Parameters, WeightDecay, backward};
 
 /// Hyperparameters of [`AdamW`]; the learning rate is an argument of each step.
@@ -60,7 +61,15 @@ pub struct AdamW {
 impl AdamW {
     /// Optimizer of all trainable `parameters`, with moments 0.
     pub fn new(parameters: &Parameters, config: AdamWConfig) -> Result<Self> {
-        let states = parameters.trainable().cloned();
+        Self::of_parameters(parameters.trainable().cloned(), config)
+    }
+
+    /// Optimizer of some `parameters`, with moments 0.
+    pub(crate) fn of_parameters(
+        parameters: impl IntoIterator<Item = Parameter>,
+        config: AdamWConfig,
+    ) -> Result<Self> {
+        let states = parameters.into_iter();
         let states = states.map(|parameter| State::new(parameter, config.moments));
         Ok(Self { config, states: states.collect::<Result<_>>()?, learning_rate: None })
     }
@@ -75,11 +84,11 @@ impl AdamW {
         config: AdamWConfig,
     ) -> Result<Self> {
         let vars = vars.into_iter().filter(|(_, var)| var.dtype().is_float());
-        let states = vars.map(|(name, var)| {
+        let parameters = vars.map(|(name, var)| {
             let weight_decay = WeightDecay::Yes;
-            State::new(Parameter { name, var, weight_decay, trainable: true }, config.moments)
+            Parameter { name, var, weight_decay, trainable: true }
         });
-        Ok(Self { config, states: states.collect::<Result<_>>()?, learning_rate: None })
+        Self::of_parameters(parameters, config)
     }
 
     /// Updates every parameter that has a gradient in `grads`, at learning rate `lr`.
@@ -123,20 +132,13 @@ impl AdamW {
     /// Restores the state returned by [`AdamW::state_dict`].
     ///
     /// # Errors
-    /// Names a tensor that is missing, unexpected or misshapen; the optimizer is then unchanged.
+    /// Names a tensor that is missing, unexpected, misshapen or of another optimizer; the optimizer
+    /// is then unchanged.
     pub fn load_state_dict(&mut self, mut state: BTreeMap<String, Tensor>) -> Result<()> {
         let mut restored = Vec::with_capacity(self.states.len());
         for State { parameter, moments, .. } in &self.states {
             let mut take = |what: &str, dims: &[usize], dtype: DType| {
-                let name = format!("{}.{what}", parameter.name);
-                match state.remove(&name) {
-                    Some(tensor) if (tensor.dtype() == DType::U8) != (dtype == DType::U8) => {
-                        bail!("optimizer state `{name}` is {:?}: another --optim", tensor.dtype())
-                    }
-                    Some(tensor) if tensor.dims() == dims => tensor.to_dtype(dtype),
-                    Some(tensor) => bail!("optimizer state `{name}` has shape {:?}", tensor.dims()),
-                    None => bail!("optimizer state `{name}` is missing"),
-                }
+                take_tensor(&mut state, &parameter.name, what, dims, dtype)
             };
             let updates = take("updates", &[], DType::U32)?.to_scalar()?;
             let moments = moments.restored(take)?;

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::Parameter;
 use crate::dynamic_quantization::{BLOCK, SIGNED, UNSIGNED};
 use crate::kernels::{GRAIN, for_each_pair_of_parts, values, vectorized, write};
+use crate::optimizer_state::FIRST;
 
 /// Number format of the moments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -77,7 +78,7 @@ impl Moments {
     pub(crate) fn state(&self) -> Result<Vec<(&'static str, Tensor)>> {
         Ok(match self {
             Self::Full { first, second } => {
-                vec![("first", first.clone()), ("second", second.clone())]
+                vec![(FIRST, first.clone()), ("second", second.clone())]
             }
             Self::Blockwise(blocks) => {
                 let n = blocks.len();
@@ -89,7 +90,7 @@ impl Moments {
                     Tensor::from_iter(blocks.iter().map(of), &Device::Cpu)
                 };
                 vec![
-                    ("first", codes(|block| &block.first)?),
+                    (FIRST, codes(|block| &block.first)?),
                     ("first_absmax", absmax(|block| block.first_absmax)?),
                     ("second", codes(|block| &block.second)?),
                     ("second_absmax", absmax(|block| block.second_absmax)?),
@@ -108,12 +109,12 @@ impl Moments {
                 let mut like = |name: &str, like: &Tensor| {
                     take(name, like.dims(), like.dtype())?.to_device(like.device())?.copy()
                 };
-                Ok(Self::Full { first: like("first", first)?, second: like("second", second)? })
+                Ok(Self::Full { first: like(FIRST, first)?, second: like("second", second)? })
             }
             Self::Blockwise(blocks) => {
                 let n = blocks.len();
                 let mut codes = |name: &str| take(name, &[n, BLOCK], DType::U8)?.to_vec2::<u8>();
-                let (first, second) = (codes("first")?, codes("second")?);
+                let (first, second) = (codes(FIRST)?, codes("second")?);
                 let mut absmax = |name: &str| take(name, &[n], DType::F32)?.to_vec1::<f32>();
                 let maxima = absmax("first_absmax")?.into_iter().zip(absmax("second_absmax")?);
                 let blocks = first.iter().zip(&second).zip(maxima);

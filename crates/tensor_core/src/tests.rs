@@ -13,6 +13,7 @@ mod errors;
 mod half;
 mod adamw;
 mod adamw_8bit;
+mod muon;
 mod parameters;
 mod candle_nn;
 mod rng;

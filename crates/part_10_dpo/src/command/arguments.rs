@@ -154,7 +154,7 @@ impl TrainArgs {
             grad_accum_steps: step.grad_accum_steps.get(),
             loss: self.loss()?,
             schedule: step.schedule.schedule(defaults)?,
-            optimizer: step.optimizer.adamw_config(),
+            optimizer: step.optimizer.optimizer_config(),
             max_grad_norm: step.optimizer.max_grad_norm().unwrap_or(f64::MAX),
             seed: self.run.compute.seed,
         })

@@ -36,7 +36,7 @@ pub(super) fn train_small(
         grad_accum_steps: 1,
         loss,
         schedule: LrSchedule::cosine(3e-4, steps),
-        optimizer: AdamWConfig { beta2: 0.99, weight_decay: 0., ..AdamWConfig::default() },
+        optimizer: AdamWConfig { beta2: 0.99, weight_decay: 0., ..AdamWConfig::default() }.into(),
         max_grad_norm: 1.,
         seed,
     };

@@ -11,8 +11,8 @@ use modern::{GptModern, GradientCheckpointing};
 use ranks::Ranks;
 use scaling::accumulation::GradAccumulator;
 use serde_json::Value;
-use tensor_core::AdamWConfig;
 use tensor_core::testing::assert_close;
+use tensor_core::{AdamWConfig, OptimizerConfig};
 
 use super::{
     CPU, all_losses, config, golden, golden_path, pair, pairs, parameters, parameters_of, policy,
@@ -81,6 +81,7 @@ fn five_steps_agree_with_those_of_trls_trainer() -> Result<()> {
     let reference = GptModern::new(model.config(), parameters.for_inference().root())?;
     set_ref_log_probs(&mut examples, &reference, 4, &Ranks::Alone)?;
     let optimizer = AdamWConfig { beta2: 0.999, weight_decay: 0., ..AdamWConfig::default() };
+    let optimizer = OptimizerConfig::from(optimizer);
     let config = TrainConfig { optimizer, ..train_config(DpoLoss::sigmoid(0.5), 1e-2, 5) };
     let state = TrainState::new(parameters, optimizer)?;
     let mut policy = DpoPolicy::new(model.config(), state)?;
@@ -301,6 +302,7 @@ fn a_resumed_run_takes_the_steps_of_an_uninterrupted_one() -> Result<()> {
 #[test]
 fn a_step_does_not_depend_on_the_size_of_its_micro_batches() -> Result<()> {
     let optimizer = AdamWConfig { eps: 1., weight_decay: 0., ..AdamWConfig::default() };
+    let optimizer = OptimizerConfig::from(optimizer);
     let examples = pairs_with_reference()?;
     let after = |loss: DpoLoss, size: usize| -> Result<Vec<Vec<f64>>> {
         let state = TrainState::new(parameters_of(DType::F64, 5)?, optimizer)?;

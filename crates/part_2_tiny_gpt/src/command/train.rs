@@ -60,8 +60,8 @@ pub fn train_new_model<M: LanguageModel>(
 ) -> Result<()> {
     args.train.check(context_len)?;
     let device = args.compute.open_device()?;
-    let moments = args.train.optimizer.moments();
-    training_memory::ensure_fits_in_memory(parameter_count, moments, &device)?;
+    let optim = args.train.optimizer.optim;
+    training_memory::ensure_fits_in_memory(parameter_count, optim, &device)?;
     let corpus = ByteCorpus::open(&args.data)?;
     corpus.ensure_fits_context(context_len)?;
     let (eval_interval, samples) = (args.validation.eval_interval.get(), &args.validation.samples);

@@ -5,7 +5,7 @@ use anyhow::Result;
 use candle_core::DType;
 use experiment::flags::Precision;
 use experiment::{Run, RunLog};
-use tensor_core::{AdamWConfig, MomentFormat, Parameters};
+use tensor_core::{AdamWConfig, MomentFormat, OptimizerConfig, Parameters};
 
 use super::{CPU, tiny_config};
 use crate::{ByteCorpus, Gpt, LmEvalMetrics, LrDecay, SampleConfig, Sampling, TrainConfig, train};
@@ -17,13 +17,13 @@ const CONFIG: TrainConfig = TrainConfig {
     batch_size: 4,
     lr: 1e-2,
     lr_scheduler: LrDecay::Linear,
-    optimizer: AdamWConfig {
+    optimizer: OptimizerConfig::AdamW(AdamWConfig {
         beta1: 0.9,
         beta2: 0.95,
         eps: 1e-8,
         weight_decay: 0.1,
         moments: MomentFormat::Full,
-    },
+    }),
     max_grad_norm: Some(1.),
     eval_interval: 10,
     samples: SampleConfig::DISABLED,

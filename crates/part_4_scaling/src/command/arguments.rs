@@ -162,7 +162,7 @@ impl TrainArgs {
             batch_size: self.batch_size(),
             grad_accum_steps: step.grad_accum_steps.get(),
             schedule: step.schedule.schedule(defaults)?,
-            optimizer: step.optimizer.adamw_config(),
+            optimizer: step.optimizer.optimizer_config(),
             max_grad_norm: step.optimizer.max_grad_norm().unwrap_or(f64::MAX),
             dropout: self.size.dropout,
             dtype: step.dtype.dtype(),

@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::{Result, ensure};
 use candle_core::{DType, Device};
 use datasets::Dataset;
+use experiment::flags::Optim;
 use experiment::machine::gemm_peak;
 use experiment::{RunLogConfig, RunSetup, training_memory};
 use model_io::{LoadMode, ModelConfig};
@@ -36,8 +37,8 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
         "--context-len {window_len}: the model's context is {context_len} tokens"
     );
     // A lower bound: the vocabulary of a new tokenizer is not known yet.
-    let moments = args.optimization.optimizer.moments();
-    training_memory::ensure_fits_in_memory(model.parameter_count(), moments, &device)?;
+    let optim = args.optimization.optimizer.optim;
+    training_memory::ensure_fits_in_memory(model.parameter_count(), optim, &device)?;
     let tokenizer = initial.as_ref().map(|initial| &initial.tokenizer);
     let (mut data, new_tokens) = open_data(args, &setup, tokenizer)?;
     let defaults = args.run_defaults(model.parameter_count(), data.train.len());
@@ -49,7 +50,7 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
         Some(initial) => {
             PretrainState::continued(initial, window_len, config.optimizer, config.dtype)?
         }
-        None => new_state(&data, model, &config, &device)?,
+        None => new_state(&data, model, &config, optim, &device)?,
     };
     setup.create_folder()?;
     if let Some(tokens) = new_tokens {
@@ -93,11 +94,11 @@ fn new_state(
     data: &Dataset,
     model: ModelConfig,
     config: &TrainConfig,
+    optim: Optim,
     device: &Device,
 ) -> Result<PretrainState> {
     let model = ModelConfig { vocab_size: data.tokenizer.vocab_size(), ..model };
-    let moments = config.optimizer.moments;
-    training_memory::ensure_fits_in_memory(model.parameter_count(), moments, device)?;
+    training_memory::ensure_fits_in_memory(model.parameter_count(), optim, device)?;
     PretrainState::new(model, config.optimizer, config.dtype, config.seed, device)
 }
 

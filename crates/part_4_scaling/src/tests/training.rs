@@ -12,7 +12,7 @@ use model_io::ModelConfig;
 use modern::GradientCheckpointing;
 use serde_json::{Value, json};
 use tensor_core::testing::assert_close;
-use tensor_core::{AdamWConfig, MomentFormat};
+use tensor_core::{AdamWConfig, MomentFormat, OptimizerConfig};
 use tiny_gpt::Sampling;
 
 use crate::evaluation::{LmEvalConfig, ValidationConfig};
@@ -31,13 +31,13 @@ pub(super) const CONFIG: TrainConfig = TrainConfig {
         total_steps: STEPS,
         decay: DecayShape::Cosine,
     },
-    optimizer: AdamWConfig {
+    optimizer: OptimizerConfig::AdamW(AdamWConfig {
         beta1: 0.9,
         beta2: 0.99,
         eps: 1e-8,
         weight_decay: 0.1,
         moments: MomentFormat::Full,
-    },
+    }),
     max_grad_norm: 1.,
     dropout: 0.,
     dtype: DType::F16,

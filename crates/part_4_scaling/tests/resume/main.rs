@@ -114,6 +114,7 @@ fn a_run_resumed_twice_equals_an_uninterrupted_run() {
             "70",
         ],
         &["--dtype", "f16", "--lr-scheduler", "stable"],
+        &["--optim", "muon", "--dropout", "0.1"],
     ]
     .into_iter()
     .enumerate()

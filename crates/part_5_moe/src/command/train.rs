@@ -63,8 +63,8 @@ pub(crate) fn run(args: &TrainArgs) -> Result<()> {
     for (&model, config) in models.iter().zip(&configs) {
         let parameters = config.map_or(dense.parameter_count(), |moe| moe.parameter_count());
         let active = config.map_or(parameters, |moe| moe.active_parameter_count());
-        let moments = args.train.optimizer.moments();
-        training_memory::ensure_fits_in_memory(parameters, moments, &device)?;
+        let optim = args.train.optimizer.optim;
+        training_memory::ensure_fits_in_memory(parameters, optim, &device)?;
         rows.push(ComparisonRow::new(model, parameters, active));
     }
     let corpus = ByteCorpus::open(&args.data)?;

@@ -92,7 +92,7 @@ fn one_expert_trains_like_the_dense_model() -> Result<()> {
     let base = tiny_gpt::TrainConfig {
         lr: 0.01,
         lr_scheduler: LrDecay::Constant,
-        optimizer: AdamWConfig::default(),
+        optimizer: AdamWConfig::default().into(),
         max_grad_norm: Some(0.05),
         eval_interval: 1,
         ..tiny_gpt::TrainConfig::with_defaults(15, 4)

@@ -121,7 +121,7 @@ impl TrainArgs {
                 .pack
                 .map_or(BatchLayout::Padded, |width| BatchLayout::Packed(width.get())),
             schedule: step.schedule.schedule(defaults)?,
-            optimizer: step.optimizer.adamw_config(),
+            optimizer: step.optimizer.optimizer_config(),
             max_grad_norm: step.optimizer.max_grad_norm().unwrap_or(f64::MAX),
             seed: self.run.compute.seed,
         })

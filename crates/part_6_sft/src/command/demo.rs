@@ -50,8 +50,10 @@ pub(super) fn run(args: &DemoArgs) -> Result<()> {
         evaluate(&checkpoint.model, &test_set, &chat_tokenizer, eval_config)?;
     let steps = args.steps.get();
     let optimizer = AdamWConfig { beta2: 0.999, weight_decay: 0.01, ..AdamWConfig::default() };
-    let train_config =
-        TrainConfig { optimizer, ..TrainConfig::with_defaults(64, steps, 1e-3, seed) };
+    let train_config = TrainConfig {
+        optimizer: optimizer.into(),
+        ..TrainConfig::with_defaults(64, steps, 1e-3, seed)
+    };
     println!("Fine-tuning on demonstrations, {steps} steps of 64.");
     let state = train_in_memory(&config, checkpoint.parameters, &dataset.examples, &train_config)?;
     let model = GptModern::new(&config, state.parameters.for_inference().root())?;

@@ -38,7 +38,7 @@ pub(super) fn train_config(steps: usize) -> TrainConfig {
             total_steps: steps,
             decay: DecayShape::Constant,
         },
-        optimizer: AdamWConfig::default(),
+        optimizer: AdamWConfig::default().into(),
         max_grad_norm: 1.,
         seed: 1,
     }

@@ -71,7 +71,7 @@ pub(super) fn run(args: &DemoArgs) -> Result<()> {
         grad_accum_steps: 1,
         loss: PreferenceLoss { kind: LossKind::BradleyTerry, center_rewards_coefficient: 0. },
         schedule: LrSchedule::cosine(1e-3, steps),
-        optimizer: AdamWConfig { beta2: 0.99, weight_decay: 0.01, ..AdamWConfig::default() },
+        optimizer: AdamWConfig { beta2: 0.99, weight_decay: 0.01, ..AdamWConfig::default() }.into(),
         max_grad_norm: 1.,
         seed,
     };

@@ -6,7 +6,7 @@ use ranks::Ranks;
 use scaling::LrSchedule;
 use scaling::schedule::DecayShape;
 use sft::{BatchSampler, Curriculum};
-use tensor_core::{AdamW, AdamWConfig};
+use tensor_core::{AdamWConfig, Optimizer, OptimizerConfig};
 
 use super::CPU;
 use super::training::backbone;
@@ -42,7 +42,7 @@ fn an_epoch_uses_each_pair_once() -> Result<()> {
 /// Weights after two training steps from the same initial model.
 fn weights_after_two_steps(config: &TrainConfig) -> Result<Vec<Vec<f32>>> {
     let mut train_state = train_state(RewardArchitecture::CausalLastToken, false)?;
-    train_state.optimizer = AdamW::new(&train_state.parameters, config.optimizer)?;
+    train_state.optimizer = Optimizer::new(&train_state.parameters, config.optimizer)?;
     let pairs = pairs()?;
     let validator = RewardValidator { interval: 0, target_accuracy: None, ..validator(&pairs) };
     let (kind, run) = (RewardArchitecture::CausalLastToken, Run::default());
@@ -59,7 +59,7 @@ fn max_difference(a: &[Vec<f32>], b: &[Vec<f32>]) -> f32 {
 #[test]
 fn steps_clip_gradients_and_follow_the_learning_rate_schedule() -> Result<()> {
     let initial = weights(&train_state(RewardArchitecture::CausalLastToken, false)?)?;
-    let optimizer = AdamWConfig { weight_decay: 0., ..AdamWConfig::default() };
+    let optimizer = AdamWConfig { weight_decay: 0., ..AdamWConfig::default() }.into();
     let config = TrainConfig { optimizer, ..train_config(2) };
     let change = max_difference(&weights_after_two_steps(&config)?, &initial);
     assert!(change > 5e-3, "{change}");
@@ -91,12 +91,13 @@ fn a_step_weighs_every_pair_alike_however_the_pairs_are_split() -> Result<()> {
     let first = &mut pairs[0];
     std::mem::swap(&mut first.chosen, &mut first.rejected);
     let optimizer = AdamWConfig { eps: 1., weight_decay: 0., ..AdamWConfig::default() };
+    let optimizer = OptimizerConfig::from(optimizer);
     let schedule =
         LrSchedule { peak_lr: 1., min_lr: 1., warmup_steps: 0, ..train_config(2).schedule };
     let config = TrainConfig { optimizer, schedule, ..train_config(2) };
     let after = |sizes: &[usize]| -> Result<Vec<Vec<f32>>> {
         let mut state = train_state(architecture, false)?;
-        state.optimizer = AdamW::new(&state.parameters, optimizer)?;
+        state.optimizer = Optimizer::new(&state.parameters, optimizer)?;
         let model = RewardModel::new(&backbone()?, architecture, &mut state.parameters)?;
         let (mut rest, mut batches) = (&pairs[..5], Vec::new());
         for &n in sizes {

@@ -79,7 +79,7 @@ pub(super) fn run(args: &DemoArgs) -> Result<()> {
         model,
         policy,
         CriticBackbone::Shared,
-        AdamWConfig::default(),
+        AdamWConfig::default().into(),
         config.kl_controller,
     )?;
     let mut reward_fn = demo_reward_fn();

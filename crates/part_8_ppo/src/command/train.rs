@@ -122,7 +122,7 @@ fn actor_critic(
     let ref_parameters = other.as_ref().map_or(&parameters, |other| &other.parameters);
     let reference = parameters_sha256(ref_parameters.iter())?;
     let run_inputs = RunInputs::of_all_ranks(reference, reward_name.to_string())?;
-    let optimizer = args.optimization.optimizer.adamw_config();
+    let optimizer = args.optimization.optimizer.optimizer_config();
     let policy = saver.train_state(parameters, optimizer, config.seed)?;
     let reference = match other {
         Some(other) => other.model,

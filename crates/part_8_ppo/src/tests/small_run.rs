@@ -79,7 +79,7 @@ pub(super) fn actor_critic(
     let mut parameters = Parameters::seeded(5, candle_core::DType::F32, &CPU);
     GptModern::new(&model, parameters.root())?;
     let policy = TrainState::new(parameters, AdamWConfig::default())?;
-    ActorCritic::new(model, policy, trunk, AdamWConfig::default(), config.kl_controller)
+    ActorCritic::new(model, policy, trunk, AdamWConfig::default().into(), config.kl_controller)
 }
 
 /// Copy of the initial policy.

@@ -5,7 +5,7 @@ use candle_core::{DType, Module, Tensor};
 use modern::{FinishReason, GptModern};
 use tensor_core::ops::log_softmax;
 use tensor_core::testing::assert_close;
-use tensor_core::{AdamWConfig, Parameters, Rng, backward};
+use tensor_core::{AdamW, AdamWConfig, Parameters, Rng, backward};
 
 use super::CPU;
 use super::small_run::{actor_critic, chat_tokenizer, config};
@@ -108,7 +108,7 @@ fn with_long_memory(config: &PpoConfig) -> Result<ActorCritic> {
     let mut actor_critic = actor_critic(&chat_tokenizer()?, CriticBackbone::Separate, config)?;
     let optimizer = AdamWConfig { eps: 1., weight_decay: 0., ..AdamWConfig::default() };
     for train_state in [&mut actor_critic.policy, &mut actor_critic.critic] {
-        train_state.optimizer = tensor_core::AdamW::new(&train_state.parameters, optimizer)?;
+        train_state.optimizer = AdamW::new(&train_state.parameters, optimizer)?.into();
     }
     let head = actor_critic.critic.parameters.get("value_head.weight").expect("a head");
     head.var.set(&Rng::new(4).normal_tensor(head.var.shape(), 0.5, DType::F32, &CPU)?)?;

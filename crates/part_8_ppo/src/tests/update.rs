@@ -139,7 +139,7 @@ fn micro_batches_of_unequal_length_add_up_to_their_minibatch() -> Result<()> {
     for grad_accum_steps in [1, 2, 3] {
         let mut actor_critic = actor_critic(&chat_tokenizer, CriticBackbone::Separate, &config)?;
         for state in [&mut actor_critic.policy, &mut actor_critic.critic] {
-            state.optimizer = AdamW::new(&state.parameters, optimizer)?;
+            state.optimizer = AdamW::new(&state.parameters, optimizer)?.into();
         }
         let experience = experience_of(&mut actor_critic, &chat_tokenizer, &config)?;
         let counts: Vec<usize> = experience.groups.iter().map(RolloutGroup::n_tokens).collect();

@@ -206,7 +206,7 @@ impl<'a> SharedSetup<'a> {
         let steps = (data.len() * tokens.min(n_targets) / n_targets / SFT_BATCH_SIZE).max(1);
         let data = &data[..data.len().min(steps * SFT_BATCH_SIZE)];
         let defaults = TrainConfig::with_defaults(SFT_BATCH_SIZE, steps, self.args.lr, seed);
-        let optimizer = AdamWConfig { weight_decay: 0., ..defaults.optimizer };
+        let optimizer = AdamWConfig { weight_decay: 0., ..defaults.optimizer.adamw() }.into();
         let state = sft::training::train_in_memory(
             config,
             parameters,

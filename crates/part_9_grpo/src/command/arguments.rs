@@ -165,7 +165,7 @@ impl TrainArgs {
                 num_iterations: self.step.num_iterations.get(),
                 micro_batch_size: self.step.micro_batch_size(self.rollout.group_size.get()),
                 schedule: self.schedule.schedule(defaults)?,
-                optimizer: self.step.optimizer.adamw_config(),
+                optimizer: self.step.optimizer.optimizer_config(),
                 max_grad_norm: self.step.optimizer.max_grad_norm().unwrap_or(f64::MAX),
                 max_sampled_tokens: None,
             },

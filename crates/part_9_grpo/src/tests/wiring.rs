@@ -9,6 +9,7 @@ use ppo::{
     ScoredRollouts,
 };
 use serde_json::json;
+use tensor_core::AdamWConfig;
 use tensor_core::testing::assert_close;
 
 use crate::command::algorithms::{ALGORITHMS, Algorithm};
@@ -71,7 +72,8 @@ fn every_flag_sets_its_field_of_the_configuration() -> Result<()> {
     assert_eq!((update.num_iterations, update.micro_batch_size), (4, 2));
     assert_eq!((update.max_sampled_tokens, update.max_grad_norm), (None, 0.2));
     assert_eq!((update.schedule.total_steps, update.schedule.peak_lr), (11, 0.5));
-    assert_eq!((update.optimizer.beta2, update.optimizer.weight_decay), (0.8, 0.3));
+    let AdamWConfig { beta2, weight_decay, .. } = update.optimizer.adamw();
+    assert_eq!((beta2, weight_decay), (0.8, 0.3));
     Ok(())
 }
 

@@ -138,6 +138,13 @@ impl Parameters {
     }
 }
 
+impl Parameter {
+    /// True for a matrix of an adapter, by its name.
+    pub(crate) fn is_adapter_matrix(&self) -> bool {
+        [LORA_A, LORA_B].iter().any(|suffix| self.name.ends_with(suffix))
+    }
+}
+
 impl Scope<'_> {
     /// Adapter of the linear layer at this scope, with weight shape (out, in), if it has one.
     /// Records the layer as linear.

@@ -13,7 +13,7 @@ use model_io::ModelConfig;
 use modern::GradientCheckpointing;
 use ranks::{BatchGradients, Ranks};
 use tensor_core::ops::IGNORE_INDEX;
-use tensor_core::{AdamWConfig, MomentFormat, clip_grad_norm, sha256};
+use tensor_core::{AdamWConfig, MomentFormat, OptimizerConfig, clip_grad_norm, sha256};
 use tiny_gpt::Batch;
 
 use crate::accumulation::gradients;
@@ -33,13 +33,13 @@ const CONFIG: TrainConfig = TrainConfig {
         total_steps: STEPS,
         decay: DecayShape::Cosine,
     },
-    optimizer: AdamWConfig {
+    optimizer: OptimizerConfig::AdamW(AdamWConfig {
         beta1: 0.9,
         beta2: 0.99,
         eps: 1e-8,
         weight_decay: 0.1,
         moments: MomentFormat::Full,
-    },
+    }),
     max_grad_norm: 1.,
     dropout: 0.1,
     dtype: DType::F32,

@@ -171,7 +171,8 @@ impl Trainer<'_> {
         let reference = create_reference_model(&model, &parameters)?;
         let policy = TrainState::new(parameters, optimizer)?;
         let backbone = CriticBackbone::Separate;
-        let mut actor_critic = ActorCritic::new(model, policy, backbone, optimizer, kl_controller)?;
+        let mut actor_critic =
+            ActorCritic::new(model, policy, backbone, optimizer.into(), kl_controller)?;
         let mut reward_fn = ppo::reward_fn::exact_match_reward_fn();
         let mut context = PpoContext {
             reference: &reference,
