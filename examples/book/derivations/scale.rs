@@ -5,6 +5,7 @@ use candle_core::{DType, Tensor};
 use moe::auxiliary_losses::load_balancing_loss;
 use scaling::LrSchedule;
 use scaling::naive_bpe;
+use tensor_core::muon::orthogonalize;
 use tensor_core::testing::assert_close;
 
 use super::{distribution, tensor};
@@ -46,6 +47,39 @@ fn learning_rates_of_the_text() {
     assert_close(at, [4e-5, 3e-3, 3e-4], 1e-12);
     let middle = schedule.lr_at(75 + 1425 / 2);
     assert_close(middle, (3e-3 + 3e-4) / 2., 5e-3);
+}
+
+#[test]
+fn muon_makes_singular_values_alike() -> Result<()> {
+    let polynomial = |s: f64| 3.4445 * s - 4.7750 * s.powi(3) + 2.0315 * s.powi(5);
+    let values = [0.5545, 1.0501, 1.2024, 0.6818].map(polynomial);
+    assert_close(values, [1.2024, 0.6818, 0.9465, 1.1344], 1e-4);
+    let after_four = (0..4).fold(0.0053, |s, _| polynomial(s));
+    assert!((0.6818..1.2024).contains(&after_four), "{after_four}");
+    let diagonal = tensor(&[1., 0., 0., 0.01])?.reshape((2, 2))?;
+    let values = orthogonalize(&diagonal)?.flatten_all()?.to_vec1::<f64>()?;
+    assert_close([values[0], values[3]], [0.7, 0.7], 5e-3);
+    Ok(())
+}
+
+/// The operations and the memory of Muon in the README of part 4.
+#[test]
+fn orthogonalizing_costs_as_much_as_some_tokens() {
+    let operations = |m: f64, n: f64| 20. * m * m * n + 10. * m.powi(3);
+    assert_close(operations(64., 64.) / (6. * 64. * 64.), 5. * 64., 1e-12);
+    assert_close(operations(1., 1e6) / (6. * 1e6), 3.33, 2e-3);
+    let of_stories = 4. * (4. * operations(128., 128.) + 3. * operations(128., 344.));
+    let tokens = of_stories / (6. * 1_053_824.);
+    assert_close([tokens, tokens / 4096.], [413., 0.1], 2e-3);
+    let of_layer =
+        2. * operations(576., 576.) + 2. * operations(192., 576.) + 3. * operations(576., 1536.);
+    let weights = 134_515_008.;
+    let tokens = 30. * of_layer / (6. * weights);
+    assert_close([tokens, tokens / 65_536.], [1813., 0.028], 2e-3);
+    let hidden = 30. * 576. * (2. * 576. + 2. * 192. + 3. * 1536.);
+    assert_close(hidden / weights, 0.79, 2e-3);
+    let bytes = [12. * hidden + 16. * (weights - hidden), 16. * weights];
+    assert_close(bytes.map(|bytes| bytes / 1e9), [1.73, 2.15], 2e-3);
 }
 
 #[test]
