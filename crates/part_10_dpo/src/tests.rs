@@ -6,6 +6,7 @@ mod data;
 mod ref_cache;
 mod step;
 mod ranks;
+mod devices;
 mod sampled;
 mod distillation;
 mod best_of_n;
@@ -75,7 +76,11 @@ fn parameters(seed: u64) -> Result<Parameters> {
 
 /// Weights of a model of 12 tokens, large ones, so that it is sure of something.
 fn parameters_of(dtype: DType, seed: u64) -> Result<Parameters> {
-    let mut parameters = Parameters::seeded(seed, dtype, &CPU);
+    parameters_on(&CPU, dtype, seed)
+}
+
+fn parameters_on(device: &Device, dtype: DType, seed: u64) -> Result<Parameters> {
+    let mut parameters = Parameters::seeded(seed, dtype, device);
     GptModern::new(&config(), parameters.root())?;
     for parameter in parameters.iter() {
         parameter.var.set(&(parameter.var.as_detached_tensor() * 6.)?)?;

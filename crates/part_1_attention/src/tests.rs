@@ -5,8 +5,10 @@ use candle_core::{DType, Device, Module, Tensor, Var};
 use ndarray::Array2;
 use serde_json::Value;
 use tensor_core::ops::Gelu;
-use tensor_core::testing::{assert_close, assert_grad, assert_gradients_flow, devices};
-use tensor_core::{Parameters, Rng, backward};
+use tensor_core::testing::{
+    assert_close, assert_grad, assert_gradients_flow, assert_same_step_on_each_device, devices,
+};
+use tensor_core::{AdamW, AdamWConfig, Parameters, Rng, backward};
 
 use crate::by_hand::{SelfAttention, example_tokens};
 use crate::positions::similarity_at_distance;
@@ -155,7 +157,7 @@ fn the_causal_mask_of_five_tokens_masks_ten_cells_above_the_diagonal() -> Result
 }
 
 #[test]
-fn the_future_never_leaks_into_the_past() -> Result<()> {
+fn the_future_never_leaks_into_the_past_on_each_device() -> Result<()> {
     for device in devices()? {
         let x = random(0, (1, 2, 4, 3))?.to_device(&device)?;
         let last = random(1, (1, 2, 1, 3))?.to_device(&device)?;
@@ -272,6 +274,19 @@ fn a_block_never_looks_ahead_and_trains_every_parameter() -> Result<()> {
     assert_gradients_flow(&parameters, &grads)?;
     assert_grad(&x, |x| block.forward(x), 1e-6)?;
     Ok(())
+}
+
+#[test]
+fn a_block_and_a_step_of_it_are_the_same_on_each_device() -> Result<()> {
+    assert_same_step_on_each_device(1e-9, |device| {
+        let mut parameters = Parameters::seeded(0, DType::F64, device);
+        let block = Block::new(parameters.root(), &config())?;
+        let y = block.forward(&random(0, (2, 5, 12))?.to_device(device)?)?;
+        let config = AdamWConfig { eps: 1., ..AdamWConfig::default() };
+        let grads = backward(&y.sqr()?.mean_all()?)?;
+        AdamW::new(&parameters, config)?.step(&grads, 1.)?;
+        Ok((y, parameters))
+    })
 }
 
 #[test]

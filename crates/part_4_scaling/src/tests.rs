@@ -12,3 +12,4 @@ mod training;
 mod muon;
 mod evaluation;
 mod ranks;
+mod devices;

@@ -8,6 +8,7 @@ mod layer;
 mod model;
 mod folder;
 mod training;
+mod devices;
 mod picture;
 
 use std::path::{Path, PathBuf};

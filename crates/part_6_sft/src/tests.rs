@@ -14,6 +14,7 @@ mod lora;
 mod peft;
 mod training;
 mod ranks;
+mod devices;
 
 use anyhow::Result;
 use candle_core::{DType, Device};

@@ -11,6 +11,7 @@ mod metrics;
 mod annotation_file;
 mod validator;
 mod ranks;
+mod devices;
 mod training;
 mod steps;
 

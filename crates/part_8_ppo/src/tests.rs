@@ -13,6 +13,7 @@ mod experience;
 mod update;
 mod step_by_hand;
 mod ranks;
+mod devices;
 mod training;
 mod alarms;
 mod probe_worlds;

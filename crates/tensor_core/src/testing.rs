@@ -25,6 +25,31 @@ pub fn devices() -> Result<Vec<Device>> {
     Ok(devices)
 }
 
+/// Panics unless a training step is on each of [`devices`] what it is on the CPU. `step` takes it,
+/// and returns the output of the model before it and the parameters after it.
+///
+/// AdamW divides a gradient near 0 by its size, and so magnifies its rounding: let the optimizer's
+/// ε be 1, with which a step is about as long as the gradient.
+///
+/// # Errors
+/// Those of `step`.
+pub fn assert_same_step_on_each_device(
+    tol: f64,
+    step: impl Fn(&Device) -> anyhow::Result<(Tensor, Parameters)>,
+) -> anyhow::Result<()> {
+    let (expected_output, expected) = step(&Device::Cpu)?;
+    for device in devices()? {
+        let (output, parameters) = step(&device)?;
+        for (actual, expected) in parameters.iter().zip(expected.iter()) {
+            let on_device = actual.var.device().same_device(&device);
+            assert!(on_device, "{} is on {:?}", actual.name, actual.var.device().location());
+            assert_close(actual.var.as_tensor(), expected.var.as_tensor(), tol);
+        }
+        assert_close(&output, &expected_output, tol);
+    }
+    Ok(())
+}
+
 fn values(x: &Tensor) -> Result<Vec<f64>> {
     x.to_device(&Device::Cpu)?.to_dtype(DType::F64)?.flatten_all()?.to_vec1()
 }

@@ -2,9 +2,10 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::Result;
-use candle_core::DType;
+use candle_core::{DType, Module, Tensor};
 use experiment::flags::Precision;
 use experiment::{Run, RunLog};
+use tensor_core::testing::assert_same_step_on_each_device;
 use tensor_core::{AdamWConfig, MomentFormat, OptimizerConfig, Parameters};
 
 use super::{CPU, tiny_config};
@@ -41,6 +42,24 @@ fn run(folder: &Path, config: &TrainConfig, dropout: f64) -> Result<LmEvalMetric
     let mut log = RunLog::create(config.log_config(), folder, config)?;
     let (run, model_folder) = (Run::default(), folder.join("model"));
     train(&model, &parameters, &corpus(), config, 1, Some(&model_folder), &run, &mut log)
+}
+
+#[test]
+fn a_step_is_the_same_on_each_device() -> Result<()> {
+    for (dtype, tol) in [(Precision::F32, 1e-4), (Precision::Bf16, 2e-2)] {
+        assert_same_step_on_each_device(tol, |device| {
+            let mut parameters = Parameters::seeded(1, DType::F32, device);
+            let model = Gpt::new(&tiny_config(), parameters.root())?;
+            let logits = model.forward(&Tensor::new(&[[1u32, 2, 3], [7, 6, 5]], device)?)?;
+            let optimizer = AdamWConfig { eps: 1., ..CONFIG.optimizer };
+            let config =
+                TrainConfig { steps: 1, warmup_steps: 0, lr: 1., dtype, optimizer, ..CONFIG };
+            let (run, mut log) = (Run::default(), RunLog::of_losses(1)?);
+            train(&model, &parameters, &corpus(), &config, 1, None, &run, &mut log)?;
+            Ok((logits, parameters))
+        })?;
+    }
+    Ok(())
 }
 
 fn weights(folder: &Path) -> Vec<u8> {

@@ -2,8 +2,8 @@ use candle_core::{DType, Module, Result, Tensor};
 use model_io::ModelConfig;
 use model_io::config::{Mlp, PositionEncoding};
 use tensor_core::ops::cross_entropy;
-use tensor_core::testing::{assert_close, assert_gradients_flow};
-use tensor_core::{Parameters, backward};
+use tensor_core::testing::{assert_close, assert_gradients_flow, assert_same_step_on_each_device};
+use tensor_core::{AdamW, AdamWConfig, Parameters, backward};
 
 use super::{CPU, fresh, ids, tiny, variants};
 use crate::{AttentionContext, GptModern, GradientCheckpointing};
@@ -20,6 +20,24 @@ fn every_parameter_of_every_variant_learns() -> Result<()> {
             continue; // position embeddings beyond the text get no gradient
         }
         assert_gradients_flow(&parameters, &grads)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_step_of_every_variant_is_the_same_on_each_device() -> anyhow::Result<()> {
+    for (name, config) in variants() {
+        println!("{name}");
+        assert_same_step_on_each_device(1e-4, |device| {
+            let mut parameters = Parameters::seeded(1, DType::F32, device);
+            let model = GptModern::new(&config, parameters.root())?;
+            let logits = model.forward(&ids(2, 9, 1)?.to_device(device)?)?;
+            let targets = ids(2, 9, 2)?.to_dtype(DType::I64)?.to_device(device)?;
+            let optimizer = AdamWConfig { eps: 1., ..AdamWConfig::default() };
+            let grads = backward(&cross_entropy(&logits, &targets)?)?;
+            AdamW::new(&parameters, optimizer)?.step(&grads, 1.)?;
+            Ok((logits, parameters))
+        })?;
     }
     Ok(())
 }

@@ -17,7 +17,7 @@ use crate::grad_scaler::GradScaler;
 const CPU: Device = Device::Cpu;
 
 /// Eight texts with 1, 3, 5, .. 15 targets, as micro-batches of `rows` rows each.
-fn batches(rows: usize) -> Result<Vec<Batch>> {
+pub(super) fn batches(rows: usize) -> Result<Vec<Batch>> {
     let (b, t) = (8, 16);
     let inputs: Vec<u32> = (0..b * t).map(|i| (i * 37 % 251) as u32).collect();
     let targets: Vec<i64> = (0..b * t)

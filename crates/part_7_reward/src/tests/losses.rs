@@ -49,7 +49,7 @@ fn losses_of_two_pairs_match_the_worked_example() -> Result<()> {
 }
 
 #[test]
-fn gradients_match_finite_differences_also_at_a_tie() -> Result<()> {
+fn gradients_match_finite_differences_on_each_device_also_at_a_tie() -> Result<()> {
     for device in devices()? {
         let x = Tensor::new(&[0f64, 1e-3, -2., 3.5, -40., 40.], &device)?;
         assert_grad(&x, softplus, 1e-6)?;

@@ -1,8 +1,10 @@
 //! Update: gradients, micro-batches, excluded groups, reference model.
 
+mod devices;
+
 use anyhow::Result;
 use candle_core::backprop::GradStore;
-use candle_core::{DType, Module, Tensor};
+use candle_core::{DType, Device, Module, Tensor};
 use datasets::Example;
 use experiment::TrainState;
 use model_io::ModelConfig;
@@ -26,12 +28,16 @@ fn model_config() -> ModelConfig {
 }
 
 fn new_train_state(seed: u64) -> Result<TrainState> {
-    let mut parameters = Parameters::seeded(seed, DType::F32, &CPU);
+    new_train_state_on(&CPU, seed, AdamWConfig::default())
+}
+
+fn new_train_state_on(device: &Device, seed: u64, optimizer: AdamWConfig) -> Result<TrainState> {
+    let mut parameters = Parameters::seeded(seed, DType::F32, device);
     GptModern::new(&model_config(), parameters.root())?;
     for parameter in parameters.iter() {
         parameter.var.set(&(parameter.var.as_detached_tensor() * 6.)?)?;
     }
-    TrainState::new(parameters, AdamWConfig::default())
+    TrainState::new(parameters, optimizer)
 }
 
 fn inference_model(train_state: &TrainState) -> Result<GptModern> {

@@ -49,7 +49,7 @@ proptest! {
     })]
 
     #[test]
-    fn attention_matches_its_reference_under_every_mask(
+    fn attention_matches_its_reference_under_every_mask_on_each_device(
         b in 1usize..3,
         kv in 1usize..3,
         group in 1usize..4,

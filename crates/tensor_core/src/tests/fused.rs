@@ -1,10 +1,12 @@
-//! Each fused operation against its reference: f32 (with its fast exp) and f64, values and
-//! gradients, contiguous and transposed inputs, random shapes.
+//! Each operation on each device against its reference on the CPU, which is the CPU's fused
+//! implementation against plain operations, and those of a GPU against those of the CPU: f32 (with
+//! its fast exp) and f64, values and gradients, contiguous and transposed inputs, random shapes.
 
 use candle_core::{DType, Device, Result, Tensor, Var};
 use proptest::prelude::*;
 
 use crate::ops::{self, AttentionMask, Gelu, IGNORE_INDEX, Positions};
+use crate::testing::{assert_close, devices};
 use crate::{Rng, backward};
 
 const CPU: Device = Device::Cpu;
@@ -12,15 +14,19 @@ const CPU: Device = Device::Cpu;
 /// Operation or its reference, as a function of its inputs.
 type Op<'a> = &'a dyn Fn(&[Tensor]) -> Result<Tensor>;
 
-/// Runs both functions on the same `inputs` and compares results and gradients.
-pub(super) fn agree(inputs: &[Tensor], fused: Op<'_>, reference: Op<'_>) {
+/// Runs both functions on the same `inputs`, `op` on each device and its `reference` on the CPU, and
+/// compares results and gradients.
+pub(super) fn agree(inputs: &[Tensor], op: Op<'_>, reference: Op<'_>) {
     // f32 rounds at 6e-8; sums over a few hundred terms and gradients of quotients lose one or two
     // digits.
     for (dtype, tol) in [(DType::F64, 1e-11), (DType::F32, 5e-5)] {
         for layout in [Layout::Contiguous, Layout::Transposed] {
-            let run = |op| run(inputs, dtype, layout, op).unwrap();
-            for (a, b) in run(fused).iter().zip(&run(reference)) {
-                crate::testing::assert_close(a, b, tol);
+            let expected = run(inputs, dtype, layout, &CPU, reference).unwrap();
+            for device in devices().unwrap() {
+                let actual = run(inputs, dtype, layout, &device, op).unwrap();
+                for (a, b) in actual.iter().zip(&expected) {
+                    assert_close(a, b, tol);
+                }
             }
         }
     }
@@ -32,19 +38,31 @@ enum Layout {
     Transposed,
 }
 
-/// Result of `op`, then the gradients of its inputs.
-fn run(inputs: &[Tensor], dtype: DType, layout: Layout, op: Op<'_>) -> Result<Vec<Tensor>> {
+/// Result of `op` on `device`, then the gradients of its inputs.
+fn run(
+    inputs: &[Tensor],
+    dtype: DType,
+    layout: Layout,
+    device: &Device,
+    op: Op<'_>,
+) -> Result<Vec<Tensor>> {
     let swap = |x: &Tensor| match layout {
         Layout::Transposed if x.rank() > 1 => x.transpose(0, x.rank() - 1),
         _ => Ok(x.clone()),
     };
-    let var = |x: &Tensor| Var::from_tensor(&swap(&x.to_dtype(dtype)?)?.contiguous()?);
+    let var =
+        |x: &Tensor| Var::from_tensor(&swap(&x.to_dtype(dtype)?.to_device(device)?)?.contiguous()?);
     let vars = inputs.iter().map(var).collect::<Result<Vec<_>>>()?;
     let result = op(&vars.iter().map(|var| swap(var)).collect::<Result<Vec<_>>>()?)?;
-    let grad = Rng::new(77).normal_tensor(result.shape(), 1., dtype, &CPU)?;
+    let grad = Rng::new(77).normal_tensor(result.shape(), 1., dtype, device)?;
     let grads = backward(&(&result * grad)?.sum_all()?)?;
     let grads = vars.iter().map(|var| grads.get(var).expect("a gradient").clone());
     Ok([result].into_iter().chain(grads).collect())
+}
+
+/// `other` on the device of the inputs `x`.
+fn beside(x: &[Tensor], other: &Tensor) -> Result<Tensor> {
+    other.to_device(x[0].device())
 }
 
 /// Reproducible normal samples in f64.
@@ -71,18 +89,18 @@ proptest! {
     })]
 
     #[test]
-    fn fused_softmax_matches_its_reference(shape in rows_and_width()) {
+    fn softmax_matches_its_reference_on_each_device(shape in rows_and_width()) {
         agree(&[random(0, shape)], &|x| ops::softmax(&x[0]), &|x| ops::softmax::reference(&x[0]));
     }
 
     #[test]
-    fn fused_log_softmax_matches_its_reference(shape in rows_and_width()) {
+    fn log_softmax_matches_its_reference_on_each_device(shape in rows_and_width()) {
         let reference: Op<'_> = &|x| ops::log_softmax::reference(&x[0]);
         agree(&[random(0, shape)], &|x| ops::log_softmax(&x[0]), reference);
     }
 
     #[test]
-    fn fused_layer_norm_matches_its_reference((rows, width) in rows_and_width()) {
+    fn layer_norm_matches_its_reference_on_each_device((rows, width) in rows_and_width()) {
         prop_assume!(width > 1); // a single element is its own mean: the result is 0 / √ε
         agree(
             &[random(0, (1, rows, width)), random(1, width), random(2, width)],
@@ -92,7 +110,7 @@ proptest! {
     }
 
     #[test]
-    fn fused_rms_norm_matches_its_reference((rows, width) in rows_and_width()) {
+    fn rms_norm_matches_its_reference_on_each_device((rows, width) in rows_and_width()) {
         agree(
             &[random(0, (rows, 1, width)), random(1, width)],
             &|x| ops::rms_norm(&x[0], &x[1], 1e-2),
@@ -101,7 +119,7 @@ proptest! {
     }
 
     #[test]
-    fn fused_gelu_matches_its_reference(shape in rows_and_width()) {
+    fn gelu_matches_its_reference_on_each_device(shape in rows_and_width()) {
         for form in [Gelu::Exact, Gelu::Tanh] {
             let reference: Op<'_> = &|x| ops::gelu::reference(&x[0], form);
             agree(&[random(0, shape)], &|x| ops::gelu(&x[0], form), reference);
@@ -109,7 +127,7 @@ proptest! {
     }
 
     #[test]
-    fn fused_silu_mul_matches_its_reference(shape in rows_and_width()) {
+    fn silu_mul_matches_its_reference_on_each_device(shape in rows_and_width()) {
         agree(
             &[random(0, shape), random(1, shape)],
             &|x| ops::silu_mul(&x[0], &x[1]),
@@ -118,7 +136,7 @@ proptest! {
     }
 
     #[test]
-    fn fused_dropout_matches_its_reference(shape in rows_and_width(), p in 0f64..0.9, seed: u64) {
+    fn dropout_matches_its_reference_on_each_device(shape in rows_and_width(), p in 0f64..0.9, seed: u64) {
         agree(
             &[random(0, shape)],
             &|x| ops::dropout(&x[0], p, seed),
@@ -127,7 +145,7 @@ proptest! {
     }
 
     #[test]
-    fn fused_add_matches_its_reference_with_and_without_broadcasting(
+    fn add_with_and_without_broadcasting_matches_its_reference_on_each_device(
         (rows, width) in rows_and_width(),
     ) {
         for other in [vec![2, rows, width], vec![rows, width], vec![width], vec![]] {
@@ -140,7 +158,7 @@ proptest! {
     }
 
     #[test]
-    fn fused_linear_matches_its_reference_with_and_without_bias(
+    fn linear_with_and_without_bias_matches_its_reference_on_each_device(
         rows in 1usize..140,
         n_in in 1usize..70,
         n_out in 1usize..140,
@@ -159,15 +177,15 @@ proptest! {
     }
 
     #[test]
-    fn fused_embedding_matches_its_reference(v in 1usize..2_000, c in 1usize..40, n in 1usize..60) {
+    fn embedding_matches_its_reference_on_each_device(v in 1usize..2_000, c in 1usize..40, n in 1usize..60) {
         let ids = (0..2 * n).map(|i| (i * 31 % v) as u32);
         let ids = Tensor::from_iter(ids, &CPU).unwrap().reshape((2, n)).unwrap();
         let reference: Op<'_> = &|x| ops::embedding::reference(&x[0], &ids);
-        agree(&[random(0, (v, c))], &|x| ops::embedding(&x[0], &ids), reference);
+        agree(&[random(0, (v, c))], &|x| ops::embedding(&x[0], &beside(x, &ids)?), reference);
     }
 
     #[test]
-    fn fused_rope_matches_its_reference(
+    fn rope_matches_its_reference_on_each_device(
         b in 1usize..4,
         t in 1usize..20,
         h in 1usize..4,
@@ -183,24 +201,16 @@ proptest! {
             Positions::PerToken(&per_token),
         ];
         for positions in variants {
-            let tables = |x: &Tensor| {
-                let (cos, sin) = (cos.to_dtype(x.dtype())?, sin.to_dtype(x.dtype())?);
-                Ok::<_, candle_core::Error>((cos, sin))
-            };
-            let fused: Op<'_> = &|x| {
-                let (cos, sin) = tables(&x[0])?;
-                ops::rope(&x[0], &cos, &sin, positions)
-            };
-            let reference: Op<'_> = &|x| {
-                let (cos, sin) = tables(&x[0])?;
-                ops::rope::reference(&x[0], &cos, &sin, positions)
-            };
-            agree(&[random(0, (b, t, h, 2 * half))], fused, reference);
+            let like = |table: &Tensor, x: &[Tensor]| beside(x, &table.to_dtype(x[0].dtype())?);
+            let op: Op<'_> = &|x| ops::rope(&x[0], &like(&cos, x)?, &like(&sin, x)?, positions);
+            let reference: Op<'_> =
+                &|x| ops::rope::reference(&x[0], &like(&cos, x)?, &like(&sin, x)?, positions);
+            agree(&[random(0, (b, t, h, 2 * half))], op, reference);
         }
     }
 
     #[test]
-    fn fused_losses_and_log_probs_match_their_references((rows, width) in rows_and_width()) {
+    fn losses_and_log_probs_match_their_references_on_each_device((rows, width) in rows_and_width()) {
         let target = |row: usize| match row % 3 {
             1 => IGNORE_INDEX,
             _ => (row * 31 % width) as i64,
@@ -211,14 +221,14 @@ proptest! {
             &|x| ops::cross_entropy::reference(&x[0], &targets),
             &|x| ops::token_log_probs::reference(&x[0], &targets),
         );
-        agree(&logits, &|x| ops::cross_entropy(&x[0], &targets), loss);
-        agree(&logits, &|x| ops::token_log_probs(&x[0], &targets), log_probs);
+        agree(&logits, &|x| ops::cross_entropy(&x[0], &beside(x, &targets)?), loss);
+        agree(&logits, &|x| ops::token_log_probs(&x[0], &beside(x, &targets)?), log_probs);
         let reference: Op<'_> = &|x| ops::entropy::reference(&x[0]);
         agree(&logits, &|x| ops::entropy(&x[0]), reference);
     }
 
     #[test]
-    fn fused_self_attention_matches_its_reference(
+    fn self_attention_matches_its_reference_on_each_device(
         b in 1usize..3,
         t in 1usize..150,
         h in 1usize..4,
@@ -236,7 +246,7 @@ proptest! {
 }
 
 #[test]
-fn both_gelu_forms_match_their_references_at_extreme_inputs() {
+fn both_gelu_forms_match_their_references_at_extreme_inputs_on_each_device() {
     let extreme = [-1e4f64, -90., -12., -4., -1e-6, 0., 1e-6, 4., 12., 90., 1e4];
     let extreme = Tensor::new(&extreme, &CPU).unwrap();
     for form in [Gelu::Exact, Gelu::Tanh] {
@@ -257,11 +267,11 @@ fn fused_operations_are_deterministic() -> Result<()> {
             ops::self_attention(&ops::linear(&hidden, &x[1], None)?, h, &AttentionMask::causal())?;
         ops::cross_entropy(&ops::linear(&mixed, &x[0], None)?, &targets)
     };
-    let first = run(&inputs, DType::F32, Layout::Contiguous, step)?;
+    let first = run(&inputs, DType::F32, Layout::Contiguous, &CPU, step)?;
     for _ in 0..20 {
-        let again = run(&inputs, DType::F32, Layout::Contiguous, step)?;
+        let again = run(&inputs, DType::F32, Layout::Contiguous, &CPU, step)?;
         for (a, b) in first.iter().zip(&again) {
-            crate::testing::assert_close(a, b, 0.);
+            assert_close(a, b, 0.);
         }
     }
     Ok(())

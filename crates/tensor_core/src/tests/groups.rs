@@ -33,7 +33,7 @@ proptest! {
     })]
 
     #[test]
-    fn fused_grouped_linear_matches_its_reference(
+    fn grouped_linear_matches_its_reference_on_each_device(
         counts in proptest::collection::vec(1usize..60, 1..5),
         n_in in 1usize..40,
         n_out in 1usize..80,
@@ -53,7 +53,7 @@ proptest! {
     }
 
     #[test]
-    fn fused_scatter_combine_matches_its_reference(
+    fn scatter_combine_matches_its_reference_on_each_device(
         n in 1usize..200,
         k in 1usize..4,
         c in 1usize..90,

@@ -4,12 +4,12 @@ use candle_core::{DType, Device, Result, Tensor};
 
 use crate::Rng;
 use crate::ops::*;
-use crate::testing::assert_close;
+use crate::testing::{assert_close, devices};
 
 const CPU: Device = Device::Cpu;
 
 #[test]
-fn half_precision_results_equal_rounded_f32_results() -> Result<()> {
+fn half_precision_results_equal_rounded_f32_results_on_each_device() -> Result<()> {
     let mut rng = Rng::new(0);
     for (dtype, tol) in [(DType::BF16, 1e-2), (DType::F16, 2e-3)] {
         // Long rows of large values, whose sums and squares overflow in 16 bits.
@@ -18,18 +18,20 @@ fn half_precision_results_equal_rounded_f32_results() -> Result<()> {
         let [weight, bias] = [Tensor::ones(4096, dtype, &CPU)?, Tensor::zeros(4096, dtype, &CPU)?];
         let check = |f: &dyn Fn(&Tensor) -> Result<Tensor>, x: &Tensor| {
             let exact = f(&x.to_dtype(DType::F32)?)?;
-            assert_close(f(x)?, exact, tol);
+            for device in devices()? {
+                assert_close(f(&x.to_device(&device)?)?, &exact, tol);
+            }
             Result::Ok(())
         };
-        let like = |t: &Tensor, x: &Tensor| t.to_dtype(x.dtype());
+        let like = |t: &Tensor, x: &Tensor| t.to_dtype(x.dtype())?.to_device(x.device());
         check(&|x| rms_norm(x, &like(&weight, x)?, 1e-5), &x)?;
         check(&|x| layer_norm(x, &like(&weight, x)?, &like(&bias, x)?, 1e-5), &x)?;
         check(&|x| softmax(x), &small)?;
         check(&|x| log_softmax(x), &small)?;
         check(&|x| entropy(x), &small)?;
         let targets = Tensor::new(&[0i64, 7, IGNORE_INDEX, 4095], &CPU)?;
-        check(&|x| cross_entropy(x, &targets), &small)?;
-        check(&|x| token_log_probs(x, &targets), &small)?;
+        check(&|x| cross_entropy(x, &targets.to_device(x.device())?), &small)?;
+        check(&|x| token_log_probs(x, &targets.to_device(x.device())?), &small)?;
     }
     Ok(())
 }

@@ -40,25 +40,25 @@ fn check_golden(
 }
 
 #[test]
-fn softmax_agrees_with_pytorch() -> Result<()> {
+fn softmax_agrees_with_pytorch_on_each_device() -> Result<()> {
     check_golden("softmax", &["x"], |x, _| softmax(&x[0]))
 }
 
 #[test]
-fn layer_norm_agrees_with_pytorch() -> Result<()> {
+fn layer_norm_agrees_with_pytorch_on_each_device() -> Result<()> {
     check_golden("layer_norm", &["x", "weight", "bias"], |x, _| {
         layer_norm(&x[0], &x[1], &x[2], 1e-5)
     })
 }
 
 #[test]
-fn both_forms_of_gelu_agree_with_pytorch() -> Result<()> {
+fn both_forms_of_gelu_agree_with_pytorch_on_each_device() -> Result<()> {
     check_golden("gelu_exact", &["x"], |x, _| gelu(&x[0], Gelu::Exact))?;
     check_golden("gelu_tanh", &["x"], |x, _| gelu(&x[0], Gelu::Tanh))
 }
 
 #[test]
-fn masked_cross_entropy_agrees_with_pytorch() -> Result<()> {
+fn masked_cross_entropy_agrees_with_pytorch_on_each_device() -> Result<()> {
     check_golden("cross_entropy", &["x"], |x, entry| {
         cross_entropy(&x[0], &targets_of(entry, x[0].device())?)
     })
@@ -70,7 +70,7 @@ fn targets_of(entry: &Value, device: &Device) -> candle_core::Result<Tensor> {
 }
 
 #[test]
-fn log_probs_and_entropy_agree_with_pytorch() -> Result<()> {
+fn log_probs_and_entropy_agree_with_pytorch_on_each_device() -> Result<()> {
     check_golden("log_softmax", &["x"], |x, _| log_softmax(&x[0]))?;
     check_golden("entropy", &["logits"], |x, _| entropy(&x[0]))?;
     check_golden("token_log_probs", &["logits"], |x, entry| {
@@ -79,13 +79,13 @@ fn log_probs_and_entropy_agree_with_pytorch() -> Result<()> {
 }
 
 #[test]
-fn rms_norm_and_the_gate_of_swiglu_agree_with_pytorch() -> Result<()> {
+fn rms_norm_and_the_gate_of_swiglu_agree_with_pytorch_on_each_device() -> Result<()> {
     check_golden("rms_norm", &["x", "weight"], |x, _| rms_norm(&x[0], &x[1], 1e-6))?;
     check_golden("silu_mul", &["gate", "up"], |x, _| silu_mul(&x[0], &x[1]))
 }
 
 #[test]
-fn rope_agrees_with_pytorch() -> Result<()> {
+fn rope_agrees_with_pytorch_on_each_device() -> Result<()> {
     // Angles position · 10000^(−2i / D) for D = 4: the frequencies are 1 and 1/100.
     let angles = |f: fn(f64) -> f64| (0..10).flat_map(move |p| [f(p as f64), f(p as f64 / 100.)]);
     check_golden("rope", &["x"], |x, entry| {
@@ -96,7 +96,7 @@ fn rope_agrees_with_pytorch() -> Result<()> {
 }
 
 #[test]
-fn attention_agrees_with_pytorch_under_every_mask() -> Result<()> {
+fn attention_agrees_with_pytorch_under_every_mask_on_each_device() -> Result<()> {
     let check = |op: &str, mask: &dyn Fn(&Value) -> candle_core::Result<AttentionMask>| {
         check_golden(op, &["q", "k", "v"], |x, entry| attention(&x[0], &x[1], &x[2], &mask(entry)?))
     };

@@ -1,6 +1,10 @@
+use std::cell::Cell;
+
 use candle_core::{DType, Device, Result, Tensor, Var};
 
-use crate::testing::{assert_close, assert_grad, assert_gradients_flow};
+use crate::testing::{
+    assert_close, assert_grad, assert_gradients_flow, assert_same_step_on_each_device,
+};
 use crate::{Init, Parameters, Rng, WeightDecay, backward};
 
 fn x() -> Result<Tensor> {
@@ -90,4 +94,17 @@ fn a_frozen_parameter_that_is_trained_is_named() {
     parameters.freeze(|name| name == "b"); // too late: the graph already has `b` as trainable
     let grads = backward(&(a + b).unwrap().sum_all().unwrap()).unwrap();
     assert_gradients_flow(&parameters, &grads).unwrap();
+}
+
+#[test]
+#[should_panic(expected = "2 is not close to 1 at [0]: 2 of 2 differ")]
+fn a_step_that_is_another_one_the_second_time_is_caught() {
+    let steps = Cell::new(0.);
+    let step = |device: &Device| -> anyhow::Result<_> {
+        steps.set(steps.get() + 1.);
+        let (parameters, a, _b) = two_parameters()?;
+        parameters.iter().next().unwrap().var.set(&(&a * steps.get())?)?;
+        Ok((Tensor::new(0f32, device)?, parameters))
+    };
+    assert_same_step_on_each_device(1e-3, step).unwrap();
 }
