@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use anyhow::{Result, bail};
-use candle_core::DType;
+use candle_core::{DType, Tensor};
 use serde::Serialize;
 use serde_json::{Value, json};
 use tensor_core::Parameters;
@@ -269,12 +269,12 @@ impl RunLog {
     }
 }
 
-/// L2 norm of the trainable `parameters`.
+/// L2 norm of the trainable `parameters`, summed on their device and read once.
 fn norm(parameters: &Parameters) -> candle_core::Result<f64> {
-    let mut sum_of_squares = 0.;
+    let mut sum_of_squares = Tensor::zeros((), DType::F64, parameters.device())?;
     for parameter in parameters.trainable() {
         let weights = parameter.var.as_detached_tensor().to_dtype(DType::F64)?;
-        sum_of_squares += weights.sqr()?.sum_all()?.to_scalar::<f64>()?;
+        sum_of_squares = (sum_of_squares + weights.sqr()?.sum_all()?)?;
     }
-    Ok(sum_of_squares.sqrt())
+    Ok(sum_of_squares.to_scalar::<f64>()?.sqrt())
 }

@@ -20,7 +20,7 @@
 //! part 8 with the reward log T − log S at every token.
 
 use anyhow::Result;
-use candle_core::{D, Tensor};
+use candle_core::{D, DType, Tensor};
 use experiment::{RunLog, StepMetrics};
 use modern::GptModern;
 use ppo::RolloutGroup;
@@ -94,7 +94,7 @@ pub fn distill_step(
 ) -> Result<()> {
     let step = policy.state.progress.step + 1;
     let n_targets: usize = groups.iter().map(RolloutGroup::n_tokens).sum();
-    let (mut accumulator, mut reverse_kl) = (GradAccumulator::default(), 0.);
+    let (mut accumulator, mut reverse_kl) = (GradAccumulator::default(), None);
     let group_size = groups.first().map_or(1, |group| group.completions.len());
     policy.state.seed_dropout(config.seed);
     let ranks = &policy.state.ranks;
@@ -103,10 +103,12 @@ pub fn distill_step(
         let [losses, kl] = divergences(&policy.model, teacher, groups, divergence)?; // (N) each
         let loss = (losses.sum_all()? / n_targets as f64)?;
         accumulator.backward(&loss, &[&policy.state.parameters])?;
-        reverse_kl += f64::from(kl.sum_all()?.to_scalar::<f32>()?) / n_targets as f64;
+        let kl = kl.detach().sum_all()?.to_dtype(DType::F64)?;
+        reverse_kl = Some(reverse_kl.map_or(Ok(kl.clone()), |sum: Tensor| sum + kl)?);
     }
-    let reverse_kl: f64 = ranks.gather(&reverse_kl)?.iter().sum();
-    let of_rank = accumulator.finish_rank(own.iter().map(RolloutGroup::n_tokens).sum(), 0);
+    let reverse_kl: f64 = reverse_kl.map_or(Ok(0.), |sum| sum.to_scalar())?; // waits for the device
+    let reverse_kl = ranks.gather(&reverse_kl)?.iter().sum::<f64>() / n_targets as f64;
+    let of_rank = accumulator.finish_rank(own.iter().map(RolloutGroup::n_tokens).sum(), 0)?;
     let BatchGradients { loss, mut grads, .. } = of_rank.sum(ranks, &[&policy.state.parameters])?;
     let grad_norm = clip_grad_norm(&mut grads, &policy.state.parameters, config.max_grad_norm)?;
     let lr = config.schedule.lr_at(step);

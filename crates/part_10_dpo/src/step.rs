@@ -7,6 +7,7 @@
 //! ```
 
 use anyhow::Result;
+use candle_core::Tensor;
 use experiment::{Alarm, RunLog, StepMetrics, TrainState};
 use model_io::ModelConfig;
 use modern::{GptModern, GradientCheckpointing};
@@ -95,11 +96,12 @@ pub fn dpo_step(
     let kl = kl_baseline(&policy.inference_model, &batch.mismatched, config.batch_size, ranks)?;
     let totals = loss_totals(&config.loss, &examples, kl);
     let (mut accumulator, mut log_probs) = (GradAccumulator::default(), Vec::new());
+    let mut n_completions: Vec<usize> = Vec::new(); // of each micro-batch
     policy.state.seed_dropout(config.seed);
     for micro_batch in &batch.micro_batches {
         let micro_batch = &micro_batch[ranks.rows(micro_batch.len())];
+        n_completions.push(micro_batch.iter().map(|example| example.labels.len()).sum());
         if micro_batch.is_empty() {
-            log_probs.push(Vec::new());
             continue;
         }
         let groups = micro_batch.iter().map(|example| &example.group);
@@ -107,9 +109,10 @@ pub fn dpo_step(
         let numbers = batch_log_probs(&policy_log_probs, micro_batch)?;
         let loss = config.loss.compute(&numbers, &totals)?; // (), its part of the step's loss
         accumulator.backward(&loss, &[&policy.state.parameters])?;
-        log_probs.push(numbers.policy.to_vec1::<f64>()?);
+        log_probs.push(numbers.policy.detach());
     }
-    let of_rank = accumulator.finish_rank(log_probs.concat().len(), 0);
+    let log_probs = log_probs_of_micro_batches(&log_probs, &n_completions)?;
+    let of_rank = accumulator.finish_rank(log_probs.concat().len(), 0)?;
     let log_probs = in_order_of_examples(&ranks.gather(&log_probs)?);
     let BatchGradients { loss, mut grads, .. } = of_rank.sum(ranks, &[&policy.state.parameters])?;
     let grad_norm = clip_grad_norm(&mut grads, &policy.state.parameters, config.max_grad_norm)?;
@@ -123,6 +126,17 @@ pub fn dpo_step(
     let metrics = DpoMetrics::new(&config.loss, &examples, &log_probs, &totals)?;
     raise_displacement_alarm(step, &config.loss, &metrics, log)?;
     log.step(&step_metrics, metrics.row(""))
+}
+
+/// Log-probabilities of the completions of each micro-batch, which has `n_completions[i]` of them,
+/// from those of the micro-batches that have any. They are read once.
+fn log_probs_of_micro_batches(all: &[Tensor], n_completions: &[usize]) -> Result<Vec<Vec<f64>>> {
+    let all: Vec<f64> = match all.is_empty() {
+        true => Vec::new(),
+        false => Tensor::cat(all, 0)?.to_vec1()?, // waits for the device
+    };
+    let mut all = all.into_iter();
+    Ok(n_completions.iter().map(|&n| all.by_ref().take(n).collect()).collect())
 }
 
 /// Log-probabilities of the completions of a step, from those of each rank's share of each of its

@@ -48,11 +48,7 @@ impl AttentionContext {
     /// # Errors
     /// When rows differ in length, or `attention` has sinks: the mask has them at the start of the
     /// row only, not at that of each text.
-    pub fn packed(
-        attention: &AttentionConfig,
-        segments: &[Vec<u32>],
-        device: &Device,
-    ) -> Result<Self> {
+    pub fn packed(attention: &AttentionConfig, segments: &[Vec<u32>]) -> Result<Self> {
         if attention.window.is_some_and(|window| window.sinks > 0) {
             bail!("a model with attention sinks does not support packed rows");
         }
@@ -65,7 +61,7 @@ impl AttentionContext {
                 positions.push(if same_text { previous + 1 } else { 0 });
             }
         }
-        let segments = Tensor::new(segments.to_vec(), device)?; // (B, T)
+        let segments = Tensor::new(segments.to_vec(), &Device::Cpu)?; // (B, T)
         Ok(Self {
             token_positions: TokenPositions::PerToken(positions),
             mask: attention.mask().with_segment_ids(&segments)?,
@@ -84,7 +80,6 @@ impl AttentionContext {
         attention: &AttentionConfig,
         prefix_lens: Vec<usize>,
         segments: &[Vec<u32>],
-        device: &Device,
     ) -> Result<Self> {
         if attention.window.is_some() {
             bail!("a sliding window does not support completions with a shared prefix");
@@ -103,7 +98,7 @@ impl AttentionContext {
                 });
             }
         }
-        let segments = Tensor::new(segments.to_vec(), device)?; // (B, T)
+        let segments = Tensor::new(segments.to_vec(), &Device::Cpu)?; // (B, T)
         let mask =
             attention.mask().with_segment_ids(&segments)?.with_shared_prefixes(prefix_lens)?;
         Ok(Self { token_positions: TokenPositions::PerToken(positions), mask })

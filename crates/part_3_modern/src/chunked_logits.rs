@@ -48,6 +48,8 @@ impl GptModern {
         if n <= chunk_len || targets.elem_count() != n {
             return cross_entropy(&at_least_f32(self.logits(&rows)?)?, &targets);
         }
+        let all_targets: Vec<i64> = targets.to_vec1()?; // waits for the device
+        let n_targets = count(&all_targets).max(1) as f64;
         if hidden.dtype() == DType::F16 {
             // Gradients in f16 need the loss scale, which comes with the backward pass.
             let of_chunk = targets.clone();
@@ -55,12 +57,11 @@ impl GptModern {
                 let targets = of_chunk.narrow(0, rows.start, rows.len())?;
                 Ok(vec![token_log_probs(logits, &targets)?])
             })?;
-            return log_probs[0].sum_all()?.neg()? / count(&targets)?.max(1) as f64;
+            return log_probs[0].sum_all()?.neg()? / n_targets;
         }
-        let n_targets = count(&targets)?.max(1) as f64;
         sum_row_chunks(&rows, chunk_len, |rows, hidden| {
             let targets = targets.narrow(0, rows.start, rows.len())?;
-            let share = count(&targets)? as f64 / n_targets;
+            let share = count(&all_targets[rows]) as f64 / n_targets;
             cross_entropy(&at_least_f32(self.logits(hidden)?)?, &targets)? * share
         })
     }
@@ -103,9 +104,8 @@ fn flat_rows(hidden: &Tensor) -> Result<Tensor> {
     tensor_core::reshape(hidden, ((), w))
 }
 
-fn count(targets: &Tensor) -> Result<usize> {
-    let targets: Vec<i64> = targets.to_vec1()?;
-    Ok(targets.iter().filter(|&&target| target != IGNORE_INDEX).count())
+fn count(targets: &[i64]) -> usize {
+    targets.iter().filter(|&&target| target != IGNORE_INDEX).count()
 }
 
 fn at_least_f32(logits: Tensor) -> Result<Tensor> {

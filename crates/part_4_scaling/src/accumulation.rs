@@ -6,8 +6,8 @@
 //! micro-batches with few targets too much weight.
 
 use anyhow::{Context, Result, ensure};
-use candle_core::Tensor;
 use candle_core::backprop::GradStore;
+use candle_core::{DType, Tensor};
 use modern::GptModern;
 use ranks::RankGradients;
 use tensor_core::ops::add;
@@ -38,7 +38,7 @@ pub fn gradients(
         accumulator.backward_scaled(&(loss * share)?, scale, &[parameters])?;
     }
     let n_tokens = batches.iter().map(|batch| batch.inputs.elem_count()).sum();
-    Ok(accumulator.finish_rank(n_targets, n_tokens))
+    accumulator.finish_rank(n_targets, n_tokens)
 }
 // ANCHOR_END: gradients
 
@@ -46,7 +46,8 @@ pub fn gradients(
 #[derive(Default)]
 pub struct GradAccumulator {
     grads: Option<GradStore>,
-    loss: f64,
+    /// Sum of the losses, (), f64, on the device until the end: reading it waits for the device.
+    loss: Option<Tensor>,
 }
 
 impl GradAccumulator {
@@ -71,7 +72,11 @@ impl GradAccumulator {
         stores: &[&Parameters],
     ) -> Result<()> {
         let grads = backward(&(loss * scale)?)?;
-        self.loss += f64::from(loss.to_scalar::<f32>()?); // waits for the device
+        let loss = loss.detach().to_dtype(DType::F64)?;
+        self.loss = Some(match self.loss.take() {
+            None => loss,
+            Some(sum) => (sum + loss)?,
+        });
         self.grads = Some(match self.grads.take() {
             None => grads,
             Some(sum) => add_grads(sum, grads, stores)?,
@@ -81,8 +86,11 @@ impl GradAccumulator {
 
     /// Loss and gradients of the rows of a rank, which may have none, with the numbers of their
     /// targets and input tokens.
-    pub fn finish_rank(self, n_targets: usize, n_tokens: usize) -> RankGradients {
-        RankGradients { loss: self.loss, grads: self.grads, n_targets, n_tokens }
+    ///
+    /// # Errors
+    /// When the device cannot be read.
+    pub fn finish_rank(self, n_targets: usize, n_tokens: usize) -> Result<RankGradients> {
+        Ok(RankGradients { loss: self.loss()?, grads: self.grads, n_targets, n_tokens })
     }
 
     /// Loss of the batch, and its gradients.
@@ -90,7 +98,12 @@ impl GradAccumulator {
     /// # Errors
     /// When there was no micro-batch.
     pub fn finish(self) -> Result<(f64, GradStore)> {
-        Ok((self.loss, self.grads.context("there are no batches to compute a gradient from")?))
+        let loss = self.loss()?;
+        Ok((loss, self.grads.context("there are no batches to compute a gradient from")?))
+    }
+
+    fn loss(&self) -> Result<f64> {
+        Ok(self.loss.as_ref().map_or(Ok(0.), Tensor::to_scalar)?) // waits for the device
     }
 }
 
@@ -104,21 +117,22 @@ pub fn total_targets(counts: impl IntoIterator<Item = usize>) -> Result<usize> {
     Ok(n_targets)
 }
 
-/// Number of targets of each of `batches`.
-///
-/// # Errors
-/// Those of [`count_targets`].
-pub fn target_counts(batches: &[Batch]) -> Result<Vec<usize>> {
-    batches.iter().map(|batch| count_targets(&batch.targets)).collect()
-}
-
-/// Number of `targets: (B, T)` that are not [`IGNORE_INDEX`].
+/// Number of targets of each of `batches` that are not [`IGNORE_INDEX`], counted on their device
+/// and read once.
 ///
 /// # Errors
 /// When the targets are not i64.
-pub fn count_targets(targets: &Tensor) -> Result<usize> {
-    let targets: Vec<i64> = targets.flatten_all()?.to_vec1()?;
-    Ok(targets.iter().filter(|&&target| target != IGNORE_INDEX).count())
+pub fn target_counts(batches: &[Batch]) -> Result<Vec<usize>> {
+    let count = |Batch { targets, .. }: &Batch| {
+        ensure!(targets.dtype() == DType::I64, "targets must be i64, got {:?}", targets.dtype());
+        Ok(targets.ne(IGNORE_INDEX)?.to_dtype(DType::U32)?.sum_all()?)
+    };
+    let counts: Vec<Tensor> = batches.iter().map(count).collect::<Result<_>>()?;
+    if counts.is_empty() {
+        return Ok(Vec::new()); // as a rank without rows
+    }
+    let counts: Vec<u32> = Tensor::stack(&counts, 0)?.to_vec1()?;
+    Ok(counts.into_iter().map(|count| count as usize).collect())
 }
 
 /// Sum of two gradient stores, parameter by parameter.

@@ -30,8 +30,10 @@ pub fn update_biases(parameters: &Parameters, loads: &[ExpertLoad], rate: f64) -
     let biases = parameters.iter().filter(|parameter| parameter.name.ends_with(SELECTION_BIAS));
     for (parameter, load) in biases.zip(loads) {
         let var = &parameter.var;
-        let bias: Vec<f32> = var.as_detached_tensor().to_dtype(DType::F32)?.to_vec1()?;
-        let bias = Tensor::new(updated_bias(&bias, load, rate), var.device())?;
+        // Added on the device, which is not waited for.
+        let change = updated_bias(&vec![0.; load.counts.len()], load, rate);
+        let bias = var.as_detached_tensor().to_dtype(DType::F32)?;
+        let bias = (bias + Tensor::new(change, var.device())?)?;
         var.set(&bias.to_dtype(var.dtype())?)?;
     }
     Ok(())

@@ -11,7 +11,7 @@
 //! The selection is not differentiable. The router learns through the gate weights and through p in
 //! the auxiliary losses.
 
-use candle_core::{DType, Module, Result, Tensor, bail};
+use candle_core::{DType, Device, Module, Result, Tensor, bail};
 pub use modern::experts::top_k;
 use tensor_core::ops::softmax;
 use tensor_core::{Bias, Init, Linear, Rng, Scope, WeightDecay};
@@ -97,13 +97,11 @@ impl Routing {
         Ok(Self { logits, probabilities, selected_experts, gate_weights })
     }
 
-    /// Appends logits, probabilities and selected experts to `aux_outputs`.
+    /// Appends logits, probabilities and selected experts to `aux_outputs`. The experts stay on the
+    /// CPU, where they were selected and where their load is counted.
     pub fn push_to(self, aux_outputs: &mut Vec<Tensor>) -> Result<()> {
-        let experts = Tensor::from_slice(
-            &self.selected_experts,
-            self.gate_weights.dims2()?,
-            self.logits.device(),
-        )?;
+        let shape = self.gate_weights.dims2()?;
+        let experts = Tensor::from_slice(&self.selected_experts, shape, &Device::Cpu)?;
         aux_outputs.extend([self.logits, self.probabilities, experts]);
         Ok(())
     }

@@ -128,9 +128,7 @@ impl SftBatch {
         let attention = &model.config().attention;
         let context = match self.layout {
             Layout::Padded => AttentionContext::full_sequence(attention.mask()),
-            Layout::Packed => {
-                AttentionContext::packed(attention, &self.segment_ids, self.inputs.device())?
-            }
+            Layout::Packed => AttentionContext::packed(attention, &self.segment_ids)?,
         };
         let hidden = model.hidden_states_in_context(&self.inputs, &context, None)?; // (B, T, C)
         hidden.flatten(0, 1)?.index_select(&self.target_positions, 0) // (N, C)

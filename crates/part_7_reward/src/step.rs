@@ -51,16 +51,16 @@ pub fn reward_step(
     let step = state.progress.step + 1;
     let n_pairs: usize = batches.iter().map(PairBatch::n_pairs).sum();
     let mut accumulator = GradAccumulator::default();
-    let mut rewards: Vec<PairRewards> = Vec::new();
+    let mut rewards = Vec::new();
     for batch in batches {
         let [chosen, rejected] = batch.rewards(model)?; // (P) each
         let loss = config.loss.compute(&chosen, &rejected)?; // (), mean over the micro-batch
         let share = batch.n_pairs() as f64 / n_pairs.max(1) as f64;
         accumulator.backward(&(loss * share)?, &[&state.parameters])?;
-        append_rewards(&mut rewards, &chosen, &rejected)?;
+        rewards.push(Tensor::stack(&[chosen.detach(), rejected.detach()], 1)?); // (P, 2)
     }
     let n_tokens = batches.iter().map(PairBatch::n_tokens).sum();
-    let of_rank = accumulator.finish_rank(n_pairs, n_tokens);
+    let of_rank = accumulator.finish_rank(n_pairs, n_tokens)?;
     let BatchGradients { loss, mut grads, n_tokens, .. } =
         of_rank.average(&state.ranks, &[&state.parameters])?;
     let grad_norm = clip_grad_norm(&mut grads, &state.parameters, config.max_grad_norm)?;
@@ -70,7 +70,7 @@ pub fn reward_step(
     state.optimizer.step(&grads, lr)?;
     state.progress.step = step;
 
-    let rewards = state.ranks.gather(&rewards)?.concat();
+    let rewards = state.ranks.gather(&pair_rewards(&rewards)?)?.concat();
     let param_norm = log.param_norm(step, &state.parameters)?;
     let row = json!({
         "accuracy": accuracy(&rewards), "margin": mean_margin(&rewards), "param_norm": param_norm,
@@ -78,10 +78,11 @@ pub fn reward_step(
     log.step(&metrics, row)
 }
 
-/// Appends the rewards of a batch, (P) each, to `all`.
-fn append_rewards(all: &mut Vec<PairRewards>, chosen: &Tensor, rejected: &Tensor) -> Result<()> {
-    let [chosen, rejected] = [chosen, rejected].map(|rewards| rewards.detach().to_vec1::<f32>());
-    let pairs = chosen?.into_iter().zip(rejected?);
-    all.extend(pairs.map(|(chosen, rejected)| [f64::from(chosen), f64::from(rejected)]));
-    Ok(())
+/// Rewards of the pairs of all micro-batches, from those of each: (P, 2). They are read once.
+fn pair_rewards(of_batches: &[Tensor]) -> Result<Vec<PairRewards>> {
+    if of_batches.is_empty() {
+        return Ok(Vec::new()); // as a rank without pairs
+    }
+    let rewards = Tensor::cat(of_batches, 0)?.to_vec2::<f32>()?; // waits for the device
+    Ok(rewards.iter().map(|pair| [f64::from(pair[0]), f64::from(pair[1])]).collect())
 }

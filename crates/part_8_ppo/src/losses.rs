@@ -56,9 +56,19 @@ pub fn clipped_surrogate(
 /// # Errors
 /// When the shapes differ.
 pub fn clip_fraction(log_probs: &Tensor, old: &Tensor, mask: &Tensor, clip: Clip) -> Result<f64> {
+    clip_fraction_on_device(log_probs, old, mask, clip)?.to_scalar()
+}
+
+/// [`clip_fraction`] without reading it, which would wait for the device: (), f64.
+pub(crate) fn clip_fraction_on_device(
+    log_probs: &Tensor,
+    old: &Tensor,
+    mask: &Tensor,
+    clip: Clip,
+) -> Result<Tensor> {
     let r = ratio(log_probs, old)?;
     let outside = r.lt(1. - clip.low)?.maximum(&r.gt(1. + clip.high)?)?;
-    masked_mean(&outside.to_dtype(DType::F64)?, mask)?.to_scalar()
+    masked_mean(&outside.to_dtype(DType::F64)?, mask)
 }
 
 /// Value loss ½ max((V − R)², (V_clipped − R)²) per token, from current `values`, `old` ones of the
@@ -89,9 +99,20 @@ pub fn value_clip_fraction(
     mask: &Tensor,
     epsilon: f64,
 ) -> Result<f64> {
+    value_clip_fraction_on_device(values, old, returns, mask, epsilon)?.to_scalar()
+}
+
+/// [`value_clip_fraction`] without reading it: (), f64.
+pub(crate) fn value_clip_fraction_on_device(
+    values: &Tensor,
+    old: &Tensor,
+    returns: &Tensor,
+    mask: &Tensor,
+    epsilon: f64,
+) -> Result<Tensor> {
     let (free, clipped) =
         (value_loss(values, old, returns, None)?, value_loss(values, old, returns, Some(epsilon))?);
-    masked_mean(&clipped.gt(&free)?.to_dtype(DType::F64)?, mask)?.to_scalar()
+    masked_mean(&clipped.gt(&free)?.to_dtype(DType::F64)?, mask)
 }
 
 /// Coefficients of the terms of the loss.

@@ -14,7 +14,7 @@ use crate::completion_log::CompletionLog;
 use crate::config::PpoUpdateConfig;
 use crate::experience::{MicroBatch, PpoExperience};
 use crate::kl::{KlEstimator, ratio};
-use crate::losses::{clip_fraction, value_clip_fraction};
+use crate::losses::{clip_fraction_on_device, value_clip_fraction_on_device};
 use crate::masked::{masked, masked_mean};
 use crate::rewards::TruncationHandling;
 use crate::rollout_group::RolloutGroup;
@@ -89,7 +89,8 @@ pub(crate) struct TokenLosses {
 }
 
 impl MinibatchMetrics {
-    /// Adds a micro-batch with this share of the minibatch's tokens.
+    /// Adds a micro-batch with this share of the minibatch's tokens. All of its numbers are read at
+    /// once: each read waits for the device.
     pub(crate) fn add_micro_batch(
         &mut self,
         micro_batch: &MicroBatch,
@@ -100,25 +101,38 @@ impl MinibatchMetrics {
         let MicroBatch { batch, old_log_probs, old_values, returns, .. } = micro_batch;
         let mask = &batch.mask;
         let (log_probs, values) = (&tokens.log_probs.detach(), &tokens.values.detach());
-        let mean = |x: &Tensor| -> Result<f64> {
-            let x = x.detach().to_dtype(DType::F64)?;
-            Ok(share * masked_mean(&x, mask)?.to_scalar::<f64>()?)
-        };
-        self.policy_loss += mean(&tokens.policy_loss)?;
-        self.value_loss += mean(&tokens.value_loss)?;
-        self.entropy += mean(&tokens.entropy)?;
-        self.approx_kl += mean(&KlEstimator::K3.estimate(old_log_probs, log_probs)?)?;
-        let clipped = clip_fraction(log_probs, old_log_probs, mask, config.clip_range)?;
-        self.clip_fraction += share * clipped;
-        if let Some(clip) = config.value_clip_range {
-            let clipped = value_clip_fraction(values, old_values, returns, mask, clip)?;
-            self.value_clip_fraction += share * clipped;
-        }
+        let in_f64 = |x: &Tensor| x.detach().to_dtype(DType::F64);
+        let mean = |x: &Tensor| masked_mean(&in_f64(x)?, mask);
         let ratio = masked(&ratio(log_probs, old_log_probs)?, mask)?;
-        self.ratio_max = self.ratio_max.max(max_value(&ratio)?);
-        let error = masked(&(ratio - 1.)?.abs()?, mask)?;
-        self.ratio_error = self.ratio_error.max(max_value(&error)?);
         self.n_tokens += batch.n_tokens();
+        let numbers = [
+            mean(&tokens.policy_loss)?,
+            mean(&tokens.value_loss)?,
+            mean(&tokens.entropy)?,
+            mean(&KlEstimator::K3.estimate(old_log_probs, log_probs)?)?,
+            clip_fraction_on_device(log_probs, old_log_probs, mask, config.clip_range)?,
+            match config.value_clip_range {
+                Some(clip) => {
+                    value_clip_fraction_on_device(values, old_values, returns, mask, clip)?
+                }
+                None => Tensor::zeros((), DType::F64, mask.device())?,
+            },
+            in_f64(&ratio.max_all()?)?,
+            in_f64(&masked(&(ratio - 1.)?.abs()?, mask)?.max_all()?)?,
+        ];
+        let numbers: Vec<f64> = Tensor::stack(&numbers, 0)?.to_vec1()?;
+        let (means, maxima) = numbers.split_at(6);
+        let sums = [
+            &mut self.policy_loss,
+            &mut self.value_loss,
+            &mut self.entropy,
+            &mut self.approx_kl,
+            &mut self.clip_fraction,
+            &mut self.value_clip_fraction,
+        ];
+        sums.into_iter().zip(means).for_each(|(sum, mean)| *sum += share * mean);
+        self.ratio_max = self.ratio_max.max(maxima[0]);
+        self.ratio_error = self.ratio_error.max(maxima[1]);
         self.tokens_read += batch.n_input_tokens();
         Ok(())
     }
@@ -143,10 +157,6 @@ impl MinibatchMetrics {
             tokens_read: self.tokens_read + other.tokens_read,
         }
     }
-}
-
-fn max_value(x: &Tensor) -> Result<f64> {
-    Ok(f64::from(x.max_all()?.to_scalar::<f32>()?))
 }
 
 impl PpoUpdateMetrics {

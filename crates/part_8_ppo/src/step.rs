@@ -129,7 +129,7 @@ pub fn update(
                     accumulator.backward(&(loss * share_of(groups))?, &stores)?;
                 }
             }
-            let of_rank = accumulator.finish_rank(means.n_tokens, means.tokens_read);
+            let of_rank = accumulator.finish_rank(means.n_tokens, means.tokens_read)?;
             let BatchGradients { loss, mut grads, .. } = of_rank.sum(&policy.ranks, &stores)?;
             let means = means.of_all_ranks(&policy.ranks)?;
             let grad_norm = clip_grad_norm(&mut grads, &policy.parameters, max_grad_norm)?;

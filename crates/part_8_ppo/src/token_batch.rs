@@ -102,7 +102,7 @@ impl TokenBatch {
             None => {
                 let prefix_lens = rows.iter().map(|row| row.prompt_len).collect();
                 let segments: Vec<_> = rows.iter().map(|row| row.segment_ids.clone()).collect();
-                AttentionContext::shared_prefix(&config.attention, prefix_lens, &segments, device)?
+                AttentionContext::shared_prefix(&config.attention, prefix_lens, &segments)?
             }
             // Nothing attends to padding on the right.
             Some(_) => AttentionContext::full_sequence(config.attention.mask()),

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use anyhow::Result;
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Tensor};
 use ppo::kl::{KlEstimator, ratio};
+use ppo::masked::masked;
 use ranks::Ranks;
 use serde::{Deserialize, Serialize};
 
@@ -94,40 +95,35 @@ impl PhaseTimings {
 }
 
 impl TokenSums {
-    /// Adds the tokens of a micro-batch, whose log-probabilities under the policy are `log_probs`.
+    /// Sums over the tokens of `micro_batches`, whose log-probabilities under the policy are
+    /// `log_probs`, (R, T) each. They are computed on the device, and read once.
     ///
     /// # Errors
     /// When memory is short.
-    pub fn add_micro_batch(
-        &mut self,
-        log_probs: &Tensor,
-        micro_batch: &MicroBatch,
+    pub fn new(
+        log_probs: &[Tensor],
+        micro_batches: &[MicroBatch],
         objective: &Objective,
-    ) -> Result<()> {
-        let MicroBatch { batch, inputs, .. } = micro_batch;
-        let in_f64 = |x: &Tensor| x.detach().to_device(&Device::Cpu)?.to_dtype(DType::F64);
-        let (log_probs, behavior) = (in_f64(log_probs)?, in_f64(&inputs.behavior_log_probs)?);
-        let old = inputs.old_log_probs.as_ref().map(in_f64).transpose()?;
-        let ratios = ratio(&log_probs, old.as_ref().unwrap_or(&behavior))?;
-        let (low, high) = match objective.clip_range {
-            Some(clip) => (1. - clip.low, 1. + clip.high),
-            None => (0., f64::INFINITY),
-        };
-        for ratio in at_tokens(&ratios, &batch.mask)? {
-            self.n_clipped += usize::from(ratio < low || ratio > high);
-            self.ratio_max = self.ratio_max.max(ratio);
+    ) -> Result<Self> {
+        let mut all = Self::default();
+        let sums = log_probs.iter().zip(micro_batches);
+        let sums = sums.map(|(log_probs, batch)| sums_on_device(log_probs, batch, objective));
+        let sums = sums.collect::<candle_core::Result<Vec<_>>>()?;
+        if sums.is_empty() {
+            return Ok(all); // as a rank without groups
         }
-        for diff in at_tokens(&(&log_probs - &behavior)?.abs()?, &batch.mask)? {
-            self.sampler_log_prob_diff += diff;
+        let sums: Vec<Vec<f64>> = Tensor::stack(&sums, 0)?.to_vec2()?; // waits for the device
+        for (sums, MicroBatch { batch, inputs, .. }) in sums.iter().zip(micro_batches) {
+            all.n_clipped += sums[0] as usize;
+            all.ratio_max = all.ratio_max.max(sums[1]);
+            all.sampler_log_prob_diff += sums[2];
+            if inputs.ref_log_probs.is_some() {
+                all.kl = Some(all.kl.unwrap_or(0.) + sums[3]);
+            }
+            all.n_tokens += batch.n_tokens();
+            all.n_completions += batch.n_completions();
         }
-        if let Some(reference) = &inputs.ref_log_probs {
-            let kl = KlEstimator::K3.estimate(&log_probs, &in_f64(reference)?)?;
-            let kl = at_tokens(&kl, &batch.mask)?;
-            self.kl = Some(kl.iter().fold(self.kl.unwrap_or(0.), |sum, kl| sum + kl));
-        }
-        self.n_tokens += batch.n_tokens();
-        self.n_completions += batch.n_completions();
-        Ok(())
+        Ok(all)
     }
 
     /// Sums over the tokens of all `ranks`, of which `self` has those of this one.
@@ -164,10 +160,33 @@ impl TokenSums {
     }
 }
 
-/// Values of `x: (R, T)` where `mask: (R, T)` is 1.
-fn at_tokens(x: &Tensor, mask: &Tensor) -> Result<Vec<f64>> {
-    let (x, mask) = (x.flatten_all()?.to_vec1()?, mask.flatten_all()?.to_vec1::<f32>()?);
-    Ok(x.into_iter().zip(mask).filter(|(_, mask)| *mask > 0.).map(|(x, _)| x).collect())
+/// Sums over the tokens of a micro-batch, in f64: (4). The number of ratios outside the clip range,
+/// the largest ratio, and the sums of |log π − log π_behavior| and of the KL, 0 without a reference.
+fn sums_on_device(
+    log_probs: &Tensor,
+    micro_batch: &MicroBatch,
+    objective: &Objective,
+) -> candle_core::Result<Tensor> {
+    let MicroBatch { batch, inputs, .. } = micro_batch;
+    let in_f64 = |x: &Tensor| x.detach().to_dtype(DType::F64);
+    let sum = |x: &Tensor| masked(x, &batch.mask)?.sum_all();
+    let (log_probs, behavior) = (in_f64(log_probs)?, in_f64(&inputs.behavior_log_probs)?);
+    let old = inputs.old_log_probs.as_ref().map(in_f64).transpose()?;
+    let ratios = ratio(&log_probs, old.as_ref().unwrap_or(&behavior))?; // (R, T)
+    let n_clipped = match objective.clip_range {
+        Some(clip) => {
+            let outside = ratios.lt(1. - clip.low)?.maximum(&ratios.gt(1. + clip.high)?)?;
+            sum(&outside.to_dtype(DType::F64)?)?
+        }
+        None => Tensor::zeros((), DType::F64, ratios.device())?,
+    };
+    let kl = match &inputs.ref_log_probs {
+        Some(reference) => sum(&KlEstimator::K3.estimate(&log_probs, &in_f64(reference)?)?)?,
+        None => Tensor::zeros((), DType::F64, ratios.device())?,
+    };
+    let ratio_max = masked(&ratios, &batch.mask)?.max_all()?;
+    let diff = sum(&(&log_probs - &behavior)?.abs()?)?;
+    Tensor::stack(&[n_clipped, ratio_max, diff, kl], 0)
 }
 
 impl GrpoStepMetrics {

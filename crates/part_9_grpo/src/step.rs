@@ -115,13 +115,14 @@ pub fn gradients(
     micro_batches: &[MicroBatch],
     objective: &Objective,
 ) -> Result<(RankGradients, TokenSums)> {
-    let (mut accumulator, mut sums) = (GradAccumulator::default(), TokenSums::default());
+    let (mut accumulator, mut all_log_probs) = (GradAccumulator::default(), Vec::new());
     for micro_batch in micro_batches {
         let MicroBatch { batch, inputs, temperature } = micro_batch;
         let log_probs = log_probs(model, batch, *temperature)?; // (R, T)
         let loss = objective.loss(&log_probs, inputs)?; // ()
         accumulator.backward(&loss, &[parameters])?;
-        sums.add_micro_batch(&log_probs, micro_batch, objective)?;
+        all_log_probs.push(log_probs.detach());
     }
-    Ok((accumulator.finish_rank(sums.n_tokens, sums.n_tokens), sums))
+    let sums = TokenSums::new(&all_log_probs, micro_batches, objective)?;
+    Ok((accumulator.finish_rank(sums.n_tokens, sums.n_tokens)?, sums))
 }

@@ -19,13 +19,8 @@ pub fn clip_grad_norm(
     parameters: &Parameters,
     max_norm: f64,
 ) -> Result<f64> {
-    let mut sum_of_squares = 0.;
-    for parameter in parameters.trainable() {
-        if let Some(grad) = grads.get(parameter.var.as_tensor()) {
-            sum_of_squares += grad_sum_of_squares(grad)?;
-        }
-    }
-    let norm = sum_of_squares.sqrt();
+    let of_parameters = parameters.trainable().filter_map(|p| grads.get(p.var.as_tensor()));
+    let norm = sum_of_squares(of_parameters)?.sqrt();
     if norm.is_finite() && norm > max_norm {
         for parameter in parameters.trainable() {
             if let Some(grad) = grads.remove(parameter.var.as_tensor()) {
@@ -40,12 +35,22 @@ pub fn clip_grad_norm(
     Ok(norm)
 }
 
-/// Sum of the squares of `grad`, in f64.
-pub(crate) fn grad_sum_of_squares(grad: &Tensor) -> Result<f64> {
-    match has_fused_loops(grad) {
-        true => by_type!(grad, fused_sum_of_squares(&grad.contiguous()?)),
-        false => grad.to_dtype(DType::F64)?.sqr()?.sum_all()?.to_scalar(),
+/// Sum of the squares of all of `grads`, in f64. Those on a GPU are summed there, and their sum is
+/// read once: each read waits for the GPU.
+pub(crate) fn sum_of_squares<'a>(grads: impl IntoIterator<Item = &'a Tensor>) -> Result<f64> {
+    let (mut sum, mut on_device): (f64, Option<Tensor>) = (0., None);
+    for grad in grads {
+        if has_fused_loops(grad) {
+            sum += by_type!(grad, fused_sum_of_squares(&grad.contiguous()?))?;
+            continue;
+        }
+        let squares = grad.to_dtype(DType::F64)?.sqr()?.sum_all()?;
+        on_device = Some(match on_device.take() {
+            Some(sum) => (sum + squares)?,
+            None => squares,
+        });
     }
+    Ok(sum + on_device.map_or(Ok(0.), |sum| sum.to_scalar::<f64>())?)
 }
 
 /// Sum of squares in f64, as a square may overflow or underflow f32. Chunks of fixed size are added

@@ -10,7 +10,7 @@ use std::fmt::{Display, Formatter};
 use candle_core::backprop::GradStore;
 use candle_core::{Result, Tensor, bail};
 
-use crate::clip::grad_sum_of_squares;
+use crate::clip::sum_of_squares;
 use crate::{Parameters, backward};
 
 /// Gradient of one trainable parameter.
@@ -47,12 +47,12 @@ impl GradientReport {
     pub fn new(grads: &GradStore, parameters: &Parameters) -> Result<Self> {
         let mut rows = Vec::new();
         for parameter in parameters.trainable() {
-            let sum_of_squares = match grads.get(parameter.var.as_tensor()) {
-                Some(grad) => Some(grad_sum_of_squares(grad)?),
+            let squares = match grads.get(parameter.var.as_tensor()) {
+                Some(grad) => Some(sum_of_squares([grad])?),
                 None => None,
             };
             let (name, dims) = (parameter.name.clone(), parameter.var.dims().to_vec());
-            rows.push(GradientRow { name, dims, norm: sum_of_squares.map(f64::sqrt) });
+            rows.push(GradientRow { name, dims, norm: squares.map(f64::sqrt) });
         }
         Ok(Self { rows })
     }

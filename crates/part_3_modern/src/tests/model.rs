@@ -70,7 +70,7 @@ fn padding_beside_branches_does_not_count_towards_the_learned_positions() -> Res
     let (model, _) = fresh(&config, DType::F64)?;
     // Prefixes of two tokens, with three completions of two tokens and with one of a single token.
     let segments = [vec![1, 1, 2, 2, 3, 3, 4, 4], vec![1, 1, 2, 0, 0, 0, 0, 0]];
-    let context = AttentionContext::shared_prefix(&config.attention, vec![2, 2], &segments, &CPU)?;
+    let context = AttentionContext::shared_prefix(&config.attention, vec![2, 2], &segments)?;
     let ids = ids(2, 8, 1)?;
     let hidden = model.hidden_states_in_context(&ids, &context, None)?;
     let alone = model.hidden_states(&ids.narrow(0, 1, 1)?.narrow(1, 0, 3)?)?;

@@ -50,12 +50,12 @@ pub fn gradient_checkpoint_all(
     let recompute = move |_: &Tensor| {
         let x = Var::from_tensor(&x)?;
         let all = dropout.with_rng_state(rng_state, || f(x.as_tensor()))?;
-        let mut sum = Tensor::zeros((), DType::F32, &Device::Cpu)?;
+        let mut sum = Tensor::zeros((), DType::F32, x.device())?;
         for (y, grad) in all.iter().zip(lock(&node_grads).drain(..)) {
             if let Some(grad) = grad {
                 // The gradient of this term with respect to y is `grad`.
                 let term = (y * grad.to_device(y.device())?)?.sum_all()?;
-                sum = (sum + term.to_dtype(DType::F32)?.to_device(&Device::Cpu)?)?;
+                sum = (sum + term.to_dtype(DType::F32)?)?;
             }
         }
         let mut grads = backward(&sum)?;

@@ -18,7 +18,7 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
 use candle_core::backprop::GradStore;
-use candle_core::{DType, Device, Result, Tensor, Var};
+use candle_core::{DType, Result, Tensor, Var};
 
 use super::backward::backward;
 use super::grad_sum::GradSum;
@@ -118,13 +118,13 @@ fn recompute(
     for rows in chunks(x.dim(0)?, chunk_len) {
         let chunk = Chunk::with_gradient(x, &rows, needs_x)?;
         let results = f(rows.clone(), chunk.tensor())?;
-        let mut sum = Tensor::zeros((), DType::F32, &Device::Cpu)?;
+        let mut sum = Tensor::zeros((), DType::F32, x.device())?;
         for (y, grad) in results.iter().zip(result_grads) {
             if let Some(grad) = grad {
                 // The gradient of this term with respect to y is that of these rows.
                 let grad = grad.narrow(0, rows.start, rows.len())?.to_device(y.device())?;
                 let term = (y * grad)?.sum_all()?;
-                sum = (sum + term.to_dtype(DType::F32)?.to_device(&Device::Cpu)?)?;
+                sum = (sum + term.to_dtype(DType::F32)?)?;
             }
         }
         let mut of_chunk = backward(&sum)?;
