@@ -27,6 +27,7 @@ TINY = {
 # As it is; compiled; and each with bf16 products where autocast has them.
 MODES = ("eager", "compile", "bf16", "bf16-compile")
 mode = "eager"  # of this process
+device = torch.device("cpu")
 
 # The latest configuration only, so that the peak memory is that of one model.
 training_cache = {}
@@ -37,7 +38,7 @@ class Training:
         release_memory()
         self.rss_before = memory("VmRSS")
         torch.manual_seed(0)
-        self.model = make_model(config)
+        self.model = make_model(config).to(device)
         self.optimizer = torch.optim.AdamW(
             decay_groups(self.model, WEIGHT_DECAY), lr=LEARNING_RATE, betas=BETAS, fused=FUSED
         )
@@ -49,17 +50,18 @@ class Training:
 
     def loss(self, inputs, targets):
         """Mean loss of the targets, (B * T), after the inputs, (B, T)."""
-        with torch.autocast("cpu", torch.bfloat16, enabled=mode.startswith("bf16")):
+        with torch.autocast(device.type, torch.bfloat16, enabled=mode.startswith("bf16")):
             logits = self.model(inputs)  # (B, T, V)
         return F.cross_entropy(logits.float().view(-1, self.vocab), targets)
 
     def step(self):
         """One step on a new batch.
 
-        Returns the loss and the seconds of the step, its forward and its backward pass.
+        Returns the loss and the seconds of the step, its forward and its backward pass. A GPU
+        computes while the next pass has begun, so there the step alone is measured.
         """
         b, t = self.shape
-        tokens = torch.randint(self.vocab, (b, t + 1))
+        tokens = torch.randint(self.vocab, (b, t + 1), device=device)
         inputs, targets = tokens[:, :-1], tokens[:, 1:].reshape(-1)  # (B, T), (B * T)
 
         started = time.perf_counter()
@@ -71,6 +73,8 @@ class Training:
         backward = time.perf_counter()
         nn.utils.clip_grad_norm_(self.model.parameters(), MAX_GRAD_NORM)
         self.optimizer.step()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
         stopped = time.perf_counter()
         return loss.item(), (stopped - started, forward - started, backward - backward_started)
 

@@ -5,7 +5,7 @@ per line and reads one JSON line for each: the times, or {"error": ..}. This way
 alternate on the same machine, and PyTorch starts only once. The fields of a request are the
 arguments of the function named by "work"; the docstring of that function starts with an example.
 
-Usage:     python worker.py [--threads 2]
+Usage:     python worker.py [--threads 2] [--mode eager] [--device cpu]
 Made with: Python 3.11.7, torch 2.15.0; for `generate` also transformers 5.23.0, gguf, accelerate,
            llama-cpp-python 0.3.36
 """
@@ -76,8 +76,9 @@ def main():
     parser = argparse.ArgumentParser(description="run benchmarks in PyTorch, one request per line")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--mode", choices=training.MODES, default="eager")
+    parser.add_argument("--device", default="cpu", help="of the training steps: cpu or cuda")
     args = parser.parse_args()
-    training.mode = args.mode
+    training.mode, training.device = args.mode, torch.device(args.device)
     torch.set_num_threads(args.threads)
     print(json.dumps({"ready": True, "torch": torch.__version__.split("+")[0]}), flush=True)
     for line in sys.stdin:

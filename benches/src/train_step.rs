@@ -106,7 +106,8 @@ pub struct Training {
     rng: Rng,
 }
 
-/// Durations of the phases of a step.
+/// Durations of the phases of a step. A GPU computes while the next phase has begun, so there the
+/// step alone is measured.
 #[derive(Debug, Clone, Copy)]
 pub struct Times {
     /// Forward pass and loss.
@@ -118,9 +119,9 @@ pub struct Times {
 }
 
 impl Training {
-    /// Initializes the model from a fixed seed.
-    pub fn new(sizes: TrainStep) -> Result<Self> {
-        let mut parameters = Parameters::seeded(1, DType::F32, &Device::Cpu);
+    /// Initializes the model on `device` from a fixed seed.
+    pub fn new(sizes: TrainStep, device: &Device) -> Result<Self> {
+        let mut parameters = Parameters::seeded(1, DType::F32, device);
         let model = match sizes.model {
             Architecture::Llama => {
                 Model::Llama(Box::new(GptModern::new(&sizes.modern(), parameters.root())?))
@@ -146,13 +147,13 @@ impl Training {
         let backward = start.elapsed() - forward;
         clip_grad_norm(&mut grads, &self.parameters, 1.)?;
         self.optimizer.step(&grads, 1e-3)?;
-        let loss = loss.to_scalar()?;
+        let loss = loss.to_scalar()?; // waits for the device
         Ok((loss, Times { forward, backward, step: start.elapsed() }))
     }
 
     fn random_ids(&mut self) -> Result<Tensor> {
         let TrainStep { batch_size: b, block_size: t, vocab, .. } = self.sizes;
         let ids = (0..b * t).map(|_| self.rng.below(vocab) as u32);
-        Tensor::from_iter(ids, &Device::Cpu)?.reshape((b, t))
+        Tensor::from_iter(ids, self.parameters.device())?.reshape((b, t))
     }
 }

@@ -19,7 +19,7 @@ use modern::CacheKind;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tensor_core::allocator::keep_freed_memory;
-use tensor_core::{Rng, ops};
+use tensor_core::{DeviceChoice, Rng, ops};
 
 #[global_allocator]
 static ALLOCATOR: tensor_core::allocator::MiMalloc = tensor_core::allocator::MiMalloc;
@@ -36,6 +36,9 @@ struct Arguments {
     /// Number of CPU threads
     #[arg(long, default_value = "2")]
     threads: NonZeroUsize,
+    /// Device of the training steps: auto, cpu, cuda or cuda:N
+    #[arg(long, default_value = "cpu")]
+    device: DeviceChoice,
 }
 
 #[derive(Deserialize)]
@@ -77,13 +80,14 @@ fn main() -> Result<()> {
     }
     keep_freed_memory();
     let threads = tensor_core::threads::set_num_threads(Some(arguments.threads))?;
+    let device = arguments.device.open()?;
     println!("{}", json!({ "ready": true, "threads": threads }));
     let mut latest = None;
     for line in stdin().lock().lines() {
         let response = line
             .context("reading a request")
             .and_then(|line| Ok(serde_json::from_str(&line)?))
-            .and_then(|request| respond(request, &mut latest, threads))
+            .and_then(|request| respond(request, &mut latest, threads, &device))
             .unwrap_or_else(|error| json!({ "error": format!("{error:#}") }));
         println!("{response}");
         stdout().flush()?;
@@ -96,12 +100,13 @@ fn respond(
     Request { seconds, work }: Request,
     latest: &mut Option<(Work, Benchmark)>,
     threads: usize,
+    device: &Device,
 ) -> Result<Value> {
     let (work, mut benchmark) = match latest.take() {
         Some((latest, benchmark)) if latest == work => (latest, benchmark),
         other => {
             drop(other); // frees its model before the next one is built
-            let benchmark = prepare(&work, threads)?;
+            let benchmark = prepare(&work, threads, device)?;
             (work, benchmark)
         }
     };
@@ -110,7 +115,7 @@ fn respond(
     Ok(response)
 }
 
-fn prepare(work: &Work, threads: usize) -> Result<Benchmark> {
+fn prepare(work: &Work, threads: usize, device: &Device) -> Result<Benchmark> {
     Ok(match *work {
         Work::Matmul { m, n, k } => {
             let mut rng = Rng::new(0);
@@ -146,7 +151,7 @@ fn prepare(work: &Work, threads: usize) -> Result<Benchmark> {
         }
         Work::TrainStep(step) => {
             let memory_before = process_memory("VmRSS")?;
-            let mut training = Training::new(step)?;
+            let mut training = Training::new(step, device)?;
             training.step()?;
             training.step()?;
             Box::new(move |seconds| train(&mut training, memory_before, seconds))

@@ -7,6 +7,8 @@ mod counting_allocator;
 mod outside;
 mod program;
 
+use std::sync::LazyLock;
+
 use approx::abs_diff_eq;
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Result, Tensor, Var};
@@ -16,13 +18,19 @@ pub use program::{CheckpointingRuns, Program, path_arg};
 
 use crate::{GradientReport, Parameters, backward};
 
-/// Devices to test on: the CPU, and a CUDA GPU if the build and the machine have one.
+/// Devices to test on: the CPU, and a CUDA GPU if the build and the machine have one. With
+/// `COURSE_DEVICE=cuda` in the environment they must have one.
+///
+/// # Errors
+/// When they must have a GPU and have none.
 pub fn devices() -> Result<Vec<Device>> {
-    let mut devices = vec![Device::Cpu];
-    if let cuda @ Device::Cuda(_) = Device::cuda_if_available(0)? {
-        devices.push(cuda);
+    // Opened once: each opening would load the kernels again.
+    static CUDA: LazyLock<Result<Device>> = LazyLock::new(|| Device::new_cuda(0));
+    match (&*CUDA, std::env::var("COURSE_DEVICE").as_deref()) {
+        (Ok(cuda), _) => Ok(vec![Device::Cpu, cuda.clone()]),
+        (Err(error), Ok("cuda")) => candle_core::bail!("COURSE_DEVICE is cuda: {error}"),
+        (Err(_), _) => Ok(vec![Device::Cpu]),
     }
-    Ok(devices)
 }
 
 /// Panics unless a training step is on each of [`devices`] what it is on the CPU. `step` takes it,
