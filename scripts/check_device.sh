@@ -100,13 +100,14 @@ row() { # what, result, seconds, MiB
 
 # Row of the command that has just run, `what` it was, with `result` if it was right.
 row_of_run() {
-    local what=$1 result=$2 log=$3
+    local what=$1 result=$2 log=$3 last
     case $code in
     0) row "$what" "$result" "$seconds" "$memory" ;;
     124) failed=1 && row "$what" "**stopped: too slow**" "$seconds" "$memory" ;;
     *)
         failed=1
-        row "$what" "**failed**: $(grep -v '^[[:space:]]*$' "$log" | tail -n 1 | cut -c 1-120 | tr '|' '/')"
+        last=$(grep -v '^[[:space:]]*$' "$log" | tail -n 1 | cut -c 1-120 | tr '|' '/') || true
+        row "$what" "**failed**: $last"
         tail -n 20 "$log" >&2
         ;;
     esac
