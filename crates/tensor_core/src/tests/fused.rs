@@ -14,8 +14,8 @@ const CPU: Device = Device::Cpu;
 /// Operation or its reference, as a function of its inputs.
 type Op<'a> = &'a dyn Fn(&[Tensor]) -> Result<Tensor>;
 
-/// Runs both functions on the same `inputs`, `op` on each device and its `reference` on the CPU, and
-/// compares results and gradients.
+/// Runs both functions on the same `inputs`, `op` on each device and its `reference` on the CPU,
+/// and compares results and gradients.
 pub(super) fn agree(inputs: &[Tensor], op: Op<'_>, reference: Op<'_>) {
     // f32 rounds at 6e-8; sums over a few hundred terms and gradients of quotients lose one or two
     // digits.
@@ -136,7 +136,11 @@ proptest! {
     }
 
     #[test]
-    fn dropout_matches_its_reference_on_each_device(shape in rows_and_width(), p in 0f64..0.9, seed: u64) {
+    fn dropout_matches_its_reference_on_each_device(
+        shape in rows_and_width(),
+        p in 0f64..0.9,
+        seed: u64,
+    ) {
         agree(
             &[random(0, shape)],
             &|x| ops::dropout(&x[0], p, seed),
@@ -177,7 +181,11 @@ proptest! {
     }
 
     #[test]
-    fn embedding_matches_its_reference_on_each_device(v in 1usize..2_000, c in 1usize..40, n in 1usize..60) {
+    fn embedding_matches_its_reference_on_each_device(
+        v in 1usize..2_000,
+        c in 1usize..40,
+        n in 1usize..60,
+    ) {
         let ids = (0..2 * n).map(|i| (i * 31 % v) as u32);
         let ids = Tensor::from_iter(ids, &CPU).unwrap().reshape((2, n)).unwrap();
         let reference: Op<'_> = &|x| ops::embedding::reference(&x[0], &ids);
@@ -210,7 +218,9 @@ proptest! {
     }
 
     #[test]
-    fn losses_and_log_probs_match_their_references_on_each_device((rows, width) in rows_and_width()) {
+    fn losses_and_log_probs_match_their_references_on_each_device(
+        (rows, width) in rows_and_width(),
+    ) {
         let target = |row: usize| match row % 3 {
             1 => IGNORE_INDEX,
             _ => (row * 31 % width) as i64,
