@@ -137,15 +137,14 @@ impl Critic {
         let (hidden, head) = self.head_inputs(batch, policy)?;
         let token_values =
             batch.to_padded(&head.forward(&batch.at_predicting_positions(&hidden)?)?)?;
-        let mut bootstrap = vec![0f32; batch.n_completions()];
+        let device = batch.mask.device();
+        let mut bootstrap_values = Tensor::zeros(batch.n_completions(), DType::F32, device)?;
         if let Some((hidden, truncated)) = batch.at_bootstrap_positions(&hidden)? {
-            let values: Vec<f32> = head.forward(&hidden)?.detach().to_vec1()?;
-            truncated.iter().zip(values).for_each(|(&r, value)| bootstrap[r] = value);
+            let values = head.forward(&hidden)?.detach(); // (K)
+            let rows = Tensor::from_iter(truncated.iter().map(|&r| r as u32), device)?;
+            bootstrap_values = bootstrap_values.index_add(&rows, &values, 0)?;
         }
-        Ok(CriticValues {
-            token_values,
-            bootstrap_values: Tensor::new(bootstrap, batch.mask.device())?,
-        })
+        Ok(CriticValues { token_values, bootstrap_values })
     }
 
     /// Value before each token of `batch`: (R, T), 0 at padding.
