@@ -38,8 +38,8 @@ impl fmt::Display for FilteredRows {
 }
 
 impl PreferenceRows {
-    /// Rows of `data`, of this `preference_type`. A file is split by `split` and `seed`, rows of one
-    /// prompt together.
+    /// Rows of `data`, of this `preference_type`. A file is split by `split` and `seed`, rows of
+    /// one prompt together.
     ///
     /// # Errors
     /// Those of [`load_all`], and when the splits leave nothing to train on.

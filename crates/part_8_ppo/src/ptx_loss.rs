@@ -42,8 +42,8 @@ impl PtxLoss {
         self.next_batch = number;
     }
 
-    /// Part of this one of the `ranks` in the weighted loss of `model` on the next batch: (). `None`
-    /// if it has no example of it.
+    /// Part of this one of the `ranks` in the weighted loss of `model` on the next batch: ().
+    /// `None` if it has no example of it.
     ///
     /// # Errors
     /// When an example is longer than the model's context.

@@ -115,8 +115,8 @@ impl Ranks {
         all.iter().map(read).collect()
     }
 
-    /// The tensors of all ranks, f32 on `device`, one below the other: (R, ..). They differ in their
-    /// first dimension alone, and a rank may have none.
+    /// The tensors of all ranks, f32 on `device`, one below the other: (R, ..). They differ in
+    /// their first dimension alone, and a rank may have none.
     ///
     /// # Errors
     /// When no rank has any, their shapes differ, or another rank has ended.
