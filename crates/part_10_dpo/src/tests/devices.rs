@@ -3,8 +3,9 @@
 use anyhow::Result;
 use candle_core::DType;
 use experiment::{RunLog, TrainState};
-use tensor_core::AdamWConfig;
+use ranks::Ranks;
 use tensor_core::testing::assert_same_step_on_each_device;
+use tensor_core::{AdamWConfig, OptimizerConfig};
 
 use super::{all_losses, config, pairs, parameters_on, policy, train_config};
 use crate::log_probs::completion_log_probs;
@@ -14,10 +15,11 @@ use crate::step::{DpoBatch, DpoPolicy, TrainConfig, dpo_step};
 #[test]
 fn a_step_with_every_loss_is_the_same_on_each_device() -> Result<()> {
     let mut examples = pairs();
-    set_ref_log_probs(&mut examples, &policy(7)?.inference_model, 8)?;
+    set_ref_log_probs(&mut examples, &policy(7)?.inference_model, 8, &Ranks::Alone)?;
     let micro_batches: Vec<_> = examples.chunks(2).map(<[_]>::to_vec).collect();
     let batch = DpoBatch { micro_batches, mismatched: Vec::new() };
-    let optimizer = AdamWConfig { eps: 1., weight_decay: 0., ..AdamWConfig::default() };
+    let optimizer =
+        OptimizerConfig::from(AdamWConfig { eps: 1., weight_decay: 0., ..AdamWConfig::default() });
     for loss in all_losses() {
         let run_config = TrainConfig { optimizer, ..train_config(loss, 0.1, 1) };
         assert_same_step_on_each_device(1e-5, |device| {

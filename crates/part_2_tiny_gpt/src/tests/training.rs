@@ -51,7 +51,8 @@ fn a_step_is_the_same_on_each_device() -> Result<()> {
             let mut parameters = Parameters::seeded(1, DType::F32, device);
             let model = Gpt::new(&tiny_config(), parameters.root())?;
             let logits = model.forward(&Tensor::new(&[[1u32, 2, 3], [7, 6, 5]], device)?)?;
-            let optimizer = AdamWConfig { eps: 1., ..CONFIG.optimizer };
+            let optimizer =
+                OptimizerConfig::from(AdamWConfig { eps: 1., ..CONFIG.optimizer.adamw() });
             let config =
                 TrainConfig { steps: 1, warmup_steps: 0, lr: 1., dtype, optimizer, ..CONFIG };
             let (run, mut log) = (Run::default(), RunLog::of_losses(1)?);

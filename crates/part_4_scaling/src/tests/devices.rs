@@ -4,8 +4,8 @@ use anyhow::Result;
 use candle_core::{DType, Module};
 use experiment::RunLog;
 use model_io::ModelConfig;
-use tensor_core::AdamWConfig;
 use tensor_core::testing::assert_same_step_on_each_device;
+use tensor_core::{AdamWConfig, OptimizerConfig};
 use tiny_gpt::Batch;
 
 use super::precision::batches;
@@ -15,7 +15,7 @@ use crate::{LoaderState, LrSchedule, PretrainState, TrainConfig};
 
 #[test]
 fn a_step_of_two_micro_batches_is_the_same_on_each_device() -> Result<()> {
-    let optimizer = AdamWConfig { eps: 1., ..CONFIG.optimizer };
+    let optimizer = OptimizerConfig::from(AdamWConfig { eps: 1., ..CONFIG.optimizer.adamw() });
     let schedule = LrSchedule { peak_lr: 1., min_lr: 1., warmup_steps: 0, ..CONFIG.schedule };
     for (dtype, tol) in [(DType::F32, 1e-4), (DType::BF16, 1e-2)] {
         let config = TrainConfig { optimizer, schedule, dtype, ..CONFIG };

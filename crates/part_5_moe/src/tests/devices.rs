@@ -6,7 +6,7 @@ use datasets::builtin_text::BuiltinText;
 use experiment::{Run, RunLog};
 use model_io::ModelConfig;
 use tensor_core::testing::assert_same_step_on_each_device;
-use tensor_core::{AdamWConfig, Parameters};
+use tensor_core::{AdamWConfig, OptimizerConfig, Parameters};
 use tiny_gpt::ByteCorpus;
 
 use crate::config::{
@@ -21,7 +21,7 @@ fn a_step_with_balanced_experts_is_the_same_on_each_device() -> Result<()> {
     let router = RouterConfig { expert_selection, ..RouterConfig::new(4, 2) };
     let model_config = MoeConfig::with_flops_of(&ModelConfig::byte_level(16, 1, 2, 16), router)?;
     let corpus = ByteCorpus::from_bytes(&BuiltinText::English.text().as_bytes()[..3_000]);
-    let optimizer = AdamWConfig { eps: 1., ..AdamWConfig::default() };
+    let optimizer = OptimizerConfig::from(AdamWConfig { eps: 1., ..AdamWConfig::default() });
     let base =
         tiny_gpt::TrainConfig { lr: 1., optimizer, ..tiny_gpt::TrainConfig::with_defaults(1, 4) };
     let load_balancing =

@@ -6,7 +6,7 @@ use experiment::{RunLog, TrainState};
 use modern::GptModern;
 use scaling::LrSchedule;
 use tensor_core::testing::assert_same_step_on_each_device;
-use tensor_core::{AdamWConfig, Parameters};
+use tensor_core::{AdamWConfig, OptimizerConfig, Parameters};
 
 use super::training::{examples, train_config};
 use crate::step::sft_step;
@@ -15,7 +15,7 @@ use crate::{SftBatch, TrainConfig};
 #[test]
 fn a_step_on_padded_and_packed_rows_is_the_same_on_each_device() -> Result<()> {
     let (examples, model_config) = (examples(6), super::config(16));
-    let optimizer = AdamWConfig { eps: 1., ..AdamWConfig::default() };
+    let optimizer = OptimizerConfig::from(AdamWConfig { eps: 1., ..AdamWConfig::default() });
     let config = train_config(1);
     let schedule = LrSchedule { peak_lr: 1., min_lr: 1., warmup_steps: 0, ..config.schedule };
     let config = TrainConfig { optimizer, schedule, ..config };

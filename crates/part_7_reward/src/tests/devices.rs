@@ -5,7 +5,7 @@ use candle_core::DType;
 use experiment::{RunLog, TrainState};
 use scaling::LrSchedule;
 use tensor_core::testing::assert_same_step_on_each_device;
-use tensor_core::{AdamWConfig, Parameters};
+use tensor_core::{AdamWConfig, OptimizerConfig, Parameters};
 
 use super::training::{pairs, train_config};
 use super::{BOTH, config};
@@ -15,7 +15,7 @@ use crate::{PairBatch, RewardModel, TrainConfig};
 #[test]
 fn a_step_of_both_architectures_is_the_same_on_each_device() -> Result<()> {
     let pairs = pairs()?;
-    let optimizer = AdamWConfig { eps: 1., ..AdamWConfig::default() };
+    let optimizer = OptimizerConfig::from(AdamWConfig { eps: 1., ..AdamWConfig::default() });
     let train_config = train_config(1);
     let schedule = LrSchedule { peak_lr: 1., min_lr: 1., warmup_steps: 0, ..train_config.schedule };
     let train_config = TrainConfig { optimizer, schedule, ..train_config };

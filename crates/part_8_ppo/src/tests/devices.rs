@@ -6,7 +6,7 @@ use experiment::TrainState;
 use modern::GptModern;
 use ranks::Ranks;
 use tensor_core::testing::assert_same_step_on_each_device;
-use tensor_core::{AdamWConfig, Parameters, Rng};
+use tensor_core::{AdamWConfig, OptimizerConfig, Parameters, Rng};
 
 use super::small_run::{actor_critic, chat_tokenizer, ending, model_config, scored_rollouts};
 use crate::step::update;
@@ -17,7 +17,7 @@ fn a_step_with_both_critics_is_the_same_on_each_device() -> Result<()> {
     let (chat_tokenizer, mut config) = (chat_tokenizer()?, ending(1));
     (config.update.ppo_epochs, config.update.n_minibatches) = (1, 1);
     config.update.grad_accum_steps = 2;
-    let optimizer = AdamWConfig { eps: 1., ..AdamWConfig::default() };
+    let optimizer = OptimizerConfig::from(AdamWConfig { eps: 1., ..AdamWConfig::default() });
     for backbone in [CriticBackbone::Shared, CriticBackbone::Separate] {
         let mut sampler = actor_critic(&chat_tokenizer, backbone, &config)?;
         let rollouts = scored_rollouts(&mut sampler, &chat_tokenizer, &config)?;
