@@ -101,7 +101,7 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
     }
     let mut mismatched = match preference_type {
         PreferenceType::Paired => Vec::new(),
-        PreferenceType::Unpaired => mismatched(&examples).unwrap_or_default(),
+        PreferenceType::Unpaired => mismatched(&examples, context_len).unwrap_or_default(),
     };
     let batch_size = args.batch_size.get();
     let mut kl = None;
