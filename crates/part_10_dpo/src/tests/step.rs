@@ -251,7 +251,7 @@ fn twenty_steps_raise_the_accuracy_of_every_loss() -> Result<()> {
         let config = train_config(loss, 3e-3, 20);
         rows_of_steps(&mut policy, &vec![batch; 20], &config)?;
         let after = evaluate(&policy.inference_model, &data, &loss, 8)?;
-        let accuracy = after.accuracy.context("pairs")?;
+        let accuracy = after.reward_accuracy.context("pairs")?;
         assert!(accuracy == 1. && after.loss < before.loss, "{loss:?}: {before:?} {after:?}");
     }
     Ok(())
