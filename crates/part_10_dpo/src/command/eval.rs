@@ -123,8 +123,8 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
         let mut report = metrics.row("");
         report["loss"] = json!(metrics.loss);
         report["n"] = json!(data.examples.len());
-        report["kl"] = json!(kl.map(|kl| kl.per_completion));
-        report["kl_per_token"] = json!(kl.map(|kl| kl.per_token));
+        report["kl"] = json!(kl.map(|kl| kl.per_token));
+        report["kl_per_completion"] = json!(kl.map(|kl| kl.per_completion));
         println!("{report}");
     }
     Ok(())

@@ -1,6 +1,6 @@
 //! Wiring: flags to configuration, and experience to metrics.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::Parser;
 use datasets::Example;
 use modern::FinishReason;
@@ -216,8 +216,8 @@ fn a_log_row_has_the_means_of_the_rollouts_and_of_the_last_updates() -> Result<(
         ("entropy", 10. / 8.),
         ("loss", 0.3),
         ("grad_norm", 3.),
-        ("kl", 1.4),
-        ("kl_per_token", 0.7),
+        ("kl", 0.7), // per token, as in TRL
+        ("kl_per_completion", 1.4),
         ("clip_fraction", 0.25),
         ("ratio_max", 1.5),
         ("sampler_log_prob_diff", 0.01),
@@ -225,6 +225,7 @@ fn a_log_row_has_the_means_of_the_rollouts_and_of_the_last_updates() -> Result<(
         let value = metrics[key];
         assert_close(value, expected, 1e-6);
     }
+    assert!(!metrics.contains_key("kl_per_token"), "{metrics:?}");
     for row in [row, without_update] {
         assert_eq!(
             serde_json::from_value::<GrpoStepMetrics>(json!(row))?,
@@ -232,6 +233,18 @@ fn a_log_row_has_the_means_of_the_rollouts_and_of_the_last_updates() -> Result<(
             "as in a checkpoint"
         );
     }
+    Ok(())
+}
+
+#[test]
+fn a_checkpoint_whose_kl_was_per_completion_is_read_as_such() -> Result<()> {
+    let row = GrpoStepMetrics::new(&experience()?, &[update_metrics(0.1, 0.01, Some(0.5))]);
+    let mut saved = json!(row);
+    let fields = saved.as_object_mut().context("an object")?;
+    fields.remove("kl_per_completion");
+    fields.insert("kl".into(), json!(1.));
+    fields.insert("kl_per_token".into(), json!(0.5));
+    assert_eq!(serde_json::from_value::<GrpoStepMetrics>(saved)?, row);
     Ok(())
 }
 
