@@ -17,6 +17,7 @@ mod merge;
 mod names;
 mod resumed;
 pub(crate) mod source;
+pub(crate) mod upgraded;
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};

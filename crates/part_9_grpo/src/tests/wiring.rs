@@ -44,7 +44,7 @@ fn every_flag_sets_its_field_of_the_configuration() -> Result<()> {
         "--batch-size 5 --group-size 3 --temperature 0.7 --max-new-tokens 9 \
          --baseline leave-one-out --advantage-epsilon 0.5 --loss-aggregation constant \
          --clip-range 0.1 --clip-range-high 0.28 --kl-estimator k2 --kl-coef 0.4 \
-         --ref-model-sync-steps 6 --importance-sampling-cap 2 --mask-truncated-completions \
+         --sync-ref 6 --importance-sampling-cap 2 --mask-truncated-completions \
          --num-iterations 4 --micro-batch-size 2 --steps 11 --lr 0.5 --beta2 0.8 \
          --weight-decay 0.3 --max-grad-norm 0.2 --seed 13",
     )?;
@@ -233,6 +233,23 @@ fn a_log_row_has_the_means_of_the_rollouts_and_of_the_last_updates() -> Result<(
             "as in a checkpoint"
         );
     }
+    Ok(())
+}
+
+#[test]
+fn under_trls_names_the_reference_is_mixed_with_trls_defaults() -> Result<()> {
+    let update = |flags: &str| -> Result<Option<ReferenceUpdate>> {
+        Ok(config_from_flags(&format!("--kl-coef 0.1 {flags}"))?.reference_update)
+    };
+    let mixed = |interval, alpha| Some(ReferenceUpdate::MixEvery { interval, alpha });
+    assert_eq!(update("--sync-ref-model")?, mixed(512, 0.6));
+    let flags = "--sync-ref-model --ref-model-sync-steps 6 --ref-model-mixup-alpha 0.25";
+    assert_eq!(update(flags)?, mixed(6, 0.25));
+    assert_eq!(update("--sync-ref 6")?, Some(ReferenceUpdate::SyncEvery(6)));
+    assert_eq!(update("")?, Some(ReferenceUpdate::Fixed));
+    let args = args_from_flags("--kl-coef 0.1 --ref-model-sync-steps 6")?;
+    let error = args.check().expect_err("TRL does nothing with it");
+    assert!(error.to_string().contains("do nothing without --sync-ref-model"), "{error}");
     Ok(())
 }
 

@@ -38,9 +38,10 @@ const EVAL_KEYS: [&str; 16] = [
 ];
 
 /// Flags with state between steps: two iterations per rollout, a synchronized reference.
-const STATEFUL_FLAGS: [&str; 10] = [
+const STATEFUL_FLAGS: [&str; 11] = [
     "--num-iterations",
     "2",
+    "--sync-ref-model",
     "--ref-model-sync-steps",
     "3",
     "--kl-coef",
