@@ -64,7 +64,8 @@ pub struct GrpoObjectiveFlags {
     /// Flags of the reference model's updates.
     #[command(flatten)]
     pub ref_sync: RefSyncFlags,
-    /// Truncated importance sampling: cap on π_old / π_behavior [default: no correction]
+    /// Truncated importance sampling, TRL's mode token_truncate: cap on π_old / π_behavior of each
+    /// token [default: no correction]
     #[arg(
         long, visible_alias = "vllm-importance-sampling-cap", alias = "importance-cap",
         value_name = "C", value_parser = positive
