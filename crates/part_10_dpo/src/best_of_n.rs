@@ -68,9 +68,9 @@ pub fn majority(answers: &[String]) -> usize {
     best.expect("at least one answer")
 }
 
-/// Expected `values` of the majority vote of n of the N completions with these `answers`: a mean over
-/// `n_subsets` subsets drawn from `rng`, and exact where n is 1, 2 or N. Answers that are equally
-/// frequent share their mean value.
+/// Expected `values` of the majority vote of n of the N completions with these `answers`: a mean
+/// over `n_subsets` subsets drawn from `rng`, and exact where n is 1, 2 or N. Answers that are
+/// equally frequent share their mean value.
 ///
 /// # Panics
 /// When n is 0 or larger than N.

@@ -64,7 +64,7 @@ pub enum LossName {
 }
 
 impl LossFlags {
-    /// Line for the start of a run whose loss has a default that is not TRL's; `None` if it has none.
+    /// Line for the start of a run whose loss has a default that is not TRL's; `None` without one.
     pub fn note_on_defaults(&self) -> Option<String> {
         let (beta, gamma) = (self.beta.is_none(), self.simpo_gamma.is_none());
         let defaults = match (self.loss, beta, gamma) {

@@ -1,6 +1,6 @@
 //! Metrics of a step or a validation, under TRL's names; `loss_accuracy` is ours.
 //!
-//! TRL's `rewards/accuracies` compares summed log-ratios, whatever the loss. One whose loss compares
+//! TRL's `rewards/accuracies` compares summed log-ratios, whatever the loss. A loss that compares
 //! means per token may order a pair the other way round, so its own order is measured, too.
 //!
 //! Both log-probabilities are logged, not the margin alone: DPO raises the margin, and the chosen
@@ -32,8 +32,8 @@ pub struct DpoMetrics {
     /// `None` without pairs.
     #[serde(rename = "rewards/accuracies")]
     pub reward_accuracy: Option<f64>,
-    /// Fraction of pairs whose chosen completion has the higher [score](DpoLoss::scores) of the loss
-    /// itself, a tie counting one half; `None` without pairs, or if the loss orders nothing.
+    /// Fraction of pairs whose chosen completion has the higher [score](DpoLoss::scores) of the
+    /// loss itself, a tie counting one half; `None` without pairs, or if the loss orders nothing.
     #[serde(rename = "loss_accuracy")]
     pub accuracy: Option<f64>,
     /// Mean difference of the rewards.

@@ -65,8 +65,8 @@ pub struct PreferenceExample {
 pub struct PreferenceDataset {
     /// Labeled completions.
     pub examples: Vec<PreferenceExample>,
-    /// For KTO, the prompt of each example with the completions of another prompt. The mean of their
-    /// log-ratios estimates KL(π ‖ π_ref); their labels have no meaning.
+    /// For KTO, the prompt of each example with the completions of another prompt. The mean of
+    /// their log-ratios estimates KL(π ‖ π_ref); their labels have no meaning.
     pub mismatched: Vec<PreferenceExample>,
 }
 
@@ -163,10 +163,10 @@ pub fn tokenize(
 /// each cut to what the prompt leaves of `context_len`, as [`tokenize`] cuts them. `None` if all
 /// prompts are equal.
 ///
-/// With the examples of one prompt side by side, completions move on by as many examples as the most
-/// frequent prompt has: (x₁, y₁), .., (xₙ, yₙ) becomes (x₁, yₙ), (x₂, y₁), .., (xₙ, yₙ₋₁) if all
-/// prompts differ. So the mismatched completions are the matched ones, each once, as in TRL, whatever
-/// their labels, unless one prompt has more than half of the examples.
+/// With the examples of one prompt side by side, completions move on by as many examples as the
+/// most frequent prompt has: (x₁, y₁), .., (xₙ, yₙ) becomes (x₁, yₙ), (x₂, y₁), .., (xₙ, yₙ₋₁) if
+/// all prompts differ. So the mismatched completions are the matched ones, each once, as in TRL,
+/// whatever their labels, unless one prompt has more than half of the examples.
 pub fn mismatched(
     examples: &[PreferenceExample],
     context_len: usize,
@@ -205,8 +205,8 @@ fn with_completions_of(
     PreferenceExample::new(prompt.to_vec(), completions)
 }
 
-/// Cuts the `tokens` of a completion to the `room` that its prompt leaves, and returns true if it is
-/// cut, now or before. Nothing follows EOS, so the model does not read it: it may lie beyond the
+/// Cuts the `tokens` of a completion to the `room` that its prompt leaves, and returns true if it
+/// is cut, now or before. Nothing follows EOS, so the model does not read it: it may lie beyond the
 /// context.
 fn cut_to_room(tokens: &mut Vec<u32>, room: usize, finish_reason: FinishReason) -> bool {
     let has_eos = finish_reason == FinishReason::Stop;

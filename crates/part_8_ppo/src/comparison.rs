@@ -43,7 +43,7 @@ pub struct PolicyComparison {
     /// KL(policy ‖ reference) in nats per token, exact at each.
     #[serde(rename = "kl")]
     pub kl_per_token: f64,
-    /// KL(policy ‖ reference) in nats per completion: summed over its tokens, mean over completions.
+    /// KL(policy ‖ reference) in nats per completion: summed over tokens, mean over completions.
     pub kl_per_completion: f64,
     /// Mean length of the policy's completions, in tokens.
     pub length_mean: f64,

@@ -1,8 +1,9 @@
 //! Reference model of the KL term.
 //!
 //! For a policy with adapters it is the policy without them, in the same memory; for a policy that
-//! is trained as a whole, a copy. Some programs copy the policy to it every few steps, or mix it in,
-//! which bounds the speed of the policy and not its distance from the start; some use no reference.
+//! is trained as a whole, a copy. Some programs copy the policy to it every few steps, or mix it
+//! in, which bounds the speed of the policy and not its distance from the start; some use no
+//! reference.
 
 use std::path::Path;
 
@@ -86,8 +87,8 @@ impl ReferenceModel {
         Ok(())
     }
 
-    /// Interval, weight of the policy and parameters of a synchronized reference; `None` for a fixed
-    /// one.
+    /// Interval, weight of the policy and parameters of a synchronized reference; `None` for a
+    /// fixed one.
     fn synchronized(&self) -> Option<(usize, f64, &Parameters)> {
         let copy = self.copied_parameters.as_ref()?;
         match self.reference_update {
