@@ -12,8 +12,8 @@ use serde::Serialize;
 use serde_json::Value;
 use tensor_core::{atomic_file, json_file};
 
+use crate::settings::current_keys::with_current_keys;
 use crate::settings::source::effective_config;
-use crate::settings::upgraded::upgraded;
 use crate::terminal::printable;
 
 const CONFIG: &str = "config.json";
@@ -96,7 +96,7 @@ impl RunFolder {
     pub fn read_settings(path: &Path) -> Result<Option<Value>> {
         let file = path.join(CONFIG);
         match holds_run(path) && file.exists() {
-            true => json_file::read(&file).map(upgraded).map(Some),
+            true => json_file::read(&file).map(with_current_keys).map(Some),
             false => Ok(None),
         }
     }

@@ -16,8 +16,8 @@ pub(crate) mod foreign_keys;
 mod merge;
 mod names;
 mod resumed;
+pub(crate) mod current_keys;
 pub(crate) mod source;
-pub(crate) mod upgraded;
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};

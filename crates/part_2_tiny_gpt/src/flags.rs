@@ -117,7 +117,7 @@ pub struct TrainFlags {
     /// Learning-rate schedule after the warm-up
     #[arg(long, alias = "lr-decay", value_enum, default_value_t = LrDecay::Linear)]
     pub lr_scheduler: LrDecay,
-    /// The same as in transformers: without warm-up, unless a flag says otherwise
+    /// Schedule as in transformers: without warm-up, unless a flag says otherwise
     #[arg(long, value_enum, value_name = "LR_SCHEDULER", overrides_with = "lr_scheduler")]
     pub lr_scheduler_type: Option<LrDecay>,
     /// Number format of the computations, f32 or bf16; weights and optimizer state stay f32

@@ -45,7 +45,7 @@ pub struct ScheduleFlags {
     /// Learning-rate schedule after the warm-up
     #[arg(long, alias = "lr-decay", value_enum, default_value_t = DecayShape::Cosine)]
     pub lr_scheduler: DecayShape,
-    /// The same as in transformers: without warm-up, and down to 0, unless flags say otherwise
+    /// Schedule as in transformers: without warm-up, and down to 0, unless flags say otherwise
     #[arg(long, value_enum, value_name = "LR_SCHEDULER", overrides_with = "lr_scheduler")]
     pub lr_scheduler_type: Option<DecayShape>,
 }

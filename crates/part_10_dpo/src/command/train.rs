@@ -152,8 +152,8 @@ impl Reference {
         Ok(reference)
     }
 
-    /// Sets the log-probabilities of `datasets` under the reference, from the file in the run folder
-    /// `out` if there is one.
+    /// Sets the log-probabilities of `datasets` under the reference, from the file in the run
+    /// folder `out` if there is one.
     fn set_log_probs(
         &self,
         mut datasets: [&mut PreferenceDataset; 2],
