@@ -84,7 +84,8 @@ pub fn ppo_step(
     };
     log_step(actor_critic, &experience, &completions, &metrics, truncation, lr, seconds, log)?;
     let n = experience.rewards.len();
-    actor_critic.progress.kl_coef = config.kl_controller.next_kl_coef(kl_coef, experience.kl, n);
+    actor_critic.progress.kl_coef =
+        config.kl_controller.next_kl_coef(kl_coef, experience.kl_per_completion, n);
     Ok(())
 }
 

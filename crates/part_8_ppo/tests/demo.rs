@@ -61,6 +61,7 @@ fn a_run_trains_resumes_and_evaluates() {
     for key in [
         "reward_mean",
         "kl",
+        "kl_per_completion",
         "entropy",
         "clip_fraction",
         "explained_variance",
@@ -68,6 +69,12 @@ fn a_run_trains_resumes_and_evaluates() {
         "rollout_tokens_per_s",
     ] {
         assert!(rows.contains(&format!("\"{key}\"")), "{key} in {rows}");
+    }
+    for row in rows.lines().filter(|row| row.contains("\"reward_mean\"")) {
+        let row: serde_json::Value = serde_json::from_str(row).expect("a row");
+        let number = |key: &str| row[key].as_f64().expect("a number");
+        let per_completion = number("kl") * number("length_mean"); // `kl` is per token
+        assert!((number("kl_per_completion") - per_completion).abs() < 1e-9, "{row}");
     }
     let found = PART_8.stdout_json(&["eval", "--model", &whole, "--eval-examples", "20", "--json"]);
     for key in [
@@ -78,6 +85,7 @@ fn a_run_trains_resumes_and_evaluates() {
         "win_rate_low",
         "win_rate_high",
         "kl",
+        "kl_per_completion",
         "length_mean",
         "exact_match",
     ] {

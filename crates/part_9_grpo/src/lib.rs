@@ -26,6 +26,7 @@ pub mod pass_at_k; // evaluation
 pub mod evaluation;
 pub mod results_table;
 pub mod flags;
+pub mod ref_sync_flags;
 pub mod grpo_flags;
 pub mod command;
 

@@ -13,7 +13,7 @@ use scaling::{DefaultLength, DefaultLr, RunDefaults};
 use serde::Serialize;
 use sft::model_flags::ModelFlags;
 
-use crate::flags::LossFlags;
+use crate::flags::{LossFlags, LossName};
 use crate::losses::{DpoLoss, LossType};
 use crate::online_flags::OnlineFlags;
 use crate::sampled::SampledSignal;
@@ -66,7 +66,7 @@ pub(crate) struct TrainArgs {
     /// Maximum number of validation pairs
     #[arg(long, value_name = "N", default_value = "500", help_heading = "Run")]
     pub(crate) eval_pairs: NonZeroUsize,
-    /// Stop when the validation accuracy reaches this value
+    /// Stop when the validation accuracy, by the loss's own score, reaches this value
     #[arg(long, value_name = "P", value_parser = probability, help_heading = "Run")]
     pub(crate) target_accuracy: Option<f64>,
 }
@@ -89,6 +89,10 @@ impl TrainArgs {
         ensure_usage(
             !is_online || self.target_accuracy.is_none(),
             "--target-accuracy is that of pairs: with --online a run ends with --stop-when-solved",
+        )?;
+        ensure_usage(
+            self.loss.loss != LossName::Sft || self.target_accuracy.is_none(),
+            "--target-accuracy is that of a loss of pairs: --loss sft does not compare completions",
         )?;
         ensure_usage(
             self.online.online.is_none_or(|signal| signal == SampledSignal::Pairs)

@@ -7,6 +7,7 @@ use clap::{Args, Command, FromArgMatches};
 
 use crate::flags::ScheduleFlags;
 use crate::run_defaults::{DefaultLength, DefaultLr, RunDefaults};
+use crate::schedule::DecayShape;
 
 const LENGTH: DefaultLength =
     DefaultLength { epochs: 3., min_steps: 50, max_steps: 3000, max_eval_interval: 200 };
@@ -47,6 +48,36 @@ fn the_learning_rate_follows_the_size_of_the_model_and_what_is_trained() {
         rates.map(|(n, adapters)| lr.of(n, adapters.then_some(NonZeroUsize::MIN))),
         [4., 3., 1., 2.]
     );
+}
+
+#[test]
+fn under_transformers_name_a_schedule_has_its_defaults() -> Result<()> {
+    let schedule = |args: &str| flags(args).schedule(&defaults(34.));
+    let ends = |args: &str| -> Result<(DecayShape, usize, f64, f64)> {
+        let schedule = schedule(args)?;
+        let [first, last] = [1, schedule.total_steps].map(|step| schedule.lr_at(step));
+        Ok((schedule.decay, schedule.warmup_steps, first, last))
+    };
+    let ours = ends("--lr-scheduler linear")?;
+    assert_eq!((ours.0, ours.1), (DecayShape::Linear, 5));
+    assert!(ours.2 < 1e-3 && (ours.3 - 1e-4).abs() < 1e-12, "{ours:?}");
+    for (name, decay, last) in [
+        ("linear", DecayShape::Linear, 0.),
+        ("cosine", DecayShape::Cosine, 0.),
+        ("constant", DecayShape::Constant, 1e-3),
+    ] {
+        let theirs = ends(&format!("--lr-scheduler-type {name}"))?;
+        assert_eq!((theirs.0, theirs.1, theirs.2), (decay, 0, 1e-3), "{name}");
+        assert!((theirs.3 - last).abs() < 1e-12, "{name}: {theirs:?}");
+    }
+    let given = schedule("--lr-scheduler-type linear --min-lr 1e-5 --warmup-ratio 0.1")?;
+    assert_eq!((given.min_lr, given.warmup_steps), (1e-5, 11));
+    // The last one counts, so that a flag replaces that of a file.
+    let last = schedule("--lr-scheduler-type linear --lr-scheduler constant")?;
+    assert_eq!((last.decay, last.warmup_steps), (DecayShape::Constant, 5));
+    let last = schedule("--lr-scheduler constant --lr-scheduler-type linear")?;
+    assert_eq!((last.decay, last.warmup_steps), (DecayShape::Linear, 0));
+    Ok(())
 }
 
 #[test]
