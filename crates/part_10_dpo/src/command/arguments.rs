@@ -123,9 +123,10 @@ impl TrainArgs {
     /// Defaults of a run of a model with `n_parameters` parameters on `n_rows` rows.
     pub(crate) fn run_defaults(&self, n_parameters: f64, n_rows: usize) -> RunDefaults {
         let batch_size = self.optimization.batch_size(self.data.default_batch_size());
+        let n_batches = n_rows.div_ceil(batch_size) as f64;
         RunDefaults {
             lr: LR.of(n_parameters, self.model.lora.lora_rank),
-            steps_per_epoch: self.optimization.steps_per_epoch(n_rows, batch_size),
+            steps_per_epoch: self.optimization.steps_per_epoch(n_batches),
             length: DefaultLength {
                 epochs: 1.,
                 min_steps: 50,
