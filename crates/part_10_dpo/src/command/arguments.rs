@@ -11,6 +11,7 @@ use reward::flags::{PreferenceFlags, SplitFlags};
 use scaling::flags::OptimizationFlags;
 use scaling::{DefaultLength, DefaultLr, RunDefaults};
 use serde::Serialize;
+use sft::SplitRule;
 use sft::model_flags::ModelFlags;
 
 use crate::flags::LossFlags;
@@ -83,6 +84,10 @@ impl TrainArgs {
         self.online.check(self.loss.loss, self.reference.as_deref())?;
         let is_online = self.online.online.is_some();
         ensure_usage(
+            self.online.split_seed.is_none() || !self.data.is_built_in(),
+            "--split-seed is for files; built-in data have their own validation problems",
+        )?;
+        ensure_usage(
             !is_online || self.optimization.grad_accum_steps.get() == 1,
             "--grad-accum-steps has no part in --online: a round has --prompts-per-round prompts",
         )?;
@@ -104,6 +109,12 @@ impl TrainArgs {
             needs_reference || self.reference.is_none(),
             "--reference: this loss has no reference",
         )
+    }
+
+    /// Rule of the split of a run with --online that --split-seed gives.
+    pub(crate) fn given_split(&self) -> Option<SplitRule> {
+        let SplitFlags { validation, .. } = self.split;
+        self.online.split_seed.map(|seed| SplitRule { validation, seed })
     }
 
     /// Loss of the run.
