@@ -50,8 +50,8 @@ impl Example {
         (self.prompt.clone(), self.prompt.is_empty().then(|| self.completion.clone()))
     }
 
-    /// Messages of the prompt apart from the system prompt and from white space around each, as they
-    /// tell one prompt from another.
+    /// Messages of the prompt, apart from the system prompt and from white space around each: the
+    /// same for two examples that ask the same.
     pub fn conversation(&self) -> Vec<ChatMessage> {
         let messages = self.prompt.iter().filter(|message| message.role != "system");
         let trimmed = messages.map(|message| ChatMessage {

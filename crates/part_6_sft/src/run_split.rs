@@ -69,11 +69,7 @@ impl RunSplit {
     ///
     /// # Errors
     /// When the settings of a run, or the data, cannot be read.
-    pub fn of_model(
-        model: Option<&str>,
-        data: &str,
-        dataset: &DatasetFlags,
-    ) -> Result<Option<Self>> {
+    pub fn find(model: Option<&str>, data: &str, dataset: &DatasetFlags) -> Result<Option<Self>> {
         let is_generated = SftSource::built_in(data) == Some(SftSource::Arithmetic);
         let Some(model) = model.filter(|_| !is_generated) else { return Ok(None) };
         let Some((run, settings)) = first_run(model, data, dataset)? else { return Ok(None) };
@@ -109,12 +105,12 @@ impl RunSplit {
 pub fn rule_of_run(
     given: Option<SplitRule>,
     is_resumed: bool,
-    of_model: Option<&RunSplit>,
+    sft_split: Option<&RunSplit>,
 ) -> Option<SplitRule> {
     if given.is_some() || is_resumed {
         return given; // a run from before it stored its rule had the default
     }
-    let RunSplit { run, rule, .. } = of_model?;
+    let RunSplit { run, rule, .. } = sft_split?;
     println!("held out for validation are the rows that {} held out", run.display());
     Some(*rule)
 }

@@ -125,16 +125,16 @@ impl Prompts {
             "arithmetic" => None,
             data => Some(task.read_files(&dataset.locate(data)?)?),
         };
-        let of_model = RunSplit::of_model(args.model.model.as_deref(), data, dataset)?;
-        let split = rule_of_run(args.given_split(), is_resumed, of_model.as_ref());
+        let sft_split = RunSplit::find(args.model.model.as_deref(), data, dataset)?;
+        let split = rule_of_run(args.given_split(), is_resumed, sft_split.as_ref());
         let is_file = rows.is_some();
         let dataset = task.load_dataset(rows, None, split)?;
         if is_file {
             dataset.print_counts();
         }
         let (dataset_sha256, dataset) = (dataset.sha256(), dataset.splits);
-        if let Some(of_model) = of_model {
-            of_model.warn_of_learned(&dataset.validation);
+        if let Some(sft_split) = sft_split {
+            sft_split.warn_of_learned(&dataset.validation);
         }
         args.online.ensure_applicable(&dataset.train)?;
         args.online.ensure_applicable(&dataset.validation)?;

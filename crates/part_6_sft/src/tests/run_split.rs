@@ -38,8 +38,8 @@ fn the_rows_that_a_model_has_learned_are_those_of_the_first_run_on_the_data() ->
     });
     write_run(&path("ppo"), &ppo)?;
 
-    let of_model = |model: &str, data: &str| {
-        RunSplit::of_model(Some(&path(model)), data, &DatasetFlags::default())
+    let find = |model: &str, data: &str| {
+        RunSplit::find(Some(&path(model)), data, &DatasetFlags::default())
     };
     let source = SftSource::Files(vec![data.clone().into()]);
     let load = |validation, seed| {
@@ -47,27 +47,27 @@ fn the_rows_that_a_model_has_learned_are_those_of_the_first_run_on_the_data() ->
     };
     let (own, other) = (load(0.2, 4)?, load(0.1, 90)?);
     for model in ["sft", "sft/model", "grpo", "grpo/adapter", "ppo/model"] {
-        let split = of_model(model, &data)?.expect(model);
+        let split = find(model, &data)?.expect(model);
         assert_eq!(split.rule, SplitRule { validation: 0.2, seed: 4 }, "{model}");
         let n_learned = [&own.validation, &own.train].map(|rows| split.n_learned(rows));
         assert_eq!(n_learned, [0, 80], "{model}");
         assert!(split.n_learned(&other.validation) > 0, "most of another split's");
     }
-    assert!(of_model("sft", &other_data)?.is_none(), "other data");
-    assert!(of_model("sft", "arithmetic")?.is_none(), "generated data");
-    assert!(of_model("nothing", &data)?.is_none(), "no run");
+    assert!(find("sft", &other_data)?.is_none(), "other data");
+    assert!(find("sft", "arithmetic")?.is_none(), "generated data");
+    assert!(find("nothing", &data)?.is_none(), "no run");
     Ok(())
 }
 
 #[test]
 fn a_new_run_holds_out_what_the_run_of_its_model_did_and_a_resumed_one_what_it_did_before() {
     let rule = SplitRule { validation: 0.2, seed: 4 };
-    let of_model = RunSplit { run: "sft".into(), rule, learned: Default::default() };
-    assert_eq!(rule_of_run(None, false, Some(&of_model)), Some(rule));
-    assert_eq!(rule_of_run(None, true, Some(&of_model)), None, "from before rules were stored");
+    let sft_split = RunSplit { run: "sft".into(), rule, learned: Default::default() };
+    assert_eq!(rule_of_run(None, false, Some(&sft_split)), Some(rule));
+    assert_eq!(rule_of_run(None, true, Some(&sft_split)), None, "from before rules were stored");
     assert_eq!(rule_of_run(None, false, None), None);
     let given = Some(SplitRule { seed: 5, ..rule });
-    assert_eq!(rule_of_run(given, false, Some(&of_model)), given);
+    assert_eq!(rule_of_run(given, false, Some(&sft_split)), given);
     assert_eq!(rule_of_run(given, true, None), given);
 
     let mut settings = json!({ "seed": 1, "validation": null });

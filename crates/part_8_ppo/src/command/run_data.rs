@@ -25,8 +25,8 @@ pub(super) struct RunData {
 }
 
 /// Prompts that leave room for a completion. For arithmetic the right completion is the bare
-/// number, whatever style the policy was fine-tuned on. A new run holds out the rows that the run of
-/// its model held out of the same data.
+/// number, whatever style the policy was fine-tuned on. A new run holds out the rows that the run
+/// of its model held out of the same data.
 pub(super) fn load_run_data(
     args: &TrainArgs,
     chat_tokenizer: &ChatTokenizer,
@@ -36,14 +36,14 @@ pub(super) fn load_run_data(
 ) -> Result<RunData> {
     let (seed, model) = (args.run.compute.seed, args.model.model.as_deref());
     let source = args.reward_fn.open_prompts(&args.data)?;
-    let of_model = RunSplit::of_model(model, &args.data.data, &args.data.dataset)?;
-    let split = rule_of_run(args.given_split(), is_resumed, of_model.as_ref());
+    let sft_split = RunSplit::find(model, &args.data.data, &args.data.dataset)?;
+    let split = rule_of_run(args.given_split(), is_resumed, sft_split.as_ref());
     let by_seed = SplitRule { validation: args.examples.validation, seed };
     let SplitRule { validation, seed: split_seed } = split.unwrap_or(by_seed);
     let flags = ExampleFlags { validation, ..args.examples };
     let mut examples = flags.load_dataset(&source, DemonstrationStyle::Clean, split_seed)?;
-    if let Some(of_model) = of_model {
-        of_model.warn_of_learned(&examples.validation);
+    if let Some(sft_split) = sft_split {
+        sft_split.warn_of_learned(&examples.validation);
     }
     let n_repeated = if args.data.data == "arithmetic" { 0 } else { examples.n_repeated() };
     args.prompts.format(&mut examples.train)?;

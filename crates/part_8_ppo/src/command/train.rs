@@ -100,8 +100,8 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     Ok(())
 }
 
-/// Settings of `config` that follow from the data and the model where no flag gives them, the number
-/// of minibatches in place of their size, and the rule of the split.
+/// Settings of `config` that follow from the data and the model where no flag gives them, the
+/// number of minibatches in place of their size, and the rule of the split.
 fn resolved(config: &PpoConfig, split: Option<SplitRule>) -> Value {
     let mut resolved = resolved_settings(&config.schedule, config.prompts_per_step);
     resolved["num_minibatches"] = config.update.n_minibatches.into();

@@ -14,18 +14,18 @@ pub(super) fn load_run_data(
     is_resumed: bool,
 ) -> Result<(TaskDataset, Option<SplitRule>)> {
     let (data, eval_file) = (args.task.data.as_deref(), args.eval_file.as_deref());
-    let of_model = match data {
-        Some(data) => RunSplit::of_model(Some(&args.model), data, &args.task.dataset)?,
+    let sft_split = match data {
+        Some(data) => RunSplit::find(Some(&args.model), data, &args.task.dataset)?,
         None => None,
     };
-    let split_of_model = of_model.as_ref().filter(|_| eval_file.is_none());
-    let rule = rule_of_run(args.given_split(), is_resumed, split_of_model);
+    let found_split = sft_split.as_ref().filter(|_| eval_file.is_none());
+    let rule = rule_of_run(args.given_split(), is_resumed, found_split);
     let dataset = args.task.load_dataset(eval_file, args.eval_split.as_deref(), rule)?;
     if data.is_some() {
         dataset.print_counts();
     }
-    if let Some(of_model) = of_model {
-        of_model.warn_of_learned(&dataset.splits.validation);
+    if let Some(sft_split) = sft_split {
+        sft_split.warn_of_learned(&dataset.splits.validation);
     }
     Ok((dataset, rule))
 }
