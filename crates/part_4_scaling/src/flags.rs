@@ -134,9 +134,10 @@ impl OptimizationFlags {
         self.batch_size.map_or(default, NonZeroUsize::get)
     }
 
-    /// Optimizer steps of a pass over `n_rows` rows with micro-batches of this size.
-    pub fn steps_per_epoch(&self, n_rows: usize, batch_size: usize) -> f64 {
-        n_rows as f64 / (batch_size * self.grad_accum_steps.get()) as f64
+    /// Optimizer steps of a pass over data of `n_batches` micro-batches; a fraction where the next
+    /// pass begins within a step.
+    pub fn steps_per_epoch(&self, n_batches: f64) -> f64 {
+        n_batches / self.grad_accum_steps.get() as f64
     }
 
     /// Checks the flags for parts that train in f32.

@@ -13,6 +13,7 @@ pub mod overlong;
 pub mod rewards; // rewards
 pub mod weighted_rewards;
 pub mod task; // tasks
+pub mod task_dataset;
 pub mod step; // 9.5
 pub mod experience;
 pub mod config;
@@ -45,6 +46,7 @@ pub use progress::GrpoProgress;
 pub use reference::{ReferenceModel, ReferenceUpdate};
 pub use step::grpo_step;
 pub use task::Task;
+pub use task_dataset::TaskDataset;
 pub use training::train;
 pub use validator::GrpoValidator;
 pub use weighted_rewards::WeightedRewards;

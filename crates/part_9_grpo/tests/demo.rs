@@ -10,6 +10,8 @@ mod open_prompts;
 mod refused;
 #[path = "demo/resumed.rs"]
 mod resumed;
+#[path = "demo/splits.rs"]
+mod splits;
 
 use std::path::Path;
 

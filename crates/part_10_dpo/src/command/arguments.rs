@@ -11,6 +11,7 @@ use reward::flags::{PreferenceFlags, SplitFlags};
 use scaling::flags::OptimizationFlags;
 use scaling::{DefaultLength, DefaultLr, RunDefaults};
 use serde::Serialize;
+use sft::SplitRule;
 use sft::model_flags::ModelFlags;
 
 use crate::flags::{LossFlags, LossName};
@@ -83,6 +84,10 @@ impl TrainArgs {
         self.online.check(self.loss.loss, self.reference.as_deref())?;
         let is_online = self.online.online.is_some();
         ensure_usage(
+            self.online.split_seed.is_none() || !self.data.is_built_in(),
+            "--split-seed is for files; built-in data have their own validation problems",
+        )?;
+        ensure_usage(
             !is_online || self.optimization.grad_accum_steps.get() == 1,
             "--grad-accum-steps has no part in --online: a round has --prompts-per-round prompts",
         )?;
@@ -110,6 +115,12 @@ impl TrainArgs {
         )
     }
 
+    /// Rule of the split of a run with --online that --split-seed gives.
+    pub(crate) fn given_split(&self) -> Option<SplitRule> {
+        let SplitFlags { validation, .. } = self.split;
+        self.online.split_seed.map(|seed| SplitRule { validation, seed })
+    }
+
     /// Loss of the run.
     ///
     /// # Errors
@@ -127,9 +138,10 @@ impl TrainArgs {
     /// Defaults of a run of a model with `n_parameters` parameters on `n_rows` rows.
     pub(crate) fn run_defaults(&self, n_parameters: f64, n_rows: usize) -> RunDefaults {
         let batch_size = self.optimization.batch_size(self.data.default_batch_size());
+        let n_batches = n_rows.div_ceil(batch_size) as f64;
         RunDefaults {
             lr: LR.of(n_parameters, self.model.lora.lora_rank),
-            steps_per_epoch: self.optimization.steps_per_epoch(n_rows, batch_size),
+            steps_per_epoch: self.optimization.steps_per_epoch(n_batches),
             length: DefaultLength {
                 epochs: 1.,
                 min_steps: 50,

@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use anyhow::Result;
 use clap::{Args, Command, FromArgMatches};
 
-use crate::flags::ScheduleFlags;
+use crate::flags::{OptimizationFlags, ScheduleFlags};
 use crate::run_defaults::{DefaultLength, DefaultLr, RunDefaults};
 use crate::schedule::DecayShape;
 
@@ -30,6 +30,21 @@ fn small_data_get_few_epochs_and_large_data_few_steps() {
     assert_eq!(defaults(34.).steps(Some(0.5)), 17);
     let fixed = RunDefaults { length: DefaultLength::steps(60, 20), ..defaults(2.) };
     assert_eq!((fixed.steps(None), fixed.steps(Some(5.))), (60, 10));
+}
+
+#[test]
+fn an_epoch_ends_with_its_last_batch_however_small() {
+    let steps = |args: &str, n_batches: usize, epochs| {
+        let command = OptimizationFlags::augment_args(Command::new("train").no_binary_name(true));
+        let matches = command.try_get_matches_from(args.split_whitespace()).expect("valid flags");
+        let flags = OptimizationFlags::from_arg_matches(&matches).expect("all flags");
+        defaults(flags.steps_per_epoch(n_batches as f64)).steps(Some(epochs))
+    };
+    assert_eq!(steps("", 70_usize.div_ceil(64), 10.), 20, "70 rows in batches of 64");
+    assert_eq!(steps("", 3, 0.5), 2, "one and a half, and a run has whole steps");
+    let accumulated = "--grad-accum-steps 2";
+    assert_eq!(steps(accumulated, 3, 10.), 15, "the next epoch begins within a step");
+    assert_eq!(steps(accumulated, 3, 1.), 2);
 }
 
 #[test]

@@ -13,7 +13,7 @@ use modern::sampler::{Sampler, SamplingStrategy};
 use ppo::reference::reference_of_finetuned;
 use ppo::{CompletionEvalConfig, PolicyComparison, RolloutConfig, compare_to_reference};
 use serde_json::{Value, json};
-use sft::FinetunedModel;
+use sft::{FinetunedModel, SplitRule};
 use tensor_core::Rng;
 
 use super::arguments::EvalArgs;
@@ -171,5 +171,6 @@ fn load_eval_examples(args: &EvalArgs) -> Result<Vec<Example>> {
     };
     println!("evaluating on the run's validation problems, as the others of --data trained it");
     let [eval_file, eval_split] = ["eval_file", "eval_split"].map(|key| settings[key].as_str());
-    Ok(args.task.load_dataset(eval_file, eval_split)?.validation)
+    let rule = SplitRule::of_settings(&settings);
+    Ok(args.task.load_dataset(eval_file, eval_split, rule)?.splits.validation)
 }
