@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use anyhow::Result;
-use candle_core::{DType, Device};
+use candle_core::Device;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 use tensor_core::allocator::keep_freed_memory;
@@ -13,6 +13,7 @@ use tensor_core::threads::set_num_threads;
 use tensor_core::{AdamWConfig, DeviceChoice, MomentFormat, MuonConfig, OptimizerConfig};
 
 use crate::number::{beta, non_negative};
+pub use crate::precision::{Precision, without_f16};
 use crate::settings::SettingsFlags;
 use crate::tracker::TrackerFlags;
 use crate::usage_error::as_usage_error;
@@ -138,32 +139,6 @@ impl OptimizerFlags {
     /// Maximum gradient norm; `None` without clipping.
     pub fn max_grad_norm(&self) -> Option<f64> {
         (self.max_grad_norm > 0.).then_some(self.max_grad_norm)
-    }
-}
-
-/// Number format of the model's computations.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub enum Precision {
-    /// 32 bits
-    #[value(aliases = ["float32", "fp32"])]
-    F32,
-    /// 16 bits, range of f32, few digits
-    #[value(alias = "bfloat16")]
-    Bf16,
-    /// 16 bits, more digits, small range (loss scaling is used)
-    #[value(aliases = ["float16", "fp16"])]
-    F16,
-}
-
-impl Precision {
-    /// Data type of the tensors.
-    pub fn dtype(self) -> DType {
-        match self {
-            Self::F32 => DType::F32,
-            Self::Bf16 => DType::BF16,
-            Self::F16 => DType::F16,
-        }
     }
 }
 

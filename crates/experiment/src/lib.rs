@@ -4,6 +4,7 @@ mod usage_error;
 pub mod program;
 pub mod command_line;
 pub mod number;
+mod precision;
 pub mod flags;
 pub mod settings;
 pub mod run_folder;

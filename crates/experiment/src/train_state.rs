@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 use ranks::Ranks;
 use serde_json::{Map, Value, json};
 use tensor_core::{
@@ -45,6 +45,16 @@ impl TrainState {
         let frozen_sha256 = frozen_sha256(&parameters)?;
         let (progress, ranks) = (TrainProgress::default(), Ranks::Alone);
         Ok(Self { parameters, optimizer, progress, ranks, frozen_sha256 })
+    }
+
+    /// The state of a run whose models compute in `dtype`, with master weights in f32: see
+    /// [`Parameters::into_compute_dtype`]. A checkpoint belongs to the same frozen weights before
+    /// they are rounded.
+    ///
+    /// # Errors
+    /// When weights are quantized, or memory is short.
+    pub fn with_compute_dtype(self, dtype: DType) -> Result<Self> {
+        Ok(Self { parameters: self.parameters.into_compute_dtype(dtype)?, ..self })
     }
 
     /// Trains together with `ranks` from now on: all get the weights of the first.

@@ -50,7 +50,7 @@ pub fn save_with_config_json(
         [id] => json!(id),
         _ => json!(special_ids.eos),
     };
-    let dtype = match parameters.dtype() {
+    let dtype = match parameters.stored_dtype() {
         DType::BF16 => "bfloat16",
         DType::F16 => "float16",
         DType::F64 => "float64",

@@ -116,6 +116,7 @@ pub fn distill_step(
     let metrics = StepMetrics { step, loss, lr, grad_norm, n_tokens };
     log.check(&metrics)?;
     policy.state.optimizer.step(&grads, lr)?;
+    policy.refresh()?;
     policy.state.progress.step = step;
     log.step(&metrics, json!({ "reverse_kl": reverse_kl }))
 }

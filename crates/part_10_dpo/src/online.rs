@@ -34,6 +34,7 @@ pub fn train_online(
 ) -> Result<()> {
     let total_steps = config.schedule.total_steps;
     policy.state.join(&run.ranks)?;
+    policy.refresh()?; // the weights may be those of a checkpoint
     if policy.state.progress.step == 0 {
         validator.run(policy, context.reward_fn, log)?; // baseline before training
     }

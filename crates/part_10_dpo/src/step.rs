@@ -74,6 +74,16 @@ impl DpoPolicy {
         Ok(Self { model, inference_model, state })
     }
 
+    /// Builds the models again if they have rounded copies of the weights: see
+    /// [`GptModern::refresh`].
+    ///
+    /// # Errors
+    /// When memory is short.
+    pub fn refresh(&mut self) -> Result<()> {
+        self.model.refresh(&mut self.state.parameters)?;
+        Ok(self.inference_model.refresh(&mut self.state.parameters.for_inference())?)
+    }
+
     /// The policy with gradient checkpointing of its training model, or without it.
     pub fn with_gradient_checkpointing(self, checkpointing: GradientCheckpointing) -> Self {
         let model = self.model.with_gradient_checkpointing(checkpointing);
@@ -121,6 +131,7 @@ pub fn dpo_step(
     let step_metrics = StepMetrics { step, loss, lr, grad_norm, n_tokens };
     log.check(&step_metrics)?;
     policy.state.optimizer.step(&grads, lr)?;
+    policy.refresh()?;
     policy.state.progress.step = step;
 
     let metrics = DpoMetrics::new(&config.loss, &examples, &log_probs, &totals)?;

@@ -143,8 +143,7 @@ impl TrainFlags {
                 "--batch-size times --context-len must be at most {MAX_TOKENS_PER_STEP} tokens"
             ),
         )?;
-        let message = "--dtype f16 needs the loss scaling of part 4: use bf16 here";
-        ensure_usage(self.dtype != Precision::F16, message)?;
+        self.dtype.ensure_unscaled()?;
         match self.epochs {
             None => self.ensure_warmup_fits(self.steps.get()),
             Some(_) => Ok(()),

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use candle_core::Device;
+use candle_core::{DType, Device};
 use model_io::{
     ChatTemplate, ChatVariables, GenerationConfig, LoadMode, ModelFiles, ModelWeights,
     SpecialTokenIds, Tokenizer, find_adapter, locate_model, model_folder, peft_folder,
@@ -89,6 +89,16 @@ impl Checkpoint {
     pub fn with_chat_variables(self, variables: &ChatVariables) -> Self {
         let chat_template = self.chat_template.map(|template| template.with_variables(variables));
         Self { chat_template, ..self }
+    }
+
+    /// Model for inference that computes in `dtype`: a copy of the weights, unless that is their
+    /// dtype.
+    ///
+    /// # Errors
+    /// When memory is short.
+    pub fn inference_model(&self, dtype: DType) -> candle_core::Result<GptModern> {
+        let mut view = self.parameters.with_compute_dtype(dtype).for_inference();
+        GptModern::new(self.model.config(), view.root())
     }
 
     /// The checkpoint with an inference copy of the model, which builds no autograd graph.

@@ -18,6 +18,7 @@ pub mod experts;
 mod input_embedding;
 pub mod model;
 mod chunked_logits;
+mod mixed_precision;
 pub mod sampler;
 pub mod generate_config;
 pub mod completion;

@@ -139,12 +139,4 @@ impl OptimizationFlags {
     pub fn steps_per_epoch(&self, n_batches: f64) -> f64 {
         n_batches / self.grad_accum_steps.get() as f64
     }
-
-    /// Checks the flags for parts that train in f32.
-    ///
-    /// # Errors
-    /// A [`UsageError`](experiment::program::UsageError) when `--dtype` asks for something else.
-    pub fn ensure_f32(&self) -> Result<()> {
-        ensure_usage(self.dtype == Precision::F32, "--dtype: this part supports f32 only")
-    }
 }

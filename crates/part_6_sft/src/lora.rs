@@ -80,12 +80,13 @@ pub fn attach(parameters: &mut Parameters, config: &LoraConfig, seed: u64) -> Re
 pub fn merge(parameters: &Parameters) -> Result<()> {
     for layer in parameters.adapters().keys() {
         let (weight, merged) = merged_layer(parameters, layer)?;
-        weight.var.set(&merged)?;
+        weight.var.set(&merged.to_dtype(weight.var.dtype())?)?;
     }
     Ok(())
 }
 
-/// All weights by name, merged as by [`merge`]; `parameters` stay unchanged, bit for bit.
+/// All weights by name, merged as by [`merge`] but in the dtype of the adapters if that is wider;
+/// `parameters` stay unchanged, bit for bit.
 ///
 /// # Errors
 /// Those of [`merge`].
@@ -95,13 +96,12 @@ pub fn merged_weights(parameters: &Parameters) -> Result<BTreeMap<String, Tensor
         base.iter().map(|p| (p.name.clone(), p.var.as_detached_tensor())).collect();
     for layer in parameters.adapters().keys() {
         let (weight, merged) = merged_layer(parameters, layer)?;
-        tensors.insert(weight.name.clone(), merged);
+        tensors.insert(weight.name.clone(), merged.to_dtype(parameters.stored_dtype())?);
     }
     Ok(tensors)
 }
 
-/// Weight of the layer called `layer`, and the weight merged with its adapter, in the dtype of the
-/// weight.
+/// Weight of the layer called `layer`, and the weight merged with its adapter, in f32 or wider.
 fn merged_layer<'a>(parameters: &'a Parameters, layer: &str) -> Result<(&'a Parameter, Tensor)> {
     let weight = parameters.get(&format!("{layer}.weight"));
     let weight = weight.with_context(|| {
@@ -117,7 +117,7 @@ fn merged_layer<'a>(parameters: &'a Parameters, layer: &str) -> Result<(&'a Para
     if let Some(magnitude) = parameters.magnitude(layer) {
         merged = dora_weight(&merged, &in_f32(magnitude)?)?;
     }
-    Ok((weight, merged.to_dtype(weight.var.dtype())?))
+    Ok((weight, merged))
 }
 
 /// Values of a parameter in f32, or wider as they are.

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, ensure};
-use candle_core::Device;
+use candle_core::{DType, Device};
 use experiment::TrainState;
 use model_io::{
     GenerationConfig, LoraConfig, ModelConfig, SpecialTokenIds, TensorNames, find_adapter,
@@ -64,7 +64,8 @@ impl ModelSaver {
         Ok((saver, parameters))
     }
 
-    /// State of a new run that trains `parameters`, or adapters beside them, drawn from `seed`.
+    /// State of a new run that trains `parameters`, or adapters beside them, drawn from `seed`; its
+    /// models compute in `dtype`.
     ///
     /// # Errors
     /// When memory is short.
@@ -72,12 +73,13 @@ impl ModelSaver {
         &self,
         mut parameters: Parameters,
         optimizer: OptimizerConfig,
+        dtype: DType,
         seed: u64,
     ) -> Result<TrainState> {
         if let Some(lora) = &self.lora {
             lora::attach(&mut parameters, lora, seed)?;
         }
-        TrainState::new(parameters, optimizer)
+        TrainState::new(parameters, optimizer)?.with_compute_dtype(dtype)
     }
 
     /// Name of the subfolder that [`save`](Self::save) writes: `model`, or `adapter` for a model

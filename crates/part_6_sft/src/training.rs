@@ -28,7 +28,10 @@ pub fn train(
 ) -> Result<()> {
     ensure!(!examples.is_empty(), "there are no training examples");
     state.join(&run.ranks)?;
-    let inference_model = GptModern::new(model.config(), state.parameters.for_inference().root())?;
+    let mut inference_model =
+        GptModern::new(model.config(), state.parameters.for_inference().root())?;
+    let mut model = model.clone();
+    model.refresh(&mut state.parameters)?; // they may be those of a checkpoint
     let lengths = examples.iter().map(|example| example.ids.len()).collect();
     let mut sampler = BatchSampler::new(lengths, config.curriculum, config.batch_size, config.seed);
     sampler.set_grouping(state.progress.length_grouping);
@@ -44,10 +47,12 @@ pub fn train(
         let batches =
             micro_batches(&mut sampler, step, examples, config, &run.ranks, model.device())?;
         state.seed_dropout(config.seed);
-        sft_step(model, state, &batches, config, log)?;
+        sft_step(&model, state, &batches, config, log)?;
+        model.refresh(&mut state.parameters)?;
         if let Some(validator) =
             validator.filter(|validator| step == total_steps || is_due(step, validator.interval))
         {
+            inference_model.refresh(&mut state.parameters.for_inference())?;
             validator.run(&inference_model, state, log)?;
         }
         let is_last = run.is_over(&state.progress, total_steps)? || run.should_stop(step)?;

@@ -93,7 +93,7 @@ pub fn merged_weights(
     if parameters.adapters().is_empty() {
         return Ok(parameters.with_compute_dtype(parameters.dtype()));
     }
-    let (dtype, device) = (parameters.dtype(), parameters.device());
+    let (dtype, device) = (parameters.stored_dtype(), parameters.device());
     let tensors = lora::merged_weights(parameters)?;
     let mut merged = Parameters::from_tensors(tensors, "the merged model", 0, dtype, device);
     RewardModel::new(config, architecture, &mut merged)?;

@@ -82,10 +82,19 @@ impl RewardModel {
         Self::new(self.backbone.config(), self.architecture, &mut parameters.for_inference())
     }
 
-    /// Reward head for C = `n_embd` channels.
+    /// Builds the backbone again if it has rounded copies of the weights of `parameters`: see
+    /// [`GptModern::refresh`].
+    ///
+    /// # Errors
+    /// When memory is short.
+    pub fn refresh(&mut self, parameters: &mut Parameters) -> Result<()> {
+        self.backbone.refresh(parameters)
+    }
+
+    /// Reward head for C = `n_embd` channels, which computes in f32 or wider.
     pub(crate) fn new_head(n_embd: usize, parameters: &mut Parameters) -> Result<Linear> {
         let init = Init::Normal { std: 1. / (n_embd as f64 + 1.).sqrt() };
-        Linear::new(parameters.root().at("score"), n_embd, 1, Bias::No, init)
+        Linear::new(parameters.root().at("score").at_least_f32(), n_embd, 1, Bias::No, init)
     }
 
     /// Configuration of a language model of these sizes without an output layer of its own.
@@ -122,7 +131,13 @@ impl RewardModel {
             RewardArchitecture::BidirectionalMean => self.mean_hidden(ids, lengths)?,
         };
         // (B, C) -> (B, 1) -> (B)
+        let pooled = pooled.to_dtype(self.head_dtype()?)?;
         self.reward_head.forward(&pooled)?.squeeze(1)?.to_dtype(DType::F32)
+    }
+
+    /// Dtype in which the reward head computes.
+    fn head_dtype(&self) -> Result<DType> {
+        Ok(self.reward_head.weight.as_tensor()?.dtype())
     }
 
     /// Hidden state of each text's last token: (B, C).
@@ -142,6 +157,7 @@ impl RewardModel {
         let context =
             AttentionContext::full_sequence(AttentionMask::bidirectional().with_padding(&mask)?);
         let hidden = self.backbone.hidden_states_in_context(ids, &context, None)?; // (B, T, C)
+        let hidden = hidden.to_dtype(self.head_dtype()?)?; // a mean in 16 bits would lose digits
         // (B, T), each row sums to 1
         let weights = mask.broadcast_div(&mask.sum_keepdim(1)?)?.to_dtype(hidden.dtype())?;
         weights.unsqueeze(1)?.matmul(&hidden)?.squeeze(1) // (B, 1, T) x (B, T, C) -> (B, C)

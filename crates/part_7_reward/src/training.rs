@@ -27,7 +27,9 @@ pub fn train(
 ) -> Result<()> {
     ensure!(!pairs.is_empty(), "there is no pair to train on");
     state.join(&run.ranks)?;
-    let inference_model = model.for_inference(&state.parameters)?;
+    let mut inference_model = model.for_inference(&state.parameters)?;
+    let mut model = model.clone();
+    model.refresh(&mut state.parameters)?; // they may be those of a checkpoint
     let lengths = pairs.iter().map(|pair| pair.chosen.len().max(pair.rejected.len())).collect();
     let mut sampler =
         BatchSampler::new(lengths, Curriculum::Shuffled, config.batch_size, config.seed);
@@ -44,8 +46,10 @@ pub fn train(
         let device = model.backbone().device();
         let batches = micro_batches(&mut sampler, step, pairs, config, &run.ranks, device)?;
         state.seed_dropout(config.seed);
-        reward_step(model, state, &batches, config, log)?;
+        reward_step(&model, state, &batches, config, log)?;
+        model.refresh(&mut state.parameters)?;
         if step == total_steps || is_due(step, validator.interval) {
+            inference_model.refresh(&mut state.parameters.for_inference())?;
             validator.run(&inference_model, state, log)?;
         }
         let is_last = run.is_over(&state.progress, total_steps)? || run.should_stop(step)?;

@@ -9,7 +9,7 @@ use modern::{GptModern, GradientCheckpointing};
 use ranks::Ranks;
 use serde::{Deserialize, Serialize};
 use sft::ModelSaver;
-use tensor_core::{OptimizerConfig, json_file};
+use tensor_core::{OptimizerConfig, Parameters, json_file};
 
 use crate::alarms::PpoAlarms;
 use crate::critic::{Critic, CriticBackbone, new_critic};
@@ -99,6 +99,20 @@ pub struct PpoModels {
     pub rollout_policy: GptModern,
     /// Critic for rollouts, without a graph.
     pub rollout_critic: Critic,
+}
+
+impl PpoModels {
+    /// Builds the models again if they have rounded copies of the weights of `policy` and `critic`:
+    /// see [`GptModern::refresh`].
+    ///
+    /// # Errors
+    /// When memory is short.
+    pub fn refresh(&mut self, policy: &mut Parameters, critic: &mut Parameters) -> Result<()> {
+        self.policy.refresh(policy)?;
+        self.rollout_policy.refresh(&mut policy.for_inference())?;
+        self.critic.refresh(critic)?;
+        self.rollout_critic.refresh(&mut critic.for_inference())
+    }
 }
 
 impl ActorCritic {

@@ -1,5 +1,6 @@
 //! 8.5 Alarms: the known ways in which PPO runs fail, reported with the likely cause.
 
+use candle_core::DType;
 use experiment::{Alarm, Plateau};
 use serde::{Deserialize, Serialize};
 
@@ -14,8 +15,11 @@ const MIN_EOS_RATE: f64 = 0.05;
 /// Share below which bootstrapped values drift: the critic's value at a cut is never a target, so
 /// where most completions are cut, the values rest on it alone.
 const MIN_EOS_RATE_BOOTSTRAP: f64 = 0.5;
-/// Largest deviation of the first ratio from 1 that rounding explains.
+/// Largest deviation of the first ratio from 1 that rounding explains, of a policy in f32.
 const RATIO_TOLERANCE: f64 = 1e-3;
+/// The same in 16 bits: where the sampler rounds a logit of 32 to another neighbor in bf16 than the
+/// update, it moves by 1/8, and so does the hidden state before it, in smaller steps.
+const RATIO_TOLERANCE_16_BITS: f64 = 0.2;
 
 /// Quantities of a step that the alarms check.
 #[derive(Debug, Clone, Copy)]
@@ -30,6 +34,8 @@ pub struct HealthInputs {
     pub truncation: TruncationHandling,
     /// Largest |ratio − 1| before the first update.
     pub first_ratio_error: f64,
+    /// Dtype in which the policy computes.
+    pub dtype: DType,
     /// Plateau of the rewards.
     pub plateau: Option<Plateau>,
 }
@@ -44,7 +50,7 @@ impl PpoAlarms {
     /// Alarms of a step.
     pub fn check(&mut self, inputs: &HealthInputs) -> Vec<Alarm> {
         let HealthInputs { entropy, kl_per_token, eos_rate, truncation, .. } = *inputs;
-        let HealthInputs { first_ratio_error, plateau, .. } = *inputs;
+        let HealthInputs { first_ratio_error, dtype, plateau, .. } = *inputs;
         let (min_eos_rate, advice) = match truncation {
             TruncationHandling::Terminal => {
                 (MIN_EOS_RATE, "the policy never learned to stop (raise --missing-eos-penalty)")
@@ -56,7 +62,7 @@ impl PpoAlarms {
         };
         let first = *self.first_entropy.get_or_insert(entropy);
         let mut alarms = Vec::from_iter(plateau.and_then(|plateau| plateau.alarm()));
-        if first_ratio_error > RATIO_TOLERANCE {
+        if first_ratio_error > ratio_tolerance(dtype) {
             let message = format!(
                 "a ratio differs from 1 by {first_ratio_error:.4} before the first update: \
                  sampling and training compute different probabilities (temperature, filters, \
@@ -88,6 +94,15 @@ impl PpoAlarms {
             alarms.push(Alarm::new("no_stop", message).with_severity(1. / eos_rate));
         }
         alarms
+    }
+}
+
+/// Largest |ratio − 1| before the first update that rounding explains, of a policy that computes in
+/// `dtype`.
+pub fn ratio_tolerance(dtype: DType) -> f64 {
+    match dtype {
+        DType::F16 | DType::BF16 => RATIO_TOLERANCE_16_BITS,
+        _ => RATIO_TOLERANCE,
     }
 }
 

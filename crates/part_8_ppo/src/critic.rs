@@ -24,12 +24,12 @@ use crate::token_batch::TokenBatch;
 pub struct ValueHead(Linear);
 
 impl ValueHead {
-    /// Parameters `weight: (1, C)` and `bias: (1)`, both 0.
+    /// Parameters `weight: (1, C)` and `bias: (1)`, both 0. The head computes in f32 or wider.
     ///
     /// # Errors
     /// When the store has tensors of other names or shapes.
     pub fn new(scope: Scope<'_>, c: usize) -> Result<Self> {
-        Ok(Self(Linear::new(scope, c, 1, Bias::Yes, Init::Zeros)?))
+        Ok(Self(Linear::new(scope.at_least_f32(), c, 1, Bias::Yes, Init::Zeros)?))
     }
 
     /// Values of `hidden: (N, C)`: (N), in f32.
@@ -37,7 +37,8 @@ impl ValueHead {
     /// # Errors
     /// When the widths differ.
     pub fn forward(&self, hidden: &Tensor) -> Result<Tensor> {
-        Ok(self.0.forward(hidden)?.squeeze(1)?.to_dtype(DType::F32)?)
+        let hidden = hidden.to_dtype(self.0.weight.as_tensor()?.dtype())?;
+        Ok(self.0.forward(&hidden)?.squeeze(1)?.to_dtype(DType::F32)?)
     }
 }
 
@@ -70,7 +71,8 @@ pub struct CriticValues {
     pub bootstrap_values: Tensor,
 }
 
-/// Train state of a new critic for a policy with config `policy` and weights `parameters`.
+/// Train state of a new critic for a policy with config `policy` and weights `parameters`; its
+/// backbone computes in the dtype of the policy.
 ///
 /// # Errors
 /// When memory is short.
@@ -90,7 +92,7 @@ pub fn new_critic(
         }
     }
     ValueHead::new(own.root().at("value_head"), policy.embedding_width())?;
-    TrainState::new(own, optimizer)
+    TrainState::new(own, optimizer)?.with_compute_dtype(parameters.dtype())
 }
 
 impl Critic {
@@ -122,6 +124,18 @@ impl Critic {
                 Self::Separate(Box::new(backbone), head)
             }
         }
+    }
+
+    /// Builds a backbone of its own again if it has rounded copies of the weights of `parameters`:
+    /// see [`GptModern::refresh`].
+    ///
+    /// # Errors
+    /// When memory is short.
+    pub fn refresh(&mut self, parameters: &mut Parameters) -> Result<()> {
+        if let Self::Separate(backbone, _) = self {
+            backbone.refresh(parameters)?;
+        }
+        Ok(())
     }
 
     /// Values of `batch`. `policy` computes the policy's hidden states, (B · S, C); it is called

@@ -37,7 +37,7 @@ use crate::rollout_group::SampledCompletion;
 /// When the reward function fails, the loss is not finite, or the log cannot be written.
 pub fn ppo_step(
     actor_critic: &mut ActorCritic,
-    models: &PpoModels,
+    models: &mut PpoModels,
     context: &mut PpoContext<'_>,
     prompts: &[PromptExample],
     config: &PpoConfig,
@@ -97,7 +97,7 @@ pub fn ppo_step(
 /// When a loss or a gradient is not finite, or memory is short.
 pub fn update(
     actor_critic: &mut ActorCritic,
-    models: &PpoModels,
+    models: &mut PpoModels,
     experience: &PpoExperience,
     config: &PpoConfig,
     lr: f64,
@@ -144,6 +144,7 @@ pub fn update(
             (metrics.grad_norm, metrics.critic_grad_norm) = (grad_norm, critic_grad_norm);
             policy.optimizer.step(&grads, lr)?;
             critic.optimizer.step(&grads, lr * config.critic_lr_multiplier)?;
+            models.refresh(&mut policy.parameters, &mut critic.parameters)?;
             metrics.updates += 1;
         }
     }

@@ -25,7 +25,7 @@ pub fn train(
 ) -> Result<()> {
     actor_critic.policy.join(&run.ranks)?;
     actor_critic.critic.join(&run.ranks)?;
-    let models = actor_critic.models()?;
+    let mut models = actor_critic.models()?;
     let (total_steps, saver) = (config.schedule.total_steps, validator.model_saver);
     if actor_critic.policy.progress.step == 0 {
         // Baseline before training.
@@ -38,7 +38,7 @@ pub fn train(
     while !run.is_over(&actor_critic.policy.progress, total_steps)? {
         let step = actor_critic.policy.progress.step + 1;
         let batch = prompts.batch(step, config.prompts_per_step);
-        ppo_step(actor_critic, &models, context, &batch, config, log)?;
+        ppo_step(actor_critic, &mut models, context, &batch, config, log)?;
         actor_critic.policy.progress.step = step;
         let is_over = run.is_over(&actor_critic.policy.progress, total_steps)?;
         if is_over || is_due(step, validator.interval) {

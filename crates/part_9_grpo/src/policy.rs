@@ -58,6 +58,16 @@ impl Policy {
         Self { model, ..self }
     }
 
+    /// Builds the models again if they have rounded copies of the weights: see
+    /// [`GptModern::refresh`].
+    ///
+    /// # Errors
+    /// When memory is short.
+    pub fn refresh(&mut self) -> Result<()> {
+        self.model.refresh(&mut self.state.parameters)?;
+        Ok(self.rollout_model.refresh(&mut self.state.parameters.for_inference())?)
+    }
+
     /// Saves a checkpoint into `folder`; `data_id` names the training data. With a `saver` it is a
     /// model folder, too.
     ///

@@ -77,11 +77,12 @@ impl ReferenceModel {
         if step.is_multiple_of(interval) {
             for (old, new) in copy.iter().zip(policy.iter()) {
                 let new = new.var.as_detached_tensor();
+                let (dtype, old_values) = (old.var.dtype(), old.var.as_detached_tensor());
                 let mixed = match alpha {
                     1. => new,
-                    _ => ((new * alpha)? + (old.var.as_detached_tensor() * (1. - alpha))?)?,
+                    _ => ((&new * alpha)? + (old_values.to_dtype(new.dtype())? * (1. - alpha))?)?,
                 };
-                old.var.set(&mixed)?;
+                old.var.set(&mixed.to_dtype(dtype)?)?;
             }
         }
         Ok(())

@@ -88,6 +88,7 @@ pub fn grpo_step(
         let grad_norm = clip_grad_norm(&mut grads, parameters, update.max_grad_norm)?;
         ensure_finite(step, loss, grad_norm, "--lr")?;
         policy.state.optimizer.step(&grads, lr)?;
+        policy.refresh()?;
         updates.push(sums.update_metrics(loss, grad_norm));
     }
     policy.progress.timings.training += watch.lap();

@@ -30,6 +30,7 @@ pub fn train(
     let GrpoUpdateConfig { schedule, max_sampled_tokens, .. } = config.update;
     let saver = validator.model_saver;
     policy.state.join(&run.ranks)?;
+    policy.refresh()?; // the weights may be those of a checkpoint
     if policy.state.progress.step == 0 {
         validator.run(policy, context.reward_fn, log)?; // baseline before training
     }

@@ -158,29 +158,31 @@ impl Parameters {
         self.dtype
     }
 
-    /// Tensor of the parameter `name`, which is created on the first request.
+    /// Tensor of the parameter `name` for a layer that computes in `dtype`; the parameter is created
+    /// on the first request.
     fn get_or_create(
         &mut self,
         name: String,
         shape: Shape,
         init: Init,
         decay: WeightDecay,
+        dtype: DType,
     ) -> Result<Tensor> {
         if let Some(&i) = self.index.get(&name) {
             let parameter = &self.entries[i];
             check_shape(&name, parameter.var.shape(), &shape)?;
-            return parameter.tensor(self.dtype);
+            return parameter.tensor(dtype);
         }
         let tensor = match &mut self.source {
             Source::Seed(rng) => match init {
-                Init::Zeros => Tensor::zeros(shape, self.dtype, &self.device)?,
-                Init::Ones => Tensor::ones(shape, self.dtype, &self.device)?,
+                Init::Zeros => Tensor::zeros(shape, dtype, &self.device)?,
+                Init::Ones => Tensor::ones(shape, dtype, &self.device)?,
                 Init::Constant { value } => {
-                    Tensor::full(value, shape, &self.device)?.to_dtype(self.dtype)?
+                    Tensor::full(value, shape, &self.device)?.to_dtype(dtype)?
                 }
-                Init::Normal { std } => rng.normal_tensor(shape, std, self.dtype, &self.device)?,
+                Init::Normal { std } => rng.normal_tensor(shape, std, dtype, &self.device)?,
                 Init::Uniform { bound } => {
-                    rng.uniform_tensor(shape, (-bound, bound), self.dtype, &self.device)?
+                    rng.uniform_tensor(shape, (-bound, bound), dtype, &self.device)?
                 }
             },
             Source::File { origin, tensors } => {
@@ -196,9 +198,9 @@ impl Parameters {
                 }
                 let name = format!("{origin}: `{name}`");
                 ensure_finite(&tensor, &name)?;
-                let converted = tensor.to_device(&self.device)?.to_dtype(self.dtype)?;
-                if tensor.dtype() != self.dtype && !is_finite(&converted)? {
-                    bail!("{name} has a weight that is too large for {:?}", self.dtype);
+                let converted = tensor.to_device(&self.device)?.to_dtype(dtype)?;
+                if tensor.dtype() != dtype && !is_finite(&converted)? {
+                    bail!("{name} has a weight that is too large for {dtype:?}");
                 }
                 converted
             }
@@ -208,7 +210,7 @@ impl Parameters {
         };
         let var = Var::from_tensor(&tensor)?;
         let parameter = Parameter { name: name.clone(), var, weight_decay: decay, trainable: true };
-        let tensor = parameter.tensor(self.dtype)?;
+        let tensor = parameter.tensor(dtype)?;
         self.index.insert(name, self.entries.len());
         self.entries.push(parameter);
         Ok(tensor)

@@ -30,8 +30,9 @@ const ONE_TOKENIZER: &str = "a model comes with its tokenizer";
 const NO_CODE: &str = "the code of a model is never run";
 const SAMPLED: &str = "greedy completions of a prompt are all alike";
 
-/// Keys: those of the PPO tutorial in its sections, then those of the arithmetic GRPO project.
-static KEYS: [(&str, Meaning); 54] = [
+/// Keys: those of the PPO tutorial in its sections, then those of the arithmetic GRPO project, and
+/// `bf16` of TRL.
+static KEYS: [(&str, Meaning); 55] = [
     ("model.name", Setting(&["model"])),
     ("model.tokenizer_name", SameAs("model.name", ONE_TOKENIZER)),
     ("model.trust_remote_code", NoEffect(NO_CODE)),
@@ -86,6 +87,7 @@ static KEYS: [(&str, Meaning); 54] = [
     ("eval_every", Setting(&["eval_interval"])),
     ("save_every", Setting(&["save_interval"])),
     ("kl_coeff", Setting(&["kl_coef"])),
+    ("bf16", Switch("dtype", "bf16")),
 ];
 
 /// Settings that follow from a key's value (any one if none is named), for commands with a flag:

@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 
 use anyhow::Result;
 use clap::Args;
-use experiment::flags::RunFlags;
+use experiment::flags::{RunFlags, without_f16};
 use experiment::number::probability;
 use experiment::program::ensure_usage;
 use reward::flags::{PreferenceFlags, SplitFlags};
@@ -31,6 +31,7 @@ pub(super) const SFT_STEPS: usize = 500;
 #[command(args_override_self = true, next_help_heading = "Model")]
 #[command(mut_arg("model", |arg| arg.help("Initial model, which is fine-tuned already: a run of \
     part 6, a folder, .gguf file or Hub id [default: a small one, trained on sums]")))]
+#[command(mut_arg("dtype", without_f16))]
 #[command(mut_arg("lr", |arg| arg.help("Peak learning rate [default: 1e-4, or 3e-4 for adapters; \
     from 20 million parameters on 1e-6, or 5e-5 for adapters]")))]
 #[command(mut_arg("weight_decay", |arg| arg.default_value("0")))]
@@ -78,7 +79,7 @@ impl TrainArgs {
     /// # Errors
     /// When flags contradict each other.
     pub(crate) fn check(&self) -> Result<()> {
-        self.optimization.ensure_f32()?;
+        self.optimization.dtype.ensure_unscaled()?;
         self.optimization.schedule.check(None)?;
         self.model.lora.check()?;
         self.online.check(self.loss.loss, self.reference.as_deref())?;

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
+use candle_core::DType;
 use experiment::metrics_writer::Plot;
 use experiment::train_state::parameters_sha256;
 use experiment::{Alarm, RunLog, RunLogConfig, RunSetup};
@@ -28,7 +29,7 @@ use crate::validator::DpoValidator;
 pub(super) fn run(args: &TrainArgs) -> Result<()> {
     args.check()?;
     let seed = args.run.compute.seed;
-    let device = args.run.compute.open_device()?;
+    let (device, dtype) = (args.run.compute.open_device()?, args.optimization.dtype.dtype());
     let inputs =
         [("--model", args.model.model.as_deref()), ("--reference", args.reference.as_deref())];
     let mut setup = RunSetup::new_on_ranks(args, &args.run, &["chat_date"], &inputs)?;
@@ -56,11 +57,11 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
         parameters = trained.parameters;
     }
     if loss.loss_type.needs_reference() {
-        let reference = Reference::new(reference, &saver, &parameters)?;
+        let reference = Reference::new(reference, &saver, &parameters, dtype)?;
         let datasets = [&mut data, &mut validation];
         reference.set_log_probs(datasets, setup.out, 2 * config.batch_size)?;
     }
-    let state = saver.train_state(parameters, config.optimizer, seed)?;
+    let state = saver.train_state(parameters, config.optimizer, dtype, seed)?;
     let mut policy = DpoPolicy::new(&saver.config, state)?
         .with_gradient_checkpointing(args.optimization.gradient_checkpointing.into());
     let data_id = examples_sha256(data.examples.iter().chain(&validation.examples));
@@ -136,17 +137,24 @@ struct Reference {
 }
 
 impl Reference {
-    /// The model of --reference, else that of `parameters` before the first step, in their memory:
-    /// its log-probabilities are computed before anything is trained.
-    fn new(named: Option<Checkpoint>, saver: &ModelSaver, parameters: &Parameters) -> Result<Self> {
+    /// The model of --reference, else that of `parameters` before the first step, computing in
+    /// `dtype`; its log-probabilities are computed before anything is trained.
+    fn new(
+        named: Option<Checkpoint>,
+        saver: &ModelSaver,
+        parameters: &Parameters,
+        dtype: DType,
+    ) -> Result<Self> {
         let reference = match named {
-            Some(Checkpoint { model, parameters, .. }) => {
+            Some(named) => Self {
+                model: named.inference_model(dtype)?,
+                sha256: parameters_sha256(named.parameters.iter())?,
+            },
+            None => {
+                let mut view = parameters.with_compute_dtype(dtype).for_inference();
+                let model = GptModern::new(&saver.config, view.root())?;
                 Self { model, sha256: parameters_sha256(parameters.iter())? }
             }
-            None => Self {
-                model: GptModern::new(&saver.config, parameters.for_inference().root())?,
-                sha256: parameters_sha256(parameters.iter())?,
-            },
         };
         Ranks::of_process()?.ensure_same(&reference.sha256, "reference model")?;
         Ok(reference)

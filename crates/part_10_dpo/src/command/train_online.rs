@@ -38,9 +38,9 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
         RunSetup::new_on_ranks(args, &args.run, &["chat_date", "reward_timeout"], &inputs)?;
     let initial = InitialModel::new(&args.model, args.sft_steps, SFT_STEPS, &setup)?;
     let checkpoint = initial.open(seed, &device)?;
-    let (template, lora) = (args.model.template, args.model.lora.config());
+    let (dtype, lora) = (args.optimization.dtype.dtype(), args.model.lora.config());
     let (saver, mut parameters) =
-        ModelSaver::new(setup.out, &initial.path, checkpoint, template, lora)?;
+        ModelSaver::new(setup.out, &initial.path, checkpoint, args.model.template, lora)?;
     let chat_tokenizer = &saver.chat_tokenizer;
     let (mut reward, _) =
         rewards.open_reward_fn(&flags.program, chat_tokenizer, EVAL_BATCH_SIZE, &device)?;
@@ -55,7 +55,7 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     if let Some(trained) = initial.train_and_save(seed, &device)? {
         parameters = trained.parameters;
     }
-    let state = saver.train_state(parameters, config.optimizer, seed)?;
+    let state = saver.train_state(parameters, config.optimizer, dtype, seed)?;
     let reference = match config.loss.loss_type.needs_reference() {
         true => Some(new_reference(args, &saver, &state)?),
         false => None,
@@ -173,5 +173,6 @@ fn open_teacher(args: &TrainArgs, saver: &ModelSaver, device: &Device) -> Result
     let checkpoint = open_reference(source, &saver.config, tokenizer, device)
         .context("--teacher must have the vocabulary of the policy")?;
     let OnlineFlags { lmbda: lambda, .. } = args.online;
-    Ok(Some(Teacher { model: checkpoint.model, divergence: args.online.divergence(), lambda }))
+    let model = checkpoint.inference_model(args.optimization.dtype.dtype())?;
+    Ok(Some(Teacher { model, divergence: args.online.divergence(), lambda }))
 }

@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use anyhow::Result;
 use clap::Args;
 use datasets::arithmetic_questions::DemonstrationStyle;
-use experiment::flags::RunFlags;
+use experiment::flags::{RunFlags, without_f16};
 use experiment::number::probability;
 use experiment::program::ensure_usage;
 use scaling::flags::OptimizationFlags;
@@ -26,6 +26,7 @@ const LENGTH: DefaultLength =
 
 #[derive(Args, Serialize)]
 #[command(args_override_self = true, next_help_heading = "Data")]
+#[command(mut_arg("dtype", without_f16))]
 #[command(mut_arg("lr", |arg| arg.help("Peak learning rate [default: 0.001; from 20 million \
     parameters on 2e-5, or 2e-4 for adapters]")))]
 #[command(mut_arg("beta2", |arg| arg.default_value("0.999")))]
@@ -79,7 +80,7 @@ impl TrainArgs {
     /// # Errors
     /// When flags contradict each other.
     pub(crate) fn check(&self) -> Result<()> {
-        self.optimization.ensure_f32()?;
+        self.optimization.dtype.ensure_unscaled()?;
         self.optimization.schedule.check(None)?;
         self.model.lora.check()?;
         ensure_usage(

@@ -17,6 +17,7 @@ use crate::{ChatTokenizer, ModelSaver, SftValidator, TokenizedExample, tokenize,
 pub(super) fn run(args: &TrainArgs) -> Result<()> {
     args.check()?;
     let (seed, device) = (args.run.compute.seed, args.run.compute.open_device()?);
+    let dtype = args.optimization.dtype.dtype();
     let mut setup = RunSetup::new_on_ranks(
         args,
         &args.run,
@@ -41,7 +42,7 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     if let Some(trained) = initial.train_and_save(seed, &device)? {
         parameters = trained.parameters;
     }
-    let mut state = saver.train_state(parameters, config.optimizer, seed)?;
+    let mut state = saver.train_state(parameters, config.optimizer, dtype, seed)?;
     let model = GptModern::new(&saver.config, state.parameters.root())?
         .with_gradient_checkpointing(args.optimization.gradient_checkpointing.into());
     let data_id = data_id(&data);

@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 
 use anyhow::{Result, ensure};
 use clap::Args;
-use experiment::flags::RunFlags;
+use experiment::flags::{RunFlags, without_f16};
 use experiment::number::{dropout, probability};
 use experiment::program::ensure_usage;
 use model_io::ModelConfig;
@@ -25,6 +25,7 @@ const LR: DefaultLr =
 #[command(args_override_self = true, next_help_heading = "Model")]
 #[command(mut_arg("model", |arg| arg.help("Initial model: a folder, .gguf file or Hub id \
     [default: a small one, trained on sums]")))]
+#[command(mut_arg("dtype", without_f16))]
 #[command(mut_arg("lr", |arg| arg.help("Peak learning rate [default: 5e-4, or 0.001 for adapters; \
     from 20 million parameters on 1e-4, or 3e-4 for adapters]")))]
 #[command(mut_arg("weight_decay", |arg| arg.default_value("0.01")))]
@@ -79,7 +80,7 @@ impl TrainArgs {
     /// # Errors
     /// When flags contradict each other.
     pub(crate) fn check(&self) -> Result<()> {
-        self.optimization.ensure_f32()?;
+        self.optimization.dtype.ensure_unscaled()?;
         self.optimization.schedule.check(None)?;
         self.loss.config()?;
         self.model.lora.check()?;

@@ -159,7 +159,8 @@ fn new_train_state(
         Some(lora) => attach_lora(&parameters, backbone, architecture, &lora, config.seed)?,
         None => parameters,
     };
-    TrainState::new(parameters, config.optimizer)
+    let state = TrainState::new(parameters, config.optimizer)?;
+    state.with_compute_dtype(args.optimization.dtype.dtype())
 }
 
 /// Prints the sizes of the splits and the counts of filtered pairs.

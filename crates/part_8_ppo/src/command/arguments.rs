@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 
 use anyhow::Result;
 use clap::Args;
-use experiment::flags::{RunFlags, SolvedFlags};
+use experiment::flags::{RunFlags, SolvedFlags, without_f16};
 use experiment::program::ensure_usage;
 use scaling::flags::OptimizationFlags;
 use scaling::{DefaultLength, DefaultLr, RunDefaults};
@@ -35,6 +35,7 @@ pub(crate) const SFT_STEPS: usize = 600;
     pretrained and fine-tuned on sums first]")))]
 #[command(mut_arg("steps", |arg| arg.help("PPO steps: rollout, then update [default: 60]")))]
 #[command(mut_arg("epochs", |arg| arg.help("Passes over the prompts, instead of --steps")))]
+#[command(mut_arg("dtype", without_f16))]
 #[command(mut_arg("lr", |arg| arg.help("Peak learning rate [default: 1e-4, or 0.001 for adapters; \
     from 20 million parameters on 3e-6, or 3e-5 for adapters]")))]
 #[command(mut_arg("weight_decay", |arg| arg.default_value("0")))]
@@ -111,7 +112,7 @@ impl TrainArgs {
             "--split-seed is for files; --data arithmetic has its own validation problems",
         )?;
         step.schedule.check(None)?;
-        step.ensure_f32()?;
+        step.dtype.ensure_unscaled()?;
         self.model.lora.check()?;
         let prompts = self.batch_size();
         let accumulated = step.grad_accum_steps.get();

@@ -126,9 +126,10 @@ fn actor_critic(
     let reference = parameters_sha256(ref_parameters.iter())?;
     let run_inputs = RunInputs::of_all_ranks(reference, reward_name.to_string())?;
     let optimizer = args.optimization.optimizer.optimizer_config();
-    let policy = saver.train_state(parameters, optimizer, config.seed)?;
+    let dtype = args.optimization.dtype.dtype();
+    let policy = saver.train_state(parameters, optimizer, dtype, config.seed)?;
     let reference = match other {
-        Some(other) => other.model,
+        Some(other) => other.inference_model(dtype)?,
         None => create_reference_model(&saver.config, &policy.parameters)?,
     };
     let backbone = args.objective.critic_backbone(&args.model.lora);

@@ -1,6 +1,7 @@
 //! 8.5: alarms name the cause, and steps raise them.
 
 use anyhow::Result;
+use candle_core::DType;
 use experiment::reward_history::Level;
 use experiment::tracker::Tracker;
 use experiment::{Plateau, RunFolder, RunLog, RunLogConfig};
@@ -21,6 +22,7 @@ fn each_alarm_names_its_cause_and_is_worse_the_further_off_it_is() {
         eos_rate: 0.9,
         truncation: TruncationHandling::Terminal,
         first_ratio_error: 1e-6,
+        dtype: DType::F32,
         plateau: None,
     };
     let plateau = |level, n_steps| HealthInputs {
@@ -33,6 +35,9 @@ fn each_alarm_names_its_cause_and_is_worse_the_further_off_it_is() {
     assert!(alarms.check(&healthy).is_empty());
     assert!(alarms.check(&HealthInputs { eos_rate: 0.4, ..healthy }).is_empty());
     assert!(alarms.check(&plateau(Level::Highest, 9)).is_empty());
+    let rounded = HealthInputs { first_ratio_error: 0.1, dtype: DType::BF16, ..healthy };
+    assert!(alarms.check(&rounded).is_empty());
+    assert_eq!(alarms.check(&HealthInputs { first_ratio_error: 0.3, ..rounded }).len(), 1);
     for (inputs, worse, expected) in [
         (
             HealthInputs { entropy: 0.01, ..healthy },

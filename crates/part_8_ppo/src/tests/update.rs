@@ -28,11 +28,11 @@ fn ratios_are_1_in_the_first_minibatch_only() -> Result<()> {
         modern::Sampler::new(modern::SamplingStrategy::new(0.7, Some(20), Some(0.9), None));
     let mut actor_critic = actor_critic(&chat_tokenizer, CriticBackbone::Shared, &config)?;
     let experience = experience_of(&mut actor_critic, &chat_tokenizer, &config)?;
-    let models = actor_critic.models()?;
+    let mut models = actor_critic.models()?;
     let single = PpoUpdateConfig { ppo_epochs: 1, n_minibatches: 1, ..config.update };
     let mut again = || -> Result<crate::PpoUpdateMetrics> {
         let (single, rng) = (with_update(single, &config), &mut Rng::new(2));
-        update(&mut actor_critic, &models, &experience, &single, 2e-2, None, rng)
+        update(&mut actor_critic, &mut models, &experience, &single, 2e-2, None, rng)
     };
     let first = again()?;
     assert!(first.first_ratio_error < 1e-4, "{}", first.first_ratio_error);
@@ -47,7 +47,7 @@ fn ratios_are_1_in_the_first_minibatch_only() -> Result<()> {
         ..config.update
     };
     let (bounded, rng) = (with_update(bounded, &config), &mut Rng::new(2));
-    let found = update(&mut actor_critic, &models, &experience, &bounded, 1e-2, None, rng)?;
+    let found = update(&mut actor_critic, &mut models, &experience, &bounded, 1e-2, None, rng)?;
     assert!(found.updates < 50 && found.approx_kl > 0.05, "{found:?}");
     Ok(())
 }
@@ -60,11 +60,11 @@ fn micro_batches_add_up_to_their_minibatch() -> Result<()> {
     for accumulate in [1, 3] {
         let mut actor_critic = actor_critic(&chat_tokenizer, CriticBackbone::Separate, &config)?;
         let experience = experience_of(&mut actor_critic, &chat_tokenizer, &config)?;
-        let models = actor_critic.models()?;
+        let mut models = actor_critic.models()?;
         let parts =
             PpoUpdateConfig { n_minibatches: 1, grad_accum_steps: accumulate, ..config.update };
         let (parts, rng) = (with_update(parts, &config), &mut Rng::new(2));
-        let found = update(&mut actor_critic, &models, &experience, &parts, 1e-3, None, rng)?;
+        let found = update(&mut actor_critic, &mut models, &experience, &parts, 1e-3, None, rng)?;
         reached.push((found, bits(&actor_critic.policy)?, bits(&actor_critic.critic)?));
     }
     let [(a, policy_a, critic_a), (b, policy_b, critic_b)] = &reached[..] else { unreachable!() };
@@ -88,11 +88,11 @@ fn minibatches_are_shuffled_and_equally_large() -> Result<()> {
     for seed in [1, 2] {
         let mut actor_critic = actor_critic(&chat_tokenizer, CriticBackbone::Shared, &config)?;
         let experience = experience_of(&mut actor_critic, &chat_tokenizer, &config)?;
-        let models = actor_critic.models()?;
+        let mut models = actor_critic.models()?;
         // 6 groups in 4 minibatches.
         let uneven = PpoUpdateConfig { ppo_epochs: 1, n_minibatches: 4, ..config.update };
         let (uneven, rng) = (with_update(uneven, &config), &mut Rng::new(seed));
-        let found = update(&mut actor_critic, &models, &experience, &uneven, 1e-2, None, rng)?;
+        let found = update(&mut actor_critic, &mut models, &experience, &uneven, 1e-2, None, rng)?;
         assert_eq!(found.updates, 4);
         reached.push(bits(&actor_critic.policy)?);
     }
@@ -122,7 +122,8 @@ fn the_ptx_loss_trains_on_its_examples() -> Result<()> {
         ..config.update
     };
     let (config, rng) = (with_update(update_config, &config), &mut Rng::new(2));
-    update(&mut actor_critic, &models, &experience, &config, 1e-2, Some(&mut mix), rng)?;
+    let updated = &mut models.clone();
+    update(&mut actor_critic, updated, &experience, &config, 1e-2, Some(&mut mix), rng)?;
     let after = loss(&mut mix)?;
     assert!(after < before - 0.05, "{before} {after}");
     Ok(())
@@ -144,7 +145,7 @@ fn micro_batches_of_unequal_length_add_up_to_their_minibatch() -> Result<()> {
         let experience = experience_of(&mut actor_critic, &chat_tokenizer, &config)?;
         let counts: Vec<usize> = experience.groups.iter().map(RolloutGroup::n_tokens).collect();
         assert!(counts.iter().any(|n| *n != counts[0]), "lengths must differ: {counts:?}");
-        let models = actor_critic.models()?;
+        let mut models = actor_critic.models()?;
         let parts = PpoUpdateConfig {
             ppo_epochs: 1,
             n_minibatches: 1,
@@ -155,7 +156,7 @@ fn micro_batches_of_unequal_length_add_up_to_their_minibatch() -> Result<()> {
         };
         let (parts, rng) = (with_update(parts, &config), &mut Rng::new(2));
         let before = bits(&actor_critic.policy)?.concat();
-        update(&mut actor_critic, &models, &experience, &parts, 1., None, rng)?;
+        update(&mut actor_critic, &mut models, &experience, &parts, 1., None, rng)?;
         let (policy, critic) = (bits(&actor_critic.policy)?, bits(&actor_critic.critic)?);
         let moved = policy.iter().flatten().zip(&before).any(|(a, b)| (a - b).abs() > 1e-3);
         assert!(moved, "a step too small to compare");

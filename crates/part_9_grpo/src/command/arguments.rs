@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 
 use anyhow::Result;
 use clap::Args;
-use experiment::flags::{ComputeFlags, RunFlags, SolvedFlags};
+use experiment::flags::{ComputeFlags, RunFlags, SolvedFlags, without_f16};
 use experiment::number::{fraction, positive};
 use experiment::program::{as_usage_error, ensure_usage};
 use modern::flags::RunChatTemplateFlags;
@@ -45,6 +45,7 @@ const LENGTH: DefaultLength = DefaultLength::steps(100, 20);
 #[command(mut_arg("epochs", |arg| arg.help("Passes over the problems, instead of --steps")))]
 #[command(mut_arg("lr", |arg| arg.help("Peak learning rate [default: 2e-4, or 0.001 for adapters; \
     from 20 million parameters on 1e-6, or 1e-5 for adapters]")))]
+#[command(mut_arg("dtype", without_f16))]
 #[command(mut_arg("weight_decay", |arg| arg.default_value("0")))]
 #[command(mut_arg("beta2", |arg| arg.default_value("0.95")))]
 #[command(mut_arg("out", |arg| arg.default_value("runs/grpo")))]

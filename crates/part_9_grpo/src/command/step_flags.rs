@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 
 use anyhow::Result;
 use clap::Args;
-use experiment::flags::OptimizerFlags;
+use experiment::flags::{OptimizerFlags, Precision};
 use experiment::program::ensure_usage;
 use serde::Serialize;
 
@@ -27,6 +27,9 @@ pub(crate) struct GrpoStepFlags {
     /// Optimizer steps on each batch of rollouts (μ)
     #[arg(long, visible_alias = "mu", value_name = "N", default_value = "1")]
     pub(crate) num_iterations: NonZeroUsize,
+    /// Number format of the computations; weights and optimizer state stay f32
+    #[arg(long, alias = "torch-dtype", value_enum, default_value_t = Precision::F32)]
+    pub(crate) dtype: Precision,
     /// Recompute each block's activations in the backward pass: less memory, a third more time
     #[arg(long, alias = "recompute")]
     pub(crate) gradient_checkpointing: bool,
@@ -52,12 +55,13 @@ impl GrpoStepFlags {
         }
     }
 
-    /// Checks that micro-batches have whole groups, and that --batch-size, if it is given, is the
-    /// number of prompts that TRL's flags set.
+    /// Checks the number format, that micro-batches have whole groups, and that --batch-size, if it
+    /// is given, is the number of prompts that TRL's flags set.
     ///
     /// # Errors
     /// A usage error that names the flag.
     pub(super) fn check(&self, group_size: usize) -> Result<()> {
+        self.dtype.ensure_unscaled()?;
         let completions = self.per_device_train_batch_size.map_or(0, NonZeroUsize::get);
         ensure_usage(
             completions.is_multiple_of(group_size),

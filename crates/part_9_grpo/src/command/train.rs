@@ -64,7 +64,8 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     setup.resolve(resolved(&config, split))?;
 
     let reference = parameters_sha256(parameters.iter())?;
-    let state = saver.train_state(parameters, config.update.optimizer, config.seed)?;
+    let (optimizer, dtype) = (config.update.optimizer, args.step.dtype.dtype());
+    let state = saver.train_state(parameters, optimizer, dtype, config.seed)?;
     let policy = Policy::new(&saver.config, state, config.reference_update)?;
     let mut policy = policy.with_gradient_checkpointing(args.step.gradient_checkpointing.into());
     policy.progress.run_inputs = RunInputs::of_all_ranks(reference, reward.name.clone())?;

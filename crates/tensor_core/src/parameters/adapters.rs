@@ -158,7 +158,7 @@ impl Scope<'_> {
         else {
             return Ok(None);
         };
-        let (lora_a, lora_b) = (lora_a.tensor(store.dtype)?, lora_b.tensor(store.dtype)?);
+        let (lora_a, lora_b) = (lora_a.tensor(self.dtype)?, lora_b.tensor(self.dtype)?);
         let magnitude = match store.magnitude(&self.path) {
             Some(magnitude) => {
                 let vector = magnitude.tensor(magnitude.var.dtype())?;

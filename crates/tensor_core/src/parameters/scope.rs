@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 
-use candle_core::{Result, Shape, Tensor};
+use candle_core::{DType, Result, Shape, Tensor};
 
 use super::{Init, Parameters, WeightDecay, check_shape};
 use crate::{Dropout, Weight};
@@ -11,12 +11,15 @@ use crate::{Dropout, Weight};
 pub struct Scope<'a> {
     pub(super) parameters: &'a mut Parameters,
     pub(super) path: String,
+    /// Dtype in which the layers compute.
+    pub(super) dtype: DType,
 }
 
 impl Parameters {
     /// Root scope, for a model's constructor.
     pub fn root(&mut self) -> Scope<'_> {
-        Scope { parameters: self, path: String::new() }
+        let dtype = self.dtype;
+        Scope { parameters: self, path: String::new(), dtype }
     }
 }
 
@@ -24,7 +27,14 @@ impl Scope<'_> {
     /// Scope `name` below this one.
     pub fn at(&mut self, name: impl Display) -> Scope<'_> {
         let path = self.join(name);
-        Scope { parameters: self.parameters, path }
+        Scope { parameters: self.parameters, path, dtype: self.dtype }
+    }
+
+    /// This scope, for layers that compute in f32 or wider although the model computes in 16 bits,
+    /// such as a reward head.
+    pub fn at_least_f32(self) -> Self {
+        let is_16_bit = matches!(self.dtype, DType::F16 | DType::BF16);
+        Self { dtype: if is_16_bit { DType::F32 } else { self.dtype }, ..self }
     }
 
     /// Parameter `name` of this scope, initialized by `init` if it is new.
@@ -39,7 +49,7 @@ impl Scope<'_> {
         decay: WeightDecay,
     ) -> Result<Tensor> {
         let name = self.join(name);
-        self.parameters.get_or_create(name, shape.into(), init, decay)
+        self.parameters.get_or_create(name, shape.into(), init, decay, self.dtype)
     }
 
     /// Matrix `name` of this scope, which may be quantized.

@@ -79,12 +79,13 @@ impl Parameters {
             Source::File { .. } | Source::Shared => Init::Zeros, // not initialized
         };
         let dims = shape.dims2().ok();
-        let tensor = self.get_or_create(name.to_string(), shape, init, weight_decay)?;
+        let (path, dtype) = (name.to_string(), self.dtype);
+        let tensor = self.get_or_create(path, shape, init, weight_decay, dtype)?;
         let (Some(layer), Some(dims), true) = (name.strip_suffix(".weight"), dims, decays) else {
             return Ok(tensor);
         };
-        let Some(adapter) = (Scope { parameters: self, path: layer.to_string() }).adapter(dims)?
-        else {
+        let mut scope = Scope { parameters: self, path: layer.to_string(), dtype };
+        let Some(adapter) = scope.adapter(dims)? else {
             return Ok(tensor);
         };
         if adapter.dropout.is_active() {

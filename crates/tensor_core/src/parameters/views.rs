@@ -1,8 +1,9 @@
-//! Views of the same parameters: for inference, and for computing in a lower precision.
+//! Views of the same parameters: for inference, and for computing in a lower precision (mixed
+//! precision with master weights).
 
 use std::collections::BTreeSet;
 
-use candle_core::DType;
+use candle_core::{DType, Result, Var, bail};
 
 use super::{Parameters, Source};
 use crate::Rng;
@@ -32,6 +33,40 @@ impl Parameters {
             adapters: self.adapters.clone(),
             dropout_rng: self.dropout_rng.clone(),
         }
+    }
+
+    /// These parameters, whose models compute in `dtype` from now on. Trained weights stay as they
+    /// are: they are the master weights, of which models get rounded copies. Frozen weights are
+    /// rounded themselves, so that in 16 bits they take half the memory. Adapters are added before;
+    /// new parameters cannot be created.
+    ///
+    /// # Errors
+    /// When matrices are quantized, which compute in f32, or memory is short.
+    pub fn into_compute_dtype(self, dtype: DType) -> Result<Self> {
+        if dtype == self.dtype {
+            return Ok(self);
+        }
+        if self.is_quantized() {
+            bail!("quantized weights compute in f32, not in {dtype:?}");
+        }
+        let mut view = self.with_compute_dtype(dtype);
+        for parameter in view.entries.iter_mut().filter(|parameter| !parameter.trainable) {
+            let rounded = parameter.var.as_detached_tensor().to_dtype(dtype)?;
+            parameter.var = Var::from_tensor(&rounded)?;
+        }
+        Ok(view)
+    }
+
+    /// True if models of these parameters have rounded copies of some weights, and must be built
+    /// again after each change of the weights.
+    pub fn is_mixed_precision(&self) -> bool {
+        self.entries.iter().any(|parameter| parameter.var.dtype() != self.dtype)
+    }
+
+    /// Widest dtype in which weights are stored: under mixed precision that of the master weights.
+    pub fn stored_dtype(&self) -> DType {
+        let dtypes = self.entries.iter().map(|parameter| parameter.var.dtype());
+        dtypes.max_by_key(|dtype| dtype.size_in_bytes()).unwrap_or(self.dtype)
     }
 
     /// State of the dropout stream; `None` for inference.

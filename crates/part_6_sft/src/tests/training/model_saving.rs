@@ -71,7 +71,8 @@ fn the_best_adapter_is_saved_and_merged() -> Result<()> {
     let base = base.to_string_lossy();
     let (model_saver, parameters) =
         ModelSaver::new(folder.path(), &base, checkpoint, template, lora)?;
-    let mut train_state = model_saver.train_state(parameters, AdamWConfig::default().into(), 1)?;
+    let optimizer = AdamWConfig::default().into();
+    let mut train_state = model_saver.train_state(parameters, optimizer, DType::F32, 1)?;
     let perturb = |train_state: &TrainState| -> Result<()> {
         for parameter in train_state.parameters.trainable() {
             parameter.var.set(&(parameter.var.as_detached_tensor() + 0.02)?)?;
