@@ -6,6 +6,7 @@ mod data;
 mod ref_cache;
 mod step;
 mod validator;
+mod precision;
 mod ranks;
 mod devices;
 mod sampled;

@@ -4,6 +4,7 @@ mod cache;
 mod lessons;
 mod model;
 mod chunked_logits;
+mod mixed_precision;
 mod generation_config;
 mod model_folder;
 mod generation;

@@ -14,6 +14,7 @@ mod evaluation;
 mod lora;
 mod peft;
 mod training;
+mod precision;
 mod ranks;
 mod devices;
 

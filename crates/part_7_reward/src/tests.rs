@@ -14,6 +14,7 @@ mod ranks;
 mod devices;
 mod training;
 mod steps;
+mod precision;
 
 use std::path::{Path, PathBuf};
 

@@ -15,6 +15,7 @@ mod step_by_hand;
 mod ranks;
 mod devices;
 mod training;
+mod precision;
 mod alarms;
 mod probe_worlds;
 mod comparison;

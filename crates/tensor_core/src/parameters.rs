@@ -158,8 +158,8 @@ impl Parameters {
         self.dtype
     }
 
-    /// Tensor of the parameter `name` for a layer that computes in `dtype`; the parameter is created
-    /// on the first request.
+    /// Tensor of the parameter `name` for a layer that computes in `dtype`. The first request
+    /// creates the parameter.
     fn get_or_create(
         &mut self,
         name: String,

@@ -1,6 +1,7 @@
 //! A small PPO run for tests: a model of one block, six prompts, a few steps.
 
 use anyhow::Result;
+use candle_core::DType;
 use datasets::Example;
 use experiment::{Run, RunLog, RunLogConfig, TrainState};
 use model_io::ModelConfig;
@@ -75,16 +76,26 @@ pub(super) fn actor_critic(
     trunk: CriticBackbone,
     config: &PpoConfig,
 ) -> Result<ActorCritic> {
+    actor_critic_in(DType::F32, chat_tokenizer, trunk, config)
+}
+
+/// Actor-critic that computes in `dtype`.
+pub(super) fn actor_critic_in(
+    dtype: DType,
+    chat_tokenizer: &ChatTokenizer,
+    trunk: CriticBackbone,
+    config: &PpoConfig,
+) -> Result<ActorCritic> {
     let model = model_config(chat_tokenizer);
-    let mut parameters = Parameters::seeded(5, candle_core::DType::F32, &CPU);
+    let mut parameters = Parameters::seeded(5, DType::F32, &CPU);
     GptModern::new(&model, parameters.root())?;
-    let policy = TrainState::new(parameters, AdamWConfig::default())?;
+    let policy = TrainState::new(parameters, AdamWConfig::default())?.with_compute_dtype(dtype)?;
     ActorCritic::new(model, policy, trunk, AdamWConfig::default().into(), config.kl_controller)
 }
 
 /// Copy of the initial policy.
 pub(super) fn reference(chat_tokenizer: &ChatTokenizer) -> Result<GptModern> {
-    let mut parameters = Parameters::seeded(5, candle_core::DType::F32, &CPU);
+    let mut parameters = Parameters::seeded(5, DType::F32, &CPU);
     let model = GptModern::new(&model_config(chat_tokenizer), parameters.root())?;
     Ok(GptModern::new(model.config(), parameters.for_inference().root())?)
 }

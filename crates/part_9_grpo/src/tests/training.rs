@@ -1,6 +1,7 @@
 //! Training loop: it increases the reward, and every setting has an effect.
 
 mod on_ranks;
+mod precision;
 mod probe_worlds;
 mod skipped_steps;
 

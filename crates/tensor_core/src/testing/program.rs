@@ -43,12 +43,14 @@ impl Program {
 
     /// Panics unless `train --gradient-checkpointing` gives the weights that `train` gives without
     /// it, bit for bit, also when the run is stopped and resumed: training all weights, LoRA
-    /// adapters, and with AdamW in 8 bits.
+    /// adapters, and with AdamW in 8 bits. A run in bf16, where recomputed gradients are rounded
+    /// otherwise, is only stopped and resumed.
     pub fn assert_gradient_checkpointing_is_exact(&self, runs: &CheckpointingRuns<'_>) {
         let help = self.stdout(&["train", "--help"]);
         for flag in ["--gradient-checkpointing", "--optim"] {
             assert!(help.contains(flag), "{flag}: {help}");
         }
+        assert!(!help.replace("bf16", "").contains("f16"), "f16 is refused: {help}");
         let folder = tempfile::tempdir().expect("a folder");
         let at = |name: &str| path_arg(folder.path(), name);
         let weights = |run: &str, file: &str| {
@@ -57,19 +59,23 @@ impl Program {
         };
         self.stdout(&(runs.train)(&at("first"), &["--steps", "1"]));
         let base = at("first/base");
-        for (name, more, file) in [
-            ("full", &[][..], "model.safetensors"),
-            ("lora", runs.adapter, "trained.safetensors"),
-            ("8bit", &["--optim", "adamw_8bit"][..], "model.safetensors"),
+        let recompute = &["--gradient-checkpointing"][..];
+        for (name, more, recompute, file) in [
+            ("full", &[][..], recompute, "model.safetensors"),
+            ("lora", runs.adapter, recompute, "trained.safetensors"),
+            ("8bit", &["--optim", "adamw_8bit"][..], recompute, "model.safetensors"),
+            ("bf16", &["--dtype", "bf16"][..], &[][..], "model.safetensors"),
         ] {
             let (stored, recomputed) = (at(&format!("{name}-a")), at(&format!("{name}-b")));
             let more = [&["--model", &base], more].concat();
             self.stdout(&(runs.train)(&stored, &more));
-            let recompute = ["--gradient-checkpointing", "--stop-after", "2"];
-            self.stdout(&(runs.train)(&recomputed, &[&more[..], &recompute].concat()));
+            let args = [&more[..], recompute, &["--stop-after", "2"]].concat();
+            self.stdout(&(runs.train)(&recomputed, &args));
             self.stdout(&["train", "--resume", "--out", &recomputed]);
             assert!(weights(&stored, file) == weights(&recomputed, file), "{name}");
         }
+        let [full, half] = ["full-a", "bf16-a"].map(|run| weights(&at(run), "model.safetensors"));
+        assert!(full != half, "--dtype bf16 changes nothing");
     }
 }
 

@@ -195,6 +195,26 @@ fn a_bf16_model_trains_f32_master_weights() -> Result<()> {
 }
 
 #[test]
+fn a_compute_dtype_rounds_frozen_weights_and_keeps_trained_ones_as_masters() -> Result<()> {
+    let mut parameters = Parameters::seeded(0, DType::F32, &CPU);
+    Model::new(parameters.root())?;
+    parameters.freeze(|name| name.starts_with("table"));
+    assert!(!parameters.is_mixed_precision());
+    let mut mixed = parameters.into_compute_dtype(DType::BF16)?;
+    for parameter in mixed.iter() {
+        let expected = if parameter.trainable { DType::F32 } else { DType::BF16 };
+        assert_eq!(parameter.var.dtype(), expected, "{}", parameter.name);
+    }
+    assert_eq!((mixed.dtype(), mixed.stored_dtype()), (DType::BF16, DType::F32));
+    assert!(mixed.is_mixed_precision() && mixed.for_inference().is_mixed_precision());
+    assert_eq!(Model::new(mixed.root())?.forward(&ids()?)?.dtype(), DType::BF16);
+    let scope = mixed.root().at("map").at_least_f32();
+    let head = Linear::new(scope, 4, 3, Bias::Yes, Init::Zeros)?;
+    assert_eq!(head.weight.as_tensor()?.dtype(), DType::F32, "a head of full precision");
+    Ok(())
+}
+
+#[test]
 fn the_dropout_stream_can_be_saved_and_restored() -> Result<()> {
     let mut parameters = Parameters::seeded(0, DType::F32, &CPU);
     let model = Model::new(parameters.root())?;
