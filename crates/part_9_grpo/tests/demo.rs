@@ -141,12 +141,12 @@ fn a_settings_file_accepts_the_names_of_other_programs() {
     let folder = tempfile::tempdir().expect("a folder");
     let (model, out) = (model(folder.path()), path_arg(folder.path(), "out"));
     let file = path_arg(folder.path(), "run.yaml");
-    // All keys of the arithmetic GRPO project's config.yaml.
+    // All keys of the arithmetic GRPO project's config.yaml, and one of TRL.
     let text = format!(
         "model_name: {model}\nmax_prompt_length: 14\nmax_completion_length: 4\ntrain_file: {}\n\
          eval_file: {}\nnum_train_steps: 2\neval_every: 1\nsave_every: 50\noutput_dir: {out}\n\
          group_size: 3\nlearning_rate: 5e-6\nbatch_size: 4\ngamma: 1.0\nkl_coeff: 0.05\n\
-         max_grad_norm: 1.0\ntemperature: 0.7\ntop_p: 0.9\nseed: 42\n",
+         max_grad_norm: 1.0\ntemperature: 0.7\ntop_p: 0.9\nseed: 42\nbf16: true\n",
         data("train"),
         data("eval")
     );
@@ -158,6 +158,7 @@ fn a_settings_file_accepts_the_names_of_other_programs() {
     assert_eq!((&own["group_size"], &own["max_new_tokens"]), (&3.into(), &4.into()));
     assert_eq!((own["lr"].as_f64(), own["kl_coef"].as_f64()), (Some(5e-6), Some(0.05)));
     assert_eq!((&own["steps"], &own["eval_interval"]), (&2.into(), &1.into()));
+    assert_eq!(own["dtype"], "bf16");
     // The checkpoint is a model, and the settings begin the same run.
     let step = path_arg(folder.path(), "out/checkpoints/step-2");
     let eval = ["eval", "--model", &step, "--eval-examples", "2", "--group-size", "1", "--k", "1"];
@@ -184,7 +185,7 @@ fn a_settings_file_accepts_the_sections_of_the_ppo_tutorial() {
     let (model, out) = (model(folder.path()), path_arg(folder.path(), "out"));
     let file = path_arg(folder.path(), "run.yaml");
     let sections = format!(
-        "model: {{name: {model}, torch_dtype: float32}}\ndataset: {{name: {}, prompt_format: \"\
+        "model: {{name: {model}, torch_dtype: bfloat16}}\ndataset: {{name: {}, prompt_format: \"\
          {{question}} A:\", max_gen_length: 3, num_samples: 5}}\ngrpo: {{group_size: 2}}\n\
          ppo: {{epochs: 2, rollout_samples: 4, mini_batch_size: 2, gradient_accumulation_steps: 2, \
          clip_ratio: 0.1, kl_coeff: 0.01, use_8bit_adam: false}}\n\
@@ -197,6 +198,7 @@ fn a_settings_file_accepts_the_sections_of_the_ppo_tutorial() {
     let own = settings(&out);
     assert_eq!((&own["num_iterations"], &own["micro_batch_size"]), (&2.into(), &2.into()));
     assert_eq!((&own["group_size"], &own["batch_size"]), (&2.into(), &4.into()));
+    assert_eq!(own["dtype"], "bf16");
     let refused = ["train", "--config", &file, "ppo.vf_coeff=0.1"];
     PART_9.assert_fails(&refused, 2, "`ppo.vf_coeff` means --value-coef, which `train` does not");
 }

@@ -139,6 +139,7 @@ fn sections_have_the_keys_of_the_tutorial_and_of_the_flags() -> Result<()> {
             "means --gradient-checkpointing, which `train`",
         ),
         ("ppo: {use_8bit_adam: true}", "means --optim, which `train` does not have"),
+        ("bf16: true", "means --dtype, which `train` does not have"),
         ("generation: {do_sample: false}", "set it to true"),
         ("model: {name: a, tokenizer_name: b}", "must be the value of `model.name`"),
         (

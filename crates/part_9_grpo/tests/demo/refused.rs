@@ -39,6 +39,7 @@ fn invalid_input_is_refused_in_one_line() {
     refused(&["--gamma", "0.9"], 2, "--gamma");
     refused(&["--kl-coef", "0", "--sync-ref", "2"], 2, "which --kl-coef 0 disables");
     refused(&["--ref-model-sync-steps", "2"], 2, "do nothing without --sync-ref-model");
+    refused(&["--dtype", "f16"], 2, "use bf16 here");
     refused(&["--overlong-buffer", "9"], 2, "is more than the 8 tokens of a completion");
     refused(&["--reward", "exact=1,nowhere/reward=0.2"], 1, "nowhere/reward");
     let another = model_with_seed(folder.path(), "another", 2);

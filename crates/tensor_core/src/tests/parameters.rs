@@ -208,8 +208,7 @@ fn a_compute_dtype_rounds_frozen_weights_and_keeps_trained_ones_as_masters() -> 
     assert_eq!((mixed.dtype(), mixed.stored_dtype()), (DType::BF16, DType::F32));
     assert!(mixed.is_mixed_precision() && mixed.for_inference().is_mixed_precision());
     assert_eq!(Model::new(mixed.root())?.forward(&ids()?)?.dtype(), DType::BF16);
-    let scope = mixed.root().at("map").at_least_f32();
-    let head = Linear::new(scope, 4, 3, Bias::Yes, Init::Zeros)?;
+    let head = Linear::new(mixed.root().at("map").at_least_f32(), 4, 3, Bias::Yes, Init::Zeros)?;
     assert_eq!(head.weight.as_tensor()?.dtype(), DType::F32, "a head of full precision");
     Ok(())
 }
