@@ -17,8 +17,8 @@ const MIN_EOS_RATE: f64 = 0.05;
 const MIN_EOS_RATE_BOOTSTRAP: f64 = 0.5;
 /// Largest deviation of the first ratio from 1 that rounding explains, of a policy in f32.
 const RATIO_TOLERANCE: f64 = 1e-3;
-/// The same in 16 bits: where the sampler rounds a logit of 32 to another neighbor in bf16 than the
-/// update, it moves by 1/8, and so does the hidden state before it, in smaller steps.
+/// Largest such deviation in 16 bits: a logit between 16 and 32 that sampler and update round to
+/// different neighbors in bf16 moves by 1/8, and the hidden states before it differ, too.
 const RATIO_TOLERANCE_16_BITS: f64 = 0.2;
 
 /// Quantities of a step that the alarms check.

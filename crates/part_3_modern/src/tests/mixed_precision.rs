@@ -63,9 +63,9 @@ fn a_cache_in_bf16_gives_the_hidden_states_of_the_whole_text() -> Result<()> {
     let whole = model.hidden_states(&ids)?; // (B, T, C)
     assert_eq!(whole.dtype(), DType::BF16);
     let mut cache = CacheKind::Full.new_cache(&model);
-    let one_by_one = (0..9)
+    let cached = (0..9)
         .map(|t| in_f32(&model.hidden_states_cached(&ids.narrow(1, t, 1)?, &mut cache)?))
         .collect::<Result<Vec<_>>>()?;
-    assert_close(Tensor::cat(&one_by_one, 1)?, in_f32(&whole)?, 5e-2);
+    assert_close(Tensor::cat(&cached, 1)?, in_f32(&whole)?, 5e-2);
     Ok(())
 }

@@ -6,10 +6,12 @@ use anyhow::Result;
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Tensor};
 use experiment::{Checkpoints, Run, RunCheckpoints, RunLog, TrainState};
+use model_io::model_folder::{self, SpecialTokenIds};
 use modern::{GptModern, GradientCheckpointing};
 use ranks::{Ranks, in_threads};
 use scaling::accumulation::GradAccumulator;
 use tensor_core::testing::{assert_close, assert_gradients_flow};
+use tensor_core::{json_file, weights};
 
 use super::training::{examples, train_config, train_in, train_state};
 use super::{CPU, config};
@@ -92,6 +94,17 @@ fn steps_shorter_than_one_of_bf16_add_up_in_the_masters() -> Result<()> {
     let (before, after) = (rounded(&before)?, rounded(&after)?);
     let equal = before.iter().zip(&after).filter(|(a, b)| a == b).count();
     assert!(10 * equal > 9 * before.len(), "in bf16 nothing would have moved: {equal}");
+    Ok(())
+}
+
+#[test]
+fn a_model_trained_in_bf16_is_saved_in_the_f32_of_its_masters() -> Result<()> {
+    let (state, folder) = (state_in(DType::BF16, false)?, tempfile::tempdir()?);
+    let (path, ids) = (folder.path(), SpecialTokenIds::default());
+    model_folder::save(path, &config(16), &state.parameters, &ids, None)?;
+    assert_eq!(json_file::read(&path.join("config.json"))?["dtype"], "float32");
+    let tensors = weights::load(&path.join("model.safetensors"))?;
+    assert!(tensors.values().all(|tensor| tensor.dtype() == DType::F32));
     Ok(())
 }
 
