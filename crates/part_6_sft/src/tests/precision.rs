@@ -71,7 +71,7 @@ fn gradient_checkpointing_in_bf16_gives_the_gradients_of_stored_activations() ->
         let [a, b] = [&stored, &recomputed]
             .map(|grads| grads.get(parameter.var.as_tensor()).expect("a gradient"));
         let (difference, size) = (norm(&(a - b)?)?, norm(a)?);
-        assert!(difference <= 0.03 * size, "{}: {difference} of {size}", parameter.name);
+        assert!(difference <= 0.05 * size, "{}: {difference} of {size}", parameter.name);
     }
     Ok(())
 }

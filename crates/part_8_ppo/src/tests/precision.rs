@@ -61,8 +61,8 @@ fn an_update_in_bf16_has_the_losses_of_f32() -> Result<()> {
         assert_near(half.entropy, full.entropy, 1e-2);
         assert_near(half.value_loss, full.value_loss, 1e-2);
         assert_close(half.policy_loss, full.policy_loss, 1e-2); // near 0 where ratios are 1
-        assert_near(half.grad_norm, full.grad_norm, 5e-2);
-        assert_near(half.critic_grad_norm, full.critic_grad_norm, 5e-2);
+        assert_near(half.grad_norm, full.grad_norm, 0.1);
+        assert_near(half.critic_grad_norm, full.critic_grad_norm, 0.1);
     }
     Ok(())
 }
@@ -73,8 +73,8 @@ fn gradient_checkpointing_in_bf16_gives_the_gradients_of_stored_activations() ->
         let stored = first_update(DType::BF16, backbone, GradientCheckpointing::Off)?;
         let recomputed = first_update(DType::BF16, backbone, GradientCheckpointing::On)?;
         assert_near(recomputed.entropy, stored.entropy, 1e-6);
-        assert_near(recomputed.grad_norm, stored.grad_norm, 2e-2);
-        assert_near(recomputed.critic_grad_norm, stored.critic_grad_norm, 2e-2);
+        assert_near(recomputed.grad_norm, stored.grad_norm, 0.05);
+        assert_near(recomputed.critic_grad_norm, stored.critic_grad_norm, 0.05);
     }
     Ok(())
 }
