@@ -1,6 +1,7 @@
 """Writes the golden values of the preference losses, and five steps of DPO, with TRL's trainers.
 
-Writes:    crates/part_10_dpo/tests/golden/losses.json, steps.json, distillation.json
+Writes:    crates/part_10_dpo/tests/golden/losses.json, steps.json,
+           distillation.json, kto_mismatches.json
 Usage:     python golden_dpo.py       (torch, transformers, trl 1.16)
 
 Losses: DPOTrainer._compute_loss, KTOTrainer._compute_loss, ORPOTrainer.odds_ratio_loss and
@@ -15,6 +16,8 @@ the place of log-probabilities, is conservative DPO. ORPO's cross-entropy is tha
 Steps: DPOTrainer trains the small random Llama of part 3's golden files.
 
 Distillation: GKDTrainer.generalized_jsd_loss on random logits, in f64.
+
+KTO's mismatches: the data set that KTOTrainer makes of pairs.
 """
 
 import json
@@ -27,7 +30,7 @@ import torch
 import transformers
 from datasets import Dataset
 from tokenizers import Tokenizer, models, pre_tokenizers
-from trl import DPOConfig, DPOTrainer, KTOTrainer
+from trl import DPOConfig, DPOTrainer, KTOConfig, KTOTrainer
 from trl.experimental.cpo import CPOTrainer
 from trl.experimental.gkd import GKDTrainer
 from trl.experimental.orpo import ORPOTrainer
@@ -202,7 +205,7 @@ class RecordingTrainer(DPOTrainer):
     losses: list = []
 
 
-def steps():
+def word_tokenizer():
     names = [f"t{i}" for i in range(64)]
     names[2:4] = ["<eos>", "<pad>"]
     backend = Tokenizer(models.WordLevel({name: i for i, name in enumerate(names)}, unk_token="t0"))
@@ -210,13 +213,19 @@ def steps():
     tokenizer = transformers.PreTrainedTokenizerFast(
         tokenizer_object=backend, eos_token="<eos>", pad_token="<pad>"
     )
+    return tokenizer
+
+
+def text(ids):
+    return " ".join(f"t{i}" for i in ids)
+
+
+def steps():
+    tokenizer = word_tokenizer()
     generator = torch.Generator().manual_seed(4)
 
     def ids(n):
         return torch.randint(4, 40, (n,), generator=generator).tolist()
-
-    def text(ids):
-        return " ".join(f"t{i}" for i in ids)
 
     # The completions end with <eos>, which the trainer appends.
     rows = [
@@ -287,8 +296,41 @@ def distillation():
     (OUT / "distillation.json").write_text(json.dumps(golden) + "\n")
 
 
+def kto_mismatches():
+    """The mismatched completions that KTOTrainer makes of pairs, in one batch."""
+    rows = json.loads((OUT / "steps.json").read_text())["rows"][:4]
+    texts = [
+        {name: ("" if name == "prompt" else " ") + text(ids) for name, ids in row.items()}
+        for row in rows
+    ]
+    model = transformers.AutoModelForCausalLM.from_pretrained(LLAMA, dtype=torch.float32)
+    with tempfile.TemporaryDirectory() as folder:
+        this = KTOTrainer(
+            model=model,
+            args=KTOConfig(
+                output_dir=folder,
+                per_device_train_batch_size=2 * len(rows),
+                max_length=None,
+                bf16=False,
+                report_to=[],
+                use_cpu=True,
+            ),
+            train_dataset=Dataset.from_list(texts),
+            processing_class=word_tokenizer(),
+        )
+    golden = {
+        "rows": rows,
+        "mismatched": [
+            {"prompt": row["prompt_ids"], "completion": row["KL_completion_ids"]}
+            for row in this.train_dataset
+        ],
+    }
+    (OUT / "kto_mismatches.json").write_text(json.dumps(golden) + "\n")
+
+
 if __name__ == "__main__":
     OUT.mkdir(parents=True, exist_ok=True)
     losses()
     distillation()
     steps()
+    kto_mismatches()

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 
 use crate::{
-    attention_steps, capacity, clip_panels, compute_budget, displacement, dpo_losses, float_bits,
-    gae_weights, goodhart, group_weights, implicit_rewards, induction, kl_estimators, masks,
-    merges, ngrams, optimizer_paths, pair_loss, policy_gradient, precision, residual_path,
+    attention_steps, capacity, clip_panels, compute_budget, cost_figures, displacement, dpo_losses,
+    float_bits, gae_weights, goodhart, group_weights, implicit_rewards, induction, kl_estimators,
+    masks, merges, ngrams, optimizer_paths, pair_loss, policy_gradient, precision, residual_path,
     rotation, sampling, scaling_law, schedules, significance, softmax_width, test_time,
 };
 
@@ -71,6 +71,7 @@ pub(crate) fn all() -> Result<Vec<Artifact>> {
         displacement::artifacts()?,
         test_time::artifacts()?,
         significance::artifacts()?,
+        cost_figures::artifacts()?,
     ];
     Ok(groups.into_iter().flatten().collect())
 }

@@ -6,6 +6,7 @@ mod attention;
 mod tiny_gpt;
 mod modern;
 mod scale;
+mod cost;
 mod answering;
 mod judging;
 mod trying;

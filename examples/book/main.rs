@@ -6,6 +6,7 @@
 //! cargo run --example book -- ngrams
 //! cargo run --example book -- induction
 //! cargo run --example book -- scaling --quick
+//! cargo run --example book -- cost --quick
 //! cargo run --example book -- unplug
 //! cargo run --example book -- truths
 //! ```
@@ -45,6 +46,12 @@ mod dpo_losses;
 mod displacement;
 mod test_time; // chapter 11
 mod significance; // chapter 12
+mod step_cost; // how cost grows
+mod power_law;
+mod cost_curves;
+mod cost_step;
+mod cost_measure;
+mod cost_figures;
 #[cfg(test)]
 mod derivations;
 
@@ -52,9 +59,10 @@ use std::ffi::OsString;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
+use tensor_core::allocator::MiMalloc;
 
 #[global_allocator]
-static ALLOCATOR: tensor_core::allocator::MiMalloc = tensor_core::allocator::MiMalloc;
+static ALLOCATOR: cost_measure::Allocator = cost_measure::Allocator::around(MiMalloc);
 
 #[derive(Parser)]
 #[command(name = "book", about = "Figures, tables and small programs of the book")]
@@ -80,6 +88,8 @@ enum Program {
     Induction,
     /// Chapter 4: models of four sizes on four amounts of text, and the law of their losses
     Scaling(scaling_runs::ScalingArgs),
+    /// How cost grows: time and memory of a step over its sizes, each varied alone
+    Cost(cost_measure::CostArgs),
     /// Chapter 11: policies to which a judge gives the same score
     Truths,
     /// Chapter 4: a training run that is killed, and ends as if it had not been
@@ -98,6 +108,7 @@ fn main() -> Result<()> {
         Program::Ngrams => ngrams::run(),
         Program::Induction => induction::run(),
         Program::Scaling(args) => scaling_runs::run(&args),
+        Program::Cost(args) => cost_measure::run(&args, &ALLOCATOR),
         Program::Truths => test_time::run(),
         Program::Unplug { part_4 } => unplug::run(&part_4),
     }

@@ -50,6 +50,17 @@ impl Example {
         (self.prompt.clone(), self.prompt.is_empty().then(|| self.completion.clone()))
     }
 
+    /// Messages of the prompt, apart from the system prompt and from white space around each: the
+    /// same for two examples that ask the same.
+    pub fn conversation(&self) -> Vec<ChatMessage> {
+        let messages = self.prompt.iter().filter(|message| message.role != "system");
+        let trimmed = messages.map(|message| ChatMessage {
+            content: message.content.trim().to_string(),
+            ..message.clone()
+        });
+        trimmed.collect()
+    }
+
     /// Prompt without a known completion.
     pub(crate) fn of_prompt(prompt: Vec<ChatMessage>) -> Self {
         Self::of_messages(prompt, String::new())

@@ -1,8 +1,10 @@
 //! Columns of preferences, in the layouts that TRL and the Hub use.
 //!
 //! A row has a prompt (text, an HH dialogue, a list of messages, or `instruction` and `input`) with
-//! two completions (texts, or lists of one message). Alternatively both completions are whole
-//! conversations (HH dialogues or lists of messages); a prompt column is then ignored.
+//! two completions (texts, or lists of messages, which go on from the prompt: calls of tools, their
+//! results, and the answer). Alternatively both completions are whole conversations (HH dialogues
+//! or lists of messages, from the prompt or from a message of the system or the user on); a prompt
+//! column is then ignored.
 
 use std::path::{Path, PathBuf};
 
@@ -82,6 +84,9 @@ impl PreferenceColumns {
         }
         let chosen = conversation(row, chosen_name, "assistant")?;
         let rejected = conversation(row, rejected_name, "assistant")?;
+        let are_completions = !begins_a_conversation(&chosen) && !begins_a_conversation(&rejected);
+        let (chosen, rejected) =
+            (self.after_prompt(row, chosen)?, self.after_prompt(row, rejected)?);
         let (prompt, chosen, rejected) = match (has_prompt(&chosen), has_prompt(&rejected)) {
             (true, true) => {
                 let (prompt, chosen) = split_last_completion(chosen)?;
@@ -108,6 +113,11 @@ impl PreferenceColumns {
                 });
                 (prompt, chosen, rejected)
             }
+            _ if are_completions => {
+                // A call of a tool before the one answer, none before the other.
+                preferences.filter_counts.n_prompt_mismatch += 1;
+                return Ok(());
+            }
             _ => bail!(
                 "one of `{chosen_name}` and `{rejected_name}` is a whole conversation, the other a \
                  completion"
@@ -115,6 +125,18 @@ impl PreferenceColumns {
         };
         preferences.push(Preference { prompt, chosen, rejected });
         Ok(())
+    }
+
+    /// Messages of a completion, after the prompt of the row where they are several that go on
+    /// from it.
+    fn after_prompt(&self, row: &Value, messages: Vec<ChatMessage>) -> Result<Vec<ChatMessage>> {
+        if messages.len() == 1 || begins_a_conversation(&messages) {
+            return Ok(messages);
+        }
+        Ok(match self.prompt(row)? {
+            Some(prompt) if !messages.starts_with(&prompt) => [prompt, messages].concat(),
+            _ => messages,
+        })
     }
 
     /// Prompt of a row, which need not hold any completion.
@@ -162,6 +184,11 @@ fn conversation(row: &Value, name: &str, role: &str) -> Result<Vec<ChatMessage>>
         Some(Value::String(text)) if dialogue::is_hh_dialogue(text) => Ok(dialogue::turns(text)),
         _ => Ok(vec![ChatMessage::new(role, columns::text(row, name)?)]),
     }
+}
+
+/// True if the messages begin with one of the system or the user, as a conversation does.
+fn begins_a_conversation(messages: &[ChatMessage]) -> bool {
+    messages.first().is_some_and(|first| ["system", "user"].contains(&first.role.as_str()))
 }
 
 /// True for a whole conversation, false for the assistant's message alone.

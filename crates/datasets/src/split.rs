@@ -95,12 +95,19 @@ impl<T> Splits<T> {
 }
 
 impl Splits<Example> {
-    /// Removes the training examples whose question, the last message of the prompt, is also that
-    /// of a validation or test example, apart from surrounding white space.
-    pub fn remove_leaks(&mut self) {
-        let question =
-            |example: &Example| example.prompt.last().map(|last| last.content.trim().to_string());
-        let held_out: HashSet<_> = self.validation.iter().chain(&self.test).map(question).collect();
-        self.train.retain(|example| !held_out.contains(&question(example)));
+    /// Removes the training examples whose [conversation](Example::conversation) is also that of a
+    /// validation or test example, and returns their number.
+    pub fn remove_leaks(&mut self) -> usize {
+        let held_out = self.validation.iter().chain(&self.test);
+        let held_out: HashSet<_> = held_out.map(Example::conversation).collect();
+        let n = self.train.len();
+        self.train.retain(|example| !held_out.contains(&example.conversation()));
+        n - self.train.len()
+    }
+
+    /// Number of training examples whose conversation is that of an earlier one.
+    pub fn n_repeated(&self) -> usize {
+        let distinct: HashSet<_> = self.train.iter().map(Example::conversation).collect();
+        self.train.len() - distinct.len()
     }
 }

@@ -19,7 +19,7 @@ use crate::usage_error::as_usage_error;
 
 /// Names in TRL's configurations of the settings that have another name here, in every part that
 /// has the setting. A name may stand on the command line and in a settings file.
-pub const TRL_NAMES: [(&str, &str); 32] = [
+pub const TRL_NAMES: [(&str, &str); 31] = [
     ("output_dir", "out"),
     ("logging_steps", "log_interval"),
     ("eval_steps", "eval_interval"),
@@ -36,7 +36,6 @@ pub const TRL_NAMES: [(&str, &str); 32] = [
     ("max_steps", "steps"),
     ("num_train_epochs", "epochs"),
     ("learning_rate", "lr"),
-    ("lr_scheduler_type", "lr_scheduler"),
     ("adam_beta2", "beta2"),
     ("gradient_accumulation_steps", "grad_accum_steps"),
     ("lora_r", "lora_rank"),

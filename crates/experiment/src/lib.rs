@@ -47,7 +47,7 @@ pub use run_log::RunLog;
 pub use run_log_config::{RunLogConfig, StepMetrics};
 pub use run_setup::RunSetup;
 pub use selection::{Score, Target};
-pub use train_progress::TrainProgress;
+pub use train_progress::{LengthGrouping, TrainProgress};
 pub use train_state::TrainState;
 
 #[cfg(test)]

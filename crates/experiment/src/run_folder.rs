@@ -12,6 +12,7 @@ use serde::Serialize;
 use serde_json::Value;
 use tensor_core::{atomic_file, json_file};
 
+use crate::settings::current_keys::with_current_keys;
 use crate::settings::source::effective_config;
 use crate::terminal::printable;
 
@@ -88,14 +89,14 @@ impl RunFolder {
         Ok((Self::open(path, lock)?, rows))
     }
 
-    /// Settings of the run at `path`; `None` without a run.
+    /// Settings of the run at `path`, under the keys of today; `None` without a run.
     ///
     /// # Errors
     /// When they cannot be read.
     pub fn read_settings(path: &Path) -> Result<Option<Value>> {
         let file = path.join(CONFIG);
         match holds_run(path) && file.exists() {
-            true => json_file::read(&file).map(Some),
+            true => json_file::read(&file).map(with_current_keys).map(Some),
             false => Ok(None),
         }
     }

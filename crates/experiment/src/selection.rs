@@ -6,7 +6,7 @@
 //! reward. The model before the first step is measured, too, but never kept: a run that ends with
 //! what it began with has learned nothing, and says so.
 
-use std::fmt;
+use std::{fmt, mem};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -52,6 +52,11 @@ impl Score {
     /// True if this is a better score than `other`.
     pub fn is_better_than(self, other: Self) -> bool {
         self.key() > other.key()
+    }
+
+    /// True if both are scores of one criterion, and so can be compared.
+    fn is_comparable_with(self, other: Self) -> bool {
+        mem::discriminant(&self) == mem::discriminant(&other)
     }
 
     fn is_finite(self) -> bool {
@@ -124,7 +129,8 @@ pub struct Selection {
 impl Selection {
     /// Records the `score` after `step` steps. Returns true if its model is to be kept: no earlier
     /// one was better. Of equals, which rewards of 0 or 1 often are, the last is kept, since it has
-    /// trained longest, but it does not count as an improvement.
+    /// trained longest, but it does not count as an improvement. Scores of another criterion, those
+    /// of a run that another version began, are forgotten.
     pub fn record(&mut self, step: usize, score: Score) -> bool {
         if !score.is_finite() {
             return false;
@@ -133,6 +139,8 @@ impl Selection {
             self.initial = Some(score);
             return false;
         }
+        self.initial = self.initial.filter(|initial| initial.is_comparable_with(score));
+        self.best = self.best.filter(|best| best.score.is_comparable_with(score));
         let validation = Validation { step, score };
         self.last = Some(validation);
         if self.best.is_none_or(|best| score.is_better_than(best.score)) {

@@ -16,6 +16,7 @@ pub(crate) mod foreign_keys;
 mod merge;
 mod names;
 mod resumed;
+pub(crate) mod current_keys;
 pub(crate) mod source;
 
 use std::ffi::{OsStr, OsString};

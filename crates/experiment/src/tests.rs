@@ -5,6 +5,7 @@ mod checkpoints;
 mod run;
 mod run_log;
 mod selection;
+mod train_progress;
 mod reward_history;
 mod settings;
 mod alarms;

@@ -5,6 +5,27 @@ use serde::{Deserialize, Serialize};
 use crate::reward_history::{Plateau, RewardHistory};
 use crate::selection::{Score, Selection, Target, Validation};
 
+/// Grouping of a shuffled order by length: the buckets within which examples are sorted, so that
+/// those of a batch have similar lengths. A run keeps its own, so that it can be resumed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LengthGrouping {
+    /// Buckets of 32 batches, one bucket if there are fewer; the incomplete batch has the longest
+    /// examples of the last bucket.
+    FixedBuckets,
+    /// Buckets of a quarter of the data, at most 32 batches (the megabatches of Hugging Face's
+    /// `group_by_length`). Of a smaller bucket, the incomplete batch is drawn.
+    #[default]
+    Megabatches,
+}
+
+impl LengthGrouping {
+    /// Grouping of checkpoints without the key `length_grouping`.
+    fn of_old_runs() -> Self {
+        Self::FixedBuckets
+    }
+}
+
 /// Progress of a run, stored in its checkpoints beside the tensors.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct TrainProgress {
@@ -19,6 +40,9 @@ pub struct TrainProgress {
     /// Rewards of the completions that a policy was trained on.
     #[serde(default)]
     pub rewards: RewardHistory,
+    /// Grouping of the examples by length.
+    #[serde(default = "LengthGrouping::of_old_runs")]
+    pub length_grouping: LengthGrouping,
 }
 
 impl TrainProgress {

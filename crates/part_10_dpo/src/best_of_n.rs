@@ -15,6 +15,12 @@
 //!
 //! From N ≥ n samples the expectation over all subsets of n has no further noise: sorted by the
 //! judge's score, the sample of rank i (from 1) is the best of C(i − 1, n − 1) of C(N, n) subsets.
+//! The majority has no such order; it is a mean over subsets that are drawn.
+
+use std::collections::BTreeMap;
+
+use experiment::statistics::mean;
+use tensor_core::Rng;
 
 /// Bound of KL(best of n ‖ policy), log n − (n − 1)/n, in nats.
 pub fn kl_bound(n: usize) -> f64 {
@@ -60,4 +66,45 @@ pub fn majority(answers: &[String]) -> usize {
     let count = |answer: &String| answers.iter().filter(|&other| other == answer).count();
     let best = (0..answers.len()).max_by_key(|&i| (count(&answers[i]), answers.len() - i));
     best.expect("at least one answer")
+}
+
+/// Expected `values` of the majority vote of n of the N completions with these `answers`: a mean
+/// over `n_subsets` subsets drawn from `rng`, and exact where n is 1, 2 or N. Answers that are
+/// equally frequent share their mean value.
+///
+/// # Panics
+/// When n is 0 or larger than N.
+pub fn majority_of_n(
+    answers: &[String],
+    values: &[f64],
+    n: usize,
+    n_subsets: usize,
+    rng: &mut Rng,
+) -> f64 {
+    let total = answers.len();
+    assert!((1..=total).contains(&n), "majority of {n} from {total} answers");
+    if n <= 2 {
+        return mean(values); // two votes agree, or they are equally frequent
+    }
+    let mut order: Vec<usize> = (0..total).collect();
+    if n == total {
+        return majority_value(answers, values, &order);
+    }
+    let draws = (0..n_subsets.max(1)).map(|_| {
+        rng.shuffle(&mut order);
+        majority_value(answers, values, &order[..n])
+    });
+    mean(&draws.collect::<Vec<f64>>())
+}
+
+/// Mean of the `values` of the `members` whose answer is most frequent among them.
+fn majority_value(answers: &[String], values: &[f64], members: &[usize]) -> f64 {
+    let mut of_answer: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
+    for &i in members {
+        of_answer.entry(&answers[i]).or_default().push(values[i]);
+    }
+    let most = of_answer.values().map(Vec::len).max().unwrap_or(0);
+    let winners: Vec<f64> =
+        of_answer.values().filter(|values| values.len() == most).map(|v| mean(v)).collect();
+    mean(&winners)
 }

@@ -17,13 +17,13 @@ pub struct LossFlags {
     #[arg(long, visible_alias = "loss-type", value_enum, default_value_t)]
     pub loss: LossName,
     /// β: small values allow the policy to go far from the reference [default: 0.1; sigmoid-norm 5,
-    /// simpo 2]
+    /// simpo 2, where TRL has 0.1]
     #[arg(long, value_name = "X", value_parser = positive)]
     pub beta: Option<f64>,
     /// Assumed share of wrong labels, for --loss sigmoid (conservative DPO) and robust [default: 0]
     #[arg(long, value_name = "P", value_parser = fraction)]
     pub label_smoothing: Option<f64>,
-    /// Target margin γ, for --loss simpo [default: 1]
+    /// Target margin γ, for --loss simpo [default: 1, where TRL has 0.5]
     #[arg(long, value_name = "X", value_parser = non_negative)]
     pub simpo_gamma: Option<f64>,
     /// Weight of the cross-entropy of the chosen completions [default: 0; orpo and sft 1]
@@ -64,6 +64,23 @@ pub enum LossName {
 }
 
 impl LossFlags {
+    /// Line for the start of a run whose loss has a default that is not TRL's; `None` without one.
+    pub fn note_on_defaults(&self) -> Option<String> {
+        let (beta, gamma) = (self.beta.is_none(), self.simpo_gamma.is_none());
+        let defaults = match (self.loss, beta, gamma) {
+            (LossName::Simpo, true, true) => {
+                "β is 2 and γ 1, while TRL's defaults are 0.1 and 0.5: --beta 0.1 --simpo-gamma 0.5"
+            }
+            (LossName::Simpo, true, false) => "β is 2, while TRL's default is 0.1: --beta 0.1",
+            (LossName::Simpo, false, true) => {
+                "γ is 1, while TRL's default is 0.5: --simpo-gamma 0.5"
+            }
+            (LossName::SigmoidNorm, true, _) => "β is 5, while TRL's default is 0.1: --beta 0.1",
+            _ => return None,
+        };
+        Some(format!("defaults of this loss: {defaults}"))
+    }
+
     /// Loss that the flags select.
     ///
     /// # Errors

@@ -207,6 +207,21 @@ impl DpoLoss {
             false => batch.mean_log_probs()? * self.beta,
         }
     }
+
+    /// Score by which the loss orders the completions of a pair, (R): the reward, or for losses of
+    /// log-ratios per token β log(π/π_ref)/|y|. `None` for a loss that orders nothing.
+    ///
+    /// # Errors
+    /// When the shapes differ.
+    pub fn scores(&self, batch: &BatchLogProbs) -> Result<Option<Tensor>> {
+        match self.loss_type {
+            LossType::Sft => Ok(None),
+            LossType::SigmoidNorm | LossType::Ipo => {
+                Ok(Some((batch.mean_log_ratios()? * self.beta)?))
+            }
+            _ => self.rewards(batch).map(Some),
+        }
+    }
 }
 
 /// −log σ(x) = softplus(−x), finite for every x: (P) -> (P).

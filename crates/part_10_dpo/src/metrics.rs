@@ -1,4 +1,7 @@
-//! Metrics of a step or a validation, under TRL's names.
+//! Metrics of a step or a validation, under TRL's names; `loss_accuracy` is ours.
+//!
+//! TRL's `rewards/accuracies` compares summed log-ratios, whatever the loss. A loss that compares
+//! means per token may order a pair the other way round, so its own order is measured, too.
 //!
 //! Both log-probabilities are logged, not the margin alone: DPO raises the margin, and the chosen
 //! completion may become less likely all the while (Razin et al., <https://arxiv.org/abs/2410.05779>).
@@ -28,6 +31,10 @@ pub struct DpoMetrics {
     /// Fraction of pairs whose chosen completion has the higher reward, a tie counting one half;
     /// `None` without pairs.
     #[serde(rename = "rewards/accuracies")]
+    pub reward_accuracy: Option<f64>,
+    /// Fraction of pairs whose chosen completion has the higher [score](DpoLoss::scores) of the
+    /// loss itself, a tie counting one half; `None` without pairs, or if the loss orders nothing.
+    #[serde(rename = "loss_accuracy")]
     pub accuracy: Option<f64>,
     /// Mean difference of the rewards.
     #[serde(rename = "rewards/margins")]
@@ -75,15 +82,20 @@ impl DpoMetrics {
             if values.is_empty() { f64::NAN } else { mean(&values) }
         };
         let is_paired = examples.iter().all(|example| example.labels.len() == 2);
-        let pairs = of(&rewards, Label::Chosen).into_iter().zip(of(&rewards, Label::Rejected));
-        let pairs: Vec<[f64; 2]> = pairs.map(|(chosen, rejected)| [chosen, rejected]).collect();
+        let pairs_of = |values: &[f64]| -> Vec<[f64; 2]> {
+            let sides = of(values, Label::Chosen).into_iter().zip(of(values, Label::Rejected));
+            sides.map(|(chosen, rejected)| [chosen, rejected]).collect()
+        };
+        let pairs = pairs_of(&rewards);
+        let scores = loss.scores(&batch)?.map(|scores| scores.to_vec1::<f64>()).transpose()?;
         let (chosen, rejected) =
             (mean_of(&rewards, Label::Chosen), mean_of(&rewards, Label::Rejected));
         Ok(Self {
             loss: f64::from(loss.compute(&batch, totals)?.to_scalar::<f32>()?),
             rewards_chosen: chosen,
             rewards_rejected: rejected,
-            accuracy: is_paired.then(|| accuracy(&pairs)),
+            reward_accuracy: is_paired.then(|| accuracy(&pairs)),
+            accuracy: scores.filter(|_| is_paired).map(|scores| accuracy(&pairs_of(&scores))),
             margin: if is_paired { mean_margin(&pairs) } else { chosen - rejected },
             log_probs_chosen: mean_of(log_probs, Label::Chosen),
             log_probs_rejected: mean_of(log_probs, Label::Rejected),

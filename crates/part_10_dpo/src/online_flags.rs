@@ -30,6 +30,11 @@ pub struct OnlineFlags {
     /// With --online: task, which sets the format of --data and the rewards
     #[arg(long, value_enum, default_value_t = Task::Arithmetic)]
     pub task: Task,
+    /// With --online: seed of the split of a file, which is then that of part 6 [default: that of
+    /// the fine-tuning run that --model comes from, with its --validation, if it has the same data;
+    /// else a split that all runs share]
+    #[arg(long, value_name = "N")]
+    pub split_seed: Option<u64>,
     /// With --online: weighted sum of the rewards of part 9, or a reward model of part 7 [default:
     /// the task's]
     #[arg(long, value_name = "REWARDS")]
@@ -117,6 +122,7 @@ impl OnlineFlags {
                 ("--sync-ref", self.sync_ref.is_some()),
                 ("--max-new-tokens", self.max_new_tokens.is_some()),
                 ("--teacher", self.teacher.is_some()),
+                ("--split-seed", self.split_seed.is_some()),
                 ("--task", self.task != Task::Arithmetic),
                 ("--prompts-per-round", self.prompts_per_round.get() != 32),
                 ("--steps-per-round", self.steps_per_round.get() != 1),

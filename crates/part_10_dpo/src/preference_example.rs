@@ -9,6 +9,7 @@
 //! there is one BOS. A completion that does not fit is cut at its end and then has no EOS, so that
 //! the model does not learn to stop there.
 
+use std::collections::HashMap;
 use std::fmt;
 
 use anyhow::Result;
@@ -64,8 +65,8 @@ pub struct PreferenceExample {
 pub struct PreferenceDataset {
     /// Labeled completions.
     pub examples: Vec<PreferenceExample>,
-    /// For KTO, the prompt of each example with a completion of another prompt. The mean of their
-    /// log-ratios estimates KL(π ‖ π_ref); their labels have no meaning.
+    /// For KTO, the prompt of each example with the completions of another prompt. The mean of
+    /// their log-ratios estimates KL(π ‖ π_ref); their labels have no meaning.
     pub mismatched: Vec<PreferenceExample>,
 }
 
@@ -142,9 +143,7 @@ pub fn tokenize(
         for (label, text) in completions {
             let mut tokens = chat_tokenizer.encode_completion_without_eos(text)?;
             tokens.push(chat_tokenizer.eos_token_id());
-            // Nothing follows EOS, so the model does not read it: it may lie beyond the context.
-            let is_cut = tokens.len() > room + 1;
-            tokens.truncate(if is_cut { room } else { tokens.len() });
+            let is_cut = cut_to_room(&mut tokens, room, FinishReason::Stop);
             tokenized.push((*label, completion(tokens, is_cut)));
         }
         let is_identical = matches!(&tokenized[..], [(_, a), (_, b)] if a.tokens == b.tokens);
@@ -160,18 +159,60 @@ pub fn tokenize(
     Ok((examples, counts))
 }
 
-/// For KTO: the prompt of each example with a completion of the next example that has another
-/// prompt, the last example being followed by the first. `None` if all prompts are equal.
-pub fn mismatched(examples: &[PreferenceExample]) -> Option<Vec<PreferenceExample>> {
+/// For KTO: the prompt of each example with all completions of an example that has another prompt,
+/// each cut to what the prompt leaves of `context_len`, as [`tokenize`] cuts them. `None` if all
+/// prompts are equal.
+///
+/// With the examples of one prompt side by side, completions move on by as many examples as the
+/// most frequent prompt has: (x₁, y₁), .., (xₙ, yₙ) becomes (x₁, yₙ), (x₂, y₁), .., (xₙ, yₙ₋₁) if
+/// all prompts differ. So the mismatched completions are the matched ones, each once, as in TRL,
+/// whatever their labels, unless one prompt has more than half of the examples.
+pub fn mismatched(
+    examples: &[PreferenceExample],
+    context_len: usize,
+) -> Option<Vec<PreferenceExample>> {
     let n = examples.len();
-    let of = |i: usize| {
+    let mut of_prompt: HashMap<&[u32], (usize, usize)> = HashMap::new(); // (first, number)
+    for (i, example) in examples.iter().enumerate() {
+        of_prompt.entry(&example.group.prompt).or_insert((i, 0)).1 += 1;
+    }
+    let shift = of_prompt.values().map(|&(_, number)| number).max()?;
+    let mut order: Vec<usize> = (0..n).collect();
+    order.sort_by_key(|&i| of_prompt[&examples[i].group.prompt[..]].0);
+    let mut mismatched = vec![None; n];
+    for (at, &i) in order.iter().enumerate() {
         let prompt = &examples[i].group.prompt;
-        let others = (1..n).map(|distance| &examples[(i + distance) % n]);
-        let other = others.into_iter().find(|other| other.group.prompt != *prompt)?;
-        let completion = other.group.completions[0].clone();
-        Some(PreferenceExample::new(prompt.clone(), vec![(Label::Rejected, completion)]))
+        let mut others = (shift..shift + n).map(|back| &examples[order[(at + 2 * n - back) % n]]);
+        let other = others.find(|other| other.group.prompt != *prompt)?;
+        mismatched[i] = Some(with_completions_of(prompt, other, context_len));
+    }
+    mismatched.into_iter().collect()
+}
+
+/// `prompt` with the completions of `other`, which are cut to the context.
+fn with_completions_of(
+    prompt: &[u32],
+    other: &PreferenceExample,
+    context_len: usize,
+) -> PreferenceExample {
+    let room = context_len.saturating_sub(prompt.len());
+    let cut = |(&label, whole): (&Label, &SampledCompletion)| {
+        let mut tokens = whole.tokens.clone();
+        let is_cut = cut_to_room(&mut tokens, room, whole.finish_reason);
+        (label, completion(tokens, is_cut))
     };
-    (0..n).map(of).collect()
+    let completions = other.labels.iter().zip(&other.group.completions).map(cut).collect();
+    PreferenceExample::new(prompt.to_vec(), completions)
+}
+
+/// Cuts the `tokens` of a completion to the `room` that its prompt leaves, and returns true if it
+/// is cut, now or before. Nothing follows EOS, so the model does not read it: it may lie beyond the
+/// context.
+fn cut_to_room(tokens: &mut Vec<u32>, room: usize, finish_reason: FinishReason) -> bool {
+    let has_eos = finish_reason == FinishReason::Stop;
+    let fits = tokens.len() <= room + usize::from(has_eos);
+    tokens.truncate(if fits { tokens.len() } else { room });
+    !(fits && has_eos)
 }
 
 /// SHA-256 of the tokens and labels of `examples`: a checkpoint is not resumed with other data.

@@ -146,9 +146,9 @@ fn in_order_of_examples(of_ranks: &[Vec<Vec<f64>>]) -> Vec<f64> {
     (0..n_micro_batches).flat_map(|i| of_ranks.iter().flat_map(move |own| own[i].clone())).collect()
 }
 
-/// KTO's estimate of KL(π ‖ π_ref), max(0, mean log(π/π_ref)) over the `mismatched` examples: how
-/// much more likely than the reference the policy makes completions that do not answer their
-/// prompt. 0 without any. Each of the `ranks` reads its share.
+/// KTO's estimate of KL(π ‖ π_ref), max(0, mean log(π/π_ref)) over the completions of the
+/// `mismatched` examples: how much more likely than the reference the policy makes completions that
+/// do not answer their prompt. 0 without any. Each of the `ranks` reads its share.
 ///
 /// # Errors
 /// When a text is longer than the model's context, or another rank has ended.
@@ -163,7 +163,8 @@ pub fn kl_baseline(
     let reference = own.iter().flat_map(|example| &example.ref_log_probs);
     let sum: f64 = log_probs.iter().zip(reference).map(|(p, q)| p - q).sum();
     let sum: f64 = ranks.gather(&sum)?.iter().sum();
-    Ok((sum / mismatched.len().max(1) as f64).max(0.))
+    let n: usize = mismatched.iter().map(|example| example.labels.len()).sum();
+    Ok((sum / n.max(1) as f64).max(0.))
 }
 
 /// Raises an alarm if the chosen completions have become much less likely than under the reference.

@@ -5,6 +5,7 @@ mod losses;
 mod data;
 mod ref_cache;
 mod step;
+mod validator;
 mod ranks;
 mod devices;
 mod sampled;

@@ -26,6 +26,7 @@ pub fn train(
     let lengths = data.examples.iter().map(|example| example.n_tokens()).collect();
     let mut sampler =
         BatchSampler::new(lengths, Curriculum::Shuffled, config.batch_size, config.seed);
+    sampler.set_grouping(policy.state.progress.length_grouping);
     let total_steps = config.schedule.total_steps;
     policy.state.join(&run.ranks)?;
     if policy.state.progress.step == 0 {

@@ -1,6 +1,8 @@
 //! Validation during training: metrics on validation pairs, and model selection.
 //!
-//! As in part 7 the accuracy decides, of equal ones the loss. Without pairs the loss decides.
+//! As in part 7 the accuracy decides, of equal ones the loss. It is that of the loss's own score,
+//! so a loss per token is not judged by sums. Without pairs, or for a loss that orders none
+//! (`sft`), the loss decides.
 
 use anyhow::Result;
 use experiment::{Alarm, RunLog, Score, Target};

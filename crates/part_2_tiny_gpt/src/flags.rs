@@ -115,11 +115,11 @@ pub struct TrainFlags {
     )]
     pub warmup_ratio: Option<f64>,
     /// Learning-rate schedule after the warm-up
-    #[arg(
-        long, visible_alias = "lr-scheduler-type", alias = "lr-decay", value_enum,
-        default_value_t = LrDecay::Linear
-    )]
+    #[arg(long, alias = "lr-decay", value_enum, default_value_t = LrDecay::Linear)]
     pub lr_scheduler: LrDecay,
+    /// Schedule as in transformers: without warm-up, unless a flag says otherwise
+    #[arg(long, value_enum, value_name = "LR_SCHEDULER", overrides_with = "lr_scheduler")]
+    pub lr_scheduler_type: Option<LrDecay>,
     /// Number format of the computations, f32 or bf16; weights and optimizer state stay f32
     #[arg(long, alias = "torch-dtype", value_enum, default_value_t = Precision::F32)]
     pub dtype: Precision,
@@ -176,13 +176,14 @@ impl TrainFlags {
         let steps = self.epochs.map_or(self.steps.get(), steps_of);
         self.ensure_warmup_fits(steps)?;
         let warmup_of = |ratio: f64| (ratio * steps as f64).ceil() as usize;
-        let default_warmup = self.warmup_ratio.map_or(steps / 20, warmup_of);
+        let default_warmup = if self.lr_scheduler_type.is_some() { 0 } else { steps / 20 };
+        let default_warmup = self.warmup_ratio.map_or(default_warmup, warmup_of);
         Ok(TrainConfig {
             steps,
             warmup_steps: self.warmup_steps.unwrap_or(default_warmup),
             batch_size: self.batch_size.get(),
             lr: self.lr,
-            lr_scheduler: self.lr_scheduler,
+            lr_scheduler: self.lr_scheduler_type.unwrap_or(self.lr_scheduler),
             dtype: self.dtype,
             optimizer: self.optimizer.optimizer_config(),
             max_grad_norm: self.optimizer.max_grad_norm(),

@@ -32,21 +32,22 @@ pub struct ScheduleFlags {
     /// Peak learning rate
     #[arg(long, visible_alias = "learning-rate", value_name = "X", value_parser = positive)]
     pub lr: Option<f64>,
-    /// Learning rate of the last step [default: --lr / 10]
+    /// Learning rate of the last step [default: --lr / 10; 0 with --lr-scheduler-type]
     #[arg(long, value_name = "X", value_parser = non_negative)]
     pub min_lr: Option<f64>,
-    /// Warm-up steps until the peak learning rate [default: a twentieth of the steps]
+    /// Warm-up steps until the peak learning rate [default: a twentieth of the steps; 0 with
+    /// --lr-scheduler-type]
     #[arg(long, value_name = "N", conflicts_with = "warmup_ratio")]
     pub warmup_steps: Option<usize>,
     /// Warm-up as a share of the steps, instead of --warmup-steps
     #[arg(long, value_name = "P", value_parser = unit_interval)]
     pub warmup_ratio: Option<f64>,
     /// Learning-rate schedule after the warm-up
-    #[arg(
-        long, visible_alias = "lr-scheduler-type", alias = "lr-decay", value_enum,
-        default_value_t = DecayShape::Cosine
-    )]
+    #[arg(long, alias = "lr-decay", value_enum, default_value_t = DecayShape::Cosine)]
     pub lr_scheduler: DecayShape,
+    /// Schedule as in transformers: without warm-up, and down to 0, unless flags say otherwise
+    #[arg(long, value_enum, value_name = "LR_SCHEDULER", overrides_with = "lr_scheduler")]
+    pub lr_scheduler_type: Option<DecayShape>,
 }
 
 impl ScheduleFlags {
@@ -59,14 +60,18 @@ impl ScheduleFlags {
         let total_steps = self.steps.map_or(defaults.steps(self.epochs), NonZeroUsize::get);
         let peak_lr = self.lr.unwrap_or(defaults.lr);
         self.ensure_consistent(Some(peak_lr), Some(total_steps))?;
+        let (decay, default_min_lr, default_warmup) = match self.lr_scheduler_type {
+            Some(decay) => (decay, 0., 0), // transformers' defaults
+            None => (self.lr_scheduler, peak_lr / 10., total_steps / 20),
+        };
         let warmup = |ratio: f64| (ratio * total_steps as f64).ceil() as usize;
-        let default_warmup = self.warmup_ratio.map_or(total_steps / 20, warmup);
+        let default_warmup = self.warmup_ratio.map_or(default_warmup, warmup);
         Ok(LrSchedule {
             peak_lr,
-            min_lr: self.min_lr.unwrap_or(peak_lr / 10.),
+            min_lr: self.min_lr.unwrap_or(default_min_lr),
             warmup_steps: self.warmup_steps.unwrap_or(default_warmup),
             total_steps,
-            decay: self.lr_scheduler,
+            decay,
         })
     }
 
@@ -129,9 +134,10 @@ impl OptimizationFlags {
         self.batch_size.map_or(default, NonZeroUsize::get)
     }
 
-    /// Optimizer steps of a pass over `n_rows` rows with micro-batches of this size.
-    pub fn steps_per_epoch(&self, n_rows: usize, batch_size: usize) -> f64 {
-        n_rows as f64 / (batch_size * self.grad_accum_steps.get()) as f64
+    /// Optimizer steps of a pass over data of `n_batches` micro-batches; a fraction where the next
+    /// pass begins within a step.
+    pub fn steps_per_epoch(&self, n_batches: f64) -> f64 {
+        n_batches / self.grad_accum_steps.get() as f64
     }
 
     /// Checks the flags for parts that train in f32.

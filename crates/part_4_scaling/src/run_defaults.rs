@@ -64,7 +64,7 @@ impl DefaultLength {
 pub struct RunDefaults {
     /// Peak learning rate.
     pub lr: f64,
-    /// Optimizer steps of a pass over the training data.
+    /// Optimizer steps of a pass over the training data, whose last batch may be smaller.
     pub steps_per_epoch: f64,
     /// Length.
     pub length: DefaultLength,

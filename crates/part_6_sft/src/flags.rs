@@ -11,6 +11,7 @@ use experiment::RunFolder;
 use experiment::number::fraction;
 use experiment::program::{as_usage_error, ensure_usage};
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::{MappedSource, SftSource};
 
@@ -80,14 +81,12 @@ impl DataFlags {
         model: &str,
         MappedSource { source, columns }: &MappedSource,
     ) -> Result<Vec<Example>> {
-        let folder = Path::new(model);
-        let in_run = ["model", "adapter"].iter().any(|name| folder.ends_with(name));
-        let folder = folder.parent().filter(|_| in_run).unwrap_or(folder);
-        let run = RunFolder::read_settings(folder)?.filter(|run| {
+        let run = RunFolder::read_settings(run_folder(model))?.filter(|run| {
             *source != SftSource::Arithmetic && self.dataset.is_data_of(run, &self.data)
         });
         let last_turns = run.as_ref().is_some_and(|run| run["assistant_turns"] != "all");
-        let split = run.and_then(|run| run["validation"].as_f64().zip(run["seed"].as_u64()));
+        let seed_of = |run: &Value| run["split_seed"].as_u64().or(run["seed"].as_u64());
+        let split = run.and_then(|run| run["validation"].as_f64().zip(seed_of(&run)));
         let Some((validation, seed)) = split else {
             return source.load_eval_examples(columns.as_ref());
         };
@@ -105,6 +104,13 @@ impl DataFlags {
     pub fn default_max_new_tokens(&self) -> usize {
         if self.data == "arithmetic" { 8 } else { 64 }
     }
+}
+
+/// Folder of the run that `model` is in, or `model` itself.
+pub(crate) fn run_folder(model: &str) -> &Path {
+    let folder = Path::new(model);
+    let in_run = ["model", "adapter"].iter().any(|name| folder.ends_with(name));
+    folder.parent().filter(|_| in_run).unwrap_or(folder)
 }
 
 /// Size of the training set and of the validation split.

@@ -19,6 +19,7 @@ pub mod source; // data
 pub mod merged_model;
 pub mod model_saver;
 pub mod flags;
+pub mod run_split;
 pub mod model_flags;
 pub mod finetuned;
 pub mod initial_model;
@@ -31,6 +32,7 @@ pub use evaluation::{SftEvalMetrics, SftValidator, evaluate};
 pub use finetuned::FinetunedModel;
 pub use initial_model::InitialModel;
 pub use model_saver::ModelSaver;
+pub use run_split::{RunSplit, SplitRule};
 pub use source::{MappedSource, SftSource};
 pub use step::{BatchLayout, TrainConfig};
 pub use template::ChatFormat;

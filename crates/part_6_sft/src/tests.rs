@@ -2,6 +2,7 @@
 
 mod trl_names;
 mod data;
+mod run_split;
 mod base_model;
 mod template;
 mod mask;

@@ -3,7 +3,7 @@
 
 use anyhow::{Result, ensure};
 use candle_core::Device;
-use experiment::{Run, RunLog, TrainState, is_due};
+use experiment::{LengthGrouping, Run, RunLog, TrainState, is_due};
 use model_io::ModelConfig;
 use modern::GptModern;
 use ranks::Ranks;
@@ -31,6 +31,7 @@ pub fn train(
     let inference_model = GptModern::new(model.config(), state.parameters.for_inference().root())?;
     let lengths = examples.iter().map(|example| example.ids.len()).collect();
     let mut sampler = BatchSampler::new(lengths, config.curriculum, config.batch_size, config.seed);
+    sampler.set_grouping(state.progress.length_grouping);
     let total_steps = config.schedule.total_steps;
     if let Some(validator) = validator.filter(|_| state.progress.step == 0) {
         validator.run(&inference_model, state, log)?; // baseline before training
@@ -64,7 +65,8 @@ pub fn train(
 }
 
 /// Trains a model of `parameters` on `examples` without a run folder, and returns its trained
-/// state.
+/// state. Its batches are those of [`LengthGrouping::FixedBuckets`]: the results in the READMEs
+/// start from small models that were trained on them.
 ///
 /// # Errors
 /// Those of [`train`].
@@ -76,6 +78,7 @@ pub fn train_in_memory(
 ) -> Result<TrainState> {
     let model = GptModern::new(model, parameters.root())?;
     let mut state = TrainState::new(parameters, config.optimizer)?;
+    state.progress.length_grouping = LengthGrouping::FixedBuckets;
     let mut log = RunLog::of_losses(config.schedule.total_steps)?;
     train(&model, &mut state, examples, config, None, &Run::default(), &mut log)?;
     Ok(state)

@@ -32,20 +32,20 @@ fn a_run_on_a_file_takes_its_length_and_rates_from_the_data_and_the_model() {
     let base: Vec<&str> = SMALL_BASE.split_whitespace().collect();
     let args = ["train", "--data", &file, "--out", &out, "--epochs", "2", "--lr", "0.3"];
     let text = PART_6.stdout(&[&args[..], &base].concat());
-    assert!(text.contains("5 steps, 2.2 epochs"), "18 rows in batches of 8: {text}");
+    assert!(text.contains("6 steps, 2.0 epochs"), "18 rows in three batches: {text}");
     assert!(text.contains("kept the model of step") && text.contains("before training"), "{text}");
     let settings = || {
         let text = std::fs::read_to_string(Path::new(&out).join("config.json")).expect("settings");
         let settings: Value = serde_json::from_str(&text).expect("JSON");
         ["steps", "epochs", "lr", "batch_size"].map(|key| settings[key].clone())
     };
-    assert_eq!(settings(), [5.into(), Value::Null, 0.3.into(), 8.into()], "they are stored");
+    assert_eq!(settings(), [6.into(), Value::Null, 0.3.into(), 8.into()], "they are stored");
     let resume = |more: &[&'static str]| [&["train", "--resume", "--out", &out][..], more].concat();
     PART_6.assert_fails(&resume(&["--steps", "4"]), 2, "can only make it longer");
-    PART_6.assert_fails(&resume(&["--stop-after", "3"]), 2, "has already taken 5 steps");
-    assert_eq!(settings()[0], 5, "a refused run is not changed");
+    PART_6.assert_fails(&resume(&["--stop-after", "3"]), 2, "has already taken 6 steps");
+    assert_eq!(settings()[0], 6, "a refused run is not changed");
     PART_6.stdout(&resume(&["--epochs", "3"]));
-    assert_eq!(settings()[..2], [7.into(), Value::Null]);
+    assert_eq!(settings()[..2], [9.into(), Value::Null]);
     let short = path_arg(folder.path(), "short");
     let short = [&["train", "--data", &file, "--out", &short, "--steps", "1"][..], &base].concat();
     let text = PART_6.stdout(&short);

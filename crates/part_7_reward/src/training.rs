@@ -31,6 +31,7 @@ pub fn train(
     let lengths = pairs.iter().map(|pair| pair.chosen.len().max(pair.rejected.len())).collect();
     let mut sampler =
         BatchSampler::new(lengths, Curriculum::Shuffled, config.batch_size, config.seed);
+    sampler.set_grouping(state.progress.length_grouping);
     let total_steps = config.schedule.total_steps;
     if state.progress.step == 0 {
         validator.run(&inference_model, state, log)?; // baseline before training

@@ -31,7 +31,7 @@ fn a_run_on_few_pairs_keeps_the_best_after_its_start_and_the_last() {
     std::fs::write(&file, rows).expect("a file");
     let base: Vec<&str> = SMALL_BASE.split_whitespace().collect();
     let text = PART_7.stdout(&[&["train", "--data", &file, "--out", &out][..], &base].concat());
-    assert!(text.contains("50 steps, 11.1 epochs"), "36 pairs in batches of 8: {text}");
+    assert!(text.contains("50 steps, 10.0 epochs"), "36 pairs in five batches: {text}");
     assert!(text.contains("kept the model of step") && text.contains("accuracy"), "{text}");
     let metrics = read_rows(Path::new(&out).join("metrics.jsonl"));
     let validations: Vec<(u64, f64)> = metrics

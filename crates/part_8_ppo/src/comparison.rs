@@ -40,11 +40,11 @@ pub struct PolicyComparison {
     pub win_rate_low: f64,
     /// Upper end of the win rate's 95 % interval.
     pub win_rate_high: f64,
-    /// KL(policy ‖ reference) in nats per completion: exact at each token, summed over its tokens,
-    /// mean over completions.
-    pub kl: f64,
-    /// KL(policy ‖ reference) in nats per token.
+    /// KL(policy ‖ reference) in nats per token, exact at each.
+    #[serde(rename = "kl")]
     pub kl_per_token: f64,
+    /// KL(policy ‖ reference) in nats per completion: summed over tokens, mean over completions.
+    pub kl_per_completion: f64,
     /// Mean length of the policy's completions, in tokens.
     pub length_mean: f64,
     /// Exact match of the policy, if there are right answers.
@@ -95,8 +95,8 @@ pub fn compare_to_reference(
         win_rate,
         win_rate_low,
         win_rate_high,
-        kl: per_completion,
         kl_per_token: per_token,
+        kl_per_completion: per_completion,
         length_mean: a.length_mean,
         exact_match: a.exact_match,
         relaxed_match: a.relaxed_match,

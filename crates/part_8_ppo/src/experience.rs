@@ -37,10 +37,10 @@ pub struct PpoExperience {
     pub advantages: Tensor,
     /// Returns, the targets of the values: (R, T).
     pub returns: Tensor,
-    /// KL to the reference model in nats per completion, k1 estimate.
-    pub kl: f64,
     /// KL to the reference model in nats per token, k1 estimate.
     pub kl_per_token: f64,
+    /// KL to the reference model in nats per completion, k1 estimate, TRL's `objective/kl`.
+    pub kl_per_completion: f64,
 }
 
 /// Some groups of an experience, whose gradient is computed at once.
@@ -103,7 +103,7 @@ impl PpoExperience {
         let k1 = KlEstimator::K1.estimate(&old_log_probs, &ref_log_probs)?;
         let kl_per_token = f64::from(masked_mean(&k1, &mask)?.to_scalar::<f32>()?);
         Ok(Self {
-            kl: kl_per_token * n_tokens as f64 / rewards.len() as f64,
+            kl_per_completion: kl_per_token * n_tokens as f64 / rewards.len() as f64,
             kl_per_token,
             groups,
             completion_texts,

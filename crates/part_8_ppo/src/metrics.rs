@@ -231,7 +231,7 @@ pub(crate) fn log_step(
     let summary = completions.write(step, log)?;
     let mut row = json!({
         "reward_mean": mean, "reward_std": statistics::std(rewards),
-        "kl": experience.kl, "kl_per_token": experience.kl_per_token,
+        "kl": experience.kl_per_token, "kl_per_completion": experience.kl_per_completion,
         "kl_coef": actor_critic.progress.kl_coef, "eos_rate": eos_rate,
         "length_mean": n_tokens as f64 / n,
         "explained_variance": experience.explained_variance()?, "lr": lr,

@@ -7,6 +7,7 @@
 
 use anyhow::Result;
 use candle_core::Tensor;
+use experiment::LengthGrouping;
 use modern::GptModern;
 use ranks::Ranks;
 use sft::{BatchSampler, Curriculum, SftBatch, TokenizedExample};
@@ -37,8 +38,9 @@ impl PtxLoss {
         Self { examples, sampler, ptx_coef, next_batch: 0 }
     }
 
-    /// Continues with batch `number`.
-    pub fn seek_batch(&mut self, number: usize) {
+    /// Continues with batch `number` of a run whose examples are grouped by `grouping`.
+    pub fn seek_batch(&mut self, number: usize, grouping: LengthGrouping) {
+        self.sampler.set_grouping(grouping);
         self.next_batch = number;
     }
 

@@ -63,7 +63,8 @@ pub fn ppo_step(
     let experience_seconds = watch.lap();
     let mut ptx_loss = context.ptx_loss.as_mut();
     if let Some(ptx_loss) = &mut ptx_loss {
-        ptx_loss.seek_batch((step - 1) * config.update.n_micro_batches());
+        let first = (step - 1) * config.update.n_micro_batches();
+        ptx_loss.seek_batch(first, actor_critic.policy.progress.length_grouping);
     }
     actor_critic.policy.seed_dropout(config.seed);
     let metrics = update(actor_critic, models, &experience, config, lr, ptx_loss, &mut rng)?;
@@ -84,7 +85,8 @@ pub fn ppo_step(
     };
     log_step(actor_critic, &experience, &completions, &metrics, truncation, lr, seconds, log)?;
     let n = experience.rewards.len();
-    actor_critic.progress.kl_coef = config.kl_controller.next_kl_coef(kl_coef, experience.kl, n);
+    actor_critic.progress.kl_coef =
+        config.kl_controller.next_kl_coef(kl_coef, experience.kl_per_completion, n);
     Ok(())
 }
 

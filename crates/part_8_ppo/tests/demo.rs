@@ -38,6 +38,29 @@ fn evaluates_without_a_reference(model: &str, found: &serde_json::Value) {
     assert!(PART_8.stdout(&alone).contains("no reference model is known"));
 }
 
+/// Checks the keys of the rows in the file `metrics`, and that `kl` is per token.
+fn assert_rows_have_the_metrics(metrics: &str) {
+    let rows = std::fs::read_to_string(metrics).expect("rows");
+    for key in [
+        "reward_mean",
+        "kl",
+        "kl_per_completion",
+        "entropy",
+        "clip_fraction",
+        "explained_variance",
+        "first_ratio_error",
+        "rollout_tokens_per_s",
+    ] {
+        assert!(rows.contains(&format!("\"{key}\"")), "{key} in {rows}");
+    }
+    for row in rows.lines().filter(|row| row.contains("\"reward_mean\"")) {
+        let row: serde_json::Value = serde_json::from_str(row).expect("a row");
+        let number = |key: &str| row[key].as_f64().expect("a number");
+        let per_completion = number("kl") * number("length_mean");
+        assert!((number("kl_per_completion") - per_completion).abs() < 1e-9, "{row}");
+    }
+}
+
 #[test]
 fn a_run_trains_resumes_and_evaluates() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -56,19 +79,7 @@ fn a_run_trains_resumes_and_evaluates() {
     for file in ["metrics.jsonl", "reward.svg", "config.json", "model/config.json"] {
         assert!(Path::new(&whole).join(file).exists(), "{file}");
     }
-    let rows =
-        std::fs::read_to_string(path_arg(folder.path(), "parts/metrics.jsonl")).expect("rows");
-    for key in [
-        "reward_mean",
-        "kl",
-        "entropy",
-        "clip_fraction",
-        "explained_variance",
-        "first_ratio_error",
-        "rollout_tokens_per_s",
-    ] {
-        assert!(rows.contains(&format!("\"{key}\"")), "{key} in {rows}");
-    }
+    assert_rows_have_the_metrics(&path_arg(folder.path(), "parts/metrics.jsonl"));
     let found = PART_8.stdout_json(&["eval", "--model", &whole, "--eval-examples", "20", "--json"]);
     for key in [
         "n",
@@ -78,6 +89,7 @@ fn a_run_trains_resumes_and_evaluates() {
         "win_rate_low",
         "win_rate_high",
         "kl",
+        "kl_per_completion",
         "length_mean",
         "exact_match",
     ] {

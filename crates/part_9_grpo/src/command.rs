@@ -9,6 +9,7 @@ mod demo;
 mod eval;
 pub(crate) mod ppo_run;
 pub(crate) mod algorithms;
+mod run_data;
 mod table;
 pub(crate) mod perfectible;
 mod train;

@@ -7,7 +7,7 @@ use std::num::NonZeroUsize;
 use anyhow::Result;
 use candle_core::Device;
 use clap::Args;
-use datasets::{DatasetFlags, Example, Splits};
+use datasets::{DatasetFlags, Example};
 use experiment::number::{positive, probability};
 use experiment::program::{as_usage_error, ensure_usage};
 use modern::{Sampler, SamplingStrategy};
@@ -19,9 +19,6 @@ use sft::ChatTokenizer;
 
 use crate::rewards::describe_reward_rules;
 use crate::{Task, WeightedRewards};
-
-/// Seed of a mixture of problems, which are split in the same way for every run.
-const MIXTURE_SEED: u64 = 0;
 
 /// Task and reward flags.
 #[derive(Debug, Clone, Serialize, Args)]
@@ -133,37 +130,6 @@ impl TaskFlags {
             as_usage_error(self.dataset.ensure_unused("(not given)"))?;
         }
         as_usage_error(self.task.ensure_has_data(self.data.as_deref()))
-    }
-
-    /// Problems for training and validation, those of `--data` and of `eval_file`, whose split is
-    /// `eval_split`.
-    ///
-    /// # Errors
-    /// Those of [`DatasetFlags::locate`] and [`Task::load_dataset`].
-    pub fn load_dataset(
-        &self,
-        eval_file: Option<&str>,
-        eval_split: Option<&str>,
-    ) -> Result<Splits<Example>> {
-        let eval_files = eval_file
-            .map(|name| self.dataset.for_evaluation(name, eval_split).locate(name))
-            .transpose()?;
-        let rows = self.load_rows()?;
-        let validation = eval_files.map(|files| self.task.read_files(&files)).transpose()?;
-        self.task.load_dataset(rows, validation)
-    }
-
-    /// Problems of `--data`, a mixture drawn by a fixed seed; `None` without it.
-    ///
-    /// # Errors
-    /// Those of [`DatasetFlags::locate`], and when a row is invalid.
-    pub fn load_rows(&self) -> Result<Option<Vec<Example>>> {
-        let Some(data) = &self.data else { return Ok(None) };
-        let read = |name: &str| self.task.read_files(&self.dataset.locate(name)?);
-        match self.dataset.open_mixture(data, read)? {
-            Some(mixture) => Ok(Some(mixture.interleave(MIXTURE_SEED))),
-            None => read(data).map(Some),
-        }
     }
 
     /// Tokenized prompts of `examples` for a model with `context_len`, and the number of examples

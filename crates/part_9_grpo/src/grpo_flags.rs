@@ -16,6 +16,7 @@ use crate::kl::KlLoss;
 use crate::method::Method;
 use crate::objective::{LossLevel, Objective};
 use crate::overlong::OverlongHandling;
+use crate::ref_sync_flags::RefSyncFlags;
 use crate::reference::ReferenceUpdate;
 
 /// Flags of the objective. A flag without a value has the default of the method.
@@ -60,10 +61,11 @@ pub struct GrpoObjectiveFlags {
     /// ε added to the standard deviation that divides the advantages
     #[arg(long, value_name = "X", default_value_t = 1e-4, value_parser = non_negative)]
     pub advantage_epsilon: f64,
-    /// Copy the policy to the reference model every N steps; not with LoRA [default: never]
-    #[arg(long, alias = "reference-every", value_name = "N", conflicts_with = "lora_rank")]
-    pub ref_model_sync_steps: Option<NonZeroUsize>,
-    /// Truncated importance sampling: cap on π_old / π_behavior [default: no correction]
+    /// Flags of the reference model's updates.
+    #[command(flatten)]
+    pub ref_sync: RefSyncFlags,
+    /// Truncated importance sampling, TRL's mode token_truncate: cap on π_old / π_behavior of each
+    /// token [default: no correction]
     #[arg(
         long, visible_alias = "vllm-importance-sampling-cap", alias = "importance-cap",
         value_name = "C", value_parser = positive
@@ -117,10 +119,7 @@ impl GrpoObjectiveFlags {
                  completion"
             ),
         )?;
-        ensure_usage(
-            self.kl_coef() > 0. || self.ref_model_sync_steps.is_none(),
-            "--ref-model-sync-steps needs a reference model, which --kl-coef 0 disables",
-        )?;
+        self.ref_sync.check(self.kl_coef())?;
         ensure_usage(
             self.clip_range().is_some() || self.clip_range_high.is_none(),
             "--clip-range-high needs a --clip-range, which this --method does not have",
@@ -192,10 +191,6 @@ impl GrpoObjectiveFlags {
 
     /// Update rule of the reference model; `None` without one.
     pub fn reference_update(&self) -> Option<ReferenceUpdate> {
-        let reference_update = match self.ref_model_sync_steps {
-            None => ReferenceUpdate::Fixed,
-            Some(interval) => ReferenceUpdate::SyncEvery(interval.get()),
-        };
-        (self.kl_coef() > 0.).then_some(reference_update)
+        (self.kl_coef() > 0.).then_some(self.ref_sync.update())
     }
 }

@@ -13,6 +13,7 @@ pub mod overlong;
 pub mod rewards; // rewards
 pub mod weighted_rewards;
 pub mod task; // tasks
+pub mod task_dataset;
 pub mod step; // 9.5
 pub mod experience;
 pub mod config;
@@ -26,6 +27,7 @@ pub mod pass_at_k; // evaluation
 pub mod evaluation;
 pub mod results_table;
 pub mod flags;
+pub mod ref_sync_flags;
 pub mod grpo_flags;
 pub mod command;
 
@@ -44,6 +46,7 @@ pub use progress::GrpoProgress;
 pub use reference::{ReferenceModel, ReferenceUpdate};
 pub use step::grpo_step;
 pub use task::Task;
+pub use task_dataset::TaskDataset;
 pub use training::train;
 pub use validator::GrpoValidator;
 pub use weighted_rewards::WeightedRewards;

@@ -46,16 +46,17 @@ pub struct GrpoStepMetrics {
 
 /// Metrics of one optimizer step, over all sampled tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[serde(from = "SavedUpdateMetrics")]
 pub struct GrpoUpdateMetrics {
     /// Loss before the step.
     pub loss: f64,
     /// Gradient norm before clipping.
     pub grad_norm: f64,
-    /// KL to the reference model in nats per completion, k3 estimate; `None` without one.
+    /// KL to the reference model in nats per token, k3 estimate, TRL's `kl`; `None` without one.
     #[serde(rename = "kl")]
-    pub kl_per_completion: Option<f64>,
-    /// KL to the reference model in nats per token, k3 estimate.
     pub kl_per_token: Option<f64>,
+    /// KL to the reference model in nats per completion, k3 estimate.
+    pub kl_per_completion: Option<f64>,
     /// Fraction of tokens whose ratio is outside the clip range, whatever the sign of the
     /// advantage.
     pub clip_fraction: f64,
@@ -64,6 +65,32 @@ pub struct GrpoUpdateMetrics {
     /// Mean |log π − log π_behavior|: before the first optimizer step, the difference between
     /// sampler and loss.
     pub sampler_log_prob_diff: f64,
+}
+
+/// Metrics of a checkpoint. Earlier versions had `kl` per completion, beside `kl_per_token`.
+#[derive(Deserialize)]
+struct SavedUpdateMetrics {
+    loss: f64,
+    grad_norm: f64,
+    kl: Option<f64>,
+    kl_per_token: Option<f64>,
+    kl_per_completion: Option<f64>,
+    clip_fraction: f64,
+    ratio_max: f64,
+    sampler_log_prob_diff: f64,
+}
+
+impl From<SavedUpdateMetrics> for GrpoUpdateMetrics {
+    fn from(saved: SavedUpdateMetrics) -> Self {
+        let SavedUpdateMetrics { loss, grad_norm, clip_fraction, ratio_max, kl, .. } = saved;
+        let (kl_per_token, kl_per_completion) = match saved.kl_per_token {
+            Some(per_token) => (Some(per_token), kl),
+            None => (kl, saved.kl_per_completion),
+        };
+        let sampler_log_prob_diff = saved.sampler_log_prob_diff;
+        let new = Self { loss, grad_norm, clip_fraction, ratio_max, ..Self::default() };
+        Self { kl_per_token, kl_per_completion, sampler_log_prob_diff, ..new }
+    }
 }
 
 /// Sums over the tokens of some micro-batches.

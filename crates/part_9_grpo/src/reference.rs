@@ -1,8 +1,9 @@
 //! Reference model of the KL term.
 //!
 //! For a policy with adapters it is the policy without them, in the same memory; for a policy that
-//! is trained as a whole, a copy. Some programs copy the policy to it every few steps, which bounds
-//! the speed of the policy and not its distance from the start; some use no reference.
+//! is trained as a whole, a copy. Some programs copy the policy to it every few steps, or mix it
+//! in, which bounds the speed of the policy and not its distance from the start; some use no
+//! reference.
 
 use std::path::Path;
 
@@ -15,12 +16,20 @@ use tensor_core::{Parameters, weights};
 const REFERENCE_FILE: &str = "reference.safetensors";
 
 /// Update rule of the reference model.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum ReferenceUpdate {
     /// Fixed: the initial policy.
     Fixed,
     /// Synchronized with the policy after every step that this number divides.
     SyncEvery(usize),
+    /// Mixed with the policy after every step that the interval divides, as in TRL (TR-DPO,
+    /// <https://arxiv.org/abs/2404.09656>): π_ref becomes α π + (1 − α) π_ref, weight by weight.
+    MixEvery {
+        /// Steps between two mixes.
+        interval: usize,
+        /// Weight α of the policy; 1 copies it.
+        alpha: f64,
+    },
 }
 
 /// Reference model, which is not trained.
@@ -58,26 +67,34 @@ impl ReferenceModel {
         Ok(Self { reference_update, model, copied_parameters })
     }
 
-    /// Copies the `policy` to the reference if `step`, the step it has taken, is a multiple of the
-    /// sync interval.
+    /// Copies the `policy` to the reference, or mixes it in, if `step`, the step it has taken, is a
+    /// multiple of the interval.
     ///
     /// # Errors
     /// When memory is short.
     pub fn sync_if_due(&self, step: usize, policy: &Parameters) -> Result<()> {
-        let Some((interval, copy)) = self.synchronized() else { return Ok(()) };
+        let Some((interval, alpha, copy)) = self.synchronized() else { return Ok(()) };
         if step.is_multiple_of(interval) {
             for (old, new) in copy.iter().zip(policy.iter()) {
-                old.var.set(&new.var.as_detached_tensor())?;
+                let new = new.var.as_detached_tensor();
+                let mixed = match alpha {
+                    1. => new,
+                    _ => ((new * alpha)? + (old.var.as_detached_tensor() * (1. - alpha))?)?,
+                };
+                old.var.set(&mixed)?;
             }
         }
         Ok(())
     }
 
-    /// Sync interval and parameters of a synchronized reference; `None` for a fixed one.
-    fn synchronized(&self) -> Option<(usize, &Parameters)> {
-        match (self.reference_update, &self.copied_parameters) {
-            (ReferenceUpdate::SyncEvery(interval), Some(copy)) => Some((interval, copy)),
-            _ => None,
+    /// Interval, weight of the policy and parameters of a synchronized reference; `None` for a
+    /// fixed one.
+    fn synchronized(&self) -> Option<(usize, f64, &Parameters)> {
+        let copy = self.copied_parameters.as_ref()?;
+        match self.reference_update {
+            ReferenceUpdate::Fixed => None,
+            ReferenceUpdate::SyncEvery(interval) => Some((interval, 1., copy)),
+            ReferenceUpdate::MixEvery { interval, alpha } => Some((interval, alpha, copy)),
         }
     }
 
@@ -86,7 +103,7 @@ impl ReferenceModel {
     /// # Errors
     /// When the file cannot be written.
     pub fn save(&self, folder: &Path) -> Result<()> {
-        let Some((_, copy)) = self.synchronized() else { return Ok(()) };
+        let Some((_, _, copy)) = self.synchronized() else { return Ok(()) };
         let tensors = copy.iter().map(|p| (p.name.clone(), p.var.as_detached_tensor())).collect();
         weights::save(&folder.join(REFERENCE_FILE), &tensors)
     }
@@ -96,7 +113,7 @@ impl ReferenceModel {
     /// # Errors
     /// When the file does not match the model.
     pub fn restore(&self, folder: &Path) -> Result<()> {
-        let Some((_, copy)) = self.synchronized() else { return Ok(()) };
+        let Some((_, _, copy)) = self.synchronized() else { return Ok(()) };
         let path = folder.join(REFERENCE_FILE);
         let mut tensors = weights::load(&path)?;
         for parameter in copy.iter() {

@@ -13,8 +13,7 @@ use datasets::{Example, ExampleColumns, Split, Splits, json_rows, parse_question
 use model_io::ChatMessage;
 use ppo::RewardInput;
 use serde::Serialize;
-use serde_json::{Value, json};
-use tensor_core::sha256;
+use serde_json::Value;
 
 use crate::{WeightedRewards, rewards};
 
@@ -22,12 +21,6 @@ use crate::{WeightedRewards, rewards};
 pub const SYSTEM_PROMPT: &str =
     "Respond in the following format:\n\n<reasoning>\n...\n</reasoning>\n<answer>\n...\n</answer>";
 
-/// Seed of the split of a file. It is not a run's seed, so that all runs have the same split.
-const SPLIT_SEED: u64 = 90;
-/// Largest share of a file's rows in the validation split.
-const MAX_VALIDATION_SHARE: f64 = 0.1;
-/// Largest number of a file's rows in the validation split.
-const MAX_VALIDATION_ROWS: usize = 200;
 const PROMPTS_NEED_DATA: &str =
     "--task prompts needs --data: a file, or owner/name:file.jsonl on the Hub";
 const CODE_NEEDS_DATA: &str =
@@ -124,36 +117,6 @@ impl Task {
         Ok(())
     }
 
-    /// Problems for training and validation, prompts with the right answer as completion: `rows`,
-    /// else the built-in ones. Validation problems are `validation`, else up to a tenth of `rows`,
-    /// always the same ones. No question is in both splits.
-    ///
-    /// # Errors
-    /// When no problem is left to train on.
-    pub fn load_dataset(
-        self,
-        rows: Option<Vec<Example>>,
-        validation: Option<Vec<Example>>,
-    ) -> Result<Splits<Example>> {
-        let mut splits = match (rows, &validation) {
-            (None, _) => self.built_in_splits()?,
-            (Some(rows), None) => {
-                let n_validation = (rows.len() as f64 * MAX_VALIDATION_SHARE) as usize;
-                let n_validation = n_validation.clamp(1, MAX_VALIDATION_ROWS);
-                Splits::hold_out(rows, |row| row.prompt.clone(), n_validation, 0, SPLIT_SEED)?
-            }
-            (Some(rows), Some(_)) => {
-                Splits { train: rows, validation: Vec::new(), test: Vec::new() }
-            }
-        };
-        if let Some(validation) = validation {
-            splits.validation = validation;
-        }
-        splits.remove_leaks();
-        ensure!(!splits.train.is_empty(), "every training problem is also a validation problem");
-        Ok(splits)
-    }
-
     /// Built-in test problems.
     ///
     /// # Errors
@@ -162,7 +125,7 @@ impl Task {
         Ok(self.built_in_splits()?.test)
     }
 
-    fn built_in_splits(self) -> Result<Splits<Example>> {
+    pub(crate) fn built_in_splits(self) -> Result<Splits<Example>> {
         match self {
             Self::Arithmetic => Ok(Splits {
                 train: examples(ProblemSet::Sums, Split::Train),
@@ -220,18 +183,4 @@ impl Task {
         }
         Ok(example)
     }
-}
-
-/// SHA-256 of the problems of training and validation, so that a checkpoint is not resumed with
-/// other data.
-pub fn dataset_sha256(dataset: &Splits<Example>) -> String {
-    let text = |Example { prompt, completion, tests, .. }: &Example| {
-        let messages: Vec<Value> = prompt.iter().map(|message| json!(message.content)).collect();
-        match tests.is_empty() {
-            true => json!([messages, completion]).to_string(),
-            false => json!([messages, completion, tests]).to_string(),
-        }
-    };
-    let all: Vec<String> = dataset.train.iter().chain(&dataset.validation).map(text).collect();
-    sha256::hash_bytes(all.join("\n").as_bytes())
 }

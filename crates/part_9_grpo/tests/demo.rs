@@ -10,6 +10,8 @@ mod open_prompts;
 mod refused;
 #[path = "demo/resumed.rs"]
 mod resumed;
+#[path = "demo/splits.rs"]
+mod splits;
 
 use std::path::Path;
 
@@ -118,7 +120,7 @@ fn an_adapter_is_trained_and_compared_with_its_base_model() {
     PART_9.assert_fails(&more, 1, "merge it first with `part_6 merge");
     PART_9.stdout(&train(&adapter_only, &next, &[]));
     assert!(eval(&[&next])["kl"].is_number(), "the adapter is the reference of the next policy");
-    let args = train(&model, &merged, &["--lora-rank", "2", "--ref-model-sync-steps", "2"]);
+    let args = train(&model, &merged, &["--lora-rank", "2", "--sync-ref", "2"]);
     PART_9.assert_fails(&args, 2, "--lora-rank");
 }
 

@@ -18,7 +18,7 @@ struct ChartSpec {
 }
 
 const PROPORTION: Option<[f64; 2]> = Some([0., 1.]);
-const KL: &[(&str, &str)] = &[("KL", "kl")];
+const KL: &[(&str, &str)] = &[("KL", "kl_per_completion")];
 const KL_LABEL: &str = "KL from the fine-tuned model, nats per completion";
 const EXACT_MATCH: ChartSpec = ChartSpec {
     y: "exact match",
@@ -195,7 +195,11 @@ fn to_json(specs: &[ChartSpec], folder: &Path) -> Result<Vec<Value>> {
     let chart = |&ChartSpec { y, y_range, lines, reading }: &ChartSpec| {
         let line = |(name, key): &(&str, &str)| Line {
             name: name.to_string(),
-            points: metrics.curve(key),
+            points: match metrics.curve(key) {
+                // Earlier versions had the KL per completion under this key.
+                points if points.is_empty() && *key == "kl_per_completion" => metrics.curve("kl"),
+                points => points,
+            },
         };
         let lines = lines.iter().map(line).collect();
         let svg = Chart { y, x: "step", lines, y_range }.svg();

@@ -15,7 +15,7 @@
 //! its KL in the last row, in nats per completion, to be more than twice as large.
 //!
 //! Hint: The expected gradient of a random reward is 0. Is that of each step?
-//! Hint: Look at `kl` in the last rows of both `metrics.jsonl`.
+//! Hint: Look at `kl_per_completion` in the last rows of both `metrics.jsonl`.
 //! Hint: Nothing is to be tuned: run the commands as they stand; each takes a minute or so.
 //! Read: crates/part_8_ppo/README.md: random
 
@@ -30,7 +30,9 @@ pub const GRADE: Measure = Measure {
         let [free, paid] = runs else { return Vec::new() };
         let of = |run: &Run, key| run.last(key).unwrap_or(f64::NAN);
         let (coef_free, coef_paid) = (of(free, "kl_coef"), of(paid, "kl_coef"));
-        let (kl_free, kl_paid) = (of(free, "kl"), of(paid, "kl"));
+        // Earlier versions had `kl` per completion, and no other key.
+        let kl = |run: &Run| run.last("kl_per_completion").or(run.last("kl")).unwrap_or(f64::NAN);
+        let (kl_free, kl_paid) = (kl(free), kl(paid));
         let random = |run: &Run| run.text("reward") == Some("random");
         let n = |run: &Run| run.last("step");
         vec![
@@ -60,6 +62,6 @@ pub const GRADE: Measure = Measure {
 };
 
 fn run(reward: &str, kl_coef: f64, kl: f64) -> Run {
-    let row = json!({"step": 60, "kl": kl, "kl_coef": kl_coef});
+    let row = json!({"step": 60, "kl_per_completion": kl, "kl_coef": kl_coef});
     Run::of(json!({"reward": reward}), &[row])
 }

@@ -5,6 +5,8 @@ use std::io::Write;
 use anyhow::Result;
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use model_io::ChatMessage;
+use serde_json::{Value, json};
 use tensor_core::testing::course_data;
 
 use crate::{FilteredPreferences, Preference, PreferenceColumns};
@@ -129,6 +131,57 @@ fn a_prompt_beside_whole_conversations_is_not_read() -> Result<()> {
         "rejected": "\n\nHuman: a\n\nAssistant: c"}"#;
     let row = [b"[", &row[..], b"]"].concat();
     assert_eq!(read("a.json", &row, "")?.usable, [Preference::new("a", "b", "c")]);
+    Ok(())
+}
+
+/// Messages of these roles and contents as JSON.
+fn messages(turns: &[(&str, &str)]) -> Value {
+    turns.iter().map(|(role, content)| json!({ "role": role, "content": content })).collect()
+}
+
+#[test]
+fn completions_of_several_messages_go_on_from_the_prompt_column() -> Result<()> {
+    let question = ("user", "What is 12 * 7?");
+    let (call, result) = (("assistant", "multiply(12, 7)"), ("tool", "84"));
+    let completion = |answer| messages(&[call, result, ("assistant", answer)]);
+    let whole = |answer| messages(&[question, call, result, ("assistant", answer)]);
+    let expected: Vec<ChatMessage> =
+        [question, call, result].map(|(role, text)| ChatMessage::new(role, text)).into();
+    for row in [
+        json!({ "prompt": [{ "role": "user", "content": question.1 }],
+            "chosen": completion("84."), "rejected": completion("85.") }),
+        json!({ "prompt": question.1, "chosen": completion("84."), "rejected": completion("85.") }),
+        json!({ "instruction": question.1, "chosen": completion("84."),
+            "rejected": completion("85.") }),
+        json!({ "prompt": question.1, "chosen": whole("84."), "rejected": whole("85.") }),
+        json!({ "prompt": "an excerpt", "chosen": whole("84."), "rejected": whole("85.") }),
+        json!({ "chosen": whole("84."), "rejected": whole("85.") }),
+    ] {
+        let pair = &read("a.jsonl", row.to_string().as_bytes(), "")?.usable[0];
+        assert_eq!(pair.prompt, expected, "{row}");
+        assert_eq!((pair.chosen.as_str(), pair.rejected.as_str()), ("84.", "85."));
+    }
+    // The assistant may greet first: the prompt is there already.
+    let greeted = [("assistant", "Hello."), question];
+    let whole = |answer| messages(&[&greeted[..], &[("assistant", answer)]].concat());
+    let row = json!({ "prompt": messages(&greeted), "chosen": whole("84."),
+        "rejected": whole("85.") });
+    assert_eq!(read("a.jsonl", row.to_string().as_bytes(), "")?.usable[0].prompt.len(), 2);
+    Ok(())
+}
+
+#[test]
+fn completions_that_differ_before_their_last_message_are_counted() -> Result<()> {
+    let (call, result) = (("assistant", "multiply(12, 7)"), ("tool", "84"));
+    let called = messages(&[call, result, ("assistant", "84.")]);
+    let other_call = messages(&[("assistant", "add(12, 7)"), result, ("assistant", "19.")]);
+    let mut rows = json!({ "prompt": "a", "chosen": "b", "rejected": "c" }).to_string();
+    for rejected in [other_call, messages(&[("assistant", "85.")]), json!("85.")] {
+        let row = json!({ "prompt": "12 * 7?", "chosen": called, "rejected": rejected });
+        rows += &format!("\n{row}");
+    }
+    let read = read("a.jsonl", rows.as_bytes(), "")?;
+    assert_eq!((read.usable.len(), read.filter_counts.n_prompt_mismatch), (1, 3));
     Ok(())
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use anyhow::Result;
+use model_io::ChatMessage;
 
 use crate::{Example, Splits};
 
@@ -51,6 +52,30 @@ fn a_held_out_question_is_removed_from_the_training_examples() {
         validation: vec![Example::new("b", "another answer")],
         test: vec![example("d")],
     };
-    splits.remove_leaks();
+    assert_eq!(splits.n_repeated(), 1);
+    assert_eq!(splits.remove_leaks(), 3);
     assert_eq!(splits.train, ["a", "c"].map(example));
+    assert_eq!((splits.n_repeated(), splits.remove_leaks()), (0, 0));
+}
+
+#[test]
+fn a_conversation_is_a_leak_only_if_all_of_its_messages_are_held_out() {
+    let example = |question: &str, system: &str, last: &str| {
+        let offer = ChatMessage::assistant("Shall I go on?");
+        let prompt = vec![ChatMessage::user(question), offer, ChatMessage::user(last)];
+        let system = Some(ChatMessage::system(system)).filter(|system| !system.content.is_empty());
+        let prompt: Vec<ChatMessage> = system.into_iter().chain(prompt).collect();
+        Example { prompt, ..Example::new("", "an answer") }
+    };
+    let held_out = example("Tell me of Rome.", "", "Yes, please.");
+    let other = example("Tell me of Paris.", "", "Yes, please.");
+    let same = example(" Tell me of Rome.\n", "Be brief.", "Yes, please. ");
+    let mut splits = Splits {
+        train: vec![other.clone(), same, held_out.clone()],
+        validation: vec![held_out],
+        test: Vec::new(),
+    };
+    assert_eq!(splits.n_repeated(), 1);
+    assert_eq!(splits.remove_leaks(), 2, "apart from the system prompt and white space");
+    assert_eq!(splits.train, [other]);
 }

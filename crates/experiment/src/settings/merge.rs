@@ -17,6 +17,10 @@ use crate::usage_error::as_usage_error;
 pub(super) const ALTERNATIVES: [[&str; 2]; 3] =
     [["steps", "epochs"], ["warmup_steps", "warmup_ratio"], ["num_minibatches", "mini_batch_size"]];
 
+/// A setting and its namesake of transformers, whose defaults differ. The later one of two sources
+/// wins; `config.json` has the first in any case, and the second if it was given.
+const NAMESAKES: [[&str; 2]; 1] = [["lr_scheduler", "lr_scheduler_type"]];
+
 /// Adds the settings of a `later` source to those of earlier ones, which they replace.
 pub(super) fn override_settings(earlier: &mut Settings, later: Settings) {
     let is_set = |key: &str| later.get(key).is_some_and(|value| !value.is_null());
@@ -26,7 +30,7 @@ pub(super) fn override_settings(earlier: &mut Settings, later: Settings) {
 
 /// Removes each of `settings` whose alternative is set later.
 pub(super) fn remove_alternatives(settings: &mut Settings, is_set_later: impl Fn(&str) -> bool) {
-    for [a, b] in ALTERNATIVES {
+    for [a, b] in ALTERNATIVES.into_iter().chain(NAMESAKES) {
         for (earlier, later) in [(a, b), (b, a)] {
             if is_set_later(later) {
                 settings.remove(earlier);

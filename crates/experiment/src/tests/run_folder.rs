@@ -61,6 +61,21 @@ fn a_run_without_its_log_is_moved_aside_and_not_mixed_with_a_new_one() -> Result
 }
 
 #[test]
+fn a_key_that_had_another_meaning_is_read_with_the_old_one() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let read = |name: &str, settings: serde_json::Value| -> Result<serde_json::Value> {
+        let path = folder.path().join(name);
+        RunFolder::create(&path, &settings)?;
+        Ok(RunFolder::read_settings(&path)?.unwrap_or_default())
+    };
+    let old = read("old", json!({ "lr": 0.1, "ref_model_sync_steps": 6 }))?;
+    assert_eq!(old, json!({ "lr": 0.1, "sync_ref": 6 }));
+    let new = json!({ "ref_model_sync_steps": 6, "sync_ref": null, "sync_ref_model": true });
+    assert_eq!(read("new", new.clone())?, new);
+    Ok(())
+}
+
+#[test]
 fn what_a_kill_leaves_of_a_removed_run_is_not_in_the_way() -> Result<()> {
     let parent = tempfile::tempdir()?;
     let path = |name: &str| parent.path().join(name);

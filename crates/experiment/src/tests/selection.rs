@@ -29,6 +29,17 @@ fn a_reward_model_is_kept_for_its_accuracy_although_its_loss_has_risen() {
     assert_eq!(selection.to_json()["best_step"], 10);
 }
 
+/// A run whose loss has no accuracy any more, resumed.
+#[test]
+fn a_score_of_another_criterion_is_compared_with_none_before() {
+    let accuracies = [0.5, 0.9].map(|accuracy| Score::Accuracy { accuracy, loss: 0.1 });
+    let (selection, kept) = record(&[&accuracies[..], &[2., 3.].map(Score::Loss)].concat());
+    assert_eq!(kept, [false, true, true, false], "a loss is neither above nor below an accuracy");
+    assert_eq!(selection.best.map(|best| (best.step, best.score)), Some((20, Score::Loss(2.))));
+    assert_eq!(selection.initial, None);
+    assert_eq!(selection.n_not_better, 1);
+}
+
 #[test]
 fn losses_fall_and_rewards_rise() {
     let losses = [5., 3., 4., f64::NAN, 2.].map(Score::Loss);

@@ -11,9 +11,10 @@ use reward::flags::{PreferenceFlags, SplitFlags};
 use scaling::flags::OptimizationFlags;
 use scaling::{DefaultLength, DefaultLr, RunDefaults};
 use serde::Serialize;
+use sft::SplitRule;
 use sft::model_flags::ModelFlags;
 
-use crate::flags::LossFlags;
+use crate::flags::{LossFlags, LossName};
 use crate::losses::{DpoLoss, LossType};
 use crate::online_flags::OnlineFlags;
 use crate::sampled::SampledSignal;
@@ -66,7 +67,7 @@ pub(crate) struct TrainArgs {
     /// Maximum number of validation pairs
     #[arg(long, value_name = "N", default_value = "500", help_heading = "Run")]
     pub(crate) eval_pairs: NonZeroUsize,
-    /// Stop when the validation accuracy reaches this value
+    /// Stop when the validation accuracy, by the loss's own score, reaches this value
     #[arg(long, value_name = "P", value_parser = probability, help_heading = "Run")]
     pub(crate) target_accuracy: Option<f64>,
 }
@@ -83,12 +84,20 @@ impl TrainArgs {
         self.online.check(self.loss.loss, self.reference.as_deref())?;
         let is_online = self.online.online.is_some();
         ensure_usage(
+            self.online.split_seed.is_none() || !self.data.is_built_in(),
+            "--split-seed is for files; built-in data have their own validation problems",
+        )?;
+        ensure_usage(
             !is_online || self.optimization.grad_accum_steps.get() == 1,
             "--grad-accum-steps has no part in --online: a round has --prompts-per-round prompts",
         )?;
         ensure_usage(
             !is_online || self.target_accuracy.is_none(),
             "--target-accuracy is that of pairs: with --online a run ends with --stop-when-solved",
+        )?;
+        ensure_usage(
+            self.loss.loss != LossName::Sft || self.target_accuracy.is_none(),
+            "--target-accuracy is that of a loss of pairs: --loss sft does not compare completions",
         )?;
         ensure_usage(
             self.online.online.is_none_or(|signal| signal == SampledSignal::Pairs)
@@ -104,6 +113,12 @@ impl TrainArgs {
             needs_reference || self.reference.is_none(),
             "--reference: this loss has no reference",
         )
+    }
+
+    /// Rule of the split of a run with --online that --split-seed gives.
+    pub(crate) fn given_split(&self) -> Option<SplitRule> {
+        let SplitFlags { validation, .. } = self.split;
+        self.online.split_seed.map(|seed| SplitRule { validation, seed })
     }
 
     /// Loss of the run.
@@ -123,9 +138,10 @@ impl TrainArgs {
     /// Defaults of a run of a model with `n_parameters` parameters on `n_rows` rows.
     pub(crate) fn run_defaults(&self, n_parameters: f64, n_rows: usize) -> RunDefaults {
         let batch_size = self.optimization.batch_size(self.data.default_batch_size());
+        let n_batches = n_rows.div_ceil(batch_size) as f64;
         RunDefaults {
             lr: LR.of(n_parameters, self.model.lora.lora_rank),
-            steps_per_epoch: self.optimization.steps_per_epoch(n_rows, batch_size),
+            steps_per_epoch: self.optimization.steps_per_epoch(n_batches),
             length: DefaultLength {
                 epochs: 1.,
                 min_steps: 50,

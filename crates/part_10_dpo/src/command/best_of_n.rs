@@ -20,10 +20,12 @@ use sft::FinetunedModel;
 use tensor_core::Rng;
 
 use super::judge_flags::JudgedModelFlags;
-use crate::best_of_n::{best_of_n, kl_bound, majority};
+use crate::best_of_n::{best_of_n, kl_bound, majority_of_n};
 
 /// Prompts per rollout.
 const PROMPTS_PER_ROLLOUT: usize = 8;
+/// Subsets of n completions of a prompt over which the majority vote is a mean.
+const N_SUBSETS: usize = 200;
 
 #[derive(Args)]
 pub(super) struct BestOfNArgs {
@@ -92,7 +94,8 @@ pub(super) fn run(args: &BestOfNArgs) -> Result<()> {
         all.extend(candidates(&rollouts, prompts, args.n.get()));
     }
     let powers = (0..).map(|power| 1 << power).take_while(|&n| n <= args.n.get());
-    let curve: Vec<CurvePoint> = powers.map(|n| CurvePoint::new(n, &all)).collect();
+    let curve: Vec<CurvePoint> =
+        powers.map(|n| CurvePoint::new(n, &all, args.compute.seed)).collect();
     println!("   n  KL bound   judge   exact match   majority");
     for CurvePoint { n, judge, exact_match, majority } in &curve {
         println!("{n:4}{:10.3}{judge:8.3}{exact_match:14.3}{majority:11.3}", kl_bound(*n));
@@ -146,15 +149,20 @@ fn candidates(rollouts: &ScoredRollouts, prompts: &[PromptExample], n: usize) ->
 }
 
 impl CurvePoint {
-    /// Means over the prompts of the best of `n` candidates of each.
-    fn new(n: usize, all: &[Candidates]) -> Self {
+    /// Means over the prompts of the best and of the majority of `n` candidates of each; `seed` is
+    /// that of the subsets of the majority.
+    fn new(n: usize, all: &[Candidates], seed: u64) -> Self {
+        let mut rng = Rng::new(seed);
+        let majority =
+            all.iter().map(|c| majority_of_n(&c.answers, &c.is_right, n, N_SUBSETS, &mut rng));
+        let majority = mean(&majority.collect::<Vec<f64>>());
         let mean_of =
             |value: &dyn Fn(&Candidates) -> f64| mean(&all.iter().map(value).collect::<Vec<f64>>());
         Self {
             n,
             judge: mean_of(&|c| best_of_n(&c.scores, &c.scores, n)),
             exact_match: mean_of(&|c| best_of_n(&c.scores, &c.is_right, n)),
-            majority: mean_of(&|c| c.is_right[majority(&c.answers[..n])]),
+            majority,
         }
     }
 }

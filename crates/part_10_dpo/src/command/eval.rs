@@ -101,7 +101,7 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
     }
     let mut mismatched = match preference_type {
         PreferenceType::Paired => Vec::new(),
-        PreferenceType::Unpaired => mismatched(&examples).unwrap_or_default(),
+        PreferenceType::Unpaired => mismatched(&examples, context_len).unwrap_or_default(),
     };
     let batch_size = args.batch_size.get();
     let mut kl = None;
@@ -123,8 +123,8 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
         let mut report = metrics.row("");
         report["loss"] = json!(metrics.loss);
         report["n"] = json!(data.examples.len());
-        report["kl"] = json!(kl.map(|kl| kl.per_completion));
-        report["kl_per_token"] = json!(kl.map(|kl| kl.per_token));
+        report["kl"] = json!(kl.map(|kl| kl.per_token));
+        report["kl_per_completion"] = json!(kl.map(|kl| kl.per_completion));
         println!("{report}");
     }
     Ok(())
@@ -208,13 +208,17 @@ fn load_run_rows(
 fn print_metrics(metrics: &DpoMetrics, data: &PreferenceDataset) {
     let n = data.examples.len();
     println!("{n} rows: loss {:.4}, margin {:.3}", metrics.loss, metrics.margin);
-    if let Some(accuracy) = metrics.accuracy {
+    if let Some(accuracy) = metrics.accuracy.or(metrics.reward_accuracy) {
         let [low, high] = wilson_interval(accuracy, n);
         let lengths: Vec<[usize; 2]> = data.examples.iter().map(lengths_of_pair).collect();
         println!(
             "accuracy {accuracy:.3} (95% CI {low:.3} to {high:.3}); length alone {:.3}",
             reward::metrics::length_only_accuracy(&lengths)
         );
+    }
+    if metrics.accuracy.is_some() && metrics.accuracy != metrics.reward_accuracy {
+        let of_sums = metrics.reward_accuracy.unwrap_or(f64::NAN);
+        println!("this loss compares means per token; by sums over tokens: accuracy {of_sums:.3}");
     }
     println!(
         "chosen: reward {:.3}, log π {:.3}; rejected: reward {:.3}, log π {:.3}",

@@ -3,7 +3,7 @@
 
 use anyhow::Result;
 use datasets::Preference;
-use experiment::{Run, RunLog, TrainState};
+use experiment::{LengthGrouping, Run, RunLog, TrainState};
 use modern::GptModern;
 use ranks::Ranks;
 use scaling::LrSchedule;
@@ -40,7 +40,8 @@ pub(super) fn train_small(
         max_grad_norm: 1.,
         seed,
     };
-    let state = TrainState::new(parameters, config.optimizer)?;
+    let mut state = TrainState::new(parameters, config.optimizer)?;
+    state.progress.length_grouping = LengthGrouping::FixedBuckets; // the only epoch
     let mut policy = DpoPolicy::new(reference.config(), state)?;
     let validator = DpoValidator {
         data: test,

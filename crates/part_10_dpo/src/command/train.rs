@@ -181,7 +181,7 @@ fn dataset(
     );
     let mismatched = match preference_type {
         PreferenceType::Paired => Vec::new(),
-        PreferenceType::Unpaired => mismatched(&examples).context(
+        PreferenceType::Unpaired => mismatched(&examples, context_len).context(
             "all rows have the same prompt: KTO's KL baseline needs completions of other prompts",
         )?,
     };

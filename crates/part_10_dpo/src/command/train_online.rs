@@ -4,7 +4,6 @@
 use anyhow::{Context, Result};
 use candle_core::Device;
 use experiment::{RunLogConfig, RunSetup, TrainState};
-use grpo::task::dataset_sha256;
 use grpo::{GrpoEvaluator, ReferenceModel};
 use ppo::prompts::tokenize_prompts;
 use ppo::reference::open_reference;
@@ -12,7 +11,9 @@ use ppo::{CompletionEvalConfig, PromptExample, PromptLoader};
 use reward::flags::PreferenceFlags;
 use scaling::LrSchedule;
 use scaling::run_defaults::resolved_settings;
-use sft::{InitialModel, ModelSaver};
+use serde_json::Value;
+use sft::run_split::rule_of_run;
+use sft::{InitialModel, ModelSaver, RunSplit, SplitRule};
 use tensor_core::sha256;
 
 use super::arguments::{SFT_STEPS, TrainArgs};
@@ -21,7 +22,7 @@ use crate::online::train_online;
 use crate::online_context::{OnlineContext, Teacher};
 use crate::online_flags::OnlineFlags;
 use crate::online_validator::OnlineValidator;
-use crate::step::DpoPolicy;
+use crate::step::{DpoPolicy, TrainConfig};
 
 /// Completions per batch of a validation.
 const EVAL_BATCH_SIZE: usize = 64;
@@ -43,12 +44,12 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let chat_tokenizer = &saver.chat_tokenizer;
     let (mut reward, _) =
         rewards.open_reward_fn(&flags.program, chat_tokenizer, EVAL_BATCH_SIZE, &device)?;
-    let Prompts { training, validation, data_id } = Prompts::load(args, &saver, &reward.name)?;
+    let Prompts { training, validation, data_id, split } =
+        Prompts::load(args, &saver, &reward.name, setup.is_resumed)?;
     let online = flags.config(chat_tokenizer.stop_token_ids().to_vec())?;
-    let (n_parameters, n_prompts) = (saver.config.parameter_count(), training.len());
-    let defaults = args.online_defaults(n_parameters, n_prompts);
+    let defaults = args.online_defaults(saver.config.parameter_count(), training.len());
     let config = args.train_config(&defaults)?;
-    setup.resolve(resolved_settings(&config.schedule, config.batch_size))?;
+    setup.resolve(resolved(&config, split))?;
     let teacher = open_teacher(args, &saver, &device)?;
     setup.create_folder()?;
     if let Some(trained) = initial.train_and_save(seed, &device)? {
@@ -89,28 +90,55 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     finish_run(args, &setup, &policy, &saver, log)
 }
 
+/// Settings of `config` that follow from the data and the model where no flag gives them, and the
+/// rule of the split.
+fn resolved(config: &TrainConfig, split: Option<SplitRule>) -> Value {
+    let mut resolved = resolved_settings(&config.schedule, config.batch_size);
+    if let Some(split) = split {
+        split.store_in(&mut resolved);
+    }
+    resolved
+}
+
 /// Prompts of the task.
 struct Prompts {
     training: Vec<PromptExample>,
     validation: Vec<PromptExample>,
     /// Id of the problems and of the reward function: a checkpoint is not resumed with others.
     data_id: String,
+    /// Rule of the split, if it is not the default.
+    split: Option<SplitRule>,
 }
 
 impl Prompts {
-    /// Prompts of the problems of --data for the model of `saver`, and prints their numbers.
-    fn load(args: &TrainArgs, saver: &ModelSaver, reward_name: &str) -> Result<Self> {
+    /// Prompts of the problems of --data for the model of `saver`, and prints their numbers. A new
+    /// run holds out the problems that the run of its model held out of the same data.
+    fn load(
+        args: &TrainArgs,
+        saver: &ModelSaver,
+        reward_name: &str,
+        is_resumed: bool,
+    ) -> Result<Self> {
         let PreferenceFlags { data, dataset, .. } = &args.data;
         let task = args.online.task;
         let rows = match data.as_str() {
             "arithmetic" => None,
             data => Some(task.read_files(&dataset.locate(data)?)?),
         };
-        let dataset = task.load_dataset(rows, None)?;
+        let sft_split = RunSplit::find(args.model.model.as_deref(), data, dataset)?;
+        let split = rule_of_run(args.given_split(), is_resumed, sft_split.as_ref());
+        let is_file = rows.is_some();
+        let dataset = task.load_dataset(rows, None, split)?;
+        if is_file {
+            dataset.print_counts();
+        }
+        let (dataset_sha256, dataset) = (dataset.sha256(), dataset.splits);
+        if let Some(sft_split) = sft_split {
+            sft_split.warn_of_learned(&dataset.validation);
+        }
         args.online.ensure_applicable(&dataset.train)?;
         args.online.ensure_applicable(&dataset.validation)?;
-        let data_id =
-            sha256::hash_bytes(format!("{}\n{reward_name}", dataset_sha256(&dataset)).as_bytes());
+        let data_id = sha256::hash_bytes(format!("{dataset_sha256}\n{reward_name}").as_bytes());
         let (max_new_tokens, context_len) =
             (args.online.max_new_tokens(), saver.config.context_len);
         let prompts = |examples| {
@@ -124,7 +152,7 @@ impl Prompts {
             training.len(),
             validation.len()
         );
-        Ok(Self { training, validation, data_id })
+        Ok(Self { training, validation, data_id, split })
     }
 }
 

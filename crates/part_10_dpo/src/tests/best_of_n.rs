@@ -10,7 +10,7 @@ use tensor_core::testing::assert_close;
 use tensor_core::{Parameters, Rng};
 
 use super::{CPU, chat_tokenizer};
-use crate::best_of_n::{best_of_n, kl_bound, majority};
+use crate::best_of_n::{best_of_n, kl_bound, majority, majority_of_n};
 use crate::revision::{AnswerPool, Reviser, ScoredAnswer};
 
 #[test]
@@ -57,6 +57,30 @@ fn the_majority_answer_wins_and_of_equals_the_first() {
     };
     assert_eq!(majority_of(&["3", "5", "4", "5"]), "5");
     assert_eq!(majority_of(&["7", "8", "8", "7"]), "7");
+}
+
+#[test]
+fn the_majority_of_n_is_a_mean_over_all_subsets_and_of_one_the_mean_value() {
+    let answers: Vec<String> = ["53.", "53", "53", "53.", "53.", "7"].map(String::from).to_vec();
+    let is_right = [0., 1., 1., 0., 0., 0.];
+    let majority_of = |n: usize| majority_of_n(&answers, &is_right, n, 20_000, &mut Rng::new(3));
+    for n in 1..=6 {
+        let (mut sum, mut count) = (0., 0.);
+        for subset in (0u32..64).filter(|subset| subset.count_ones() as usize == n) {
+            let votes = |answer: &str| {
+                (0..6).filter(|&i| subset >> i & 1 == 1 && answers[i] == answer).count()
+            };
+            let [wrong, right, other] = ["53.", "53", "7"].map(votes);
+            let most = wrong.max(right).max(other);
+            let n_winners = [wrong, right, other].iter().filter(|&&votes| votes == most).count();
+            sum += if right == most { 1. / n_winners as f64 } else { 0. };
+            count += 1.;
+        }
+        let tolerance = if n <= 2 || n == 6 { 1e-12 } else { 0.015 };
+        assert_close(majority_of(n), sum / count, tolerance);
+    }
+    assert_close(majority_of(1), 1. / 3., 1e-12); // exact match
+    assert_eq!(majority_of(4), majority_of(4), "the subsets are those of the seed");
 }
 
 #[test]

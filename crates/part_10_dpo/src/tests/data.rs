@@ -1,13 +1,15 @@
 //! Labeled completions: tokens, rows that do not fit, KTO's rows and its mismatched completions.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use datasets::{DatasetFlags, Preference};
 use modern::FinishReason;
+use ppo::SampledCompletion;
 use reward::flags::PreferenceFlags;
+use serde_json::Value;
 
-use super::{chat_tokenizer, pair};
+use super::{chat_tokenizer, completion, golden, pair};
 use crate::preference_example::{
-    Label, PreferenceRow, PreferenceType, examples_sha256, mismatched, tokenize,
+    Label, PreferenceExample, PreferenceRow, PreferenceType, examples_sha256, mismatched, tokenize,
 };
 use crate::source::load_all;
 
@@ -53,6 +55,18 @@ fn rows_beyond_the_context_are_cut_without_eos_or_dropped_by_name() -> Result<()
     Ok(())
 }
 
+/// Prompt and tokens of each completion, sorted.
+fn prompts_and_completions(examples: &[PreferenceExample]) -> Vec<(Vec<u32>, Vec<u32>)> {
+    let groups = examples.iter().map(|example| &example.group);
+    let mut all: Vec<_> = groups
+        .flat_map(|group| {
+            group.completions.iter().map(|c| (group.prompt.clone(), c.tokens.clone()))
+        })
+        .collect();
+    all.sort();
+    all
+}
+
 #[test]
 fn mismatched_completions_are_those_of_other_prompts() {
     let examples = [
@@ -60,13 +74,89 @@ fn mismatched_completions_are_those_of_other_prompts() {
         pair(&[1], &[4, 0], &[5, 0]), // the same prompt, so its completions would match
         pair(&[9], &[6, 0], &[7, 0]),
     ];
-    let mismatched = mismatched(&examples).expect("other prompts");
-    let tokens: Vec<_> = mismatched
+    let of_others = mismatched(&examples, 16).expect("other prompts");
+    let tokens: Vec<_> = of_others
         .iter()
-        .map(|example| (example.group.prompt[0], example.group.completions[0].tokens[0]))
+        .map(|example| (example.group.prompt[0], &example.group.completions))
+        .map(|(prompt, completions)| (prompt, completions[0].tokens[0], completions[1].tokens[0]))
         .collect();
-    assert_eq!(tokens, [(1, 6), (1, 6), (9, 2)]);
-    assert!(super::super::preference_example::mismatched(&examples[..2]).is_none());
+    assert_eq!(tokens, [(1, 6, 7), (1, 6, 7), (9, 2, 3)]);
+    assert!(mismatched(&examples[..2], 16).is_none());
+}
+
+#[test]
+fn mismatched_completions_are_those_of_trls_trainer() -> Result<()> {
+    let golden = golden("kto_mismatches.json")?;
+    let ids = |row: &Value, key: &str, end: &[u32]| -> Result<Vec<u32>> {
+        Ok([serde_json::from_value::<Vec<u32>>(row[key].clone())?, end.to_vec()].concat())
+    };
+    let pairs = golden["rows"].as_array().context("rows")?.iter().map(|row| {
+        Ok(pair(
+            &ids(row, "prompt", &[])?,
+            &ids(row, "chosen", &[2])?,
+            &ids(row, "rejected", &[2])?,
+        ))
+    });
+    let pairs: Vec<PreferenceExample> = pairs.collect::<Result<_>>()?;
+    let trl = golden["mismatched"].as_array().context("mismatched")?.iter();
+    let trl = trl.map(|row| Ok((ids(row, "prompt", &[])?, ids(row, "completion", &[])?)));
+    let mut trl: Vec<_> = trl.collect::<Result<_>>()?;
+    trl.sort();
+    let ours = mismatched(&pairs, 64).context("other prompts")?;
+    assert_eq!(prompts_and_completions(&ours), trl);
+    Ok(())
+}
+
+/// Single completions as they come from pairs: two rows of each prompt, the chosen one first.
+#[test]
+fn the_mismatched_completions_of_single_rows_are_the_matched_ones_each_once() {
+    let row = |prompt: u32, label, token: u32| {
+        PreferenceExample::new(vec![prompt], vec![(label, completion(&[token, 0]))])
+    };
+    let rows: Vec<PreferenceExample> = (1..5)
+        .flat_map(|i| [row(i, Label::Chosen, 10 + i), row(i, Label::Rejected, 20 + i)])
+        .collect();
+    let of_others = mismatched(&rows, 16).expect("other prompts");
+    let completions = |examples: &[PreferenceExample]| {
+        let mut all: Vec<Vec<u32>> =
+            prompts_and_completions(examples).into_iter().map(|(_, tokens)| tokens).collect();
+        all.sort();
+        all
+    };
+    assert_eq!(completions(&of_others), completions(&rows));
+    for (own, other) in rows.iter().zip(&of_others) {
+        assert_eq!(own.group.prompt, other.group.prompt);
+        let last_digit = other.group.completions[0].tokens[0] % 10;
+        assert_ne!(last_digit, own.group.prompt[0], "a completion of the prompt itself");
+    }
+}
+
+#[test]
+fn mismatched_completions_are_cut_to_what_their_prompt_leaves_of_the_context() {
+    let cut = completion(&[5; 9]);
+    let cut = SampledCompletion { finish_reason: FinishReason::ContextFull, ..cut };
+    let one = |prompt: &[u32], completion| {
+        PreferenceExample::new(prompt.to_vec(), vec![(Label::Chosen, completion)])
+    };
+    // A context of 10 tokens; nothing follows EOS, so it may be the 11th.
+    let examples = [
+        one(&[1; 8], completion(&[3, 0])),
+        one(&[2], completion(&[4, 4, 4, 4, 0])),
+        one(&[6; 8], completion(&[7, 7, 0])),
+        one(&[8], cut),
+        one(&[9, 9], completion(&[3, 0])),
+    ];
+    let of_others = mismatched(&examples, 10).expect("other prompts");
+    let found = |i: usize| {
+        let completion: &SampledCompletion = &of_others[i].group.completions[0];
+        (&completion.tokens[..], completion.finish_reason)
+    };
+    assert_eq!(found(0), (&[3, 0][..], FinishReason::Stop));
+    assert_eq!(found(1), (&[3, 0][..], FinishReason::Stop));
+    assert_eq!(found(2), (&[4, 4][..], FinishReason::ContextFull), "without its end");
+    assert_eq!(found(3), (&[7, 7, 0][..], FinishReason::Stop));
+    // It has no EOS, so its last token is read, too.
+    assert_eq!(found(4), (&[5; 8][..], FinishReason::ContextFull));
 }
 
 #[test]

@@ -8,6 +8,7 @@ use tensor_core::testing::assert_close;
 
 use super::{CPU, all_losses, golden, numbers};
 use crate::batch_log_probs::BatchLogProbs;
+use crate::flags::{LossFlags, LossName};
 use crate::losses::{DpoLoss, LossTotals, LossType};
 use crate::preference_example::{Label, PreferenceType};
 
@@ -80,6 +81,37 @@ fn losses_and_gradients_are_those_of_trls_trainers() -> Result<()> {
             loss_and_gradient(&loss, [&policy, &reference], &n_tokens, &labels, kl)?;
         assert_close(value, case["loss"].as_f64().context("a loss")?, 1e-6);
         assert_close(gradient, numbers(&case["gradient"])?, 1e-6);
+    }
+    Ok(())
+}
+
+#[test]
+fn a_default_that_is_not_trls_is_named_at_the_start() -> Result<()> {
+    let note = |loss: LossName, beta: Option<f64>, simpo_gamma: Option<f64>| {
+        let flags = LossFlags {
+            loss,
+            beta,
+            label_smoothing: None,
+            simpo_gamma,
+            sft_weight: None,
+            desirable_weight: None,
+            undesirable_weight: None,
+        };
+        anyhow::Ok((flags.config()?, flags.note_on_defaults()))
+    };
+    let (loss, both) = note(LossName::Simpo, None, None)?;
+    assert_eq!((loss.beta, loss.loss_type), (2., LossType::Simpo { gamma: 1. }));
+    assert!(both.context("a note")?.contains("--beta 0.1 --simpo-gamma 0.5"));
+    let (_, gamma) = note(LossName::Simpo, Some(0.1), None)?;
+    assert!(gamma.context("a note")?.contains("γ is 1"));
+    assert!(note(LossName::SigmoidNorm, None, None)?.1.is_some());
+    for given in [
+        note(LossName::Simpo, Some(0.1), Some(0.5))?,
+        note(LossName::SigmoidNorm, Some(0.1), None)?,
+        note(LossName::Sigmoid, None, None)?, // 0.1, as in TRL
+        note(LossName::Ipo, None, None)?,
+    ] {
+        assert_eq!(given.1, None, "{:?}", given.0);
     }
     Ok(())
 }

@@ -17,7 +17,7 @@ use crate::validator::{DpoValidator, evaluate};
 /// of four ranks has none of them.
 fn train_on(ranks: &Ranks, loss: DpoLoss) -> Result<(Vec<Vec<f32>>, f64)> {
     let mut examples = pairs();
-    let mut mismatched = mismatched(&examples).context("other prompts")?;
+    let mut mismatched = mismatched(&examples, 24).context("other prompts")?;
     let reference = policy(7)?;
     for examples in [&mut examples, &mut mismatched] {
         set_ref_log_probs(examples, &reference.inference_model, 8, &Ranks::Alone)?;

@@ -224,11 +224,12 @@ fn a_chosen_completion_that_becomes_less_likely_raises_an_alarm() -> Result<()> 
 #[test]
 fn ktos_baseline_is_the_mean_log_ratio_of_mismatched_completions_and_never_below_0() -> Result<()> {
     let model = policy(5)?.inference_model;
-    let mut examples = mismatched(&pairs()).context("other prompts")?;
+    let mut examples = mismatched(&pairs(), 24).context("other prompts")?;
     set_ref_log_probs(&mut examples, &model, 8, &Ranks::Alone)?;
     for (shift, kl) in [(-0.5, 0.5), (0.5, 0.)] {
         let mut examples = examples.clone();
-        examples.iter_mut().for_each(|example| example.ref_log_probs[0] += shift);
+        let ref_log_probs = examples.iter_mut().flat_map(|example| &mut example.ref_log_probs);
+        ref_log_probs.for_each(|log_prob| *log_prob += shift);
         assert_close(kl_baseline(&model, &examples, 2, &Ranks::Alone)?, kl, 1e-5);
     }
     Ok(())
@@ -240,7 +241,7 @@ fn twenty_steps_raise_the_accuracy_of_every_loss() -> Result<()> {
         let mut policy = policy(5)?;
         let mut examples = pairs();
         set_ref_log_probs(&mut examples, &policy.inference_model, 8, &Ranks::Alone)?;
-        let mut mismatched = mismatched(&examples).context("other prompts")?;
+        let mut mismatched = mismatched(&examples, 24).context("other prompts")?;
         set_ref_log_probs(&mut mismatched, &policy.inference_model, 8, &Ranks::Alone)?;
         let data = PreferenceDataset { examples, mismatched };
         let before = evaluate(&policy.inference_model, &data, &loss, 8)?;
@@ -251,7 +252,7 @@ fn twenty_steps_raise_the_accuracy_of_every_loss() -> Result<()> {
         let config = train_config(loss, 3e-3, 20);
         rows_of_steps(&mut policy, &vec![batch; 20], &config)?;
         let after = evaluate(&policy.inference_model, &data, &loss, 8)?;
-        let accuracy = after.accuracy.context("pairs")?;
+        let accuracy = after.reward_accuracy.context("pairs")?;
         assert!(accuracy == 1. && after.loss < before.loss, "{loss:?}: {before:?} {after:?}");
     }
     Ok(())
@@ -261,7 +262,7 @@ fn twenty_steps_raise_the_accuracy_of_every_loss() -> Result<()> {
 fn a_resumed_run_takes_the_steps_of_an_uninterrupted_one() -> Result<()> {
     let data = PreferenceDataset {
         examples: pairs_with_reference()?,
-        mismatched: with_reference(mismatched(&pairs()).context("other prompts")?)?,
+        mismatched: with_reference(mismatched(&pairs(), 24).context("other prompts")?)?,
     };
     let loss = DpoLoss { loss_type: super::KTO, ..DpoLoss::sigmoid(0.5) };
     let config = train_config(loss, 1e-3, 6);

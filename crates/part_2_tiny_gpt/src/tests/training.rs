@@ -3,12 +3,14 @@ use std::path::Path;
 
 use anyhow::Result;
 use candle_core::{DType, Module, Tensor};
+use clap::{Args, Command, FromArgMatches};
 use experiment::flags::Precision;
 use experiment::{Run, RunLog};
 use tensor_core::testing::assert_same_step_on_each_device;
 use tensor_core::{AdamWConfig, MomentFormat, OptimizerConfig, Parameters};
 
 use super::{CPU, tiny_config};
+use crate::flags::{SampleFlags, TrainFlags};
 use crate::{ByteCorpus, Gpt, LmEvalMetrics, LrDecay, SampleConfig, Sampling, TrainConfig, train};
 
 const CONFIG: TrainConfig = TrainConfig {
@@ -65,6 +67,23 @@ fn a_step_is_the_same_on_each_device() -> Result<()> {
 
 fn weights(folder: &Path) -> Vec<u8> {
     fs::read(folder.join("model/model.safetensors")).unwrap()
+}
+
+#[test]
+fn under_transformers_name_a_schedule_has_no_warm_up() -> Result<()> {
+    let config = |args: &str| -> Result<TrainConfig> {
+        let command = TrainFlags::augment_args(Command::new("train").no_binary_name(true));
+        let command = SampleFlags::augment_args(command);
+        let matches = command.try_get_matches_from(args.split_whitespace())?;
+        let samples = SampleFlags::from_arg_matches(&matches)?;
+        TrainFlags::from_arg_matches(&matches)?.config(8, 1000, 10, &samples)
+    };
+    let ours = config("--steps 40 --lr-scheduler constant")?;
+    assert_eq!((ours.warmup_steps, ours.lr_scheduler), (2, LrDecay::Constant));
+    let theirs = config("--steps 40 --lr-scheduler-type constant")?;
+    assert_eq!((theirs.warmup_steps, theirs.lr_scheduler), (0, LrDecay::Constant));
+    assert_eq!(config("--lr-scheduler-type linear --warmup-steps 3")?.warmup_steps, 3);
+    Ok(())
 }
 
 #[test]

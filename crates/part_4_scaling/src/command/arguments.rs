@@ -147,7 +147,8 @@ impl TrainArgs {
     /// Defaults of a run of a model with `n_parameters` parameters on `n_tokens` tokens.
     pub(crate) fn run_defaults(&self, n_parameters: f64, n_tokens: usize) -> RunDefaults {
         let n_windows = n_tokens.saturating_sub(1).div_ceil(self.size.context_len);
-        let steps_per_epoch = self.optimization.steps_per_epoch(n_windows, self.batch_size());
+        let n_batches = n_windows as f64 / self.batch_size() as f64; // batches go on across epochs
+        let steps_per_epoch = self.optimization.steps_per_epoch(n_batches);
         let lr = if self.model.is_some() { LR_CONTINUED.of(n_parameters, None) } else { LR };
         RunDefaults { lr, steps_per_epoch, length: LENGTH }
     }

@@ -5,8 +5,9 @@ use std::num::NonZeroUsize;
 use anyhow::Result;
 use clap::{Args, Command, FromArgMatches};
 
-use crate::flags::ScheduleFlags;
+use crate::flags::{OptimizationFlags, ScheduleFlags};
 use crate::run_defaults::{DefaultLength, DefaultLr, RunDefaults};
+use crate::schedule::DecayShape;
 
 const LENGTH: DefaultLength =
     DefaultLength { epochs: 3., min_steps: 50, max_steps: 3000, max_eval_interval: 200 };
@@ -32,6 +33,21 @@ fn small_data_get_few_epochs_and_large_data_few_steps() {
 }
 
 #[test]
+fn an_epoch_ends_with_its_last_batch_however_small() {
+    let steps = |args: &str, n_batches: usize, epochs| {
+        let command = OptimizationFlags::augment_args(Command::new("train").no_binary_name(true));
+        let matches = command.try_get_matches_from(args.split_whitespace()).expect("valid flags");
+        let flags = OptimizationFlags::from_arg_matches(&matches).expect("all flags");
+        defaults(flags.steps_per_epoch(n_batches as f64)).steps(Some(epochs))
+    };
+    assert_eq!(steps("", 70_usize.div_ceil(64), 10.), 20, "70 rows in batches of 64");
+    assert_eq!(steps("", 3, 0.5), 2, "one and a half, and a run has whole steps");
+    let accumulated = "--grad-accum-steps 2";
+    assert_eq!(steps(accumulated, 3, 10.), 15, "the next epoch begins within a step");
+    assert_eq!(steps(accumulated, 3, 1.), 2);
+}
+
+#[test]
 fn validations_come_twice_an_epoch_but_not_all_the_time() {
     assert_eq!(defaults(34.).eval_interval(102), 17);
     assert_eq!(defaults(34.).eval_interval(3000), 150, "twenty validations");
@@ -47,6 +63,36 @@ fn the_learning_rate_follows_the_size_of_the_model_and_what_is_trained() {
         rates.map(|(n, adapters)| lr.of(n, adapters.then_some(NonZeroUsize::MIN))),
         [4., 3., 1., 2.]
     );
+}
+
+#[test]
+fn under_transformers_name_a_schedule_has_its_defaults() -> Result<()> {
+    let schedule = |args: &str| flags(args).schedule(&defaults(34.));
+    let ends = |args: &str| -> Result<(DecayShape, usize, f64, f64)> {
+        let schedule = schedule(args)?;
+        let [first, last] = [1, schedule.total_steps].map(|step| schedule.lr_at(step));
+        Ok((schedule.decay, schedule.warmup_steps, first, last))
+    };
+    let ours = ends("--lr-scheduler linear")?;
+    assert_eq!((ours.0, ours.1), (DecayShape::Linear, 5));
+    assert!(ours.2 < 1e-3 && (ours.3 - 1e-4).abs() < 1e-12, "{ours:?}");
+    for (name, decay, last) in [
+        ("linear", DecayShape::Linear, 0.),
+        ("cosine", DecayShape::Cosine, 0.),
+        ("constant", DecayShape::Constant, 1e-3),
+    ] {
+        let theirs = ends(&format!("--lr-scheduler-type {name}"))?;
+        assert_eq!((theirs.0, theirs.1, theirs.2), (decay, 0, 1e-3), "{name}");
+        assert!((theirs.3 - last).abs() < 1e-12, "{name}: {theirs:?}");
+    }
+    let given = schedule("--lr-scheduler-type linear --min-lr 1e-5 --warmup-ratio 0.1")?;
+    assert_eq!((given.min_lr, given.warmup_steps), (1e-5, 11));
+    // The last one counts, so that a flag replaces that of a file.
+    let last = schedule("--lr-scheduler-type linear --lr-scheduler constant")?;
+    assert_eq!((last.decay, last.warmup_steps), (DecayShape::Constant, 5));
+    let last = schedule("--lr-scheduler constant --lr-scheduler-type linear")?;
+    assert_eq!((last.decay, last.warmup_steps), (DecayShape::Linear, 0));
+    Ok(())
 }
 
 #[test]

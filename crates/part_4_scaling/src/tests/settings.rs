@@ -73,6 +73,26 @@ fn old_names_in_files_and_old_runs_become_the_primary_flags() -> Result<()> {
     Ok(())
 }
 
+/// A run that was begun with `lr_scheduler_type` has both settings in its `config.json`.
+#[test]
+fn transformers_schedule_is_a_setting_of_its_own_and_the_later_source_wins() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let (file, out) = (folder.path().join("run.yaml"), folder.path().join("run"));
+    std::fs::write(&file, "lr_scheduler_type: linear\n")?;
+    let with_file = format!("part_4 train --config={}", file.display());
+    let line = expand(&with_file)?;
+    assert!(line.contains("--lr-scheduler-type=linear"), "{line}");
+    for later in ["--set lr_scheduler=constant", "--lr-scheduler constant"] {
+        let line = expand(&format!("{with_file} {later}"))?;
+        assert!(!line.contains("--lr-scheduler-type"), "{line}");
+    }
+    let both = json!({ "lr_scheduler": "cosine", "lr_scheduler_type": "linear" });
+    RunFolder::create(&out, &both)?;
+    let line = expand(&format!("part_4 train --resume --out {}", out.display()))?;
+    assert!(line.contains("--lr-scheduler=cosine --lr-scheduler-type=linear"), "{line}");
+    Ok(())
+}
+
 #[test]
 fn a_run_whose_keys_were_renamed_is_resumable() -> Result<()> {
     let folder = tempfile::tempdir()?;

@@ -94,9 +94,10 @@ impl TrainArgs {
 
     /// Defaults of a run of a model with `n_parameters` parameters on `n_examples` examples.
     pub(crate) fn run_defaults(&self, n_parameters: f64, n_examples: usize) -> RunDefaults {
+        let n_batches = n_examples.div_ceil(self.batch_size()) as f64;
         RunDefaults {
             lr: LR.of(n_parameters, self.model.lora.lora_rank),
-            steps_per_epoch: self.optimization.steps_per_epoch(n_examples, self.batch_size()),
+            steps_per_epoch: self.optimization.steps_per_epoch(n_batches),
             length: LENGTH,
         }
     }

@@ -92,9 +92,10 @@ impl TrainArgs {
     /// Defaults of a run of a model with `n_parameters` parameters on `n_pairs` pairs.
     pub(crate) fn run_defaults(&self, n_parameters: f64, n_pairs: usize) -> RunDefaults {
         let batch_size = self.optimization.batch_size(self.data.default_batch_size());
+        let n_batches = n_pairs.div_ceil(batch_size) as f64;
         RunDefaults {
             lr: LR.of(n_parameters, self.model.lora.lora_rank),
-            steps_per_epoch: self.optimization.steps_per_epoch(n_pairs, batch_size),
+            steps_per_epoch: self.optimization.steps_per_epoch(n_batches),
             length: DefaultLength {
                 epochs: 3.,
                 min_steps: 50,

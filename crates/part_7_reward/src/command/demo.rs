@@ -9,7 +9,7 @@ use clap::Args;
 use datasets::{Split, politeness};
 use experiment::flags::ComputeFlags;
 use experiment::picture::create_parent_folder;
-use experiment::{Run, RunLog, TrainState};
+use experiment::{LengthGrouping, Run, RunLog, TrainState};
 use scaling::LrSchedule;
 use sft::base_model::{self, BaseModelConfig};
 use sft::one_line;
@@ -76,6 +76,7 @@ pub(super) fn run(args: &DemoArgs) -> Result<()> {
         seed,
     };
     let mut state = TrainState::new(initial.parameters, train_config.optimizer)?;
+    state.progress.length_grouping = LengthGrouping::FixedBuckets; // the only epoch
     let model =
         RewardModel::new(&config, RewardArchitecture::CausalLastToken, &mut state.parameters)?;
     let validator = RewardValidator {

@@ -9,9 +9,9 @@ use experiment::program::ensure_usage;
 use scaling::flags::OptimizationFlags;
 use scaling::{DefaultLength, DefaultLr, RunDefaults};
 use serde::Serialize;
-use sft::ChatTokenizer;
 use sft::flags::{DataFlags, ExampleFlags};
 use sft::model_flags::ModelFlags;
+use sft::{ChatTokenizer, SplitRule};
 
 use crate::flags::{PromptFlags, RewardFnFlags, RolloutFlags};
 use crate::ppo_flags::{PpoObjectiveFlags, RewardShapingFlags};
@@ -63,6 +63,10 @@ pub(crate) struct TrainArgs {
     pub(crate) examples: ExampleFlags,
     #[command(flatten)]
     pub(crate) prompts: PromptFlags,
+    /// Seed of the split of a file, which is that of part 6 [default: that of the fine-tuning run
+    /// that --model comes from, with its --validation, if it has the same data; else --seed]
+    #[arg(long, value_name = "N", help_heading = "Data")]
+    pub(crate) split_seed: Option<u64>,
     /// Largest number of training prompts [default: all]
     #[arg(long, value_name = "N", help_heading = "Data")]
     pub(crate) max_train_samples: Option<NonZeroUsize>,
@@ -102,6 +106,10 @@ impl TrainArgs {
         self.reward_fn.check(&self.data.data)?;
         self.reward_fn.program.check(|name| self.reward_fn.source() == name)?;
         self.rewards.check()?;
+        ensure_usage(
+            self.split_seed.is_none() || self.data.data != "arithmetic",
+            "--split-seed is for files; --data arithmetic has its own validation problems",
+        )?;
         step.schedule.check(None)?;
         step.ensure_f32()?;
         self.model.lora.check()?;
@@ -125,6 +133,11 @@ impl TrainArgs {
             self.model.lora.lora_dropout == 0.,
             "--lora-dropout: rollouts have no dropout, so the first ratios would differ from 1",
         )
+    }
+
+    /// Rule of the split that --split-seed gives.
+    pub(crate) fn given_split(&self) -> Option<SplitRule> {
+        self.split_seed.map(|seed| SplitRule { validation: self.examples.validation, seed })
     }
 
     /// Prompts per rollout.

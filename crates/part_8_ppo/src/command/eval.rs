@@ -151,8 +151,8 @@ fn print_metrics(metrics: &PpoEvalMetrics) {
 /// Prints a comparison.
 pub(super) fn print_comparison(comparison: &PolicyComparison) {
     let PolicyComparison { n, reward_mean, reward_ref_mean, win_rate, .. } = *comparison;
-    let PolicyComparison { win_rate_low, win_rate_high, kl, length_mean, eos_rate, .. } =
-        *comparison;
+    let PolicyComparison { win_rate_low, win_rate_high, length_mean, eos_rate, .. } = *comparison;
+    let kl = comparison.kl_per_completion;
     println!("{n} prompts: mean reward {reward_mean:.3}, of the reference {reward_ref_mean:.3}");
     println!(
         "win rate {win_rate:.3}, 95 % interval {win_rate_low:.3} to {win_rate_high:.3} (ties \

@@ -4,7 +4,9 @@ use std::num::NonZeroUsize;
 
 use anyhow::{Result, ensure};
 use datasets::arithmetic_questions::DemonstrationStyle;
-use sft::{ChatTokenizer, tokenize};
+use sft::flags::ExampleFlags;
+use sft::run_split::rule_of_run;
+use sft::{ChatTokenizer, RunSplit, SplitRule, tokenize};
 use tensor_core::sha256;
 
 use super::arguments::TrainArgs;
@@ -16,19 +18,34 @@ pub(super) struct RunData {
     pub(super) validation: Vec<PromptExample>,
     pub(super) ptx_loss: Option<PtxLoss>,
     pub(super) n_dropped: usize,
+    /// Training prompts that repeat another.
+    pub(super) n_repeated: usize,
+    /// Rule of the split, if it is not that of --seed.
+    pub(super) split: Option<SplitRule>,
 }
 
 /// Prompts that leave room for a completion. For arithmetic the right completion is the bare
-/// number, whatever style the policy was fine-tuned on.
+/// number, whatever style the policy was fine-tuned on. A new run holds out the rows that the run
+/// of its model held out of the same data.
 pub(super) fn load_run_data(
     args: &TrainArgs,
     chat_tokenizer: &ChatTokenizer,
     max_new_tokens: usize,
     context_len: usize,
+    is_resumed: bool,
 ) -> Result<RunData> {
-    let seed = args.run.compute.seed;
+    let (seed, model) = (args.run.compute.seed, args.model.model.as_deref());
     let source = args.reward_fn.open_prompts(&args.data)?;
-    let mut examples = args.examples.load_dataset(&source, DemonstrationStyle::Clean, seed)?;
+    let sft_split = RunSplit::find(model, &args.data.data, &args.data.dataset)?;
+    let split = rule_of_run(args.given_split(), is_resumed, sft_split.as_ref());
+    let by_seed = SplitRule { validation: args.examples.validation, seed };
+    let SplitRule { validation, seed: split_seed } = split.unwrap_or(by_seed);
+    let flags = ExampleFlags { validation, ..args.examples };
+    let mut examples = flags.load_dataset(&source, DemonstrationStyle::Clean, split_seed)?;
+    if let Some(sft_split) = sft_split {
+        sft_split.warn_of_learned(&examples.validation);
+    }
+    let n_repeated = if args.data.data == "arithmetic" { 0 } else { examples.n_repeated() };
     args.prompts.format(&mut examples.train)?;
     args.prompts.format(&mut examples.validation)?;
     for split in [&examples.train, &examples.validation] {
@@ -53,7 +70,8 @@ pub(super) fn load_run_data(
     let (mut validation, more) = tokenize_prompts(examples.validation)?;
     train.truncate(args.max_train_samples.map_or(usize::MAX, NonZeroUsize::get));
     validation.truncate(args.eval_examples.get());
-    Ok(RunData { train, validation, ptx_loss, n_dropped: n_dropped + more })
+    let n_dropped = n_dropped + more;
+    Ok(RunData { train, validation, ptx_loss, n_dropped, n_repeated, split })
 }
 
 impl RunData {

@@ -10,11 +10,11 @@ use scaling::LrSchedule;
 use scaling::run_defaults::resolved_settings;
 use serde_json::{Value, json};
 use sft::finetuned::resolve_model_path;
-use sft::{InitialModel, ModelSaver};
+use sft::{InitialModel, ModelSaver, SplitRule};
 use tensor_core::Parameters;
 
 use super::arguments::{SFT_STEPS, TrainArgs};
-use super::run_data::load_run_data;
+use super::run_data::{RunData, load_run_data};
 use crate::reference::{create_reference_model, open_reference};
 use crate::{
     ActorCritic, CompletionEvalConfig, PpoConfig, PpoContext, PpoValidator, PromptLoader,
@@ -53,12 +53,12 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let (chat_tokenizer, data_name) = (&saver.chat_tokenizer, &args.data.data);
     let rollout = args.rollout_config(chat_tokenizer);
     let (max_new_tokens, context_len) = (rollout.max_new_tokens, saver.config.context_len);
-    let data = load_run_data(args, chat_tokenizer, max_new_tokens, context_len)?;
+    let data = load_run_data(args, chat_tokenizer, max_new_tokens, context_len, setup.is_resumed)?;
     let data_id = data.sha256();
     let defaults = args.run_defaults(saver.config.parameter_count(), data.train.len());
     let config = args.ppo_config(rollout, &defaults)?;
     let LrSchedule { total_steps, warmup_steps, .. } = config.schedule;
-    setup.resolve(resolved(&config))?;
+    setup.resolve(resolved(&config, data.split))?;
     let mut reward =
         args.reward_fn.open_reward_fn(data_name, chat_tokenizer, REWARD_BATCH_SIZE, &device)?;
     let open = |named: &str| {
@@ -84,7 +84,7 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
         target_reward: args.target_reward,
         model_saver: run.ranks.is_first().then_some(&saver),
     };
-    print_run_summary(&actor_critic, &config, data.train.len(), data.n_dropped);
+    print_run_summary(&actor_critic, &config, &data);
     println!("{}", defaults.summary(&config.schedule));
     let mut prompts = PromptLoader::new(data.train, config.seed)?;
     let mut context = PpoContext {
@@ -100,12 +100,15 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     Ok(())
 }
 
-/// Settings of `config` that follow from the data and the model where no flag gives them, and the
-/// number of minibatches in place of their size.
-fn resolved(config: &PpoConfig) -> Value {
+/// Settings of `config` that follow from the data and the model where no flag gives them, the
+/// number of minibatches in place of their size, and the rule of the split.
+fn resolved(config: &PpoConfig, split: Option<SplitRule>) -> Value {
     let mut resolved = resolved_settings(&config.schedule, config.prompts_per_step);
     resolved["num_minibatches"] = config.update.n_minibatches.into();
     resolved["mini_batch_size"] = Value::Null;
+    if let Some(split) = split {
+        split.store_in(&mut resolved);
+    }
     resolved
 }
 
@@ -136,15 +139,18 @@ fn actor_critic(
 }
 
 /// Prints the size of the data and of the models.
-fn print_run_summary(actor_critic: &ActorCritic, config: &PpoConfig, n: usize, n_dropped: usize) {
+fn print_run_summary(actor_critic: &ActorCritic, config: &PpoConfig, data: &RunData) {
     let (trained, all) = actor_critic.policy.parameter_counts();
     let (critic, _) = actor_critic.critic.parameter_counts();
+    let counted = |n: usize, what: &str| match n {
+        0 => String::new(),
+        _ => format!("; {n} {what}"),
+    };
     println!(
-        "{n} prompts{}",
-        match n_dropped {
-            0 => String::new(),
-            _ => format!("; {n_dropped} were dropped because they are too long"),
-        }
+        "{} prompts{}{}",
+        data.train.len(),
+        counted(data.n_dropped, "were dropped because they are too long"),
+        counted(data.n_repeated, "rows repeat the prompt of another")
     );
     println!(
         "policy: {all} parameters, {trained} trained; critic: {critic} parameters; rollout: {} \

@@ -54,8 +54,11 @@ fn win_rate_and_kl_equal_their_enumeration() -> Result<()> {
         nats += kl.sum::<f64>();
     }
     let expected = nats / questions.len() as f64;
-    assert!(expected > 0.01 && (found.kl - expected).abs() < 1e-4, "{} {expected}", found.kl);
-    assert_eq!(found.kl, found.kl_per_token, "completions of one token");
+    let kl = found.kl_per_completion;
+    assert!(expected > 0.01 && (kl - expected).abs() < 1e-4, "{kl} {expected}");
+    assert_eq!(kl, found.kl_per_token, "completions of one token");
+    let report = serde_json::to_value(found)?;
+    assert!(report["kl"] == found.kl_per_token && report["kl_per_completion"] == kl, "{report}");
     Ok(())
 }
 

@@ -132,7 +132,7 @@ fn a_reference_uses_its_own_sliding_window() -> Result<()> {
         }
     }
     let expected = nats / found.rewards.len() as f64;
-    assert_close(found.kl, expected, 1e-4);
+    assert_close(found.kl_per_completion, expected, 1e-4);
     assert!(expected.abs() > 1e-4, "the window matters");
     Ok(())
 }
@@ -176,8 +176,8 @@ fn the_kl_coefficient_follows_the_kl_per_completion() -> Result<()> {
         parameter.var.set(&(parameter.var.as_detached_tensor() * 4.)?)?;
     }
     let far = experience_of(&mut actor_critic, &chat_tokenizer, &config)?;
-    assert!(far.kl > 1.5 * far.kl_per_token && far.kl_per_token > 0., "{far:?}");
-    let target = (far.kl * far.kl_per_token).sqrt();
+    assert!(far.kl_per_completion > 1.5 * far.kl_per_token && far.kl_per_token > 0., "{far:?}");
+    let target = (far.kl_per_completion * far.kl_per_token).sqrt();
     config.kl_controller = KlController::Adaptive { init_kl_coef: 0.01, target, horizon: 10. };
     run(&mut actor_critic, &mut *letters(), &config, &Default::default(), false, None)?;
     assert!(actor_critic.progress.kl_coef > 0.01, "{}", actor_critic.progress.kl_coef);

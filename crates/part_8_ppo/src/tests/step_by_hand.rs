@@ -97,7 +97,7 @@ fn experience_by_hand(drawn: &[f32]) -> Result<PpoExperience> {
         values: laid_out(1)?,
         advantages: laid_out(2)?,
         returns: laid_out(3)?,
-        kl: 0.,
+        kl_per_completion: 0.,
         kl_per_token: 0.,
     })
 }

@@ -106,7 +106,7 @@ impl<'a> SharedSetup<'a> {
         let prompts = |examples| -> Result<Vec<PromptExample>> {
             Ok(tokenize_prompts(examples, &chat_tokenizer, context_len, MAX_NEW_TOKENS)?.0)
         };
-        let dataset = Task::Arithmetic.load_dataset(None, None)?;
+        let dataset = Task::Arithmetic.load_dataset(None, None, None)?.splits;
         Ok(Self {
             args,
             device,

@@ -5,14 +5,14 @@ use std::num::NonZeroUsize;
 use anyhow::Result;
 use clap::Args;
 use experiment::flags::{ComputeFlags, RunFlags, SolvedFlags};
-use experiment::number::positive;
+use experiment::number::{fraction, positive};
 use experiment::program::{as_usage_error, ensure_usage};
 use modern::flags::RunChatTemplateFlags;
 use scaling::flags::ScheduleFlags;
 use scaling::{DefaultLength, DefaultLr, RunDefaults};
 use serde::Serialize;
-use sft::ChatFormat;
 use sft::model_flags::{FinetunedFlags, LoraFlags};
+use sft::{ChatFormat, SplitRule};
 
 use super::step_flags::GrpoStepFlags;
 use crate::config::{GrpoConfig, GrpoUpdateConfig};
@@ -94,6 +94,16 @@ pub(crate) struct TrainArgs {
         help_heading = "Data"
     )]
     pub(crate) eval_split: Option<String>,
+    /// Seed of the split of --data, which is then that of part 6 [default: that of the fine-tuning
+    /// run that --model comes from, if it has the same data; else a split that all runs share]
+    #[arg(long, value_name = "N", conflicts_with = "eval_file", help_heading = "Data")]
+    pub(crate) split_seed: Option<u64>,
+    /// With --split-seed: share of the rows in the validation split [default: 0.1]
+    #[arg(
+        long, value_name = "P", value_parser = fraction, requires = "split_seed",
+        help_heading = "Data"
+    )]
+    pub(crate) validation: Option<f64>,
     #[command(flatten)]
     rollout: GrpoRolloutFlags,
     #[command(flatten)]
@@ -108,7 +118,16 @@ pub(crate) struct TrainArgs {
     solved: SolvedFlags,
 }
 
+/// Share of the rows in the validation split without --validation, as in part 6.
+const VALIDATION_SHARE: f64 = 0.1;
+
 impl TrainArgs {
+    /// Rule of the split that --split-seed gives.
+    pub(crate) fn given_split(&self) -> Option<SplitRule> {
+        let validation = self.validation.unwrap_or(VALIDATION_SHARE);
+        self.split_seed.map(|seed| SplitRule { validation, seed })
+    }
+
     /// Prompts per step.
     fn batch_size(&self) -> usize {
         self.step.batch_size(self.rollout.group_size.get())
@@ -122,6 +141,10 @@ impl TrainArgs {
         let (group_size, max_new_tokens) =
             (self.rollout.group_size.get(), self.task.max_new_tokens());
         self.task.check()?;
+        ensure_usage(
+            self.split_seed.is_none() || self.task.data.is_some(),
+            "--split-seed is for --data; built-in problems have their own validation problems",
+        )?;
         let rewards = self.task.weighted_rewards()?;
         self.task.program.check(|name| rewards.has(name))?;
         self.objective.check(group_size, max_new_tokens, self.step.num_iterations.get())?;

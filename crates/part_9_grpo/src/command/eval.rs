@@ -13,7 +13,7 @@ use modern::sampler::{Sampler, SamplingStrategy};
 use ppo::reference::reference_of_finetuned;
 use ppo::{CompletionEvalConfig, PolicyComparison, RolloutConfig, compare_to_reference};
 use serde_json::{Value, json};
-use sft::FinetunedModel;
+use sft::{FinetunedModel, SplitRule};
 use tensor_core::Rng;
 
 use super::arguments::EvalArgs;
@@ -108,9 +108,10 @@ fn metrics_json(
     }
     if let Some(comparison) = comparison {
         let comparison = serde_json::to_value(comparison)?;
-        let keys =
-            ["reward_ref_mean", "win_rate", "win_rate_low", "win_rate_high", "kl", "kl_per_token"];
-        for key in keys {
+        for key in ["reward_ref_mean", "win_rate", "win_rate_low", "win_rate_high"] {
+            report[key] = comparison[key].clone();
+        }
+        for key in ["kl", "kl_per_completion"] {
             report[key] = comparison[key].clone();
         }
     }
@@ -146,8 +147,9 @@ fn print_metrics(
         println!("from the reference to the policy: {change}");
     }
     let Some(comparison) = comparison else { return };
-    let PolicyComparison { reward_ref_mean, win_rate, win_rate_low, win_rate_high, kl, .. } =
+    let PolicyComparison { reward_ref_mean, win_rate, win_rate_low, win_rate_high, .. } =
         *comparison;
+    let kl = comparison.kl_per_completion;
     println!(
         "reward of the reference {reward_ref_mean:.3}; win rate {win_rate:.3}, 95 % interval \
          {win_rate_low:.3} to {win_rate_high:.3}; KL to the reference {kl:.3} nats per completion"
@@ -169,5 +171,6 @@ fn load_eval_examples(args: &EvalArgs) -> Result<Vec<Example>> {
     };
     println!("evaluating on the run's validation problems, as the others of --data trained it");
     let [eval_file, eval_split] = ["eval_file", "eval_split"].map(|key| settings[key].as_str());
-    Ok(args.task.load_dataset(eval_file, eval_split)?.validation)
+    let rule = SplitRule::of_settings(&settings);
+    Ok(args.task.load_dataset(eval_file, eval_split, rule)?.splits.validation)
 }

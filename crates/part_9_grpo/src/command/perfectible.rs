@@ -133,7 +133,7 @@ fn perfectible_problems(
     let rows = args.data.clone().map(|file| Task::Arithmetic.read_files(&[file])).transpose()?;
     let mut examples = match rows {
         Some(rows) => rows,
-        None => Task::Arithmetic.load_dataset(None, None)?.train,
+        None => Task::Arithmetic.load_dataset(None, None, None)?.splits.train,
     };
     let mut rng = Rng::new(args.table.compute.seed);
     rng.shuffle(&mut examples);

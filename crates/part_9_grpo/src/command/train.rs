@@ -9,16 +9,16 @@ use experiment::{RunLog, RunLogConfig, RunSetup};
 use ppo::{CompletionEvalConfig, PromptLoader, RunInputs};
 use scaling::LrSchedule;
 use scaling::run_defaults::resolved_settings;
-use serde_json::json;
-use sft::ModelSaver;
+use serde_json::{Value, json};
 use sft::finetuned::resolve_model_path;
 use sft::merged_model::open_for_training;
+use sft::{ModelSaver, SplitRule};
 
 use super::arguments::TrainArgs;
+use super::run_data::load_run_data;
 use crate::config::{GrpoConfig, GrpoContext};
 use crate::evaluation::{ExactMatchChange, GrpoEvaluator};
 use crate::policy::Policy;
-use crate::task::dataset_sha256;
 use crate::training::train;
 use crate::validator::GrpoValidator;
 
@@ -41,8 +41,8 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     inputs.extend(rewards.reward_models().map(|model| ("--reward", Some(model))));
     let mut setup = RunSetup::new_on_ranks(args, &args.run, &OVERRIDABLE_ON_RESUME, &inputs)?;
     let task = args.task.task;
-    let dataset = args.task.load_dataset(args.eval_file.as_deref(), args.eval_split.as_deref())?;
-    let data_id = dataset_sha256(&dataset);
+    let (dataset, split) = load_run_data(args, setup.is_resumed)?;
+    let (data_id, dataset) = (dataset.sha256(), dataset.splits);
     let base = resolve_model_path(&args.model)?;
     let checkpoint =
         open_for_training(&base, &device)?.with_chat_variables(&args.chat_template.variables());
@@ -61,7 +61,7 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let defaults = args.run_defaults(saver.config.parameter_count(), train_prompts.len());
     let config = args.grpo_config(chat_tokenizer.stop_token_ids().to_vec(), &defaults)?;
     let LrSchedule { total_steps, warmup_steps, .. } = config.update.schedule;
-    setup.resolve(resolved_settings(&config.update.schedule, config.prompts_per_step))?;
+    setup.resolve(resolved(&config, split))?;
 
     let reference = parameters_sha256(parameters.iter())?;
     let state = saver.train_state(parameters, config.update.optimizer, config.seed)?;
@@ -94,6 +94,16 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     }
     print_run_report(&setup, &policy, n_tokens, speed, saver.subfolder());
     Ok(())
+}
+
+/// Settings of `config` that follow from the data and the model where no flag gives them, and the
+/// rule of the split.
+fn resolved(config: &GrpoConfig, split: Option<SplitRule>) -> Value {
+    let mut resolved = resolved_settings(&config.update.schedule, config.prompts_per_step);
+    if let Some(split) = split {
+        split.store_in(&mut resolved);
+    }
+    resolved
 }
 
 /// Writes the row of the last steps of a run that is over before its last step.

@@ -4,15 +4,17 @@ use std::collections::HashSet;
 use std::path::PathBuf;
 
 use anyhow::Result;
+use datasets::arithmetic_questions::DemonstrationStyle;
 use datasets::{Example, Splits};
 use modern::FinishReason;
 use ppo::{PromptExample, RewardInput, ScoredCompletion};
+use sft::{SftSource, SplitRule};
 use tensor_core::testing::assert_close;
 
 use super::reward_for;
 use crate::evaluation::{ExactMatchChange, describe_completion};
 use crate::task::SYSTEM_PROMPT;
-use crate::{Task, rewards};
+use crate::{Task, TaskDataset, rewards};
 
 fn prompt_texts(examples: &[Example]) -> HashSet<String> {
     examples.iter().map(|example| example.prompt[0].content.clone()).collect()
@@ -21,7 +23,7 @@ fn prompt_texts(examples: &[Example]) -> HashSet<String> {
 #[test]
 fn training_validation_and_test_problems_are_disjoint() -> Result<()> {
     for task in [Task::Arithmetic, Task::Countdown] {
-        let Splits { train, validation, test } = task.load_dataset(None, None)?;
+        let Splits { train, validation, test } = task.load_dataset(None, None, None)?.splits;
         assert_eq!(test, task.test_examples()?);
         let [train, validation, test] = [train, validation, test].map(|all| prompt_texts(&all));
         assert!(validation.len() >= 200 && test.len() >= 300);
@@ -113,18 +115,20 @@ fn rows_are_parsed_and_errors_name_file_and_line() -> Result<()> {
     let one = write("one.jsonl", good)?;
     let one = Task::Gsm8k.read_files(&one)?;
     let Splits { train, validation, .. } =
-        Task::Gsm8k.load_dataset(Some(all), Some(one.clone()))?;
+        Task::Gsm8k.load_dataset(Some(all), Some(one.clone()), None)?.splits;
     assert_eq!((train.len(), train[0].completion.as_str(), validation.len()), (1, "4.5", 1));
-    let error = Task::Gsm8k.load_dataset(Some(one.clone()), None).expect_err("one row").to_string();
+    let error =
+        Task::Gsm8k.load_dataset(Some(one.clone()), None, None).expect_err("one row").to_string();
     assert!(error.contains("1 rows are too few"), "{error}");
-    let error = Task::Gsm8k.load_dataset(Some(one.clone()), Some(one)).expect_err("a leak");
+    let error = Task::Gsm8k.load_dataset(Some(one.clone()), Some(one), None).expect_err("a leak");
     let error = error.to_string();
     assert!(error.contains("every training problem is also a validation problem"), "{error}");
     let rows: String =
         (0..40).map(|i| format!("{{\"prompt\": \"{i}?\", \"answer\": {i}}}\n")).collect();
     let forty = write("forty.jsonl", &rows)?;
     let forty = Task::Arithmetic.read_files(&forty)?;
-    let Splits { train, validation, .. } = Task::Arithmetic.load_dataset(Some(forty), None)?;
+    let Splits { train, validation, .. } =
+        Task::Arithmetic.load_dataset(Some(forty), None, None)?.splits;
     assert_eq!((train.len(), validation.len()), (36, 4), "a tenth");
     assert!(prompt_texts(&train).is_disjoint(&prompt_texts(&validation)));
 
@@ -148,6 +152,47 @@ fn rows_are_parsed_and_errors_name_file_and_line() -> Result<()> {
     assert!(error.contains("`prompt` must be a string, but is 7"), "{error}");
     let error = format!("{:#}", Task::Gsm8k.test_examples().expect_err("no data"));
     assert!(error.contains("needs --data"), "{error}");
+    Ok(())
+}
+
+#[test]
+fn a_rule_holds_out_the_rows_that_part_6_holds_out_by_it() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("rows.jsonl");
+    // Two rows to each of a hundred questions.
+    let row = |i: usize| format!("{{\"question\": \"{} - 1?\", \"answer\": \"{i}\"}}\n", i % 100);
+    std::fs::write(&path, (0..200).map(row).collect::<String>())?;
+    let rule = SplitRule { validation: 0.2, seed: 4 };
+    let source = SftSource::Files(vec![path.clone()]);
+    let style = DemonstrationStyle::Clean;
+    let part_6 = source.load_dataset(None, 1, style, rule.validation, rule.seed)?;
+    let questions = |rows: &[Example]| -> Vec<String> {
+        let last = |row: &Example| row.prompt.last().expect("a question").content.clone();
+        rows.iter().map(last).collect()
+    };
+    for task in [Task::Arithmetic, Task::Gsm8k, Task::Prompts] {
+        let rows = task.read_files(std::slice::from_ref(&path))?;
+        let TaskDataset { splits, n_leaks } =
+            task.load_dataset(Some(rows.clone()), None, Some(rule))?;
+        assert_eq!((splits.validation.len(), n_leaks), (40, 0), "{task:?}");
+        assert_eq!(questions(&splits.validation), questions(&part_6.validation));
+        assert_eq!(questions(&splits.train), questions(&part_6.train));
+        assert_eq!(splits.n_repeated(), 80, "the second row of each question");
+        let without = task.load_dataset(Some(rows), None, None)?.splits;
+        assert_eq!(without.validation.len(), 20, "a tenth");
+        assert_ne!(questions(&without.validation), questions(&part_6.validation));
+    }
+    Ok(())
+}
+
+#[test]
+fn training_problems_of_an_evaluation_file_are_left_out_and_counted() -> Result<()> {
+    let problem = |question: &str| Example::new(question, "1");
+    let rows = ["a", "b", "a", "c"].map(problem).to_vec();
+    let evaluation = vec![problem(" a\n")];
+    let dataset = Task::Arithmetic.load_dataset(Some(rows), Some(evaluation), None)?;
+    assert_eq!(dataset.n_leaks, 2);
+    assert_eq!(dataset.splits.train, ["b", "c"].map(problem));
     Ok(())
 }
 

@@ -292,6 +292,28 @@ fn a_reference_stays_fixed_or_is_synchronized_when_due() -> Result<()> {
 }
 
 #[test]
+fn a_mixed_reference_moves_by_alpha_towards_the_policy() -> Result<()> {
+    let scaled = |factor: f64| -> Result<TrainState> {
+        let train_state = new_train_state(1)?;
+        for parameter in train_state.parameters.iter() {
+            parameter.var.set(&(parameter.var.as_detached_tensor() * factor)?)?;
+        }
+        Ok(train_state)
+    };
+    let update = ReferenceUpdate::MixEvery { interval: 2, alpha: 0.25 };
+    let reference = ReferenceModel::new(&model_config(), &scaled(1.)?.parameters, update)?;
+    let policy = scaled(2.)?;
+    let ids = Tensor::new(&[[1u32, 2, 3]], &CPU)?;
+    // ¼ · 2 + ¾ · 1 = 1.25 and ¼ · 2 + ¾ · 1.25 = 1.4375
+    for (step, factor) in [(1, 1.), (2, 1.25), (3, 1.25), (4, 1.4375)] {
+        reference.sync_if_due(step, &policy.parameters)?;
+        let expected = inference_model(&scaled(factor)?)?.forward(&ids)?;
+        assert_close(&reference.model.forward(&ids)?, &expected, 1e-3);
+    }
+    Ok(())
+}
+
+#[test]
 fn groups_without_an_included_completion_are_left_out() -> Result<()> {
     let train_state = new_train_state(1)?;
     let (inference_policy, mut experience) =

@@ -1,6 +1,6 @@
 //! Wiring: flags to configuration, and experience to metrics.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::Parser;
 use datasets::Example;
 use modern::FinishReason;
@@ -45,7 +45,7 @@ fn every_flag_sets_its_field_of_the_configuration() -> Result<()> {
         "--batch-size 5 --group-size 3 --temperature 0.7 --max-new-tokens 9 \
          --baseline leave-one-out --advantage-epsilon 0.5 --loss-aggregation constant \
          --clip-range 0.1 --clip-range-high 0.28 --kl-estimator k2 --kl-coef 0.4 \
-         --ref-model-sync-steps 6 --importance-sampling-cap 2 --mask-truncated-completions \
+         --sync-ref 6 --importance-sampling-cap 2 --mask-truncated-completions \
          --num-iterations 4 --micro-batch-size 2 --steps 11 --lr 0.5 --beta2 0.8 \
          --weight-decay 0.3 --max-grad-norm 0.2 --seed 13",
     )?;
@@ -218,8 +218,8 @@ fn a_log_row_has_the_means_of_the_rollouts_and_of_the_last_updates() -> Result<(
         ("entropy", 10. / 8.),
         ("loss", 0.3),
         ("grad_norm", 3.),
-        ("kl", 1.4),
-        ("kl_per_token", 0.7),
+        ("kl", 0.7), // per token, as in TRL
+        ("kl_per_completion", 1.4),
         ("clip_fraction", 0.25),
         ("ratio_max", 1.5),
         ("sampler_log_prob_diff", 0.01),
@@ -227,6 +227,7 @@ fn a_log_row_has_the_means_of_the_rollouts_and_of_the_last_updates() -> Result<(
         let value = metrics[key];
         assert_close(value, expected, 1e-6);
     }
+    assert!(!metrics.contains_key("kl_per_token"), "{metrics:?}");
     for row in [row, without_update] {
         assert_eq!(
             serde_json::from_value::<GrpoStepMetrics>(json!(row))?,
@@ -234,6 +235,35 @@ fn a_log_row_has_the_means_of_the_rollouts_and_of_the_last_updates() -> Result<(
             "as in a checkpoint"
         );
     }
+    Ok(())
+}
+
+#[test]
+fn under_trls_names_the_reference_is_mixed_with_trls_defaults() -> Result<()> {
+    let update = |flags: &str| -> Result<Option<ReferenceUpdate>> {
+        Ok(config_from_flags(&format!("--kl-coef 0.1 {flags}"))?.reference_update)
+    };
+    let mixed = |interval, alpha| Some(ReferenceUpdate::MixEvery { interval, alpha });
+    assert_eq!(update("--sync-ref-model")?, mixed(512, 0.6));
+    let flags = "--sync-ref-model --ref-model-sync-steps 6 --ref-model-mixup-alpha 0.25";
+    assert_eq!(update(flags)?, mixed(6, 0.25));
+    assert_eq!(update("--sync-ref 6")?, Some(ReferenceUpdate::SyncEvery(6)));
+    assert_eq!(update("")?, Some(ReferenceUpdate::Fixed));
+    let args = args_from_flags("--kl-coef 0.1 --ref-model-sync-steps 6")?;
+    let error = args.check().expect_err("TRL does nothing with it");
+    assert!(error.to_string().contains("do nothing without --sync-ref-model"), "{error}");
+    Ok(())
+}
+
+#[test]
+fn a_checkpoint_whose_kl_was_per_completion_is_read_as_such() -> Result<()> {
+    let row = GrpoStepMetrics::new(&experience()?, &[update_metrics(0.1, 0.01, Some(0.5))]);
+    let mut saved = json!(row);
+    let fields = saved.as_object_mut().context("an object")?;
+    fields.remove("kl_per_completion");
+    fields.insert("kl".into(), json!(1.));
+    fields.insert("kl_per_token".into(), json!(0.5));
+    assert_eq!(serde_json::from_value::<GrpoStepMetrics>(saved)?, row);
     Ok(())
 }
 

@@ -115,7 +115,7 @@ fn training_raises_pass_at_1_and_a_negative_reward_lowers_it() -> Result<()> {
     assert_eq!(metric(&better, "exact_match_ref"), metric(&before_better, "exact_match"));
     assert!(metric(&better, "exact_match_points") > 0., "{better}");
     prints_each_problem(&path_arg(folder, "exact"), &all, metric(&better, "exact_match"));
-    assert!(metric(&better, "kl") > 0.01 && before_better.get("kl").is_none());
+    assert!(metric(&better, "kl_per_completion") > 0.01 && before_better.get("kl").is_none());
     // By default, a run is evaluated on its validation problems with its reward.
     let run = path_arg(folder, "exact=-1");
     let own = PART_9.stdout_json(&["eval", "--group-size", "8", "--json", "--model", &run]);

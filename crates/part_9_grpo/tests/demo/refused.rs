@@ -37,7 +37,8 @@ fn invalid_input_is_refused_in_one_line() {
     refused(&["--batch-size", "100000000000"], 2, "exceed the limit of");
     refused(&["--group-size", "10000000000"], 2, "exceed the limit of");
     refused(&["--gamma", "0.9"], 2, "--gamma");
-    refused(&["--kl-coef", "0", "--ref-model-sync-steps", "2"], 2, "which --kl-coef 0 disables");
+    refused(&["--kl-coef", "0", "--sync-ref", "2"], 2, "which --kl-coef 0 disables");
+    refused(&["--ref-model-sync-steps", "2"], 2, "do nothing without --sync-ref-model");
     refused(&["--overlong-buffer", "9"], 2, "is more than the 8 tokens of a completion");
     refused(&["--reward", "exact=1,nowhere/reward=0.2"], 1, "nowhere/reward");
     let another = model_with_seed(folder.path(), "another", 2);

@@ -11,7 +11,7 @@ use crate::{PART_9, model, model_with_seed, train};
 const METRIC_KEYS: [&str; 7] = [
     "reward_mean",
     "kl",
-    "kl_per_token",
+    "kl_per_completion",
     "clip_fraction",
     "sampler_log_prob_diff",
     "frac_groups_zero_advantage",
@@ -26,7 +26,7 @@ const EVAL_KEYS: [&str; 16] = [
     "win_rate_low",
     "win_rate_high",
     "kl",
-    "kl_per_token",
+    "kl_per_completion",
     "length_mean",
     "exact_match",
     "exact_match_low",
@@ -38,9 +38,10 @@ const EVAL_KEYS: [&str; 16] = [
 ];
 
 /// Flags with state between steps: two iterations per rollout, a synchronized reference.
-const STATEFUL_FLAGS: [&str; 10] = [
+const STATEFUL_FLAGS: [&str; 11] = [
     "--num-iterations",
     "2",
+    "--sync-ref-model",
     "--ref-model-sync-steps",
     "3",
     "--kl-coef",

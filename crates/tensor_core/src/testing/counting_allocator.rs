@@ -16,8 +16,10 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// System allocator with counters of the allocated bytes, per process and per thread.
-pub struct CountingAllocator {
+/// Allocator, the system's or another one, with counters of the allocated bytes, per process and
+/// per thread.
+pub struct CountingAllocator<A = System> {
+    inner: A,
     in_use: AtomicUsize,
     peak: AtomicUsize,
 }
@@ -29,10 +31,17 @@ thread_local! {
 }
 
 impl CountingAllocator {
-    /// Allocator with all counters at 0.
+    /// System allocator with all counters at 0.
     #[allow(clippy::new_without_default)] // a static cannot be made by `default`
     pub const fn new() -> Self {
-        Self { in_use: AtomicUsize::new(0), peak: AtomicUsize::new(0) }
+        Self::around(System)
+    }
+}
+
+impl<A> CountingAllocator<A> {
+    /// Allocator `inner` with all counters at 0.
+    pub const fn around(inner: A) -> Self {
+        Self { inner, in_use: AtomicUsize::new(0), peak: AtomicUsize::new(0) }
     }
 
     /// Bytes allocated now.
@@ -62,23 +71,23 @@ impl CountingAllocator {
     }
 }
 
-// SAFETY: all memory is the system allocator's; the counters do not affect it, and need neither
+// SAFETY: all memory is the inner allocator's; the counters do not affect it, and need neither
 // memory nor a destructor.
 #[allow(unsafe_code)]
-unsafe impl GlobalAlloc for CountingAllocator {
+unsafe impl<A: GlobalAlloc> GlobalAlloc for CountingAllocator<A> {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         let in_use = self.in_use.fetch_add(layout.size(), Ordering::Relaxed) + layout.size();
         self.peak.fetch_max(in_use, Ordering::Relaxed);
         THREAD_IN_USE.set(THREAD_IN_USE.get() + layout.size() as isize);
         THREAD_PEAK.set(THREAD_PEAK.get().max(THREAD_IN_USE.get()));
         // SAFETY: guaranteed by the caller.
-        unsafe { System.alloc(layout) }
+        unsafe { self.inner.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
         self.in_use.fetch_sub(layout.size(), Ordering::Relaxed);
         THREAD_IN_USE.set(THREAD_IN_USE.get() - layout.size() as isize);
         // SAFETY: guaranteed by the caller.
-        unsafe { System.dealloc(pointer, layout) }
+        unsafe { self.inner.dealloc(pointer, layout) }
     }
 }

@@ -1,0 +1,137 @@
+//! Problems of a task for training and validation: the built-in ones, or the rows of files and
+//! their split.
+
+use anyhow::{Result, ensure};
+use datasets::{Example, Splits};
+use serde_json::{Value, json};
+use sft::SplitRule;
+use tensor_core::sha256;
+
+use crate::Task;
+use crate::flags::TaskFlags;
+
+/// Seed of the split of a file without a rule. It is not a run's seed, so that all runs have the
+/// same split.
+const SPLIT_SEED: u64 = 90;
+/// Largest share of a file's rows in that validation split.
+const MAX_VALIDATION_SHARE: f64 = 0.1;
+/// Largest number of a file's rows in it.
+const MAX_VALIDATION_ROWS: usize = 200;
+/// Seed of a mixture of problems without a rule, which are split in the same way for every run.
+const MIXTURE_SEED: u64 = 0;
+
+/// Problems by split.
+#[derive(Debug)]
+pub struct TaskDataset {
+    /// Problems, of which no question is in two splits.
+    pub splits: Splits<Example>,
+    /// Training problems that were left out, because a validation problem has their question.
+    pub n_leaks: usize,
+}
+
+impl Task {
+    /// Problems for training and validation, prompts with the right answer as completion: `rows`,
+    /// else the built-in ones. Validation problems are `validation`, else those that `rule` holds
+    /// out of `rows`, as part 6 does, else up to a tenth of `rows`, always the same ones. No
+    /// question is in both splits.
+    ///
+    /// # Errors
+    /// When no problem is left to train on.
+    pub fn load_dataset(
+        self,
+        rows: Option<Vec<Example>>,
+        validation: Option<Vec<Example>>,
+        rule: Option<SplitRule>,
+    ) -> Result<TaskDataset> {
+        let mut splits = match (rows, &validation, rule) {
+            (None, ..) => self.built_in_splits()?,
+            (Some(rows), None, Some(SplitRule { validation, seed })) => {
+                Splits::hold_out_shares(rows, Example::question, validation, 0., seed)?
+            }
+            (Some(rows), None, None) => {
+                let n_validation = (rows.len() as f64 * MAX_VALIDATION_SHARE) as usize;
+                let n_validation = n_validation.clamp(1, MAX_VALIDATION_ROWS);
+                Splits::hold_out(rows, |row| row.prompt.clone(), n_validation, 0, SPLIT_SEED)?
+            }
+            (Some(rows), Some(_), _) => {
+                Splits { train: rows, validation: Vec::new(), test: Vec::new() }
+            }
+        };
+        if let Some(validation) = validation {
+            splits.validation = validation;
+        }
+        let n_leaks = splits.remove_leaks();
+        ensure!(!splits.train.is_empty(), "every training problem is also a validation problem");
+        Ok(TaskDataset { splits, n_leaks })
+    }
+}
+
+impl TaskFlags {
+    /// Problems for training and validation, those of `--data`, split by `rule` if there is one,
+    /// and of `eval_file`, whose split is `eval_split`.
+    ///
+    /// # Errors
+    /// Those of [`DatasetFlags::locate`](datasets::DatasetFlags::locate) and
+    /// [`Task::load_dataset`].
+    pub fn load_dataset(
+        &self,
+        eval_file: Option<&str>,
+        eval_split: Option<&str>,
+        rule: Option<SplitRule>,
+    ) -> Result<TaskDataset> {
+        let eval_files = eval_file
+            .map(|name| self.dataset.for_evaluation(name, eval_split).locate(name))
+            .transpose()?;
+        let rows = self.rows(rule.map_or(MIXTURE_SEED, |rule| rule.seed))?;
+        let validation = eval_files.map(|files| self.task.read_files(&files)).transpose()?;
+        self.task.load_dataset(rows, validation, rule)
+    }
+
+    /// Problems of `--data`, a mixture drawn by a fixed seed; `None` without it.
+    ///
+    /// # Errors
+    /// Those of [`DatasetFlags::locate`](datasets::DatasetFlags::locate), and when a row is
+    /// invalid.
+    pub fn load_rows(&self) -> Result<Option<Vec<Example>>> {
+        self.rows(MIXTURE_SEED)
+    }
+
+    fn rows(&self, mixture_seed: u64) -> Result<Option<Vec<Example>>> {
+        let Some(data) = &self.data else { return Ok(None) };
+        let read = |name: &str| self.task.read_files(&self.dataset.locate(name)?);
+        match self.dataset.open_mixture(data, read)? {
+            Some(mixture) => Ok(Some(mixture.interleave(mixture_seed))),
+            None => read(data).map(Some),
+        }
+    }
+}
+
+impl TaskDataset {
+    /// Prints what is to be known of the training problems: those that were left out, and those
+    /// that repeat another.
+    pub fn print_counts(&self) {
+        let (n_leaks, n_repeated) = (self.n_leaks, self.splits.n_repeated());
+        if n_leaks > 0 {
+            println!("{n_leaks} problems are left out of training: validation has their question");
+        }
+        if n_repeated > 0 {
+            println!("{n_repeated} training problems repeat the question of another");
+        }
+    }
+
+    /// SHA-256 of the problems of training and validation, so that a checkpoint is not resumed with
+    /// other data.
+    pub fn sha256(&self) -> String {
+        let text = |Example { prompt, completion, tests, .. }: &Example| {
+            let messages: Vec<Value> =
+                prompt.iter().map(|message| json!(message.content)).collect();
+            match tests.is_empty() {
+                true => json!([messages, completion]).to_string(),
+                false => json!([messages, completion, tests]).to_string(),
+            }
+        };
+        let Splits { train, validation, .. } = &self.splits;
+        let all: Vec<String> = train.iter().chain(validation).map(text).collect();
+        sha256::hash_bytes(all.join("\n").as_bytes())
+    }
+}
