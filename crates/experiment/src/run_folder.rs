@@ -12,6 +12,7 @@ use serde::Serialize;
 use serde_json::Value;
 use tensor_core::{atomic_file, json_file};
 
+use crate::checkpoints::STEP_PREFIX;
 use crate::settings::source::effective_config;
 use crate::terminal::printable;
 
@@ -98,6 +99,24 @@ impl RunFolder {
             true => json_file::read(&file).map(Some),
             false => Ok(None),
         }
+    }
+
+    /// Folder of the run that the model at `path` belongs to: `path` itself, or the folder around
+    /// a run's `model`, `adapter` or `final`, or around the checkpoint of a step. `None` for any
+    /// other path.
+    pub fn of_model(path: &Path) -> Option<PathBuf> {
+        // The other spelling is for links, and for a path that ends with `.` or `..`.
+        let spellings = [Some(path.to_path_buf()), path.canonicalize().ok()];
+        spellings.into_iter().flatten().find_map(|path| enclosing_run(&path))
+    }
+
+    /// Settings of the run that the model at `path` belongs to, as [`RunFolder::of_model`] finds
+    /// it; `None` without a run.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn settings_of_model(path: &Path) -> Result<Option<Value>> {
+        Self::of_model(path).map_or(Ok(None), |run| Self::read_settings(&run))
     }
 
     /// Checks that the input `input`, named by `flag`, is outside the folders that a new run at
@@ -198,6 +217,23 @@ fn truncate_completions(path: &Path, step: u64) -> Result<()> {
 /// True if the folder `path` holds a run: its log, or at least its checkpoints.
 fn holds_run(path: &Path) -> bool {
     path.join(METRICS).exists() || path.join(CHECKPOINTS).exists()
+}
+
+/// Folder of the run that `path` is or, as one of its models, belongs to.
+fn enclosing_run(path: &Path) -> Option<PathBuf> {
+    let is_run = |path: &&Path| holds_run(path) && path.join(CONFIG).exists();
+    if is_run(&path) {
+        return Some(path.to_path_buf());
+    }
+    let parent = path.parent()?;
+    let around = match path.file_name()?.to_str()? {
+        name if MODEL_FOLDERS.contains(&name) => parent,
+        name if name.starts_with(STEP_PREFIX) && parent.ends_with(CHECKPOINTS) => {
+            parent.parent()?
+        }
+        _ => return None,
+    };
+    Some(around).filter(is_run).map(Path::to_path_buf)
 }
 
 /// Renames a folder that holds a run, so that nothing is lost. An older `.previous` is removed,

@@ -185,7 +185,7 @@ pub fn train_setting<C: CommandFactory>(name: &str) -> Option<String> {
 }
 
 /// Command line `args` (program, subcommand, flags) of `C` with the settings `keys` of the run that
-/// `--model` names written out as flags, so that a model is evaluated on what it was trained for. A
+/// the model `--model` belongs to written out as flags, so that a model is evaluated on what it was trained for. A
 /// folder whose settings lack one of the keys belongs to another program and adds nothing.
 pub(crate) fn inherit_from_run<C: CommandFactory>(
     mut args: Vec<OsString>,
@@ -194,7 +194,8 @@ pub(crate) fn inherit_from_run<C: CommandFactory>(
     let flags = args.split_off(args.len().min(2));
     let command = subcommand::<C>(&args);
     let model = flag_values(&flags, &spellings(&command, "model")).pop();
-    let run = model.map(|model| RunFolder::read_settings(Path::new(&model))).transpose()?.flatten();
+    let run =
+        model.map(|model| RunFolder::settings_of_model(Path::new(&model))).transpose()?.flatten();
     if let Some(run @ Value::Object(_)) = run {
         let run = canonical(serde_json::from_value::<Settings>(run)?, &command)?;
         let has_other_data = !flag_values(&flags, &spellings(&command, "data")).is_empty();
@@ -210,8 +211,14 @@ pub(crate) fn inherit_from_run<C: CommandFactory>(
 }
 
 /// Settings that old runs lack.
-const ADDED_LATER: [&str; 5] =
-    ["dataset_config", "max_prompt_length", "prompt_format", "split", "stopping_strategy"];
+const ADDED_LATER: [&str; 6] = [
+    "dataset_config",
+    "judge_template_arg",
+    "max_prompt_length",
+    "prompt_format",
+    "split",
+    "stopping_strategy",
+];
 
 /// Flags that choose a part of `--data`, and are not those of a run with other data.
 const PARTS_OF_DATA: [&str; 3] = ["dataset_config", "split", "stopping_strategy"];

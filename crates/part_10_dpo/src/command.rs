@@ -66,10 +66,13 @@ pub fn parse_and_run(args: impl IntoIterator<Item = impl Into<OsString>>) -> Res
     let cli: Cli = command_line::parse(args, &SETTINGS_FROM_RUN)?;
     match cli.command {
         None => demo::run(&cli.demo),
-        Some(Command::Train(args)) => match args.online.online {
-            None => train::run(&args),
-            Some(_) => train_online::run(&args),
-        },
+        Some(Command::Train(mut args)) => {
+            args.model.inherit_chat_template_args()?;
+            match args.online.online {
+                None => train::run(&args),
+                Some(_) => train_online::run(&args),
+            }
+        }
         Some(Command::Eval(args)) => eval::run(&args),
         Some(Command::BestOfN(args)) => best_of_n::run(&args),
         Some(Command::Revise(args)) => revise::run(&args),

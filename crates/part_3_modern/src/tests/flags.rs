@@ -44,7 +44,11 @@ fn a_run_records_its_chat_variables_as_flags_that_mean_the_same() -> Result<()> 
     let run = tempfile::tempdir()?;
     std::fs::write(run.path().join("config.json"), settings.to_string())?;
     std::fs::write(run.path().join("metrics.jsonl"), "")?; // marks the folder of a run
-    assert_eq!(variables_of_run(run.path())?, flags.variables());
+    for name in ["", "model", "adapter", "final", "checkpoints/step-20"] {
+        let model = run.path().join(name);
+        std::fs::create_dir_all(&model)?;
+        assert_eq!(variables_of_run(&model)?, flags.variables(), "{name}");
+    }
     let args = ["eval", "--chat-template-arg", "b=2", "--chat-date", "2024-07-26"];
     let eval = EvalArgs::try_parse_from(args)?.chat_template;
     let expected = variables("2024-07-26", r#"{"a": false, "b": 2}"#)?;

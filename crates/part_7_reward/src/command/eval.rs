@@ -94,7 +94,7 @@ fn load_eval_preferences(args: &EvalArgs) -> Result<FilteredPreferences> {
         as_usage_error(dataset.ensure_unused("(not given)"))?;
     }
     let requested = args.data.clone().map(|data| PreferenceFlags { data, dataset, columns });
-    let Some(run) = RunFolder::read_settings(Path::new(&args.model))? else {
+    let Some(run) = RunFolder::settings_of_model(Path::new(&args.model))? else {
         let (data, dataset) = ("arithmetic".into(), DatasetFlags::default());
         let arithmetic = PreferenceFlags { data, dataset, columns: None };
         return load_all(&requested.unwrap_or(arithmetic));
