@@ -10,6 +10,7 @@ use clap::Args;
 use datasets::{DatasetFlags, Example, Splits};
 use experiment::number::{positive, probability};
 use experiment::program::{as_usage_error, ensure_usage};
+use model_io::ChatVariables;
 use modern::{Sampler, SamplingStrategy};
 use ppo::flags::{OutcomeRewardFlags, PromptFlags, RewardProgramFlags, RolloutLimitFlags};
 use ppo::reward_fn::NamedRewardFn;
@@ -74,18 +75,20 @@ fn reward_help() -> String {
 }
 
 impl TaskFlags {
-    /// Reward function for a policy with `chat_tokenizer`. Prints a note if a reward model has
-    /// another tokenizer.
+    /// Reward function for a policy with `chat_tokenizer`, in a run with these chat `variables`.
+    /// Prints a note if a reward model has another tokenizer.
     ///
     /// # Errors
     /// Those of [`TaskFlags::weighted_rewards`], and when a reward model cannot be opened.
     pub fn open_reward_fn(
         &self,
         chat_tokenizer: &ChatTokenizer,
+        variables: &ChatVariables,
         device: &Device,
     ) -> Result<NamedRewardFn> {
+        let (rewards, program) = (self.weighted_rewards()?, &self.program);
         let (reward_fn, other_tokenizers) =
-            self.weighted_rewards()?.open_reward_fn(&self.program, chat_tokenizer, 32, device)?;
+            rewards.open_reward_fn(program, chat_tokenizer, 32, variables, device)?;
         for name in other_tokenizers {
             println!(
                 "{name} has another tokenizer than the policy: completions are tokenized again for \

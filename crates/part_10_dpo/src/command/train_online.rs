@@ -5,14 +5,15 @@ use anyhow::{Context, Result};
 use candle_core::Device;
 use experiment::{RunLogConfig, RunSetup, TrainState};
 use grpo::task::dataset_sha256;
-use grpo::{GrpoEvaluator, ReferenceModel};
+use grpo::{GrpoEvaluator, ReferenceModel, WeightedRewards};
 use ppo::prompts::tokenize_prompts;
 use ppo::reference::open_reference;
+use ppo::reward_fn::NamedRewardFn;
 use ppo::{CompletionEvalConfig, PromptExample, PromptLoader};
 use reward::flags::PreferenceFlags;
 use scaling::LrSchedule;
 use scaling::run_defaults::resolved_settings;
-use sft::{InitialModel, ModelSaver};
+use sft::{ChatTokenizer, InitialModel, ModelSaver};
 use tensor_core::sha256;
 
 use super::arguments::{SFT_STEPS, TrainArgs};
@@ -41,8 +42,7 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let (saver, mut parameters) =
         ModelSaver::new(setup.out, &initial.path, checkpoint, template, lora)?;
     let chat_tokenizer = &saver.chat_tokenizer;
-    let (mut reward, _) =
-        rewards.open_reward_fn(&flags.program, chat_tokenizer, EVAL_BATCH_SIZE, &device)?;
+    let mut reward = open_reward_fn(args, &rewards, chat_tokenizer, &device)?;
     let Prompts { training, validation, data_id } = Prompts::load(args, &saver, &reward.name)?;
     let online = flags.config(chat_tokenizer.stop_token_ids().to_vec())?;
     let (n_parameters, n_prompts) = (saver.config.parameter_count(), training.len());
@@ -87,6 +87,17 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     println!("{}", policy.state.parameter_summary());
     train_online(&mut policy, &mut context, (&online, &config), &validator, &run, &mut log)?;
     finish_run(args, &setup, &policy, &saver, log)
+}
+
+/// Reward function of the sum `rewards` for completions of a policy with `chat_tokenizer`.
+fn open_reward_fn(
+    args: &TrainArgs,
+    rewards: &WeightedRewards,
+    chat_tokenizer: &ChatTokenizer,
+    device: &Device,
+) -> Result<NamedRewardFn> {
+    let (program, variables) = (&args.online.program, args.model.chat_template.variables());
+    Ok(rewards.open_reward_fn(program, chat_tokenizer, EVAL_BATCH_SIZE, &variables, device)?.0)
 }
 
 /// Prompts of the task.

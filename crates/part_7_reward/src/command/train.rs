@@ -135,9 +135,10 @@ fn add_reward_head(args: &TrainArgs, base: Checkpoint) -> Result<RewardCheckpoin
     RewardCheckpoint::from_language_model(base, architecture, args.model.template, seed)
 }
 
-/// Opens a reward model for further training.
+/// Opens a reward model for further training, with the chat variables of the run.
 fn reopen_reward_model(args: &TrainArgs, model: &str, device: &Device) -> Result<RewardCheckpoint> {
-    let checkpoint = RewardCheckpoint::open(model, LoadMode::Training(DType::F32), device)?;
+    let (mode, variables) = (LoadMode::Training(DType::F32), args.model.chat_template.variables());
+    let checkpoint = RewardCheckpoint::open_with_variables(model, mode, &variables, device)?;
     let architecture = checkpoint.model.architecture();
     ensure!(
         args.architecture.is_none_or(|requested| requested == architecture)

@@ -10,12 +10,13 @@ use scaling::LrSchedule;
 use scaling::run_defaults::resolved_settings;
 use serde_json::{Value, json};
 use sft::finetuned::resolve_model_path;
-use sft::{InitialModel, ModelSaver};
+use sft::{ChatTokenizer, InitialModel, ModelSaver};
 use tensor_core::Parameters;
 
 use super::arguments::{SFT_STEPS, TrainArgs};
 use super::run_data::load_run_data;
 use crate::reference::{create_reference_model, open_reference};
+use crate::reward_fn::NamedRewardFn;
 use crate::{
     ActorCritic, CompletionEvalConfig, PpoConfig, PpoContext, PpoValidator, PromptLoader,
     RunInputs, train,
@@ -50,7 +51,7 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let lora = args.model.lora.config();
     let (saver, mut parameters) =
         ModelSaver::new(setup.out, &initial.path, checkpoint, template, lora)?;
-    let (chat_tokenizer, data_name) = (&saver.chat_tokenizer, &args.data.data);
+    let chat_tokenizer = &saver.chat_tokenizer;
     let rollout = args.rollout_config(chat_tokenizer);
     let (max_new_tokens, context_len) = (rollout.max_new_tokens, saver.config.context_len);
     let data = load_run_data(args, chat_tokenizer, max_new_tokens, context_len)?;
@@ -59,8 +60,7 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let config = args.ppo_config(rollout, &defaults)?;
     let LrSchedule { total_steps, warmup_steps, .. } = config.schedule;
     setup.resolve(resolved(&config))?;
-    let mut reward =
-        args.reward_fn.open_reward_fn(data_name, chat_tokenizer, REWARD_BATCH_SIZE, &device)?;
+    let mut reward = open_reward_fn(args, chat_tokenizer, &device)?;
     let open = |named: &str| {
         let path = resolve_model_path(named)?;
         open_reference(&path, &saver.config, &chat_tokenizer.tokenizer, &device)
@@ -98,6 +98,16 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     }
     print_run_report(&setup, &actor_critic, speed, saver.subfolder());
     Ok(())
+}
+
+/// Reward function of the run for completions of a policy with `chat_tokenizer`.
+fn open_reward_fn(
+    args: &TrainArgs,
+    chat_tokenizer: &ChatTokenizer,
+    device: &Device,
+) -> Result<NamedRewardFn> {
+    let (data, variables) = (&args.data.data, args.model.chat_template.variables());
+    args.reward_fn.open_reward_fn(data, chat_tokenizer, REWARD_BATCH_SIZE, &variables, device)
 }
 
 /// Settings of `config` that follow from the data and the model where no flag gives them, and the

@@ -5,15 +5,16 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 
 use anyhow::Result;
+use candle_core::Device;
 use datasets::Example;
 use experiment::RunFolder;
 use experiment::metrics_writer::extend_row;
 use experiment::program::ensure_usage;
 use modern::sampler::{Sampler, SamplingStrategy};
 use ppo::reference::reference_of_finetuned;
-use ppo::{CompletionEvalConfig, PolicyComparison, RolloutConfig, compare_to_reference};
+use ppo::{CompletionEvalConfig, PolicyComparison, RewardFn, RolloutConfig, compare_to_reference};
 use serde_json::{Value, json};
-use sft::FinetunedModel;
+use sft::{ChatTokenizer, FinetunedModel};
 use tensor_core::Rng;
 
 use super::arguments::EvalArgs;
@@ -45,7 +46,7 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
     if n_dropped > 0 {
         println!("{n_dropped} problems were dropped because their prompt is too long");
     }
-    let mut reward_fn = args.task.open_reward_fn(&chat_tokenizer, &device)?.reward_fn;
+    let mut reward_fn = open_reward_fn(args, &chat_tokenizer, &device)?;
     let eval_config = CompletionEvalConfig {
         chat_tokenizer: &chat_tokenizer,
         max_new_tokens,
@@ -84,6 +85,16 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
     shown.for_each(|(prompt, one)| println!("{}\n", describe_completion(task, prompt, one)));
     print_metrics(&metrics, pass_at_k.as_ref(), comparison, change);
     Ok(())
+}
+
+/// Reward function for completions of a policy with `chat_tokenizer`.
+fn open_reward_fn(
+    args: &EvalArgs,
+    chat_tokenizer: &ChatTokenizer,
+    device: &Device,
+) -> Result<Box<RewardFn>> {
+    let variables = args.finetuned.chat_template.variables(&args.finetuned.model)?;
+    Ok(args.task.open_reward_fn(chat_tokenizer, &variables, device)?.reward_fn)
 }
 
 /// Exact match of the reference and of the policy; `None` for prompts without answers.
@@ -158,7 +169,7 @@ fn print_metrics(
 /// trained on --data, only its validation problems.
 fn load_eval_examples(args: &EvalArgs) -> Result<Vec<Example>> {
     let TaskFlags { task, data, dataset, .. } = &args.task;
-    let settings = RunFolder::read_settings(Path::new(&args.finetuned.model))?;
+    let settings = RunFolder::settings_of_model(Path::new(&args.finetuned.model))?;
     // Only part 9's runs have a task.
     let trained_on_data = settings.filter(|settings| {
         settings["task"] == json!(task)

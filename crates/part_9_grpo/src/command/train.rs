@@ -44,14 +44,14 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let dataset = args.task.load_dataset(args.eval_file.as_deref(), args.eval_split.as_deref())?;
     let data_id = dataset_sha256(&dataset);
     let base = resolve_model_path(&args.model)?;
-    let checkpoint =
-        open_for_training(&base, &device)?.with_chat_variables(&args.chat_template.variables());
+    let variables = args.chat_template.variables();
+    let checkpoint = open_for_training(&base, &device)?.with_chat_variables(&variables);
     let template = args.task.prompts.chat_format(args.template);
     let (saver, parameters) =
         ModelSaver::new(setup.out, &base, checkpoint, template, args.lora.config())?;
     let chat_tokenizer = &saver.chat_tokenizer;
     let context_len = saver.config.context_len;
-    let mut reward = args.task.open_reward_fn(chat_tokenizer, &device)?;
+    let mut reward = args.task.open_reward_fn(chat_tokenizer, &variables, &device)?;
     let (mut train_prompts, n_dropped) =
         args.task.prompt_examples(dataset.train, chat_tokenizer, context_len)?;
     train_prompts.truncate(args.max_train_samples.map_or(usize::MAX, NonZeroUsize::get));
