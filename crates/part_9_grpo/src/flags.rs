@@ -7,7 +7,7 @@ use std::num::NonZeroUsize;
 use anyhow::Result;
 use candle_core::Device;
 use clap::Args;
-use datasets::{DatasetFlags, Example, Splits};
+use datasets::{DatasetFlags, Example, SplitRule, Splits};
 use experiment::number::{positive, probability};
 use experiment::program::{as_usage_error, ensure_usage};
 use model_io::ChatVariables;
@@ -20,9 +20,6 @@ use sft::ChatTokenizer;
 
 use crate::rewards::describe_reward_rules;
 use crate::{Task, WeightedRewards};
-
-/// Seed of a mixture of problems, which are split in the same way for every run.
-const MIXTURE_SEED: u64 = 0;
 
 /// Task and reward flags.
 #[derive(Debug, Clone, Serialize, Args)]
@@ -139,7 +136,7 @@ impl TaskFlags {
     }
 
     /// Problems for training and validation, those of `--data` and of `eval_file`, whose split is
-    /// `eval_split`.
+    /// `eval_split`; and the rule by which the rows of `--data` were split, if they were.
     ///
     /// # Errors
     /// Those of [`DatasetFlags::locate`] and [`Task::load_dataset`].
@@ -147,13 +144,15 @@ impl TaskFlags {
         &self,
         eval_file: Option<&str>,
         eval_split: Option<&str>,
-    ) -> Result<Splits<Example>> {
+    ) -> Result<(Splits<Example>, Option<SplitRule>)> {
         let eval_files = eval_file
             .map(|name| self.dataset.for_evaluation(name, eval_split).locate(name))
             .transpose()?;
         let rows = self.load_rows()?;
         let validation = eval_files.map(|files| self.task.read_files(&files)).transpose()?;
-        self.task.load_dataset(rows, validation)
+        let split_rows = rows.as_ref().filter(|_| validation.is_none());
+        let split_rule = split_rows.map(|rows| SplitRule::of_problems(rows.len()));
+        Ok((self.task.load_dataset(rows, validation)?, split_rule))
     }
 
     /// Problems of `--data`, a mixture drawn by a fixed seed; `None` without it.
@@ -161,10 +160,18 @@ impl TaskFlags {
     /// # Errors
     /// Those of [`DatasetFlags::locate`], and when a row is invalid.
     pub fn load_rows(&self) -> Result<Option<Vec<Example>>> {
+        self.load_rows_drawn_by(SplitRule::PROBLEMS_MIXTURE_SEED)
+    }
+
+    /// Like [`load_rows`](Self::load_rows), a mixture drawn by `seed`.
+    ///
+    /// # Errors
+    /// Those of [`load_rows`](Self::load_rows).
+    pub fn load_rows_drawn_by(&self, seed: u64) -> Result<Option<Vec<Example>>> {
         let Some(data) = &self.data else { return Ok(None) };
         let read = |name: &str| self.task.read_files(&self.dataset.locate(name)?);
         match self.dataset.open_mixture(data, read)? {
-            Some(mixture) => Ok(Some(mixture.interleave(MIXTURE_SEED))),
+            Some(mixture) => Ok(Some(mixture.interleave(seed))),
             None => read(data).map(Some),
         }
     }

@@ -9,7 +9,7 @@ use datasets::arithmetic::ProblemSet;
 use datasets::arithmetic_questions::examples;
 use datasets::countdown::Puzzle;
 use datasets::numbers::last_integer;
-use datasets::{Example, ExampleColumns, Split, Splits, json_rows, parse_question_row};
+use datasets::{Example, ExampleColumns, Split, SplitRule, Splits, json_rows, parse_question_row};
 use model_io::ChatMessage;
 use ppo::RewardInput;
 use serde::Serialize;
@@ -22,12 +22,6 @@ use crate::{WeightedRewards, rewards};
 pub const SYSTEM_PROMPT: &str =
     "Respond in the following format:\n\n<reasoning>\n...\n</reasoning>\n<answer>\n...\n</answer>";
 
-/// Seed of the split of a file. It is not a run's seed, so that all runs have the same split.
-const SPLIT_SEED: u64 = 90;
-/// Largest share of a file's rows in the validation split.
-const MAX_VALIDATION_SHARE: f64 = 0.1;
-/// Largest number of a file's rows in the validation split.
-const MAX_VALIDATION_ROWS: usize = 200;
 const PROMPTS_NEED_DATA: &str =
     "--task prompts needs --data: a file, or owner/name:file.jsonl on the Hub";
 const CODE_NEEDS_DATA: &str =
@@ -137,11 +131,7 @@ impl Task {
     ) -> Result<Splits<Example>> {
         let mut splits = match (rows, &validation) {
             (None, _) => self.built_in_splits()?,
-            (Some(rows), None) => {
-                let n_validation = (rows.len() as f64 * MAX_VALIDATION_SHARE) as usize;
-                let n_validation = n_validation.clamp(1, MAX_VALIDATION_ROWS);
-                Splits::hold_out(rows, |row| row.prompt.clone(), n_validation, 0, SPLIT_SEED)?
-            }
+            (Some(rows), None) => SplitRule::of_problems(rows.len()).hold_out(rows)?,
             (Some(rows), Some(_)) => {
                 Splits { train: rows, validation: Vec::new(), test: Vec::new() }
             }

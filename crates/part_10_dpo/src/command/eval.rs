@@ -178,7 +178,7 @@ fn load_eval_rows(args: &EvalArgs, preference_type: PreferenceType) -> Result<Ve
         return Ok(rows);
     };
     let rows = load_all(&requested, preference_type, seed)?.rows;
-    if requested.dataset.is_data_of(&run, &requested.data) {
+    if requested.dataset.shares_files_with(&run, &requested.data) {
         let text = |row: &PreferenceRow| format!("{row:?}");
         let train_rows = load_run_rows(&run_data, run, preference_type)?.splits.train;
         let train_rows: HashSet<String> = train_rows.iter().map(text).collect();

@@ -3,6 +3,7 @@
 
 use anyhow::{Context, Result};
 use candle_core::Device;
+use datasets::SplitRule;
 use experiment::{RunLogConfig, RunSetup, TrainState};
 use grpo::task::dataset_sha256;
 use grpo::{GrpoEvaluator, ReferenceModel, WeightedRewards};
@@ -12,12 +13,11 @@ use ppo::reward_fn::NamedRewardFn;
 use ppo::{CompletionEvalConfig, PromptExample, PromptLoader};
 use reward::flags::PreferenceFlags;
 use scaling::LrSchedule;
-use scaling::run_defaults::resolved_settings;
 use sft::{ChatTokenizer, InitialModel, ModelSaver};
 use tensor_core::sha256;
 
 use super::arguments::{SFT_STEPS, TrainArgs};
-use super::train::finish_run;
+use super::train::{finish_run, resolved};
 use crate::online::train_online;
 use crate::online_context::{OnlineContext, Teacher};
 use crate::online_flags::OnlineFlags;
@@ -43,12 +43,13 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
         ModelSaver::new(setup.out, &initial.path, checkpoint, template, lora)?;
     let chat_tokenizer = &saver.chat_tokenizer;
     let mut reward = open_reward_fn(args, &rewards, chat_tokenizer, &device)?;
-    let Prompts { training, validation, data_id } = Prompts::load(args, &saver, &reward.name)?;
+    let Prompts { training, validation, data_id, split_rule } =
+        Prompts::load(args, &saver, &reward.name)?;
     let online = flags.config(chat_tokenizer.stop_token_ids().to_vec())?;
     let (n_parameters, n_prompts) = (saver.config.parameter_count(), training.len());
     let defaults = args.online_defaults(n_parameters, n_prompts);
     let config = args.train_config(&defaults)?;
-    setup.resolve(resolved_settings(&config.schedule, config.batch_size))?;
+    setup.resolve(resolved(&config, split_rule))?;
     let teacher = open_teacher(args, &saver, &device)?;
     setup.create_folder()?;
     if let Some(trained) = initial.train_and_save(seed, &device)? {
@@ -106,6 +107,8 @@ struct Prompts {
     validation: Vec<PromptExample>,
     /// Id of the problems and of the reward function: a checkpoint is not resumed with others.
     data_id: String,
+    /// Rule by which the rows were split; `None` for built-in problems.
+    split_rule: Option<SplitRule>,
 }
 
 impl Prompts {
@@ -117,6 +120,7 @@ impl Prompts {
             "arithmetic" => None,
             data => Some(task.read_files(&dataset.locate(data)?)?),
         };
+        let split_rule = rows.as_ref().map(|rows| SplitRule::of_problems(rows.len()));
         let dataset = task.load_dataset(rows, None)?;
         args.online.ensure_applicable(&dataset.train)?;
         args.online.ensure_applicable(&dataset.validation)?;
@@ -135,7 +139,7 @@ impl Prompts {
             training.len(),
             validation.len()
         );
-        Ok(Self { training, validation, data_id })
+        Ok(Self { training, validation, data_id, split_rule })
     }
 }
 

@@ -84,6 +84,49 @@ fn assistant_turns_last_holds_for_training_and_for_the_evaluation_of_its_run() -
 }
 
 #[test]
+fn the_last_model_of_a_run_is_evaluated_on_the_rows_that_the_run_held_out() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let file = |name: &str| -> Result<String> {
+        let path = folder.path().join(name);
+        let row = |i: usize| json!({ "prompt": format!("{name}{i}"), "completion": name });
+        std::fs::write(&path, (0..40).map(|i| row(i).to_string() + "\n").collect::<String>())?;
+        Ok(path.to_string_lossy().into_owned())
+    };
+    let (a, b) = (file("a.jsonl")?, file("b.jsonl")?);
+    let flags = |data: &str| DataFlags {
+        data: data.into(),
+        dataset: DatasetFlags::default(),
+        columns: None,
+    };
+    let one = std::num::NonZeroUsize::MIN;
+    let examples =
+        ExampleFlags { examples: one, validation: 0.2, assistant_turns: AssistantTurns::All };
+    let mixture = format!("{a}=0.7,{b}=0.3");
+    for data in [&a, &mixture] {
+        let source = flags(data).open_source()?;
+        let splits = examples.load_dataset(&source, DemonstrationStyle::Clean, 4)?;
+        let rule = examples.split_rule(&source, &splits, 4);
+        // Another share and seed, as those of a part that does not split by them.
+        let settings = json!({
+            "data": data, "validation": 0.5, "seed": 9, "assistant_turns": "all",
+            "split_rule": rule,
+        });
+        std::fs::write(folder.path().join("config.json"), settings.to_string())?;
+        std::fs::write(folder.path().join("metrics.jsonl"), "")?; // marks the folder of a run
+        let model = folder.path().join("final").to_string_lossy().into_owned();
+        let eval = |data: &str| -> Result<Vec<Example>> {
+            let flags = flags(data);
+            flags.load_eval_examples(&model, &flags.open_source()?)
+        };
+        assert_eq!(eval(data)?, splits.validation, "{data}");
+        let of_a = eval(&a)?;
+        assert!(!of_a.is_empty() && of_a.len() < 40);
+        assert!(of_a.iter().all(|row| !splits.train.contains(row)), "{data}");
+    }
+    Ok(())
+}
+
+#[test]
 fn a_mixture_is_drawn_by_weight_and_seed_and_then_split_by_prompt() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let file = |name: &str, n: usize| -> Result<String> {

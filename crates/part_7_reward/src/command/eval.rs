@@ -106,7 +106,7 @@ fn load_eval_preferences(args: &EvalArgs) -> Result<FilteredPreferences> {
         return Ok(FilteredPreferences { usable, ..FilteredPreferences::default() });
     };
     let all = load_all(&requested)?;
-    if requested.dataset.is_data_of(&run, &requested.data) {
+    if requested.dataset.shares_files_with(&run, &requested.data) {
         let text = |pair: &Preference| format!("{pair:?}");
         let train_texts: HashSet<String> =
             load_run_dataset(&run_data, run)?.train.iter().map(text).collect();

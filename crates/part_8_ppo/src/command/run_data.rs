@@ -3,6 +3,7 @@
 use std::num::NonZeroUsize;
 
 use anyhow::{Result, ensure};
+use datasets::SplitRule;
 use datasets::arithmetic_questions::DemonstrationStyle;
 use sft::{ChatTokenizer, tokenize};
 use tensor_core::sha256;
@@ -16,6 +17,8 @@ pub(super) struct RunData {
     pub(super) validation: Vec<PromptExample>,
     pub(super) ptx_loss: Option<PtxLoss>,
     pub(super) n_dropped: usize,
+    /// Rule of the split into training and validation; `None` for the arithmetic task.
+    pub(super) split_rule: Option<SplitRule>,
 }
 
 /// Prompts that leave room for a completion. For arithmetic the right completion is the bare
@@ -29,6 +32,7 @@ pub(super) fn load_run_data(
     let seed = args.run.compute.seed;
     let source = args.reward_fn.open_prompts(&args.data)?;
     let mut examples = args.examples.load_dataset(&source, DemonstrationStyle::Clean, seed)?;
+    let split_rule = args.examples.split_rule(&source, &examples, seed);
     args.prompts.format(&mut examples.train)?;
     args.prompts.format(&mut examples.validation)?;
     for split in [&examples.train, &examples.validation] {
@@ -53,7 +57,7 @@ pub(super) fn load_run_data(
     let (mut validation, more) = tokenize_prompts(examples.validation)?;
     train.truncate(args.max_train_samples.map_or(usize::MAX, NonZeroUsize::get));
     validation.truncate(args.eval_examples.get());
-    Ok(RunData { train, validation, ptx_loss, n_dropped: n_dropped + more })
+    Ok(RunData { train, validation, ptx_loss, n_dropped: n_dropped + more, split_rule })
 }
 
 impl RunData {

@@ -3,6 +3,7 @@
 
 use anyhow::{Result, ensure};
 use candle_core::Device;
+use datasets::SplitRule;
 use experiment::train_state::parameters_sha256;
 use experiment::{RunLogConfig, RunSetup};
 use modern::{Checkpoint, GptModern};
@@ -59,7 +60,7 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let defaults = args.run_defaults(saver.config.parameter_count(), data.train.len());
     let config = args.ppo_config(rollout, &defaults)?;
     let LrSchedule { total_steps, warmup_steps, .. } = config.schedule;
-    setup.resolve(resolved(&config))?;
+    setup.resolve(resolved(&config, data.split_rule))?;
     let mut reward = open_reward_fn(args, chat_tokenizer, &device)?;
     let open = |named: &str| {
         let path = resolve_model_path(named)?;
@@ -111,11 +112,12 @@ fn open_reward_fn(
 }
 
 /// Settings of `config` that follow from the data and the model where no flag gives them, and the
-/// number of minibatches in place of their size.
-fn resolved(config: &PpoConfig) -> Value {
+/// number of minibatches in place of their size; and the rule by which the rows were split.
+fn resolved(config: &PpoConfig, split_rule: Option<SplitRule>) -> Value {
     let mut resolved = resolved_settings(&config.schedule, config.prompts_per_step);
     resolved["num_minibatches"] = config.update.n_minibatches.into();
     resolved["mini_batch_size"] = Value::Null;
+    resolved[SplitRule::SETTING] = json!(split_rule);
     resolved
 }
 

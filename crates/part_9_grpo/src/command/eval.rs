@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use candle_core::Device;
-use datasets::Example;
+use datasets::{DatasetFlags, Example, HeldOutRows};
 use experiment::RunFolder;
 use experiment::metrics_writer::extend_row;
 use experiment::program::ensure_usage;
@@ -166,19 +166,29 @@ fn print_metrics(
 }
 
 /// Problems of the evaluation: the test problems, or those of --data. If the run of the model was
-/// trained on --data, only its validation problems.
+/// trained on some of these, only those that it held out.
 fn load_eval_examples(args: &EvalArgs) -> Result<Vec<Example>> {
     let TaskFlags { task, data, dataset, .. } = &args.task;
-    let settings = RunFolder::settings_of_model(Path::new(&args.finetuned.model))?;
-    // Only part 9's runs have a task.
-    let trained_on_data = settings.filter(|settings| {
-        settings["task"] == json!(task)
-            && data.as_deref().is_some_and(|data| dataset.is_data_of(settings, data))
-    });
-    let Some(settings) = trained_on_data else {
-        return args.task.load_rows()?.map_or_else(|| task.test_examples(), Ok);
+    let load = || -> Result<Vec<Example>> {
+        args.task.load_rows()?.map_or_else(|| task.test_examples(), Ok)
     };
-    println!("evaluating on the run's validation problems, as the others of --data trained it");
-    let [eval_file, eval_split] = ["eval_file", "eval_split"].map(|key| settings[key].as_str());
-    Ok(args.task.load_dataset(eval_file, eval_split)?.validation)
+    let run = RunFolder::settings_of_model(Path::new(&args.finetuned.model))?;
+    let (Some(run), Some(data)) = (run, data) else { return load() };
+    let is_own = run["task"] == json!(task) && dataset.is_data_of(&run, data);
+    if let (true, Some(file)) = (is_own, run["eval_file"].as_str()) {
+        println!("evaluating on the run's validation problems, as those of --data trained it");
+        return Ok(args.task.load_dataset(Some(file), run["eval_split"].as_str())?.0.validation);
+    }
+    let of_run = TaskFlags {
+        data: run["data"].as_str().map(Into::into),
+        dataset: DatasetFlags::of_run(&run),
+        ..args.task.clone()
+    };
+    let load_of_run = |seed: u64| -> Result<Vec<Example>> {
+        Ok(of_run.load_rows_drawn_by(seed)?.unwrap_or_default())
+    };
+    let HeldOutRows { rows, message } =
+        HeldOutRows::new(&run, (dataset, data.as_str()), load_of_run, load)?;
+    message.iter().for_each(|message| println!("{message}"));
+    Ok(rows)
 }

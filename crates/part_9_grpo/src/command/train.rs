@@ -4,12 +4,13 @@ use std::num::NonZeroUsize;
 
 use anyhow::{Result, ensure};
 use candle_core::Device;
+use datasets::SplitRule;
 use experiment::train_state::parameters_sha256;
 use experiment::{RunLog, RunLogConfig, RunSetup};
 use ppo::{CompletionEvalConfig, PromptLoader, RunInputs};
 use scaling::LrSchedule;
 use scaling::run_defaults::resolved_settings;
-use serde_json::json;
+use serde_json::{Value, json};
 use sft::ModelSaver;
 use sft::finetuned::resolve_model_path;
 use sft::merged_model::open_for_training;
@@ -41,7 +42,8 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     inputs.extend(rewards.reward_models().map(|model| ("--reward", Some(model))));
     let mut setup = RunSetup::new_on_ranks(args, &args.run, &OVERRIDABLE_ON_RESUME, &inputs)?;
     let task = args.task.task;
-    let dataset = args.task.load_dataset(args.eval_file.as_deref(), args.eval_split.as_deref())?;
+    let (eval_file, eval_split) = (args.eval_file.as_deref(), args.eval_split.as_deref());
+    let (dataset, split_rule) = args.task.load_dataset(eval_file, eval_split)?;
     let data_id = dataset_sha256(&dataset);
     let base = resolve_model_path(&args.model)?;
     let variables = args.chat_template.variables();
@@ -61,7 +63,7 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let defaults = args.run_defaults(saver.config.parameter_count(), train_prompts.len());
     let config = args.grpo_config(chat_tokenizer.stop_token_ids().to_vec(), &defaults)?;
     let LrSchedule { total_steps, warmup_steps, .. } = config.update.schedule;
-    setup.resolve(resolved_settings(&config.update.schedule, config.prompts_per_step))?;
+    setup.resolve(resolved(&config, split_rule))?;
 
     let reference = parameters_sha256(parameters.iter())?;
     let state = saver.train_state(parameters, config.update.optimizer, config.seed)?;
@@ -94,6 +96,14 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     }
     print_run_report(&setup, &policy, n_tokens, speed, saver.subfolder());
     Ok(())
+}
+
+/// Settings of `config` that follow from the data and the model where no flag gives them, and the
+/// rule by which the rows were split.
+fn resolved(config: &GrpoConfig, split_rule: Option<SplitRule>) -> Value {
+    let mut resolved = resolved_settings(&config.update.schedule, config.prompts_per_step);
+    resolved[SplitRule::SETTING] = json!(split_rule);
+    resolved
 }
 
 /// Writes the row of the last steps of a run that is over before its last step.

@@ -4,13 +4,16 @@ use std::collections::HashSet;
 use std::path::PathBuf;
 
 use anyhow::Result;
+use clap::{Args, Command, FromArgMatches};
 use datasets::{Example, Splits};
 use modern::FinishReason;
 use ppo::{PromptExample, RewardInput, ScoredCompletion};
+use serde_json::json;
 use tensor_core::testing::assert_close;
 
 use super::reward_for;
 use crate::evaluation::{ExactMatchChange, describe_completion};
+use crate::flags::TaskFlags;
 use crate::task::SYSTEM_PROMPT;
 use crate::{Task, rewards};
 
@@ -163,5 +166,29 @@ fn the_files_in_data_hold_problems_of_the_training_and_the_test_split() -> Resul
         eval.is_subset(&prompt_texts(&Task::Arithmetic.test_examples()?)),
         "all of them are test problems"
     );
+    Ok(())
+}
+
+#[test]
+fn a_run_records_the_rule_by_which_the_problems_of_its_file_were_split() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let file = |name: &str, first: usize| -> Result<String> {
+        let path = folder.path().join(name);
+        let row = |i: usize| json!({ "question": format!("{i} + 1"), "answer": i + 1 });
+        let rows: String = (first..first + 40).map(|i| row(i).to_string() + "\n").collect();
+        std::fs::write(&path, rows)?;
+        Ok(path.to_string_lossy().into_owned())
+    };
+    let (data, eval_file) = (file("a.jsonl", 0)?, file("b.jsonl", 100)?);
+    let command = TaskFlags::augment_args(Command::new("test"));
+    let matches = command.try_get_matches_from(["test", "--data", data.as_str()])?;
+    let flags = TaskFlags::from_arg_matches(&matches)?;
+    let (splits, rule) = flags.load_dataset(None, None)?;
+    let all = flags.load_rows()?.expect("rows");
+    let rule = rule.expect("a rule");
+    assert_eq!((rule.n_rows, rule.n_validation), (40, 4));
+    assert_eq!(rule.hold_out(all)?.validation, splits.validation);
+    let (splits, rule) = flags.load_dataset(Some(eval_file.as_str()), None)?;
+    assert_eq!((splits.train.len(), rule), (40, None), "the run learns from all of its rows");
     Ok(())
 }
