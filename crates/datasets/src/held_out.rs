@@ -34,7 +34,7 @@ impl HeldOutRows {
         }
         if let Some(file) = settings["eval_file"].as_str() {
             let message = format!(
-                "warning: the run was trained on these rows: its validation rows are those of {file}"
+                "warning: the run was trained on these rows; its validation rows are in {file}"
             );
             return Ok(Self { rows: load()?, message: Some(message) });
         }

@@ -35,8 +35,8 @@ pub struct RewardCheckpoint {
 }
 
 impl RewardCheckpoint {
-    /// Opens a reward model: a model folder, the folder of the run that trained it, or a Hub id. Its
-    /// chat template has the variables of that run.
+    /// Opens a reward model: a model folder, the folder of the run that trained it, or a Hub id.
+    /// Its chat template has the variables of that run.
     ///
     /// # Errors
     /// When the folder does not exist, or its model has no reward head.

@@ -21,8 +21,8 @@ pub enum RewardTokenizer {
 }
 
 /// Reward function of the reward model at `source`, which counts in `overflow`, and its tokenizer.
-/// `variables` are the chat variables of the run, in place of those that the run of the reward model
-/// lacks.
+/// `variables` are the chat variables of the run, in place of those that the run of the reward
+/// model lacks.
 ///
 /// # Errors
 /// When there is no such reward model.

@@ -132,7 +132,7 @@ impl TaskFlags {
         if self.data.is_none() {
             as_usage_error(self.dataset.ensure_unused("(not given)"))?;
         }
-        as_usage_error(self.task.ensure_has_data(self.data.as_deref()))
+        as_usage_error(self.task.ensure_has_data(self.file_data()))
     }
 
     /// Problems for training and validation, those of `--data` and of `eval_file`, whose split is
@@ -155,6 +155,11 @@ impl TaskFlags {
         Ok((self.task.load_dataset(rows, validation)?, split_rule))
     }
 
+    /// `--data`; `None` for the built-in problems, which part 10 names.
+    pub fn file_data(&self) -> Option<&str> {
+        self.data.as_deref().filter(|&data| data != "arithmetic")
+    }
+
     /// Problems of `--data`, a mixture drawn by a fixed seed; `None` without it.
     ///
     /// # Errors
@@ -168,7 +173,7 @@ impl TaskFlags {
     /// # Errors
     /// Those of [`load_rows`](Self::load_rows).
     pub fn load_rows_drawn_by(&self, seed: u64) -> Result<Option<Vec<Example>>> {
-        let Some(data) = &self.data else { return Ok(None) };
+        let Some(data) = self.file_data() else { return Ok(None) };
         let read = |name: &str| self.task.read_files(&self.dataset.locate(name)?);
         match self.dataset.open_mixture(data, read)? {
             Some(mixture) => Ok(Some(mixture.interleave(seed))),

@@ -168,12 +168,12 @@ fn print_metrics(
 /// Problems of the evaluation: the test problems, or those of --data. If the run of the model was
 /// trained on some of these, only those that it held out.
 fn load_eval_examples(args: &EvalArgs) -> Result<Vec<Example>> {
-    let TaskFlags { task, data, dataset, .. } = &args.task;
+    let TaskFlags { task, dataset, .. } = &args.task;
     let load = || -> Result<Vec<Example>> {
         args.task.load_rows()?.map_or_else(|| task.test_examples(), Ok)
     };
     let run = RunFolder::settings_of_model(Path::new(&args.finetuned.model))?;
-    let (Some(run), Some(data)) = (run, data) else { return load() };
+    let (Some(run), Some(data)) = (run, args.task.file_data()) else { return load() };
     let is_own = run["task"] == json!(task) && dataset.is_data_of(&run, data);
     if let (true, Some(file)) = (is_own, run["eval_file"].as_str()) {
         println!("evaluating on the run's validation problems, as those of --data trained it");
@@ -187,8 +187,7 @@ fn load_eval_examples(args: &EvalArgs) -> Result<Vec<Example>> {
     let load_of_run = |seed: u64| -> Result<Vec<Example>> {
         Ok(of_run.load_rows_drawn_by(seed)?.unwrap_or_default())
     };
-    let HeldOutRows { rows, message } =
-        HeldOutRows::new(&run, (dataset, data.as_str()), load_of_run, load)?;
+    let HeldOutRows { rows, message } = HeldOutRows::new(&run, (dataset, data), load_of_run, load)?;
     message.iter().for_each(|message| println!("{message}"));
     Ok(rows)
 }
