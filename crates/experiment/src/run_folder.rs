@@ -102,8 +102,8 @@ impl RunFolder {
     }
 
     /// Folder of the run that the model at `path` belongs to: `path` itself, or the folder around
-    /// a run's `model`, `adapter` or `final`, or around the checkpoint of a step. `None` for any
-    /// other path.
+    /// a run's `model`, `adapter` or `final`, or around the checkpoint of a step and the model in
+    /// it. `None` for any other path.
     pub fn of_model(path: &Path) -> Option<PathBuf> {
         // The other spelling is for links, and for a path that ends with `.` or `..`.
         let spellings = [Some(path.to_path_buf()), path.canonicalize().ok()];
@@ -226,14 +226,20 @@ fn enclosing_run(path: &Path) -> Option<PathBuf> {
         return Some(path.to_path_buf());
     }
     let parent = path.parent()?;
-    let around = match path.file_name()?.to_str()? {
-        name if MODEL_FOLDERS.contains(&name) => parent,
-        name if name.starts_with(STEP_PREFIX) && parent.ends_with(CHECKPOINTS) => {
-            parent.parent()?
-        }
-        _ => return None,
+    let is_model = MODEL_FOLDERS.iter().any(|name| path.ends_with(name));
+    // A checkpoint of part 8 has its policy in a folder.
+    let run = match is_model {
+        true => Some(parent),
+        false => run_of_checkpoint(path).or_else(|| run_of_checkpoint(parent)),
     };
-    Some(around).filter(is_run).map(Path::to_path_buf)
+    run.filter(is_run).map(Path::to_path_buf)
+}
+
+/// Folder around `checkpoints/step-N`, if `path` is such a folder.
+fn run_of_checkpoint(path: &Path) -> Option<&Path> {
+    let is_step = path.file_name()?.to_str()?.starts_with(STEP_PREFIX);
+    let checkpoints = path.parent().filter(|parent| is_step && parent.ends_with(CHECKPOINTS))?;
+    checkpoints.parent()
 }
 
 /// Renames a folder that holds a run, so that nothing is lost. An older `.previous` is removed,

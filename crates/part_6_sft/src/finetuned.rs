@@ -94,6 +94,13 @@ impl FinetunedFlags {
         }
     }
 
+    /// Model or adapter whose run trained the weights: `--adapter` if it belongs to a run, else
+    /// `--model`.
+    pub fn trained_model(&self) -> &str {
+        let of_run = |adapter: &&str| RunFolder::of_model(Path::new(adapter)).is_some();
+        self.adapter.as_deref().filter(of_run).unwrap_or(&self.model)
+    }
+
     /// Folder of the run that `--model` belongs to, else `--model`. Beside an `--adapter` the model
     /// is itself the base.
     fn run_or_model(&self) -> PathBuf {

@@ -79,7 +79,7 @@ fn of_a_file_in_a_mixture_the_rows_that_were_not_trained_on_are_held_out() -> Re
     let run = json!({ "data": format!("{a}=0.7,{b}=0.3"), (SplitRule::SETTING): rule });
     let flags = DatasetFlags::default();
     let load_of_run = |seed: u64| -> Result<Vec<Example>> { Ok(mixture(seed)) };
-    let held_out = HeldOutRows::new(&run, (&flags, &b), load_of_run, || Ok(rows("b", 30)))?;
+    let held_out = HeldOutRows::new(&run, (&flags, b.as_str()), load_of_run, || Ok(rows("b", 30)))?;
     let trained: HashSet<_> =
         rule.hold_out(mixture(7))?.train.iter().map(Example::question).collect();
     assert!(held_out.rows.iter().all(|row| !trained.contains(&row.question())));

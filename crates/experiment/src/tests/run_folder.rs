@@ -47,7 +47,9 @@ fn a_model_an_adapter_the_last_model_and_a_checkpoint_belong_to_their_run() -> R
     let parent = tempfile::tempdir()?;
     let path = |name: &str| parent.path().join(name);
     RunFolder::create(&path("run"), &json!({ "seed": 7 }))?;
-    let models = ["run/model", "run/adapter", "run/final", "run/checkpoints/step-40"];
+    let step = "run/checkpoints/step-40";
+    let policy = "run/checkpoints/step-40/policy";
+    let models = ["run/model", "run/adapter", "run/final", step, policy];
     for folder in models.iter().chain(&["run/base", "run/final/more", "other/model"]) {
         fs::create_dir_all(path(folder))?;
     }

@@ -158,7 +158,7 @@ fn load_eval_rows(args: &EvalArgs, preference_type: PreferenceType) -> Result<Ve
     }
     let requested = args.data.clone().map(|data| PreferenceFlags { data, dataset, columns });
     let seed = args.compute.seed;
-    let settings = RunFolder::settings_of_model(Path::new(&args.finetuned.model))?;
+    let settings = RunFolder::settings_of_model(Path::new(args.finetuned.trained_model()))?;
     let run = settings.filter(|settings| settings.get("eval_pairs").is_some());
     ensure_usage(
         args.data.is_some() || run.as_ref().is_none_or(|run| run["online"].is_null()),

@@ -63,7 +63,7 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
     args.reward_fn.check(&args.data.data)?;
     let device = args.compute.open_device()?;
     let source = args.reward_fn.open_prompts(&args.data)?;
-    let mut examples = args.data.load_eval_examples(&args.finetuned.model, &source)?;
+    let mut examples = args.data.load_eval_examples(args.finetuned.trained_model(), &source)?;
     args.prompts.format(&mut examples)?;
     args.reward_fn.check_answers(&args.data.data, &examples)?;
     let finetuned = args.finetuned.open(&device)?;

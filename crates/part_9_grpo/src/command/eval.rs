@@ -172,7 +172,7 @@ fn load_eval_examples(args: &EvalArgs) -> Result<Vec<Example>> {
     let load = || -> Result<Vec<Example>> {
         args.task.load_rows()?.map_or_else(|| task.test_examples(), Ok)
     };
-    let run = RunFolder::settings_of_model(Path::new(&args.finetuned.model))?;
+    let run = RunFolder::settings_of_model(Path::new(args.finetuned.trained_model()))?;
     let (Some(run), Some(data)) = (run, args.task.file_data()) else { return load() };
     let is_own = run["task"] == json!(task) && dataset.is_data_of(&run, data);
     if let (true, Some(file)) = (is_own, run["eval_file"].as_str()) {
