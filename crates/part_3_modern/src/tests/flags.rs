@@ -70,3 +70,14 @@ fn invalid_chat_variables_are_usage_errors() {
         assert!(error.to_string().contains(message), "{error}");
     }
 }
+
+#[test]
+fn variables_take_from_defaults_what_they_lack() -> Result<()> {
+    let own = variables("2024-07-26", r#"{"a": 1}"#)?;
+    let defaults = variables("2020-01-01", r#"{"a": 2, "b": 3}"#)?;
+    let expected = variables("2024-07-26", r#"{"a": 1, "b": 3}"#)?;
+    assert_eq!(own.clone().with_defaults(&defaults), expected);
+    let undated = ChatVariables { date: None, ..own };
+    assert_eq!(undated.with_defaults(&defaults).date, defaults.date);
+    Ok(())
+}
