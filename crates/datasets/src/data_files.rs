@@ -120,11 +120,52 @@ impl DatasetFlags {
         Self { split: split.or(Some("test".into())), ..self.clone() }
     }
 
-    /// True if the run with these `settings` has the data `name` with the same flags.
+    /// Flags of the run with these `settings`.
+    pub fn of_run(settings: &Value) -> Self {
+        serde_json::from_value(settings.clone()).unwrap_or_default()
+    }
+
+    /// True if the run with these `settings` has the data `name` with flags that mean the same.
     pub fn is_data_of(&self, settings: &Value, name: &str) -> bool {
-        let theirs = serde_json::from_value(settings.clone()).unwrap_or_default();
         let data = settings["data"].as_str();
-        *self == theirs && data.is_some_and(|data| is_same_file(data, name))
+        self.part() == Self::of_run(settings).part()
+            && data.is_some_and(|data| is_same_file(data, name))
+    }
+
+    /// True if the data `name` and those of the run with these `settings` have a file in common, as
+    /// a mixture has with each of its sources. Of data on the Hub, the name and the split are
+    /// compared.
+    pub fn shares_files_with(&self, settings: &Value, name: &str) -> bool {
+        let theirs = |data: &str| Self::of_run(settings).files(data);
+        let data = settings["data"].as_str();
+        data.is_some_and(|data| !self.files(name).is_disjoint(&theirs(data)))
+    }
+
+    /// Configuration, split and end of a mixture, with their defaults.
+    fn part(&self) -> (Option<&str>, &str, StoppingStrategy) {
+        let split = self.split.as_deref().unwrap_or("train");
+        (self.dataset_config.as_deref(), split, self.stopping_strategy.unwrap_or_default())
+    }
+
+    /// Files of the data `name`, which may be a mixture; of other data, its name and split.
+    fn files(&self, name: &str) -> BTreeSet<String> {
+        let mixture = Mixture::parse(name, StoppingStrategy::default()).ok().flatten();
+        let names: Vec<String> = match mixture {
+            Some(mixture) => mixture.sources.into_iter().map(|(name, _)| name).collect(),
+            None => vec![name.to_string()],
+        };
+        names.iter().flat_map(|name| self.files_of_source(name)).collect()
+    }
+
+    fn files_of_source(&self, name: &str) -> Vec<String> {
+        let path = Path::new(name);
+        if !path.exists() {
+            let id = short_name(name).map_or(name, |(id, _)| id);
+            return vec![format!("{id} {}", self.part().1)];
+        }
+        let files = self.locate(name).unwrap_or_else(|_| vec![path.to_path_buf()]);
+        let canonical = |file: &PathBuf| fs::canonicalize(file).unwrap_or_else(|_| file.clone());
+        files.iter().map(|file| canonical(file).to_string_lossy().into_owned()).collect()
     }
 
     /// Files of the configuration and split among files with these `names`, in order.

@@ -18,6 +18,8 @@ pub mod preference;
 pub mod preference_columns;
 pub mod split;
 pub mod mixture;
+pub mod split_rule;
+pub mod held_out;
 pub mod numbers; // answers
 pub mod answers;
 pub mod arithmetic; // built-in data
@@ -32,10 +34,12 @@ pub use data_files::DatasetFlags;
 pub use dataset::Dataset;
 pub use example::{AssistantTurns, Example, parse_question_row};
 pub use example_columns::{ExampleColumns, read_examples};
+pub use held_out::HeldOutRows;
 pub use mixture::{Mixture, StoppingStrategy};
 pub use preference::{FilteredPreferences, Preference};
 pub use preference_columns::PreferenceColumns;
 pub use split::{Split, Splits};
+pub use split_rule::{SplitRule, SplitSpec};
 pub use token_file::TokenFile;
 pub use token_writer::TokenWriter;
 

@@ -31,6 +31,11 @@ pub struct Splits<T> {
 }
 
 impl<T> Splits<T> {
+    /// Number of rows of all splits.
+    pub fn n_rows(&self) -> usize {
+        self.train.len() + self.validation.len() + self.test.len()
+    }
+
     /// Random split that keeps rows of one prompt together, because a model that has learned an
     /// answer to a question is not to be asked the same question. `prompt` names a row's prompt.
     ///

@@ -12,6 +12,7 @@ mod question_columns;
 mod code_rows;
 mod split;
 mod mixture;
+mod held_out;
 mod numbers;
 mod answers;
 mod arithmetic;

@@ -19,7 +19,8 @@ use tensor_core::{json_file, sha256};
 
 use crate::terminal::printable;
 
-const STEP_PREFIX: &str = "step-";
+/// Start of the name of a checkpoint's folder.
+pub(crate) const STEP_PREFIX: &str = "step-";
 const PARTIAL_SUFFIX: &str = ".partial";
 const CHECKSUMS_FILE: &str = "sums.json";
 

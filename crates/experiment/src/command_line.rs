@@ -11,7 +11,7 @@ use crate::settings::{expand_config, foreign_keys, inherit_from_run};
 
 /// Parses the command line `args` of a part, the program's name first, with the settings of files,
 /// of `--set` and of the run that is resumed. The subcommands `eval` and `sample` take the settings
-/// `keys` from the run that `--model` names.
+/// `keys` from the run that the model `--model` belongs to.
 ///
 /// # Errors
 /// Those of [`expand_config`], or clap's for invalid arguments and for `--help`.

@@ -12,6 +12,7 @@ use serde::Serialize;
 use serde_json::Value;
 use tensor_core::{atomic_file, json_file};
 
+use crate::checkpoints::STEP_PREFIX;
 use crate::settings::current_keys::with_current_keys;
 use crate::settings::source::effective_config;
 use crate::terminal::printable;
@@ -99,6 +100,24 @@ impl RunFolder {
             true => json_file::read(&file).map(with_current_keys).map(Some),
             false => Ok(None),
         }
+    }
+
+    /// Folder of the run that the model at `path` belongs to: `path` itself, or the folder around
+    /// a run's `model`, `adapter` or `final`, or around the checkpoint of a step and the model in
+    /// it. `None` for any other path.
+    pub fn find_run(path: &Path) -> Option<PathBuf> {
+        // The other spelling is for links, and for a path that ends with `.` or `..`.
+        let spellings = [Some(path.to_path_buf()), path.canonicalize().ok()];
+        spellings.into_iter().flatten().find_map(|path| enclosing_run(&path))
+    }
+
+    /// Settings of the run that the model at `path` belongs to, as [`RunFolder::find_run`] finds
+    /// it; `None` without a run.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn settings_of_model(path: &Path) -> Result<Option<Value>> {
+        Self::find_run(path).map_or(Ok(None), |run| Self::read_settings(&run))
     }
 
     /// Checks that the input `input`, named by `flag`, is outside the folders that a new run at
@@ -199,6 +218,29 @@ fn truncate_completions(path: &Path, step: u64) -> Result<()> {
 /// True if the folder `path` holds a run: its log, or at least its checkpoints.
 fn holds_run(path: &Path) -> bool {
     path.join(METRICS).exists() || path.join(CHECKPOINTS).exists()
+}
+
+/// Folder of the run that `path` is or, as one of its models, belongs to.
+fn enclosing_run(path: &Path) -> Option<PathBuf> {
+    let is_run = |path: &&Path| holds_run(path) && path.join(CONFIG).exists();
+    if is_run(&path) {
+        return Some(path.to_path_buf());
+    }
+    let parent = path.parent()?;
+    let is_model = MODEL_FOLDERS.iter().any(|name| path.ends_with(name));
+    // A checkpoint of part 8 has its policy in a folder.
+    let run = match is_model {
+        true => Some(parent),
+        false => run_of_checkpoint(path).or_else(|| run_of_checkpoint(parent)),
+    };
+    run.filter(is_run).map(Path::to_path_buf)
+}
+
+/// Folder around `checkpoints/step-N`, if `path` is such a folder.
+fn run_of_checkpoint(path: &Path) -> Option<&Path> {
+    let is_step = path.file_name()?.to_str()?.starts_with(STEP_PREFIX);
+    let checkpoints = path.parent().filter(|parent| is_step && parent.ends_with(CHECKPOINTS))?;
+    checkpoints.parent()
 }
 
 /// Renames a folder that holds a run, so that nothing is lost. An older `.previous` is removed,

@@ -22,6 +22,15 @@ pub struct ChatVariables {
     pub arguments: ChatArguments,
 }
 
+impl ChatVariables {
+    /// These variables, and those of `defaults` that they lack.
+    #[must_use]
+    pub fn with_defaults(self, defaults: &Self) -> Self {
+        let arguments = [defaults.arguments.clone(), self.arguments];
+        Self { date: self.date.or(defaults.date), arguments: arguments.into_iter().collect() }
+    }
+}
+
 /// Date of a chat template, written as `2026-07-31`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ChatDate(pub(crate) Date);

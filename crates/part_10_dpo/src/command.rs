@@ -66,10 +66,11 @@ pub fn parse_and_run(args: impl IntoIterator<Item = impl Into<OsString>>) -> Res
     let cli: Cli = command_line::parse(args, &SETTINGS_FROM_RUN)?;
     match cli.command {
         None => demo::run(&cli.demo),
-        Some(Command::Train(args)) => {
+        Some(Command::Train(mut args)) => {
             if let Some(note) = args.loss.note_on_defaults() {
                 println!("{note}");
             }
+            args.model.inherit_chat_template_args()?;
             match args.online.online {
                 None => train::run(&args),
                 Some(_) => train_online::run(&args),

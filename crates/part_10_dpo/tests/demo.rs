@@ -84,9 +84,13 @@ fn adapters_and_losses_without_a_reference_and_of_single_completions_are_trained
     let folder = tempfile::tempdir().expect("a folder");
     let [base, lora, simpo, kto] =
         ["base", "lora", "simpo", "kto"].map(|run| path_arg(folder.path(), run));
-    PART_10.stdout(&train(&base, &["--pairs", "12", "--steps", "1"]));
+    let argument = ["--chat-template-arg", "style=short"];
+    PART_10.stdout(&train(&base, &[&["--pairs", "12", "--steps", "1"], &argument[..]].concat()));
     let model = ["--model", &base, "--pairs", "12"];
     PART_10.stdout(&train(&lora, &[&model[..], &["--lora-rank", "2"]].concat()));
+    let config = std::fs::read_to_string(Path::new(&lora).join("config.json")).expect("settings");
+    assert!(config.contains(r#"{\"style\":\"short\"}"#), "that of the model's run: {config}");
+    assert!(!config.contains("split_rule\": {"), "built-in pairs have splits of their own");
     assert!(Path::new(&lora).join("adapter/adapter_config.json").exists());
     let text = PART_10.stdout(&["eval", "--model", &lora]);
     assert!(text.contains("length alone"), "{text}");

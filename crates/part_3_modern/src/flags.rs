@@ -105,8 +105,8 @@ pub struct ChatTemplateFlags {
 }
 
 impl ChatTemplateFlags {
-    /// Variables of a model: those of the run in the folder `model`, if it is a run's, changed by
-    /// the flags.
+    /// Variables of a model: those of the run that `model` is or belongs to, if there is one,
+    /// changed by the flags.
     ///
     /// # Errors
     /// When the settings of the run cannot be read.
@@ -135,8 +135,8 @@ pub struct RunChatTemplateFlags {
 }
 
 impl RunChatTemplateFlags {
-    /// Takes over the arguments of the run in the folder `model`, if it is a run's; those of the
-    /// flags come after them.
+    /// Takes over the arguments of the run that `model` is or belongs to, if there is one; those of
+    /// the flags come after them.
     ///
     /// # Errors
     /// When the settings of the run cannot be read.
@@ -153,12 +153,12 @@ impl RunChatTemplateFlags {
     }
 }
 
-/// Variables that the run in `folder` recorded; none if it is not the folder of a run.
+/// Variables that the run of the model at `path` recorded; none if it belongs to no run.
 ///
 /// # Errors
 /// When the settings of the run cannot be read.
-pub fn variables_of_run(folder: &Path) -> Result<ChatVariables> {
-    let Some(settings) = RunFolder::read_settings(folder)? else {
+pub fn variables_of_run(path: &Path) -> Result<ChatVariables> {
+    let Some(settings) = RunFolder::settings_of_model(path)? else {
         return Ok(ChatVariables::default());
     };
     let text = |key: &str| settings[key].as_str();
@@ -170,7 +170,10 @@ pub fn variables_of_run(folder: &Path) -> Result<ChatVariables> {
 }
 
 /// All arguments as one setting, the text of a JSON object; null if there are none.
-fn as_one_setting<S: Serializer>(
+///
+/// # Errors
+/// Those of `serializer`.
+pub fn as_one_setting<S: Serializer>(
     arguments: &[ChatArguments],
     serializer: S,
 ) -> std::result::Result<S::Ok, S::Error> {

@@ -29,9 +29,8 @@ impl FinetunedFlags {
     /// # Errors
     /// When the model or its adapter cannot be opened.
     pub fn open(&self, device: &Device) -> Result<FinetunedModel> {
-        let run = Path::new(&self.model);
         let variables = self.chat_template.variables(&self.model)?;
-        let base_folder = Some(run.join("base")).filter(|path| path.is_dir());
+        let base_folder = Some(self.run_or_model().join("base")).filter(|path| path.is_dir());
         let Some((source, adapter)) = self.base_and_adapter()? else {
             let source = resolve_model_path(&self.model)?;
             let checkpoint = Checkpoint::open(&source, LoadMode::Inference, device)?;
@@ -91,8 +90,23 @@ impl FinetunedFlags {
         let own = finetuned.base_folder.as_ref().map(|base| base.to_string_lossy().into_owned());
         match named.map(resolve_model_path).transpose()?.or(own) {
             Some(source) => Ok(Some(source)),
-            None => base_model_of_run(Path::new(&self.model)),
+            None => base_model_of_run(&self.run_or_model()),
         }
+    }
+
+    /// Model or adapter whose run trained the weights: `--adapter` if it belongs to a run, else
+    /// `--model`.
+    pub fn trained_model(&self) -> &str {
+        let of_run = |adapter: &&str| RunFolder::find_run(Path::new(adapter)).is_some();
+        self.adapter.as_deref().filter(of_run).unwrap_or(&self.model)
+    }
+
+    /// Folder of the run that `--model` belongs to, else `--model`. Beside an `--adapter` the model
+    /// is itself the base.
+    fn run_or_model(&self) -> PathBuf {
+        let model = Path::new(&self.model);
+        let run = RunFolder::find_run(model).filter(|_| self.adapter.is_none());
+        run.unwrap_or_else(|| model.to_path_buf())
     }
 }
 

@@ -6,7 +6,10 @@ use std::path::Path;
 use anyhow::{Result, bail};
 use clap::Args;
 use datasets::arithmetic_questions::DemonstrationStyle;
-use datasets::{AssistantTurns, DatasetFlags, Example, ExampleColumns, Splits};
+use datasets::{
+    AssistantTurns, DatasetFlags, Example, ExampleColumns, HeldOutRows, SplitRule, SplitSpec,
+    Splits,
+};
 use experiment::RunFolder;
 use experiment::number::fraction;
 use experiment::program::{as_usage_error, ensure_usage};
@@ -71,46 +74,53 @@ impl DataFlags {
     }
 
     /// Examples of `source` to evaluate `model` on: held-out sums, or a file's rows. If `model` is
-    /// a run folder, or a model in one, and the run was trained on this data, only the rows that it
-    /// held out, and a message says so.
+    /// or belongs to a run that was trained on some of these rows, only those that it held out, and
+    /// a message says so.
     ///
     /// # Errors
-    /// When the data or the settings of the run cannot be read.
+    /// When the data or the settings of the run cannot be read, or no row is left.
     pub fn load_eval_examples(
         &self,
         model: &str,
         MappedSource { source, columns }: &MappedSource,
     ) -> Result<Vec<Example>> {
-        let run = RunFolder::read_settings(run_folder(model))?.filter(|run| {
-            *source != SftSource::Arithmetic && self.dataset.is_data_of(run, &self.data)
-        });
-        let last_turns = run.as_ref().is_some_and(|run| run["assistant_turns"] != "all");
-        let seed_of = |run: &Value| run["split_seed"].as_u64().or(run["seed"].as_u64());
-        let split = run.and_then(|run| run["validation"].as_f64().zip(seed_of(&run)));
-        let Some((validation, seed)) = split else {
-            return source.load_eval_examples(columns.as_ref());
-        };
-        println!("the validation rows of the run's data; it was trained on the others");
-        let style = DemonstrationStyle::Clean;
-        let splits = source.load_dataset(columns.as_ref(), 1, style, validation, seed)?;
-        let mut examples = splits.validation;
-        if last_turns {
-            learn_last_turns(examples.iter_mut());
+        let load = || source.load_eval_examples(columns.as_ref());
+        let run = RunFolder::settings_of_model(Path::new(model))?;
+        let Some(run) = run.filter(|_| *source != SftSource::Arithmetic) else { return load() };
+        let load_of_run = |seed| Self::load_rows_of_run(&run, columns.as_ref(), seed);
+        let requested = (&self.dataset, self.data.as_str());
+        let HeldOutRows { mut rows, message } =
+            HeldOutRows::new(&run, requested, load_of_run, load)?;
+        if let Some(message) = message {
+            println!("{message}");
+            if run["assistant_turns"] != "all" {
+                learn_last_turns(rows.iter_mut());
+            }
         }
-        Ok(examples)
+        Ok(rows)
+    }
+
+    /// Rows of the run with these `settings`, with `columns`, else those of the run; of a mixture
+    /// those that `seed` draws.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub(crate) fn load_rows_of_run(
+        settings: &Value,
+        columns: Option<&ExampleColumns>,
+        seed: u64,
+    ) -> Result<Vec<Example>> {
+        let data = settings["data"].as_str().unwrap_or_default().to_string();
+        let flags = Self { data, dataset: DatasetFlags::of_run(settings), columns: None };
+        let own = settings["columns"].as_str();
+        let own = own.and_then(|columns| ExampleColumns::parse(columns).ok());
+        flags.open_source()?.source.load_rows(columns.or(own.as_ref()), seed)
     }
 
     /// Default maximum completion length in tokens: enough for a number, or for a few sentences.
     pub fn default_max_new_tokens(&self) -> usize {
         if self.data == "arithmetic" { 8 } else { 64 }
     }
-}
-
-/// Folder of the run that `model` is in, or `model` itself.
-pub(crate) fn run_folder(model: &str) -> &Path {
-    let folder = Path::new(model);
-    let in_run = ["model", "adapter"].iter().any(|name| folder.ends_with(name));
-    folder.parent().filter(|_| in_run).unwrap_or(folder)
 }
 
 /// Size of the training set and of the validation split.
@@ -129,7 +139,14 @@ pub struct ExampleFlags {
 }
 
 impl ExampleFlags {
-    /// Training and validation examples; arithmetic demonstrations have the given `style`.
+    /// Split of a file's rows, by `seed`.
+    pub fn split_spec(&self, seed: u64) -> SplitSpec {
+        SplitSpec::Shares { validation: self.validation, seed }
+    }
+
+    /// Training and validation examples, the rows of a file split as `split_spec` says, and the
+    /// rule of their split. The arithmetic task has demonstrations drawn by `seed`, in the given
+    /// `style`, and splits of its own, without a rule.
     ///
     /// # Errors
     /// Those of [`SftSource::load_dataset`].
@@ -137,14 +154,21 @@ impl ExampleFlags {
         &self,
         MappedSource { source, columns }: &MappedSource,
         style: DemonstrationStyle,
+        split_spec: SplitSpec,
         seed: u64,
-    ) -> Result<Splits<Example>> {
-        let n = self.examples.get();
-        let mut splits = source.load_dataset(columns.as_ref(), n, style, self.validation, seed)?;
+    ) -> Result<(Splits<Example>, Option<SplitRule>)> {
+        let (n, columns) = (self.examples.get(), columns.as_ref());
+        let (mut splits, rule) = if *source == SftSource::Arithmetic {
+            (source.load_dataset(columns, n, style, self.validation, seed)?, None)
+        } else {
+            let rows = source.load_rows(columns, split_spec.mixture_seed())?;
+            let rule = split_spec.rule(rows.len());
+            (rule.hold_out(rows)?, Some(rule))
+        };
         if self.assistant_turns == AssistantTurns::Last {
             learn_last_turns(splits.train.iter_mut().chain(&mut splits.validation));
         }
-        Ok(splits)
+        Ok((splits, rule))
     }
 }
 

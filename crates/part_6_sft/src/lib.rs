@@ -32,7 +32,7 @@ pub use evaluation::{SftEvalMetrics, SftValidator, evaluate};
 pub use finetuned::FinetunedModel;
 pub use initial_model::InitialModel;
 pub use model_saver::ModelSaver;
-pub use run_split::{RunSplit, SplitRule};
+pub use run_split::RunSplit;
 pub use source::{MappedSource, SftSource};
 pub use step::{BatchLayout, TrainConfig};
 pub use template::ChatFormat;

@@ -3,51 +3,16 @@
 //! validation would measure what it remembers.
 
 use std::collections::HashSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use datasets::arithmetic_questions::DemonstrationStyle;
-use datasets::{DatasetFlags, Example, ExampleColumns};
+use datasets::{DatasetFlags, Example, ExampleColumns, SplitRule, SplitSpec};
 use experiment::RunFolder;
 use model_io::ChatMessage;
 use serde_json::Value;
 
-use crate::flags::{DataFlags, run_folder};
-use crate::{MappedSource, SftSource};
-
-/// Rule by which the rows of a file are split into training and validation rows.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct SplitRule {
-    /// Share of the rows in the validation split.
-    pub validation: f64,
-    /// Seed of the shuffle before the split.
-    pub seed: u64,
-}
-
-impl SplitRule {
-    /// Rule that the `settings` of a run name by `split_seed`; `None` if it has the default of its
-    /// part.
-    pub fn of_settings(settings: &Value) -> Option<Self> {
-        let (validation, seed) = (&settings["validation"], &settings["split_seed"]);
-        Some(Self { validation: validation.as_f64()?, seed: seed.as_u64()? })
-    }
-
-    /// Rule of a run of part 6, or of another one on its examples.
-    fn of_examples(settings: &Value) -> Option<Self> {
-        settings["examples"].as_u64()?; // a setting of no other run
-        let by_seed = || {
-            let (validation, seed) = (&settings["validation"], &settings["seed"]);
-            Some(Self { validation: validation.as_f64()?, seed: seed.as_u64()? })
-        };
-        Self::of_settings(settings).or_else(by_seed)
-    }
-
-    /// Adds the rule to the `settings` of a run.
-    pub fn store_in(self, settings: &mut Value) {
-        settings["validation"] = self.validation.into();
-        settings["split_seed"] = self.seed.into();
-    }
-}
+use crate::SftSource;
+use crate::flags::DataFlags;
 
 /// Split of the fine-tuning run that a model comes from.
 #[derive(Debug)]
@@ -65,7 +30,8 @@ const MAX_RUNS: usize = 16;
 
 impl RunSplit {
     /// Split of the first fine-tuning run on `data`, a part of which `dataset` selects, among those
-    /// that led to `model`. `None` without one, and for generated data.
+    /// that led to `model`. `None` without one, for generated data, and, with a warning, if there
+    /// are other rows than when the run was trained.
     ///
     /// # Errors
     /// When the settings of a run, or the data, cannot be read.
@@ -73,11 +39,25 @@ impl RunSplit {
         let is_generated = SftSource::built_in(data) == Some(SftSource::Arithmetic);
         let Some(model) = model.filter(|_| !is_generated) else { return Ok(None) };
         let Some((run, settings)) = first_run(model, data, dataset)? else { return Ok(None) };
-        let Some(rule) = SplitRule::of_examples(&settings) else { return Ok(None) };
-        let columns = settings["columns"].as_str().map(str::to_string);
-        let flags = DataFlags { data: data.to_string(), dataset: dataset.clone(), columns };
-        let learned = learned_prompts(&flags, rule)
-            .with_context(|| format!("reading the training rows of the run {}", run.display()))?;
+        let load = |columns: Option<&ExampleColumns>, mixture_seed| {
+            DataFlags::load_rows_of_run(&settings, columns, mixture_seed)
+        };
+        let load_rows = |mixture_seed| {
+            // Rows of part 8 may be prompts alone.
+            let prompts = |_| load(Some(&ExampleColumns::AnyPrompt), mixture_seed);
+            load(None, mixture_seed).or_else(prompts)
+        };
+        let splits = SplitRule::splits_of_run(&settings, load_rows)
+            .with_context(|| format!("reading the rows of the run {}", run.display()))?;
+        let Some((rule, splits)) = splits else {
+            eprintln!(
+                "warning: {}, from which the model comes, was trained on rows of these data, and \
+                 they have changed since: which ones it held out is not known",
+                run.display()
+            );
+            return Ok(None);
+        };
+        let learned = splits.train.iter().map(Example::conversation).collect();
         Ok(Some(Self { run, rule, learned }))
     }
 
@@ -100,30 +80,42 @@ impl RunSplit {
     }
 }
 
-/// Rule of the split of a run: that of its flags if they give one, else, of a new run, that of the
-/// fine-tuning run that its model comes from, which is printed; `None` for the default of its part.
-pub fn rule_of_run(
-    given: Option<SplitRule>,
-    is_resumed: bool,
+/// Split of a run: that which the run in the folder `resumed` recorded, else that of its flags if
+/// they give one, else, of a new run, that of the fine-tuning run that its model comes from, which
+/// is printed; else the `default` of its part.
+///
+/// # Errors
+/// When the settings of the resumed run cannot be read.
+pub fn split_of_run(
+    resumed: Option<&Path>,
+    given: Option<SplitSpec>,
     sft_split: Option<&RunSplit>,
-) -> Option<SplitRule> {
-    if given.is_some() || is_resumed {
-        return given; // a run from before it stored its rule had the default
+    default: SplitSpec,
+) -> Result<SplitSpec> {
+    if let Some(resumed) = resumed {
+        let settings = RunFolder::read_settings(resumed)?.unwrap_or_default();
+        let recorded = SplitRule::recorded(&settings)?.map(SplitSpec::Recorded);
+        return Ok(recorded.or(given).unwrap_or(default));
     }
-    let RunSplit { run, rule, .. } = sft_split?;
-    println!("held out for validation are the rows that {} held out", run.display());
-    Some(*rule)
+    Ok(match (given, sft_split) {
+        (Some(given), _) => given,
+        (None, Some(RunSplit { run, rule, .. })) => {
+            println!("held out for validation are the rows that {} held out", run.display());
+            SplitSpec::Recorded(*rule)
+        }
+        (None, None) => default,
+    })
 }
 
 /// First run on `data` among those that led to `model`, and its settings.
 fn first_run(model: &str, data: &str, dataset: &DatasetFlags) -> Result<Option<(PathBuf, Value)>> {
     let (mut model, mut first) = (model.to_string(), None);
     for _ in 0..MAX_RUNS {
-        let folder = run_folder(&model).to_path_buf();
-        let Some(settings) = RunFolder::read_settings(&folder)? else { break };
+        let Some(run) = RunFolder::find_run(Path::new(&model)) else { break };
+        let Some(settings) = RunFolder::read_settings(&run)? else { break };
         let earlier = settings["model"].as_str().map(str::to_string);
-        if SplitRule::of_examples(&settings).is_some() && dataset.is_data_of(&settings, data) {
-            first = Some((folder, settings));
+        if has_examples(&settings) && dataset.is_data_of(&settings, data) {
+            first = Some((run, settings));
         }
         let Some(earlier) = earlier else { break };
         model = earlier;
@@ -131,14 +123,8 @@ fn first_run(model: &str, data: &str, dataset: &DatasetFlags) -> Result<Option<(
     Ok(first)
 }
 
-/// Prompts of the training rows of the data of `flags`, split by `rule`.
-fn learned_prompts(flags: &DataFlags, rule: SplitRule) -> Result<HashSet<Vec<ChatMessage>>> {
-    let MappedSource { source, columns } = flags.open_source()?;
-    let SplitRule { validation, seed } = rule;
-    let load = |columns: Option<&ExampleColumns>| {
-        source.load_dataset(columns, 1, DemonstrationStyle::Clean, validation, seed)
-    };
-    // Rows of part 8 may be prompts alone.
-    let splits = load(columns.as_ref()).or_else(|_| load(Some(&ExampleColumns::AnyPrompt)))?;
-    Ok(splits.train.iter().map(Example::conversation).collect())
+/// True if the run with these `settings` split rows of examples: one of part 6, or of part 8.
+fn has_examples(settings: &Value) -> bool {
+    // A setting of no other run.
+    settings["examples"].is_u64() && SplitRule::is_of_run(settings)
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use datasets::arithmetic::ProblemSet;
 use datasets::arithmetic_questions::{DemonstrationStyle, demonstrations, examples, test_examples};
-use datasets::{Example, ExampleColumns, Mixture, Split, Splits, read_examples};
+use datasets::{Example, ExampleColumns, Mixture, Split, SplitRule, Splits, read_examples};
 
 const EVERYDAY: &str = include_str!("../../../data/everyday.jsonl");
 
@@ -71,6 +71,20 @@ impl SftSource {
         }
     }
 
+    /// All rows, as [`SftSource::load_eval_examples`]; those of a mixture as `seed` draws them.
+    ///
+    /// # Errors
+    /// Those of [`SftSource::load_eval_examples`].
+    pub fn load_rows(&self, columns: Option<&ExampleColumns>, seed: u64) -> Result<Vec<Example>> {
+        match self {
+            Self::Mixture(mixture) => {
+                let rows = mixture.map(|source| source.load_eval_examples(columns))?;
+                Ok(rows.interleave(seed))
+            }
+            _ => self.load_eval_examples(columns),
+        }
+    }
+
     /// Training and validation examples. A mixture is drawn by `seed`, and so is the split, which
     /// keeps rows of one prompt together; `validation` is the share of the validation split. The
     /// arithmetic task has `n` demonstrations in the given style, and its own validation and test
@@ -86,12 +100,7 @@ impl SftSource {
         validation: f64,
         seed: u64,
     ) -> Result<Splits<Example>> {
-        let rows = match self {
-            Self::Mixture(mixture) => {
-                mixture.map(|source| source.load_eval_examples(columns))?.interleave(seed)
-            }
-            _ => self.load_eval_examples(columns)?,
-        };
+        let rows = self.load_rows(columns, seed)?;
         match self {
             Self::Arithmetic => Ok(Splits {
                 train: demonstrations(n, style, seed),
@@ -99,7 +108,7 @@ impl SftSource {
                 test: rows,
             }),
             Self::Everyday | Self::Files(_) | Self::Mixture(_) => {
-                Splits::hold_out_shares(rows, Example::question, validation, 0., seed)
+                SplitRule::of_shares(rows.len(), validation, 0., seed).hold_out(rows)
             }
         }
     }

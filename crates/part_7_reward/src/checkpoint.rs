@@ -9,8 +9,8 @@ use anyhow::{Result, ensure};
 use candle_core::{Device, Tensor};
 use model_io::model_folder::read_special_token_ids;
 use model_io::{
-    AddGenerationPrompt, ChatMessage, ChatTemplate, LoadMode, SkipSpecialTokens, SpecialTokenIds,
-    Tokenizer, fetch_from_hub, is_hub_id,
+    AddGenerationPrompt, ChatMessage, ChatTemplate, ChatVariables, LoadMode, SkipSpecialTokens,
+    SpecialTokenIds, Tokenizer, fetch_from_hub, is_hub_id,
 };
 use modern::flags::variables_of_run;
 use sft::finetuned::resolve_model_path;
@@ -36,17 +36,45 @@ pub struct RewardCheckpoint {
 
 impl RewardCheckpoint {
     /// Opens a reward model: a model folder, the folder of the run that trained it, or a Hub id.
+    /// Its chat template has the variables of that run.
     ///
     /// # Errors
     /// When the folder does not exist, or its model has no reward head.
     pub fn open(source: &str, mode: LoadMode, device: &Device) -> Result<Self> {
+        Self::open_with_variables(source, mode, &variables_of_run(Path::new(source))?, device)
+    }
+
+    /// Like [`open`](Self::open), for a run with these chat `variables`, which stand in for those
+    /// that the run of the reward model lacks. With a date, a prompt is the same on another day.
+    ///
+    /// # Errors
+    /// Those of [`open`](Self::open).
+    pub fn open_for_run(
+        source: &str,
+        mode: LoadMode,
+        variables: &ChatVariables,
+        device: &Device,
+    ) -> Result<Self> {
+        let variables = variables_of_run(Path::new(source))?.with_defaults(variables);
+        Self::open_with_variables(source, mode, &variables, device)
+    }
+
+    /// Like [`open`](Self::open), with these variables of the chat template alone.
+    ///
+    /// # Errors
+    /// Those of [`open`](Self::open).
+    pub fn open_with_variables(
+        source: &str,
+        mode: LoadMode,
+        variables: &ChatVariables,
+        device: &Device,
+    ) -> Result<Self> {
         let folder = locate_reward_model(source)?;
         let (description, model, parameters) = model_folder::open(&folder, mode.dtype(), device)?;
         let RewardModelConfig { backbone: config, architecture, normalization } = description;
         let tokenizer = Tokenizer::open(&folder)?;
         let template = ChatTemplate::from_folder(&folder, &tokenizer)?;
-        let variables = variables_of_run(Path::new(source))?;
-        let template = template.map(|template| template.with_variables(&variables));
+        let template = template.map(|template| template.with_variables(variables));
         let mut special_ids = read_special_token_ids(&folder)?;
         let chat_tokenizer =
             ChatTokenizer::from_tokenizer(tokenizer, template, None, &mut special_ids)?;

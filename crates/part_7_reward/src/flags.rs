@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 
 use anyhow::{Result, ensure};
 use clap::{Args, ValueEnum};
-use datasets::{DatasetFlags, PreferenceColumns};
+use datasets::{DatasetFlags, PreferenceColumns, SplitRule};
 use experiment::number::{fraction, non_negative};
 use experiment::program::{as_usage_error, ensure_usage};
 use serde::{Deserialize, Serialize};
@@ -93,6 +93,13 @@ pub struct SplitFlags {
 }
 
 impl SplitFlags {
+    /// Rule by which `n_rows` rows of `data` are split; `None` for built-in data.
+    pub fn rule(&self, data: &PreferenceFlags, n_rows: usize, seed: u64) -> Option<SplitRule> {
+        let test = self.test.unwrap_or(0.);
+        let rule = || SplitRule::of_shares(n_rows, self.validation, test, seed);
+        (!data.is_built_in()).then(rule)
+    }
+
     /// Loads the training, validation and test preferences.
     ///
     /// # Errors

@@ -32,7 +32,7 @@ enum Command {
 }
 
 /// Settings that `eval` takes from the run of the policy unless the command line sets them.
-const SETTINGS_FROM_RUN: [&str; 22] = [
+const SETTINGS_FROM_RUN: [&str; 23] = [
     "code_memory",
     "code_python",
     "code_score",
@@ -44,6 +44,7 @@ const SETTINGS_FROM_RUN: [&str; 22] = [
     "format_reward",
     "judge_model",
     "judge_prompt",
+    "judge_template_arg",
     "max_new_tokens",
     "max_prompt_length",
     "prompt_format",

@@ -1,6 +1,7 @@
 //! Conversations that are longer than a reward model's context. It reads them without their
 //! beginning, so that the reward may be that of an answer to another prompt: the run counts them,
-//! logs their share and raises an alarm. A language model as a judge gives them 0.
+//! logs their share and raises an alarm. A language model as a judge gives them 0, and so it does
+//! where its reply has no score, which is counted beside them.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -10,6 +11,10 @@ use experiment::{Alarm, RunLog};
 use ranks::Ranks;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+
+/// Share of a judge's replies without a score from which a step raises an alarm: their completions
+/// get 0, whatever they are worth.
+const MAX_WITHOUT_SCORE: f64 = 0.1;
 
 /// Counter of the conversations that the reward models of a run have read. Its clones count
 /// together: the reward function adds, and the log reads.
@@ -23,6 +28,10 @@ pub struct OverflowCounts {
     pub n_read: usize,
     /// Conversations that were longer than its context.
     pub n_truncated: usize,
+    /// Replies of a judge.
+    pub n_replies: usize,
+    /// Replies that had no score.
+    pub n_without_score: usize,
 }
 
 impl ContextOverflow {
@@ -33,10 +42,22 @@ impl ContextOverflow {
 
     /// Adds the conversations of a call of the reward function.
     pub(crate) fn add(&self, n_read: usize, n_truncated: usize) {
+        self.add_counts(OverflowCounts { n_read, n_truncated, ..OverflowCounts::default() });
+    }
+
+    /// Adds the replies of a judge in a call of the reward function.
+    pub(crate) fn add_replies(&self, n_replies: usize, n_without_score: usize) {
+        let counts = OverflowCounts { n_replies, n_without_score, ..OverflowCounts::default() };
+        self.add_counts(counts);
+    }
+
+    fn add_counts(&self, more: OverflowCounts) {
         let counts = self.0.get();
         self.0.set(OverflowCounts {
-            n_read: counts.n_read + n_read,
-            n_truncated: counts.n_truncated + n_truncated,
+            n_read: counts.n_read + more.n_read,
+            n_truncated: counts.n_truncated + more.n_truncated,
+            n_replies: counts.n_replies + more.n_replies,
+            n_without_score: counts.n_without_score + more.n_without_score,
         });
     }
 
@@ -45,31 +66,64 @@ impl ContextOverflow {
     /// # Errors
     /// When another rank has ended.
     pub(crate) fn add_other_ranks(&self, before: OverflowCounts, ranks: &Ranks) -> Result<()> {
-        let counts = self.counts();
-        let own = OverflowCounts {
-            n_read: counts.n_read - before.n_read,
-            n_truncated: counts.n_truncated - before.n_truncated,
-        };
+        let own = self.counts().since(before);
         for (rank, theirs) in ranks.gather(&own)?.into_iter().enumerate() {
             if rank != ranks.rank() {
-                self.add(theirs.n_read, theirs.n_truncated);
+                self.add_counts(theirs);
             }
         }
         Ok(())
     }
 
-    /// Logs the share of step `step`, before which the counts were `before`, and raises an alarm if
-    /// it is not 0. Without a reward model there is nothing to log.
+    /// Logs the shares of step `step`, before which the counts were `before`, and raises the alarms
+    /// of them. Without a reward model or a judge there is nothing to log.
     ///
     /// # Errors
     /// When a row cannot be written.
     pub fn log(&self, before: OverflowCounts, step: usize, log: &mut RunLog) -> Result<()> {
-        let counts = self.counts();
-        let n_read = counts.n_read - before.n_read;
-        if n_read == 0 {
+        let counts = self.counts().since(before);
+        if counts.n_read == 0 {
             return Ok(());
         }
-        let share = (counts.n_truncated - before.n_truncated) as f64 / n_read as f64;
+        for alarm in counts.alarms() {
+            log.alarm(step, &alarm)?;
+        }
+        let mut row = json!({ "reward_truncated_fraction": counts.truncated_fraction() });
+        if counts.n_replies > 0 {
+            row["judge_unscored_fraction"] = counts.unscored_fraction().into();
+        }
+        match log.is_due(step) {
+            true => log.row(step, row),
+            false => Ok(()),
+        }
+    }
+}
+
+impl OverflowCounts {
+    /// Counts since they were `before`.
+    fn since(self, before: Self) -> Self {
+        Self {
+            n_read: self.n_read - before.n_read,
+            n_truncated: self.n_truncated - before.n_truncated,
+            n_replies: self.n_replies - before.n_replies,
+            n_without_score: self.n_without_score - before.n_without_score,
+        }
+    }
+
+    /// Share of the conversations that were too long.
+    fn truncated_fraction(self) -> f64 {
+        self.n_truncated as f64 / self.n_read.max(1) as f64
+    }
+
+    /// Share of a judge's replies that had no score.
+    fn unscored_fraction(self) -> f64 {
+        self.n_without_score as f64 / self.n_replies.max(1) as f64
+    }
+
+    /// Alarms of a step with these counts.
+    pub(crate) fn alarms(self) -> Vec<Alarm> {
+        let mut alarms = Vec::new();
+        let share = self.truncated_fraction();
         if share > 0. {
             let message = format!(
                 "{:.0} % of the conversations are longer than the context of what scores them: a \
@@ -79,25 +133,37 @@ impl ContextOverflow {
                  context",
                 100. * share
             );
-            let alarm = Alarm::new("reward_context_overflow", message).with_severity(share);
-            log.alarm(step, &alarm)?;
+            alarms.push(Alarm::new("reward_context_overflow", message).with_severity(share));
         }
-        match log.is_due(step) {
-            true => log.row(step, json!({ "reward_truncated_fraction": share })),
-            false => Ok(()),
+        let share = self.unscored_fraction();
+        if share > MAX_WITHOUT_SCORE {
+            let message = format!(
+                "{:.0} % of the judge's replies have no score or were cut before their end, so \
+                 their completions get 0: read the notes in completions.jsonl; change \
+                 --judge-prompt, or let a judge that thinks answer at once (--judge-template-arg \
+                 enable_thinking=false)",
+                100. * share
+            );
+            alarms.push(Alarm::new("judge_without_score", message).with_severity(share));
         }
+        alarms
     }
-}
 
-impl OverflowCounts {
-    /// Message about an evaluation; `None` if no conversation was truncated.
-    pub(crate) fn message(&self) -> Option<String> {
-        let Self { n_read, n_truncated } = self;
-        (*n_truncated > 0).then(|| {
-            format!(
+    /// Messages about an evaluation; none if every conversation was read as a whole and scored.
+    pub(crate) fn messages(&self) -> Vec<String> {
+        let Self { n_read, n_truncated, n_replies, n_without_score } = self;
+        let mut messages = Vec::new();
+        if *n_truncated > 0 {
+            messages.push(format!(
                 "{n_truncated} of {n_read} conversations are longer than the reward model's \
                  context, and were read without their beginning or, by a judge, scored 0"
-            )
-        })
+            ));
+        }
+        if *n_without_score > 0 {
+            messages.push(format!(
+                "{n_without_score} of {n_replies} replies of the judge have no score and count as 0"
+            ));
+        }
+        messages
     }
 }

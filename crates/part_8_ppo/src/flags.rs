@@ -9,6 +9,7 @@ use datasets::answers::final_answer;
 use datasets::{Example, ExampleColumns};
 use experiment::number::{probability, temperature, unit_interval};
 use experiment::program::{as_usage_error, ensure_usage};
+use model_io::ChatVariables;
 use modern::{Sampler, SamplingStrategy};
 use serde::Serialize;
 use sft::flags::DataFlags;
@@ -231,8 +232,8 @@ impl RewardFnFlags {
         Ok(())
     }
 
-    /// Reward function for completions of prompts from `data` by a policy with `chat_tokenizer`.
-    /// Prints a note if a reward model has another tokenizer.
+    /// Reward function for completions of prompts from `data` by a policy with `chat_tokenizer`, in
+    /// a run with these chat `variables`. Prints a note if a reward model has another tokenizer.
     ///
     /// # Errors
     /// When there is no such reward model.
@@ -241,13 +242,15 @@ impl RewardFnFlags {
         data: &str,
         chat_tokenizer: &ChatTokenizer,
         batch_size: usize,
+        variables: &ChatVariables,
         device: &Device,
     ) -> Result<NamedRewardFn> {
         let outcome = self.outcome.rewards()?;
         let (reward_fn, name) = match (self.source(), data) {
             ("program", _) => return self.program.open_reward_fn(),
             ("judge", _) => {
-                return self.program.judge.open_reward_fn(device, ContextOverflow::default());
+                let overflow = ContextOverflow::default();
+                return self.program.judge.open_reward_fn(variables, device, overflow);
             }
             ("code", _) => return Ok(outcome.apply(self.program.code.open_reward_fn()?)),
             ("rule", "arithmetic") | ("exact", _) => {
@@ -261,8 +264,14 @@ impl RewardFnFlags {
             ("random" | "chance", _) => (reward_fn::random_reward_fn(), "chance".to_string()),
             (source, _) => {
                 let overflow = ContextOverflow::default();
-                let (reward_model, tokenizer) =
-                    open_reward_model(source, chat_tokenizer, batch_size, device, overflow)?;
+                let (reward_model, tokenizer) = open_reward_model(
+                    source,
+                    chat_tokenizer,
+                    batch_size,
+                    variables,
+                    device,
+                    overflow,
+                )?;
                 if tokenizer == RewardTokenizer::Other {
                     println!(
                         "the reward model has another tokenizer than the policy: completions are \

@@ -7,6 +7,8 @@
 //! reward     0.7                 0 for a reply without a score, or for a question that is longer
 //!                                than the judge's context, with a note in completions.jsonl
 //! ```
+//! The score of a judge that thinks follows `</think>`. A reply that is cut at its length limit has
+//! no score: what it says of one is not its last word.
 //!
 //! A judge is as easily pleased as a reward model: it prefers long and confident answers, and a
 //! policy can learn to talk to it. Read completions while the reward rises.
@@ -17,8 +19,9 @@ use std::sync::LazyLock;
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::Device;
 use experiment::train_state::parameters_sha256;
-use model_io::{ChatMessage, LoadMode};
-use modern::{Checkpoint, GptModern};
+use model_io::{ChatMessage, ChatVariables, LoadMode};
+use modern::flags::variables_of_run;
+use modern::{Checkpoint, FinishReason, GptModern};
 use regex::{Captures, Regex};
 use sft::chat_tokenizer::CompletionText;
 use sft::finetuned::resolve_model_path;
@@ -34,6 +37,8 @@ const DEFAULT_PROMPT: &str = include_str!("judge_prompt.txt");
 const MAX_SCORE: f64 = 10.;
 /// Longest reply, in tokens: room for a reason before the score.
 const MAX_REPLY: usize = 256;
+/// End of what a judge thinks before it answers.
+const END_OF_THINKING: &str = "</think>";
 /// Replies generated at a time.
 const BATCH_SIZE: usize = 16;
 /// Largest file of a question.
@@ -58,19 +63,30 @@ pub struct LlmJudge {
 }
 
 impl LlmJudge {
-    /// Judge with the chat model `model` and the question of `file`, by default a built-in one.
+    /// Judge with the chat model `model` and the question of `file`, by default a built-in one. Its
+    /// chat template has the date of the judge's own run, else that of `variables`, and the
+    /// arguments of both.
     ///
     /// # Errors
     /// When there is no such model, the file cannot be read, or it does not mention the completion.
-    pub fn open(model: &str, file: Option<&Path>, device: &Device) -> Result<Self> {
+    pub fn open(
+        model: &str,
+        file: Option<&Path>,
+        variables: ChatVariables,
+        device: &Device,
+    ) -> Result<Self> {
         let question = match file {
             None => DEFAULT_PROMPT.to_string(),
             Some(path) => regular_file::read_to_string(path, MAX_PROMPT_FILE)?,
         };
         ensure_asks_about_completion(&question)?;
+        let own = variables_of_run(Path::new(model))?;
+        let date = own.date.or(variables.date);
+        let variables = ChatVariables { date, ..variables }.with_defaults(&own);
         let path = resolve_model_path(model)?;
-        let mut checkpoint = Checkpoint::open(&path, LoadMode::Inference, device)
+        let checkpoint = Checkpoint::open(&path, LoadMode::Inference, device)
             .with_context(|| format!("opening the judge {model}"))?;
+        let mut checkpoint = checkpoint.with_chat_variables(&variables);
         let weights = parameters_sha256(checkpoint.parameters.iter())?;
         let chat_tokenizer = ChatTokenizer::from_checkpoint(&mut checkpoint, None)?;
         Self::new(checkpoint.model, chat_tokenizer, question, &weights)
@@ -100,27 +116,25 @@ impl LlmJudge {
         let counter = overflow.clone();
         let reward_fn = move |inputs: &[RewardInput<'_>], _: &mut tensor_core::Rng| {
             let replies = self.replies(inputs)?;
-            let n_too_long = replies.iter().filter(|reply| reply.is_none()).count();
-            counter.add(inputs.len(), n_too_long);
-            let score = |reply: &Option<String>| parse_score(reply.as_deref()?);
-            let scores: Vec<Option<f64>> = replies.iter().map(score).collect();
-            self.has_scored |= scores.iter().any(Option::is_some);
+            let scores: Vec<Option<f64>> =
+                replies.iter().map(|reply| score(reply.as_ref()?)).collect();
+            let n_replies = replies.iter().flatten().count();
+            let n_scores = scores.iter().flatten().count();
+            counter.add(inputs.len(), inputs.len() - n_replies);
+            counter.add_replies(n_replies, n_replies - n_scores);
+            self.has_scored |= n_scores > 0;
             if let (false, Some(first)) = (self.has_scored, replies.iter().flatten().next()) {
                 bail!(
-                    "the judge gave none of {} completions a score; it replied {:?}: does its \
-                     prompt ask for \"Score: N\"?",
+                    "the judge gave none of {} completions a score; it replied {:?}: {}",
                     inputs.len(),
-                    one_line(first)
+                    one_line(&first.text),
+                    advice(first)
                 );
             }
             let rewards: Vec<f64> =
                 scores.iter().map(|score| score.unwrap_or(0.) / MAX_SCORE).collect();
-            let note = |(score, reply): (&Option<f64>, &Option<String>)| match (score, reply) {
-                (Some(_), _) => String::new(),
-                (None, Some(reply)) => format!("no score in {:?}", one_line(reply)),
-                (None, None) => "the question is longer than the judge's context".to_string(),
-            };
-            let notes = scores.iter().zip(&replies).map(note).collect();
+            let notes = scores.iter().zip(&replies);
+            let notes = notes.map(|(&score, reply)| note(score, reply.as_ref())).collect();
             let part = RewardPart { name: "judge".into(), rewards: rewards.clone(), notes };
             last_parts.0.replace(vec![part]);
             Ok(rewards)
@@ -134,7 +148,7 @@ impl LlmJudge {
     }
 
     /// Replies of the judge, without sampling; `None` to a question that its context cannot hold.
-    fn replies(&self, inputs: &[RewardInput<'_>]) -> Result<Vec<Option<String>>> {
+    fn replies(&self, inputs: &[RewardInput<'_>]) -> Result<Vec<Option<CompletionText>>> {
         let context_len = self.model.config().context_len;
         let (mut prompts, mut fits) = (Vec::new(), Vec::with_capacity(inputs.len()));
         for input in inputs {
@@ -146,7 +160,7 @@ impl LlmJudge {
         }
         let (model, tokenizer) = (&self.model, &self.chat_tokenizer);
         let replies = tokenizer.generate_greedy(model, &prompts, MAX_REPLY, BATCH_SIZE)?;
-        let mut replies = replies.into_iter().map(|CompletionText { text, .. }| text);
+        let mut replies = replies.into_iter();
         Ok(fits.into_iter().map(|fits| fits.then(|| replies.next()).flatten()).collect())
     }
 
@@ -160,6 +174,38 @@ impl LlmJudge {
             one_line(prompt)
         );
         Ok(())
+    }
+}
+
+/// Score of a reply; `None` if it says none, or was cut.
+fn score(reply: &CompletionText) -> Option<f64> {
+    parse_score(&reply.text).filter(|_| !is_cut(reply))
+}
+
+fn is_cut(reply: &CompletionText) -> bool {
+    reply.finish_reason != FinishReason::Stop
+}
+
+/// Advice about a `reply` without a score.
+fn advice(reply: &CompletionText) -> &'static str {
+    match is_cut(reply) {
+        true => {
+            "the reply was cut at its length limit: ask for less in --judge-prompt, or, of a judge \
+             that thinks, --judge-template-arg enable_thinking=false"
+        }
+        false => "does its prompt ask for \"Score: N\"?",
+    }
+}
+
+/// Note on a completion with this `score` and `reply`; empty if there is a score.
+fn note(score: Option<f64>, reply: Option<&CompletionText>) -> String {
+    match (score, reply) {
+        (Some(_), _) => String::new(),
+        (None, Some(reply)) => {
+            let cut = if is_cut(reply) { ", cut at its length limit" } else { "" };
+            format!("no score in {:?}{cut}", one_line(&reply.text))
+        }
+        (None, None) => "the question is longer than the judge's context".to_string(),
     }
 }
 
@@ -190,16 +236,18 @@ pub(crate) fn fill(question: &str, input: &RewardInput<'_>) -> String {
     PLACEHOLDER.replace_all(question, value).into_owned()
 }
 
-/// Last score of a reply, if it is from 0 to 10.
+/// Last score of a reply, after its `</think>` if there is one, if it is from 0 to 10.
 ///
 /// # Examples
 /// ```
 /// use ppo::judge::parse_score;
 /// assert_eq!(parse_score("It is right, but long.\n**Score:** 8/10"), Some(8.));
+/// assert_eq!(parse_score("Is it Score: 2?</think>Score: 9"), Some(9.));
 /// assert_eq!(parse_score("I like it."), None);
 /// assert_eq!(parse_score("Score: 11"), None);
 /// ```
 pub fn parse_score(reply: &str) -> Option<f64> {
-    let score: f64 = SCORE.captures_iter(reply).last()?[1].parse().ok()?;
+    let answer = reply.rsplit_once(END_OF_THINKING).map_or(reply, |(_, answer)| answer);
+    let score: f64 = SCORE.captures_iter(answer).last()?[1].parse().ok()?;
     Some(score).filter(|score| (0. ..=MAX_SCORE).contains(score))
 }

@@ -9,6 +9,8 @@ use candle_core::Device;
 use clap::Args;
 use experiment::number::seconds;
 use experiment::program::ensure_usage;
+use model_io::{ChatArguments, ChatVariables};
+use modern::flags::as_one_setting;
 use serde::Serialize;
 
 use crate::code_reward::{CodeScore, code_reward_fn};
@@ -49,21 +51,31 @@ pub struct JudgeFlags {
     /// and {answer} are replaced [default: built in; asks for Score: 0 to 10]
     #[arg(long, value_name = "FILE", requires = "judge_model")]
     pub judge_prompt: Option<PathBuf>,
+    /// With --reward judge: variable of the judge's chat template, for example
+    /// enable_thinking=false; may be repeated
+    #[arg(long, value_name = "NAME=VALUE", requires = "judge_model")]
+    #[serde(serialize_with = "as_one_setting")]
+    pub judge_template_arg: Vec<ChatArguments>,
 }
 
 impl JudgeFlags {
-    /// Reward function of the judge.
+    /// Reward function of the judge, in a run with these chat `variables`: the judge reads their
+    /// date, and has arguments of its own.
     ///
     /// # Errors
     /// A usage error without --judge-model, and those of [`LlmJudge::open`].
     pub fn open_reward_fn(
         &self,
+        variables: &ChatVariables,
         device: &Device,
         overflow: ContextOverflow,
     ) -> Result<NamedRewardFn> {
         let model = self.judge_model.as_deref();
         ensure_usage(model.is_some(), "--reward judge needs --judge-model MODEL")?;
-        let judge = LlmJudge::open(model.unwrap_or(""), self.judge_prompt.as_deref(), device)?;
+        let arguments = self.judge_template_arg.iter().cloned().collect();
+        let variables = ChatVariables { date: variables.date, arguments };
+        let (model, question) = (model.unwrap_or(""), self.judge_prompt.as_deref());
+        let judge = LlmJudge::open(model, question, variables, device)?;
         Ok(judge.reward_fn(overflow))
     }
 }

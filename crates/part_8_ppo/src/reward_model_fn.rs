@@ -3,7 +3,7 @@
 use anyhow::Result;
 use candle_core::Device;
 use experiment::train_state::parameters_sha256;
-use model_io::LoadMode;
+use model_io::{ChatVariables, LoadMode};
 use reward::RewardCheckpoint;
 use sft::ChatTokenizer;
 use tensor_core::Rng;
@@ -21,6 +21,8 @@ pub enum RewardTokenizer {
 }
 
 /// Reward function of the reward model at `source`, which counts in `overflow`, and its tokenizer.
+/// `variables` are the chat variables of the run, in place of those that the run of the reward
+/// model lacks.
 ///
 /// # Errors
 /// When there is no such reward model.
@@ -28,10 +30,11 @@ pub fn open_reward_model(
     source: &str,
     policy: &ChatTokenizer,
     batch_size: usize,
+    variables: &ChatVariables,
     device: &Device,
     overflow: ContextOverflow,
 ) -> Result<(NamedRewardFn, RewardTokenizer)> {
-    let model = RewardCheckpoint::open(source, LoadMode::Inference, device)?;
+    let model = RewardCheckpoint::open_for_run(source, LoadMode::Inference, variables, device)?;
     let name = parameters_sha256(model.parameters.iter())?;
     let name = format!("{name} {:?}", model.normalization);
     let (reward_fn, tokenizer) = reward_model_fn(model, policy, batch_size, overflow.clone());

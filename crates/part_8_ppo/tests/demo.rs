@@ -61,6 +61,21 @@ fn assert_rows_have_the_metrics(metrics: &str) {
     }
 }
 
+/// Checks that the model of the run `whole` in `folder` has the metrics `found` of the run, and a
+/// copy of it outside of the run those of a policy without a reference.
+fn evaluates_a_model_in_and_out_of_its_run(folder: &Path, found: &serde_json::Value) {
+    let model = path_arg(folder, "whole/model");
+    let own = ["eval", "--model", &model, "--eval-examples", "20", "--json"];
+    assert_eq!(PART_8.stdout_json(&own), *found, "a run's model is evaluated as the run");
+    let copy = path_arg(folder, "copy");
+    std::fs::create_dir(&copy).expect("a folder");
+    for entry in std::fs::read_dir(&model).expect("a model") {
+        let entry = entry.expect("a file");
+        std::fs::copy(entry.path(), Path::new(&copy).join(entry.file_name())).expect("copied");
+    }
+    evaluates_without_a_reference(&copy, found);
+}
+
 #[test]
 fn a_run_trains_resumes_and_evaluates() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -99,7 +114,7 @@ fn a_run_trains_resumes_and_evaluates() {
     let alike = PART_8.stdout_json(&same);
     let no_kl = alike["kl"].as_f64().map(|kl| kl.abs() < 1e-6);
     assert_eq!((alike["win_rate"].as_f64(), no_kl), (Some(0.5), Some(true)));
-    evaluates_without_a_reference(&path_arg(folder.path(), "whole/model"), &found);
+    evaluates_a_model_in_and_out_of_its_run(folder.path(), &found);
     for flag in ["--model", "--reference", "--reward"] {
         PART_8.assert_fails(&train(&whole, &[flag, &base]), 1, "which would be moved aside");
     }

@@ -54,7 +54,7 @@ enum Command {
 }
 
 /// Settings that `eval` takes from the run of the policy unless the command line sets them.
-const SETTINGS_FROM_RUN: [&str; 20] = [
+const SETTINGS_FROM_RUN: [&str; 21] = [
     "code_memory",
     "code_python",
     "code_score",
@@ -64,6 +64,7 @@ const SETTINGS_FROM_RUN: [&str; 20] = [
     "dataset_config",
     "judge_model",
     "judge_prompt",
+    "judge_template_arg",
     "max_new_tokens",
     "max_prompt_length",
     "prompt_format",

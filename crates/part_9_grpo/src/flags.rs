@@ -10,6 +10,7 @@ use clap::Args;
 use datasets::{DatasetFlags, Example};
 use experiment::number::{positive, probability};
 use experiment::program::{as_usage_error, ensure_usage};
+use model_io::ChatVariables;
 use modern::{Sampler, SamplingStrategy};
 use ppo::flags::{OutcomeRewardFlags, PromptFlags, RewardProgramFlags, RolloutLimitFlags};
 use ppo::reward_fn::NamedRewardFn;
@@ -71,18 +72,20 @@ fn reward_help() -> String {
 }
 
 impl TaskFlags {
-    /// Reward function for a policy with `chat_tokenizer`. Prints a note if a reward model has
-    /// another tokenizer.
+    /// Reward function for a policy with `chat_tokenizer`, in a run with these chat `variables`.
+    /// Prints a note if a reward model has another tokenizer.
     ///
     /// # Errors
     /// Those of [`TaskFlags::weighted_rewards`], and when a reward model cannot be opened.
     pub fn open_reward_fn(
         &self,
         chat_tokenizer: &ChatTokenizer,
+        variables: &ChatVariables,
         device: &Device,
     ) -> Result<NamedRewardFn> {
+        let (rewards, program) = (self.weighted_rewards()?, &self.program);
         let (reward_fn, other_tokenizers) =
-            self.weighted_rewards()?.open_reward_fn(&self.program, chat_tokenizer, 32, device)?;
+            rewards.open_reward_fn(program, chat_tokenizer, 32, variables, device)?;
         for name in other_tokenizers {
             println!(
                 "{name} has another tokenizer than the policy: completions are tokenized again for \
@@ -129,7 +132,12 @@ impl TaskFlags {
         if self.data.is_none() {
             as_usage_error(self.dataset.ensure_unused("(not given)"))?;
         }
-        as_usage_error(self.task.ensure_has_data(self.data.as_deref()))
+        as_usage_error(self.task.ensure_has_data(self.file_data()))
+    }
+
+    /// `--data`; `None` for the built-in problems, which part 10 names.
+    pub fn file_data(&self) -> Option<&str> {
+        self.data.as_deref().filter(|&data| data != "arithmetic")
     }
 
     /// Tokenized prompts of `examples` for a model with `context_len`, and the number of examples

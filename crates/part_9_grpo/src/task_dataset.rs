@@ -2,23 +2,12 @@
 //! their split.
 
 use anyhow::{Result, ensure};
-use datasets::{Example, Splits};
+use datasets::{Example, SplitRule, SplitSpec, Splits};
 use serde_json::{Value, json};
-use sft::SplitRule;
 use tensor_core::sha256;
 
 use crate::Task;
 use crate::flags::TaskFlags;
-
-/// Seed of the split of a file without a rule. It is not a run's seed, so that all runs have the
-/// same split.
-const SPLIT_SEED: u64 = 90;
-/// Largest share of a file's rows in that validation split.
-const MAX_VALIDATION_SHARE: f64 = 0.1;
-/// Largest number of a file's rows in it.
-const MAX_VALIDATION_ROWS: usize = 200;
-/// Seed of a mixture of problems without a rule, which are split in the same way for every run.
-const MIXTURE_SEED: u64 = 0;
 
 /// Problems by split.
 #[derive(Debug)]
@@ -27,13 +16,14 @@ pub struct TaskDataset {
     pub splits: Splits<Example>,
     /// Training problems that were left out, because a validation problem has their question.
     pub n_leaks: usize,
+    /// Rule by which the rows of a file were split, if they were.
+    pub rule: Option<SplitRule>,
 }
 
 impl Task {
     /// Problems for training and validation, prompts with the right answer as completion: `rows`,
-    /// else the built-in ones. Validation problems are `validation`, else those that `rule` holds
-    /// out of `rows`, as part 6 does, else up to a tenth of `rows`, always the same ones. No
-    /// question is in both splits.
+    /// else the built-in ones. Validation problems are `validation`, else those that `split_spec`
+    /// holds out of `rows`. No question is in both splits.
     ///
     /// # Errors
     /// When no problem is left to train on.
@@ -41,34 +31,27 @@ impl Task {
         self,
         rows: Option<Vec<Example>>,
         validation: Option<Vec<Example>>,
-        rule: Option<SplitRule>,
+        split_spec: SplitSpec,
     ) -> Result<TaskDataset> {
-        let mut splits = match (rows, &validation, rule) {
-            (None, ..) => self.built_in_splits()?,
-            (Some(rows), None, Some(SplitRule { validation, seed })) => {
-                Splits::hold_out_shares(rows, Example::question, validation, 0., seed)?
-            }
-            (Some(rows), None, None) => {
-                let n_validation = (rows.len() as f64 * MAX_VALIDATION_SHARE) as usize;
-                let n_validation = n_validation.clamp(1, MAX_VALIDATION_ROWS);
-                Splits::hold_out(rows, |row| row.prompt.clone(), n_validation, 0, SPLIT_SEED)?
-            }
-            (Some(rows), Some(_), _) => {
-                Splits { train: rows, validation: Vec::new(), test: Vec::new() }
-            }
+        let split_rows = rows.as_ref().filter(|_| validation.is_none());
+        let rule = split_rows.map(|rows| split_spec.rule(rows.len()));
+        let mut splits = match (rows, rule) {
+            (None, _) => self.built_in_splits()?,
+            (Some(rows), Some(rule)) => rule.hold_out(rows)?,
+            (Some(rows), None) => Splits { train: rows, validation: Vec::new(), test: Vec::new() },
         };
         if let Some(validation) = validation {
             splits.validation = validation;
         }
         let n_leaks = splits.remove_leaks();
         ensure!(!splits.train.is_empty(), "every training problem is also a validation problem");
-        Ok(TaskDataset { splits, n_leaks })
+        Ok(TaskDataset { splits, n_leaks, rule })
     }
 }
 
 impl TaskFlags {
-    /// Problems for training and validation, those of `--data`, split by `rule` if there is one,
-    /// and of `eval_file`, whose split is `eval_split`.
+    /// Problems for training and validation, those of `--data`, split as `split_spec` says, and of
+    /// `eval_file`, whose split is `eval_split`.
     ///
     /// # Errors
     /// Those of [`DatasetFlags::locate`](datasets::DatasetFlags::locate) and
@@ -77,14 +60,14 @@ impl TaskFlags {
         &self,
         eval_file: Option<&str>,
         eval_split: Option<&str>,
-        rule: Option<SplitRule>,
+        split_spec: SplitSpec,
     ) -> Result<TaskDataset> {
         let eval_files = eval_file
             .map(|name| self.dataset.for_evaluation(name, eval_split).locate(name))
             .transpose()?;
-        let rows = self.rows(rule.map_or(MIXTURE_SEED, |rule| rule.seed))?;
+        let rows = self.load_rows_drawn_by(split_spec.mixture_seed())?;
         let validation = eval_files.map(|files| self.task.read_files(&files)).transpose()?;
-        self.task.load_dataset(rows, validation, rule)
+        self.task.load_dataset(rows, validation, split_spec)
     }
 
     /// Problems of `--data`, a mixture drawn by a fixed seed; `None` without it.
@@ -93,11 +76,15 @@ impl TaskFlags {
     /// Those of [`DatasetFlags::locate`](datasets::DatasetFlags::locate), and when a row is
     /// invalid.
     pub fn load_rows(&self) -> Result<Option<Vec<Example>>> {
-        self.rows(MIXTURE_SEED)
+        self.load_rows_drawn_by(SplitRule::PROBLEMS_MIXTURE_SEED)
     }
 
-    fn rows(&self, mixture_seed: u64) -> Result<Option<Vec<Example>>> {
-        let Some(data) = &self.data else { return Ok(None) };
+    /// Like [`load_rows`](Self::load_rows), a mixture drawn by `mixture_seed`.
+    ///
+    /// # Errors
+    /// Those of [`load_rows`](Self::load_rows).
+    pub fn load_rows_drawn_by(&self, mixture_seed: u64) -> Result<Option<Vec<Example>>> {
+        let Some(data) = self.file_data() else { return Ok(None) };
         let read = |name: &str| self.task.read_files(&self.dataset.locate(name)?);
         match self.dataset.open_mixture(data, read)? {
             Some(mixture) => Ok(Some(mixture.interleave(mixture_seed))),

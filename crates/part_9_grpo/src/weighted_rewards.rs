@@ -9,6 +9,7 @@ use std::path::Path;
 use anyhow::{Result, bail, ensure};
 use candle_core::Device;
 use datasets::Example;
+use model_io::ChatVariables;
 use ppo::flags::RewardProgramFlags;
 use ppo::reward_fn::{self, NamedRewardFn, OutcomeRewards, RewardPart, RewardParts};
 use ppo::reward_model_fn::{RewardTokenizer, open_reward_model};
@@ -181,7 +182,8 @@ impl WeightedRewards {
     }
 
     /// Reward function of the sum, with the program of `program`; reward models process
-    /// `batch_size` texts at a time. The second result lists the reward models whose tokenizer
+    /// `batch_size` texts at a time. `variables` are the chat variables of the run, for reward
+    /// models and a judge. The second result lists the reward models whose tokenizer
     /// differs from the policy's `chat_tokenizer`.
     ///
     /// # Errors
@@ -191,6 +193,7 @@ impl WeightedRewards {
         program: &RewardProgramFlags,
         chat_tokenizer: &ChatTokenizer,
         batch_size: usize,
+        variables: &ChatVariables,
         device: &Device,
     ) -> Result<(NamedRewardFn, Vec<String>)> {
         let (mut weighted, mut other_tokenizers) = (Vec::new(), Vec::new());
@@ -204,12 +207,15 @@ impl WeightedRewards {
                 RewardSource::Random => named(reward_fn::random_reward_fn()),
                 RewardSource::Program => program.open_reward_fn()?,
                 RewardSource::Code => program.code.open_reward_fn()?,
-                RewardSource::LlmJudge => program.judge.open_reward_fn(device, overflow.clone())?,
+                RewardSource::LlmJudge => {
+                    program.judge.open_reward_fn(variables, device, overflow.clone())?
+                }
                 RewardSource::Model => {
                     let (reward_model, tokenizer) = open_reward_model(
                         name,
                         chat_tokenizer,
                         batch_size,
+                        variables,
                         device,
                         overflow.clone(),
                     )?;

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::foreign_keys;
 use super::names::{Settings, find_flag};
-use super::source::{Source, interpolated};
+use super::source::{SPLIT_RULE, Source, interpolated};
 use crate::usage_error::as_usage_error;
 
 /// Flags that set the same quantity in two ways. One in a later source replaces the other in an
@@ -151,7 +151,8 @@ pub(super) fn settings_to_flags(settings: &Settings) -> Result<Vec<OsString>> {
 }
 
 /// `settings` under the primary name of each flag of `command` and of each of its listed values,
-/// whichever alias or key of another project a file uses. Unknown keys stay.
+/// whichever alias or key of another project a file uses. Unknown keys stay, apart from
+/// [`SPLIT_RULE`].
 ///
 /// # Errors
 /// When two keys give the same flag different values, and those of
@@ -161,7 +162,7 @@ pub(super) fn canonical(
     command: &Command,
 ) -> Result<Settings> {
     let (mut renamed, mut keys) = (Settings::new(), BTreeMap::new());
-    for (key, value) in settings {
+    for (key, value) in settings.into_iter().filter(|(key, _)| key != SPLIT_RULE) {
         let Some((name, value)) = foreign_keys::translate(key.clone(), value, command)? else {
             continue;
         };

@@ -72,9 +72,10 @@ fn read_after_defaults(
     // As text, so that the error is that of the flag, which is named in it.
     let options =
         serde_saphyr::options! { non_finite_float_policy: NonFiniteFloatPolicy::AsString };
-    let parsed: Map<String, Value> = serde_saphyr::from_str_with_options(&text, options)
+    let mut parsed: Map<String, Value> = serde_saphyr::from_str_with_options(&text, options)
         .map_err(|error| anyhow!("{}", error.to_string().lines().next().unwrap_or_default()))
         .with_context(|| format!("{name} is not a YAML file of settings"))?;
+    parsed.remove(SPLIT_RULE);
     let mut values = Map::new();
     for (key, value) in parsed {
         insert(&mut values, key, value);
@@ -161,6 +162,10 @@ pub(super) fn interpolated(
 /// Flags that hold for one start of a run and are not taken over by `--resume`.
 pub(super) const TRANSIENT: [&str; 2] = ["stop_after", "json"];
 
+/// Setting that a run records beside its flags: the rule by which it split its rows. It is no
+/// setting of a file, and a resumed run reads it by itself.
+pub(super) const SPLIT_RULE: &str = "split_rule";
+
 /// YAML file that [`Source::read_files`] reads as the `settings` of a run, apart from [`TRANSIENT`]
 /// ones.
 pub(crate) fn effective_config(settings: &Value) -> String {
@@ -168,7 +173,8 @@ pub(crate) fn effective_config(settings: &Value) -> String {
         "# What the run used. Another run with the same settings: train --config THIS_FILE\n"
             .to_string();
     let settings = settings.as_object().into_iter().flatten();
-    for (key, value) in settings.filter(|(key, _)| !TRANSIENT.contains(&key.as_str())) {
+    let is_setting = |key: &str| !TRANSIENT.contains(&key) && key != SPLIT_RULE;
+    for (key, value) in settings.filter(|(key, _)| is_setting(key)) {
         let value = match value {
             Value::String(text) => text.replace("${", r"\${").into(),
             value => value.clone(),

@@ -43,6 +43,28 @@ fn a_run_does_not_overwrite_a_model_folder() -> Result<()> {
 }
 
 #[test]
+fn a_model_an_adapter_the_last_model_and_a_checkpoint_belong_to_their_run() -> Result<()> {
+    let parent = tempfile::tempdir()?;
+    let path = |name: &str| parent.path().join(name);
+    RunFolder::create(&path("run"), &json!({ "seed": 7 }))?;
+    let step = "run/checkpoints/step-40";
+    let policy = "run/checkpoints/step-40/policy";
+    let models = ["run/model", "run/adapter", "run/final", step, policy];
+    for folder in models.iter().chain(&["run/base", "run/final/more", "other/model"]) {
+        fs::create_dir_all(path(folder))?;
+    }
+    fs::write(path("run/model/config.json"), "{}")?; // a model's
+    for model in models.iter().chain(&["run", "run/final/", "run/base/../final"]) {
+        let settings = RunFolder::settings_of_model(&path(model))?;
+        assert_eq!(settings, Some(json!({ "seed": 7 })), "{model}");
+    }
+    for other in ["run/base", "run/final/more", "other/model", "other", "run/checkpoints"] {
+        assert_eq!(RunFolder::find_run(&path(other)), None, "{other}");
+    }
+    Ok(())
+}
+
+#[test]
 fn a_run_without_its_log_is_moved_aside_and_not_mixed_with_a_new_one() -> Result<()> {
     let parent = tempfile::tempdir()?;
     let path = |name: &str| parent.path().join(name);

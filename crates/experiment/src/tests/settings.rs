@@ -236,6 +236,24 @@ fn a_number_that_is_not_finite_does_not_vanish_from_a_file() -> Result<()> {
 }
 
 #[test]
+fn the_rule_of_a_split_is_recorded_and_is_not_a_setting() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let out = folder.path().join("run");
+    let rule = serde_json::json!({ "n_rows": 40, "seed": 90 });
+    let settings = serde_json::json!({ "steps": 38, "seed": 3, "split_rule": rule });
+    RunFolder::create(&out, &settings).map(drop)?;
+    let resumed = parse(&format!("--resume --out {}", out.display()))?;
+    assert_eq!((resumed.steps, resumed.seed), (Some(38), Some(3)), "a run is resumed without it");
+    for file in ["config.json", "effective_config.yaml"] {
+        let args = parse(&format!("--config {}", out.join(file).display()))?;
+        assert_eq!((args.steps, args.seed), (Some(38), Some(3)), "{file}");
+    }
+    let yaml = std::fs::read_to_string(out.join("effective_config.yaml"))?;
+    assert!(!yaml.contains("split_rule"), "{yaml}");
+    Ok(())
+}
+
+#[test]
 fn the_effective_settings_reopen_as_a_file() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let settings = serde_json::json!({

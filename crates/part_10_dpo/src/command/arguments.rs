@@ -4,6 +4,7 @@ use std::num::NonZeroUsize;
 
 use anyhow::Result;
 use clap::Args;
+use datasets::SplitSpec;
 use experiment::flags::{RunFlags, without_f16};
 use experiment::number::probability;
 use experiment::program::ensure_usage;
@@ -11,7 +12,6 @@ use reward::flags::{PreferenceFlags, SplitFlags};
 use scaling::flags::OptimizationFlags;
 use scaling::{DefaultLength, DefaultLr, RunDefaults};
 use serde::Serialize;
-use sft::SplitRule;
 use sft::model_flags::ModelFlags;
 
 use crate::flags::{LossFlags, LossName};
@@ -116,10 +116,10 @@ impl TrainArgs {
         )
     }
 
-    /// Rule of the split of a run with --online that --split-seed gives.
-    pub(crate) fn given_split(&self) -> Option<SplitRule> {
+    /// Split of a run with --online that --split-seed gives.
+    pub(crate) fn given_split(&self) -> Option<SplitSpec> {
         let SplitFlags { validation, .. } = self.split;
-        self.online.split_seed.map(|seed| SplitRule { validation, seed })
+        self.online.split_seed.map(|seed| SplitSpec::Shares { validation, seed })
     }
 
     /// Loss of the run.

@@ -73,8 +73,7 @@ pub(super) fn run(args: &BestOfNArgs) -> Result<()> {
         create_parent_folder(path)?;
     }
     let FinetunedModel { model, chat_tokenizer, .. } = args.judged.finetuned.open(&device)?;
-    let (mut judge, _) =
-        rewards.open_reward_fn(&args.judged.program, &chat_tokenizer, 64, &device)?;
+    let mut judge = args.judged.open_reward_fn(&rewards, &chat_tokenizer, &device)?;
     let config = args.judged.rollout(args.n.get(), args.max_new_tokens.get(), &chat_tokenizer);
     let mut examples = Task::Arithmetic.test_examples()?;
     examples.truncate(args.eval_examples.get());

@@ -158,7 +158,7 @@ fn load_eval_rows(args: &EvalArgs, preference_type: PreferenceType) -> Result<Ve
     }
     let requested = args.data.clone().map(|data| PreferenceFlags { data, dataset, columns });
     let seed = args.compute.seed;
-    let settings = RunFolder::read_settings(Path::new(&args.finetuned.model))?;
+    let settings = RunFolder::settings_of_model(Path::new(args.finetuned.trained_model()))?;
     let run = settings.filter(|settings| settings.get("eval_pairs").is_some());
     ensure_usage(
         args.data.is_some() || run.as_ref().is_none_or(|run| run["online"].is_null()),
@@ -178,7 +178,7 @@ fn load_eval_rows(args: &EvalArgs, preference_type: PreferenceType) -> Result<Ve
         return Ok(rows);
     };
     let rows = load_all(&requested, preference_type, seed)?.rows;
-    if requested.dataset.is_data_of(&run, &requested.data) {
+    if requested.dataset.shares_files_with(&run, &requested.data) {
         let text = |row: &PreferenceRow| format!("{row:?}");
         let train_rows = load_run_rows(&run_data, run, preference_type)?.splits.train;
         let train_rows: HashSet<String> = train_rows.iter().map(text).collect();

@@ -1,6 +1,7 @@
 //! Flags of a model whose completions a judge scores, shared by `best-of-n` and `revise`.
 
 use anyhow::Result;
+use candle_core::Device;
 use clap::Args;
 use experiment::number::positive;
 use experiment::program::as_usage_error;
@@ -8,8 +9,12 @@ use grpo::WeightedRewards;
 use modern::{Sampler, SamplingStrategy};
 use ppo::RolloutConfig;
 use ppo::flags::RewardProgramFlags;
+use ppo::reward_fn::NamedRewardFn;
 use sft::ChatTokenizer;
 use sft::model_flags::FinetunedFlags;
+
+/// Texts that a reward model reads at a time.
+const BATCH_SIZE: usize = 64;
 
 /// Model, its judge, and how it samples.
 #[derive(Args)]
@@ -35,6 +40,22 @@ impl JudgedModelFlags {
         let rewards = as_usage_error(WeightedRewards::parse(&self.judge))?;
         self.program.check(|name| rewards.has(name))?;
         Ok(rewards)
+    }
+
+    /// Reward function of the judge `rewards` for completions of the model, whose chat variables a
+    /// reward model without its own reads.
+    ///
+    /// # Errors
+    /// Those of [`WeightedRewards::open_reward_fn`].
+    pub(super) fn open_reward_fn(
+        &self,
+        rewards: &WeightedRewards,
+        chat_tokenizer: &ChatTokenizer,
+        device: &Device,
+    ) -> Result<NamedRewardFn> {
+        let variables = self.finetuned.chat_template.variables(&self.finetuned.model)?;
+        let program = &self.program;
+        Ok(rewards.open_reward_fn(program, chat_tokenizer, BATCH_SIZE, &variables, device)?.0)
     }
 
     /// Sampling of `n` completions per prompt, of at most `max_new_tokens` tokens.

@@ -79,8 +79,7 @@ pub(super) fn run(args: &ReviseArgs) -> Result<()> {
     let questions = load_questions(args, &rewards)?;
     let device = args.compute.open_device()?;
     let FinetunedModel { model, chat_tokenizer, .. } = args.judged.finetuned.open(&device)?;
-    let (mut judge, _) =
-        rewards.open_reward_fn(&args.judged.program, &chat_tokenizer, 64, &device)?;
+    let mut judge = args.judged.open_reward_fn(&rewards, &chat_tokenizer, &device)?;
     let (n, max_new_tokens) = (args.n.get(), args.max_new_tokens.get());
     let context_len = model.config().context_len;
     let (questions, n_dropped) =

@@ -3,26 +3,26 @@
 
 use anyhow::{Context, Result};
 use candle_core::Device;
+use datasets::{SplitRule, SplitSpec};
 use experiment::{RunLogConfig, RunSetup, TrainState};
-use grpo::{GrpoEvaluator, ReferenceModel};
+use grpo::{GrpoEvaluator, ReferenceModel, WeightedRewards};
 use ppo::prompts::tokenize_prompts;
 use ppo::reference::open_reference;
+use ppo::reward_fn::NamedRewardFn;
 use ppo::{CompletionEvalConfig, PromptExample, PromptLoader};
 use reward::flags::PreferenceFlags;
 use scaling::LrSchedule;
-use scaling::run_defaults::resolved_settings;
-use serde_json::Value;
-use sft::run_split::rule_of_run;
-use sft::{InitialModel, ModelSaver, RunSplit, SplitRule};
+use sft::run_split::split_of_run;
+use sft::{ChatTokenizer, InitialModel, ModelSaver, RunSplit};
 use tensor_core::sha256;
 
 use super::arguments::{SFT_STEPS, TrainArgs};
-use super::train::finish_run;
+use super::train::{finish_run, resolved};
 use crate::online::train_online;
 use crate::online_context::{OnlineContext, Teacher};
 use crate::online_flags::OnlineFlags;
 use crate::online_validator::OnlineValidator;
-use crate::step::{DpoPolicy, TrainConfig};
+use crate::step::DpoPolicy;
 
 /// Completions per batch of a validation.
 const EVAL_BATCH_SIZE: usize = 64;
@@ -42,14 +42,13 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let (saver, mut parameters) =
         ModelSaver::new(setup.out, &initial.path, checkpoint, args.model.template, lora)?;
     let chat_tokenizer = &saver.chat_tokenizer;
-    let (mut reward, _) =
-        rewards.open_reward_fn(&flags.program, chat_tokenizer, EVAL_BATCH_SIZE, &device)?;
-    let Prompts { training, validation, data_id, split } =
-        Prompts::load(args, &saver, &reward.name, setup.is_resumed)?;
+    let mut reward = open_reward_fn(args, &rewards, chat_tokenizer, &device)?;
+    let Prompts { training, validation, data_id, split_rule } =
+        Prompts::load(args, &saver, &reward.name, &setup)?;
     let online = flags.config(chat_tokenizer.stop_token_ids().to_vec())?;
     let defaults = args.online_defaults(saver.config.parameter_count(), training.len());
     let config = args.train_config(&defaults)?;
-    setup.resolve(resolved(&config, split))?;
+    setup.resolve(resolved(&config, split_rule))?;
     let teacher = open_teacher(args, &saver, &device)?;
     setup.create_folder()?;
     if let Some(trained) = initial.train_and_save(seed, &device)? {
@@ -90,14 +89,15 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     finish_run(args, &setup, &policy, &saver, log)
 }
 
-/// Settings of `config` that follow from the data and the model where no flag gives them, and the
-/// rule of the split.
-fn resolved(config: &TrainConfig, split: Option<SplitRule>) -> Value {
-    let mut resolved = resolved_settings(&config.schedule, config.batch_size);
-    if let Some(split) = split {
-        split.store_in(&mut resolved);
-    }
-    resolved
+/// Reward function of the sum `rewards` for completions of a policy with `chat_tokenizer`.
+fn open_reward_fn(
+    args: &TrainArgs,
+    rewards: &WeightedRewards,
+    chat_tokenizer: &ChatTokenizer,
+    device: &Device,
+) -> Result<NamedRewardFn> {
+    let (program, variables) = (&args.online.program, args.model.chat_template.variables());
+    Ok(rewards.open_reward_fn(program, chat_tokenizer, EVAL_BATCH_SIZE, &variables, device)?.0)
 }
 
 /// Prompts of the task.
@@ -106,8 +106,8 @@ struct Prompts {
     validation: Vec<PromptExample>,
     /// Id of the problems and of the reward function: a checkpoint is not resumed with others.
     data_id: String,
-    /// Rule of the split, if it is not the default.
-    split: Option<SplitRule>,
+    /// Rule by which the rows were split; `None` for built-in problems.
+    split_rule: Option<SplitRule>,
 }
 
 impl Prompts {
@@ -117,7 +117,7 @@ impl Prompts {
         args: &TrainArgs,
         saver: &ModelSaver,
         reward_name: &str,
-        is_resumed: bool,
+        setup: &RunSetup<'_>,
     ) -> Result<Self> {
         let PreferenceFlags { data, dataset, .. } = &args.data;
         let task = args.online.task;
@@ -125,14 +125,17 @@ impl Prompts {
             "arithmetic" => None,
             data => Some(task.read_files(&dataset.locate(data)?)?),
         };
+        let resumed = setup.is_resumed.then_some(setup.out);
         let sft_split = RunSplit::find(args.model.model.as_deref(), data, dataset)?;
-        let split = rule_of_run(args.given_split(), is_resumed, sft_split.as_ref());
+        let (given, default) = (args.given_split(), SplitSpec::Problems);
+        let split_spec = split_of_run(resumed, given, sft_split.as_ref(), default)?;
         let is_file = rows.is_some();
-        let dataset = task.load_dataset(rows, None, split)?;
+        let dataset = task.load_dataset(rows, None, split_spec)?;
         if is_file {
             dataset.print_counts();
         }
-        let (dataset_sha256, dataset) = (dataset.sha256(), dataset.splits);
+        let (dataset_sha256, split_rule) = (dataset.sha256(), dataset.rule);
+        let dataset = dataset.splits;
         if let Some(sft_split) = sft_split {
             sft_split.warn_of_learned(&dataset.validation);
         }
@@ -152,7 +155,7 @@ impl Prompts {
             training.len(),
             validation.len()
         );
-        Ok(Self { training, validation, data_id, split })
+        Ok(Self { training, validation, data_id, split_rule })
     }
 }
 

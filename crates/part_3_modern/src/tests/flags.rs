@@ -44,7 +44,11 @@ fn a_run_records_its_chat_variables_as_flags_that_mean_the_same() -> Result<()> 
     let run = tempfile::tempdir()?;
     std::fs::write(run.path().join("config.json"), settings.to_string())?;
     std::fs::write(run.path().join("metrics.jsonl"), "")?; // marks the folder of a run
-    assert_eq!(variables_of_run(run.path())?, flags.variables());
+    for name in ["", "model", "adapter", "final", "checkpoints/step-20"] {
+        let model = run.path().join(name);
+        std::fs::create_dir_all(&model)?;
+        assert_eq!(variables_of_run(&model)?, flags.variables(), "{name}");
+    }
     let args = ["eval", "--chat-template-arg", "b=2", "--chat-date", "2024-07-26"];
     let eval = EvalArgs::try_parse_from(args)?.chat_template;
     let expected = variables("2024-07-26", r#"{"a": false, "b": 2}"#)?;
@@ -65,4 +69,15 @@ fn invalid_chat_variables_are_usage_errors() {
         let error = RunArgs::try_parse_from(["part", flag, value]).err().expect("an error");
         assert!(error.to_string().contains(message), "{error}");
     }
+}
+
+#[test]
+fn variables_take_from_defaults_what_they_lack() -> Result<()> {
+    let own = variables("2024-07-26", r#"{"a": 1}"#)?;
+    let defaults = variables("2020-01-01", r#"{"a": 2, "b": 3}"#)?;
+    let expected = variables("2024-07-26", r#"{"a": 1, "b": 3}"#)?;
+    assert_eq!(own.clone().with_defaults(&defaults), expected);
+    let undated = ChatVariables { date: None, ..own };
+    assert_eq!(undated.with_defaults(&defaults).date, defaults.date);
+    Ok(())
 }

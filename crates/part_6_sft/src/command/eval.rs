@@ -40,7 +40,7 @@ pub(super) struct EvalArgs {
 pub(super) fn run(args: &EvalArgs) -> Result<()> {
     let device = args.compute.open_device()?;
     let data = args.data.open_source()?;
-    let examples = args.data.load_eval_examples(&args.finetuned.model, &data)?;
+    let examples = args.data.load_eval_examples(args.finetuned.trained_model(), &data)?;
     let FinetunedModel { model, chat_tokenizer, .. } = args.finetuned.open(&device)?;
     let eval_config = GenerationEvalConfig {
         batch_size: args.batch_size.get(),

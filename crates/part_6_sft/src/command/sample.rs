@@ -59,7 +59,7 @@ pub(super) fn run(args: &SampleArgs) -> Result<()> {
         true => {
             let data = args.data.open_source()?;
             let data = data.with_default_columns(ExampleColumns::AnyPrompt);
-            let all = args.data.load_eval_examples(&args.finetuned.model, &data)?;
+            let all = args.data.load_eval_examples(args.finetuned.trained_model(), &data)?;
             all.into_iter().take(args.n).collect()
         }
         false => args.prompt.iter().map(|prompt| Example::new(prompt, "")).collect(),

@@ -69,7 +69,8 @@ fn assistant_turns_last_holds_for_training_and_for_the_evaluation_of_its_run() -
     for turns in [AssistantTurns::All, AssistantTurns::Last] {
         let one = std::num::NonZeroUsize::MIN;
         let flags = ExampleFlags { examples: one, validation: 0.2, assistant_turns: turns };
-        let splits = flags.load_dataset(&data.open_source()?, DemonstrationStyle::Clean, 4)?;
+        let (source, split_spec) = (data.open_source()?, flags.split_spec(4));
+        let (splits, _) = flags.load_dataset(&source, DemonstrationStyle::Clean, split_spec, 4)?;
         let all = splits.train.iter().chain(&splits.validation);
         assert!(all.clone().count() == 10 && all.clone().all(|row| row.assistant_turns == turns));
         let settings = json!({
@@ -79,6 +80,49 @@ fn assistant_turns_last_holds_for_training_and_for_the_evaluation_of_its_run() -
         std::fs::write(folder.path().join("metrics.jsonl"), "")?; // marks the folder of a run
         let run = folder.path().to_string_lossy();
         assert_eq!(data.load_eval_examples(&run, &data.open_source()?)?, splits.validation);
+    }
+    Ok(())
+}
+
+#[test]
+fn the_last_model_of_a_run_is_evaluated_on_the_rows_that_the_run_held_out() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let file = |name: &str| -> Result<String> {
+        let path = folder.path().join(name);
+        let row = |i: usize| json!({ "prompt": format!("{name}{i}"), "completion": name });
+        std::fs::write(&path, (0..40).map(|i| row(i).to_string() + "\n").collect::<String>())?;
+        Ok(path.to_string_lossy().into_owned())
+    };
+    let (a, b) = (file("a.jsonl")?, file("b.jsonl")?);
+    let flags = |data: &str| DataFlags {
+        data: data.into(),
+        dataset: DatasetFlags::default(),
+        columns: None,
+    };
+    let one = std::num::NonZeroUsize::MIN;
+    let examples =
+        ExampleFlags { examples: one, validation: 0.2, assistant_turns: AssistantTurns::All };
+    let mixture = format!("{a}=0.7,{b}=0.3");
+    for data in [&a, &mixture] {
+        let source = flags(data).open_source()?;
+        let style = DemonstrationStyle::Clean;
+        let (splits, rule) = examples.load_dataset(&source, style, examples.split_spec(4), 4)?;
+        // Another share and seed, as those of a part that does not split by them.
+        let settings = json!({
+            "data": data, "validation": 0.5, "seed": 9, "assistant_turns": "all",
+            "split_rule": rule,
+        });
+        std::fs::write(folder.path().join("config.json"), settings.to_string())?;
+        std::fs::write(folder.path().join("metrics.jsonl"), "")?; // marks the folder of a run
+        let model = folder.path().join("final").to_string_lossy().into_owned();
+        let eval = |data: &str| -> Result<Vec<Example>> {
+            let flags = flags(data);
+            flags.load_eval_examples(&model, &flags.open_source()?)
+        };
+        assert_eq!(eval(data)?, splits.validation, "{data}");
+        let of_a = eval(&a)?;
+        assert!(!of_a.is_empty() && of_a.len() < 40);
+        assert!(of_a.iter().all(|row| !splits.train.contains(row)), "{data}");
     }
     Ok(())
 }

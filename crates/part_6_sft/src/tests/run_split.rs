@@ -4,12 +4,12 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::Result;
-use datasets::DatasetFlags;
 use datasets::arithmetic_questions::DemonstrationStyle;
+use datasets::{DatasetFlags, SplitRule, SplitSpec};
 use serde_json::{Value, json};
 
-use crate::run_split::rule_of_run;
-use crate::{RunSplit, SftSource, SplitRule};
+use crate::run_split::split_of_run;
+use crate::{RunSplit, SftSource};
 
 fn write_run(folder: &str, settings: &Value) -> Result<()> {
     let folder = Path::new(folder);
@@ -33,8 +33,8 @@ fn the_rows_that_a_model_has_learned_are_those_of_the_first_run_on_the_data() ->
     let grpo = json!({ "data": data, "model": path("sft/model"), "seed": 5 });
     write_run(&path("grpo"), &grpo)?;
     let ppo = json!({
-        "data": data, "examples": 9, "validation": 0.2, "seed": 7, "split_seed": 4,
-        "model": "owner/name",
+        "data": data, "examples": 9, "validation": 0.5, "seed": 7, "model": "owner/name",
+        "split_rule": SplitRule::of_shares(100, 0.2, 0., 4),
     });
     write_run(&path("ppo"), &ppo)?;
 
@@ -46,9 +46,10 @@ fn the_rows_that_a_model_has_learned_are_those_of_the_first_run_on_the_data() ->
         source.load_dataset(None, 1, DemonstrationStyle::Clean, validation, seed)
     };
     let (own, other) = (load(0.2, 4)?, load(0.1, 90)?);
-    for model in ["sft", "sft/model", "grpo", "grpo/adapter", "ppo/model"] {
-        let split = find(model, &data)?.expect(model);
-        assert_eq!(split.rule, SplitRule { validation: 0.2, seed: 4 }, "{model}");
+    let of_ppo = ["ppo/model", "ppo/final", "ppo/checkpoints/step-20/policy"];
+    for model in ["sft", "sft/model", "grpo", "grpo/adapter"].iter().chain(&of_ppo) {
+        let split = find(model, &data)?.expect("a split");
+        assert_eq!(split.rule, SplitRule::of_shares(100, 0.2, 0., 4), "{model}");
         let n_learned = [&own.validation, &own.train].map(|rows| split.n_learned(rows));
         assert_eq!(n_learned, [0, 80], "{model}");
         assert!(split.n_learned(&other.validation) > 0, "most of another split's");
@@ -56,22 +57,33 @@ fn the_rows_that_a_model_has_learned_are_those_of_the_first_run_on_the_data() ->
     assert!(find("sft", &other_data)?.is_none(), "other data");
     assert!(find("sft", "arithmetic")?.is_none(), "generated data");
     assert!(find("nothing", &data)?.is_none(), "no run");
+    fs::write(&data, (0..101).map(row).collect::<String>())?;
+    assert!(find("ppo", &data)?.is_none(), "the rows have changed since the rule was recorded");
     Ok(())
 }
 
 #[test]
-fn a_new_run_holds_out_what_the_run_of_its_model_did_and_a_resumed_one_what_it_did_before() {
-    let rule = SplitRule { validation: 0.2, seed: 4 };
+fn a_new_run_holds_out_what_the_run_of_its_model_did_and_a_resumed_one_what_it_did_before()
+-> Result<()> {
+    let rule = SplitRule::of_shares(100, 0.2, 0., 4);
+    let (of_sft, default) = (SplitSpec::Recorded(rule), SplitSpec::Problems);
     let sft_split = RunSplit { run: "sft".into(), rule, learned: Default::default() };
-    assert_eq!(rule_of_run(None, false, Some(&sft_split)), Some(rule));
-    assert_eq!(rule_of_run(None, true, Some(&sft_split)), None, "from before rules were stored");
-    assert_eq!(rule_of_run(None, false, None), None);
-    let given = Some(SplitRule { seed: 5, ..rule });
-    assert_eq!(rule_of_run(given, false, Some(&sft_split)), given);
-    assert_eq!(rule_of_run(given, true, None), given);
+    let given = Some(SplitSpec::Shares { validation: 0.2, seed: 5 });
+    assert_eq!(split_of_run(None, None, Some(&sft_split), default)?, of_sft);
+    assert_eq!(split_of_run(None, None, None, default)?, default);
+    assert_eq!(Some(split_of_run(None, given, Some(&sft_split), default)?), given);
 
-    let mut settings = json!({ "seed": 1, "validation": null });
-    assert_eq!(SplitRule::of_settings(&settings), None);
-    rule.store_in(&mut settings);
-    assert_eq!(SplitRule::of_settings(&settings), Some(rule));
+    let folder = tempfile::tempdir()?;
+    let resume = |settings: &Value, given: Option<SplitSpec>| -> Result<SplitSpec> {
+        write_run(&folder.path().to_string_lossy(), settings)?;
+        split_of_run(Some(folder.path()), given, Some(&sft_split), default)
+    };
+    let own = SplitRule::of_shares(100, 0.3, 0., 6);
+    let run = json!({ "seed": 1, "split_rule": own });
+    assert_eq!(resume(&run, None)?, SplitSpec::Recorded(own));
+    assert_eq!(resume(&run, given)?, SplitSpec::Recorded(own));
+    let run = json!({ "seed": 1 });
+    assert_eq!(resume(&run, None)?, default, "from before rules were recorded");
+    assert_eq!(Some(resume(&run, given)?), given);
+    Ok(())
 }

@@ -94,7 +94,7 @@ fn load_eval_preferences(args: &EvalArgs) -> Result<FilteredPreferences> {
         as_usage_error(dataset.ensure_unused("(not given)"))?;
     }
     let requested = args.data.clone().map(|data| PreferenceFlags { data, dataset, columns });
-    let Some(run) = RunFolder::read_settings(Path::new(&args.model))? else {
+    let Some(run) = RunFolder::settings_of_model(Path::new(&args.model))? else {
         let (data, dataset) = ("arithmetic".into(), DatasetFlags::default());
         let arithmetic = PreferenceFlags { data, dataset, columns: None };
         return load_all(&requested.unwrap_or(arithmetic));
@@ -106,7 +106,7 @@ fn load_eval_preferences(args: &EvalArgs) -> Result<FilteredPreferences> {
         return Ok(FilteredPreferences { usable, ..FilteredPreferences::default() });
     };
     let all = load_all(&requested)?;
-    if requested.dataset.is_data_of(&run, &requested.data) {
+    if requested.dataset.shares_files_with(&run, &requested.data) {
         let text = |pair: &Preference| format!("{pair:?}");
         let train_texts: HashSet<String> =
             load_run_dataset(&run_data, run)?.train.iter().map(text).collect();

@@ -5,12 +5,13 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use candle_core::{DType, Device};
+use datasets::SplitRule;
 use experiment::{RunLogConfig, RunSetup, TrainState};
 use model_io::{LoadMode, ModelConfig, SpecialTokenIds};
 use modern::Checkpoint;
 use scaling::LrSchedule;
 use scaling::run_defaults::resolved_settings;
-use serde_json::json;
+use serde_json::{Value, json};
 use sft::{ChatTokenizer, InitialModel, ModelSaver};
 use tensor_core::Parameters;
 
@@ -50,7 +51,7 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let defaults = args.run_defaults(backbone.parameter_count(), data.pairs.len());
     let config = args.train_config(&defaults)?;
     let LrSchedule { total_steps, warmup_steps, .. } = config.schedule;
-    setup.resolve(resolved_settings(&config.schedule, config.batch_size))?;
+    setup.resolve(resolved(args, &config, &preferences))?;
     let mut state = new_train_state(args, initial.parameters, &backbone, architecture, &config)?;
     print_dataset_summary(&data, &preferences, context_len)?;
     setup.create_folder()?;
@@ -84,6 +85,17 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
         true => finish_run(&setup, &model, &state, &validator, speed),
         false => Ok(()), // the first writes and reports
     }
+}
+
+/// Settings of `config` that follow from the data and the model where no flag gives them, and the
+/// rule by which the pairs were split.
+fn resolved(args: &TrainArgs, config: &TrainConfig, preferences: &PreferenceDataset) -> Value {
+    let PreferenceDataset { train, validation, test, .. } = preferences;
+    let n_pairs = train.len() + validation.len() + test.len();
+    let rule = args.split.rule(&args.data, n_pairs, args.run.compute.seed);
+    let mut resolved = resolved_settings(&config.schedule, config.batch_size);
+    resolved[SplitRule::SETTING] = json!(rule);
+    resolved
 }
 
 /// Saves the last model of a run that is over, and prints the report.
@@ -135,9 +147,10 @@ fn add_reward_head(args: &TrainArgs, base: Checkpoint) -> Result<RewardCheckpoin
     RewardCheckpoint::from_language_model(base, architecture, args.model.template, seed)
 }
 
-/// Opens a reward model for further training.
+/// Opens a reward model for further training, with the chat variables of the run.
 fn reopen_reward_model(args: &TrainArgs, model: &str, device: &Device) -> Result<RewardCheckpoint> {
-    let checkpoint = RewardCheckpoint::open(model, LoadMode::Training(DType::F32), device)?;
+    let (mode, variables) = (LoadMode::Training(DType::F32), args.model.chat_template.variables());
+    let checkpoint = RewardCheckpoint::open_with_variables(model, mode, &variables, device)?;
     let architecture = checkpoint.model.architecture();
     ensure!(
         args.architecture.is_none_or(|requested| requested == architecture)

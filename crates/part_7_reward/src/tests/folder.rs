@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use candle_core::DType;
-use model_io::{ChatMessage, LoadMode, LoraConfig};
+use model_io::{ChatMessage, ChatVariables, LoadMode, LoraConfig, SkipSpecialTokens};
 use modern::Checkpoint;
 use serde_json::json;
 use tensor_core::json_file;
@@ -70,6 +70,41 @@ fn a_saved_model_keeps_the_end_of_turn_token_of_its_template() -> Result<()> {
     assert_eq!(opened.chat_tokenizer.stop_token_ids(), initial.chat_tokenizer.stop_token_ids());
     let prompt = [ChatMessage::user("What is 12 + 7?")];
     assert_eq!(opened.tokenize(&prompt, "19")?, initial.tokenize(&prompt, "19")?);
+    Ok(())
+}
+
+/// Chat template that begins with the year.
+const DATED_TEMPLATE: &str = "{{ strftime_now('%Y') }}{% for message in messages %}\
+     {{ message['content'] }}{% if message['role'] == 'assistant' %}{{ '<pad>' }}{% endif %}\
+     {{ '\n' }}{% endfor %}";
+
+#[test]
+fn a_reward_model_reads_the_date_of_a_run_and_not_that_of_the_clock() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let mut base = checkpoint(3)?;
+    base.chat_template = Some(model_io::ChatTemplate::new(DATED_TEMPLATE, &base.tokenizer)?);
+    let architecture = RewardArchitecture::CausalLastToken;
+    let initial = RewardCheckpoint::from_language_model(base, architecture, None, 7)?;
+    let model = folder.path().join("model");
+    save(&model, &initial)?;
+    let source = model.to_string_lossy();
+    let date = |date: &str| -> Result<ChatVariables> {
+        Ok(ChatVariables { date: Some(date.parse()?), ..ChatVariables::default() })
+    };
+    let year = |opened: Result<RewardCheckpoint>| -> Result<String> {
+        let opened = opened?;
+        let ids = opened.tokenize(&[ChatMessage::user("What is 12 + 7?")], "19")?;
+        let text = opened.chat_tokenizer.tokenizer.decode(&ids, SkipSpecialTokens::Yes)?;
+        Ok(text.trim().chars().take(4).collect())
+    };
+    let (mode, run_date) = (LoadMode::Inference, date("2004-07-26")?);
+    assert_eq!(year(RewardCheckpoint::open_for_run(&source, mode, &run_date, &CPU))?, "2004");
+    std::fs::write(folder.path().join("config.json"), r#"{"chat_date": "2003-01-02"}"#)?;
+    std::fs::write(folder.path().join("metrics.jsonl"), "")?; // marks the folder of a run
+    assert_eq!(year(RewardCheckpoint::open(&source, mode, &CPU))?, "2003", "that of its run");
+    assert_eq!(year(RewardCheckpoint::open_for_run(&source, mode, &run_date, &CPU))?, "2003");
+    let reopened = RewardCheckpoint::open_with_variables(&source, mode, &run_date, &CPU);
+    assert_eq!(year(reopened)?, "2004", "a run that trains it further has its own date");
     Ok(())
 }
 

@@ -4,14 +4,15 @@ use std::num::NonZeroUsize;
 
 use anyhow::Result;
 use clap::Args;
+use datasets::SplitSpec;
 use experiment::flags::{RunFlags, SolvedFlags, without_f16};
 use experiment::program::ensure_usage;
 use scaling::flags::OptimizationFlags;
 use scaling::{DefaultLength, DefaultLr, RunDefaults};
 use serde::Serialize;
+use sft::ChatTokenizer;
 use sft::flags::{DataFlags, ExampleFlags};
 use sft::model_flags::ModelFlags;
-use sft::{ChatTokenizer, SplitRule};
 
 use crate::flags::{PromptFlags, RewardFnFlags, RolloutFlags};
 use crate::ppo_flags::{PpoObjectiveFlags, RewardShapingFlags};
@@ -136,9 +137,9 @@ impl TrainArgs {
         )
     }
 
-    /// Rule of the split that --split-seed gives.
-    pub(crate) fn given_split(&self) -> Option<SplitRule> {
-        self.split_seed.map(|seed| SplitRule { validation: self.examples.validation, seed })
+    /// Split that --split-seed gives.
+    pub(crate) fn given_split(&self) -> Option<SplitSpec> {
+        self.split_seed.map(|seed| self.examples.split_spec(seed))
     }
 
     /// Prompts per rollout.

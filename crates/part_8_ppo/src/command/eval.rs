@@ -3,19 +3,21 @@
 use std::num::NonZeroUsize;
 
 use anyhow::{Result, bail};
+use candle_core::Device;
 use clap::Args;
 use experiment::flags::ComputeFlags;
 use experiment::number::temperature;
 use modern::SamplingStrategy;
 use sft::flags::DataFlags;
 use sft::model_flags::FinetunedFlags;
-use sft::{FinetunedModel, one_line};
+use sft::{ChatTokenizer, FinetunedModel, one_line};
 use tensor_core::Rng;
 
 use crate::completion_eval::{PpoEvalMetrics, compute_metrics, non_finite_reward_message};
 use crate::flags::{PromptFlags, RewardFnFlags};
 use crate::prompts::PromptExample;
 use crate::reference::reference_of_finetuned;
+use crate::reward_fn::NamedRewardFn;
 use crate::{
     CompletionEvalConfig, ContextOverflow, PolicyComparison, ScoredCompletion, compare_to_reference,
 };
@@ -61,7 +63,7 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
     args.reward_fn.check(&args.data.data)?;
     let device = args.compute.open_device()?;
     let source = args.reward_fn.open_prompts(&args.data)?;
-    let mut examples = args.data.load_eval_examples(&args.finetuned.model, &source)?;
+    let mut examples = args.data.load_eval_examples(args.finetuned.trained_model(), &source)?;
     args.prompts.format(&mut examples)?;
     args.reward_fn.check_answers(&args.data.data, &examples)?;
     let finetuned = args.finetuned.open(&device)?;
@@ -79,8 +81,7 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
     }
     prompts.truncate(args.eval_examples.get());
     let (batch_size, mut rng) = (args.batch_size.get(), Rng::new(args.compute.seed));
-    let mut reward_fn =
-        args.reward_fn.open_reward_fn(&args.data.data, &chat_tokenizer, batch_size, &device)?;
+    let mut reward_fn = open_reward_fn(args, &chat_tokenizer, &device)?;
     let eval_config =
         CompletionEvalConfig { chat_tokenizer: &chat_tokenizer, max_new_tokens, batch_size };
     let strategy = SamplingStrategy::new(args.temperature, None, None, None);
@@ -120,9 +121,20 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
     Ok(())
 }
 
+/// Reward function for completions of a policy with `chat_tokenizer`.
+fn open_reward_fn(
+    args: &EvalArgs,
+    chat_tokenizer: &ChatTokenizer,
+    device: &Device,
+) -> Result<NamedRewardFn> {
+    let variables = args.finetuned.chat_template.variables(&args.finetuned.model)?;
+    let (data, batch_size) = (&args.data.data, args.batch_size.get());
+    args.reward_fn.open_reward_fn(data, chat_tokenizer, batch_size, &variables, device)
+}
+
 /// Prints whether conversations were too long for the reward model.
 fn print_overflow(overflow: &ContextOverflow) {
-    overflow.counts().message().iter().for_each(|message| println!("{message}"));
+    overflow.counts().messages().iter().for_each(|message| println!("{message}"));
 }
 
 /// Prints the first prompts with the completions of each model.

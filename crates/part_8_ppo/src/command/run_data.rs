@@ -4,9 +4,10 @@ use std::num::NonZeroUsize;
 
 use anyhow::{Result, ensure};
 use datasets::arithmetic_questions::DemonstrationStyle;
-use sft::flags::ExampleFlags;
-use sft::run_split::rule_of_run;
-use sft::{ChatTokenizer, RunSplit, SplitRule, tokenize};
+use datasets::{Example, SplitRule, Splits};
+use experiment::RunSetup;
+use sft::run_split::split_of_run;
+use sft::{ChatTokenizer, MappedSource, RunSplit, tokenize};
 use tensor_core::sha256;
 
 use super::arguments::TrainArgs;
@@ -20,31 +21,21 @@ pub(super) struct RunData {
     pub(super) n_dropped: usize,
     /// Training prompts that repeat another.
     pub(super) n_repeated: usize,
-    /// Rule of the split, if it is not that of --seed.
-    pub(super) split: Option<SplitRule>,
+    /// Rule of the split; `None` for the arithmetic task.
+    pub(super) split_rule: Option<SplitRule>,
 }
 
-/// Prompts that leave room for a completion. For arithmetic the right completion is the bare
-/// number, whatever style the policy was fine-tuned on. A new run holds out the rows that the run
-/// of its model held out of the same data.
+/// Prompts that leave room for a completion.
 pub(super) fn load_run_data(
     args: &TrainArgs,
     chat_tokenizer: &ChatTokenizer,
     max_new_tokens: usize,
     context_len: usize,
-    is_resumed: bool,
+    setup: &RunSetup<'_>,
 ) -> Result<RunData> {
-    let (seed, model) = (args.run.compute.seed, args.model.model.as_deref());
+    let seed = args.run.compute.seed;
     let source = args.reward_fn.open_prompts(&args.data)?;
-    let sft_split = RunSplit::find(model, &args.data.data, &args.data.dataset)?;
-    let split = rule_of_run(args.given_split(), is_resumed, sft_split.as_ref());
-    let by_seed = SplitRule { validation: args.examples.validation, seed };
-    let SplitRule { validation, seed: split_seed } = split.unwrap_or(by_seed);
-    let flags = ExampleFlags { validation, ..args.examples };
-    let mut examples = flags.load_dataset(&source, DemonstrationStyle::Clean, split_seed)?;
-    if let Some(sft_split) = sft_split {
-        sft_split.warn_of_learned(&examples.validation);
-    }
+    let (mut examples, split_rule) = load_examples(args, &source, setup)?;
     let n_repeated = if args.data.data == "arithmetic" { 0 } else { examples.n_repeated() };
     args.prompts.format(&mut examples.train)?;
     args.prompts.format(&mut examples.validation)?;
@@ -71,7 +62,28 @@ pub(super) fn load_run_data(
     train.truncate(args.max_train_samples.map_or(usize::MAX, NonZeroUsize::get));
     validation.truncate(args.eval_examples.get());
     let n_dropped = n_dropped + more;
-    Ok(RunData { train, validation, ptx_loss, n_dropped, n_repeated, split })
+    Ok(RunData { train, validation, ptx_loss, n_dropped, n_repeated, split_rule })
+}
+
+/// Training and validation examples of `source`, and the rule of their split. For arithmetic the
+/// right completion is the bare number, whatever style the policy was fine-tuned on. A new run
+/// holds out the rows that the run of its model held out of the same data.
+fn load_examples(
+    args: &TrainArgs,
+    source: &MappedSource,
+    setup: &RunSetup<'_>,
+) -> Result<(Splits<Example>, Option<SplitRule>)> {
+    let (seed, model) = (args.run.compute.seed, args.model.model.as_deref());
+    let resumed = setup.is_resumed.then_some(setup.out);
+    let sft_split = RunSplit::find(model, &args.data.data, &args.data.dataset)?;
+    let default = args.examples.split_spec(seed);
+    let split_spec = split_of_run(resumed, args.given_split(), sft_split.as_ref(), default)?;
+    let style = DemonstrationStyle::Clean;
+    let (examples, rule) = args.examples.load_dataset(source, style, split_spec, seed)?;
+    if let Some(sft_split) = sft_split {
+        sft_split.warn_of_learned(&examples.validation);
+    }
+    Ok((examples, rule))
 }
 
 impl RunData {

@@ -3,6 +3,7 @@
 
 use anyhow::{Result, ensure};
 use candle_core::Device;
+use datasets::SplitRule;
 use experiment::train_state::parameters_sha256;
 use experiment::{RunLogConfig, RunSetup};
 use modern::{Checkpoint, GptModern};
@@ -10,12 +11,13 @@ use scaling::LrSchedule;
 use scaling::run_defaults::resolved_settings;
 use serde_json::{Value, json};
 use sft::finetuned::resolve_model_path;
-use sft::{InitialModel, ModelSaver, SplitRule};
+use sft::{ChatTokenizer, InitialModel, ModelSaver};
 use tensor_core::Parameters;
 
 use super::arguments::{SFT_STEPS, TrainArgs};
 use super::run_data::{RunData, load_run_data};
 use crate::reference::{create_reference_model, open_reference};
+use crate::reward_fn::NamedRewardFn;
 use crate::{
     ActorCritic, CompletionEvalConfig, PpoConfig, PpoContext, PpoValidator, PromptLoader,
     RunInputs, train,
@@ -50,17 +52,16 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let lora = args.model.lora.config();
     let (saver, mut parameters) =
         ModelSaver::new(setup.out, &initial.path, checkpoint, template, lora)?;
-    let (chat_tokenizer, data_name) = (&saver.chat_tokenizer, &args.data.data);
+    let chat_tokenizer = &saver.chat_tokenizer;
     let rollout = args.rollout_config(chat_tokenizer);
     let (max_new_tokens, context_len) = (rollout.max_new_tokens, saver.config.context_len);
-    let data = load_run_data(args, chat_tokenizer, max_new_tokens, context_len, setup.is_resumed)?;
+    let data = load_run_data(args, chat_tokenizer, max_new_tokens, context_len, &setup)?;
     let data_id = data.sha256();
     let defaults = args.run_defaults(saver.config.parameter_count(), data.train.len());
     let config = args.ppo_config(rollout, &defaults)?;
     let LrSchedule { total_steps, warmup_steps, .. } = config.schedule;
-    setup.resolve(resolved(&config, data.split))?;
-    let mut reward =
-        args.reward_fn.open_reward_fn(data_name, chat_tokenizer, REWARD_BATCH_SIZE, &device)?;
+    setup.resolve(resolved(&config, data.split_rule))?;
+    let mut reward = open_reward_fn(args, chat_tokenizer, &device)?;
     let open = |named: &str| {
         let path = resolve_model_path(named)?;
         open_reference(&path, &saver.config, &chat_tokenizer.tokenizer, &device)
@@ -100,15 +101,23 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     Ok(())
 }
 
+/// Reward function of the run for completions of a policy with `chat_tokenizer`.
+fn open_reward_fn(
+    args: &TrainArgs,
+    chat_tokenizer: &ChatTokenizer,
+    device: &Device,
+) -> Result<NamedRewardFn> {
+    let (data, variables) = (&args.data.data, args.model.chat_template.variables());
+    args.reward_fn.open_reward_fn(data, chat_tokenizer, REWARD_BATCH_SIZE, &variables, device)
+}
+
 /// Settings of `config` that follow from the data and the model where no flag gives them, the
-/// number of minibatches in place of their size, and the rule of the split.
-fn resolved(config: &PpoConfig, split: Option<SplitRule>) -> Value {
+/// number of minibatches in place of their size, and the rule by which the rows were split.
+fn resolved(config: &PpoConfig, split_rule: Option<SplitRule>) -> Value {
     let mut resolved = resolved_settings(&config.schedule, config.prompts_per_step);
     resolved["num_minibatches"] = config.update.n_minibatches.into();
     resolved["mini_batch_size"] = Value::Null;
-    if let Some(split) = split {
-        split.store_in(&mut resolved);
-    }
+    resolved[SplitRule::SETTING] = json!(split_rule);
     resolved
 }
 

@@ -28,13 +28,13 @@ fn a_step_with_both_critics_is_the_same_on_each_device() -> Result<()> {
             let policy = TrainState::new(parameters, optimizer)?;
             let mut actor_critic =
                 ActorCritic::new(model, policy, backbone, optimizer, config.kl_controller)?;
-            let models = actor_critic.models()?;
+            let mut models = actor_critic.models()?;
             let (reference, ranks) = (&models.rollout_policy, &Ranks::Alone);
             let rollouts = rollouts.clone();
             let experience =
                 PpoExperience::from_rollouts(rollouts, &models, reference, &config, 0.1, ranks)?;
             let rng = &mut Rng::new(1);
-            update(&mut actor_critic, &models, &experience, &config, 1., None, rng)?;
+            update(&mut actor_critic, &mut models, &experience, &config, 1., None, rng)?;
             Ok((experience.advantages, actor_critic.policy.parameters))
         })?;
     }

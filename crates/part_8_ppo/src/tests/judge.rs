@@ -2,14 +2,17 @@
 
 use anyhow::Result;
 use candle_core::{DType, Tensor};
+use clap::{Args, Command, FromArgMatches};
 use datasets::Example;
 use model_io::config::LmHead;
-use model_io::{ChatMessage, ModelConfig};
+use model_io::{ChatMessage, ChatVariables, ModelConfig};
 use modern::{FinishReason, GptModern};
 use tensor_core::{Parameters, Rng};
 
 use super::CPU;
 use super::small_run::{chat_tokenizer, model_config};
+use crate::context_overflow::OverflowCounts;
+use crate::flags::JudgeFlags;
 use crate::judge::{LlmJudge, fill, parse_score};
 use crate::{ContextOverflow, RewardInput};
 
@@ -21,6 +24,8 @@ fn the_last_score_of_a_reply_counts() {
         ("**Score:** 10 / 10", Some(10.)),
         ("Score: 3, no: it is right.\nScore: 9", Some(9.)),
         ("Score: 0", Some(0.)),
+        ("<think>Is it Score: 2?</think>\n\nScore: 9", Some(9.)),
+        ("<think>Score: 2, surely.</think>\n\nIt is fine.", None),
         ("Score: -1", None),
         ("Score: 11", None),
         ("Scores 7", None),
@@ -102,6 +107,39 @@ fn a_judge_rewards_a_completion_by_the_score_in_its_reply() -> Result<()> {
 }
 
 #[test]
+fn a_reply_that_was_cut_has_no_score() -> Result<()> {
+    let example = Example::new("1 + 2", "3");
+    let input =
+        RewardInput { example: &example, completion: "3", finish_reason: FinishReason::Stop };
+    let (tokenizer, reply) = (chat_tokenizer()?, "Score: 7");
+    let prompt_len = |completion: &str| -> Result<usize> {
+        Ok(tokenizer.encode_prompt(&[ChatMessage::user(format!("1 + 2 {completion}?"))])?.len())
+    };
+    // The reply fills the context of 64 tokens, and the stop token after it is missing.
+    let room = 65 - tokenizer.encode_completion_without_eos(reply)?.len();
+    let mut long = "3".to_string();
+    while prompt_len(&long)? < room {
+        long.push('3');
+    }
+    assert_eq!(prompt_len(&long)?, room, "a digit is a token");
+    let cut = RewardInput { completion: &long, ..input };
+    let overflow = ContextOverflow::default();
+    let mut judge = judge_that_says(reply)?.reward_fn(overflow.clone());
+    let inputs = [cut, input];
+    assert_eq!((judge.reward_fn)(&inputs, &mut Rng::new(1))?, [0., 0.7]);
+    let notes = judge.parts.0.borrow()[0].notes.clone();
+    assert!(notes[0].contains("cut at its length limit") && notes[1].is_empty(), "{notes:?}");
+    let counts = overflow.counts();
+    assert_eq!((counts.n_truncated, counts.n_replies, counts.n_without_score), (0, 2, 1));
+    let alarms = counts.alarms();
+    assert!(alarms.len() == 1 && alarms[0].cause == "judge_without_score", "{alarms:?}");
+    assert_eq!(overflow.counts().messages().len(), 1);
+    let few = OverflowCounts { n_read: 10, n_replies: 10, n_without_score: 1, ..counts };
+    assert!(few.alarms().is_empty(), "a tenth is not more than a tenth");
+    Ok(())
+}
+
+#[test]
 fn a_question_about_the_answer_needs_rows_with_answers() -> Result<()> {
     let judge = judge_of("Score: 7", "{answer} {completion}?")?;
     let example = Example::new("1 + 2", " ");
@@ -127,15 +165,34 @@ fn a_question_shows_the_prompt_the_completion_and_the_answer_once() {
 }
 
 #[test]
+fn a_run_records_the_arguments_of_the_judges_chat_template_as_a_flag() -> Result<()> {
+    let parse = |args: &[&str]| -> Result<JudgeFlags> {
+        let command = JudgeFlags::augment_args(Command::new("test"));
+        let matches = command.try_get_matches_from([&["test"], args].concat())?;
+        Ok(JudgeFlags::from_arg_matches(&matches)?)
+    };
+    let model = ["--judge-model", "m", "--judge-template-arg"];
+    let flags = parse(&[&model[..], &["enable_thinking=false"]].concat())?;
+    let settings = serde_json::to_value(&flags)?;
+    let recorded = settings["judge_template_arg"].as_str().expect("a text");
+    assert_eq!(recorded, r#"{"enable_thinking":false}"#);
+    let again = parse(&[&model[..], &[recorded]].concat())?;
+    assert_eq!(again.judge_template_arg, flags.judge_template_arg);
+    assert!(parse(&["--judge-template-arg", "a=1"]).is_err(), "there is no judge");
+    Ok(())
+}
+
+#[test]
 fn a_judge_needs_a_question_about_the_completion() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("judge.txt");
     std::fs::write(&file, "Is it good?")?;
-    let error = LlmJudge::open("no-such-model", Some(&file), &CPU).err().expect("refused");
+    let none = ChatVariables::default;
+    let error = LlmJudge::open("no-such-model", Some(&file), none(), &CPU).err().expect("refused");
     assert!(error.to_string().contains("(--judge-prompt) does not contain {completion}"));
-    let error = LlmJudge::open("no-such-model", None, &CPU).err().expect("refused");
+    let error = LlmJudge::open("no-such-model", None, none(), &CPU).err().expect("refused");
     assert!(format!("{error:#}").contains("no-such-model"), "{error:#}");
-    let missing = LlmJudge::open("no-such-model", Some(&folder.path().join("none")), &CPU);
+    let missing = LlmJudge::open("no-such-model", Some(&folder.path().join("none")), none(), &CPU);
     assert!(format!("{:#}", missing.err().expect("refused")).contains("none"));
     Ok(())
 }

@@ -12,7 +12,7 @@ use tensor_core::{Parameters, Rng};
 use super::CPU;
 use super::small_run::{chat_tokenizer, model_config};
 use crate::RewardInput;
-use crate::context_overflow::{ContextOverflow, OverflowCounts};
+use crate::context_overflow::ContextOverflow;
 use crate::reference::open_reference;
 use crate::reward_model_fn::{RewardTokenizer, reward_model_fn};
 
@@ -107,14 +107,14 @@ fn a_reward_model_reads_text_through_its_own_tokenizer() -> Result<()> {
         let too_long =
             RewardInput { example: &example, completion: &long, finish_reason: FinishReason::Stop };
         assert_eq!(reward_fn(&[too_long], &mut Rng::new(0))?, reward_of_end);
-        assert_eq!(overflow.counts(), OverflowCounts { n_read: 1, n_truncated: 1 });
+        assert_eq!((overflow.counts().n_read, overflow.counts().n_truncated), (1, 1));
         let replies = texts.map(|text| RewardInput {
             example: &example,
             completion: text,
             finish_reason: FinishReason::Stop,
         });
         assert_eq!(reward_fn(&replies, &mut Rng::new(0))?, expected);
-        assert_eq!(overflow.counts(), OverflowCounts { n_read: 3, n_truncated: 1 });
+        assert_eq!((overflow.counts().n_read, overflow.counts().n_truncated), (3, 1));
         let truncated =
             replies.map(|reply| RewardInput { finish_reason: FinishReason::Length, ..reply });
         let rewards = reward_fn(&truncated, &mut Rng::new(0))?;

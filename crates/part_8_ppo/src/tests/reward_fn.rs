@@ -4,6 +4,7 @@ use anyhow::Result;
 use candle_core::Device;
 use clap::Parser;
 use datasets::Example;
+use model_io::ChatVariables;
 use modern::FinishReason;
 use tensor_core::Rng;
 
@@ -94,7 +95,13 @@ fn exact_rewards_the_bare_answer_to_the_questions_of_any_file() -> Result<()> {
         let flags = RewardArgs::try_parse_from(["part_8", "--reward", reward])?.reward_fn;
         flags.check("questions.jsonl")?;
         let data = "questions.jsonl";
-        let mut named = flags.open_reward_fn(data, &chat_tokenizer, 8, &Device::Cpu)?;
+        let mut named = flags.open_reward_fn(
+            data,
+            &chat_tokenizer,
+            8,
+            &ChatVariables::default(),
+            &Device::Cpu,
+        )?;
         (named.reward_fn)(&inputs, &mut Rng::new(0))
     };
     assert_eq!(rewards("exact")?, [1., 0., 0.]);

@@ -98,11 +98,12 @@ fn a_run_holds_out_the_rows_that_the_run_of_its_model_held_out() {
     let settings = || {
         let text = std::fs::read_to_string(Path::new(&second).join("config.json")).expect("text");
         let settings: serde_json::Value = serde_json::from_str(&text).expect("JSON");
-        ["validation", "split_seed", "seed"].map(|key| settings[key].to_string())
+        let rule = &settings["split_rule"];
+        [&rule["n_validation"], &rule["seed"], &settings["seed"]].map(ToString::to_string)
     };
-    assert_eq!(settings(), ["0.2", "4", "5"]);
+    assert_eq!(settings(), ["4", "4", "5"]);
     PART_8.stdout(&["train", "--resume", "--out", &second]);
-    assert_eq!(settings(), ["0.2", "4", "5"]);
+    assert_eq!(settings(), ["4", "4", "5"]);
     let found = PART_8.stdout_json(&["eval", "--model", &second, "--json"]);
     assert_eq!(found["n"], 4, "the rows that both runs held out: {found}");
 }

@@ -6,6 +6,7 @@
 use anyhow::Result;
 use candle_core::{DType, Device};
 use clap::ValueEnum;
+use datasets::SplitSpec;
 use datasets::arithmetic_questions::{DemonstrationStyle, demonstrations};
 use model_io::LoadMode;
 use modern::{Checkpoint, GptModern, Sampler, SamplingStrategy};
@@ -106,7 +107,7 @@ impl<'a> SharedSetup<'a> {
         let prompts = |examples| -> Result<Vec<PromptExample>> {
             Ok(tokenize_prompts(examples, &chat_tokenizer, context_len, MAX_NEW_TOKENS)?.0)
         };
-        let dataset = Task::Arithmetic.load_dataset(None, None, None)?.splits;
+        let dataset = Task::Arithmetic.load_dataset(None, None, SplitSpec::Problems)?.splits;
         Ok(Self {
             args,
             device,

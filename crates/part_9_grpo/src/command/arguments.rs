@@ -4,6 +4,7 @@ use std::num::NonZeroUsize;
 
 use anyhow::Result;
 use clap::Args;
+use datasets::SplitSpec;
 use experiment::flags::{ComputeFlags, RunFlags, SolvedFlags, without_f16};
 use experiment::number::{fraction, positive};
 use experiment::program::{as_usage_error, ensure_usage};
@@ -11,8 +12,8 @@ use modern::flags::RunChatTemplateFlags;
 use scaling::flags::ScheduleFlags;
 use scaling::{DefaultLength, DefaultLr, RunDefaults};
 use serde::Serialize;
+use sft::ChatFormat;
 use sft::model_flags::{FinetunedFlags, LoraFlags};
-use sft::{ChatFormat, SplitRule};
 
 use super::step_flags::GrpoStepFlags;
 use crate::config::{GrpoConfig, GrpoUpdateConfig};
@@ -123,10 +124,10 @@ pub(crate) struct TrainArgs {
 const VALIDATION_SHARE: f64 = 0.1;
 
 impl TrainArgs {
-    /// Rule of the split that --split-seed gives.
-    pub(crate) fn given_split(&self) -> Option<SplitRule> {
+    /// Split that --split-seed gives.
+    pub(crate) fn given_split(&self) -> Option<SplitSpec> {
         let validation = self.validation.unwrap_or(VALIDATION_SHARE);
-        self.split_seed.map(|seed| SplitRule { validation, seed })
+        self.split_seed.map(|seed| SplitSpec::Shares { validation, seed })
     }
 
     /// Prompts per step.
@@ -143,7 +144,7 @@ impl TrainArgs {
             (self.rollout.group_size.get(), self.task.max_new_tokens());
         self.task.check()?;
         ensure_usage(
-            self.split_seed.is_none() || self.task.data.is_some(),
+            self.split_seed.is_none() || self.task.file_data().is_some(),
             "--split-seed is for --data; built-in problems have their own validation problems",
         )?;
         let rewards = self.task.weighted_rewards()?;

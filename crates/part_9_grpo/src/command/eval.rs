@@ -5,15 +5,16 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 
 use anyhow::Result;
-use datasets::Example;
+use candle_core::Device;
+use datasets::{DatasetFlags, Example, HeldOutRows, SplitSpec};
 use experiment::RunFolder;
 use experiment::metrics_writer::extend_row;
 use experiment::program::ensure_usage;
 use modern::sampler::{Sampler, SamplingStrategy};
 use ppo::reference::reference_of_finetuned;
-use ppo::{CompletionEvalConfig, PolicyComparison, RolloutConfig, compare_to_reference};
+use ppo::{CompletionEvalConfig, PolicyComparison, RewardFn, RolloutConfig, compare_to_reference};
 use serde_json::{Value, json};
-use sft::{FinetunedModel, SplitRule};
+use sft::{ChatTokenizer, FinetunedModel};
 use tensor_core::Rng;
 
 use super::arguments::EvalArgs;
@@ -45,7 +46,7 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
     if n_dropped > 0 {
         println!("{n_dropped} problems were dropped because their prompt is too long");
     }
-    let mut reward_fn = args.task.open_reward_fn(&chat_tokenizer, &device)?.reward_fn;
+    let mut reward_fn = open_reward_fn(args, &chat_tokenizer, &device)?;
     let eval_config = CompletionEvalConfig {
         chat_tokenizer: &chat_tokenizer,
         max_new_tokens,
@@ -84,6 +85,16 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
     shown.for_each(|(prompt, one)| println!("{}\n", describe_completion(task, prompt, one)));
     print_metrics(&metrics, pass_at_k.as_ref(), comparison, change);
     Ok(())
+}
+
+/// Reward function for completions of a policy with `chat_tokenizer`.
+fn open_reward_fn(
+    args: &EvalArgs,
+    chat_tokenizer: &ChatTokenizer,
+    device: &Device,
+) -> Result<Box<RewardFn>> {
+    let variables = args.finetuned.chat_template.variables(&args.finetuned.model)?;
+    Ok(args.task.open_reward_fn(chat_tokenizer, &variables, device)?.reward_fn)
 }
 
 /// Exact match of the reference and of the policy; `None` for prompts without answers.
@@ -157,20 +168,30 @@ fn print_metrics(
 }
 
 /// Problems of the evaluation: the test problems, or those of --data. If the run of the model was
-/// trained on --data, only its validation problems.
+/// trained on some of these, only those that it held out.
 fn load_eval_examples(args: &EvalArgs) -> Result<Vec<Example>> {
-    let TaskFlags { task, data, dataset, .. } = &args.task;
-    let settings = RunFolder::read_settings(Path::new(&args.finetuned.model))?;
-    // Only part 9's runs have a task.
-    let trained_on_data = settings.filter(|settings| {
-        settings["task"] == json!(task)
-            && data.as_deref().is_some_and(|data| dataset.is_data_of(settings, data))
-    });
-    let Some(settings) = trained_on_data else {
-        return args.task.load_rows()?.map_or_else(|| task.test_examples(), Ok);
+    let TaskFlags { task, dataset, .. } = &args.task;
+    let load = || -> Result<Vec<Example>> {
+        args.task.load_rows()?.map_or_else(|| task.test_examples(), Ok)
     };
-    println!("evaluating on the run's validation problems, as the others of --data trained it");
-    let [eval_file, eval_split] = ["eval_file", "eval_split"].map(|key| settings[key].as_str());
-    let rule = SplitRule::of_settings(&settings);
-    Ok(args.task.load_dataset(eval_file, eval_split, rule)?.splits.validation)
+    let run = RunFolder::settings_of_model(Path::new(args.finetuned.trained_model()))?;
+    let (Some(run), Some(data)) = (run, args.task.file_data()) else { return load() };
+    let is_own = run["task"] == json!(task) && dataset.is_data_of(&run, data);
+    if let (true, Some(file)) = (is_own, run["eval_file"].as_str()) {
+        println!("evaluating on the run's validation problems, as those of --data trained it");
+        let eval_split = run["eval_split"].as_str();
+        let dataset = args.task.load_dataset(Some(file), eval_split, SplitSpec::Problems)?;
+        return Ok(dataset.splits.validation);
+    }
+    let of_run = TaskFlags {
+        data: run["data"].as_str().map(Into::into),
+        dataset: DatasetFlags::of_run(&run),
+        ..args.task.clone()
+    };
+    let load_of_run = |seed: u64| -> Result<Vec<Example>> {
+        Ok(of_run.load_rows_drawn_by(seed)?.unwrap_or_default())
+    };
+    let HeldOutRows { rows, message } = HeldOutRows::new(&run, (dataset, data), load_of_run, load)?;
+    message.iter().for_each(|message| println!("{message}"));
+    Ok(rows)
 }

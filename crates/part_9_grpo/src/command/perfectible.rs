@@ -11,6 +11,7 @@ mod perfectible_run;
 
 use anyhow::{Result, ensure};
 use candle_core::DType;
+use datasets::SplitSpec;
 use experiment::machine::processor_seconds;
 use experiment::train_state::parameters_sha256;
 use model_io::{LoadMode, ModelConfig};
@@ -133,7 +134,7 @@ fn perfectible_problems(
     let rows = args.data.clone().map(|file| Task::Arithmetic.read_files(&[file])).transpose()?;
     let mut examples = match rows {
         Some(rows) => rows,
-        None => Task::Arithmetic.load_dataset(None, None, None)?.splits.train,
+        None => Task::Arithmetic.load_dataset(None, None, SplitSpec::Problems)?.splits.train,
     };
     let mut rng = Rng::new(args.table.compute.seed);
     rng.shuffle(&mut examples);

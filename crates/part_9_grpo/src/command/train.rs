@@ -4,15 +4,16 @@ use std::num::NonZeroUsize;
 
 use anyhow::{Result, ensure};
 use candle_core::Device;
+use datasets::SplitRule;
 use experiment::train_state::parameters_sha256;
 use experiment::{RunLog, RunLogConfig, RunSetup};
 use ppo::{CompletionEvalConfig, PromptLoader, RunInputs};
 use scaling::LrSchedule;
 use scaling::run_defaults::resolved_settings;
 use serde_json::{Value, json};
+use sft::ModelSaver;
 use sft::finetuned::resolve_model_path;
 use sft::merged_model::open_for_training;
-use sft::{ModelSaver, SplitRule};
 
 use super::arguments::TrainArgs;
 use super::run_data::load_run_data;
@@ -41,17 +42,17 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     inputs.extend(rewards.reward_models().map(|model| ("--reward", Some(model))));
     let mut setup = RunSetup::new_on_ranks(args, &args.run, &OVERRIDABLE_ON_RESUME, &inputs)?;
     let task = args.task.task;
-    let (dataset, split) = load_run_data(args, setup.is_resumed)?;
-    let (data_id, dataset) = (dataset.sha256(), dataset.splits);
+    let dataset = load_run_data(args, &setup)?;
+    let (data_id, rule, dataset) = (dataset.sha256(), dataset.rule, dataset.splits);
     let base = resolve_model_path(&args.model)?;
-    let checkpoint =
-        open_for_training(&base, &device)?.with_chat_variables(&args.chat_template.variables());
+    let variables = args.chat_template.variables();
+    let checkpoint = open_for_training(&base, &device)?.with_chat_variables(&variables);
     let template = args.task.prompts.chat_format(args.template);
     let (saver, parameters) =
         ModelSaver::new(setup.out, &base, checkpoint, template, args.lora.config())?;
     let chat_tokenizer = &saver.chat_tokenizer;
     let context_len = saver.config.context_len;
-    let mut reward = args.task.open_reward_fn(chat_tokenizer, &device)?;
+    let mut reward = args.task.open_reward_fn(chat_tokenizer, &variables, &device)?;
     let (mut train_prompts, n_dropped) =
         args.task.prompt_examples(dataset.train, chat_tokenizer, context_len)?;
     train_prompts.truncate(args.max_train_samples.map_or(usize::MAX, NonZeroUsize::get));
@@ -61,7 +62,7 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let defaults = args.run_defaults(saver.config.parameter_count(), train_prompts.len());
     let config = args.grpo_config(chat_tokenizer.stop_token_ids().to_vec(), &defaults)?;
     let LrSchedule { total_steps, warmup_steps, .. } = config.update.schedule;
-    setup.resolve(resolved(&config, split))?;
+    setup.resolve(resolved(&config, rule))?;
 
     let reference = parameters_sha256(parameters.iter())?;
     let (optimizer, dtype) = (config.update.optimizer, args.step.dtype.dtype());
@@ -98,12 +99,10 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
 }
 
 /// Settings of `config` that follow from the data and the model where no flag gives them, and the
-/// rule of the split.
-fn resolved(config: &GrpoConfig, split: Option<SplitRule>) -> Value {
+/// rule by which the rows were split.
+fn resolved(config: &GrpoConfig, split_rule: Option<SplitRule>) -> Value {
     let mut resolved = resolved_settings(&config.update.schedule, config.prompts_per_step);
-    if let Some(split) = split {
-        split.store_in(&mut resolved);
-    }
+    resolved[SplitRule::SETTING] = json!(split_rule);
     resolved
 }
 

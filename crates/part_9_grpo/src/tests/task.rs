@@ -4,15 +4,18 @@ use std::collections::HashSet;
 use std::path::PathBuf;
 
 use anyhow::Result;
+use clap::{Args, Command, FromArgMatches};
 use datasets::arithmetic_questions::DemonstrationStyle;
-use datasets::{Example, Splits};
+use datasets::{Example, SplitSpec, Splits};
 use modern::FinishReason;
 use ppo::{PromptExample, RewardInput, ScoredCompletion};
-use sft::{SftSource, SplitRule};
+use serde_json::json;
+use sft::SftSource;
 use tensor_core::testing::assert_close;
 
 use super::reward_for;
 use crate::evaluation::{ExactMatchChange, describe_completion};
+use crate::flags::TaskFlags;
 use crate::task::SYSTEM_PROMPT;
 use crate::{Task, TaskDataset, rewards};
 
@@ -23,7 +26,8 @@ fn prompt_texts(examples: &[Example]) -> HashSet<String> {
 #[test]
 fn training_validation_and_test_problems_are_disjoint() -> Result<()> {
     for task in [Task::Arithmetic, Task::Countdown] {
-        let Splits { train, validation, test } = task.load_dataset(None, None, None)?.splits;
+        let Splits { train, validation, test } =
+            task.load_dataset(None, None, SplitSpec::Problems)?.splits;
         assert_eq!(test, task.test_examples()?);
         let [train, validation, test] = [train, validation, test].map(|all| prompt_texts(&all));
         assert!(validation.len() >= 200 && test.len() >= 300);
@@ -115,12 +119,16 @@ fn rows_are_parsed_and_errors_name_file_and_line() -> Result<()> {
     let one = write("one.jsonl", good)?;
     let one = Task::Gsm8k.read_files(&one)?;
     let Splits { train, validation, .. } =
-        Task::Gsm8k.load_dataset(Some(all), Some(one.clone()), None)?.splits;
+        Task::Gsm8k.load_dataset(Some(all), Some(one.clone()), SplitSpec::Problems)?.splits;
     assert_eq!((train.len(), train[0].completion.as_str(), validation.len()), (1, "4.5", 1));
-    let error =
-        Task::Gsm8k.load_dataset(Some(one.clone()), None, None).expect_err("one row").to_string();
+    let error = Task::Gsm8k
+        .load_dataset(Some(one.clone()), None, SplitSpec::Problems)
+        .expect_err("one row")
+        .to_string();
     assert!(error.contains("1 rows are too few"), "{error}");
-    let error = Task::Gsm8k.load_dataset(Some(one.clone()), Some(one), None).expect_err("a leak");
+    let error = Task::Gsm8k
+        .load_dataset(Some(one.clone()), Some(one), SplitSpec::Problems)
+        .expect_err("a leak");
     let error = error.to_string();
     assert!(error.contains("every training problem is also a validation problem"), "{error}");
     let rows: String =
@@ -128,7 +136,7 @@ fn rows_are_parsed_and_errors_name_file_and_line() -> Result<()> {
     let forty = write("forty.jsonl", &rows)?;
     let forty = Task::Arithmetic.read_files(&forty)?;
     let Splits { train, validation, .. } =
-        Task::Arithmetic.load_dataset(Some(forty), None, None)?.splits;
+        Task::Arithmetic.load_dataset(Some(forty), None, SplitSpec::Problems)?.splits;
     assert_eq!((train.len(), validation.len()), (36, 4), "a tenth");
     assert!(prompt_texts(&train).is_disjoint(&prompt_texts(&validation)));
 
@@ -162,23 +170,24 @@ fn a_rule_holds_out_the_rows_that_part_6_holds_out_by_it() -> Result<()> {
     // Two rows to each of a hundred questions.
     let row = |i: usize| format!("{{\"question\": \"{} - 1?\", \"answer\": \"{i}\"}}\n", i % 100);
     std::fs::write(&path, (0..200).map(row).collect::<String>())?;
-    let rule = SplitRule { validation: 0.2, seed: 4 };
+    let (validation, seed) = (0.2, 4);
+    let split_spec = SplitSpec::Shares { validation, seed };
     let source = SftSource::Files(vec![path.clone()]);
     let style = DemonstrationStyle::Clean;
-    let part_6 = source.load_dataset(None, 1, style, rule.validation, rule.seed)?;
+    let part_6 = source.load_dataset(None, 1, style, validation, seed)?;
     let questions = |rows: &[Example]| -> Vec<String> {
         let last = |row: &Example| row.prompt.last().expect("a question").content.clone();
         rows.iter().map(last).collect()
     };
     for task in [Task::Arithmetic, Task::Gsm8k, Task::Prompts] {
         let rows = task.read_files(std::slice::from_ref(&path))?;
-        let TaskDataset { splits, n_leaks } =
-            task.load_dataset(Some(rows.clone()), None, Some(rule))?;
+        let TaskDataset { splits, n_leaks, .. } =
+            task.load_dataset(Some(rows.clone()), None, split_spec)?;
         assert_eq!((splits.validation.len(), n_leaks), (40, 0), "{task:?}");
         assert_eq!(questions(&splits.validation), questions(&part_6.validation));
         assert_eq!(questions(&splits.train), questions(&part_6.train));
         assert_eq!(splits.n_repeated(), 80, "the second row of each question");
-        let without = task.load_dataset(Some(rows), None, None)?.splits;
+        let without = task.load_dataset(Some(rows), None, SplitSpec::Problems)?.splits;
         assert_eq!(without.validation.len(), 20, "a tenth");
         assert_ne!(questions(&without.validation), questions(&part_6.validation));
     }
@@ -190,7 +199,8 @@ fn training_problems_of_an_evaluation_file_are_left_out_and_counted() -> Result<
     let problem = |question: &str| Example::new(question, "1");
     let rows = ["a", "b", "a", "c"].map(problem).to_vec();
     let evaluation = vec![problem(" a\n")];
-    let dataset = Task::Arithmetic.load_dataset(Some(rows), Some(evaluation), None)?;
+    let dataset =
+        Task::Arithmetic.load_dataset(Some(rows), Some(evaluation), SplitSpec::Problems)?;
     assert_eq!(dataset.n_leaks, 2);
     assert_eq!(dataset.splits.train, ["b", "c"].map(problem));
     Ok(())
@@ -208,5 +218,31 @@ fn the_files_in_data_hold_problems_of_the_training_and_the_test_split() -> Resul
         eval.is_subset(&prompt_texts(&Task::Arithmetic.test_examples()?)),
         "all of them are test problems"
     );
+    Ok(())
+}
+
+#[test]
+fn a_run_records_the_rule_by_which_the_problems_of_its_file_were_split() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let file = |name: &str, first: usize| -> Result<String> {
+        let path = folder.path().join(name);
+        let row = |i: usize| json!({ "question": format!("{i} + 1"), "answer": i + 1 });
+        let rows: String = (first..first + 40).map(|i| row(i).to_string() + "\n").collect();
+        std::fs::write(&path, rows)?;
+        Ok(path.to_string_lossy().into_owned())
+    };
+    let (data, eval_file) = (file("a.jsonl", 0)?, file("b.jsonl", 100)?);
+    let command = TaskFlags::augment_args(Command::new("test"));
+    let matches = command.try_get_matches_from(["test", "--data", data.as_str()])?;
+    let flags = TaskFlags::from_arg_matches(&matches)?;
+    let problems = SplitSpec::Problems;
+    let TaskDataset { splits, rule, .. } = flags.load_dataset(None, None, problems)?;
+    let all = flags.load_rows()?.expect("rows");
+    let rule = rule.expect("a rule");
+    assert_eq!((rule.n_rows, rule.n_validation), (40, 4));
+    assert_eq!(rule.hold_out(all)?.validation, splits.validation);
+    let TaskDataset { splits, rule, .. } =
+        flags.load_dataset(Some(eval_file.as_str()), None, problems)?;
+    assert_eq!((splits.train.len(), rule), (40, None), "the run learns from all of its rows");
     Ok(())
 }

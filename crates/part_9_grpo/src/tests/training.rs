@@ -11,8 +11,8 @@ use anyhow::Result;
 use clap::{Args, Command, FromArgMatches};
 use datasets::Example;
 use experiment::{Checkpoints, Run, RunCheckpoints, RunLog, RunLogConfig, TrainState};
-use model_io::ModelConfig;
 use model_io::model_folder::SpecialTokenIds;
+use model_io::{ChatVariables, ModelConfig};
 use modern::sampler::{Sampler, SamplingStrategy};
 use modern::{FinishReason, GptModern};
 use ppo::flags::RewardProgramFlags;
@@ -198,7 +198,8 @@ fn correct_and_wrong_rewards_replace_1_and_0_where_a_rule_only_tells_these_apart
     assert!(rewards.has_right_or_wrong());
     let rewards = rewards.with_outcome(OutcomeRewards { correct: 0.5, wrong: -3. });
     let program = program_flags(&[]);
-    let (mut named, _) = rewards.open_reward_fn(&program, &chat_tokenizer, 8, &CPU)?;
+    let (mut named, _) =
+        rewards.open_reward_fn(&program, &chat_tokenizer, 8, &ChatVariables::default(), &CPU)?;
     // 2 · integer + correctness, which has values of its own, − 0.01 for the word
     let found = (named.reward_fn)(&inputs, &mut Rng::new(1))?;
     assert_close(&found, [2. * 0.5 + 2. - 0.01, 2. * -3. + 0. - 0.01], 1e-6);
@@ -225,7 +226,8 @@ fn code_is_a_term_whose_notes_reach_the_log() -> Result<()> {
     let program = program_flags(&["--code-score", "fraction"]);
     let rewards = WeightedRewards::parse("code,length=0")?;
     let rewards = rewards.with_outcome(OutcomeRewards { correct: 1., wrong: -1. });
-    let (mut named, _) = rewards.open_reward_fn(&program, &chat_tokenizer()?, 8, &CPU)?;
+    let (mut named, _) =
+        rewards.open_reward_fn(&program, &chat_tokenizer()?, 8, &ChatVariables::default(), &CPU)?;
     assert_eq!((named.reward_fn)(&inputs, &mut Rng::new(1))?, [1., 0.]);
     assert_eq!(named.parts.0.borrow()[0].notes, ["", "test 1: AssertionError"]);
     Ok(())
@@ -240,10 +242,12 @@ fn rewards_are_summed_with_their_weights() -> Result<()> {
         finish_reason: FinishReason::Stop,
     };
     let shell = "sh -c 'while read -r line; do echo [3.5]; done'";
-    let program = program_flags(&["--reward-program", shell]);
+    let (program, variables) =
+        (program_flags(&["--reward-program", shell]), ChatVariables::default());
     let reward = |text: &str| -> Result<f64> {
+        let rewards = WeightedRewards::parse(text)?;
         let (mut named, other_tokenizers) =
-            WeightedRewards::parse(text)?.open_reward_fn(&program, &chat_tokenizer, 8, &CPU)?;
+            rewards.open_reward_fn(&program, &chat_tokenizer, 8, &variables, &CPU)?;
         assert!(other_tokenizers.is_empty());
         Ok((named.reward_fn)(&[input], &mut Rng::new(1))?[0])
     };
@@ -253,7 +257,8 @@ fn rewards_are_summed_with_their_weights() -> Result<()> {
     #[cfg(unix)]
     assert_close(reward("program=-2,length=-1")?, -7. + 0.01, 1e-6);
     let name = |text: &str| -> Result<String> {
-        Ok(WeightedRewards::parse(text)?.open_reward_fn(&program, &chat_tokenizer, 8, &CPU)?.0.name)
+        let rewards = WeightedRewards::parse(text)?;
+        Ok(rewards.open_reward_fn(&program, &chat_tokenizer, 8, &variables, &CPU)?.0.name)
     };
     assert_eq!(name("random=0.25")?, "chance=0.25,", "as old checkpoints store it");
     assert_eq!(name("chance=0.25")?, "chance=0.25,", "the old name is accepted");

@@ -121,7 +121,7 @@ fn training_raises_pass_at_1_and_a_negative_reward_lowers_it() -> Result<()> {
     let own = PART_9.stdout_json(&["eval", "--group-size", "8", "--json", "--model", &run]);
     assert_eq!(own["n"], 3, "{own}");
     assert_eq!(metric(&own, "reward_mean"), -metric(&own, "exact_match"));
-    // For a run of another part, all problems of --data are used.
+    // For a run that recorded no split and no task, all problems of --data are used.
     let config = Path::new(&run).join("config.json");
     let mut settings: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(&config)?)?;
     settings.as_object_mut().expect("settings").remove("task");

@@ -132,3 +132,21 @@ fn a_table_is_continued_and_refuses_runs_with_other_settings() {
     PART_9.assert_fails(&["table", "--model", &nowhere, "--out", &nowhere], 1, "nowhere");
     assert!(!Path::new(&nowhere).exists());
 }
+
+#[test]
+fn a_policy_that_part_10_trained_on_its_own_completions_is_evaluated_on_the_task_of_its_run() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let run = path_arg(folder.path(), "run");
+    std::fs::create_dir_all(Path::new(&run).join("final")).expect("a folder");
+    let settings = r#"{
+        "code_memory": null, "code_python": null, "code_score": null, "code_timeout": null,
+        "judge_model": null, "judge_prompt": null, "max_new_tokens": null, "reward": null,
+        "reward_program": null, "reward_timeout": null, "template": null, "online": "pairs",
+        "task": "gsm8k", "data": "nowhere.jsonl"
+    }"#;
+    for (name, text) in [("config.json", settings), ("metrics.jsonl", "")] {
+        std::fs::write(Path::new(&run).join(name), text).expect("a file");
+    }
+    let last = path_arg(Path::new(&run), "final");
+    PART_9.assert_fails(&["eval", "--model", &last], 1, "nowhere.jsonl");
+}

@@ -20,10 +20,10 @@ fn fine_tuning_run(folder: &Path, data: &str) -> Result<String> {
     Ok(path_arg(folder, "sft"))
 }
 
-fn settings(run: &str) -> Result<[Value; 2]> {
+fn split_rule(run: &str) -> Result<[Value; 3]> {
     let text = fs::read_to_string(Path::new(run).join("config.json"))?;
     let settings: Value = serde_json::from_str(&text)?;
-    Ok(["validation", "split_seed"].map(|key| settings[key].clone()))
+    Ok(["n_rows", "n_validation", "seed"].map(|key| settings["split_rule"][key].clone()))
 }
 
 #[test]
@@ -37,10 +37,10 @@ fn a_run_holds_out_the_rows_that_the_run_of_its_model_held_out() -> Result<()> {
     let text = PART_9.stdout(&train(&sft, &out, &["--data", &data, "--stop-after", "2"]));
     assert!(text.contains("held out for validation are the rows that"), "{text}");
     assert!(text.contains("30 problems for training"), "three quarters: {text}");
-    assert_eq!(settings(&out)?, [json!(0.25), json!(4)], "they are stored");
+    assert_eq!(split_rule(&out)?, [json!(40), json!(10), json!(4)], "it is recorded");
     fs::remove_file(Path::new(&sft).join("config.json"))?;
     PART_9.stdout(&["train", "--resume", "--out", &out]);
-    assert_eq!(settings(&out)?, [json!(0.25), json!(4)]);
+    assert_eq!(split_rule(&out)?, [json!(40), json!(10), json!(4)]);
     let eval = ["eval", "--model", &out, "--group-size", "2", "--k", "1", "--json"];
     assert_eq!(PART_9.stdout_json(&eval)["n"], 10, "the rows that both runs held out");
     Ok(())

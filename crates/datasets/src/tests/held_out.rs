@@ -1,0 +1,130 @@
+//! Rows that a run held out, by the rule that it recorded, or that of earlier versions.
+
+use std::collections::HashSet;
+use std::fs;
+use std::path::Path;
+
+use anyhow::Result;
+use serde_json::{Value, json};
+
+use crate::held_out::HeldOutRows;
+use crate::{DatasetFlags, Example, Mixture, SplitRule, SplitSpec, StoppingStrategy};
+
+/// Path of an empty file `name` in `folder`.
+fn file(folder: &Path, name: &str) -> Result<String> {
+    let path = folder.join(name);
+    fs::write(&path, "")?;
+    Ok(path.to_string_lossy().into_owned())
+}
+
+fn rows(name: &str, n: usize) -> Vec<Example> {
+    (0..n).map(|i| Example::new(format!("{name} {i}"), "a")).collect()
+}
+
+fn held_out(run: &Value, dataset: &DatasetFlags, name: &str, n: usize) -> Result<HeldOutRows> {
+    HeldOutRows::new(run, (dataset, name), |_| Ok(rows("q", n)), || Ok(rows("q", n)))
+}
+
+#[test]
+fn the_rows_that_a_run_held_out_follow_from_the_rule_that_it_recorded() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let (name, flags) = (file(folder.path(), "a.jsonl")?, DatasetFlags::default());
+    let rule = SplitRule::of_shares(40, 0.2, 0., 7);
+    assert_eq!((rule.n_validation, rule.n_test, rule.mixture_seed), (8, 0, 7));
+    let validation = rule.hold_out(rows("q", 40))?.validation;
+    let run = json!({ "data": name, (SplitRule::SETTING): rule, "seed": 1, "validation": 0.5 });
+    assert_eq!(held_out(&run, &flags, &name, 40)?.rows, validation);
+    let changed = held_out(&run, &flags, &name, 41)?;
+    assert!(changed.rows.len() == 41 && changed.message.expect("why").contains("changed since"));
+    let other = file(folder.path(), "b.jsonl")?;
+    let all = HeldOutRows { rows: rows("q", 40), message: None };
+    assert_eq!(held_out(&run, &flags, &other, 40)?, all, "the run has not read this file");
+    let pretrained = json!({ "data": name, "seed": 1 });
+    assert_eq!(held_out(&pretrained, &flags, &name, 40)?, all, "a run on texts has no rows");
+    Ok(())
+}
+
+#[test]
+fn runs_of_earlier_versions_have_the_rules_of_their_parts() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let (name, flags) = (file(folder.path(), "a.jsonl")?, DatasetFlags::default());
+    let of_shares = SplitRule::of_shares(40, 0.2, 0., 7);
+    let of_problems = SplitRule::of_problems(40);
+    assert_eq!((of_problems.n_validation, SplitRule::of_problems(9999).n_validation), (4, 200));
+    for (mut run, rule) in [
+        (json!({ "validation": 0.2, "seed": 7 }), of_shares),
+        (json!({ "validation": 0.2, "seed": 7, "task": "arithmetic", "online": null }), of_shares),
+        (json!({ "validation": 0.2, "seed": 7, "task": "gsm8k", "online": "pairs" }), of_problems),
+        (json!({ "seed": 7, "task": "gsm8k" }), of_problems),
+        (json!({ "validation": 0.2, "seed": 9, "split_seed": 7, "task": "gsm8k" }), of_shares),
+    ] {
+        run["data"] = json!(name);
+        let expected = rule.hold_out(rows("q", 40))?.validation;
+        assert_eq!(held_out(&run, &flags, &name, 40)?.rows, expected, "{run}");
+    }
+    let run = json!({ "data": name, "task": "gsm8k", "eval_file": "b.jsonl" });
+    let all = held_out(&run, &flags, &name, 40)?;
+    assert!(all.rows.len() == 40 && all.message.expect("a warning").contains("b.jsonl"));
+    Ok(())
+}
+
+#[test]
+fn a_split_of_shares_of_problems_or_of_an_earlier_run_has_a_rule_once_rows_are_counted() {
+    let rule = SplitRule::of_shares(40, 0.2, 0., 7);
+    for (spec, expected, mixture_seed) in [
+        (SplitSpec::Shares { validation: 0.2, seed: 7 }, rule, 7),
+        (SplitSpec::Problems, SplitRule::of_problems(40), SplitRule::PROBLEMS_MIXTURE_SEED),
+        (SplitSpec::Recorded(rule), rule, 7),
+    ] {
+        assert_eq!((spec.rule(40), spec.mixture_seed()), (expected, mixture_seed), "{spec:?}");
+    }
+    let of_more = SplitSpec::Recorded(rule).rule(41);
+    assert_eq!(of_more, SplitRule { n_rows: 41, ..rule }, "the rows that are counted");
+}
+
+#[test]
+fn of_a_file_in_a_mixture_the_rows_that_were_not_trained_on_are_held_out() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let (a, b) = (file(folder.path(), "a.jsonl")?, file(folder.path(), "b.jsonl")?);
+    let mixture = |seed: u64| {
+        let sources = vec![(rows("a", 30), 0.7), (rows("b", 30), 0.3)];
+        Mixture { sources, strategy: StoppingStrategy::FirstExhausted }.interleave(seed)
+    };
+    let rule = SplitRule::of_shares(mixture(7).len(), 0.2, 0., 7);
+    let run = json!({ "data": format!("{a}=0.7,{b}=0.3"), (SplitRule::SETTING): rule });
+    let flags = DatasetFlags::default();
+    let load_of_run = |seed: u64| -> Result<Vec<Example>> { Ok(mixture(seed)) };
+    let held_out = HeldOutRows::new(&run, (&flags, b.as_str()), load_of_run, || Ok(rows("b", 30)))?;
+    let trained: HashSet<_> =
+        rule.hold_out(mixture(7))?.train.iter().map(Example::question).collect();
+    assert!(held_out.rows.iter().all(|row| !trained.contains(&row.question())));
+    let n_trained = rows("b", 30).iter().filter(|row| trained.contains(&row.question())).count();
+    assert!(n_trained > 0, "the run has read rows of the file");
+    assert_eq!(held_out.rows.len(), 30 - n_trained, "no other row is left out");
+    assert!(held_out.message.expect("why").contains(" of 30 rows"));
+    Ok(())
+}
+
+#[test]
+fn the_same_data_have_other_spellings() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let file = |name: &str| file(folder.path(), name);
+    let (train, test) = (file("train.jsonl")?, file("test.jsonl")?);
+    let whole = folder.path().to_string_lossy().into_owned();
+    let of_split = |split: &str| DatasetFlags { split: Some(split.into()), ..Default::default() };
+    let default = DatasetFlags::default();
+    let run = json!({ "data": whole });
+    assert!(default.is_data_of(&run, &whole) && of_split("train").is_data_of(&run, &whole));
+    assert!(!of_split("test").is_data_of(&run, &whole));
+    assert!(of_split("train").shares_files_with(&run, &whole));
+    assert!(!of_split("test").shares_files_with(&run, &whole), "another split");
+    assert!(default.shares_files_with(&run, &train) && !default.shares_files_with(&run, &test));
+    let mixture = json!({ "data": format!("{train}=1,owner/name=2") });
+    assert!(default.shares_files_with(&mixture, &train) && !default.is_data_of(&mixture, &train));
+    assert!(default.shares_files_with(&mixture, "owner/name"));
+    assert!(!of_split("test").shares_files_with(&mixture, "owner/name"));
+    assert!(!default.shares_files_with(&json!({ "data": null }), &train), "built-in problems");
+    let gsm8k = json!({ "data": "openai/gsm8k" });
+    assert!(default.shares_files_with(&gsm8k, "gsm8k"), "a short name");
+    Ok(())
+}
