@@ -1,4 +1,4 @@
-"""Writes five steps of torch.optim.Muon on three matrices, and of AdamW on an embedding beside them.
+"""Writes five steps of torch.optim.Muon on three matrices, and of AdamW on an embedding.
 
     python scripts/golden_muon.py crates/tensor_core/src/tests/golden_muon.json
 

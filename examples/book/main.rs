@@ -88,7 +88,7 @@ enum Program {
     Induction,
     /// Chapter 4: models of four sizes on four amounts of text, and the law of their losses
     Scaling(scaling_runs::ScalingArgs),
-    /// How cost grows: time and memory of a step over its sizes, each varied alone
+    /// Appendix: time and memory of a step over its sizes, each varied alone
     Cost(cost_measure::CostArgs),
     /// Chapter 11: policies to which a judge gives the same score
     Truths,

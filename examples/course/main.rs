@@ -45,7 +45,7 @@ struct Args {
     out: PathBuf,
     #[command(flatten)]
     stages: StageSelection,
-    /// Finish in about a minute: few steps per stage, on sums and differences of one digit
+    /// Finish in about two minutes: few steps per stage, on sums and differences of one digit
     #[arg(long)]
     quick: bool,
     #[command(flatten)]

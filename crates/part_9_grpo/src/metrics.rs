@@ -188,7 +188,8 @@ impl TokenSums {
 }
 
 /// Sums over the tokens of a micro-batch, in f64: (4). The number of ratios outside the clip range,
-/// the largest ratio, and the sums of |log π − log π_behavior| and of the KL, 0 without a reference.
+/// the largest ratio, and the sums of |log π − log π_behavior| and of the KL, 0 without a
+/// reference.
 fn sums_on_device(
     log_probs: &Tensor,
     micro_batch: &MicroBatch,
