@@ -50,7 +50,7 @@ impl Tokenizer {
         let model_vocab = config["vocab_size"].as_u64().map(|size| size as usize);
         files.add_to(&mut inner, model_vocab).with_context(invalid)?;
         let special = special_tokens(&files, &config, &inner);
-        Self::new(inner, special)
+        Self::new(inner, special).with_context(invalid)
     }
 
     /// Writes `tokenizer.json` and `tokenizer_config.json` into `folder`, and removes old files

@@ -23,7 +23,7 @@ fn train_on(ranks: &Ranks, loss: DpoLoss) -> Result<(Vec<Vec<f32>>, f64)> {
         set_ref_log_probs(examples, &reference.inference_model, 8, &Ranks::Alone)?;
     }
     let data = PreferenceDataset { examples, mismatched };
-    let config = TrainConfig { batch_size: 3, grad_accum_steps: 2, ..train_config(loss, 1e-3, 8) };
+    let config = TrainConfig { batch_size: 3, grad_accum_steps: 2, ..train_config(loss, 2e-4, 8) };
     let validator = DpoValidator {
         data: &data,
         loss,
@@ -48,7 +48,8 @@ fn two_and_four_ranks_train_the_policy_of_one_with_every_loss() -> Result<()> {
         for n_ranks in [2, 4] {
             for result in in_threads(n_ranks, |ranks| train_on(&ranks, loss)) {
                 let (weights, loss_of_rank) = result?;
-                assert_close(loss_of_rank, loss_alone, 1e-5);
+                // Sums of up to 30 nats, of weights that differ by the rounding of AdamW's steps.
+                assert_close(loss_of_rank, loss_alone, 1e-4);
                 for (a, b) in weights.iter().zip(&alone) {
                     assert_close(&a[..], &b[..], 1e-5);
                 }
