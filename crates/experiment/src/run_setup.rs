@@ -80,12 +80,6 @@ impl<'a> RunSetup<'a> {
         inputs: &[(&str, Option<impl AsRef<Path>>)],
     ) -> Result<Self> {
         announce_run();
-        let per_device = "--per-device-train-batch-size";
-        ensure_usage(
-            !Ranks::of_process()?.are_several()
-                || !std::env::args().any(|arg| arg.starts_with(per_device)),
-            format!("{per_device}: give --batch-size, which counts the rows of all ranks"),
-        )?;
         let (settings, is_resumed) = (settings_of(args)?, flags.settings.resume);
         let setup = Self { out: &flags.out, settings, is_resumed, checkpoint: None, flags };
         if is_resumed {
@@ -219,7 +213,7 @@ impl<'a> RunSetup<'a> {
     /// When the signal handler cannot be installed, or the ranks have different data.
     pub fn run(&self, data_id: &str) -> Result<Run> {
         let ranks = Ranks::of_process()?;
-        ranks.ensure_same(&data_id.to_string(), "data set")?;
+        ranks.ensure_same(&data_id.to_string(), "data set (--data)")?;
         Ok(Run {
             ranks,
             checkpoints: Some(RunCheckpoints::new(

@@ -36,7 +36,7 @@ use source::{Source, TRANSIENT};
 
 use crate::RunFolder;
 use crate::rank_folder::run_folder_of_rank;
-use crate::usage_error::as_usage_error;
+use crate::usage_error::{as_usage_error, ensure_usage};
 
 /// Flags that add settings from a file, from `KEY=VALUE` pairs or from the run being resumed.
 #[derive(Debug, Clone, clap::Args)]
@@ -87,6 +87,7 @@ pub fn expand_config<C: CommandFactory>(
     let ranks = Ranks::of_process()?;
     let mut flag_of_rank = None;
     if ranks.are_several() {
+        ensure_batch_of_all_ranks(&flags, &values)?;
         out = run_folder_of_rank(&ranks, Path::new(&out), is_resumed)?.into();
         flag_of_rank = Some(OsString::from_iter([OsStr::new("--out="), &out]));
     }
@@ -120,6 +121,18 @@ pub fn expand_config<C: CommandFactory>(
     args.extend(flags);
     args.extend(flag_of_rank);
     Ok(args)
+}
+
+/// Refuses the batch size of one device, where several ranks share a batch, in `flags` and in the
+/// `values` of settings files.
+fn ensure_batch_of_all_ranks(flags: &[OsString], values: &Map<String, Value>) -> Result<()> {
+    const PER_DEVICE: &str = "--per-device-train-batch-size";
+    let is_given = flags.iter().any(|flag| flag.to_string_lossy().starts_with(PER_DEVICE))
+        || values.keys().any(|key| key.replace('_', "-") == PER_DEVICE[2..]);
+    ensure_usage(
+        !is_given,
+        format!("{PER_DEVICE}: give --batch-size, which counts the rows of all ranks"),
+    )
 }
 
 /// Removes the `KEY=VALUE` arguments from `flags` and returns them with those of `--set`, in order.

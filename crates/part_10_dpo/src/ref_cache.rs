@@ -88,7 +88,9 @@ impl RefCache {
             ensure!(
                 !name.starts_with(PREFIX) || path == self.path,
                 "{} holds log-probabilities of other data or under another reference than those of \
-                 this run: the data or the reference model changed since it began; start a new run",
+                 this run: the data or the reference model changed since it began, or it is a \
+                 KTO run of an earlier version, which took other completions for the baseline; \
+                 start a new run",
                 path.display()
             );
         }

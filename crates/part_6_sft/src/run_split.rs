@@ -30,35 +30,21 @@ const MAX_RUNS: usize = 16;
 
 impl RunSplit {
     /// Split of the first fine-tuning run on `data`, a part of which `dataset` selects, among those
-    /// that led to `model`. `None` without one, for generated data, and, with a warning, if there
-    /// are other rows than when the run was trained.
+    /// that led to `model`, and what all of them have learned. `None` without one, for generated
+    /// data, and, with a warning, if there are other rows than when a run was trained.
     ///
     /// # Errors
     /// When the settings of a run, or the data, cannot be read.
     pub fn find(model: Option<&str>, data: &str, dataset: &DatasetFlags) -> Result<Option<Self>> {
         let is_generated = SftSource::built_in(data) == Some(SftSource::Arithmetic);
         let Some(model) = model.filter(|_| !is_generated) else { return Ok(None) };
-        let Some((run, settings)) = first_run(model, data, dataset)? else { return Ok(None) };
-        let load = |columns: Option<&ExampleColumns>, mixture_seed| {
-            DataFlags::load_rows_of_run(&settings, columns, mixture_seed)
-        };
-        let load_rows = |mixture_seed| {
-            // Rows of part 8 may be prompts alone.
-            let prompts = |_| load(Some(&ExampleColumns::AnyPrompt), mixture_seed);
-            load(None, mixture_seed).or_else(prompts)
-        };
-        let splits = SplitRule::splits_of_run(&settings, load_rows)
-            .with_context(|| format!("reading the rows of the run {}", run.display()))?;
-        let Some((rule, splits)) = splits else {
-            eprintln!(
-                "warning: {}, from which the model comes, was trained on rows of these data, and \
-                 they have changed since: which ones it held out is not known",
-                run.display()
-            );
-            return Ok(None);
-        };
-        let learned = splits.train.iter().map(Example::conversation).collect();
-        Ok(Some(Self { run, rule, learned }))
+        let (mut first, mut learned) = (None, HashSet::new());
+        for (run, settings) in runs_on(model, data, dataset)? {
+            let Some((rule, train)) = split_rows(&run, &settings)? else { return Ok(None) };
+            learned.extend(train.iter().map(Example::conversation));
+            first = Some((run, rule));
+        }
+        Ok(first.map(|(run, rule)| Self { run, rule, learned }))
     }
 
     /// Number of `examples` whose prompt the run has learned to answer.
@@ -107,20 +93,43 @@ pub fn split_of_run(
     })
 }
 
-/// First run on `data` among those that led to `model`, and its settings.
-fn first_run(model: &str, data: &str, dataset: &DatasetFlags) -> Result<Option<(PathBuf, Value)>> {
-    let (mut model, mut first) = (model.to_string(), None);
+/// Rule by which the run with these `settings` split its rows, and its training rows. `None`, with a
+/// warning, if the rows have changed since.
+fn split_rows(run: &Path, settings: &Value) -> Result<Option<(SplitRule, Vec<Example>)>> {
+    let load = |columns: Option<&ExampleColumns>, mixture_seed| {
+        DataFlags::load_rows_of_run(settings, columns, mixture_seed)
+    };
+    let load_rows = |mixture_seed| {
+        // Rows of part 8 may be prompts alone.
+        let prompts = |_| load(Some(&ExampleColumns::AnyPrompt), mixture_seed);
+        load(None, mixture_seed).or_else(prompts)
+    };
+    let splits = SplitRule::splits_of_run(settings, load_rows)
+        .with_context(|| format!("reading the rows of the run {}", run.display()))?;
+    if splits.is_none() {
+        eprintln!(
+            "warning: {}, from which the model comes, was trained on rows of these data, and they \
+             have changed since: which ones it held out is not known",
+            run.display()
+        );
+    }
+    Ok(splits.map(|(rule, splits)| (rule, splits.train)))
+}
+
+/// Runs on `data` among those that led to `model`, the latest first, with their settings.
+fn runs_on(model: &str, data: &str, dataset: &DatasetFlags) -> Result<Vec<(PathBuf, Value)>> {
+    let (mut model, mut runs) = (model.to_string(), Vec::new());
     for _ in 0..MAX_RUNS {
         let Some(run) = RunFolder::find_run(Path::new(&model)) else { break };
         let Some(settings) = RunFolder::read_settings(&run)? else { break };
         let earlier = settings["model"].as_str().map(str::to_string);
         if has_examples(&settings) && dataset.is_data_of(&settings, data) {
-            first = Some((run, settings));
+            runs.push((run, settings));
         }
         let Some(earlier) = earlier else { break };
         model = earlier;
     }
-    Ok(first)
+    Ok(runs)
 }
 
 /// True if the run with these `settings` split rows of examples: one of part 6, or of part 8.

@@ -45,7 +45,9 @@ pub fn parse_and_run(args: impl IntoIterator<Item = impl Into<OsString>>) -> Res
     match cli.command {
         None => demo::run(&cli.demo),
         Some(Command::Train(mut args)) => {
-            args.model.inherit_chat_template_args()?;
+            if !args.run.settings.resume {
+                args.model.inherit_chat_template_args()?;
+            }
             train::run(&args)
         }
         Some(Command::Eval(args)) => eval::run(&args),

@@ -66,7 +66,9 @@ impl RunInputs {
     /// When one has others.
     pub fn of_all_ranks(reference: String, reward_fn: String) -> Result<Self> {
         let inputs = Self { reference, reward_fn };
-        Ranks::of_process()?.ensure_same(&inputs, "reference model or reward function")?;
+        let ranks = Ranks::of_process()?;
+        ranks.ensure_same(&inputs.reference, "model (--model, --reference)")?;
+        ranks.ensure_same(&inputs.reward_fn, "reward function (--reward)")?;
         Ok(inputs)
     }
 

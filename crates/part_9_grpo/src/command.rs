@@ -87,7 +87,9 @@ pub fn parse_and_run(args: impl IntoIterator<Item = impl Into<OsString>>) -> Res
     match cli.command {
         None => demo::run(&cli.demo),
         Some(Command::Train(mut args)) => {
-            args.chat_template.inherit_args(&args.model)?;
+            if !args.run.settings.resume {
+                args.chat_template.inherit_args(&args.model)?;
+            }
             train::run(&args)
         }
         Some(Command::Eval(args)) => eval::run(&args),

@@ -141,7 +141,8 @@ fn compare_modes(work: &Work, options: &Options) -> Result<Vec<Row>> {
         rows.iter_mut().for_each(|row| row.work += &format!("; PyTorch {mode}"));
         of_modes.push(rows);
     }
-    let fastest = of_modes.iter_mut().max_by(|a, b| a[0].theirs.total_cmp(&b[0].theirs));
+    let measured = of_modes.iter_mut().filter(|rows| rows[0].error.is_none());
+    let fastest = measured.max_by(|a, b| a[0].theirs.total_cmp(&b[0].theirs));
     if let Some(rows) = fastest {
         rows[0].work += ", its best";
     }

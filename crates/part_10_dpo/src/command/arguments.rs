@@ -93,6 +93,10 @@ impl TrainArgs {
             "--grad-accum-steps has no part in --online: a round has --prompts-per-round prompts",
         )?;
         ensure_usage(
+            !is_online || self.split.test.is_none(),
+            "--test is that of pairs: --online holds out validation problems alone",
+        )?;
+        ensure_usage(
             !is_online || self.target_accuracy.is_none(),
             "--target-accuracy is that of pairs: with --online a run ends with --stop-when-solved",
         )?;

@@ -38,6 +38,11 @@ fn the_rows_that_a_model_has_learned_are_those_of_the_first_run_on_the_data() ->
     });
     write_run(&path("ppo"), &ppo)?;
 
+    // A second fine-tuning with a seed of its own: it has learned rows that the first held out.
+    let again = json!({ "data": data, "examples": 9, "validation": 0.2, "seed": 8,
+        "model": path("sft/model") });
+    write_run(&path("again"), &again)?;
+
     let find = |model: &str, data: &str| {
         RunSplit::find(Some(&path(model)), data, &DatasetFlags::default())
     };
@@ -54,6 +59,11 @@ fn the_rows_that_a_model_has_learned_are_those_of_the_first_run_on_the_data() ->
         assert_eq!(n_learned, [0, 80], "{model}");
         assert!(split.n_learned(&other.validation) > 0, "most of another split's");
     }
+    let split = find("again", &data)?.expect("a split");
+    assert_eq!(split.rule, SplitRule::of_shares(100, 0.2, 0., 4), "that of the first run");
+    let of_again = load(0.2, 8)?;
+    let learned = own.validation.iter().filter(|row| of_again.train.contains(row)).count();
+    assert!(learned > 0 && split.n_learned(&own.validation) == learned);
     assert!(find("sft", &other_data)?.is_none(), "other data");
     assert!(find("sft", "arithmetic")?.is_none(), "generated data");
     assert!(find("nothing", &data)?.is_none(), "no run");
