@@ -93,8 +93,8 @@ pub fn split_of_run(
     })
 }
 
-/// Rule by which the run with these `settings` split its rows, and its training rows. `None`, with a
-/// warning, if the rows have changed since.
+/// Rule by which the run with these `settings` split its rows, and its training rows. `None`, with
+/// a warning, if the rows have changed since.
 fn split_rows(run: &Path, settings: &Value) -> Result<Option<(SplitRule, Vec<Example>)>> {
     let load = |columns: Option<&ExampleColumns>, mixture_seed| {
         DataFlags::load_rows_of_run(settings, columns, mixture_seed)
