@@ -23,20 +23,26 @@ struct RankRun {
 #[derive(Clone, Copy)]
 struct Setting {
     critic: CriticBackbone,
+    grad_accum_steps: usize,
     with_ptx: bool,
     early_stop_kl: Option<f64>,
 }
 
-const PLAIN: Setting =
-    Setting { critic: CriticBackbone::Separate, with_ptx: false, early_stop_kl: None };
+const PLAIN: Setting = Setting {
+    critic: CriticBackbone::Separate,
+    grad_accum_steps: 1,
+    with_ptx: false,
+    early_stop_kl: None,
+};
 
 /// Trains on `ranks`. A step has 4 prompts, of which 3 ranks have unequal shares and one of 5 has
-/// none; it has two minibatches of two micro-batches of one prompt, which one rank has.
+/// none; it has two minibatches of two prompts, which two ranks share, or of two micro-batches of
+/// one prompt, which one rank has.
 fn train_on(ranks: &Ranks, setting: Setting) -> Result<RankRun> {
     let chat_tokenizer = chat_tokenizer()?;
     let mut config: PpoConfig = config(5, chat_tokenizer.eos_token_id());
     config.update.n_minibatches = 2;
-    config.update.grad_accum_steps = 2;
+    config.update.grad_accum_steps = setting.grad_accum_steps;
     config.update.early_stop_kl = setting.early_stop_kl;
     (config.schedule.peak_lr, config.schedule.min_lr) = (1e-3, 1e-3);
     let mut actor_critic = actor_critic(&chat_tokenizer, setting.critic, &config)?;
@@ -62,8 +68,9 @@ fn train_on(ranks: &Ranks, setting: Setting) -> Result<RankRun> {
 fn ranks_train_the_policy_and_the_critic_of_one() -> Result<()> {
     let settings = [
         PLAIN,
-        Setting { critic: CriticBackbone::Shared, ..PLAIN },
+        Setting { critic: CriticBackbone::Shared, grad_accum_steps: 2, ..PLAIN },
         Setting { with_ptx: true, ..PLAIN },
+        Setting { with_ptx: true, grad_accum_steps: 2, ..PLAIN },
         // The rest of a step is skipped on all ranks, or on none.
         Setting { early_stop_kl: Some(2e-5), ..PLAIN },
     ];
