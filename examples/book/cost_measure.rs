@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use experiment::machine::processor_name;
 use experiment::picture::create_parent_folder;
 use tensor_core::allocator::{MiMalloc, keep_freed_memory};
 use tensor_core::testing::CountingAllocator;
@@ -127,14 +128,6 @@ fn print_exponents(curves: &CostCurves) {
             );
         }
     }
-}
-
-/// Name of the processor, as far as the system tells.
-fn processor_name() -> String {
-    let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let line = info.lines().find(|line| line.starts_with("model name"));
-    let name = line.and_then(|line| line.split_once(':')).map(|(_, name)| name.trim());
-    name.unwrap_or(std::env::consts::ARCH).to_string()
 }
 
 #[cfg(test)]

@@ -49,3 +49,10 @@ pub fn processor_seconds() -> f64 {
 pub fn memory_mb() -> Option<u64> {
     resident_bytes().map(|bytes| bytes / 1_000_000)
 }
+
+/// Name of the processor (from `/proc/cpuinfo`, else the architecture).
+pub fn processor_name() -> String {
+    let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let name = text.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
+    name.map_or(std::env::consts::ARCH, |(_, name)| name.trim()).to_string()
+}

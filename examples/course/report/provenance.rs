@@ -2,12 +2,12 @@
 
 use std::process::Command;
 
-/// Processor name (from `/proc/cpuinfo`, else the architecture), number of cores and system.
+use experiment::machine::processor_name;
+
+/// Name of the processor, number of cores and system.
 pub(crate) fn machine() -> String {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let name = text.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
-    let name = name.map_or(std::env::consts::ARCH, |(_, name)| name.trim());
+    let name = processor_name();
     format!("{name}, {cores} cores, {}", std::env::consts::OS)
 }
 
