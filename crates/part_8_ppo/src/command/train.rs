@@ -114,10 +114,10 @@ fn open_reward_fn(
 /// Settings of `config` that follow from the data and the model where no flag gives them, the
 /// number of minibatches in place of their size, and the rule by which the rows were split.
 fn resolved(config: &PpoConfig, split_rule: Option<SplitRule>) -> Value {
-    let mut resolved = resolved_settings(&config.schedule, config.prompts_per_step);
+    let PpoConfig { schedule, prompts_per_step, .. } = config;
+    let mut resolved = resolved_settings(schedule, *prompts_per_step, split_rule);
     resolved["num_minibatches"] = config.update.n_minibatches.into();
     resolved["mini_batch_size"] = Value::Null;
-    resolved[SplitRule::SETTING] = json!(split_rule);
     resolved
 }
 

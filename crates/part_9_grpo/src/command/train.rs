@@ -4,13 +4,12 @@ use std::num::NonZeroUsize;
 
 use anyhow::{Result, ensure};
 use candle_core::Device;
-use datasets::SplitRule;
 use experiment::train_state::parameters_sha256;
 use experiment::{RunLog, RunLogConfig, RunSetup};
 use ppo::{CompletionEvalConfig, PromptLoader, RunInputs};
 use scaling::LrSchedule;
 use scaling::run_defaults::resolved_settings;
-use serde_json::{Value, json};
+use serde_json::json;
 use sft::ModelSaver;
 use sft::finetuned::resolve_model_path;
 use sft::merged_model::open_for_training;
@@ -62,7 +61,7 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let defaults = args.run_defaults(saver.config.parameter_count(), train_prompts.len());
     let config = args.grpo_config(chat_tokenizer.stop_token_ids().to_vec(), &defaults)?;
     let LrSchedule { total_steps, warmup_steps, .. } = config.update.schedule;
-    setup.resolve(resolved(&config, rule))?;
+    setup.resolve(resolved_settings(&config.update.schedule, config.prompts_per_step, rule))?;
 
     let reference = parameters_sha256(parameters.iter())?;
     let (optimizer, dtype) = (config.update.optimizer, args.step.dtype.dtype());
@@ -96,14 +95,6 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     }
     print_run_report(&setup, &policy, n_tokens, speed, saver.subfolder());
     Ok(())
-}
-
-/// Settings of `config` that follow from the data and the model where no flag gives them, and the
-/// rule by which the rows were split.
-fn resolved(config: &GrpoConfig, split_rule: Option<SplitRule>) -> Value {
-    let mut resolved = resolved_settings(&config.update.schedule, config.prompts_per_step);
-    resolved[SplitRule::SETTING] = json!(split_rule);
-    resolved
 }
 
 /// Writes the row of the last steps of a run that is over before its last step.
