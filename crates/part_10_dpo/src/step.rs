@@ -11,7 +11,7 @@ use candle_core::Tensor;
 use experiment::{Alarm, RunLog, StepMetrics, TrainState};
 use model_io::ModelConfig;
 use modern::{GptModern, GradientCheckpointing};
-use ranks::{BatchGradients, Ranks};
+use ranks::Ranks;
 use scaling::LrSchedule;
 use scaling::accumulation::GradAccumulator;
 use tensor_core::{OptimizerConfig, clip_grad_norm};
@@ -122,9 +122,8 @@ pub fn dpo_step(
         log_probs.push(numbers.policy.detach());
     }
     let log_probs = log_probs_of_micro_batches(&log_probs, &n_completions)?;
-    let of_rank = accumulator.finish_rank(log_probs.concat().len(), 0)?;
     let log_probs = in_order_of_examples(&ranks.gather(&log_probs)?);
-    let BatchGradients { loss, mut grads, .. } = of_rank.sum(ranks, &[&policy.state.parameters])?;
+    let (loss, mut grads) = accumulator.finish_part()?.sum(ranks, &[&policy.state.parameters])?;
     let grad_norm = clip_grad_norm(&mut grads, &policy.state.parameters, config.max_grad_norm)?;
     let lr = config.schedule.lr_at(step);
     let n_tokens = examples.iter().map(PreferenceExample::n_tokens).sum();

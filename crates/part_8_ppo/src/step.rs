@@ -10,7 +10,6 @@ use anyhow::Result;
 use candle_core::Tensor;
 use experiment::progress::Stopwatch;
 use experiment::{RewardHistory, RunLog, ensure_finite};
-use ranks::BatchGradients;
 use scaling::accumulation::GradAccumulator;
 use tensor_core::{Rng, clip_grad_norm};
 
@@ -131,8 +130,7 @@ pub fn update(
                     accumulator.backward(&(loss * share_of(groups))?, &stores)?;
                 }
             }
-            let of_rank = accumulator.finish_rank(means.n_tokens, means.tokens_read)?;
-            let BatchGradients { loss, mut grads, .. } = of_rank.sum(&policy.ranks, &stores)?;
+            let (loss, mut grads) = accumulator.finish_part()?.sum(&policy.ranks, &stores)?;
             let means = means.of_all_ranks(&policy.ranks)?;
             let grad_norm = clip_grad_norm(&mut grads, &policy.parameters, max_grad_norm)?;
             let critic_grad_norm = clip_grad_norm(&mut grads, &critic.parameters, max_grad_norm)?;

@@ -17,7 +17,7 @@ use ppo::log_probs::log_probs;
 use ppo::prompts::step_rng;
 use ppo::reward_fn::non_finite_message;
 use ppo::{CompletionLog, PromptExample, ScoredRollouts, rollout_share};
-use ranks::{BatchGradients, RankGradients};
+use ranks::PartialGradients;
 use scaling::accumulation::GradAccumulator;
 use serde_json::json;
 use tensor_core::{Parameters, clip_grad_norm};
@@ -81,9 +81,8 @@ pub fn grpo_step(
     let num_iterations = if chosen.is_empty() { 0 } else { update.num_iterations };
     for _ in 0..num_iterations {
         let parameters = &policy.state.parameters;
-        let (of_rank, sums) = gradients(&policy.model, parameters, &micro_batches, objective)?;
-        let BatchGradients { loss, mut grads, .. } =
-            of_rank.sum(&policy.state.ranks, &[parameters])?;
+        let (part, sums) = gradients(&policy.model, parameters, &micro_batches, objective)?;
+        let (loss, mut grads) = part.sum(&policy.state.ranks, &[parameters])?;
         let sums = sums.of_all_ranks(&policy.state.ranks)?;
         let grad_norm = clip_grad_norm(&mut grads, parameters, update.max_grad_norm)?;
         ensure_finite(step, loss, grad_norm, "--lr")?;
@@ -115,7 +114,7 @@ pub fn gradients(
     parameters: &Parameters,
     micro_batches: &[MicroBatch],
     objective: &Objective,
-) -> Result<(RankGradients, TokenSums)> {
+) -> Result<(PartialGradients, TokenSums)> {
     let (mut accumulator, mut all_log_probs) = (GradAccumulator::default(), Vec::new());
     for micro_batch in micro_batches {
         let MicroBatch { batch, inputs, temperature } = micro_batch;
@@ -125,5 +124,5 @@ pub fn gradients(
         all_log_probs.push(log_probs.detach());
     }
     let sums = TokenSums::new(&all_log_probs, micro_batches, objective)?;
-    Ok((accumulator.finish_rank(sums.n_tokens, sums.n_tokens)?, sums))
+    Ok((accumulator.finish_part()?, sums))
 }

@@ -10,7 +10,7 @@ use std::ops::Range;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-pub use average::{BatchGradients, RankGradients};
+pub use average::{BatchGradients, PartialGradients, RankGradients};
 use candle_core::{Device, Tensor};
 #[cfg(feature = "mpi")]
 pub use mpi_rank::MpiRank;

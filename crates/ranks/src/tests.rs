@@ -1,12 +1,13 @@
 //! Ranks as threads: sums, broadcasts, shares, and the mean gradient.
 
 use anyhow::{Result, bail};
+use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Tensor};
 use tensor_core::testing::assert_close;
 use tensor_core::{Init, Parameters, WeightDecay, backward};
 
 use crate::process::threads_flag;
-use crate::{BatchGradients, RankGradients, Ranks, in_threads};
+use crate::{BatchGradients, PartialGradients, RankGradients, Ranks, in_threads};
 
 #[test]
 fn shares_cover_the_rows_once_and_differ_by_one_at_most() {
@@ -155,33 +156,33 @@ fn the_mean_over_ranks_is_that_of_the_whole_batch() -> Result<()> {
 #[test]
 fn parts_of_a_sum_are_added_and_not_divided() -> Result<()> {
     let rows: Vec<[f32; 3]> = (0..5).map(|i| [0.1 * i as f32, 1., -0.5 * i as f32]).collect();
-    let part = |parameters: &Parameters, rows: &[[f32; 3]]| -> Result<RankGradients> {
-        let mut part = mean_square(parameters, rows)?;
+    let part = |parameters: &Parameters, rows: &[[f32; 3]]| -> Result<PartialGradients> {
+        let RankGradients { mut loss, mut grads, .. } = mean_square(parameters, rows)?;
         let share = rows.len() as f64 / 5.;
-        part.loss *= share;
-        if let Some(grads) = &mut part.grads {
+        loss *= share;
+        if let Some(grads) = &mut grads {
             let used = parameters.trainable().next().unwrap().var.as_tensor();
             let grad = (grads.remove(used).unwrap() * share)?;
             grads.insert(used, grad);
         }
-        Ok(part)
+        Ok(PartialGradients { loss, grads })
     };
     let alone = parameters()?;
     let whole = mean_square(&alone, &rows)?.average(&Ranks::Alone, &[&alone])?;
-    let grad = |step: &BatchGradients, parameters: &Parameters| {
+    let grad = |grads: &GradStore, parameters: &Parameters| {
         let used = parameters.trainable().next().unwrap().var.as_tensor();
-        step.grads.get(used).unwrap().to_vec1::<f32>()
+        grads.get(used).unwrap().to_vec1::<f32>()
     };
     for n_ranks in [2, 8] {
         let steps = in_threads(n_ranks, |ranks| {
             let own = parameters()?;
-            let step = part(&own, &rows[ranks.rows(rows.len())])?.sum(&ranks, &[&own])?;
-            Ok((step.loss, grad(&step, &own)?))
+            let (loss, grads) = part(&own, &rows[ranks.rows(rows.len())])?.sum(&ranks, &[&own])?;
+            Ok((loss, grad(&grads, &own)?))
         });
         for step in steps {
             let (loss, used) = step?;
             assert_close(loss, whole.loss, 1e-6);
-            assert_close(&used[..], &grad(&whole, &alone)?[..], 1e-6);
+            assert_close(&used[..], &grad(&whole.grads, &alone)?[..], 1e-6);
         }
     }
     Ok(())

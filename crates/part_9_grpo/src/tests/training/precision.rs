@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Tensor};
 use modern::GradientCheckpointing;
-use ranks::{BatchGradients, Ranks, in_threads};
+use ranks::{Ranks, in_threads};
 use tensor_core::clip_grad_norm;
 use tensor_core::testing::assert_gradients_flow;
 
@@ -50,8 +50,8 @@ fn first_loss(policy: &Policy) -> Result<(f64, f64)> {
     let (objective, model) = (&config.objective, &policy.rollout_model);
     let micro_batches = experience.micro_batches(objective, model, None, 6)?;
     let parameters = &policy.state.parameters;
-    let (of_rank, _) = gradients(&policy.model, parameters, &micro_batches, objective)?;
-    let BatchGradients { loss, mut grads, .. } = of_rank.sum(&Ranks::Alone, &[parameters])?;
+    let (part, _) = gradients(&policy.model, parameters, &micro_batches, objective)?;
+    let (loss, mut grads) = part.sum(&Ranks::Alone, &[parameters])?;
     assert_gradients_flow(parameters, &grads)?;
     Ok((loss, clip_grad_norm(&mut grads, parameters, f64::MAX)?))
 }
