@@ -9,7 +9,10 @@ use experiment::{Checkpoints, Run, RunCheckpoints, RunLog, TrainState};
 use modern::{GptModern, GradientCheckpointing};
 use ranks::{Ranks, in_threads};
 use scaling::accumulation::GradAccumulator;
-use tensor_core::testing::{assert_close, assert_gradients_flow};
+use tensor_core::testing::{
+    assert_close, assert_gradients_flow, assert_gradients_near, assert_loss_in_bf16,
+    assert_trained_in_f32,
+};
 use tensor_core::{AdamWConfig, Parameters};
 
 use super::{CPU, all_losses, config, pairs, train_config};
@@ -62,13 +65,10 @@ fn every_loss_in_bf16_is_that_of_f32_with_gradients_in_f32_for_every_weight() ->
     for loss in all_losses() {
         let (full, _) = loss_and_gradients(&full, &examples, &loss)?;
         let (in_bf16, grads) = loss_and_gradients(&half, &examples, &loss)?;
-        assert!(in_bf16 != full, "{loss:?}: it computes in f32");
-        assert!((in_bf16 - full).abs() < 1e-2 * full.abs(), "{loss:?}: {in_bf16} {full}");
+        println!("{loss:?}");
+        assert_loss_in_bf16(in_bf16, full);
         assert_gradients_flow(&half.state.parameters, &grads)?;
-        for parameter in half.state.parameters.iter() {
-            let grad = grads.get(parameter.var.as_tensor()).map(Tensor::dtype);
-            assert_eq!((parameter.var.dtype(), grad), (DType::F32, Some(DType::F32)));
-        }
+        assert_trained_in_f32(&half.state.parameters, &grads);
     }
     Ok(())
 }
@@ -84,20 +84,13 @@ fn a_policy_in_bf16_that_equals_its_reference_has_loss_ln_2() -> Result<()> {
 
 #[test]
 fn gradient_checkpointing_in_bf16_gives_the_gradients_of_stored_activations() -> Result<()> {
-    let norm = |x: &Tensor| -> Result<f32> { Ok(x.sqr()?.sum_all()?.to_scalar::<f32>()?.sqrt()) };
     let (examples, loss) = (pairs_with_reference(7)?, DpoLoss::sigmoid(0.5));
     let policy = policy_in(DType::BF16, 5)?;
     let (value, stored) = loss_and_gradients(&policy, &examples, &loss)?;
     let policy = policy.with_gradient_checkpointing(GradientCheckpointing::On);
     let (again, recomputed) = loss_and_gradients(&policy, &examples, &loss)?;
     assert_close(again, value, 1e-6);
-    for parameter in policy.state.parameters.iter() {
-        let [a, b] = [&stored, &recomputed]
-            .map(|grads| grads.get(parameter.var.as_tensor()).expect("a gradient"));
-        let (difference, size) = (norm(&(a - b)?)?, norm(a)?);
-        assert!(difference <= 0.15 * size, "{}: {difference} of {size}", parameter.name);
-    }
-    Ok(())
+    Ok(assert_gradients_near(&policy.state.parameters, &recomputed, &stored, 0.15)?)
 }
 
 #[test]
