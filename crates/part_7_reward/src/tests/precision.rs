@@ -3,8 +3,8 @@
 use std::num::NonZeroUsize;
 
 use anyhow::{Context, Result};
-use candle_core::backprop::GradStore;
 use candle_core::DType;
+use candle_core::backprop::GradStore;
 use experiment::{Checkpoints, Run, RunCheckpoints, RunLog, TrainState};
 use modern::GradientCheckpointing;
 use ranks::{Ranks, in_threads};
