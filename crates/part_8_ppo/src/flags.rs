@@ -16,7 +16,6 @@ use sft::flags::DataFlags;
 use sft::{ChatFormat, ChatTokenizer, MappedSource};
 
 use crate::PromptExample;
-use crate::context_overflow::ContextOverflow;
 use crate::prompts::{PromptFormat, limit_length, tokenize_prompts};
 pub use crate::reward_flags::{
     CodeRewardFlags, JudgeFlags, OutcomeRewardFlags, RewardProgramFlags,
@@ -24,6 +23,7 @@ pub use crate::reward_flags::{
 use crate::reward_fn::{self, NamedRewardFn};
 use crate::reward_model_fn::{RewardTokenizer, open_reward_model};
 use crate::rollout::RolloutConfig;
+use crate::scoring_counter::ScoringCounter;
 
 /// Flags of the rollout: completions per prompt and sampling.
 #[derive(Debug, Clone, Copy, Serialize, Args)]
@@ -249,8 +249,8 @@ impl RewardFnFlags {
         let (reward_fn, name) = match (self.source(), data) {
             ("program", _) => return self.program.open_reward_fn(),
             ("judge", _) => {
-                let overflow = ContextOverflow::default();
-                return self.program.judge.open_reward_fn(variables, device, overflow);
+                let counter = ScoringCounter::default();
+                return self.program.judge.open_reward_fn(variables, device, counter);
             }
             ("code", _) => return Ok(outcome.apply(self.program.code.open_reward_fn()?)),
             ("rule", "arithmetic") | ("exact", _) => {
@@ -263,14 +263,14 @@ impl RewardFnFlags {
             // The name that checkpoints from before the renaming hold.
             ("random" | "chance", _) => (reward_fn::random_reward_fn(), "chance".to_string()),
             (source, _) => {
-                let overflow = ContextOverflow::default();
+                let counter = ScoringCounter::default();
                 let (reward_model, tokenizer) = open_reward_model(
                     source,
                     chat_tokenizer,
                     batch_size,
                     variables,
                     device,
-                    overflow,
+                    counter,
                 )?;
                 if tokenizer == RewardTokenizer::Other {
                     println!(

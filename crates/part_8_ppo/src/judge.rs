@@ -29,8 +29,8 @@ use sft::{ChatTokenizer, one_line};
 use tensor_core::regular_file;
 use tensor_core::sha256::hash_bytes;
 
-use crate::context_overflow::ContextOverflow;
 use crate::reward_fn::{NamedRewardFn, RewardInput, RewardPart, RewardParts};
+use crate::scoring_counter::ScoringCounter;
 
 const DEFAULT_PROMPT: &str = include_str!("judge_prompt.txt");
 /// Highest score.
@@ -108,20 +108,20 @@ impl LlmJudge {
     }
 
     /// Reward function of the judge. Its part has a note for each completion without a score;
-    /// `overflow` counts those whose question is longer than the judge's context.
-    pub fn reward_fn(mut self, overflow: ContextOverflow) -> NamedRewardFn {
+    /// `counter` counts those whose question is longer than the judge's context.
+    pub fn reward_fn(mut self, counter: ScoringCounter) -> NamedRewardFn {
         let name = self.name.clone();
         let parts = RewardParts::default();
         let last_parts = parts.clone();
-        let counter = overflow.clone();
+        let scored = counter.clone();
         let reward_fn = move |inputs: &[RewardInput<'_>], _: &mut tensor_core::Rng| {
             let replies = self.replies(inputs)?;
             let scores: Vec<Option<f64>> =
                 replies.iter().map(|reply| score(reply.as_ref()?)).collect();
             let n_replies = replies.iter().flatten().count();
             let n_scores = scores.iter().flatten().count();
-            counter.add(inputs.len(), inputs.len() - n_replies);
-            counter.add_replies(n_replies, n_replies - n_scores);
+            scored.add(inputs.len(), inputs.len() - n_replies);
+            scored.add_replies(n_replies, n_replies - n_scores);
             self.has_scored |= n_scores > 0;
             if let (false, Some(first)) = (self.has_scored, replies.iter().flatten().next()) {
                 bail!(
@@ -141,7 +141,7 @@ impl LlmJudge {
         };
         NamedRewardFn {
             parts,
-            overflow,
+            counter,
             max_reward: Some(1.),
             ..NamedRewardFn::new(Box::new(reward_fn), name)
         }

@@ -47,10 +47,10 @@ pub fn ppo_step(
     let (policy, ranks) = (&models.rollout_policy, &actor_critic.policy.ranks.clone());
     let groups = rollout_share(policy, prompts, &config.rollout, ranks, &mut rng)?;
     let rollout_seconds = watch.lap();
-    let overflow = context.overflow.counts();
-    let rollouts =
-        ScoredRollouts::of_all_ranks(groups, prompts, context.scoring(), ranks, &mut rng)?;
-    context.overflow.log(overflow, step, log)?;
+    let scoring = &mut context.scoring;
+    let counts = scoring.counter.counts();
+    let rollouts = ScoredRollouts::of_all_ranks(groups, prompts, scoring, ranks, &mut rng)?;
+    scoring.counter.log(counts, step, log)?;
     if let Some(bad) = non_finite_message(&rollouts.rewards, &rollouts.completion_texts) {
         log.progress(step, "skipped", rollouts.n_tokens());
         return log.alarm(step, &skipped_step(&bad));
@@ -79,7 +79,7 @@ pub fn ppo_step(
         prompts,
         texts: &experience.completion_texts,
         rewards: &experience.rewards,
-        parts: &context.reward_parts,
+        parts: &context.scoring.parts,
         advantages: &experience.mean_advantages()?,
     };
     log_step(actor_critic, &experience, &completions, &metrics, truncation, lr, seconds, log)?;
@@ -188,7 +188,8 @@ fn record_rewards(
             rewards.map(|(&r, c)| shaping.terminal_reward(r, c.finish_reason)).collect()
         }
     };
-    let max_reward = context.max_reward.map(|max| clip_reward(max, shaping.reward_clip));
+    let max_reward = context.scoring.max_reward;
+    let max_reward = max_reward.map(|max| clip_reward(max, shaping.reward_clip));
     history.record(&rewards, max_reward);
 }
 

@@ -16,13 +16,13 @@ use ppo::alarms::skipped_step;
 use ppo::log_probs::log_probs;
 use ppo::prompts::step_rng;
 use ppo::reward_fn::non_finite_message;
-use ppo::{CompletionLog, PromptExample, ScoredRollouts, rollout_share};
+use ppo::{CompletionLog, PromptExample, ScoredRollouts, Scoring, rollout_share};
 use ranks::PartialGradients;
 use scaling::accumulation::GradAccumulator;
 use serde_json::json;
 use tensor_core::{Parameters, clip_grad_norm};
 
-use crate::config::{GrpoConfig, GrpoContext};
+use crate::config::GrpoConfig;
 use crate::experience::{GrpoExperience, MicroBatch};
 use crate::metrics::TokenSums;
 use crate::objective::Objective;
@@ -35,7 +35,7 @@ use crate::policy::Policy;
 /// When the reward function fails, the loss is not finite, or the log cannot be written.
 pub fn grpo_step(
     policy: &mut Policy,
-    context: &mut GrpoContext<'_>,
+    scoring: &mut Scoring<'_>,
     prompts: &[PromptExample],
     config: &GrpoConfig,
     log: &mut RunLog,
@@ -46,10 +46,9 @@ pub fn grpo_step(
 
     let ranks = &policy.state.ranks;
     let groups = rollout_share(&policy.rollout_model, prompts, rollout_config, ranks, &mut rng)?;
-    let overflow = context.overflow.counts();
-    let rollouts =
-        ScoredRollouts::of_all_ranks(groups, prompts, context.scoring(), ranks, &mut rng)?;
-    context.overflow.log(overflow, step, log)?;
+    let counts = scoring.counter.counts();
+    let rollouts = ScoredRollouts::of_all_ranks(groups, prompts, scoring, ranks, &mut rng)?;
+    scoring.counter.log(counts, step, log)?;
     policy.progress.timings.generation += watch.lap();
     if let Some(bad) = non_finite_message(&rollouts.rewards, &rollouts.completion_texts) {
         log.progress(step, "skipped", rollouts.n_tokens());
@@ -63,7 +62,7 @@ pub fn grpo_step(
         GrpoExperience::from_rollouts(rollouts, rollout_config, advantage, moving_average)?;
     let rewards: Vec<f64> = experience.rewards.iter().map(|&reward| f64::from(reward)).collect();
     policy.progress.add_rewards(&rewards);
-    policy.state.progress.rewards.record(&rewards, context.max_reward);
+    policy.state.progress.rewards.record(&rewards, scoring.max_reward);
     // log π_old and log π_ref of the tokens, (R, T) per micro-batch. With n ranks, each learns from
     // every n-th group.
     let rollout_model = &policy.rollout_model;
@@ -95,7 +94,7 @@ pub fn grpo_step(
         prompts,
         texts: &experience.completion_texts,
         rewards: &rewards,
-        parts: &context.reward_parts,
+        parts: &scoring.parts,
         advantages: &experience.advantages,
     };
     let mut completions = completion_log.write(step, log)?;

@@ -9,7 +9,7 @@ use grpo::{GrpoEvaluator, ReferenceModel, WeightedRewards};
 use ppo::prompts::tokenize_prompts;
 use ppo::reference::open_reference;
 use ppo::reward_fn::NamedRewardFn;
-use ppo::{CompletionEvalConfig, PromptExample, PromptLoader};
+use ppo::{CompletionEvalConfig, PromptExample, PromptLoader, Scoring};
 use reward::flags::PreferenceFlags;
 use scaling::LrSchedule;
 use scaling::run_defaults::resolved_settings;
@@ -80,11 +80,8 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
         model_saver: run.ranks.is_first().then_some(&saver),
     };
     let prompts = PromptLoader::new(training, config.seed)?;
-    let mut context = OnlineContext {
-        reference,
-        teacher,
-        ..OnlineContext::new(chat_tokenizer, &mut reward, prompts)
-    };
+    let scoring = Scoring::new(chat_tokenizer, &mut reward);
+    let mut context = OnlineContext { scoring, reference, teacher, prompts };
     println!("{}", policy.state.parameter_summary());
     train_online(&mut policy, &mut context, (&online, &config), &validator, &run, &mut log)?;
     finish_run(args, &setup, &policy, &saver, log)

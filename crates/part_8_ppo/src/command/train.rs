@@ -20,7 +20,7 @@ use crate::reference::{create_reference_model, open_reference};
 use crate::reward_fn::NamedRewardFn;
 use crate::{
     ActorCritic, CompletionEvalConfig, PpoConfig, PpoContext, PpoValidator, PromptLoader,
-    RunInputs, train,
+    RunInputs, Scoring, train,
 };
 
 /// Settings that may change on resume besides paths. The contents of the reference model and the
@@ -88,10 +88,8 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     print_run_summary(&actor_critic, &config, &data);
     println!("{}", defaults.summary(&config.schedule));
     let mut prompts = PromptLoader::new(data.train, config.seed)?;
-    let mut context = PpoContext {
-        ptx_loss: data.ptx_loss,
-        ..PpoContext::new(&reference, chat_tokenizer, &mut reward)
-    };
+    let scoring = Scoring::new(chat_tokenizer, &mut reward);
+    let mut context = PpoContext { reference: &reference, scoring, ptx_loss: data.ptx_loss };
     train(&mut actor_critic, &mut context, &mut prompts, &config, &validator, &run, &mut log)?;
     let speed = log.finish()?; // ends the progress line before the report is printed
     if setup.is_finished(&actor_critic.policy.progress) {

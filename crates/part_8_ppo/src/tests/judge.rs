@@ -11,10 +11,10 @@ use tensor_core::{Parameters, Rng};
 
 use super::CPU;
 use super::small_run::{chat_tokenizer, model_config};
-use crate::context_overflow::OverflowCounts;
 use crate::flags::JudgeFlags;
 use crate::judge::{LlmJudge, fill, parse_score};
-use crate::{ContextOverflow, RewardInput};
+use crate::scoring_counter::ScoringCounts;
+use crate::{RewardInput, ScoringCounter};
 
 #[test]
 fn the_last_score_of_a_reply_counts() {
@@ -85,21 +85,21 @@ fn a_judge_rewards_a_completion_by_the_score_in_its_reply() -> Result<()> {
         finish_reason: FinishReason::Stop,
     };
     let inputs = [input("3"), input("4")];
-    let mut judge = judge_that_says("Score: 7")?.reward_fn(ContextOverflow::default());
+    let mut judge = judge_that_says("Score: 7")?.reward_fn(ScoringCounter::default());
     assert_eq!((judge.reward_fn)(&inputs, &mut Rng::new(1))?, [0.7, 0.7]);
     assert_eq!(judge.parts.0.borrow()[0].notes, ["", ""]);
-    let mut terse = judge_that_says("Score 1x")?.reward_fn(ContextOverflow::default()).reward_fn;
+    let mut terse = judge_that_says("Score 1x")?.reward_fn(ScoringCounter::default()).reward_fn;
     assert_eq!(terse(&inputs, &mut Rng::new(1))?, [0.1, 0.1]);
-    let mut silent = judge_that_says("fine")?.reward_fn(ContextOverflow::default()).reward_fn;
+    let mut silent = judge_that_says("fine")?.reward_fn(ScoringCounter::default()).reward_fn;
     let error = silent(&inputs, &mut Rng::new(1)).expect_err("no score").to_string();
     let expected = "the judge gave none of 2 completions a score; it replied \"";
     assert!(error.starts_with(expected), "{error}");
     let long = "3".repeat(80);
-    let overflow = ContextOverflow::default();
-    let mut judge = judge_that_says("Score: 7")?.reward_fn(overflow.clone());
+    let counter = ScoringCounter::default();
+    let mut judge = judge_that_says("Score: 7")?.reward_fn(counter.clone());
     let rewards = (judge.reward_fn)(&[input(&long), input("3")], &mut Rng::new(1))?;
     assert_eq!(rewards, [0., 0.7], "the run goes on");
-    let counts = overflow.counts();
+    let counts = counter.counts();
     assert_eq!((counts.n_read, counts.n_truncated), (2, 1));
     assert!(judge.parts.0.borrow()[0].notes[0].contains("longer than the judge's context"));
     assert_eq!((judge.reward_fn)(&[input(&long)], &mut Rng::new(1))?, [0.]);
@@ -123,18 +123,18 @@ fn a_reply_that_was_cut_has_no_score() -> Result<()> {
     }
     assert_eq!(prompt_len(&long)?, room, "a digit is a token");
     let cut = RewardInput { completion: &long, ..input };
-    let overflow = ContextOverflow::default();
-    let mut judge = judge_that_says(reply)?.reward_fn(overflow.clone());
+    let counter = ScoringCounter::default();
+    let mut judge = judge_that_says(reply)?.reward_fn(counter.clone());
     let inputs = [cut, input];
     assert_eq!((judge.reward_fn)(&inputs, &mut Rng::new(1))?, [0., 0.7]);
     let notes = judge.parts.0.borrow()[0].notes.clone();
     assert!(notes[0].contains("cut at its length limit") && notes[1].is_empty(), "{notes:?}");
-    let counts = overflow.counts();
+    let counts = counter.counts();
     assert_eq!((counts.n_truncated, counts.n_replies, counts.n_without_score), (0, 2, 1));
     let alarms = counts.alarms();
     assert!(alarms.len() == 1 && alarms[0].cause == "judge_without_score", "{alarms:?}");
-    assert_eq!(overflow.counts().messages().len(), 1);
-    let few = OverflowCounts { n_read: 10, n_replies: 10, n_without_score: 1, ..counts };
+    assert_eq!(counter.counts().messages().len(), 1);
+    let few = ScoringCounts { n_read: 10, n_replies: 10, n_without_score: 1, ..counts };
     assert!(few.alarms().is_empty(), "a tenth is not more than a tenth");
     Ok(())
 }
@@ -145,7 +145,7 @@ fn a_question_about_the_answer_needs_rows_with_answers() -> Result<()> {
     let example = Example::new("1 + 2", " ");
     let input =
         RewardInput { example: &example, completion: "3", finish_reason: FinishReason::Stop };
-    let mut reward_fn = judge.reward_fn(ContextOverflow::default()).reward_fn;
+    let mut reward_fn = judge.reward_fn(ScoringCounter::default()).reward_fn;
     let error = reward_fn(&[input], &mut Rng::new(1)).expect_err("no answer").to_string();
     assert!(error.contains("shows the {answer}, and the row of the prompt \"1 + 2\""), "{error}");
     Ok(())

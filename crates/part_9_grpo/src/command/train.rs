@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use candle_core::Device;
 use experiment::train_state::parameters_sha256;
 use experiment::{RunLog, RunLogConfig, RunSetup};
-use ppo::{CompletionEvalConfig, PromptLoader, RunInputs};
+use ppo::{CompletionEvalConfig, PromptLoader, RunInputs, Scoring};
 use scaling::LrSchedule;
 use scaling::run_defaults::resolved_settings;
 use serde_json::json;
@@ -16,7 +16,7 @@ use sft::merged_model::open_for_training;
 
 use super::arguments::TrainArgs;
 use super::run_data::load_run_data;
-use crate::config::{GrpoConfig, GrpoContext};
+use crate::config::GrpoConfig;
 use crate::evaluation::{ExactMatchChange, GrpoEvaluator};
 use crate::policy::Policy;
 use crate::training::train;
@@ -85,8 +85,8 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     print_run_summary(args, &policy, train_prompts.len(), validation_prompts.len(), n_dropped);
     println!("{}", defaults.summary(&config.update.schedule));
     let mut prompts = PromptLoader::new(train_prompts, config.seed)?;
-    let mut context = GrpoContext::new(chat_tokenizer, &mut reward);
-    train(&mut policy, &mut context, &mut prompts, &config, &validator, &run, &mut log)?;
+    let mut scoring = Scoring::new(chat_tokenizer, &mut reward);
+    train(&mut policy, &mut scoring, &mut prompts, &config, &validator, &run, &mut log)?;
     log_last_steps(&setup, &mut policy, &config, &mut log)?;
     let n_tokens = log.state.n_tokens;
     let speed = log.finish()?; // ends the progress line before the report is printed

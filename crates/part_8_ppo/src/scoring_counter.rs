@@ -1,7 +1,8 @@
-//! Conversations that are longer than a reward model's context. It reads them without their
-//! beginning, so that the reward may be that of an answer to another prompt: the run counts them,
-//! logs their share and raises an alarm. A language model as a judge gives them 0, and so it does
-//! where its reply has no score, which is counted beside them.
+//! Counter of what reward models and judges could not score as a whole. A conversation that is
+//! longer than a reward model's context is read without its beginning, so that the reward may be
+//! that of an answer to another prompt: the run logs the share of these and raises an alarm. A
+//! language model as a judge gives them 0, and so it does where its reply has no score, which is
+//! counted beside them.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -16,15 +17,15 @@ use serde_json::json;
 /// get 0, whatever they are worth.
 const MAX_WITHOUT_SCORE: f64 = 0.1;
 
-/// Counter of the conversations that the reward models of a run have read. Its clones count
-/// together: the reward function adds, and the log reads.
+/// Counter of the conversations that the reward models and judges of a run have read. Its clones
+/// count together: the reward function adds, and the log reads.
 #[derive(Debug, Clone, Default)]
-pub struct ContextOverflow(Rc<Cell<OverflowCounts>>);
+pub struct ScoringCounter(Rc<Cell<ScoringCounts>>);
 
-/// Numbers of conversations.
+/// Numbers of conversations, and of the replies of a judge.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct OverflowCounts {
-    /// Conversations that a reward model has read.
+pub struct ScoringCounts {
+    /// Conversations that a reward model or a judge has read.
     pub n_read: usize,
     /// Conversations that were longer than its context.
     pub n_truncated: usize,
@@ -34,26 +35,26 @@ pub struct OverflowCounts {
     pub n_without_score: usize,
 }
 
-impl ContextOverflow {
+impl ScoringCounter {
     /// Counts so far.
-    pub fn counts(&self) -> OverflowCounts {
+    pub fn counts(&self) -> ScoringCounts {
         self.0.get()
     }
 
     /// Adds the conversations of a call of the reward function.
     pub(crate) fn add(&self, n_read: usize, n_truncated: usize) {
-        self.add_counts(OverflowCounts { n_read, n_truncated, ..OverflowCounts::default() });
+        self.add_counts(ScoringCounts { n_read, n_truncated, ..ScoringCounts::default() });
     }
 
     /// Adds the replies of a judge in a call of the reward function.
     pub(crate) fn add_replies(&self, n_replies: usize, n_without_score: usize) {
-        let counts = OverflowCounts { n_replies, n_without_score, ..OverflowCounts::default() };
+        let counts = ScoringCounts { n_replies, n_without_score, ..ScoringCounts::default() };
         self.add_counts(counts);
     }
 
-    fn add_counts(&self, more: OverflowCounts) {
+    fn add_counts(&self, more: ScoringCounts) {
         let counts = self.0.get();
-        self.0.set(OverflowCounts {
+        self.0.set(ScoringCounts {
             n_read: counts.n_read + more.n_read,
             n_truncated: counts.n_truncated + more.n_truncated,
             n_replies: counts.n_replies + more.n_replies,
@@ -65,7 +66,7 @@ impl ContextOverflow {
     ///
     /// # Errors
     /// When another rank has ended.
-    pub(crate) fn add_other_ranks(&self, before: OverflowCounts, ranks: &Ranks) -> Result<()> {
+    pub(crate) fn add_other_ranks(&self, before: ScoringCounts, ranks: &Ranks) -> Result<()> {
         let own = self.counts().since(before);
         for (rank, theirs) in ranks.gather(&own)?.into_iter().enumerate() {
             if rank != ranks.rank() {
@@ -80,7 +81,7 @@ impl ContextOverflow {
     ///
     /// # Errors
     /// When a row cannot be written.
-    pub fn log(&self, before: OverflowCounts, step: usize, log: &mut RunLog) -> Result<()> {
+    pub fn log(&self, before: ScoringCounts, step: usize, log: &mut RunLog) -> Result<()> {
         let counts = self.counts().since(before);
         if counts.n_read == 0 {
             return Ok(());
@@ -99,7 +100,7 @@ impl ContextOverflow {
     }
 }
 
-impl OverflowCounts {
+impl ScoringCounts {
     /// Counts since they were `before`.
     fn since(self, before: Self) -> Self {
         Self {
