@@ -46,6 +46,7 @@ pub mod comparison;
 pub mod flags;
 pub mod reward_flags;
 pub mod ppo_flags;
+pub mod policy_checks;
 pub mod command;
 
 pub use actor_critic::{ActorCritic, RunInputs};

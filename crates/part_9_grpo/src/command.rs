@@ -88,7 +88,7 @@ pub fn parse_and_run(args: impl IntoIterator<Item = impl Into<OsString>>) -> Res
         None => demo::run(&cli.demo),
         Some(Command::Train(mut args)) => {
             if !args.run.settings.resume {
-                args.chat_template.inherit_args(&args.model)?;
+                args.chat_template.inherit_args(&args.policy.model)?;
             }
             train::run(&args)
         }

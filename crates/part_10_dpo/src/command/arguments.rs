@@ -8,6 +8,7 @@ use datasets::SplitSpec;
 use experiment::flags::{RunFlags, without_f16};
 use experiment::number::probability;
 use experiment::program::ensure_usage;
+use ppo::policy_checks::ensure_split_of_file;
 use reward::flags::{PreferenceFlags, SplitFlags};
 use scaling::flags::OptimizationFlags;
 use scaling::{DefaultLength, DefaultLr, RunDefaults};
@@ -79,15 +80,11 @@ impl TrainArgs {
     /// # Errors
     /// When flags contradict each other.
     pub(crate) fn check(&self) -> Result<()> {
-        self.optimization.dtype.ensure_unscaled()?;
-        self.optimization.schedule.check(None)?;
+        self.optimization.check()?;
         self.model.lora.check()?;
         self.online.check(self.loss.loss, self.reference.as_deref())?;
         let is_online = self.online.online.is_some();
-        ensure_usage(
-            self.online.split_seed.is_none() || !self.data.is_built_in(),
-            "--split-seed is for files; built-in data have their own validation problems",
-        )?;
+        ensure_split_of_file(self.online.split_seed, !self.data.is_built_in())?;
         ensure_usage(
             !is_online || self.optimization.grad_accum_steps.get() == 1,
             "--grad-accum-steps has no part in --online: a round has --prompts-per-round prompts",

@@ -15,6 +15,7 @@ use sft::flags::{DataFlags, ExampleFlags};
 use sft::model_flags::ModelFlags;
 
 use crate::flags::{PromptFlags, RewardFnFlags, RolloutFlags};
+use crate::policy_checks::{ensure_no_dropout, ensure_split_of_file};
 use crate::ppo_flags::{PpoObjectiveFlags, RewardShapingFlags};
 use crate::reward_flags::finite;
 use crate::{PpoConfig, RolloutConfig};
@@ -108,12 +109,8 @@ impl TrainArgs {
         self.reward_fn.check(&self.data.data)?;
         self.reward_fn.program.check(|name| self.reward_fn.source() == name)?;
         self.rewards.check()?;
-        ensure_usage(
-            self.split_seed.is_none() || self.data.data != "arithmetic",
-            "--split-seed is for files; --data arithmetic has its own validation problems",
-        )?;
-        step.schedule.check(None)?;
-        step.dtype.ensure_unscaled()?;
+        ensure_split_of_file(self.split_seed, self.data.data != "arithmetic")?;
+        step.check()?;
         self.model.lora.check()?;
         let prompts = self.batch_size();
         let accumulated = step.grad_accum_steps.get();
@@ -131,10 +128,7 @@ impl TrainArgs {
                  {minibatches} of equal size"
             ),
         )?;
-        ensure_usage(
-            self.model.lora.lora_dropout == 0.,
-            "--lora-dropout: rollouts have no dropout, so the first ratios would differ from 1",
-        )
+        ensure_no_dropout(&self.model.lora)
     }
 
     /// Split that --split-seed gives.

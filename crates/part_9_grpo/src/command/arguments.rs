@@ -7,8 +7,9 @@ use clap::Args;
 use datasets::SplitSpec;
 use experiment::flags::{ComputeFlags, RunFlags, SolvedFlags, without_f16};
 use experiment::number::{fraction, positive};
-use experiment::program::{as_usage_error, ensure_usage};
+use experiment::program::as_usage_error;
 use modern::flags::RunChatTemplateFlags;
+use ppo::policy_checks::{ensure_no_dropout, ensure_split_of_file};
 use scaling::flags::ScheduleFlags;
 use scaling::{DefaultLength, DefaultLr, RunDefaults};
 use serde::Serialize;
@@ -19,6 +20,20 @@ use super::step_flags::GrpoStepFlags;
 use crate::config::{GrpoConfig, GrpoUpdateConfig};
 use crate::flags::{GrpoRolloutFlags, TaskFlags, check_rollout_size};
 use crate::grpo_flags::GrpoObjectiveFlags;
+
+#[derive(Args, Serialize)]
+pub(crate) struct PolicyFlags {
+    /// Initial policy: a run folder of part 6, a model folder, a .gguf file, or owner/name on the
+    /// Hub
+    #[arg(
+        long,
+        visible_alias = "model-name-or-path",
+        alias = "model-name",
+        value_name = "MODEL",
+        help_heading = "Model"
+    )]
+    pub(crate) model: String,
+}
 
 #[derive(Args)]
 pub(crate) struct DemoArgs {
@@ -56,16 +71,9 @@ const LENGTH: DefaultLength = DefaultLength::steps(100, 20);
 #[command(mut_arg("save_interval", |arg| arg.default_value("20")))]
 #[command(mut_arg("log_interval", |arg| arg.default_value("5")))]
 pub(crate) struct TrainArgs {
-    /// Initial policy: a run folder of part 6, a model folder, a .gguf file, or owner/name on the
-    /// Hub
-    #[arg(
-        long,
-        visible_alias = "model-name-or-path",
-        alias = "model-name",
-        value_name = "MODEL",
-        help_heading = "Model"
-    )]
-    pub(crate) model: String,
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub(crate) policy: PolicyFlags,
     /// Chat format [default: the model's chat template, else instruction]
     #[arg(long, value_enum, help_heading = "Model")]
     pub(crate) template: Option<ChatFormat>,
@@ -143,19 +151,12 @@ impl TrainArgs {
         let (group_size, max_new_tokens) =
             (self.rollout.group_size.get(), self.task.max_new_tokens());
         self.task.check()?;
-        ensure_usage(
-            self.split_seed.is_none() || self.task.file_data().is_some(),
-            "--split-seed is for --data; built-in problems have their own validation problems",
-        )?;
+        ensure_split_of_file(self.split_seed, self.task.file_data().is_some())?;
         let rewards = self.task.weighted_rewards()?;
         self.task.program.check(|name| rewards.has(name))?;
         self.objective.check(group_size, max_new_tokens, self.step.num_iterations.get())?;
         self.lora.check()?;
-        ensure_usage(
-            self.lora.lora_dropout == 0.,
-            "--lora-dropout: rollouts are generated without dropout, so ratios would not be 1 \
-             before the first update",
-        )?;
+        ensure_no_dropout(&self.lora)?;
         self.step.check(group_size)?;
         check_rollout_size(self.batch_size(), group_size, max_new_tokens)?;
         as_usage_error(self.rollout.config(max_new_tokens, vec![0]).check())?;

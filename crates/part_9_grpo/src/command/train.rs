@@ -37,13 +37,13 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     args.check()?;
     let device = args.run.compute.open_device()?;
     let rewards = args.task.weighted_rewards()?;
-    let mut inputs = vec![("--model", Some(args.model.as_str()))];
+    let mut inputs = vec![("--model", Some(args.policy.model.as_str()))];
     inputs.extend(rewards.reward_models().map(|model| ("--reward", Some(model))));
     let mut setup = RunSetup::new_on_ranks(args, &args.run, &OVERRIDABLE_ON_RESUME, &inputs)?;
     let task = args.task.task;
     let dataset = load_run_data(args, &setup)?;
     let (data_id, rule, dataset) = (dataset.sha256(), dataset.rule, dataset.splits);
-    let base = resolve_model_path(&args.model)?;
+    let base = resolve_model_path(&args.policy.model)?;
     let variables = args.chat_template.variables();
     let checkpoint = open_for_training(&base, &device)?.with_chat_variables(&variables);
     let template = args.task.prompts.chat_format(args.template);
