@@ -28,6 +28,7 @@ pub mod perplexity;
 pub mod checkpoint;
 pub mod chat;
 pub mod language_model;
+pub mod chat_template_flags;
 pub mod flags;
 pub mod command;
 

@@ -45,6 +45,7 @@ pub mod validator;
 pub mod comparison;
 pub mod flags;
 pub mod reward_flags;
+pub mod reward_fn_flags;
 pub mod ppo_flags;
 pub mod policy_checks;
 pub mod command;
