@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::Result;
 use clap::Args;
 use experiment::RunFolder;
+use experiment::settings::SettingsFlags;
 use model_io::{ChatArguments, ChatDate, ChatVariables};
 use serde::{Serialize, Serializer};
 
@@ -54,11 +55,14 @@ pub struct RunChatTemplateFlags {
 
 impl RunChatTemplateFlags {
     /// Takes over the arguments of the run that `model` is or belongs to, if there is one; those of
-    /// the flags come after them.
+    /// the flags come after them. A resumed run has its own.
     ///
     /// # Errors
     /// When the settings of the run cannot be read.
-    pub fn inherit_args(&mut self, model: &str) -> Result<()> {
+    pub fn inherit_args(&mut self, model: &str, settings: &SettingsFlags) -> Result<()> {
+        if settings.resume {
+            return Ok(());
+        }
         let run = variables_of_run(Path::new(model))?;
         self.chat_template_arg.insert(0, run.arguments);
         Ok(())

@@ -7,8 +7,8 @@ use anyhow::{Result, bail};
 use clap::Args;
 use datasets::arithmetic_questions::DemonstrationStyle;
 use datasets::{
-    AssistantTurns, DatasetFlags, Example, ExampleColumns, HeldOutRows, SplitRule, SplitSpec,
-    Splits,
+    AssistantTurns, DatasetFlags, Example, ExampleColumns, HeldOutRows, Mixture, SplitRule,
+    SplitSpec, Splits,
 };
 use experiment::RunFolder;
 use experiment::number::fraction;
@@ -17,6 +17,32 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::{MappedSource, SftSource};
+
+/// Checks that neither columns nor a part are chosen of the built-in data `name`.
+///
+/// # Errors
+/// A usage error if one is.
+pub fn ensure_whole(name: &str, columns: Option<&str>, part: &DatasetFlags) -> Result<()> {
+    ensure_usage(columns.is_none(), format!("--columns is for files; --data {name} is built in"))?;
+    as_usage_error(part.ensure_unused(name))
+}
+
+/// Source of the rows `name`: what `open` gives, or, if it is a mixture, what `mixture` makes of
+/// its sources.
+///
+/// # Errors
+/// Those of `open`, and of a malformed mixture.
+pub fn open_files<S>(
+    name: &str,
+    part: &DatasetFlags,
+    open: impl Fn(&str) -> Result<S>,
+    mixture: impl FnOnce(Mixture<S>) -> S,
+) -> Result<S> {
+    match part.open_mixture(name, &open)? {
+        Some(sources) => Ok(mixture(sources)),
+        None => open(name),
+    }
+}
 
 /// Data set of a training run or an evaluation.
 #[derive(Debug, Clone, Serialize, Args)]
@@ -46,20 +72,13 @@ impl DataFlags {
     pub fn open_source(&self) -> Result<MappedSource> {
         let columns =
             as_usage_error(self.columns.as_deref().map(ExampleColumns::parse).transpose())?;
-        let built_in = SftSource::built_in(&self.data);
-        ensure_usage(
-            columns.is_none() || built_in.is_none(),
-            format!("--columns is for files; --data {} is built in", self.data),
-        )?;
-        if built_in.is_some() {
-            as_usage_error(self.dataset.ensure_unused(&self.data))?;
-        }
-        let source = match built_in {
-            Some(source) => source,
-            None => match self.dataset.open_mixture(&self.data, |name| self.open(name))? {
-                Some(mixture) => SftSource::Mixture(mixture),
-                None => self.open(&self.data)?,
-            },
+        let open = |name: &str| self.open(name);
+        let source = match SftSource::built_in(&self.data) {
+            Some(source) => {
+                ensure_whole(&self.data, self.columns.as_deref(), &self.dataset)?;
+                source
+            }
+            None => open_files(&self.data, &self.dataset, open, SftSource::Mixture)?,
         };
         Ok(MappedSource { source, columns })
     }

@@ -8,6 +8,7 @@ use datasets::{DatasetFlags, PreferenceColumns, SplitRule};
 use experiment::number::{fraction, non_negative};
 use experiment::program::{as_usage_error, ensure_usage};
 use serde::{Deserialize, Serialize};
+use sft::flags::{ensure_whole, open_files};
 
 use crate::source::PreferenceDataset;
 use crate::{LossKind, PreferenceLoss, PreferenceSource};
@@ -51,20 +52,13 @@ impl PreferenceFlags {
     pub fn open_source(&self) -> Result<(PreferenceSource, PreferenceColumns)> {
         let columns =
             as_usage_error(self.columns.as_deref().map(PreferenceColumns::parse).transpose())?;
-        let built_in = PreferenceSource::built_in(&self.data);
-        ensure_usage(
-            columns.is_none() || built_in.is_none(),
-            format!("--columns is for files; --data {} is built in", self.data),
-        )?;
-        if built_in.is_some() {
-            as_usage_error(self.dataset.ensure_unused(&self.data))?;
-        }
-        let source = match built_in {
-            Some(source) => source,
-            None => match self.dataset.open_mixture(&self.data, |name| self.open(name))? {
-                Some(mixture) => PreferenceSource::Mixture(mixture),
-                None => self.open(&self.data)?,
-            },
+        let open = |name: &str| self.open(name);
+        let source = match PreferenceSource::built_in(&self.data) {
+            Some(source) => {
+                ensure_whole(&self.data, self.columns.as_deref(), &self.dataset)?;
+                source
+            }
+            None => open_files(&self.data, &self.dataset, open, PreferenceSource::Mixture)?,
         };
         Ok((source, columns.unwrap_or_default()))
     }

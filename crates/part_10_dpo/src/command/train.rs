@@ -12,7 +12,7 @@ use ppo::reference::open_reference;
 use ranks::Ranks;
 use scaling::LrSchedule;
 use scaling::run_defaults::resolved_settings;
-use sft::{InitialModel, ModelSaver};
+use sft::{InitialModel, ModelSaver, save_run_end};
 use tensor_core::Parameters;
 
 use super::arguments::{SFT_STEPS, TrainArgs};
@@ -103,12 +103,7 @@ pub(super) fn finish_run(
     }
     let (progress, result) = (&policy.state.progress, policy.state.result(speed));
     setup.ensure_model_kept(progress)?;
-    if args.model.lora.merge && setup.is_finished(progress) {
-        saver.save_merged(policy.model.device())?;
-    }
-    if let Some(folder) = setup.last_model_folder(progress)? {
-        saver.save_to(&folder, &policy.state.parameters)?;
-    }
+    save_run_end(saver, setup, &policy.state, &args.model.lora)?;
     setup.print_report("part_10", progress, speed, saver.subfolder(), result);
     Ok(())
 }

@@ -11,6 +11,7 @@ use tensor_core::sha256;
 
 use super::arguments::TrainArgs;
 use crate::initial_model::InitialModel;
+use crate::run_end::save_run_end;
 use crate::tokenized_example::{TokenizedDataset, max_inputs};
 use crate::{ChatTokenizer, ModelSaver, SftValidator, TokenizedExample, tokenize, train};
 
@@ -64,14 +65,9 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     if !state.ranks.is_first() {
         return Ok(()); // the first writes and reports
     }
-    let (progress, result) = (&state.progress, state.result(speed));
-    if args.model.lora.merge && setup.is_finished(progress) {
-        saver.save_merged(&device)?;
-    }
-    if let Some(folder) = setup.last_model_folder(progress)? {
-        saver.save_to(&folder, &state.parameters)?;
-    }
-    setup.print_report("part_6", progress, speed, saver.subfolder(), result);
+    save_run_end(&saver, &setup, &state, &args.model.lora)?;
+    let result = state.result(speed);
+    setup.print_report("part_6", &state.progress, speed, saver.subfolder(), result);
     Ok(())
 }
 

@@ -11,7 +11,7 @@ use scaling::LrSchedule;
 use scaling::run_defaults::resolved_settings;
 use serde_json::{Value, json};
 use sft::finetuned::resolve_model_path;
-use sft::{ChatTokenizer, InitialModel, ModelSaver};
+use sft::{ChatTokenizer, InitialModel, ModelSaver, save_run_end};
 use tensor_core::Parameters;
 
 use super::arguments::{SFT_STEPS, TrainArgs};
@@ -93,7 +93,7 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     train(&mut actor_critic, &mut context, &mut prompts, &config, &validator, &run, &mut log)?;
     let speed = log.finish()?; // ends the progress line before the report is printed
     if setup.is_finished(&actor_critic.policy.progress) {
-        finish_run(args, &setup, &actor_critic, &saver, &device)?;
+        finish_run(args, &setup, &actor_critic, &saver)?;
     }
     print_run_report(&setup, &actor_critic, speed, saver.subfolder());
     Ok(())
@@ -174,7 +174,6 @@ fn finish_run(
     setup: &RunSetup<'_>,
     actor_critic: &ActorCritic,
     saver: &ModelSaver,
-    device: &Device,
 ) -> Result<()> {
     let progress = &actor_critic.policy.progress;
     if !actor_critic.policy.ranks.is_first() {
@@ -185,13 +184,7 @@ fn finish_run(
         "every step was skipped: each batch had a reward that is not finite"
     );
     setup.ensure_model_kept(progress)?;
-    if args.model.lora.merge {
-        saver.save_merged(device)?;
-    }
-    if let Some(folder) = setup.last_model_folder(progress)? {
-        saver.save_to(&folder, &actor_critic.policy.parameters)?;
-    }
-    Ok(())
+    save_run_end(saver, setup, &actor_critic.policy, &args.model.lora)
 }
 
 /// Prints where the result is, or how to resume.

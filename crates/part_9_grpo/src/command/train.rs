@@ -3,16 +3,15 @@
 use std::num::NonZeroUsize;
 
 use anyhow::{Result, ensure};
-use candle_core::Device;
 use experiment::train_state::parameters_sha256;
 use experiment::{RunLog, RunLogConfig, RunSetup};
 use ppo::{CompletionEvalConfig, PromptLoader, RunInputs, Scoring};
 use scaling::LrSchedule;
 use scaling::run_defaults::resolved_settings;
 use serde_json::json;
-use sft::ModelSaver;
 use sft::finetuned::resolve_model_path;
 use sft::merged_model::open_for_training;
+use sft::{ModelSaver, save_run_end};
 
 use super::arguments::TrainArgs;
 use super::run_data::load_run_data;
@@ -91,7 +90,7 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let n_tokens = log.state.n_tokens;
     let speed = log.finish()?; // ends the progress line before the report is printed
     if setup.is_finished(&policy.state.progress) {
-        finish_run(args, &setup, &policy, &saver, &device)?;
+        finish_run(args, &setup, &policy, &saver)?;
     }
     print_run_report(&setup, &policy, n_tokens, speed, saver.subfolder());
     Ok(())
@@ -135,7 +134,6 @@ fn finish_run(
     setup: &RunSetup<'_>,
     policy: &Policy,
     saver: &ModelSaver,
-    device: &Device,
 ) -> Result<()> {
     if !policy.state.ranks.is_first() {
         return Ok(()); // the first writes
@@ -145,13 +143,7 @@ fn finish_run(
         "every step was skipped: each batch had a reward that is not finite"
     );
     setup.ensure_model_kept(&policy.state.progress)?;
-    if args.lora.merge {
-        saver.save_merged(device)?;
-    }
-    if let Some(folder) = setup.last_model_folder(&policy.state.progress)? {
-        saver.save_to(&folder, &policy.state.parameters)?;
-    }
-    Ok(())
+    save_run_end(saver, setup, &policy.state, &args.lora)
 }
 
 /// Prints timings, steps without a signal, and where the result is or how to resume. `n_tokens` is
