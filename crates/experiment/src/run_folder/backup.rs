@@ -1,5 +1,5 @@
-//! Backup of an existing run: it is moved aside to `NAME.previous` before a new one takes its place.
-//! A lock keeps a run that another process is writing where it is.
+//! Backup of an existing run: it is moved aside to `NAME.previous` before a new one takes its
+//! place. A lock keeps a run that another process is writing where it is.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};

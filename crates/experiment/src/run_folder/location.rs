@@ -1,5 +1,5 @@
-//! Where a run is: the names of the files and folders by which a run folder is recognized, and the
-//! run that a model belongs to.
+//! Location of a run: the files and folders by which a run folder is recognized, and the run that a
+//! model belongs to.
 
 use std::path::{Path, PathBuf};
 
