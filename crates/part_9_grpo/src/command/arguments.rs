@@ -72,7 +72,6 @@ const LENGTH: DefaultLength = DefaultLength::steps(100, 20);
 #[command(mut_arg("log_interval", |arg| arg.default_value("5")))]
 pub(crate) struct TrainArgs {
     #[command(flatten)]
-    #[serde(flatten)]
     pub(crate) policy: PolicyFlags,
     /// Chat format [default: the model's chat template, else instruction]
     #[arg(long, value_enum, help_heading = "Model")]
