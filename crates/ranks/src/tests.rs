@@ -200,6 +200,19 @@ fn a_step_without_targets_is_an_error_on_all_ranks() {
 }
 
 #[test]
+fn a_sum_without_a_part_is_an_error_on_all_ranks() {
+    for n_ranks in [1, 2] {
+        let results = in_threads(n_ranks, |ranks| {
+            let own = parameters()?;
+            PartialGradients { loss: 0., grads: None }.sum(&ranks, &[&own]).map(drop)
+        });
+        for result in results {
+            assert!(result.unwrap_err().to_string().contains("no targets"));
+        }
+    }
+}
+
+#[test]
 fn the_number_of_threads_is_read_before_the_other_flags() {
     let threads = |line: &str| threads_flag(line.split(' ').map(String::from)).map(usize::from);
     assert_eq!(threads("part_4 train --threads 2 --out runs/x"), Some(2));
