@@ -232,7 +232,7 @@ fn the_texts_of_a_three_token_world_have_their_exact_probabilities() -> Result<(
     let (sampler, prompt) = (Sampler { strategy, repetition_penalty: 1.2 }, [0, 1, 1, 0, 1]);
     let config = GenerateConfig { sampler, ..config_for(&model, strategy, 4) };
     let (config, mut rng) = (with_lookup(&config, 3), Rng::new(2));
-    let (n, mut counts, mut n_accepted) = (4000, [0.; 81], 0);
+    let (n, mut counts, mut n_accepted) = (4000usize, [0f64; 81], 0);
     for _ in 0..n {
         let completions = generate(&model, &[prompt.to_vec()], &config, &mut rng, |_, _| Ok(()))?;
         let index = completions[0].tokens.iter().fold(0u32, |index, &token| 3 * index + token);
@@ -240,7 +240,7 @@ fn the_texts_of_a_three_token_world_have_their_exact_probabilities() -> Result<(
         n_accepted += completions[0].n_accepted;
     }
     assert!(n_accepted > n / 10, "{n_accepted}");
-    let (mut total, mut chi_squared, mut rare) = (0., 0., [0.; 2]);
+    let (mut total, mut chi_squared, mut rare) = (0f64, 0f64, [0f64; 2]);
     for (index, count) in counts.into_iter().enumerate() {
         let tokens = [27, 9, 3, 1].map(|place| (index / place % 3) as u32);
         let p = probability(&model, &sampler, &prompt, &tokens)?;
