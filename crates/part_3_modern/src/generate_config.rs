@@ -1,5 +1,7 @@
 //! Settings of a generation: how tokens are sampled, when a completion ends, which cache is used.
 
+use std::num::NonZeroUsize;
+
 use model_io::SlidingWindow;
 
 use crate::sampler::Sampler;
@@ -20,6 +22,9 @@ pub struct GenerateConfig {
     pub cache_kind: CacheKind,
     /// Prompt tokens per forward pass of the prefill, which bounds its memory.
     pub prefill_chunk: usize,
+    /// Prompt lookup decoding of a single text, with up to this number of proposed tokens per
+    /// forward pass.
+    pub prompt_lookup_num_tokens: Option<NonZeroUsize>,
 }
 
 impl GenerateConfig {
@@ -34,6 +39,7 @@ impl GenerateConfig {
             stop_tokens: stop,
             cache_kind,
             prefill_chunk: 512,
+            prompt_lookup_num_tokens: None,
         }
     }
 }

@@ -21,8 +21,8 @@ use crate::sampler::Sampler;
 /// `model` must be an inference copy, so that no autograd graph is built.
 ///
 /// # Errors
-/// When a prompt is empty, longer than the context, or has a token outside the vocabulary, and
-/// those of `on_token`.
+/// When a prompt is empty, longer than the context, or has a token outside the vocabulary, when
+/// prompt lookup is given several prompts or a rolling cache, and those of `on_token`.
 pub fn generate(
     model: &GptModern,
     prompts: &[Vec<u32>],
@@ -71,6 +71,7 @@ pub fn generate_samples(
             for ((&row, generated), rng) in rows.iter().zip(generated).zip(row_rngs) {
                 completions[row].tokens.extend(generated.tokens);
                 completions[row].log_probs.extend(generated.log_probs);
+                completions[row].n_accepted += generated.n_accepted;
                 (completions[row].finish_reason, rngs[row]) = (generated.finish_reason, rng);
             }
             // A row that stopped because a longer row filled the context continues without that

@@ -22,6 +22,7 @@ mod mixed_precision;
 pub mod sampler;
 pub mod generate_config;
 pub mod completion;
+pub mod prompt_lookup; // 3.8
 pub mod generation_state;
 pub mod generation;
 pub mod perplexity;

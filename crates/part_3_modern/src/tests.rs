@@ -8,6 +8,7 @@ mod mixed_precision;
 mod generation_config;
 mod model_folder;
 mod generation;
+mod prompt_lookup;
 mod chat;
 mod flags;
 mod sampler;

@@ -128,6 +128,7 @@ pub fn rollout(
         stop_tokens: config.stop_token_ids.clone(),
         cache_kind,
         prefill_chunk: 512,
+        prompt_lookup_num_tokens: None,
     };
     let group_size = config.group_size;
     let mut sampled = Vec::with_capacity(prompts.len() * group_size);
