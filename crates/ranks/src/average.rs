@@ -4,16 +4,19 @@
 use anyhow::{Context, Result, ensure};
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Tensor};
-use tensor_core::{Parameters, backward};
+use tensor_core::{Parameter, Parameters, backward};
 
 use crate::Ranks;
 
 /// A count c travels as two numbers, c / 4096 and c mod 4096, since f32 has integers up to 2²⁴.
 const BASE: usize = 4096;
 
+/// Numbers at the beginning of the flat sums: two counts and the loss, as two numbers each.
+const COUNTS_AND_LOSS: usize = 6;
+
 /// Relation of the loss of a rank to that of the batch.
 #[derive(Clone, Copy)]
-enum Reduction {
+pub(crate) enum Reduction {
     /// A mean over the rank's targets, of the mean over all targets.
     Mean,
     /// A part of a sum.
@@ -73,8 +76,7 @@ impl RankGradients {
         reduction: Reduction,
     ) -> Result<BatchGradients> {
         if ranks.are_several() {
-            let mut sums = self.weighted(stores, reduction)?;
-            ranks.all_reduce_sum(&mut sums)?;
+            let sums = ranks.all_reduce(self.weighted(stores, reduction)?)?;
             return BatchGradients::from_sums(&sums, stores, reduction);
         }
         let Self { loss, grads, n_targets, n_tokens } = self;
@@ -82,37 +84,51 @@ impl RankGradients {
         Ok(BatchGradients { loss, grads, n_targets, n_tokens })
     }
 
-    /// Flat sums: counts, loss, then each parameter's presence and gradient.
-    fn weighted(&self, stores: &[&Parameters], reduction: Reduction) -> Result<Vec<f32>> {
+    /// What this rank adds to the flat sums, f32 on the device of the parameters: counts and loss,
+    /// a 1 for each parameter that has a gradient, and the gradients, 0 where there is none.
+    pub(crate) fn weighted(self, stores: &[&Parameters], reduction: Reduction) -> Result<Tensor> {
         let weight = match reduction {
             Reduction::Mean => self.n_targets as f64,
             Reduction::Sum => f64::from(u8::from(self.grads.is_some())),
         };
-        let mut sums = Vec::new();
+        let mut head: Vec<f32> = Vec::new();
         for count in [self.n_targets, self.n_tokens] {
-            sums.extend([(count / BASE) as f32, (count % BASE) as f32]);
+            head.extend([(count / BASE) as f32, (count % BASE) as f32]);
         }
         let loss = if weight > 0. { self.loss * weight } else { 0. };
         let rounded = loss as f32;
-        sums.extend([rounded, (loss - f64::from(rounded)) as f32]);
-        for parameter in stores.iter().flat_map(|store| store.trainable()) {
-            let variable = parameter.var.as_tensor();
-            match self.grads.as_ref().and_then(|grads| grads.get(variable)) {
-                Some(grad) if weight > 0. => {
-                    let grad = grad.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
-                    sums.push(1.);
-                    sums.extend(grad.iter().map(|&g| g * weight as f32));
-                }
-                _ => sums.resize(sums.len() + 1 + parameter.var.elem_count(), 0.),
+        head.extend([rounded, (loss - f64::from(rounded)) as f32]);
+        let parameters = trainable(stores);
+        let grads = self.grads.filter(|_| weight > 0.);
+        let grad = |parameter: &Parameter| grads.as_ref()?.get(parameter.var.as_tensor());
+        head.extend(parameters.iter().map(|&p| f32::from(u8::from(grad(p).is_some()))));
+        let n_values: usize = parameters.iter().map(|p| p.var.elem_count()).sum();
+        let device = stores.first().map_or(Device::Cpu, |store| store.device().clone());
+        let sums = Tensor::zeros(head.len() + n_values, DType::F32, &device)?;
+        sums.slice_set(&Tensor::new(&head[..], &device)?, 0, 0)?;
+        let mut start = head.len();
+        for parameter in parameters {
+            if let Some(grad) = grad(parameter) {
+                let grad = (grad.to_dtype(DType::F32)?.flatten_all()? * weight)?;
+                sums.slice_set(&grad, 0, start)?;
             }
+            start += parameter.var.elem_count();
         }
         Ok(sums)
     }
 }
 
 impl BatchGradients {
-    fn from_sums(sums: &[f32], stores: &[&Parameters], reduction: Reduction) -> Result<Self> {
-        let (head, mut rest) = sums.split_at(6);
+    /// Loss and gradients from the flat sums of all ranks.
+    pub(crate) fn from_sums(
+        sums: &Tensor,
+        stores: &[&Parameters],
+        reduction: Reduction,
+    ) -> Result<Self> {
+        let parameters = trainable(stores);
+        let mut start = COUNTS_AND_LOSS + parameters.len();
+        // Candle reads all memory that a view is of, so the view is copied on the device first.
+        let head: Vec<f32> = sums.narrow(0, 0, start)?.force_contiguous()?.to_vec1()?;
         let count = |i: usize| head[i] as usize * BASE + head[i + 1] as usize;
         let (n_targets, n_tokens) = (count(0), count(2));
         ensure!(n_targets > 0, NO_TARGETS);
@@ -121,19 +137,21 @@ impl BatchGradients {
             Reduction::Sum => 1.,
         };
         let loss = (f64::from(head[4]) + f64::from(head[5])) / divisor;
+        let divisor = Tensor::new(divisor as f32, sums.device())?;
         let mut grads = backward(&Tensor::new(0f32, &Device::Cpu)?)?; // an empty store
-        for parameter in stores.iter().flat_map(|store| store.trainable()) {
-            let (presence, values) = rest.split_at(1);
-            let (grad, after) = values.split_at(parameter.var.elem_count());
-            rest = after;
-            if presence[0] > 0. {
-                let grad: Vec<f32> = grad.iter().map(|&g| g / divisor as f32).collect();
-                let (shape, device) = (parameter.var.shape(), parameter.var.device());
-                let grad =
-                    Tensor::from_vec(grad, shape, device)?.to_dtype(parameter.var.dtype())?;
-                grads.insert(parameter.var.as_tensor(), grad);
+        for (parameter, &n_ranks) in parameters.iter().zip(&head[COUNTS_AND_LOSS..]) {
+            let var = &parameter.var;
+            if n_ranks > 0. {
+                let sum = sums.narrow(0, start, var.elem_count())?.reshape(var.shape())?;
+                let grad = sum.broadcast_div(&divisor)?.to_dtype(var.dtype())?;
+                grads.insert(var.as_tensor(), grad);
             }
+            start += var.elem_count();
         }
         Ok(Self { loss, grads, n_targets, n_tokens })
     }
+}
+
+fn trainable<'a>(stores: &[&'a Parameters]) -> Vec<&'a Parameter> {
+    stores.iter().flat_map(|store| store.trainable()).collect()
 }
