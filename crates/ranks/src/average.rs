@@ -84,8 +84,8 @@ impl RankGradients {
         Ok(BatchGradients { loss, grads, n_targets, n_tokens })
     }
 
-    /// What this rank adds to the flat sums, f32 on the device of the parameters: counts and loss,
-    /// a 1 for each parameter that has a gradient, and the gradients, 0 where there is none.
+    /// Summands of this rank in the flat sums, f32 on the device of the parameters: counts, loss, a
+    /// 1 for each parameter that has a gradient, and the gradients, 0 where there is none.
     pub(crate) fn weighted(self, stores: &[&Parameters], reduction: Reduction) -> Result<Tensor> {
         let weight = match reduction {
             Reduction::Mean => self.n_targets as f64,

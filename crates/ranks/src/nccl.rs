@@ -58,6 +58,8 @@ impl Communicator {
         })?;
         let id: [u8; 128] = id.try_into().map_err(|_| anyhow!("NCCL: an id of another length"))?;
         let id = Id::uninit(id.map(|byte| byte as c_char));
+        // Candle's stream is that of the calling thread. A communicator that is made here, where
+        // the call waits for it, launches in that thread, too (NVIDIA/nccl #1976).
         let comm = Comm::from_rank(stream, ranks.rank(), ranks.world_size(), id);
         Ok(Self(comm.map_err(nccl_error)?))
     }
