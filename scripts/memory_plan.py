@@ -220,7 +220,7 @@ def states():
     cases = [(fmt.name, 4, 2 if fmt.size == 2 else 0, fmt.grads,
               fmt.states - (4 if fmt.size == 2 else 0), 0) for fmt in FORMATS]
     cases.append(("this repository, bf16", 4, 2, 4, 8, 0))
-    cases.append(("this repository, f32, several ranks", 4, 0, 4, 8, 8))
+    cases.append(("this repository, f32, several ranks", 4, 0, 4, 8, 4))
     for name, *parts in cases:
         total = sum(parts)
         cells = [f"{part:.3g}" if part else "" for part in parts]

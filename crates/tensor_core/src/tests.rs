@@ -17,6 +17,7 @@ mod muon;
 mod parameters;
 mod candle_nn;
 mod rng;
+mod device;
 mod files;
 mod testing;
 mod quantized;
