@@ -90,9 +90,7 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
 /// Settings of `config` that follow from the data and the model where no flag gives them, and the
 /// rule by which the pairs were split.
 fn resolved(args: &TrainArgs, config: &TrainConfig, preferences: &PreferenceDataset) -> Value {
-    let PreferenceDataset { train, validation, test, .. } = preferences;
-    let n_pairs = train.len() + validation.len() + test.len();
-    let rule = args.split.rule(&args.data, n_pairs, args.run.compute.seed);
+    let rule = args.split.rule(&args.data, preferences.n_pairs(), args.run.compute.seed);
     let mut resolved = resolved_settings(&config.schedule, config.batch_size);
     resolved[SplitRule::SETTING] = json!(rule);
     resolved

@@ -4,7 +4,6 @@ use std::num::NonZeroUsize;
 
 use anyhow::Result;
 use clap::Args;
-use datasets::SplitSpec;
 use experiment::flags::{RunFlags, SolvedFlags, without_f16};
 use experiment::program::ensure_usage;
 use scaling::flags::OptimizationFlags;
@@ -13,6 +12,7 @@ use serde::Serialize;
 use sft::ChatTokenizer;
 use sft::flags::{DataFlags, ExampleFlags};
 use sft::model_flags::ModelFlags;
+use sft::run_split::GivenSplit;
 
 use crate::flags::{PromptFlags, RewardFnFlags, RolloutFlags};
 use crate::ppo_flags::{PpoObjectiveFlags, RewardShapingFlags};
@@ -66,7 +66,8 @@ pub(crate) struct TrainArgs {
     #[command(flatten)]
     pub(crate) prompts: PromptFlags,
     /// Seed of the split of a file, which is that of part 6 [default: that of the fine-tuning run
-    /// that --model comes from, with its --validation, if it has the same data; else --seed]
+    /// that --model comes from, if it has the same data, with its --validation unless another is
+    /// given; else --seed]
     #[arg(long, value_name = "N", help_heading = "Data")]
     pub(crate) split_seed: Option<u64>,
     /// Largest number of training prompts [default: all]
@@ -137,9 +138,9 @@ impl TrainArgs {
         )
     }
 
-    /// Split that --split-seed gives.
-    pub(crate) fn given_split(&self) -> Option<SplitSpec> {
-        self.split_seed.map(|seed| self.examples.split_spec(seed))
+    /// Split that the flags give.
+    pub(crate) fn given_split(&self) -> GivenSplit {
+        GivenSplit { validation: self.examples.validation, seed: self.split_seed }
     }
 
     /// Prompts per rollout.
