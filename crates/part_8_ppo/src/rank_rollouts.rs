@@ -75,10 +75,10 @@ impl ScoredRollouts {
         let mut streams = rng.clone();
         let mut own_rng = (0..ranks.rank()).fold(streams.fork(), |_, _| streams.fork());
         let before = overflow.counts();
-        let own = match share.is_empty() {
-            true => Self::default(),
-            false => Self::new(groups, share, chat_tokenizer, reward_fn, &mut own_rng)?,
-        };
+        let (own, unscored) = overflow.keep_unscored(|| match share.is_empty() {
+            true => Ok(Self::default()),
+            false => Self::new(groups, share, chat_tokenizer, reward_fn, &mut own_rng),
+        })?;
         let own_parts = if share.is_empty() { Vec::new() } else { parts.0.borrow().clone() };
         let mut all = Self::default();
         for rollouts in ranks.gather(&own)? {
@@ -88,6 +88,7 @@ impl ScoredRollouts {
         }
         *parts.0.borrow_mut() = join_parts(ranks.gather(&own_parts)?);
         overflow.add_other_ranks(before, ranks)?;
+        overflow.ensure_ranks_scored(unscored, ranks)?;
         Ok(all)
     }
 }
