@@ -73,7 +73,7 @@ impl HeldOutRows {
         self.message.is_some() || self.warning.is_some()
     }
 
-    /// Prints the message, and the warning beside the results, to stderr.
+    /// Prints the message to stdout, as results are, and the warning to stderr.
     pub fn print(&self) {
         self.message.iter().for_each(|message| println!("{message}"));
         self.warning.iter().for_each(|warning| eprintln!("warning: {warning}"));

@@ -86,7 +86,7 @@ impl DpoPolicy {
         Ok(self.model.refresh(&mut self.state.parameters)?)
     }
 
-    /// The same for the inference model, needed before it is used.
+    /// Builds the inference model again in the same way, needed before it is used.
     ///
     /// # Errors
     /// When memory is short.

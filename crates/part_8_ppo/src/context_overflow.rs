@@ -25,10 +25,10 @@ pub struct ContextOverflow {
     unscored: Rc<RefCell<Unscored>>,
 }
 
-/// What becomes of the error of a judge none of whose replies has had a score.
+/// Treatment of the error of a judge none of whose replies has had a score.
 #[derive(Debug, Default)]
 enum Unscored {
-    /// It is raised.
+    /// It is raised at once.
     #[default]
     Raised,
     /// It is kept, if there is one, until the scores of the other ranks are known.
@@ -75,8 +75,8 @@ impl ContextOverflow {
         });
     }
 
-    /// Checks that a reply has had a score so far, after those of a batch have been added. The error
-    /// is `message`; within [`keep_unscored`](Self::keep_unscored) it is kept.
+    /// Checks that a reply has had a score so far, after those of a batch have been added. The
+    /// error is `message`; within [`keep_unscored`](Self::keep_unscored) it is kept.
     ///
     /// # Errors
     /// When none has.

@@ -93,8 +93,8 @@ pub fn ppo_step(
 }
 
 /// Updates policy and critic in several epochs over `experience`, in minibatches of groups that
-/// `rng` shuffles. Past `early_stop_kl` the remaining minibatches are skipped. In 16 bits the models
-/// for rollouts stay as they are: see [`PpoModels::refresh_for_rollouts`].
+/// `rng` shuffles. Past `early_stop_kl` the remaining minibatches are skipped. In 16 bits the
+/// models for rollouts stay as they are: see [`PpoModels::refresh_for_rollouts`].
 ///
 /// # Errors
 /// When a loss or a gradient is not finite, or memory is short.

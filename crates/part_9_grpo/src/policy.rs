@@ -71,8 +71,8 @@ impl Policy {
         Ok(self.model.refresh(&mut self.state.parameters)?)
     }
 
-    /// The same for the model for rollouts, needed before it is used: once for all iterations of a
-    /// step.
+    /// Builds the model for rollouts again in the same way, needed before it is used: once for all
+    /// iterations of a step.
     ///
     /// # Errors
     /// When memory is short.

@@ -46,6 +46,8 @@ pub(crate) const SFT_STEPS: usize = 600;
     accumulation)"))
 )]
 #[command(mut_arg("examples", |arg| arg.help("Arithmetic prompts to generate")))]
+#[command(mut_arg("validation", |arg| arg.help("Share of a file's rows in the validation split \
+    [default: that of the fine-tuning run, see --split-seed, or 0.1]")))]
 #[command(mut_arg("assistant_turns", |arg| arg.help("Turns of the assistant in the PTX loss")))]
 #[command(mut_arg("out", |arg| arg.default_value("runs/ppo")))]
 #[command(mut_arg("eval_interval", |arg| arg.help("Steps between validations; 0 validates only at \
