@@ -422,8 +422,11 @@ def with_tables(page):
 
 def main():
     if len(sys.argv) == 3 and sys.argv[1] in ("--check", "--write"):
-        with open(sys.argv[2], encoding="utf-8") as file:
-            page = file.read()
+        try:
+            with open(sys.argv[2], encoding="utf-8") as file:
+                page = file.read()
+        except OSError as error:
+            sys.exit(f"{sys.argv[2]}: {error.strerror}")
         written = with_tables(page)
         if sys.argv[1] == "--write":
             with open(sys.argv[2], "w", encoding="utf-8") as file:

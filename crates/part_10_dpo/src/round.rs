@@ -28,6 +28,7 @@ pub(crate) fn preference_round(
     log: &mut RunLog,
 ) -> Result<()> {
     let Round { step, number, mut rng, prompts } = Round::begin(policy, context, online, config);
+    policy.refresh_inference_model()?;
     let (model, ranks) = (&policy.inference_model, &policy.state.ranks);
     let groups = rollout_share(model, &prompts, &online.rollout, ranks, &mut rng)?;
     let scoring = &mut context.scoring;
@@ -81,6 +82,7 @@ pub(crate) fn distillation_round(
     let is_on_policy = rng.uniform() < *lambda;
     let groups = match is_on_policy {
         true => {
+            policy.refresh_inference_model()?;
             let (model, ranks) = (&policy.inference_model, &policy.state.ranks);
             let share = rollout_share(model, &prompts, &online.rollout, ranks, &mut rng)?;
             ranks.gather(&share)?.concat()

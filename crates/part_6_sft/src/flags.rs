@@ -108,15 +108,12 @@ impl DataFlags {
         let Some(run) = run.filter(|_| *source != SftSource::Arithmetic) else { return load() };
         let load_of_run = |seed| Self::load_rows_of_run(&run, columns.as_ref(), seed);
         let requested = (&self.dataset, self.data.as_str());
-        let HeldOutRows { mut rows, message } =
-            HeldOutRows::new(&run, requested, load_of_run, load)?;
-        if let Some(message) = message {
-            println!("{message}");
-            if run["assistant_turns"] != "all" {
-                learn_last_turns(rows.iter_mut());
-            }
+        let mut held_out = HeldOutRows::new(&run, requested, load_of_run, load)?;
+        held_out.print();
+        if held_out.are_of_run() && run["assistant_turns"] != "all" {
+            learn_last_turns(held_out.rows.iter_mut());
         }
-        Ok(rows)
+        Ok(held_out.rows)
     }
 
     /// Rows of the run with these `settings`, with `columns`, else those of the run; of a mixture
@@ -149,9 +146,9 @@ pub struct ExampleFlags {
     /// Number of arithmetic demonstrations
     #[arg(long, value_name = "N", default_value = "200000")]
     pub examples: NonZeroUsize,
-    /// Share of a file's rows in the validation split
-    #[arg(long, value_name = "P", default_value_t = 0.1, value_parser = fraction)]
-    pub validation: f64,
+    /// Share of a file's rows in the validation split [default: 0.1]
+    #[arg(long, value_name = "P", value_parser = fraction)]
+    pub validation: Option<f64>,
     /// Turns of the assistant in the loss
     #[arg(long, value_enum, default_value_t = AssistantTurns::All)]
     pub assistant_turns: AssistantTurns,
@@ -160,7 +157,11 @@ pub struct ExampleFlags {
 impl ExampleFlags {
     /// Split of a file's rows, by `seed`.
     pub fn split_spec(&self, seed: u64) -> SplitSpec {
-        SplitSpec::Shares { validation: self.validation, seed }
+        SplitSpec::Shares { validation: self.validation_share(), seed }
+    }
+
+    fn validation_share(&self) -> f64 {
+        self.validation.unwrap_or(SplitRule::VALIDATION_SHARE)
     }
 
     /// Training and validation examples, the rows of a file split as `split_spec` says, and the
@@ -178,7 +179,7 @@ impl ExampleFlags {
     ) -> Result<(Splits<Example>, Option<SplitRule>)> {
         let (n, columns) = (self.examples.get(), columns.as_ref());
         let (mut splits, rule) = if *source == SftSource::Arithmetic {
-            (source.load_dataset(columns, n, style, self.validation, seed)?, None)
+            (source.load_dataset(columns, n, style, self.validation_share(), seed)?, None)
         } else {
             let rows = source.load_rows(columns, split_spec.mixture_seed())?;
             let rule = split_spec.rule(rows.len());

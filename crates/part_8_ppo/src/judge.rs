@@ -16,7 +16,7 @@
 use std::path::Path;
 use std::sync::LazyLock;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use candle_core::Device;
 use experiment::train_state::parameters_sha256;
 use model_io::{ChatMessage, ChatVariables, LoadMode};
@@ -58,8 +58,6 @@ pub struct LlmJudge {
     question: String,
     /// Name that identifies the judge on resume.
     name: String,
-    /// Whether a reply has had a score.
-    has_scored: bool,
 }
 
 impl LlmJudge {
@@ -104,12 +102,13 @@ impl LlmJudge {
     ) -> Result<Self> {
         ensure_asks_about_completion(&question)?;
         let name = format!("judge {weights} {}", hash_bytes(question.as_bytes()));
-        Ok(Self { model, chat_tokenizer, question, name, has_scored: false })
+        Ok(Self { model, chat_tokenizer, question, name })
     }
 
     /// Reward function of the judge. Its part has a note for each completion without a score;
-    /// `counter` counts those whose question is longer than the judge's context.
-    pub fn reward_fn(mut self, counter: ScoringCounter) -> NamedRewardFn {
+    /// `counter` counts those whose question is longer than the judge's context, and the scores:
+    /// as long as no reply of any rank has had one, a batch without a score is an error.
+    pub fn reward_fn(self, counter: ScoringCounter) -> NamedRewardFn {
         let name = self.name.clone();
         let parts = RewardParts::default();
         let last_parts = parts.clone();
@@ -122,14 +121,15 @@ impl LlmJudge {
             let n_scores = scores.iter().flatten().count();
             scored.add(inputs.len(), inputs.len() - n_replies);
             scored.add_replies(n_replies, n_replies - n_scores);
-            self.has_scored |= n_scores > 0;
-            if let (false, Some(first)) = (self.has_scored, replies.iter().flatten().next()) {
-                bail!(
-                    "the judge gave none of {} completions a score; it replied {:?}: {}",
-                    inputs.len(),
-                    one_line(&first.text),
-                    advice(first)
-                );
+            if let Some(first) = replies.iter().flatten().next() {
+                scored.ensure_scored(|| {
+                    format!(
+                        "the judge gave none of {} completions a score; it replied {:?}: {}",
+                        inputs.len(),
+                        one_line(&first.text),
+                        advice(first)
+                    )
+                })?;
             }
             let rewards: Vec<f64> =
                 scores.iter().map(|score| score.unwrap_or(0.) / MAX_SCORE).collect();

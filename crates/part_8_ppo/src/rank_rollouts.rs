@@ -63,10 +63,10 @@ impl ScoredRollouts {
         let mut streams = rng.clone();
         let mut own_rng = (0..ranks.rank()).fold(streams.fork(), |_, _| streams.fork());
         let before = scoring.counter.counts();
-        let own = match share.is_empty() {
-            true => Self::default(),
-            false => Self::new(groups, share, chat_tokenizer, reward_fn, &mut own_rng)?,
-        };
+        let (own, unscored) = scoring.counter.keep_unscored(|| match share.is_empty() {
+            true => Ok(Self::default()),
+            false => Self::new(groups, share, chat_tokenizer, reward_fn, &mut own_rng),
+        })?;
         let own_parts = if share.is_empty() { Vec::new() } else { parts.0.borrow().clone() };
         let mut all = Self::default();
         for rollouts in ranks.gather(&own)? {
@@ -76,6 +76,7 @@ impl ScoredRollouts {
         }
         *parts.0.borrow_mut() = join_parts(ranks.gather(&own_parts)?);
         scoring.counter.add_other_ranks(before, ranks)?;
+        scoring.counter.ensure_ranks_scored(unscored, ranks)?;
         Ok(all)
     }
 }

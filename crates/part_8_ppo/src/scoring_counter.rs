@@ -2,12 +2,13 @@
 //! longer than a reward model's context is read without its beginning, so that the reward may be
 //! that of an answer to another prompt: the run logs the share of these and raises an alarm. A
 //! language model as a judge gives them 0, and so it does where its reply has no score, which is
-//! counted beside them.
+//! counted beside them. That no reply has one is an error, which several ranks raise together or
+//! not at all.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use experiment::{Alarm, RunLog};
 use ranks::Ranks;
 use serde::{Deserialize, Serialize};
@@ -20,7 +21,20 @@ const MAX_WITHOUT_SCORE: f64 = 0.1;
 /// Counter of the conversations that the reward models and judges of a run have read. Its clones
 /// count together: the reward function adds, and the log reads.
 #[derive(Debug, Clone, Default)]
-pub struct ScoringCounter(Rc<Cell<ScoringCounts>>);
+pub struct ScoringCounter {
+    counts: Rc<Cell<ScoringCounts>>,
+    unscored: Rc<RefCell<Unscored>>,
+}
+
+/// Treatment of the error of a judge none of whose replies has had a score.
+#[derive(Debug, Default)]
+enum Unscored {
+    /// It is raised at once.
+    #[default]
+    Raised,
+    /// It is kept, if there is one, until the scores of the other ranks are known.
+    Kept(Option<String>),
+}
 
 /// Numbers of conversations, and of the replies of a judge.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,7 +52,7 @@ pub struct ScoringCounts {
 impl ScoringCounter {
     /// Counts so far.
     pub fn counts(&self) -> ScoringCounts {
-        self.0.get()
+        self.counts.get()
     }
 
     /// Adds the conversations of a call of the reward function.
@@ -53,13 +67,61 @@ impl ScoringCounter {
     }
 
     fn add_counts(&self, more: ScoringCounts) {
-        let counts = self.0.get();
-        self.0.set(ScoringCounts {
+        let counts = self.counts.get();
+        self.counts.set(ScoringCounts {
             n_read: counts.n_read + more.n_read,
             n_truncated: counts.n_truncated + more.n_truncated,
             n_replies: counts.n_replies + more.n_replies,
             n_without_score: counts.n_without_score + more.n_without_score,
         });
+    }
+
+    /// Checks that a reply has had a score so far, after those of a batch have been added. The
+    /// error is `message`; within [`keep_unscored`](Self::keep_unscored) it is kept.
+    ///
+    /// # Errors
+    /// When none has.
+    pub(crate) fn ensure_scored(&self, message: impl FnOnce() -> String) -> Result<()> {
+        if self.counts().has_scores() {
+            return Ok(());
+        }
+        match &mut *self.unscored.borrow_mut() {
+            Unscored::Raised => bail!(message()),
+            Unscored::Kept(kept) => {
+                *kept = Some(message());
+                Ok(())
+            }
+        }
+    }
+
+    /// Result of `score`, which scores the share of a rank, and the error that
+    /// [`ensure_scored`](Self::ensure_scored) would have raised in it.
+    ///
+    /// # Errors
+    /// Other errors of `score`.
+    pub(crate) fn keep_unscored<T>(
+        &self,
+        score: impl FnOnce() -> Result<T>,
+    ) -> Result<(T, Option<String>)> {
+        self.unscored.replace(Unscored::Kept(None));
+        let result = score();
+        match self.unscored.take() {
+            Unscored::Raised => Ok((result?, None)),
+            Unscored::Kept(kept) => Ok((result?, kept)),
+        }
+    }
+
+    /// Raises the error that this rank or another of the `ranks` has `kept`, on all of them, if no
+    /// reply of any rank has had a score.
+    ///
+    /// # Errors
+    /// That error, and when another rank has ended.
+    pub(crate) fn ensure_ranks_scored(&self, kept: Option<String>, ranks: &Ranks) -> Result<()> {
+        let kept = ranks.gather(&kept)?.into_iter().flatten().next();
+        match kept {
+            Some(message) if !self.counts().has_scores() => bail!(message),
+            _ => Ok(()),
+        }
     }
 
     /// Adds what the other `ranks` have counted since the counts were `before`.
@@ -109,6 +171,11 @@ impl ScoringCounts {
             n_replies: self.n_replies - before.n_replies,
             n_without_score: self.n_without_score - before.n_without_score,
         }
+    }
+
+    /// True if a reply has had a score.
+    fn has_scores(self) -> bool {
+        self.n_replies > self.n_without_score
     }
 
     /// Share of the conversations that were too long.

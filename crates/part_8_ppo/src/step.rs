@@ -67,6 +67,8 @@ pub fn ppo_step(
     }
     actor_critic.policy.seed_dropout(config.seed);
     let metrics = update(actor_critic, models, &experience, config, lr, ptx_loss, &mut rng)?;
+    let ActorCritic { policy, critic, .. } = &*actor_critic;
+    models.refresh_for_rollouts(&policy.parameters, &critic.parameters)?;
     actor_critic.progress.updates += metrics.updates;
     let seconds = PhaseSeconds {
         rollout: rollout_seconds,
@@ -90,7 +92,8 @@ pub fn ppo_step(
 }
 
 /// Updates policy and critic in several epochs over `experience`, in minibatches of groups that
-/// `rng` shuffles. Past `early_stop_kl` the remaining minibatches are skipped.
+/// `rng` shuffles. Past `early_stop_kl` the remaining minibatches are skipped. In 16 bits the
+/// models for rollouts stay as they are: see [`PpoModels::refresh_for_rollouts`].
 ///
 /// # Errors
 /// When a loss or a gradient is not finite, or memory is short.

@@ -44,6 +44,7 @@ pub fn grpo_step(
     let (step, mut watch) = (policy.state.progress.step + 1, Stopwatch::start());
     let (mut rng, lr) = (step_rng(config.seed, step), update.schedule.lr_at(step));
 
+    policy.refresh_rollout_model()?;
     let ranks = &policy.state.ranks;
     let groups = rollout_share(&policy.rollout_model, prompts, rollout_config, ranks, &mut rng)?;
     let counts = scoring.counter.counts();

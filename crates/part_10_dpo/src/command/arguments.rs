@@ -4,7 +4,6 @@ use std::num::NonZeroUsize;
 
 use anyhow::Result;
 use clap::Args;
-use datasets::SplitSpec;
 use experiment::flags::{RunFlags, without_f16};
 use experiment::number::probability;
 use experiment::program::ensure_usage;
@@ -14,6 +13,7 @@ use scaling::flags::OptimizationFlags;
 use scaling::{DefaultLength, DefaultLr, RunDefaults};
 use serde::Serialize;
 use sft::model_flags::ModelFlags;
+use sft::run_split::GivenSplit;
 
 use crate::flags::{LossFlags, LossName};
 use crate::losses::{DpoLoss, LossType};
@@ -117,10 +117,9 @@ impl TrainArgs {
         )
     }
 
-    /// Split of a run with --online that --split-seed gives.
-    pub(crate) fn given_split(&self) -> Option<SplitSpec> {
-        let SplitFlags { validation, .. } = self.split;
-        self.online.split_seed.map(|seed| SplitSpec::Shares { validation, seed })
+    /// Split of a run with --online that the flags give.
+    pub(crate) fn given_split(&self) -> GivenSplit {
+        GivenSplit { validation: self.split.validation, seed: self.online.split_seed }
     }
 
     /// Loss of the run.

@@ -94,18 +94,24 @@ fn gradient_checkpointing_in_bf16_gives_the_gradients_of_stored_activations() ->
 }
 
 #[test]
-fn after_a_step_both_models_have_the_new_weights() -> Result<()> {
+fn the_inference_model_gets_new_weights_when_it_is_used_not_after_every_step() -> Result<()> {
     let mut policy = policy_in(DType::BF16, 5)?;
     let ids = Tensor::new(&[[1u32, 2, 3]], &CPU)?;
     let logits = |model: &GptModern| model.forward(&ids)?.to_dtype(DType::F32);
     let before = logits(&policy.inference_model)?;
     let batch = DpoBatch { micro_batches: vec![pairs_with_reference(7)?], mismatched: Vec::new() };
-    let config = train_config(DpoLoss::sigmoid(0.5), 1e-2, 1);
-    dpo_step(&mut policy, &batch, &config, &mut RunLog::of_losses(1)?)?;
+    let config = train_config(DpoLoss::sigmoid(0.5), 1e-2, 2);
+    dpo_step(&mut policy, &batch, &config, &mut RunLog::of_losses(2)?)?;
     let view = &mut policy.state.parameters.for_inference();
     let new = logits(&GptModern::new(policy.model.config(), view.root())?)?;
-    assert_close(logits(&policy.inference_model)?, &new, 0.);
     assert_close(logits(&policy.model)?, &new, 0.);
+    assert_close(logits(&policy.inference_model)?, &before, 0.);
+    // The KL baseline of KTO uses it, with the weights from before the step.
+    let of_kto = DpoBatch { mismatched: pairs_with_reference(7)?, ..batch };
+    dpo_step(&mut policy, &of_kto, &config, &mut RunLog::of_losses(2)?)?;
+    assert_close(logits(&policy.inference_model)?, &new, 0.);
+    policy.refresh_inference_model()?;
+    assert_close(logits(&policy.inference_model)?, logits(&policy.model)?, 0.);
     assert!((new - before)?.abs()?.max_all()?.to_scalar::<f32>()? > 1e-2);
     Ok(())
 }

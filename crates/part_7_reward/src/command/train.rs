@@ -90,9 +90,7 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
 
 /// Rule by which the pairs were split; `None` of built-in ones.
 fn split_rule(args: &TrainArgs, preferences: &PreferenceDataset) -> Option<SplitRule> {
-    let PreferenceDataset { train, validation, test, .. } = preferences;
-    let n_pairs = train.len() + validation.len() + test.len();
-    args.split.rule(&args.data, n_pairs, args.run.compute.seed)
+    args.split.rule(&args.data, preferences.n_pairs(), args.run.compute.seed)
 }
 
 /// Saves the last model of a run that is over, and prints the report.

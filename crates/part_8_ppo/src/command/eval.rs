@@ -93,7 +93,7 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
             bail!("{bad}");
         }
         let metrics = compute_metrics(&prompts, &completions);
-        print_counts(&counter);
+        warn_of_counts(&counter);
         if args.json {
             println!("{}", serde_json::to_string(&metrics)?);
             return Ok(());
@@ -111,7 +111,7 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
         reward_fn,
         &mut rng,
     )?;
-    print_counts(&counter);
+    warn_of_counts(&counter);
     if args.json {
         println!("{}", serde_json::to_string(&comparison)?);
         return Ok(());
@@ -132,9 +132,9 @@ fn open_reward_fn(
     args.reward_fn.open_reward_fn(data, chat_tokenizer, batch_size, &variables, device)
 }
 
-/// Prints whether conversations were too long for the reward model.
-fn print_counts(counter: &ScoringCounter) {
-    counter.counts().messages().iter().for_each(|message| println!("{message}"));
+/// Warns of conversations that could not be scored as a whole.
+fn warn_of_counts(counter: &ScoringCounter) {
+    counter.counts().messages().iter().for_each(|message| eprintln!("warning: {message}"));
 }
 
 /// Prints the first prompts with the completions of each model.

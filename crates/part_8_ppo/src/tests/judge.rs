@@ -7,14 +7,18 @@ use datasets::Example;
 use model_io::config::LmHead;
 use model_io::{ChatMessage, ChatVariables, ModelConfig};
 use modern::{FinishReason, GptModern};
+use ranks::in_threads;
 use tensor_core::{Parameters, Rng};
 
 use super::CPU;
-use super::small_run::{chat_tokenizer, model_config};
+use super::small_run::{chat_tokenizer, model_config, prompt_examples};
 use crate::flags::JudgeFlags;
 use crate::judge::{LlmJudge, fill, parse_score};
+use crate::rollout_group::SampledCompletion;
 use crate::scoring_counter::ScoringCounts;
-use crate::{RewardInput, ScoringCounter};
+use crate::{
+    PromptExample, RewardInput, RolloutGroup, ScoredRollouts, Scoring, ScoringCounter,
+};
 
 #[test]
 fn the_last_score_of_a_reply_counts() {
@@ -104,6 +108,48 @@ fn a_judge_rewards_a_completion_by_the_score_in_its_reply() -> Result<()> {
     assert!(judge.parts.0.borrow()[0].notes[0].contains("longer than the judge's context"));
     assert_eq!((judge.reward_fn)(&[input(&long)], &mut Rng::new(1))?, [0.]);
     Ok(())
+}
+
+/// Rewards of six completions on each of two ranks, which score three each, with judges that say
+/// `replies`.
+fn rewards_on_ranks(replies: [&str; 2]) -> Vec<Result<Vec<f64>>> {
+    in_threads(2, |ranks| {
+        let chat_tokenizer = chat_tokenizer()?;
+        let mut judge =
+            judge_that_says(replies[ranks.rank()])?.reward_fn(ScoringCounter::default());
+        let prompts = prompt_examples(&chat_tokenizer)?;
+        let mut tokens = chat_tokenizer.encode_completion_without_eos("3")?;
+        tokens.push(chat_tokenizer.eos_token_id());
+        let group = |PromptExample { prompt, .. }: &PromptExample| RolloutGroup {
+            prompt: prompt.clone(),
+            completions: vec![SampledCompletion {
+                log_probs: vec![0.; tokens.len()],
+                tokens: tokens.clone(),
+                allowed_tokens: Vec::new(),
+                finish_reason: FinishReason::Stop,
+            }],
+        };
+        let groups = prompts[ranks.rows(prompts.len())].iter().map(group).collect();
+        let scoring = &mut Scoring::new(&chat_tokenizer, &mut judge);
+        let rng = &mut Rng::new(1);
+        Ok(ScoredRollouts::of_all_ranks(groups, &prompts, scoring, &ranks, rng)?.rewards)
+    })
+}
+
+#[test]
+fn ranks_decide_together_whether_a_judge_gives_scores() {
+    for (replies, rewards) in [
+        (["Score: 7", "fine"], [0.7, 0.7, 0.7, 0., 0., 0.]),
+        (["fine", "Score: 7"], [0., 0., 0., 0.7, 0.7, 0.7]),
+    ] {
+        for of_rank in rewards_on_ranks(replies) {
+            assert_eq!(of_rank.expect("a rank has scores"), rewards);
+        }
+    }
+    for of_rank in rewards_on_ranks(["fine", "fine"]) {
+        let error = of_rank.expect_err("no score").to_string();
+        assert!(error.starts_with("the judge gave none of 3 completions a score"), "{error}");
+    }
 }
 
 #[test]
