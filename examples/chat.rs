@@ -60,7 +60,7 @@ fn run(args: Args) -> Result<()> {
     let checkpoint = args.model.open_for_inference(&device)?.with_chat_variables(&variables);
     let model = &checkpoint.model;
     let config = GenerateConfig {
-        cache_kind: args.window.cache_kind(model.config().attention.window),
+        cache_kind: args.window.cache_kind(&model.config().attention),
         ..GenerateConfig::new(
             model,
             args.sampler.chat_sampler(checkpoint.sampler),

@@ -14,7 +14,7 @@ use crate::attention_context::AttentionContext;
 pub(crate) struct InputEmbedding {
     tokens: Embedding, // (V, W), W channels: C unless they are projected
     positions: Option<LearnedPositions>,
-    /// √C, of Gemma.
+    /// √C, of Gemma 1 to 3; multiplied in the dtype of the table, which rounds it.
     scale: Option<f64>,
     /// W -> C and, before the LM head, C -> W.
     projections: Option<[Linear; 2]>,

@@ -28,7 +28,7 @@ pub(super) fn open(args: &GenerateArgs) -> Result<(Checkpoint, GenerateConfig)> 
         max_new_tokens: args.max_new_tokens,
         min_new_tokens: 0,
         stop_tokens: checkpoint.special_ids.eos.clone(),
-        cache_kind: args.window.cache_kind(checkpoint.model.config().attention.window),
+        cache_kind: args.window.cache_kind(&checkpoint.model.config().attention),
         prefill_chunk: 512,
     };
     Ok((checkpoint, config))
