@@ -119,8 +119,8 @@ fn prefill_and_fork(
 }
 
 /// Groups the prompts into batches: all in one, or one batch per length if the cache does not allow
-/// padding (a cache that is rolling in some layers, or sinks, which must be the first tokens of each
-/// row).
+/// padding (a cache that is rolling in some layers, or sinks, which must be the first tokens of
+/// each row).
 fn batches(prompts: &[Vec<u32>], cache_kind: CacheKind, model: &GptModern) -> Vec<Vec<usize>> {
     let sinks = model.config().attention.window.is_some_and(|window| window.sinks > 0);
     let any_length = cache_kind == CacheKind::Full && !sinks;

@@ -63,8 +63,8 @@ pub struct TokenBatch {
     pub mask: Tensor,
     /// Tokens of all completions, concatenated: (N), i64.
     pub targets: Tensor,
-    /// Input ids, (B, S): a row per prompt with all its completions; with a sliding window that some
-    /// text exceeds, a row per completion.
+    /// Input ids, (B, S): a row per prompt with all its completions; with a sliding window that
+    /// some text exceeds, a row per completion.
     inputs: Tensor,
     attention: AttentionContext,
     /// Position among the B · S that predicts each token: (N).

@@ -8,7 +8,7 @@ use crate::config::{
     BlockLayout, LayerType, LmHead, ModelConfig, NormKind, PositionEncoding, QkNorm, RopeScaling,
     SlidingWindow,
 };
-use crate::config_json::{from_json, to_json};
+use crate::config_json::{from_json, to_json, unsupported_family};
 use crate::testing::variants;
 
 /// Published file of google/gemma-2-2b, without keys that are not read.
@@ -194,6 +194,13 @@ fn a_multimodal_gemma_3_is_told_which_models_are_supported() {
     });
     let message = error(from_json(&json));
     assert!(message.contains("model_type `gemma3_text`"), "{message}");
+    // The names of llama.cpp's architectures.
+    for (architecture, reason) in
+        [("gemma2", "opened from a folder only"), ("gemma3", "as folders of model_type")]
+    {
+        let message = unsupported_family(architecture, &["llama"]);
+        assert!(message.contains(reason), "{message}");
+    }
 }
 
 #[test]
