@@ -61,8 +61,8 @@ impl ModelConfig {
             BlockLayout::PreNorm | BlockLayout::Parallel | BlockLayout::SandwichNorm => norm(c),
             BlockLayout::PostNorm => 0.,
         };
-        let norms = if self.block == BlockLayout::SandwichNorm { 4. } else { 2. } * norm(c);
-        let blocks = n_layer * (attention_layer + mlp + norms);
+        let n_norm = if self.block == BlockLayout::SandwichNorm { 4. } else { 2. };
+        let blocks = n_layer * (attention_layer + mlp + n_norm * norm(c));
         v * width + projections + positions + blocks + last_norm + lm_head
     }
 

@@ -6,14 +6,13 @@ use std::sync::Arc;
 use candle_core::{Device, Module, Result, Tensor, bail};
 use model_io::TensorNames;
 use model_io::config::{BlockLayout, LmHead, Mlp, ModelConfig};
-use tensor_core::ops::softcap;
 use tensor_core::{Bias, Dropout, Linear, Scope};
 
 use crate::attention_context::AttentionContext;
 use crate::block::{Block, FeedForwardLayer};
 use crate::cache::{Cache, LayerCache};
 use crate::experts::{ExpertSizes, MixtureOfExperts};
-use crate::input_embedding::InputEmbedding;
+use crate::input_embedding::{InputEmbedding, LogitHead};
 use crate::rms_norm::Norm;
 use crate::rope::{LayerRopes, RotaryTable, RotaryTables};
 use crate::swiglu::FeedForward;
@@ -293,24 +292,6 @@ impl GptModern {
             None => None,
         };
         Ok((self.dropout.forward(&x)?, rotary))
-    }
-}
-
-/// LM head with the soft cap of its outputs.
-#[derive(Debug, Clone)]
-pub(crate) struct LogitHead {
-    linear: Linear, // W -> V
-    softcap: Option<f64>,
-}
-
-impl Module for LogitHead {
-    /// Logits (.., V) of `hidden: (.., W)`.
-    fn forward(&self, hidden: &Tensor) -> Result<Tensor> {
-        let logits = self.linear.forward(hidden)?;
-        match self.softcap {
-            Some(cap) => softcap(&logits, cap),
-            None => Ok(logits),
-        }
     }
 }
 
