@@ -39,7 +39,7 @@ impl LayerMasks {
         }
     }
 
-    /// The same mask in all layers.
+    /// One mask for all layers.
     pub fn same(mask: AttentionMask) -> Self {
         Self { full: mask.clone(), sliding: mask }
     }
@@ -49,7 +49,7 @@ impl LayerMasks {
         Self { sliding: mask, ..self }
     }
 
-    /// What `f` makes of each mask.
+    /// Masks that `f` makes of these.
     pub(crate) fn map(self, f: impl Fn(AttentionMask) -> Result<AttentionMask>) -> Result<Self> {
         Ok(Self { full: f(self.full)?, sliding: f(self.sliding)? })
     }

@@ -4,7 +4,7 @@
 //! [graph](crate::graph), and a `reference` of plain tensor operations, which other devices and
 //! dtypes use (16-bit dtypes compute in f32 and round back) and which the tests compare with.
 //! candle's own fused operations (`candle_nn`) drop the gradient silently, so nothing here uses
-//! them.
+//! them. Soft caps ([`softcap`](mod@softcap)) are plain tensor operations only.
 //!
 //! The fused implementation of an operation is its formula on slices: `map_rows!`, `map_elements!`
 //! and `build` of the kernels run it on all threads and vector units.
