@@ -7,12 +7,13 @@
 use candle_core::{Result, Tensor};
 
 use super::attention::{check_shapes, masked, scaled_scores, weighted_sum};
+use super::dispatch::in_f32;
 use super::mask::AttentionMask;
 use super::softmax::softmax;
 
 /// c · tanh(x / c) of every element of `x`, with c = `cap`.
 pub fn softcap(x: &Tensor, cap: f64) -> Result<Tensor> {
-    (x / cap)?.tanh()? * cap
+    in_f32(x, |x| (x / cap)?.tanh()? * cap)
 }
 
 /// [`attention`](fn@super::attention) of `q: (B, T, H, D)` to `k, v: (B, S, KV, D)` whose logits
