@@ -17,7 +17,7 @@ use experiment::flags::ComputeFlags;
 use experiment::program as command;
 use experiment::terminal::printable;
 use modern::flags::{ChatTemplateFlags, ModelFlags, SamplerFlags, WindowFlags};
-use modern::{Chat, GenerateConfig};
+use modern::{CacheKind, Chat, GenerateConfig};
 use tensor_core::Rng;
 
 #[global_allocator]
@@ -64,11 +64,12 @@ fn run(args: Args) -> Result<()> {
     let variables = args.chat_template.variables(&args.model.model)?;
     let checkpoint = args.model.open_for_inference(&device)?.with_chat_variables(&variables);
     let model = &checkpoint.model;
-    // Rejected tokens are taken back from a full cache, whose mask has the model's window, too.
-    let model_window = model.config().attention.window;
-    let model_window = model_window.filter(|_| args.prompt_lookup_num_tokens.is_none());
     let config = GenerateConfig {
-        cache_kind: args.window.cache_kind(model_window),
+        cache_kind: match args.prompt_lookup_num_tokens {
+            // Rejected tokens can be taken back from it; its mask has the model's window, too.
+            Some(_) => CacheKind::Full,
+            None => args.window.cache_kind(&model.config().attention),
+        },
         prompt_lookup_num_tokens: args.prompt_lookup_num_tokens,
         ..GenerateConfig::new(
             model,

@@ -9,6 +9,7 @@ use clap::Args;
 use experiment::number::{non_negative, probability, temperature};
 use experiment::program::ensure_usage;
 use experiment::terminal::printable;
+use model_io::config::AttentionConfig;
 use model_io::{LoadMode, ModelConfig, SlidingWindow, locate_adapter};
 use tiny_gpt::GptConfig;
 use tiny_gpt::flags::ModelSizeFlags;
@@ -161,9 +162,11 @@ pub struct WindowFlags {
 }
 
 impl WindowFlags {
-    /// Cache for generation: the window of the flags, else `model_window`, else a full cache.
-    pub fn cache_kind(&self, model_window: Option<SlidingWindow>) -> CacheKind {
-        self.sliding_window().or(model_window).map_or(CacheKind::Full, CacheKind::SlidingWindow)
+    /// Cache for generation with a model of `attention`: the window of the flags, in all layers,
+    /// else what the model's layers need.
+    pub fn cache_kind(&self, attention: &AttentionConfig) -> CacheKind {
+        let window = self.sliding_window();
+        window.map_or_else(|| CacheKind::of(attention), CacheKind::SlidingWindow)
     }
 
     /// Window given by the flags, if any.

@@ -46,7 +46,7 @@ impl GenerationState {
     /// prefilling `n` copies, with the same memory.
     ///
     /// # Errors
-    /// When the cache is rolling, and those of the model.
+    /// When the cache is rolling in some layers, and those of the model.
     pub(crate) fn prefill_and_fork(
         mut self,
         model: &GptModern,

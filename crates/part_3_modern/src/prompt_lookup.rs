@@ -77,7 +77,7 @@ impl PromptLookup {
     pub(crate) fn new(num_tokens: NonZeroUsize, n_rows: usize, cache: &Cache) -> Result<Self> {
         ensure!(n_rows == 1, "prompt lookup generates one text at a time, not a batch of {n_rows}");
         ensure!(
-            cache.is_dynamic(),
+            cache.rolling_layer().is_none(),
             "prompt lookup takes rejected tokens back from the KV cache, but in a rolling cache \
              they have overwritten older ones: use a full cache"
         );

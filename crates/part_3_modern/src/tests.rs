@@ -1,6 +1,7 @@
 //! Unit tests of this part, section by section.
 
 mod cache;
+mod mixed_layers;
 mod lessons;
 mod model;
 mod chunked_logits;

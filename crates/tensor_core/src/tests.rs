@@ -9,6 +9,7 @@ mod ops;
 mod fused;
 mod groups;
 mod attention;
+mod softcap;
 mod errors;
 mod half;
 mod adamw;

@@ -13,16 +13,13 @@ use serde_json::json;
 use tensor_core::Rng;
 
 use super::arguments::GenerateArgs;
-use crate::{Checkpoint, GenerateConfig, GptModern, generate};
+use crate::{CacheKind, Checkpoint, GenerateConfig, GptModern, generate};
 
 /// Model and settings of the arguments.
 pub(super) fn open(args: &GenerateArgs) -> Result<(Checkpoint, GenerateConfig)> {
     let device = args.compute.open_device()?;
     let variables = args.chat_template.variables(&args.model.model)?;
     let checkpoint = args.model.open_for_inference(&device)?.with_chat_variables(&variables);
-    // Rejected tokens are taken back from a full cache, whose mask has the model's window, too.
-    let model_window = checkpoint.model.config().attention.window;
-    let model_window = model_window.filter(|_| args.prompt_lookup_num_tokens.is_none());
     let config = GenerateConfig {
         sampler: match args.ask {
             Some(_) => args.sampler.chat_sampler(checkpoint.sampler),
@@ -31,7 +28,11 @@ pub(super) fn open(args: &GenerateArgs) -> Result<(Checkpoint, GenerateConfig)> 
         max_new_tokens: args.max_new_tokens,
         min_new_tokens: 0,
         stop_tokens: checkpoint.special_ids.eos.clone(),
-        cache_kind: args.window.cache_kind(model_window),
+        cache_kind: match args.prompt_lookup_num_tokens {
+            // Rejected tokens can be taken back from it; its mask has the model's window, too.
+            Some(_) => CacheKind::Full,
+            None => args.window.cache_kind(&checkpoint.model.config().attention),
+        },
         prefill_chunk: 512,
         prompt_lookup_num_tokens: args.prompt_lookup_num_tokens,
     };
