@@ -1,5 +1,5 @@
 //! Prefill and decoding with a KV cache, without one, with a sliding window, and with quantized
-//! weights, in tokens/s.
+//! weights, in tokens/s; the time of a pass over several tokens, as prompt lookup takes it.
 //!
 //!     cargo bench -p benches --bench kv_cache
 
@@ -137,6 +137,31 @@ fn bench_long_generation(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// A forward pass over several tokens after 64, with the logits of each: with prompt lookup, the
+/// time of a pass grows with its proposed tokens, and the number of passes falls.
+fn bench_pass(criterion: &mut Criterion, models: &[(&str, GptModern)]) {
+    let mut group = criterion.benchmark_group("135M parameters, a pass after 64 tokens");
+    group.sample_size(10);
+    let ids = |n: usize| Tensor::zeros((1, n), DType::U32, &Device::Cpu).expect("ids");
+    for (name, model) in models {
+        let mut cache = CacheKind::Full.new_cache(model);
+        model.hidden_states_cached(&ids(64), &mut cache).expect("prefill works");
+        for n in [1, 4, 8, 16, 32] {
+            let ids = ids(n);
+            group.throughput(Throughput::Elements(n as u64));
+            group.bench_function(format!("{name}, {n} tokens"), |bencher| {
+                bencher.iter(|| {
+                    cache.truncate(64);
+                    let hidden =
+                        model.hidden_states_cached(&ids, &mut cache).expect("decoding works");
+                    model.logits(&hidden).expect("decoding works")
+                });
+            });
+        }
+    }
+    group.finish();
+}
+
 /// Decoding and prefill of a model of 135M parameters in f32, Q8_0 and Q4_1.
 fn bench_135m(criterion: &mut Criterion) {
     let (model, parameters) = small_model();
@@ -150,6 +175,7 @@ fn bench_135m(criterion: &mut Criterion) {
         decode(&mut group, name, model, CacheKind::Full, [64, 64]);
     }
     group.finish();
+    bench_pass(criterion, &models);
     let mut group = criterion.benchmark_group("135M parameters, prefill 512");
     group.sample_size(10);
     for (name, model) in &models {

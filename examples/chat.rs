@@ -7,6 +7,7 @@
 //! prints these commands.
 
 use std::io::{self, BufRead, IsTerminal, Write, stderr, stdin, stdout};
+use std::num::NonZeroUsize;
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -16,7 +17,7 @@ use experiment::flags::ComputeFlags;
 use experiment::program as command;
 use experiment::terminal::printable;
 use modern::flags::{ChatTemplateFlags, ModelFlags, SamplerFlags, WindowFlags};
-use modern::{Chat, GenerateConfig};
+use modern::{CacheKind, Chat, GenerateConfig};
 use tensor_core::Rng;
 
 #[global_allocator]
@@ -42,6 +43,10 @@ struct Args {
     /// Maximum number of tokens in a reply
     #[arg(long, value_name = "N", default_value_t = 512)]
     max_new_tokens: usize,
+    /// Prompt lookup decoding: propose up to K tokens that followed the last few ones earlier in
+    /// the conversation, and check them in one forward pass; the same text, up to rounding
+    #[arg(long, value_name = "K", conflicts_with = "window")]
+    prompt_lookup_num_tokens: Option<NonZeroUsize>,
     #[command(flatten)]
     sampler: SamplerFlags,
     #[command(flatten)]
@@ -60,7 +65,12 @@ fn run(args: Args) -> Result<()> {
     let checkpoint = args.model.open_for_inference(&device)?.with_chat_variables(&variables);
     let model = &checkpoint.model;
     let config = GenerateConfig {
-        cache_kind: args.window.cache_kind(model.config().attention.window),
+        cache_kind: match args.prompt_lookup_num_tokens {
+            // Rejected tokens can be taken back from it; its mask has the model's window, too.
+            Some(_) => CacheKind::Full,
+            None => args.window.cache_kind(&model.config().attention),
+        },
+        prompt_lookup_num_tokens: args.prompt_lookup_num_tokens,
         ..GenerateConfig::new(
             model,
             args.sampler.chat_sampler(checkpoint.sampler),
@@ -113,11 +123,11 @@ fn print_reply(chat: &mut Chat, message: &str, is_terminal: bool) -> Result<()> 
         Err(error) => return Err(error),
         Ok(reply) => {
             let seconds = start.elapsed().as_secs_f64();
-            let n_new_tokens = reply.completion.tokens.len();
+            let (n_new, n_passes) = (reply.completion.tokens.len(), reply.completion.n_passes());
             if is_terminal {
                 writeln!(
                     stderr(),
-                    "({} tokens read, {n_new_tokens} generated, {seconds:.1} s)\n",
+                    "({} tokens read, {n_new} generated in {n_passes} passes, {seconds:.1} s)\n",
                     reply.n_prefill_tokens
                 )?;
             }

@@ -1,5 +1,5 @@
 //! Random searches of Countdown puzzles as a file of demonstrations, for a model that is to learn
-//! to search before GRPO teaches it to search well:
+//! to search before GRPO teaches it to search well, on puzzles of which it has seen no search:
 //!
 //!     cargo run --example countdown -- --out runs/countdown/searches.jsonl
 //!     cargo run -p part_6 -- train --data runs/countdown/searches.jsonl --epochs 6 \
@@ -18,14 +18,14 @@ use experiment::{picture, program};
 use serde_json::json;
 use tensor_core::{Rng, atomic_file};
 
-/// Write random searches of the training puzzles of Countdown as demonstrations
+/// Write random searches of Countdown puzzles as demonstrations
 #[derive(Parser)]
 #[command(name = "countdown", version)]
 struct Args {
     /// File of demonstrations, JSON Lines; an earlier one is replaced
     #[arg(long, value_name = "FILE", default_value = "runs/countdown/searches.jsonl")]
     out: PathBuf,
-    /// Searches of each of the 10,000 training puzzles
+    /// Searches of each of the 10,000 puzzles that part 9 does not use
     #[arg(long, value_name = "N", default_value = "4")]
     searches: usize,
     /// Most tries of a search
@@ -42,7 +42,7 @@ fn main() -> ExitCode {
 fn run(args: Args) -> Result<()> {
     let mut rng = Rng::new(args.seed);
     let (mut lines, mut n_solved) = (String::new(), 0);
-    for example in &countdown::splits().train {
+    for example in &countdown::demonstrations() {
         let puzzle = Puzzle::parse(&example.completion).context("a built-in puzzle")?;
         for _ in 0..args.searches {
             let search = random_search(&puzzle, args.tries.max(1), &mut rng);

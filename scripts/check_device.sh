@@ -7,13 +7,15 @@
 #     cargo build --workspace --features cuda
 #     cargo test --workspace --features cuda --no-run
 #
-# or, without an installation of CUDA, by scripts/check_cuda.sh. Without a GPU, and with programs
-# that were built without the feature, the script itself is tried:
+# or, without an installation of CUDA, by scripts/check_cuda.sh. With --features cuda,nccl, a rank
+# for each GPU is tried, too. Without a GPU, and with programs that were built without the feature,
+# the script itself is tried:
 #
 #     bash scripts/check_device.sh --device cpu
 #
 # PROGRAMS is the folder of the programs, if not target/debug. On a machine where the programs were
-# not made, LD_LIBRARY_PATH must have the folder of libcublas.so.
+# not made, LD_LIBRARY_PATH must have the folder of libcublas.so (with `nccl`, also those of
+# libnccl.so.2 and of MPI's library).
 set -euo pipefail
 export LC_ALL=C
 cd "$(dirname "$0")/.."
@@ -146,6 +148,20 @@ run_tests() {
     done
 }
 
+# As many ranks as there are GPUs, joined by NCCL, compute what one rank does alone.
+run_nccl() {
+    local what="ranks joined by NCCL" program
+    program=$(test_program ranks)
+    if [[ -z $program ]]; then
+        row "$what" "skipped: no test program with the feature nccl"
+    elif ! on_gpu; then
+        row "$what" "skipped: no GPU"
+    else
+        run "$out/tests.log" env -C crates/ranks "$program" on_each_device --test-threads 1
+        row_of_run "$what" "equal to one" "$out/tests.log"
+    fi
+}
+
 # A training step of part $1 with these arguments, in f32, whose model is kept, and in bf16.
 step() {
     local part=$1 program=$programs/part_$1 log=$out/step.log flags
@@ -214,6 +230,7 @@ run_speed() {
 }
 
 run_tests
+run_nccl
 run_steps
 run_speed
 echo "$machine, --device $device, $SECONDS s"

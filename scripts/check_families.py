@@ -67,6 +67,21 @@ def families():
             **LLAMA, rope_parameters=LONGROPE, original_max_position_embeddings=32
         ),
         "Gemma": t.GemmaConfig(**LLAMA, head_dim=16),
+        "Gemma 2": t.Gemma2Config(
+            **LLAMA,
+            head_dim=16,
+            query_pre_attn_scalar=24,
+            sliding_window=16,
+            attn_logit_softcapping=5.0,
+            final_logit_softcapping=5.0,
+        ),
+        "Gemma 3 (text)": t.Gemma3TextConfig(
+            **LLAMA,
+            head_dim=16,
+            query_pre_attn_scalar=24,
+            sliding_window=16,
+            sliding_window_pattern=2,
+        ),
         "GPT-2": t.GPT2Config(
             vocab_size=N_BYTES + 2,
             n_positions=128,

@@ -10,7 +10,7 @@ Each page is opened from its file, in each width, and from a server on 127.0.0.1
 Needs:     Chromium or Chrome; of Python, only the standard library.
 Writes:    no files; prints a line for each page, and below it the defects.
 Usage:     cargo x book && python scripts/check_pages.py [--help]
-Exit code: 0 no defect, 1 a defect.
+Exit code: 0 no defect, 1 a defect, 2 no such page, no book or no browser.
 Made with: Python 3.11.7, Chromium 148
 """
 
@@ -180,9 +180,16 @@ def main():
     parser.add_argument("--widths", nargs="+", type=int, default=[390, 1200])
     options = parser.parse_args()
     book = pathlib.Path(options.book).resolve()
-    program = options.browser or next(filter(None, map(shutil.which, PROGRAMS)), None)
-    if not program or not (book / "index.html").is_file():
-        parser.error(f"no book in {book}, or no browser")
+    if not (book / "index.html").is_file():
+        parser.error(f"no book in {book}: `cargo x book` builds it")
+    unknown = [name for name in options.pages if not (book / name).is_file()]
+    if unknown:
+        pages = ", ".join(sorted(path.name for path in book.glob("*.html")))
+        parser.error(f"no page {', '.join(unknown)} in {book}; it has {pages}")
+    names = [options.browser] if options.browser else PROGRAMS
+    program = next(filter(None, map(shutil.which, names)), None)
+    if not program:
+        parser.error(f"no browser: none of {', '.join(names)} is a program")
     http.server.SimpleHTTPRequestHandler.log_message = lambda *_: None
     files = functools.partial(http.server.SimpleHTTPRequestHandler, directory=book)
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), files)

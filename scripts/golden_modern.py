@@ -9,6 +9,8 @@ from pathlib import Path
 import torch
 from transformers import (
     AutoModelForCausalLM,
+    Gemma2Config,
+    Gemma3TextConfig,
     GemmaConfig,
     GPT2Config,
     GPTNeoXConfig,
@@ -89,6 +91,29 @@ families = {
         **sizes, rope_parameters=longrope, original_max_position_embeddings=16, pad_token_id=None
     ),
     "gemma": GemmaConfig(**sizes, head_dim=6, pad_token_id=None),
+    # A layer with a window and one without; caps that are small enough to matter.
+    "gemma2": Gemma2Config(
+        **sizes,
+        head_dim=6,
+        pad_token_id=None,
+        query_pre_attn_scalar=10,
+        sliding_window=6,
+        attn_logit_softcapping=5.0,
+        final_logit_softcapping=5.0,
+    ),
+    # With other frequencies in the layer with a window.
+    "gemma3": Gemma3TextConfig(
+        **sizes,
+        head_dim=6,
+        pad_token_id=None,
+        query_pre_attn_scalar=10,
+        sliding_window=6,
+        sliding_window_pattern=2,
+        rope_parameters=dict(
+            full_attention=dict(rope_type="linear", rope_theta=1000.0, factor=4.0),
+            sliding_attention=dict(rope_type="default", rope_theta=10.0),
+        ),
+    ),
     "gpt2": GPT2Config(**squares, n_positions=64, n_embd=16, n_layer=2, n_head=4),
     "opt": OPTConfig(
         **squares,

@@ -220,7 +220,7 @@ def states():
     cases = [(fmt.name, 4, 2 if fmt.size == 2 else 0, fmt.grads,
               fmt.states - (4 if fmt.size == 2 else 0), 0) for fmt in FORMATS]
     cases.append(("this repository, bf16", 4, 2, 4, 8, 0))
-    cases.append(("this repository, f32, several ranks", 4, 0, 4, 8, 8))
+    cases.append(("this repository, f32, several ranks", 4, 0, 4, 8, 4))
     for name, *parts in cases:
         total = sum(parts)
         cells = [f"{part:.3g}" if part else "" for part in parts]
@@ -422,8 +422,11 @@ def with_tables(page):
 
 def main():
     if len(sys.argv) == 3 and sys.argv[1] in ("--check", "--write"):
-        with open(sys.argv[2], encoding="utf-8") as file:
-            page = file.read()
+        try:
+            with open(sys.argv[2], encoding="utf-8") as file:
+                page = file.read()
+        except OSError as error:
+            sys.exit(f"{sys.argv[2]}: {error.strerror}")
         written = with_tables(page)
         if sys.argv[1] == "--write":
             with open(sys.argv[2], "w", encoding="utf-8") as file:

@@ -16,8 +16,9 @@ use crate::split::Splits;
 
 /// Seed of the built-in puzzles. It is not a run's seed, so that all runs have the same ones.
 const SPLIT_SEED: u64 = 90;
-/// Numbers of built-in puzzles for training, validation and test.
-const SPLIT_SIZES: [usize; 3] = [10_000, 200, 300];
+/// Numbers of built-in puzzles for demonstrations, validation, test and training: nearly all of the
+/// 14,072 that [`Puzzle::sample`] can draw.
+const SPLIT_SIZES: [usize; 4] = [10_000, 200, 300, 3_000];
 
 /// Countdown puzzle: numbers and a target.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,13 +89,19 @@ impl Puzzle {
     }
 }
 
-/// Built-in puzzles; none is in two splits.
+/// Built-in puzzles for reinforcement learning; none is in two splits, or in [`demonstrations`].
 pub fn splits() -> Splits<Example> {
-    let [n_train, n_validation, n_test] = SPLIT_SIZES;
-    let mut train = puzzles(n_train + n_validation + n_test, SPLIT_SEED);
-    let mut validation = train.split_off(n_train);
-    let test = validation.split_off(n_validation);
+    let [n_demonstrations, n_validation, n_test, _] = SPLIT_SIZES;
+    let mut validation = puzzles(SPLIT_SIZES.iter().sum(), SPLIT_SEED).split_off(n_demonstrations);
+    let mut test = validation.split_off(n_validation);
+    let train = test.split_off(n_test);
     Splits { train, validation, test }
+}
+
+/// Built-in puzzles for demonstrations. Reinforcement learning has others, because a model can
+/// remember the solutions that it has read: it would be rewarded for that instead of for a search.
+pub fn demonstrations() -> Vec<Example> {
+    puzzles(SPLIT_SIZES[0], SPLIT_SEED)
 }
 
 /// `n` different puzzles of three numbers.

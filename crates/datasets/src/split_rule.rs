@@ -42,6 +42,11 @@ impl SplitRule {
     pub const SETTING: &str = "split_rule";
     /// Seed of a mixture of a task's problems, which are split in the same way for every run.
     pub const PROBLEMS_MIXTURE_SEED: u64 = 0;
+    /// Share of the rows in the validation split without --validation.
+    pub const VALIDATION_SHARE: f64 = 0.1;
+    /// Warning of an evaluation on the rows of a run if there are other rows than then.
+    pub const CHANGED: &str = "the run was trained on rows of these data, and they have changed \
+                               since: which ones it held out is not known";
 
     /// Rule that the run with these `settings` recorded; `None` of built-in data, and of a run of
     /// an earlier version.
@@ -57,6 +62,14 @@ impl SplitRule {
         let rows = |share: f64| (n_rows as f64 * share).round() as usize;
         let (n_validation, n_test) = (rows(validation).max(1), rows(test));
         Self { n_rows, n_validation, n_test, seed, mixture_seed: seed }
+    }
+
+    /// This rule with the share `validation` of the rows for validation, at least one row. The rows
+    /// of a smaller share are among those of a larger one.
+    #[must_use]
+    pub fn with_validation(self, validation: f64) -> Self {
+        let Self { n_validation, .. } = Self::of_shares(self.n_rows, validation, 0., self.seed);
+        Self { n_validation, ..self }
     }
 
     /// Rule of a task's problems: up to a tenth of `n_rows` for validation, always the same ones.
@@ -129,16 +142,33 @@ pub enum SplitSpec {
     },
     /// Split of a task's problems that all runs share.
     Problems,
+    /// That split with another share of the problems for validation.
+    ProblemShare(f64),
     /// Split of an earlier run.
     Recorded(SplitRule),
 }
 
 impl SplitSpec {
+    /// This split with the share `validation` of the rows for validation, if one is given.
+    #[must_use]
+    pub fn with_validation(self, validation: Option<f64>) -> Self {
+        match (validation, self) {
+            (None, _) => self,
+            (Some(validation), Self::Shares { seed, .. }) => Self::Shares { validation, seed },
+            (Some(validation), Self::Problems | Self::ProblemShare(_)) => {
+                Self::ProblemShare(validation)
+            }
+            (Some(validation), Self::Recorded(rule)) => {
+                Self::Recorded(rule.with_validation(validation))
+            }
+        }
+    }
+
     /// Seed by which the rows of a mixture are drawn.
     pub fn mixture_seed(&self) -> u64 {
         match *self {
             Self::Shares { seed, .. } => seed,
-            Self::Problems => SplitRule::PROBLEMS_MIXTURE_SEED,
+            Self::Problems | Self::ProblemShare(_) => SplitRule::PROBLEMS_MIXTURE_SEED,
             Self::Recorded(rule) => rule.mixture_seed,
         }
     }
@@ -148,6 +178,9 @@ impl SplitSpec {
         match *self {
             Self::Shares { validation, seed } => SplitRule::of_shares(n_rows, validation, 0., seed),
             Self::Problems => SplitRule::of_problems(n_rows),
+            Self::ProblemShare(validation) => {
+                SplitRule::of_problems(n_rows).with_validation(validation)
+            }
             Self::Recorded(rule) => SplitRule { n_rows, ..rule },
         }
     }

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use candle_core::Device;
 use clap::{Args, ValueEnum};
+use ranks::Ranks;
 use serde::Serialize;
 use tensor_core::allocator::keep_freed_memory;
 use tensor_core::threads::set_num_threads;
@@ -70,11 +71,15 @@ pub struct ComputeFlags {
 }
 
 impl ComputeFlags {
-    /// Sets the number of threads and opens the device. Call it first in `main`.
+    /// Sets the number of threads and opens the device, where several ranks of a host have a GPU
+    /// each. Call it first in `main`.
     pub fn open_device(&self) -> Result<Device> {
         keep_freed_memory();
         as_usage_error(set_num_threads(self.threads))?;
-        Ok(self.device.open()?)
+        let ranks = Ranks::of_process()?;
+        let device = self.device.open_on(ranks.local_rank())?;
+        ranks.ensure_same(&device.is_cuda(), "kind of device (--device)")?;
+        Ok(device)
     }
 }
 

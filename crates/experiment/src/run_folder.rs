@@ -3,31 +3,28 @@
 //! `completions.jsonl` (those that the policy of the step was trained on, if it was) and the other
 //! files of the run. An existing run is moved aside first, to `NAME.previous`.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+mod location;
+mod backup;
+
+use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
+use backup::{LOCK, back_up_existing_run};
+pub use backup::{backup_path, lock_run};
+pub(crate) use location::{CHECKPOINTS, LAST_MODEL};
+use location::{CONFIG, METRICS, MODEL_FOLDERS, enclosing_run, holds_run};
 use serde::Serialize;
 use serde_json::Value;
 use tensor_core::{atomic_file, json_file};
 
-use crate::checkpoints::STEP_PREFIX;
 use crate::settings::current_keys::with_current_keys;
 use crate::settings::source::effective_config;
 use crate::terminal::printable;
 
-const CONFIG: &str = "config.json";
 const EFFECTIVE_CONFIG: &str = "effective_config.yaml";
-const METRICS: &str = "metrics.jsonl";
 const COMPLETIONS: &str = "completions.jsonl";
-/// Checkpoints of a run.
-pub(crate) const CHECKPOINTS: &str = "checkpoints";
-/// Folder of the last model of a run, if it is not the best.
-pub(crate) const LAST_MODEL: &str = "final";
-/// Folders of the models of a run.
-const MODEL_FOLDERS: [&str; 3] = ["model", "adapter", LAST_MODEL];
-const LOCK: &str = ".lock";
 
 /// Run folder with its metrics file open for appending.
 #[derive(Debug)]
@@ -215,80 +212,6 @@ fn truncate_completions(path: &Path, step: u64) -> Result<()> {
     file.set_len(len).with_context(|| format!("writing {}", path.display()))
 }
 
-/// True if the folder `path` holds a run: its log, or at least its checkpoints.
-fn holds_run(path: &Path) -> bool {
-    path.join(METRICS).exists() || path.join(CHECKPOINTS).exists()
-}
-
-/// Folder of the run that `path` is or, as one of its models, belongs to.
-fn enclosing_run(path: &Path) -> Option<PathBuf> {
-    let is_run = |path: &&Path| holds_run(path) && path.join(CONFIG).exists();
-    if is_run(&path) {
-        return Some(path.to_path_buf());
-    }
-    let parent = path.parent()?;
-    let is_model = MODEL_FOLDERS.iter().any(|name| path.ends_with(name));
-    // A checkpoint of part 8 has its policy in a folder.
-    let run = match is_model {
-        true => Some(parent),
-        false => run_of_checkpoint(path).or_else(|| run_of_checkpoint(parent)),
-    };
-    run.filter(is_run).map(Path::to_path_buf)
-}
-
-/// Folder around `checkpoints/step-N`, if `path` is such a folder.
-fn run_of_checkpoint(path: &Path) -> Option<&Path> {
-    let is_step = path.file_name()?.to_str()?.starts_with(STEP_PREFIX);
-    let checkpoints = path.parent().filter(|parent| is_step && parent.ends_with(CHECKPOINTS))?;
-    checkpoints.parent()
-}
-
-/// Renames a folder that holds a run, so that nothing is lost. An older `.previous` is removed,
-/// unless it has checkpoints, or it has a model and this run does not.
-fn back_up_existing_run(path: &Path) -> Result<()> {
-    if !holds_run(path) {
-        return Ok(());
-    }
-    let _lock = lock_run(path)?; // fails if a process is writing the run
-    let holds = |path: &Path, file: &str| path.join(file).exists();
-    let previous = backup_path(path)?;
-    if previous.exists() {
-        ensure!(
-            holds_run(&previous),
-            "{} exists and is not a run folder: move it away or name another --out",
-            previous.display()
-        );
-        let holds_model = |path: &Path| MODEL_FOLDERS.iter().any(|folder| holds(path, folder));
-        if holds_model(&previous) && !holds_model(path) && !holds(path, CHECKPOINTS) {
-            remove_folder(path)?;
-            eprintln!(
-                "the existing run saved no model and was removed; {} is kept",
-                printable(&previous.to_string_lossy())
-            );
-            return Ok(());
-        }
-        remove_folder(&previous)?;
-    }
-    fs::rename(path, &previous)
-        .with_context(|| format!("moving {} to {}", path.display(), previous.display()))?;
-    let previous = previous.to_string_lossy();
-    eprintln!("the existing run was moved to {}", printable(&previous));
-    Ok(())
-}
-
-/// Removes the folder `path`. It is renamed first, so that what a killed process leaves of it is
-/// not in the way of another run; the next call removes that.
-fn remove_folder(path: &Path) -> Result<()> {
-    let removing = || format!("removing {}", path.display());
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let removed = path.with_file_name(format!("{name}.removed"));
-    if removed.exists() {
-        fs::remove_dir_all(&removed).with_context(removing)?;
-    }
-    fs::rename(path, &removed).with_context(removing)?;
-    fs::remove_dir_all(&removed).with_context(removing)
-}
-
 /// Removes the temporary files in the folder of a run and in its subfolders. Only the process that
 /// has locked the run may do so.
 fn remove_temp_files(path: &Path) -> Result<()> {
@@ -297,37 +220,4 @@ fn remove_temp_files(path: &Path) -> Result<()> {
         atomic_file::remove_temp_files(&path.join(folder))?;
     }
     Ok(())
-}
-
-/// Path that the run at `path` is moved to: the first `.previous` folder without checkpoints.
-///
-/// # Errors
-/// When `path` does not end with a folder name.
-pub fn backup_path(path: &Path) -> Result<PathBuf> {
-    let name = path.file_name().context("the path of the run folder must end with a name")?;
-    let with_suffix = |suffix: String| {
-        path.with_file_name(format!("{}.previous{suffix}", name.to_string_lossy()))
-    };
-    let mut previous = with_suffix(String::new());
-    for number in 2.. {
-        if !previous.join(CHECKPOINTS).exists() {
-            break;
-        }
-        previous = with_suffix(format!("-{number}"));
-    }
-    Ok(previous)
-}
-
-/// Locks the run at `path` for this process, as long as the file stays open.
-///
-/// # Errors
-/// When another process holds the lock.
-pub fn lock_run(path: &Path) -> Result<File> {
-    let file = path.join(LOCK);
-    let opened = OpenOptions::new().create(true).append(true).open(&file);
-    let opened = opened.with_context(|| format!("writing {}", file.display()))?;
-    if let Err(TryLockError::WouldBlock) = opened.try_lock() {
-        bail!("another process is writing the run in {}", path.display());
-    }
-    Ok(opened) // also on a file system without locks
 }

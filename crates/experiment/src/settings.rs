@@ -10,9 +10,12 @@
 //!
 //! A file may have sections and inherit from others (`source`), and the keys of some other
 //! projects have a meaning here (`foreign_keys`). After the flags, `KEY=VALUE` means `--set
-//! KEY=VALUE`.
+//! KEY=VALUE` (`given_flags`). An evaluation has the settings of the run that it evaluates
+//! (`inherited`).
 
 pub(crate) mod foreign_keys;
+mod given_flags;
+mod inherited;
 mod merge;
 mod names;
 mod resumed;
@@ -23,7 +26,9 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use clap::{Command, CommandFactory};
+use clap::CommandFactory;
+use given_flags::{flag_values, given_value, subcommand, take_pairs, with_dashes};
+pub(crate) use inherited::inherit_from_run;
 use merge::{
     canonical, merge, override_settings, remove_alternatives, settings_to_flags, value_of,
 };
@@ -135,34 +140,6 @@ fn ensure_batch_of_all_ranks(flags: &[OsString], values: &Map<String, Value>) ->
     )
 }
 
-/// Removes the `KEY=VALUE` arguments from `flags` and returns them with those of `--set`, in order.
-/// What follows a flag that takes a value is that value.
-fn take_pairs(flags: &mut Vec<OsString>, command: &Command) -> Vec<OsString> {
-    let takes_value = |flag: &OsString| {
-        let name = flag.to_str().and_then(|text| text.strip_prefix("--"));
-        let flag = name.and_then(|name| find_flag(command, name));
-        flag.is_some_and(|flag| flag.get_action().takes_values())
-    };
-    let is_pair = |flag: &OsString| {
-        let key = flag.to_str().and_then(|text| text.split_once('=')).map_or("", |(key, _)| key);
-        key.starts_with(char::is_alphabetic)
-            && key.chars().all(|c| c.is_alphanumeric() || "_.-".contains(c))
-    };
-    if find_flag(command, "set").is_none() {
-        return Vec::new();
-    }
-    let (mut pairs, mut is_value, mut is_set) = (Vec::new(), false, false);
-    flags.retain(|flag| {
-        let of_set = flag.to_str().and_then(|text| text.strip_prefix("--set=")).map(OsString::from);
-        let is_setting = !is_value && is_pair(flag);
-        pairs.extend(of_set.or_else(|| (is_set || is_setting).then(|| flag.clone())));
-        is_set = !is_value && flag == "--set";
-        is_value = !is_value && takes_value(flag);
-        !is_setting
-    });
-    pairs
-}
-
 /// Table in Markdown of the keys of other projects' settings files that `train` of `C` understands,
 /// a row per section.
 pub fn foreign_keys_table<C: CommandFactory>() -> String {
@@ -181,99 +158,8 @@ pub fn foreign_keys_table<C: CommandFactory>() -> String {
     "| section | keys |\n| --- | --- |\n".to_string() + &rows.collect::<String>()
 }
 
-/// Flag with dashes, if it has underscores: `--max_steps=3` means `--max-steps=3`.
-fn with_dashes(arg: OsString) -> OsString {
-    match arg.to_str().and_then(|text| text.strip_prefix("--")) {
-        Some(flag) => {
-            let (name, value) = flag.split_at(flag.find('=').unwrap_or(flag.len()));
-            format!("--{}{value}", name.replace('_', "-")).into()
-        }
-        None => arg,
-    }
-}
-
 /// Name of the flag of the subcommand `train` of `C` that `name` means, as in settings files.
 pub fn train_setting<C: CommandFactory>(name: &str) -> Option<String> {
     let command = subcommand::<C>(&["".into(), "train".into()]);
     Some(find_flag(&command, name)?.get_long()?.replace('-', "_"))
-}
-
-/// Command line `args` (program, subcommand, flags) of `C` with the settings `keys` of the run that
-/// the model `--model` belongs to written out as flags, so that a model is evaluated on what it was
-/// trained for. A folder whose settings lack one of the keys belongs to another program and adds
-/// nothing.
-pub(crate) fn inherit_from_run<C: CommandFactory>(
-    mut args: Vec<OsString>,
-    keys: &[&str],
-) -> Result<Vec<OsString>> {
-    let flags = args.split_off(args.len().min(2));
-    let command = subcommand::<C>(&args);
-    let model = flag_values(&flags, &spellings(&command, "model")).pop();
-    let run =
-        model.map(|model| RunFolder::settings_of_model(Path::new(&model))).transpose()?.flatten();
-    if let Some(run @ Value::Object(_)) = run {
-        let run = canonical(serde_json::from_value::<Settings>(run)?, &command)?;
-        let has_other_data = !flag_values(&flags, &spellings(&command, "data")).is_empty();
-        let is_inherited = |key: &str| !(has_other_data && PARTS_OF_DATA.contains(&key));
-        // A run of part 10 on pairs has the flags of a task and did not learn from it.
-        let has_pairs = run.get("online") == Some(&Value::Null) && keys.contains(&"task");
-        let is_known = |key: &str| run.contains_key(key) || NOT_IN_ALL_RUNS.contains(&key);
-        if !has_pairs && keys.iter().all(|&key| is_known(key)) {
-            let own = keys.iter().filter(|key| is_inherited(key));
-            let own = own.map(|&key| (key.to_string(), run.get(key).cloned().unwrap_or_default()));
-            args.extend(settings_to_flags(&own.collect())?);
-        }
-    }
-    args.extend(flags);
-    Ok(args)
-}
-
-/// Settings that old runs lack, or runs of part 10 on completions of the policy.
-const NOT_IN_ALL_RUNS: [&str; 8] = [
-    "correct_reward",
-    "dataset_config",
-    "judge_template_arg",
-    "max_prompt_length",
-    "prompt_format",
-    "split",
-    "stopping_strategy",
-    "wrong_reward",
-];
-
-/// Flags that choose a part of `--data`, and are not those of a run with other data.
-const PARTS_OF_DATA: [&str; 3] = ["dataset_config", "split", "stopping_strategy"];
-
-/// Command that the second of `args` selects, or `C` itself.
-fn subcommand<C: CommandFactory>(args: &[OsString]) -> Command {
-    let command = C::command();
-    let name = args.get(1).map(|name| name.to_string_lossy().into_owned());
-    name.and_then(|name| command.find_subcommand(name).cloned()).unwrap_or(command)
-}
-
-/// Value of the flag `name` of `command` among `flags`; `true` for one without a value.
-fn given_value(flags: &[OsString], name: &str, command: &Command) -> Option<Value> {
-    let spellings = spellings(command, name);
-    if find_flag(command, name)?.get_action().takes_values() {
-        return Some(flag_values(flags, &spellings).pop()?.to_string_lossy().into());
-    }
-    let is_given = flags.iter().any(|flag| spellings.iter().any(|name| flag == name.as_str()));
-    is_given.then_some(true.into())
-}
-
-/// Values that follow a flag under any of its `spellings`, in order.
-fn flag_values(flags: &[OsString], spellings: &[String]) -> Vec<OsString> {
-    let mut values = Vec::new();
-    for (i, flag) in flags.iter().enumerate() {
-        let text = flag.to_string_lossy();
-        for name in spellings {
-            if text == name.as_str() {
-                values.extend(flags.get(i + 1).cloned());
-            } else if let Some(value) =
-                text.strip_prefix(name).and_then(|rest| rest.strip_prefix('='))
-            {
-                values.push(value.into());
-            }
-        }
-    }
-    values
 }

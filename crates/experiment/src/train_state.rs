@@ -7,7 +7,8 @@ use std::path::Path;
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::{DType, Tensor};
 use ranks::Ranks;
-use serde_json::{Map, Value, json};
+use serde::Serialize;
+use serde_json::{Value, json};
 use tensor_core::{
     Optimizer, OptimizerConfig, Parameter, Parameters, Rng, json_file, sha256, weights,
 };
@@ -121,7 +122,7 @@ impl TrainState {
     pub fn save(&self, folder: &Path, data_id: &str) -> Result<()> {
         let file = if self.frozen_sha256.is_none() { ALL_WEIGHTS } else { TRAINED_WEIGHTS };
         self.save_weights(&folder.join(file))?;
-        self.save_without_weights(folder, data_id, Map::new())
+        self.save_without_weights(folder, data_id, &())
     }
 
     fn save_weights(&self, path: &Path) -> Result<()> {
@@ -140,7 +141,8 @@ impl TrainState {
         self.save_weights(&folder.join(TRAINED_WEIGHTS))
     }
 
-    /// Writes all of a checkpoint but the weights, with the progress of a part in `more`.
+    /// Writes all of a checkpoint but the weights, with the fields of `more`, the progress of a
+    /// part; `()` has none.
     ///
     /// # Errors
     /// When a file cannot be written.
@@ -148,11 +150,11 @@ impl TrainState {
         &self,
         folder: &Path,
         data_id: &str,
-        more: Map<String, Value>,
+        more: &impl Serialize,
     ) -> Result<()> {
         weights::save(&folder.join(OPTIMIZER), &self.optimizer.state_view()?)?;
         let mut progress = serde_json::to_value(&self.progress)?;
-        extend_row(&mut progress, Value::Object(more));
+        extend_row(&mut progress, serde_json::to_value(more)?);
         let rng = self.parameters.dropout_rng();
         let state = json!({
             "state": progress, "dropout_rng": rng, "data": data_id, "frozen": self.frozen_sha256,

@@ -19,6 +19,8 @@ const NAMES: [&str; 7] =
     ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
 /// Lists of further special tokens, under their new and their old name.
 const LISTS: [&str; 2] = ["extra_special_tokens", "additional_special_tokens"];
+/// Objects in which a multimodal model's tokens have names.
+const IMAGE_TOKEN_LISTS: [&str; 2] = ["extra_special_tokens", "model_specific_special_tokens"];
 const DECODER: &str = "added_tokens_decoder";
 const SPECIAL_TOKENS_MAP: &str = "special_tokens_map.json";
 const ADDED_TOKENS: &str = "added_tokens.json";
@@ -115,6 +117,25 @@ impl AddedTokenFiles {
     fn replaces(&self, token: &AddedToken) -> bool {
         let has_decoder = self.config.get(DECODER).is_some_and(|decoder| !decoder.is_null());
         has_decoder && self.by_id.values().any(|added| added.content == token.content)
+    }
+
+    /// Removes the token that stands for an image from the content of a `tokenizer.json`, unless
+    /// its ID is below `vocab_size`: the models of Gemma 3 that read text alone have the tokenizer
+    /// of the others, and no embedding for this token.
+    pub(crate) fn remove_image_token(&self, tokenizer: &mut Value, vocab_size: Option<usize>) {
+        let in_list = || {
+            let mut lists = IMAGE_TOKEN_LISTS.iter().filter_map(|&list| self.config.get(list));
+            lists.find_map(|list| list.get("image_token")?.as_str())
+        };
+        let image_token = self.named_token("image_token").flatten().or_else(in_list);
+        let added = tokenizer.get_mut("added_tokens").and_then(Value::as_array_mut);
+        let (Some(image_token), Some(added), Some(vocab_size)) = (image_token, added, vocab_size)
+        else {
+            return;
+        };
+        let has_embedding =
+            |token: &Value| token["id"].as_u64().is_none_or(|id| id < vocab_size as u64);
+        added.retain(|token| token["content"] != image_token || has_embedding(token));
     }
 
     /// Adds the tokens to `tokenizer`, unless their ID would not be below `vocab_size`: some

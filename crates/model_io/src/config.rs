@@ -5,8 +5,8 @@ use candle_core::{Result, bail};
 use tensor_core::ops::AttentionMask;
 
 pub use crate::design_choices::{
-    AttentionBias, BlockLayout, ExpertWeights, LmHead, Mlp, NormKind, PositionEncoding, QkNorm,
-    QkvProjections, SlidingWindow, TokenEmbedding,
+    AttentionBias, BlockLayout, ExpertWeights, LayerType, LmHead, Mlp, NormKind, PositionEncoding,
+    QkNorm, QkvProjections, SlidingWindow, TokenEmbedding,
 };
 pub use crate::rope_scaling::{Llama3Scaling, LongScaling, PairFactors, RopeScaling, YarnScaling};
 
@@ -33,6 +33,8 @@ pub struct ModelConfig {
     pub mlp: Mlp,
     /// Projection from channels to logits.
     pub lm_head: LmHead,
+    /// Soft cap c of the logits, c · tanh(x / c): Gemma 2.
+    pub logit_softcap: Option<f64>,
     /// Standard deviation of initial weights, `initializer_range` in `config.json`.
     pub init_std: f64,
 }
@@ -62,6 +64,14 @@ pub struct AttentionConfig {
     pub no_rope_interval: Option<usize>,
     /// Sliding window; `None`: every token attends to all tokens before it.
     pub window: Option<SlidingWindow>,
+    /// n if every n-th layer has full attention in spite of the window: 2 in Gemma 2, 6 in Gemma 3.
+    pub full_attention_interval: Option<usize>,
+    /// θ of RoPE in the layers with a window, without scaling; `None`: that of `position`. Gemma 3.
+    pub local_rope_base: Option<f64>,
+    /// s in the logits q · k / √s; `None`: D. Gemma 2 and 3.
+    pub query_pre_attn_scalar: Option<usize>,
+    /// Soft cap c of the attention logits, c · tanh(x / c): Gemma 2.
+    pub logit_softcap: Option<f64>,
 }
 
 impl ModelConfig {
@@ -72,8 +82,7 @@ impl ModelConfig {
     /// range.
     pub fn validate(&self) -> Result<()> {
         let Self { vocab_size, n_layer, n_embd, context_len, attention, .. } = *self;
-        let AttentionConfig { n_head, n_kv_head, head_dim, no_rope_interval, window, .. } =
-            attention;
+        let AttentionConfig { n_head, n_kv_head, head_dim, .. } = attention;
         let embedding_width = self.embedding_width();
         for (name, size) in [
             ("the vocabulary size", vocab_size),
@@ -85,8 +94,6 @@ impl ModelConfig {
             ("the head dimension", head_dim),
             ("the width of the feed-forward layer", self.mlp.width()),
             ("the width of the embeddings", embedding_width),
-            ("the interval of layers without RoPE", no_rope_interval.unwrap_or(1)),
-            ("the window size", window.map_or(1, |window| window.size)),
         ] {
             if size == 0 {
                 bail!("{name} is 0");
@@ -103,6 +110,12 @@ impl ModelConfig {
             bail!("init_std must be a finite number ≥ 0, got {}", self.init_std);
         }
         attention.validate_position(context_len)?;
+        attention.validate_layers()?;
+        for cap in [self.logit_softcap, attention.logit_softcap].into_iter().flatten() {
+            if !(cap > 0. && cap.is_finite()) {
+                bail!("a soft cap of logits must be above 0, got {cap}");
+            }
+        }
         if let Mlp::Experts { n_expert, top_k, .. } = self.mlp
             && !(1..=n_expert).contains(&top_k)
         {
@@ -148,10 +161,37 @@ impl AttentionConfig {
                 );
             }
         }
+        if let Some(base) = self.local_rope_base {
+            if matches!(self.position, PositionEncoding::Learned { .. }) {
+                bail!("learned positions do not have a RoPE base for the layers with a window");
+            }
+            if !(base > 0. && base.is_finite()) {
+                bail!("the RoPE base of the layers with a window must be above 0, got {base}");
+            }
+        }
         if let PositionEncoding::Learned { offset } = self.position
             && context_len.checked_add(offset).is_none()
         {
             bail!("{context_len} learned positions are too many");
+        }
+        Ok(())
+    }
+
+    /// Checks what differs between the layers, and the scale of the attention logits.
+    fn validate_layers(&self) -> Result<()> {
+        let full_attention_interval = self.full_attention_interval.unwrap_or(1);
+        for (name, size) in [
+            ("the interval of layers without RoPE", self.no_rope_interval.unwrap_or(1)),
+            ("the interval of layers with full attention", full_attention_interval),
+            ("the window size", self.window.map_or(1, |window| window.size)),
+            ("`query_pre_attn_scalar`", self.query_pre_attn_scalar.unwrap_or(1)),
+        ] {
+            if size == 0 {
+                bail!("{name} is 0");
+            }
+        }
+        if self.full_attention_interval.is_some() && self.window.is_none() {
+            bail!("some layers are to have a sliding window, but its size is not given");
         }
         Ok(())
     }
@@ -166,8 +206,27 @@ impl AttentionConfig {
         self.no_rope_interval.is_none_or(|interval| !(layer + 1).is_multiple_of(interval))
     }
 
-    /// Attention mask of a whole text: causal, within the window if there is one.
-    pub fn mask(&self) -> AttentionMask {
-        self.window.map_or_else(AttentionMask::causal, SlidingWindow::mask)
+    /// Type of layer `layer`, counted from 0.
+    pub fn layer_type(&self, layer: usize) -> LayerType {
+        let is_full = |interval: usize| (layer + 1).is_multiple_of(interval);
+        match self.window.is_none() || self.full_attention_interval.is_some_and(is_full) {
+            true => LayerType::FullAttention,
+            false => LayerType::SlidingAttention,
+        }
+    }
+
+    /// Attention mask of a whole text in layers of this type: causal, within the window if they
+    /// have one.
+    pub fn mask(&self, layer_type: LayerType) -> AttentionMask {
+        match (layer_type, self.window) {
+            (LayerType::SlidingAttention, Some(window)) => window.mask(),
+            _ => AttentionMask::causal(),
+        }
+    }
+
+    /// Factor of the queries with which q · k / √D becomes q · k / √s; `None` if s is D.
+    pub fn query_scale(&self) -> Option<f64> {
+        let scalar = self.query_pre_attn_scalar.filter(|&scalar| scalar != self.head_dim)?;
+        Some((self.head_dim as f64 / scalar as f64).sqrt())
     }
 }

@@ -7,6 +7,7 @@
 //! What we write, transformers 4 and 5 both read.
 
 mod family;
+mod gemma;
 mod gpt2;
 mod gpt_neox;
 mod llama;
@@ -45,6 +46,8 @@ pub fn from_json(json: &Value) -> Result<ModelConfig> {
         Family::Gpt2 => gpt2::read(fields),
         Family::Opt => opt::read(fields),
         Family::GptNeoX => gpt_neox::read(fields),
+        Family::Gemma2 | Family::Gemma3 => gemma::read(family, fields),
+        Family::Custom => gemma::read_custom_keys(llama::read(family, fields)?, fields),
         _ => llama::read(family, fields),
     }?;
     config.validate()?;
@@ -67,6 +70,8 @@ fn to_family_json(config: &ModelConfig, family: Family) -> Value {
         Family::Gpt2 => gpt2::write(config),
         Family::Opt => opt::write(config),
         Family::GptNeoX => gpt_neox::write(config),
+        Family::Gemma2 => gemma::write_gemma_2(config),
+        Family::Gemma3 => gemma::write_gemma_3(config),
         _ => llama::write(config),
     };
     json["architectures"] = json!([family.class()]);
@@ -94,6 +99,7 @@ pub fn add_custom_keys(json: &mut Value, config: &ModelConfig) {
         BlockLayout::PreNorm => "pre_norm",
         BlockLayout::PostNorm => "post_norm",
         BlockLayout::Parallel => "parallel",
+        BlockLayout::SandwichNorm => "sandwich_norm",
     });
     json["mlp"] = json!(mlp::custom_name(config.mlp));
     json["embedding_scale"] = json!(config.embedding == TokenEmbedding::Scaled);
@@ -107,4 +113,5 @@ pub fn add_custom_keys(json: &mut Value, config: &ModelConfig) {
     json["attention_sinks"] = json!(attention.window.map_or(0, |window| window.sinks));
     json["qkv_bias"] = json!(attention.bias != AttentionBias::None);
     json["qk_norm"] = json!(attention.qk_norm == QkNorm::PerHead);
+    gemma::add_custom_keys(json, config);
 }

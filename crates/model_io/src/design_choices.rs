@@ -11,7 +11,8 @@ pub enum TokenEmbedding {
     /// C channels, unchanged.
     Plain,
     /// C channels, multiplied by √C as in the first transformer
-    /// (<https://arxiv.org/abs/1706.03762>, 3.4): Gemma.
+    /// (<https://arxiv.org/abs/1706.03762>, 3.4): Gemma 1 to 3. √C is rounded to the dtype of the
+    /// table.
     Scaled,
     /// Fewer channels, projected to C, and back before the LM head: OPT-350m.
     Projected {
@@ -32,6 +33,9 @@ pub enum BlockLayout {
     /// x ← x + f(norm(x)) + g(norm′(x)), both of the same x: GPT-NeoX
     /// (<https://arxiv.org/abs/2204.06745>).
     Parallel,
+    /// x ← x + norm′(f(norm(x))), then x ← x + norm′(g(norm(x))): Gemma 2
+    /// (<https://arxiv.org/abs/2408.00118>), Gemma 3. A last norm precedes the LM head.
+    SandwichNorm,
 }
 
 /// Kind of norm, and its ε.
@@ -43,7 +47,7 @@ pub enum NormKind {
         eps: f64,
     },
     /// RMSNorm whose scale is 1 + weight, so that weight decay pulls it to 1: Gemma
-    /// (<https://arxiv.org/abs/2403.08295>).
+    /// (<https://arxiv.org/abs/2403.08295>) 1 to 3.
     ZeroCenteredRms {
         /// Term added under the square root.
         eps: f64,
@@ -86,7 +90,7 @@ pub enum Mlp {
         /// F, the inner width.
         width: usize,
     },
-    /// GELU in place of SwiGLU's SiLU (<https://arxiv.org/abs/2002.05202>): Gemma.
+    /// GELU in place of SwiGLU's SiLU (<https://arxiv.org/abs/2002.05202>): Gemma 1 to 3.
     GeGlu {
         /// F, the inner width.
         width: usize,
@@ -156,7 +160,7 @@ pub enum QkNorm {
     /// No normalization.
     None,
     /// Norm over each head, with one learned scale for all query heads and one for all key heads:
-    /// Qwen3.
+    /// Qwen3, Gemma 3.
     PerHead,
 }
 
@@ -167,6 +171,15 @@ pub enum LmHead {
     Tied,
     /// Separate matrix.
     Untied,
+}
+
+/// Type of a layer by the tokens that it attends to, in transformers' words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LayerType {
+    /// Every token attends to all tokens before it.
+    FullAttention,
+    /// Every token attends to those in the sliding window.
+    SlidingAttention,
 }
 
 /// Sliding window with sinks: token i attends to token j ≤ i if j > i − size or j < sinks.

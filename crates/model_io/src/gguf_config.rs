@@ -59,9 +59,14 @@ pub(crate) fn read(file: &Gguf) -> Result<ModelConfig> {
             rotary_fraction: 1.,
             no_rope_interval: None,
             window,
+            full_attention_interval: None,
+            local_rope_base: None,
+            query_pre_attn_scalar: None,
+            logit_softcap: None,
         },
         mlp: Mlp::SwiGlu { width: size("feed_forward_length")? },
         lm_head: if has("output.weight") { LmHead::Untied } else { LmHead::Tied },
+        logit_softcap: None,
         init_std: ModelConfig::GPT2_INIT_STD,
     };
     config.validate()?;

@@ -31,9 +31,14 @@ impl ModelConfig {
                 rotary_fraction: 1.,
                 no_rope_interval: None,
                 window: None,
+                full_attention_interval: None,
+                local_rope_base: None,
+                query_pre_attn_scalar: None,
+                logit_softcap: None,
             },
             mlp: Mlp::SwiGlu { width: Self::swiglu_width(n_embd) },
             lm_head: LmHead::Tied,
+            logit_softcap: None,
             init_std: Self::init_std_for_width(n_embd.max(1)),
         }
     }

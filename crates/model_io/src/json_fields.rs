@@ -44,6 +44,15 @@ impl<'a> Fields<'a> {
         Ok(self.typed(key, "a number", Value::as_f64)?.unwrap_or(default))
     }
 
+    /// Number at `key`: `default` if the key is missing, `None` if it is null.
+    pub(crate) fn number_or_null(self, key: &str, default: Option<f64>) -> Result<Option<f64>> {
+        if self.0.contains_key(key) {
+            self.typed(key, "a number", Value::as_f64)
+        } else {
+            Ok(default)
+        }
+    }
+
     /// Boolean at `key`; false if it is missing.
     pub(crate) fn flag(self, key: &str) -> Result<bool> {
         Ok(self.typed(key, "true or false", Value::as_bool)?.unwrap_or(false))

@@ -58,10 +58,11 @@ impl ModelConfig {
             LmHead::Untied => v * width,
         };
         let last_norm = match self.block {
-            BlockLayout::PreNorm | BlockLayout::Parallel => norm(c),
+            BlockLayout::PreNorm | BlockLayout::Parallel | BlockLayout::SandwichNorm => norm(c),
             BlockLayout::PostNorm => 0.,
         };
-        let blocks = n_layer * (attention_layer + mlp + 2. * norm(c));
+        let n_norm = if self.block == BlockLayout::SandwichNorm { 4. } else { 2. };
+        let blocks = n_layer * (attention_layer + mlp + n_norm * norm(c));
         v * width + projections + positions + blocks + last_norm + lm_head
     }
 

@@ -2,6 +2,7 @@
 //! has those of its family's files, so that loading, saving and adapters need no renaming.
 
 use crate::ModelConfig;
+use crate::config::BlockLayout;
 use crate::config_json::Family;
 
 /// Names of the tensors of a family, without `.weight` and `.bias`.
@@ -23,6 +24,8 @@ pub struct TensorNames {
     pub attention_norm: &'static str,
     /// Norm of the feed-forward layer, in a block.
     pub mlp_norm: &'static str,
+    /// Norms of the outputs of attention and of the feed-forward layer, in a block that has them.
+    pub output_norms: [&'static str; 2],
     /// Prefix of the attention layer, in a block.
     pub attention: &'static str,
     /// Fused projection of queries, keys and values, in the attention layer.
@@ -50,6 +53,7 @@ impl TensorNames {
         lm_head: "lm_head",
         attention_norm: "input_layernorm",
         mlp_norm: "post_attention_layernorm",
+        output_norms: ["post_attention_layernorm", "post_feedforward_layernorm"],
         attention: "self_attn",
         qkv_proj: "qkv_proj",
         o_proj: "o_proj",
@@ -58,6 +62,9 @@ impl TensorNames {
         proj: "proj",
         expert: ["gate_proj", "up_proj", "down_proj"],
     };
+    /// `post_attention_layernorm` does follow attention here; in Llama it precedes the feed-forward
+    /// layer.
+    const GEMMA_2: Self = Self { mlp_norm: "pre_feedforward_layernorm", ..Self::LLAMA };
     const MIXTRAL: Self =
         Self { mlp: "block_sparse_moe", expert: ["w1", "w3", "w2"], ..Self::LLAMA };
     const GPT2: Self = Self {
@@ -106,6 +113,8 @@ impl TensorNames {
             Family::Opt => Self::OPT,
             Family::GptNeoX => Self::GPT_NEOX,
             Family::Mixtral => Self::MIXTRAL,
+            Family::Gemma2 | Family::Gemma3 => Self::GEMMA_2,
+            Family::Custom if config.block == BlockLayout::SandwichNorm => Self::GEMMA_2,
             Family::Llama
             | Family::Mistral
             | Family::Qwen2

@@ -57,8 +57,12 @@ pub fn variants() -> Vec<(&'static str, ModelConfig)> {
         ("zero-centered", with(|c| c.norm = NormKind::ZeroCenteredRms { eps: 1e-5 })),
         ("geglu", with(|c| c.mlp = Mlp::GeGlu { width: 24, form: Gelu::Exact })),
         ("relu", with(|c| c.mlp = Mlp::Relu { width: 24 })),
+        ("sandwich norm", with(|c| c.block = BlockLayout::SandwichNorm)),
+        ("mixed layers", with(mix_layers)),
         ("phi3", phi3()),
         ("gemma", gemma()),
+        ("gemma2", gemma2()),
+        ("gemma3_text", gemma3()),
         ("gpt2", gpt2()),
         ("opt", opt()),
         ("gpt_neox", gpt_neox()),
@@ -93,6 +97,31 @@ fn gemma() -> ModelConfig {
         mlp: Mlp::GeGlu { width: 24, form: Gelu::Tanh },
         ..tiny()
     }
+}
+
+/// A window in the first layer alone.
+fn mix_layers(config: &mut ModelConfig) {
+    config.attention.window = Some(SlidingWindow { size: 3, sinks: 0 });
+    config.attention.full_attention_interval = Some(2);
+}
+
+fn gemma2() -> ModelConfig {
+    let block = BlockLayout::SandwichNorm;
+    let mut config = ModelConfig { block, logit_softcap: Some(3.), ..gemma() };
+    mix_layers(&mut config);
+    config.attention.query_pre_attn_scalar = Some(6);
+    config.attention.logit_softcap = Some(2.);
+    config
+}
+
+fn gemma3() -> ModelConfig {
+    let mut config = ModelConfig { logit_softcap: None, ..gemma2() };
+    let scaling = Some(RopeScaling::Linear { factor: 4. });
+    config.attention.position = PositionEncoding::Rope { base: 1000., scaling };
+    config.attention.local_rope_base = Some(10.);
+    config.attention.qk_norm = QkNorm::PerHead;
+    config.attention.logit_softcap = None;
+    config
 }
 
 fn gpt2() -> ModelConfig {

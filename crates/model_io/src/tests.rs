@@ -1,6 +1,7 @@
 //! Unit tests of this crate, file by file.
 
 mod config_json;
+mod gemma;
 mod rope_scaling;
 mod generation_config;
 mod gpt2_folder;

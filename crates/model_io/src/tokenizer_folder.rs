@@ -43,11 +43,12 @@ impl Tokenizer {
                 file.to_string_lossy().escape_debug()
             );
         }
-        let mut inner = tokenizer_from_json(json).with_context(invalid)?;
         let folder = file.parent().unwrap_or(Path::new("."));
         let config = json_file::read_or_null(&folder.join("config.json"))?;
         let files = AddedTokenFiles::read(folder, CONFIG)?;
         let model_vocab = config["vocab_size"].as_u64().map(|size| size as usize);
+        files.remove_image_token(&mut json, model_vocab);
+        let mut inner = tokenizer_from_json(json).with_context(invalid)?;
         files.add_to(&mut inner, model_vocab).with_context(invalid)?;
         let special = special_tokens(&files, &config, &inner);
         Self::new(inner, special).with_context(invalid)

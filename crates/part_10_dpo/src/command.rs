@@ -70,9 +70,7 @@ pub fn parse_and_run(args: impl IntoIterator<Item = impl Into<OsString>>) -> Res
             if let Some(note) = args.loss.note_on_defaults() {
                 println!("{note}");
             }
-            if !args.run.settings.resume {
-                args.model.inherit_chat_template_args()?;
-            }
+            args.model.inherit_chat_template_args(&args.run.settings)?;
             match args.online.online {
                 None => train::run(&args),
                 Some(_) => train_online::run(&args),

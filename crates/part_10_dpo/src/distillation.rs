@@ -25,7 +25,6 @@ use experiment::{RunLog, StepMetrics};
 use modern::GptModern;
 use ppo::RolloutGroup;
 use ppo::log_probs::hidden_of_groups;
-use ranks::BatchGradients;
 use scaling::accumulation::GradAccumulator;
 use serde::Serialize;
 use serde_json::json;
@@ -108,8 +107,7 @@ pub fn distill_step(
     }
     let reverse_kl: f64 = reverse_kl.map_or(Ok(0.), |sum| sum.to_scalar())?; // waits for the device
     let reverse_kl = ranks.gather(&reverse_kl)?.iter().sum::<f64>() / n_targets as f64;
-    let of_rank = accumulator.finish_rank(own.iter().map(RolloutGroup::n_tokens).sum(), 0)?;
-    let BatchGradients { loss, mut grads, .. } = of_rank.sum(ranks, &[&policy.state.parameters])?;
+    let (loss, mut grads) = accumulator.finish_part()?.sum(ranks, &[&policy.state.parameters])?;
     let grad_norm = clip_grad_norm(&mut grads, &policy.state.parameters, config.max_grad_norm)?;
     let lr = config.schedule.lr_at(step);
     let n_tokens = groups.iter().map(|group| group.prompt.len() + group.n_tokens()).sum();

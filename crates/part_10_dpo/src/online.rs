@@ -36,7 +36,7 @@ pub fn train_online(
     policy.state.join(&run.ranks)?;
     policy.refresh()?; // the weights may be those of a checkpoint
     if policy.state.progress.step == 0 {
-        validator.run(policy, context.reward_fn, log)?; // baseline before training
+        validator.run(policy, context.scoring.reward_fn, log)?; // baseline before training
     }
     while !run.is_over(&policy.state.progress, total_steps)? {
         let first = policy.state.progress.step;
@@ -52,7 +52,7 @@ pub fn train_online(
         }
         let is_validation_due = (first + 1..=last).any(|step| is_due(step, validator.interval));
         if run.is_over(&policy.state.progress, total_steps)? || is_validation_due {
-            validator.run(policy, context.reward_fn, log)?;
+            validator.run(policy, context.scoring.reward_fn, log)?;
         }
         let is_last = run.is_over(&policy.state.progress, total_steps)? || run.should_stop(last)?;
         if is_last || (first + 1..=last).any(|step| run.is_save_due(step)) {

@@ -3,9 +3,7 @@
 
 use grpo::ReferenceModel;
 use modern::GptModern;
-use ppo::reward_fn::{NamedRewardFn, RewardParts};
-use ppo::{ContextOverflow, PromptLoader, RewardFn, RolloutConfig, Scoring};
-use sft::ChatTokenizer;
+use ppo::{PromptLoader, RolloutConfig, Scoring};
 
 use crate::distillation::Divergence;
 use crate::sampled::SampledSignal;
@@ -25,52 +23,14 @@ pub struct OnlineConfig {
 
 /// Everything that rounds read and do not train.
 pub struct OnlineContext<'a> {
-    /// Tokenizer and chat template of the policy.
-    pub chat_tokenizer: &'a ChatTokenizer,
-    /// Reward function.
-    pub reward_fn: &'a mut RewardFn,
-    /// Rewards of the terms of the reward function.
-    pub reward_parts: RewardParts,
-    /// Counter of the conversations that are too long for a reward model.
-    pub overflow: ContextOverflow,
-    /// Highest reward that it gives, if that is known.
-    pub max_reward: Option<f64>,
+    /// Reward function, with the tokenizer of the policy.
+    pub scoring: Scoring<'a>,
     /// Reference model, synchronized by round; `None` for a loss without a reference.
     pub reference: Option<ReferenceModel>,
     /// Teacher of distillation.
     pub teacher: Option<Teacher>,
     /// Training prompts.
     pub prompts: PromptLoader,
-}
-
-impl<'a> OnlineContext<'a> {
-    /// Context of the reward function `reward`, without reference and teacher.
-    pub fn new(
-        chat_tokenizer: &'a ChatTokenizer,
-        reward: &'a mut NamedRewardFn,
-        prompts: PromptLoader,
-    ) -> Self {
-        Self {
-            chat_tokenizer,
-            reward_fn: &mut *reward.reward_fn,
-            reward_parts: reward.parts.clone(),
-            overflow: reward.overflow.clone(),
-            max_reward: reward.max_reward,
-            reference: None,
-            teacher: None,
-            prompts,
-        }
-    }
-
-    /// The reward function, for a round's completions.
-    pub(crate) fn scoring(&mut self) -> Scoring<'_> {
-        Scoring {
-            chat_tokenizer: self.chat_tokenizer,
-            reward_fn: &mut *self.reward_fn,
-            parts: &self.reward_parts,
-            overflow: &self.overflow,
-        }
-    }
 }
 
 /// Teacher of distillation.

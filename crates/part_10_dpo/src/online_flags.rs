@@ -31,8 +31,8 @@ pub struct OnlineFlags {
     #[arg(long, value_enum, default_value_t = Task::Arithmetic)]
     pub task: Task,
     /// With --online: seed of the split of a file, which is then that of part 6 [default: that of
-    /// the fine-tuning run that --model comes from, with its --validation, if it has the same data;
-    /// else a split that all runs share]
+    /// the fine-tuning run that --model comes from, if it has the same data, else a split that all
+    /// runs share; with its --validation unless another is given]
     #[arg(long, value_name = "N")]
     pub split_seed: Option<u64>,
     /// With --online: weighted sum of the rewards of part 9, or a reward model of part 7 [default:

@@ -39,6 +39,7 @@ impl OnlineValidator<'_> {
         log: &mut RunLog,
     ) -> Result<()> {
         let step = policy.state.progress.step;
+        policy.refresh_inference_model()?;
         let (model, seed) = (&policy.inference_model, step as u64);
         let (metrics, completions) =
             log.suspend(|| self.evaluator.evaluate_greedy(model, self.prompts, reward_fn, seed))?;

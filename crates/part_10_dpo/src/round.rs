@@ -28,19 +28,20 @@ pub(crate) fn preference_round(
     log: &mut RunLog,
 ) -> Result<()> {
     let Round { step, number, mut rng, prompts } = Round::begin(policy, context, online, config);
+    policy.refresh_inference_model()?;
     let (model, ranks) = (&policy.inference_model, &policy.state.ranks);
     let groups = rollout_share(model, &prompts, &online.rollout, ranks, &mut rng)?;
-    let overflow = context.overflow.counts();
-    let rollouts =
-        ScoredRollouts::of_all_ranks(groups, &prompts, context.scoring(), ranks, &mut rng)?;
-    context.overflow.log(overflow, step, log)?;
+    let scoring = &mut context.scoring;
+    let counts = scoring.counter.counts();
+    let rollouts = ScoredRollouts::of_all_ranks(groups, &prompts, scoring, ranks, &mut rng)?;
+    scoring.counter.log(counts, step, log)?;
     if let Some(bad) = non_finite_message(&rollouts.rewards, &rollouts.completion_texts) {
         return log.alarm(step, &skipped_step(&bad));
     }
     let mut examples = online.signal.examples(&rollouts);
     let history = &mut policy.state.progress.rewards;
     let mean_reward = mean(&rollouts.rewards);
-    history.record(&rollouts.rewards, context.max_reward);
+    history.record(&rollouts.rewards, context.scoring.max_reward);
     let equal = match history.plateau {
         Some(plateau) => plateau.alarm(),
         None => examples.is_empty().then(|| no_better_completion(mean_reward)),
@@ -81,13 +82,14 @@ pub(crate) fn distillation_round(
     let is_on_policy = rng.uniform() < *lambda;
     let groups = match is_on_policy {
         true => {
+            policy.refresh_inference_model()?;
             let (model, ranks) = (&policy.inference_model, &policy.state.ranks);
             let share = rollout_share(model, &prompts, &online.rollout, ranks, &mut rng)?;
             ranks.gather(&share)?.concat()
         }
         false => {
             let context_len = policy.model.config().context_len;
-            right_answers(&prompts, context.chat_tokenizer, context_len)?
+            right_answers(&prompts, context.scoring.chat_tokenizer, context_len)?
         }
     };
     let n_tokens: usize = groups.iter().map(RolloutGroup::n_tokens).sum();

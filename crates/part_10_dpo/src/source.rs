@@ -51,10 +51,9 @@ impl PreferenceRows {
     ) -> Result<Self> {
         if PreferenceSource::built_in(&data.data).is_none() {
             let LoadedRows { rows, filtered } = load_all(data, preference_type, seed)?;
-            let SplitFlags { validation, test, .. } = *split;
+            let (validation, test) = split.shares();
             let prompt = |row: &PreferenceRow| row.prompt.clone();
-            let splits =
-                Splits::hold_out_shares(rows, prompt, validation, test.unwrap_or(0.), seed)?;
+            let splits = Splits::hold_out_shares(rows, prompt, validation, test, seed)?;
             return Ok(Self { splits, filtered });
         }
         let dataset = split.load_dataset(data, seed)?;

@@ -11,7 +11,7 @@ use candle_core::Tensor;
 use experiment::{Alarm, RunLog, StepMetrics, TrainState};
 use model_io::ModelConfig;
 use modern::{GptModern, GradientCheckpointing};
-use ranks::{BatchGradients, Ranks};
+use ranks::Ranks;
 use scaling::LrSchedule;
 use scaling::accumulation::GradAccumulator;
 use tensor_core::{OptimizerConfig, clip_grad_norm};
@@ -52,6 +52,8 @@ pub struct DpoPolicy {
     pub inference_model: GptModern,
     /// Weights, optimizer and progress.
     pub state: TrainState,
+    /// Whether the weights have changed since the inference model was built.
+    has_new_weights: bool,
 }
 
 /// Examples of a step.
@@ -71,17 +73,28 @@ impl DpoPolicy {
     pub fn new(config: &ModelConfig, mut state: TrainState) -> Result<Self> {
         let model = GptModern::new(config, state.parameters.root())?;
         let inference_model = GptModern::new(config, state.parameters.for_inference().root())?;
-        Ok(Self { model, inference_model, state })
+        Ok(Self { model, inference_model, state, has_new_weights: false })
     }
 
-    /// Builds the models again if they have rounded copies of the weights: see
-    /// [`GptModern::refresh`].
+    /// Builds the model for training again if it has rounded copies of the weights, needed after
+    /// each change of them: see [`GptModern::refresh`].
     ///
     /// # Errors
     /// When memory is short.
     pub fn refresh(&mut self) -> Result<()> {
-        self.model.refresh(&mut self.state.parameters)?;
-        Ok(self.inference_model.refresh(&mut self.state.parameters.for_inference())?)
+        self.has_new_weights = true;
+        Ok(self.model.refresh(&mut self.state.parameters)?)
+    }
+
+    /// Builds the inference model again in the same way, needed before it is used.
+    ///
+    /// # Errors
+    /// When memory is short.
+    pub fn refresh_inference_model(&mut self) -> Result<()> {
+        if std::mem::take(&mut self.has_new_weights) {
+            self.inference_model.refresh(&mut self.state.parameters.for_inference())?;
+        }
+        Ok(())
     }
 
     /// The policy with gradient checkpointing of its training model, or without it.
@@ -103,6 +116,9 @@ pub fn dpo_step(
 ) -> Result<()> {
     let step = policy.state.progress.step + 1;
     let (examples, ranks) = (batch.micro_batches.concat(), &policy.state.ranks.clone());
+    if !batch.mismatched.is_empty() {
+        policy.refresh_inference_model()?;
+    }
     let kl = kl_baseline(&policy.inference_model, &batch.mismatched, config.batch_size, ranks)?;
     let totals = loss_totals(&config.loss, &examples, kl);
     let (mut accumulator, mut log_probs) = (GradAccumulator::default(), Vec::new());
@@ -122,9 +138,8 @@ pub fn dpo_step(
         log_probs.push(numbers.policy.detach());
     }
     let log_probs = log_probs_of_micro_batches(&log_probs, &n_completions)?;
-    let of_rank = accumulator.finish_rank(log_probs.concat().len(), 0)?;
     let log_probs = in_order_of_examples(&ranks.gather(&log_probs)?);
-    let BatchGradients { loss, mut grads, .. } = of_rank.sum(ranks, &[&policy.state.parameters])?;
+    let (loss, mut grads) = accumulator.finish_part()?.sum(ranks, &[&policy.state.parameters])?;
     let grad_norm = clip_grad_norm(&mut grads, &policy.state.parameters, config.max_grad_norm)?;
     let lr = config.schedule.lr_at(step);
     let n_tokens = examples.iter().map(PreferenceExample::n_tokens).sum();

@@ -45,6 +45,7 @@ impl DpoValidator<'_> {
     /// # Errors
     /// When a file cannot be written.
     pub fn run(&self, policy: &mut DpoPolicy, log: &mut RunLog) -> Result<()> {
+        policy.refresh_inference_model()?;
         let model = &policy.inference_model;
         let metrics = log.suspend(|| evaluate(model, self.data, &self.loss, self.batch_size))?;
         let DpoMetrics { loss, accuracy, margin, .. } = metrics;

@@ -112,7 +112,24 @@ fn adapters_and_losses_without_a_reference_and_of_single_completions_are_trained
     PART_10.stdout(&train(&kto, &flags));
     let rows = read_rows(Path::new(&kto).join("metrics.jsonl"));
     assert!(rows.iter().any(|row| row["kl"].is_number() && row["rewards/accuracies"].is_null()));
-    PART_10.stdout(&["eval", "--model", &kto]);
+    for args in [&["--data", &file[..]][..], &[]] {
+        let text = PART_10.stdout(&[&["eval", "--model", &kto], args].concat());
+        assert!(text.contains("2 rows that the run held out"), "{args:?}: {text}");
+    }
+}
+
+#[test]
+fn a_run_on_its_own_completions_holds_out_the_share_of_the_rows_that_is_given() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let [base, out, file] = ["base", "out", "rows.jsonl"].map(|name| path_arg(folder.path(), name));
+    PART_10.stdout(&train(&base, &["--pairs", "12", "--steps", "1"]));
+    let row = |i: usize| format!("{{\"prompt\": \"{i} + 1?\", \"answer\": \"{}\"}}\n", i + 1);
+    std::fs::write(&file, (0..40).map(row).collect::<String>()).expect("a file");
+    let flags = "--online best --reward random --prompts-per-round 4 --group-size 4 --steps 1 \
+                 --max-new-tokens 3 --validation 0.5";
+    let flags = flags.split_whitespace().chain(["--model", &base, "--data", &file]);
+    let text = PART_10.stdout(&train(&out, &flags.collect::<Vec<_>>()));
+    assert!(text.contains("20 prompts for training, 6 for validation"), "{text}");
 }
 
 #[test]

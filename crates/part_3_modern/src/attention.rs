@@ -3,11 +3,17 @@
 //!
 //! The KV cache, which limits how long a text fits into memory, shrinks by the factor H / KV, at
 //! hardly any loss of quality.
+//!
+//! The logits are q · k / √D, or q · k / √s with another s (Gemma 2 and 3), and may be capped
+//! ([`softcap`](fn@tensor_core::ops::softcap), Gemma 2). Capped logits are computed by plain
+//! operations, whose memory grows with T · S.
 
-use candle_core::{Module, Result, Tensor};
+use candle_core::{DType, Module, Result, Tensor};
 use model_io::TensorNames;
-use model_io::config::{self, AttentionBias, AttentionConfig, QkNorm, QkvProjections};
-use tensor_core::ops::attention;
+use model_io::config::{self, AttentionBias, AttentionConfig, LayerType, QkNorm, QkvProjections};
+use tensor_core::ops::{
+    attention, attention_weights, softcap_attention, softcap_attention_weights,
+};
 use tensor_core::{Bias, Init, Linear, Scope, reshape};
 
 use crate::attention_context::AttentionContext;
@@ -23,6 +29,10 @@ pub struct Attention {
     /// Norms of queries and of keys, over D.
     qk_norms: Option<[Norm; 2]>,
     head_dim: usize,
+    layer_type: LayerType,
+    /// √(D / s), if s is not D.
+    query_scale: Option<f64>,
+    logit_softcap: Option<f64>,
 }
 
 /// Projections of the channels to queries, keys and values.
@@ -43,10 +53,11 @@ enum Projections {
 impl Attention {
     /// Creates the parameters `q_proj`, `k_proj`, `v_proj`, or one matrix for all three; the output
     /// projection; and `q_norm` and `k_norm` if `config` has them. `residual` initializes the
-    /// output projection.
+    /// output projection. `layer`, counted from 0, decides between the window and full attention.
     pub fn new(
         mut scope: Scope<'_>,
         c: usize,
+        layer: usize,
         config: &AttentionConfig,
         norm: config::NormKind,
         names: &TensorNames,
@@ -65,28 +76,31 @@ impl Attention {
                 Norm::new(scope.at("k_norm"), d, norm)?,
             ]),
         };
-        let mut layer =
+        let mut linear =
             |name, n_in, n_out, bias, init| Linear::new(scope.at(name), n_in, n_out, bias, init);
         let fused = names.qkv_proj;
         let projections = match config.projections {
             QkvProjections::Separate => Projections::Separate {
-                q_proj: layer("q_proj", c, n_head * d, qkv, init)?,
-                k_proj: layer("k_proj", c, n_kv_head * d, qkv, init)?,
-                v_proj: layer("v_proj", c, n_kv_head * d, qkv, init)?,
+                q_proj: linear("q_proj", c, n_head * d, qkv, init)?,
+                k_proj: linear("k_proj", c, n_kv_head * d, qkv, init)?,
+                v_proj: linear("v_proj", c, n_kv_head * d, qkv, init)?,
             },
             QkvProjections::Fused => Projections::Fused {
-                qkv_proj: layer(fused, c, (n_head + 2 * n_kv_head) * d, qkv, init)?,
+                qkv_proj: linear(fused, c, (n_head + 2 * n_kv_head) * d, qkv, init)?,
                 n_kv_head,
             },
             QkvProjections::FusedPerHead => {
-                Projections::FusedPerHead { qkv_proj: layer(fused, c, 3 * n_head * d, qkv, init)? }
+                Projections::FusedPerHead { qkv_proj: linear(fused, c, 3 * n_head * d, qkv, init)? }
             }
         };
         Ok(Self {
             projections,
-            o_proj: layer(names.o_proj, n_head * d, c, output, residual)?,
+            o_proj: linear(names.o_proj, n_head * d, c, output, residual)?,
             qk_norms,
             head_dim: d,
+            layer_type: config.layer_type(layer),
+            query_scale: config.query_scale(),
+            logit_softcap: config.logit_softcap,
         })
     }
 
@@ -101,19 +115,35 @@ impl Attention {
     ) -> Result<Tensor> {
         let (b, t, _c) = x.dims3()?;
         let [q, k, v] = self.queries_keys_values(x, context, rotary)?;
-        let y = match cache {
-            None => attention(&q, &k, &v, &context.mask)?, // (B, T, H, D)
-            Some(cache) => {
-                let [k, v] = cache.extend([&k, &v])?; // (B, S, KV, D)
-                attention(&q, &k, &v, &context.mask)?
-            }
+        let [k, v] = match cache {
+            None => [k, v],
+            Some(cache) => cache.extend([&k, &v])?, // (B, S, KV, D)
+        };
+        let mask = context.mask(self.layer_type);
+        let y = match self.logit_softcap {
+            None => attention(&q, &k, &v, mask)?, // (B, T, H, D)
+            Some(cap) => softcap_attention(&q, &k, &v, mask, cap)?,
         };
         let width = y.dim(2)? * self.head_dim;
         self.o_proj.forward(&reshape(&y, (b, t, width))?)
     }
 
+    /// Attention weights (B, H, T, T) of the `q` and `k` of whole texts.
+    pub(crate) fn weights(
+        &self,
+        q: &Tensor,
+        k: &Tensor,
+        context: &AttentionContext,
+    ) -> Result<Tensor> {
+        let mask = context.mask(self.layer_type);
+        match self.logit_softcap {
+            None => attention_weights(q, k, mask),
+            Some(cap) => softcap_attention_weights(q, k, mask, cap),
+        }
+    }
+
     /// Queries (B, T, H, D), keys and values (B, T, KV, D each) of `x: (B, T, C)`, rotated by the
-    /// positions of `context`.
+    /// positions of `context`. Queries are scaled so that the logits are q · k / √D.
     pub fn queries_keys_values(
         &self,
         x: &Tensor,
@@ -127,6 +157,9 @@ impl Attention {
         if let Some(rotary) = rotary {
             let positions = context.positions();
             (q, k) = (rotary.apply(&q, positions)?, rotary.apply(&k, positions)?);
+        }
+        if let Some(scale) = self.query_scale {
+            q = scaled(&q, scale)?;
         }
         Ok([q, k, v])
     }
@@ -156,5 +189,13 @@ impl Attention {
                 Ok([part(0)?, part(1)?, part(2)?])
             }
         }
+    }
+}
+
+/// `x` times `scale`, which 16 bits would round.
+fn scaled(x: &Tensor, scale: f64) -> Result<Tensor> {
+    match x.dtype() {
+        DType::F32 | DType::F64 => x * scale,
+        dtype => (x.to_dtype(DType::F32)? * scale)?.to_dtype(dtype),
     }
 }

@@ -1,16 +1,18 @@
-//! Positions and attention mask of a forward pass: the only difference between whole texts, texts
+//! Positions and attention masks of a forward pass: the only difference between whole texts, texts
 //! with a cache, padded rows, packed rows, and completions with a shared prefix.
 
 use candle_core::{Device, Result, Tensor, bail};
-use model_io::config::AttentionConfig;
+use model_io::config::{AttentionConfig, LayerType};
 use tensor_core::ops::{AttentionMask, Positions};
 
-/// Positions and attention mask of the tokens of a forward pass.
+use crate::sliding_window::LayerMasks;
+
+/// Positions and attention masks of the tokens of a forward pass.
 #[derive(Debug, Clone)]
 pub struct AttentionContext {
     token_positions: TokenPositions,
-    /// Mask over the keys that the cache returns.
-    pub mask: AttentionMask,
+    /// Masks over the keys that the caches return.
+    masks: LayerMasks,
 }
 
 /// Segment of the padding at the end of a row.
@@ -25,20 +27,25 @@ enum TokenPositions {
 }
 
 impl AttentionContext {
-    /// Context of whole sequences that start at position 0.
-    pub fn full_sequence(mask: AttentionMask) -> Self {
-        Self::start_at(0, mask)
+    /// Context of whole sequences that start at position 0, for a model with `attention`.
+    pub fn full_sequence(attention: &AttentionConfig) -> Self {
+        Self::start_at(0, LayerMasks::of(attention))
+    }
+
+    /// Context of whole sequences that start at position 0, with the same mask in all layers.
+    pub fn with_mask(mask: AttentionMask) -> Self {
+        Self::start_at(0, LayerMasks::same(mask))
     }
 
     /// Context of the next tokens of texts of `start` tokens.
-    pub(crate) fn start_at(start: usize, mask: AttentionMask) -> Self {
-        Self { token_positions: TokenPositions::StartAt(start), mask }
+    pub(crate) fn start_at(start: usize, masks: LayerMasks) -> Self {
+        Self { token_positions: TokenPositions::StartAt(start), masks }
     }
 
     /// Context of the next tokens of left-padded texts: row b is at position `starts[b]`, negative
     /// in its padding.
-    pub(crate) fn row_starts(starts: Vec<i64>, mask: AttentionMask) -> Self {
-        Self { token_positions: TokenPositions::RowStarts(starts), mask }
+    pub(crate) fn row_starts(starts: Vec<i64>, masks: LayerMasks) -> Self {
+        Self { token_positions: TokenPositions::RowStarts(starts), masks }
     }
 
     /// Context of packed rows with several texts each. Token t of row b belongs to text
@@ -64,7 +71,7 @@ impl AttentionContext {
         let segments = Tensor::new(segments.to_vec(), &Device::Cpu)?; // (B, T)
         Ok(Self {
             token_positions: TokenPositions::PerToken(positions),
-            mask: attention.mask().with_segment_ids(&segments)?,
+            masks: LayerMasks::of(attention).map(|mask| mask.with_segment_ids(&segments))?,
         })
     }
 
@@ -74,8 +81,8 @@ impl AttentionContext {
     /// were the only one. Segment 0 is padding.
     ///
     /// # Errors
-    /// When rows differ in length, or `attention` has a sliding window: its mask does not know the
-    /// distance to the prefix.
+    /// When rows differ in length, or `attention` has a sliding window in any layer: its mask does
+    /// not know the distance to the prefix.
     pub fn shared_prefix(
         attention: &AttentionConfig,
         prefix_lens: Vec<usize>,
@@ -99,9 +106,15 @@ impl AttentionContext {
             }
         }
         let segments = Tensor::new(segments.to_vec(), &Device::Cpu)?; // (B, T)
-        let mask =
-            attention.mask().with_segment_ids(&segments)?.with_shared_prefixes(prefix_lens)?;
-        Ok(Self { token_positions: TokenPositions::PerToken(positions), mask })
+        let masks = LayerMasks::of(attention).map(|mask| {
+            mask.with_segment_ids(&segments)?.with_shared_prefixes(prefix_lens.clone())
+        })?;
+        Ok(Self { token_positions: TokenPositions::PerToken(positions), masks })
+    }
+
+    /// Mask over the keys that the cache of a layer of this type returns.
+    pub fn mask(&self, layer_type: LayerType) -> &AttentionMask {
+        self.masks.get(layer_type)
     }
 
     /// Position of each token.

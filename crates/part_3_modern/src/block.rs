@@ -39,15 +39,18 @@ pub struct Block {
     attention_norm: Norm,
     attention: Attention,
     mlp_norm: Norm,
+    /// Norms of the outputs of attention and of the feed-forward layer.
+    output_norms: Option<[Norm; 2]>,
     mlp: Arc<dyn FeedForwardLayer>,
     dropout: Dropout,
 }
 
 impl Block {
-    /// Creates the parameters of both norms, of attention, and of the feed-forward layer that `mlp`
-    /// builds.
+    /// Creates the parameters of the norms, of attention, and of the feed-forward layer that `mlp`
+    /// builds, for layer `layer`, counted from 0.
     pub fn new(
         mut scope: Scope<'_>,
+        layer: usize,
         config: &ModelConfig,
         mlp: impl FnOnce(Scope<'_>) -> Result<Arc<dyn FeedForwardLayer>>,
     ) -> Result<Self> {
@@ -59,12 +62,21 @@ impl Block {
             attention: Attention::new(
                 scope.at(names.attention),
                 c,
+                layer,
                 attention,
                 norm,
                 &names,
                 inits,
             )?,
             mlp_norm: Norm::new(scope.at(names.mlp_norm), c, norm)?,
+            output_norms: match config.block {
+                BlockLayout::SandwichNorm => {
+                    let [attention, mlp] = names.output_norms;
+                    let attention = Norm::new(scope.at(attention), c, norm)?;
+                    Some([attention, Norm::new(scope.at(mlp), c, norm)?])
+                }
+                BlockLayout::PreNorm | BlockLayout::PostNorm | BlockLayout::Parallel => None,
+            },
             dropout: scope.dropout(0.),
             mlp: mlp(scope)?,
         })
@@ -86,15 +98,23 @@ impl Block {
     ) -> Result<Tensor> {
         let attend = |x: &Tensor| {
             let y = self.attention.forward(x, context, rotary, cache)?;
+            let y = match &self.output_norms {
+                Some([norm, _]) => norm.forward(&y)?,
+                None => y,
+            };
             self.dropout.forward(&y)
         };
         let mut mlp = |x: &Tensor| {
             let y = self.mlp.forward_with_aux_outputs(x, aux_outputs)?;
+            let y = match &self.output_norms {
+                Some([_, norm]) => norm.forward(&y)?,
+                None => y,
+            };
             self.dropout.forward(&y)
         };
         let (norm, mlp_norm) = (&self.attention_norm, &self.mlp_norm);
         match self.layout {
-            BlockLayout::PreNorm => {
+            BlockLayout::PreNorm | BlockLayout::SandwichNorm => {
                 let x = add(x, &attend(&norm.forward(x)?)?)?;
                 add(&x, &mlp(&mlp_norm.forward(&x)?)?)
             }
@@ -138,9 +158,19 @@ impl Block {
         rotary: Option<&RotaryTable>,
     ) -> Result<[Tensor; 3]> {
         let input = match self.layout {
-            BlockLayout::PreNorm | BlockLayout::Parallel => &self.attention_norm.forward(x)?,
             BlockLayout::PostNorm => x,
+            _ => &self.attention_norm.forward(x)?,
         };
         self.attention.queries_keys_values(input, context, rotary)
+    }
+
+    /// Attention weights (B, H, T, T) of the block's queries `q` and keys `k` of whole texts.
+    pub(crate) fn attention_weights(
+        &self,
+        q: &Tensor,
+        k: &Tensor,
+        context: &AttentionContext,
+    ) -> Result<Tensor> {
+        self.attention.weights(q, k, context)
     }
 }

@@ -1,12 +1,14 @@
 //! The KV cache of a model: one cache per layer, and the position in the text.
 //!
 //! The position is counted separately from the number of stored tokens, because it keeps growing
-//! after a sliding window has dropped tokens.
+//! after a sliding window has dropped tokens. A model with a window in some layers has rolling
+//! caches in these alone.
 
 use candle_core::{Device, Result, Tensor, bail};
-use model_io::config::{AttentionConfig, SlidingWindow};
+use model_io::config::{AttentionConfig, LayerType, ModelConfig, SlidingWindow};
 use tensor_core::ops::AttentionMask;
 
+use crate::sliding_window::LayerMasks;
 use crate::{AttentionContext, KvCache, RollingCache};
 
 /// Keys and values of the tokens so far, for every layer and row of a batch.
@@ -30,24 +32,47 @@ pub enum LayerCache {
 impl Cache {
     /// Empty cache that keeps all tokens.
     pub fn dynamic(n_layer: usize) -> Self {
-        Self::with_layer_caches(n_layer, || LayerCache::Dynamic(KvCache::default()))
+        Self::with_layer_caches(n_layer, |_| LayerCache::Dynamic(KvCache::default()))
     }
 
     /// Empty cache of fixed size, for a model with this sliding window or one that is run with it.
     pub fn rolling(n_layer: usize, window: SlidingWindow) -> Self {
-        Self::with_layer_caches(n_layer, || LayerCache::Rolling(RollingCache::new(window)))
+        Self::with_layer_caches(n_layer, |_| LayerCache::Rolling(RollingCache::new(window)))
     }
 
-    fn with_layer_caches(n_layer: usize, layer: impl Fn() -> LayerCache) -> Self {
-        Self { layers: (0..n_layer).map(|_| layer()).collect(), position: 0, padding: Vec::new() }
+    /// Empty cache of a model of `config` that keeps what each layer can attend to: the window in
+    /// those that have it, all tokens in the others.
+    pub fn per_layer(config: &ModelConfig) -> Self {
+        let attention = &config.attention;
+        Self::with_layer_caches(config.n_layer, |layer| {
+            match (attention.layer_type(layer), attention.window) {
+                (LayerType::SlidingAttention, Some(window)) => {
+                    LayerCache::Rolling(RollingCache::new(window))
+                }
+                _ => LayerCache::Dynamic(KvCache::default()),
+            }
+        })
+    }
+
+    fn with_layer_caches(n_layer: usize, layer: impl Fn(usize) -> LayerCache) -> Self {
+        Self { layers: (0..n_layer).map(layer).collect(), position: 0, padding: Vec::new() }
+    }
+
+    /// Rolling cache of the first layer that has one.
+    pub(crate) fn rolling_layer(&self) -> Option<&RollingCache> {
+        self.layers.iter().find_map(|layer| match layer {
+            LayerCache::Rolling(cache) => Some(cache),
+            LayerCache::Dynamic(_) => None,
+        })
     }
 
     /// Sets the left padding of an empty cache: row b starts with `padding[b]` padding tokens.
     ///
     /// # Errors
-    /// When the cache is not empty, or is rolling: its rows would need sinks in different places.
+    /// When the cache is not empty, or is rolling in some layers: its rows would need sinks in
+    /// different places.
     pub fn with_padding(self, padding: Vec<usize>) -> Result<Self> {
-        if self.position > 0 || matches!(self.layers.first(), Some(LayerCache::Rolling(_))) {
+        if self.position > 0 || self.rolling_layer().is_some() {
             bail!("padding needs an empty cache that is not rolling");
         }
         let padding = if padding.iter().all(|&n| n == 0) { Vec::new() } else { padding };
@@ -58,7 +83,7 @@ impl Cache {
     /// completions.
     ///
     /// # Errors
-    /// When the cache is rolling, or memory is short.
+    /// When the cache is rolling in some layers, or memory is short.
     pub fn repeat_interleave(&self, n: usize) -> Result<Self> {
         let layer = |layer: &LayerCache| match layer {
             LayerCache::Dynamic(cache) => Ok(LayerCache::Dynamic(cache.repeat_interleave(n)?)),
@@ -92,9 +117,9 @@ impl Cache {
         self.position
     }
 
-    /// True if all tokens are kept, so that texts longer than the context must be refused.
+    /// True if some layers keep all tokens, so that texts longer than the context must be refused.
     pub fn is_dynamic(&self) -> bool {
-        matches!(self.layers.first(), Some(LayerCache::Dynamic(_)))
+        self.layers.iter().any(|layer| matches!(layer, LayerCache::Dynamic(_)))
     }
 
     /// Allocated memory in bytes.
@@ -102,13 +127,15 @@ impl Cache {
         self.layers.iter().map(LayerCache::size_in_bytes).sum()
     }
 
-    /// Drops all tokens but the first `len`. A rolling cache drops all tokens, because those before
-    /// the window are gone. [`Cache::position`] is the number of tokens left.
+    /// Drops all tokens but the first `len`. A cache that is rolling in some layers drops all
+    /// tokens, because those before the window are gone. [`Cache::position`] is the number of
+    /// tokens left.
     pub fn truncate(&mut self, len: usize) {
         if len >= self.position {
             return;
         }
-        self.position = if self.is_dynamic() { len } else { 0 };
+        let len = if self.rolling_layer().is_some() { 0 } else { len };
+        self.position = len;
         for layer in &mut self.layers {
             match layer {
                 LayerCache::Dynamic(layer) => layer.truncate(len),
@@ -117,28 +144,32 @@ impl Cache {
         }
     }
 
-    /// Positions and mask of the next `t` tokens, for a model with `attention`.
+    /// Positions and masks of the next `t` tokens, for a model with `attention`.
     pub(crate) fn next_context(
         &self,
         attention: &AttentionConfig,
         t: usize,
         device: &Device,
     ) -> Result<AttentionContext> {
-        let mask = match self.layers.first() {
-            Some(LayerCache::Rolling(layer)) => match t {
-                1 => AttentionMask::bidirectional(), // every stored token is visible
-                _ => layer.mask(),
-            },
-            _ => attention.mask().with_offset(self.position),
+        let masks = LayerMasks::of(attention).map(|mask| Ok(mask.with_offset(self.position)))?;
+        let rolling = self.rolling_layer().map(|layer| match t {
+            1 => AttentionMask::bidirectional(), // every stored token is visible
+            _ => layer.mask(),
+        });
+        let masks = match (rolling, self.is_dynamic()) {
+            (None, _) => masks,
+            (Some(rolling), true) => masks.with_sliding(rolling),
+            (Some(rolling), false) => LayerMasks::same(rolling),
         };
         if self.padding.is_empty() {
-            return Ok(AttentionContext::start_at(self.position, mask));
+            return Ok(AttentionContext::start_at(self.position, masks));
         }
         let starts = self.padding.iter().map(|&n| self.position as i64 - n as i64).collect();
         let s = self.position + t;
         let is_token = self.padding.iter().flat_map(|&n| (0..s).map(move |i| u8::from(i >= n)));
         let is_token = Tensor::from_iter(is_token, device)?.reshape((self.padding.len(), s))?;
-        Ok(AttentionContext::row_starts(starts, mask.with_padding(&is_token)?))
+        let masks = masks.map(|mask| mask.with_padding(&is_token))?;
+        Ok(AttentionContext::row_starts(starts, masks))
     }
 
     pub(crate) fn layers(&mut self) -> impl Iterator<Item = &mut LayerCache> {

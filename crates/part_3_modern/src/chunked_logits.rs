@@ -11,7 +11,7 @@ use std::ops::Range;
 use candle_core::{DType, Module, Result, Tensor};
 use tensor_core::ops::cross_entropy::IGNORE_INDEX;
 use tensor_core::ops::{cross_entropy, token_log_probs};
-use tensor_core::{map_row_chunks, sum_row_chunks};
+use tensor_core::{at_least_f32, map_row_chunks, sum_row_chunks};
 
 use crate::GptModern;
 
@@ -46,7 +46,7 @@ impl GptModern {
         let (rows, targets) = (flat_rows(hidden)?, targets.flatten_all()?); // (N, W), (N)
         let n = rows.dim(0)?;
         if n <= chunk_len || targets.elem_count() != n {
-            return cross_entropy(&at_least_f32(self.logits(&rows)?)?, &targets);
+            return cross_entropy(&at_least_f32(&self.logits(&rows)?)?, &targets);
         }
         let all_targets: Vec<i64> = targets.to_vec1()?; // waits for the device
         let n_targets = count(&all_targets).max(1) as f64;
@@ -62,7 +62,7 @@ impl GptModern {
         sum_row_chunks(&rows, chunk_len, |rows, hidden| {
             let targets = targets.narrow(0, rows.start, rows.len())?;
             let share = count(&all_targets[rows]) as f64 / n_targets;
-            cross_entropy(&at_least_f32(self.logits(hidden)?)?, &targets)? * share
+            cross_entropy(&at_least_f32(&self.logits(hidden)?)?, &targets)? * share
         })
     }
 
@@ -89,11 +89,11 @@ impl GptModern {
     ) -> Result<Vec<Tensor>> {
         let (n, _w) = hidden.dims2()?;
         if n <= chunk_len {
-            return f(0..n, &at_least_f32(self.logits(hidden)?)?);
+            return f(0..n, &at_least_f32(&self.logits(hidden)?)?);
         }
         let head = self.head();
         map_row_chunks(hidden, chunk_len, self.dropout(), move |rows, hidden| {
-            f(rows, &at_least_f32(head.forward(hidden)?)?)
+            f(rows, &at_least_f32(&head.forward(hidden)?)?)
         })
     }
 }
@@ -106,9 +106,4 @@ fn flat_rows(hidden: &Tensor) -> Result<Tensor> {
 
 fn count(targets: &[i64]) -> usize {
     targets.iter().filter(|&&target| target != IGNORE_INDEX).count()
-}
-
-fn at_least_f32(logits: Tensor) -> Result<Tensor> {
-    let is_16_bit = matches!(logits.dtype(), DType::F16 | DType::BF16);
-    if is_16_bit { logits.to_dtype(DType::F32) } else { Ok(logits) }
 }

@@ -16,6 +16,16 @@ pub struct Completion {
     pub log_probs: Vec<f32>,
     /// Reason why the completion ended.
     pub finish_reason: FinishReason,
+    /// Number of tokens that prompt lookup proposed and the sampler accepted, each of which saved a
+    /// forward pass (the last token is not counted: no pass would follow it).
+    pub n_accepted: usize,
+}
+
+impl Completion {
+    /// Number of forward passes that gave the tokens, the prefill counted as one.
+    pub fn n_passes(&self) -> usize {
+        self.tokens.len() - self.n_accepted
+    }
 }
 
 /// Reason why a completion ended.

@@ -1,6 +1,9 @@
 //! Settings of a generation: how tokens are sampled, when a completion ends, which cache is used.
 
+use std::num::NonZeroUsize;
+
 use model_io::SlidingWindow;
+use model_io::config::AttentionConfig;
 
 use crate::sampler::Sampler;
 use crate::{Cache, GptModern};
@@ -20,20 +23,22 @@ pub struct GenerateConfig {
     pub cache_kind: CacheKind,
     /// Prompt tokens per forward pass of the prefill, which bounds its memory.
     pub prefill_chunk: usize,
+    /// Prompt lookup decoding of a single text, with up to this number of proposed tokens per
+    /// forward pass.
+    pub prompt_lookup_num_tokens: Option<NonZeroUsize>,
 }
 
 impl GenerateConfig {
-    /// Settings with the model's own sliding window if it has one, else a full cache.
+    /// Settings with the cache that the model's attention needs.
     pub fn new(model: &GptModern, sampler: Sampler, max_new_tokens: usize, stop: Vec<u32>) -> Self {
-        let cache_kind =
-            model.config().attention.window.map_or(CacheKind::Full, CacheKind::SlidingWindow);
         Self {
             sampler,
             max_new_tokens,
             min_new_tokens: 0,
             stop_tokens: stop,
-            cache_kind,
+            cache_kind: CacheKind::of(&model.config().attention),
             prefill_chunk: 512,
+            prompt_lookup_num_tokens: None,
         }
     }
 }
@@ -45,15 +50,28 @@ pub enum CacheKind {
     Full,
     /// Keys and values of a sliding window and the sinks; text of unlimited length.
     SlidingWindow(SlidingWindow),
+    /// Keys and values of the model's own sliding window in the layers that have it, and of the
+    /// whole text, at most the model's context, in the others.
+    PerLayer,
 }
 
 impl CacheKind {
+    /// Smallest cache for a model with `attention`: its sliding window in the layers that have it.
+    pub fn of(attention: &AttentionConfig) -> Self {
+        match (attention.window, attention.full_attention_interval) {
+            (None, _) => Self::Full,
+            (Some(window), None) => Self::SlidingWindow(window),
+            (Some(_), Some(_)) => Self::PerLayer,
+        }
+    }
+
     /// Empty cache for `model`.
     pub fn new_cache(self, model: &GptModern) -> Cache {
         let n_layer = model.config().n_layer;
         match self {
             Self::Full => Cache::dynamic(n_layer),
             Self::SlidingWindow(window) => Cache::rolling(n_layer, window),
+            Self::PerLayer => Cache::per_layer(model.config()),
         }
     }
 }

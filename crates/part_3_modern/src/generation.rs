@@ -21,8 +21,8 @@ use crate::sampler::Sampler;
 /// `model` must be an inference copy, so that no autograd graph is built.
 ///
 /// # Errors
-/// When a prompt is empty, longer than the context, or has a token outside the vocabulary, and
-/// those of `on_token`.
+/// When a prompt is empty, longer than the context, or has a token outside the vocabulary, when
+/// prompt lookup is given several prompts or a rolling cache, and those of `on_token`.
 pub fn generate(
     model: &GptModern,
     prompts: &[Vec<u32>],
@@ -51,11 +51,16 @@ pub fn generate_samples(
     let mut completions = vec![Completion::default(); prompts.len() * n];
     let empty = prompts.iter().any(Vec::is_empty);
     ensure!(!empty, "the prompt is empty: there is nothing to continue");
-    for batch in batches(prompts, config.cache_kind, model) {
+    // Several rows are padded and share a prefill, for which all layers keep all tokens.
+    let cache_kind = match config.cache_kind {
+        CacheKind::PerLayer if completions.len() > 1 => CacheKind::Full,
+        cache_kind => cache_kind,
+    };
+    for batch in batches(prompts, cache_kind, model) {
         let mut rows: Vec<usize> = batch.iter().flat_map(|&i| n * i..n * (i + 1)).collect();
-        let mut state = match n > 1 && config.cache_kind == CacheKind::Full {
-            true => prefill_and_fork(model, prompts, &batch, n, config)?,
-            false => unprocessed(model, prompts, &completions, &rows, config.cache_kind)?,
+        let mut state = match n > 1 && cache_kind == CacheKind::Full {
+            true => prefill_and_fork(model, prompts, &batch, n, config.prefill_chunk)?,
+            false => unprocessed(model, prompts, &completions, &rows, cache_kind)?,
         };
         while !rows.is_empty() {
             // All remaining rows have generated equally many tokens, because they decode together.
@@ -71,6 +76,7 @@ pub fn generate_samples(
             for ((&row, generated), rng) in rows.iter().zip(generated).zip(row_rngs) {
                 completions[row].tokens.extend(generated.tokens);
                 completions[row].log_probs.extend(generated.log_probs);
+                completions[row].n_accepted += generated.n_accepted;
                 (completions[row].finish_reason, rngs[row]) = (generated.finish_reason, rng);
             }
             // A row that stopped because a longer row filled the context continues without that
@@ -80,7 +86,7 @@ pub fn generate_samples(
                 completions[row].finish_reason == FinishReason::ContextFull
                     && len <= model.config().context_len
             });
-            state = unprocessed(model, prompts, &completions, &rows, config.cache_kind)?;
+            state = unprocessed(model, prompts, &completions, &rows, cache_kind)?;
         }
     }
     Ok(completions)
@@ -99,21 +105,23 @@ fn unprocessed(
     GenerationState::left_padded(cache_kind.new_cache(model), rows.iter().map(text).collect())
 }
 
-/// Prefills each prompt of a batch once, and expands the state to `n` rows per prompt.
+/// Prefills each prompt of a batch once, in chunks of `chunk` tokens, and expands the state to `n`
+/// rows per prompt.
 fn prefill_and_fork(
     model: &GptModern,
     prompts: &[Vec<u32>],
     batch: &[usize],
     n: usize,
-    config: &GenerateConfig,
+    chunk: usize,
 ) -> Result<GenerationState> {
     let prompts = batch.iter().map(|&i| prompts[i].clone()).collect();
-    let state = GenerationState::left_padded(config.cache_kind.new_cache(model), prompts)?;
-    state.prefill_and_fork(model, config.prefill_chunk, n)
+    let state = GenerationState::left_padded(CacheKind::Full.new_cache(model), prompts)?;
+    state.prefill_and_fork(model, chunk, n)
 }
 
 /// Groups the prompts into batches: all in one, or one batch per length if the cache does not allow
-/// padding (a rolling cache, or sinks, which must be the first tokens of each row).
+/// padding (a cache that is rolling in some layers, or sinks, which must be the first tokens of
+/// each row).
 fn batches(prompts: &[Vec<u32>], cache_kind: CacheKind, model: &GptModern) -> Vec<Vec<usize>> {
     let sinks = model.config().attention.window.is_some_and(|window| window.sinks > 0);
     let any_length = cache_kind == CacheKind::Full && !sinks;

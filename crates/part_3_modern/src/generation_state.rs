@@ -7,6 +7,7 @@ use tensor_core::Rng;
 
 use crate::completion::{Completion, FinishReason, Row, sample_rows};
 use crate::generate_config::GenerateConfig;
+use crate::prompt_lookup::{PromptLookup, room};
 use crate::sampler::Sampler;
 use crate::{Cache, GptModern};
 
@@ -45,7 +46,7 @@ impl GenerationState {
     /// prefilling `n` copies, with the same memory.
     ///
     /// # Errors
-    /// When the cache is rolling, and those of the model.
+    /// When the cache is rolling in some layers, and those of the model.
     pub(crate) fn prefill_and_fork(
         mut self,
         model: &GptModern,
@@ -91,6 +92,28 @@ impl GenerationState {
         model: &GptModern,
         config: &GenerateConfig,
         rngs: &mut [Rng],
+        on_token: impl FnMut(usize, u32) -> Result<()>,
+    ) -> Result<Vec<Completion>> {
+        let Some(num_tokens) = config.prompt_lookup_num_tokens else {
+            return self.decode(model, config, None, rngs, on_token);
+        };
+        let mut lookup = PromptLookup::new(num_tokens, self.token_rows.len(), &self.cache)?;
+        let mut completions = self.decode(model, config, Some(&mut lookup), rngs, on_token);
+        // Proposed tokens that the text has not reached; its last token is not processed yet.
+        self.cache.truncate(self.token_rows[0].len().saturating_sub(1));
+        for completion in completions.iter_mut().flatten() {
+            completion.n_accepted = lookup.n_accepted();
+        }
+        completions
+    }
+
+    /// Decoding loop of [`Self::generate`].
+    fn decode(
+        &mut self,
+        model: &GptModern,
+        config: &GenerateConfig,
+        mut lookup: Option<&mut PromptLookup>,
+        rngs: &mut [Rng],
         mut on_token: impl FnMut(usize, u32) -> Result<()>,
     ) -> Result<Vec<Completion>> {
         let (len, context_len) = (self.token_rows[0].len(), model.config().context_len);
@@ -103,7 +126,7 @@ impl GenerationState {
         );
         let mut rows = self.new_rows(&config.sampler, model.config().vocab_size, rngs)?;
         let mut left = Vec::new(); // rows that have left the batch
-        let mut logits = self.next_logits(model, config.prefill_chunk)?;
+        let mut logits = self.next_logits(model, config.prefill_chunk, 1)?;
         for step in 0..config.max_new_tokens {
             if step < config.min_new_tokens {
                 forbid(&config.stop_tokens, &mut logits, rows.len());
@@ -137,7 +160,13 @@ impl GenerationState {
             if 4 * n_ended >= rows.len() {
                 left.extend(self.remove_ended(&mut rows, model.device())?);
             }
-            logits = self.next_logits(model, config.prefill_chunk)?;
+            logits = match &mut lookup {
+                None => self.next_logits(model, config.prefill_chunk, 1)?,
+                // A pass gives one token more than it accepts.
+                Some(lookup) => {
+                    self.looked_up_logits(model, lookup, config.max_new_tokens - step - 2)?
+                }
+            };
         }
         left.extend(rows);
         left.sort_unstable_by_key(|row| row.number);
@@ -171,9 +200,31 @@ impl GenerationState {
         Ok(rows.extract_if(.., |row| row.has_ended).collect())
     }
 
-    /// Processes all new tokens in chunks of `chunk`, and returns the logits of the next token of
-    /// each row: B · V numbers.
-    fn next_logits(&mut self, model: &GptModern, chunk: usize) -> Result<Vec<f32>> {
+    /// Logits (V) of the next token of the only row: those of the last pass over proposed tokens if
+    /// the row ends with the one proposed, else those of another pass, over at most `max_tokens`.
+    fn looked_up_logits(
+        &mut self,
+        model: &GptModern,
+        lookup: &mut PromptLookup,
+        max_tokens: usize,
+    ) -> Result<Vec<f32>> {
+        let text = &self.token_rows[0];
+        if let Some(logits) = lookup.accept(text) {
+            return Ok(logits);
+        }
+        let len = text.len();
+        let proposed = lookup.propose(text, max_tokens.min(room(model.config(), len)));
+        let n = 1 + proposed.len();
+        self.cache.truncate(len - 1); // without the rejected tokens of the last pass
+        self.token_rows[0].extend(proposed);
+        let logits = self.next_logits(model, n, n);
+        self.token_rows[0].truncate(len);
+        Ok(lookup.start(logits?))
+    }
+
+    /// Processes all new tokens in chunks of `chunk`, and returns the logits of the tokens after
+    /// the last `n` ones, which are in one chunk: (B, n, V).
+    fn next_logits(&mut self, model: &GptModern, chunk: usize, n: usize) -> Result<Vec<f32>> {
         let end = self.token_rows[0].len();
         let chunk = self.prefill_chunk(model, end, chunk);
         loop {
@@ -182,7 +233,7 @@ impl GenerationState {
             let ids = self.next_input_ids(model, t)?; // (B, T)
             let hidden = model.hidden_states_cached(&ids, &mut self.cache)?; // (B, T, C)
             if position + t == end {
-                let last = hidden.narrow(1, t - 1, 1)?.squeeze(1)?.contiguous()?; // (B, C)
+                let last = hidden.narrow(1, t - n, n)?.flatten(0, 1)?.contiguous()?; // (B n, C)
                 let logits = model.logits(&last)?;
                 ensure!(
                     !logits.track_op(),

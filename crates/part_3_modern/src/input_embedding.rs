@@ -1,10 +1,10 @@
 //! Embeddings at both ends of the blocks: ids become vectors of C channels, with learned positions
-//! in families without RoPE, and a tied LM head goes back.
+//! in families without RoPE, and the LM head goes back.
 
 use candle_core::{Device, Module, Result, Tensor, bail};
 use model_io::TensorNames;
 use model_io::config::{ModelConfig, PositionEncoding, TokenEmbedding};
-use tensor_core::ops::add;
+use tensor_core::ops::{add, softcap};
 use tensor_core::{Bias, Embedding, Linear, Scope};
 
 use crate::attention_context::AttentionContext;
@@ -14,7 +14,7 @@ use crate::attention_context::AttentionContext;
 pub(crate) struct InputEmbedding {
     tokens: Embedding, // (V, W), W channels: C unless they are projected
     positions: Option<LearnedPositions>,
-    /// √C, of Gemma.
+    /// √C, of Gemma 1 to 3; multiplied in the dtype of the table, which rounds it.
     scale: Option<f64>,
     /// W -> C and, before the LM head, C -> W.
     projections: Option<[Linear; 2]>,
@@ -98,5 +98,25 @@ impl InputEmbedding {
     /// Device of the weights.
     pub(crate) fn device(&self) -> &Device {
         self.tokens.weight.device()
+    }
+}
+
+/// LM head with the soft cap of its outputs.
+#[derive(Debug, Clone)]
+pub(crate) struct LogitHead {
+    /// W -> V: a matrix of its own, or the tied table of tokens.
+    pub(crate) linear: Linear,
+    /// Soft cap of the logits.
+    pub(crate) softcap: Option<f64>,
+}
+
+impl Module for LogitHead {
+    /// Logits (.., V) of `hidden: (.., W)`.
+    fn forward(&self, hidden: &Tensor) -> Result<Tensor> {
+        let logits = self.linear.forward(hidden)?;
+        match self.softcap {
+            Some(cap) => softcap(&logits, cap),
+            None => Ok(logits),
+        }
     }
 }

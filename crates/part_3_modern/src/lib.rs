@@ -22,12 +22,14 @@ mod mixed_precision;
 pub mod sampler;
 pub mod generate_config;
 pub mod completion;
+pub mod prompt_lookup; // 3.8
 pub mod generation_state;
 pub mod generation;
 pub mod perplexity;
 pub mod checkpoint;
 pub mod chat;
 pub mod language_model;
+pub mod chat_template_flags;
 pub mod flags;
 pub mod command;
 

@@ -6,16 +6,15 @@ use std::sync::Arc;
 use candle_core::{Device, Module, Result, Tensor, bail};
 use model_io::TensorNames;
 use model_io::config::{BlockLayout, LmHead, Mlp, ModelConfig};
-use tensor_core::ops::attention::attention_weights;
 use tensor_core::{Bias, Dropout, Linear, Scope};
 
 use crate::attention_context::AttentionContext;
 use crate::block::{Block, FeedForwardLayer};
 use crate::cache::{Cache, LayerCache};
 use crate::experts::{ExpertSizes, MixtureOfExperts};
-use crate::input_embedding::InputEmbedding;
+use crate::input_embedding::{InputEmbedding, LogitHead};
 use crate::rms_norm::Norm;
-use crate::rope::{Rope, RotaryTable};
+use crate::rope::{LayerRopes, RotaryTable, RotaryTables};
 use crate::swiglu::FeedForward;
 
 /// Gradient checkpointing of the blocks during training.
@@ -44,7 +43,7 @@ pub struct GptModern {
     layers: Vec<Block>,
     norm: Option<Norm>,      // if no norm ends the last block
     lm_head: Option<Linear>, // W -> V, if not tied
-    rope: Option<Rope>,
+    rope: Option<LayerRopes>,
     dropout: Dropout,
     gradient_checkpointing: GradientCheckpointing,
 }
@@ -87,10 +86,10 @@ impl GptModern {
         let mut model = scope.at(names.model);
         let embedding = InputEmbedding::new(&mut model, config, &names)?;
         let layers = (0..n_layer)
-            .map(|layer| Block::new(model.at(names.layers).at(layer), config, &mut mlp))
+            .map(|layer| Block::new(model.at(names.layers).at(layer), layer, config, &mut mlp))
             .collect::<Result<_>>()?;
         let norm = match config.block {
-            BlockLayout::PreNorm | BlockLayout::Parallel => {
+            BlockLayout::PreNorm | BlockLayout::Parallel | BlockLayout::SandwichNorm => {
                 Some(Norm::new(model.at(names.norm), n_embd, config.norm)?)
             }
             BlockLayout::PostNorm => None,
@@ -102,7 +101,7 @@ impl GptModern {
                 Some(Linear::new(scope.at(names.lm_head), width, vocab_size, Bias::No, init)?)
             }
         };
-        let rope = Rope::of(&config.attention);
+        let rope = LayerRopes::of(&config.attention);
         Ok(Self {
             config: *config,
             embedding,
@@ -153,7 +152,7 @@ impl GptModern {
     /// Logits (B, T, V) and the auxiliary outputs of the feed-forward layers, in block order.
     pub fn forward_with_aux_outputs(&self, ids: &Tensor) -> Result<(Tensor, Vec<Tensor>)> {
         let mut aux_outputs = Vec::new();
-        let context = AttentionContext::full_sequence(self.config.attention.mask());
+        let context = AttentionContext::full_sequence(&self.config.attention);
         let hidden = self.hidden_states_with_aux_outputs(ids, &context, None, &mut aux_outputs)?;
         Ok((self.logits(&hidden)?, aux_outputs))
     }
@@ -161,19 +160,16 @@ impl GptModern {
     /// Hidden states (B, T, W) after the final norm, for complete sequences `ids: (B, T)`; W is C
     /// unless the model projects its embeddings.
     pub fn hidden_states(&self, ids: &Tensor) -> Result<Tensor> {
-        self.hidden_states_in_context(
-            ids,
-            &AttentionContext::full_sequence(self.config.attention.mask()),
-            None,
-        )
+        let context = AttentionContext::full_sequence(&self.config.attention);
+        self.hidden_states_in_context(ids, &context, None)
     }
 
     /// Hidden states (B, T, W) of the next tokens `ids: (B, T)`, which attend to those in `cache`
     /// and are appended to it.
     ///
     /// # Errors
-    /// When the text exceeds the context length. (A rolling cache is not limited, if the
-    /// positions are not.)
+    /// When the text exceeds the context length. (A cache that is rolling in all layers is not
+    /// limited, if the positions are not.)
     pub fn hidden_states_cached(&self, ids: &Tensor, cache: &mut Cache) -> Result<Tensor> {
         let (_b, t) = ids.dims2()?;
         let (end, context_len) = (cache.position() + t, self.config.context_len);
@@ -198,9 +194,10 @@ impl GptModern {
         self.head().forward(hidden)
     }
 
-    /// LM head: a linear layer, or the tied embedding.
-    pub(crate) fn head(&self) -> Linear {
-        self.lm_head.clone().unwrap_or_else(|| self.embedding.tied_head())
+    /// LM head: a linear layer, or the tied embedding, and the soft cap of its outputs.
+    pub(crate) fn head(&self) -> LogitHead {
+        let linear = self.lm_head.clone().unwrap_or_else(|| self.embedding.tied_head());
+        LogitHead { linear, softcap: self.config.logit_softcap }
     }
 
     /// Dropout after the embedding; of probability 0 it is a layer of the stream of the parameters
@@ -235,7 +232,7 @@ impl GptModern {
             bail!("the cache has {} layers, the model {}", caches.len(), self.layers.len());
         }
         for (i, (layer, cache)) in self.layers.iter().zip(&mut caches).enumerate() {
-            let rotary = rotary.as_ref().filter(|_| self.config.attention.has_rope(i));
+            let rotary = self.rotary_table(rotary.as_ref(), i);
             x = match (self.gradient_checkpointing, cache.take()) {
                 (GradientCheckpointing::On, None) => {
                     layer.forward_checkpointed(&x, context, rotary, aux_outputs)?
@@ -251,10 +248,10 @@ impl GptModern {
 
     /// Queries, keys and values of every layer, for complete sequences `ids: (B, T)`.
     pub fn queries_keys_values(&self, ids: &Tensor) -> Result<Vec<[Tensor; 3]>> {
-        let context = AttentionContext::full_sequence(self.config.attention.mask());
+        let context = AttentionContext::full_sequence(&self.config.attention);
         let (mut x, rotary) = self.embed(ids, &context)?;
         let all_layers = self.layers.iter().enumerate().map(|(i, layer)| {
-            let rotary = rotary.as_ref().filter(|_| self.config.attention.has_rope(i));
+            let rotary = self.rotary_table(rotary.as_ref(), i);
             let queries_keys_values = layer.queries_keys_values(&x, &context, rotary)?;
             x = layer.forward(&x, &context, rotary, None, &mut Vec::new())?;
             Ok(queries_keys_values)
@@ -265,21 +262,33 @@ impl GptModern {
     /// Attention weights (B, H, T, T) of every layer, for complete sequences `ids: (B, T)`; for
     /// inspection, as the memory grows with T².
     pub fn attention_weights(&self, ids: &Tensor) -> Result<Vec<Tensor>> {
-        let mask = self.config.attention.mask();
-        let layers = self.queries_keys_values(ids)?;
-        layers.iter().map(|[q, k, _v]| attention_weights(q, k, &mask)).collect()
+        let context = AttentionContext::full_sequence(&self.config.attention);
+        let queries_keys_values = self.queries_keys_values(ids)?;
+        let layers = self.layers.iter().zip(&queries_keys_values);
+        layers.map(|(layer, [q, k, _v])| layer.attention_weights(q, k, &context)).collect()
     }
 
-    /// Token embeddings (B, T, C) and the rotary table of their positions.
+    /// Table of layer `layer` of `tables`; `None` if it does not rotate queries and keys.
+    fn rotary_table<'a>(
+        &self,
+        tables: Option<&'a RotaryTables>,
+        layer: usize,
+    ) -> Option<&'a RotaryTable> {
+        let attention = &self.config.attention;
+        let tables = tables.filter(|_| attention.has_rope(layer))?;
+        Some(tables.get(attention.layer_type(layer)))
+    }
+
+    /// Token embeddings (B, T, C) and the rotary tables of their positions.
     fn embed(
         &self,
         ids: &Tensor,
         context: &AttentionContext,
-    ) -> Result<(Tensor, Option<RotaryTable>)> {
+    ) -> Result<(Tensor, Option<RotaryTables>)> {
         let x = self.embedding.forward(ids, context)?;
         let (first, end) = context.position_range(ids.dim(1)?);
         let rotary = match &self.rope {
-            Some(rope) => Some(rope.table(first, end - first, x.dtype(), x.device())?),
+            Some(rope) => Some(rope.tables(first, end - first, x.dtype(), x.device())?),
             None => None,
         };
         Ok((self.dropout.forward(&x)?, rotary))

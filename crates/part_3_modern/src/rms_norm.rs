@@ -2,7 +2,7 @@
 //! subtraction and bias.
 //!
 //! y = x / √(mean(x²) + ε) · weight. Rescaling keeps activations in range; subtracting the mean
-//! adds little for its cost. Gemma stores weight − 1.
+//! adds little for its cost. Gemma 1 to 3 store weight − 1.
 
 use candle_core::{D, DType, Module, Result, Tensor};
 use model_io::config;

@@ -8,10 +8,11 @@
 //!
 //! Models for longer texts than they were trained on lower the frequencies ([`RopeScaling`]); YaRN
 //! also enlarges queries and keys by a factor. GPT-NeoX rotates only the first quarter of each head
-//! and leaves the rest without a position.
+//! and leaves the rest without a position. Gemma 3 has other frequencies in the layers with a
+//! window, which never see a large distance.
 
 use candle_core::{DType, Device, Result, Tensor};
-use model_io::config::{AttentionConfig, PositionEncoding, RopeScaling};
+use model_io::config::{AttentionConfig, LayerType, PositionEncoding, RopeScaling};
 use tensor_core::ops::{self, Positions};
 
 // ANCHOR: rotate
@@ -38,11 +39,6 @@ pub struct Rope {
 }
 
 impl Rope {
-    /// Frequencies of the rotated channels of `attention`'s heads; `None` if positions are learned.
-    pub fn of(attention: &AttentionConfig) -> Option<Self> {
-        Self::new(attention.rotary_dim(), attention.position)
-    }
-
     /// Frequencies of `d` rotated channels; `None` if positions are learned.
     pub fn new(d: usize, position: PositionEncoding) -> Option<Self> {
         let PositionEncoding::Rope { base, scaling } = position else { return None };
@@ -75,6 +71,55 @@ impl Rope {
             Tensor::from_vec(numbers, (len, inv_freq.len()), device)?.to_dtype(dtype)
         };
         Ok(RotaryTable { cos: table(cos)?, sin: table(sin)?, first_position: first })
+    }
+}
+
+/// Rotation frequencies of each type of layer.
+#[derive(Debug, Clone)]
+pub struct LayerRopes {
+    full: Rope,
+    /// `None`: those of the layers with full attention.
+    sliding: Option<Rope>,
+}
+
+impl LayerRopes {
+    /// Frequencies of the rotated channels of `attention`'s heads; `None` if positions are learned.
+    pub fn of(attention: &AttentionConfig) -> Option<Self> {
+        let rope = |position| Rope::new(attention.rotary_dim(), position);
+        let local = |base| PositionEncoding::Rope { base, scaling: None };
+        let sliding = attention.local_rope_base.and_then(|base| rope(local(base)));
+        Some(Self { full: rope(attention.position)?, sliding })
+    }
+
+    /// Tables of positions `first..first + len`, the last of the text.
+    pub fn tables(
+        &self,
+        first: usize,
+        len: usize,
+        dtype: DType,
+        device: &Device,
+    ) -> Result<RotaryTables> {
+        let table = |rope: &Rope| rope.table(first, len, dtype, device);
+        let sliding = self.sliding.as_ref().map(table).transpose()?;
+        Ok(RotaryTables { full: table(&self.full)?, sliding })
+    }
+}
+
+/// Rotary table of each type of layer.
+#[derive(Debug, Clone)]
+pub struct RotaryTables {
+    full: RotaryTable,
+    /// `None`: that of the layers with full attention.
+    sliding: Option<RotaryTable>,
+}
+
+impl RotaryTables {
+    /// Table of the layers of this type.
+    pub fn get(&self, layer_type: LayerType) -> &RotaryTable {
+        match (layer_type, &self.sliding) {
+            (LayerType::SlidingAttention, Some(sliding)) => sliding,
+            _ => &self.full,
+        }
     }
 }
 

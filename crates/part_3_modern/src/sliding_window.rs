@@ -5,8 +5,13 @@
 //! Token i attends to token j iff j ≤ i and j > i − size. Positions are those in the text, whatever
 //! the cache still stores. Each layer extends the receptive field by `size` tokens. With sinks
 //! (3.6), tokens j < sinks stay visible too.
+//!
+//! In some models only most layers have the window (Gemma 2, <https://arxiv.org/abs/2408.00118>):
+//! the others, with full attention, carry information over any distance.
 
-use model_io::config::SlidingWindow;
+use candle_core::Result;
+use model_io::config::{AttentionConfig, LayerType, SlidingWindow};
+use tensor_core::ops::AttentionMask;
 
 /// True if the token at position `query` attends to the one at position `key`.
 pub fn can_attend(window: SlidingWindow, query: usize, key: usize) -> bool {
@@ -16,4 +21,44 @@ pub fn can_attend(window: SlidingWindow, query: usize, key: usize) -> bool {
 /// Maximum number of tokens that a layer must cache.
 pub fn cache_len(window: SlidingWindow) -> usize {
     window.sinks.saturating_add(window.size)
+}
+
+/// Attention mask of each type of layer.
+#[derive(Debug, Clone)]
+pub struct LayerMasks {
+    full: AttentionMask,
+    sliding: AttentionMask,
+}
+
+impl LayerMasks {
+    /// Masks of whole texts, for a model with `attention`.
+    pub fn of(attention: &AttentionConfig) -> Self {
+        Self {
+            full: attention.mask(LayerType::FullAttention),
+            sliding: attention.mask(LayerType::SlidingAttention),
+        }
+    }
+
+    /// One mask for all layers.
+    pub fn same(mask: AttentionMask) -> Self {
+        Self { full: mask.clone(), sliding: mask }
+    }
+
+    /// These masks, with `mask` in the layers that have a window.
+    pub(crate) fn with_sliding(self, mask: AttentionMask) -> Self {
+        Self { sliding: mask, ..self }
+    }
+
+    /// Masks that `f` makes of these.
+    pub(crate) fn map(self, f: impl Fn(AttentionMask) -> Result<AttentionMask>) -> Result<Self> {
+        Ok(Self { full: f(self.full)?, sliding: f(self.sliding)? })
+    }
+
+    /// Mask of the layers of this type.
+    pub fn get(&self, layer_type: LayerType) -> &AttentionMask {
+        match layer_type {
+            LayerType::FullAttention => &self.full,
+            LayerType::SlidingAttention => &self.sliding,
+        }
+    }
 }

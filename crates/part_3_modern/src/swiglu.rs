@@ -35,7 +35,7 @@ pub enum FeedForward {
         /// F → C
         down_proj: Linear,
     },
-    /// SwiGLU with GELU in place of SiLU: Gemma.
+    /// SwiGLU with GELU in place of SiLU: Gemma 1 to 3.
     GeGlu {
         /// C → F
         gate_proj: Linear,

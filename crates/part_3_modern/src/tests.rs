@@ -1,6 +1,7 @@
 //! Unit tests of this part, section by section.
 
 mod cache;
+mod mixed_layers;
 mod lessons;
 mod model;
 mod chunked_logits;
@@ -8,6 +9,7 @@ mod mixed_precision;
 mod generation_config;
 mod model_folder;
 mod generation;
+mod prompt_lookup;
 mod chat;
 mod flags;
 mod sampler;

@@ -214,6 +214,43 @@ fn the_same_seed_generates_the_same_text() {
 }
 
 #[test]
+fn prompt_lookup_generates_the_same_text() {
+    for flags in [&[][..], &["--window", "4"]] {
+        let (folder, _) = train(flags);
+        let model = path_arg(&folder.path().join("run"), "model");
+        let generate = |sampling: &[&str], lookup: &[&str]| {
+            let args = ["generate", "--model", &model, "--prompt", "the the the", "--json"];
+            let short = ["--max-new-tokens", "5"];
+            let report = PART_3.stdout_json(&[&args[..], &short, sampling, lookup].concat());
+            let per_pass = report["tokens_per_pass"].as_f64().expect("a number");
+            (report["token_ids"].clone(), per_pass)
+        };
+        for sampling in [["--temperature", "0"], ["--temperature", "0.5"]] {
+            let (expected, per_pass) = generate(&sampling, &[]);
+            assert!((per_pass - 1.).abs() < 1e-9, "{per_pass}");
+            let (tokens, per_pass) = generate(&sampling, &["--prompt-lookup-num-tokens", "4"]);
+            assert_eq!(tokens, expected, "{flags:?}, {sampling:?}");
+            assert!((1. ..=5.).contains(&per_pass), "{per_pass}");
+        }
+        let args = ["generate", "--model", &model, "--prompt", "x"];
+        let report = |lookup: &[&str]| {
+            let output = PART_3.command(&[&args[..], lookup].concat()).output().expect("it runs");
+            String::from_utf8_lossy(&output.stderr).into_owned()
+        };
+        let flag = ["--prompt-lookup-num-tokens", "4", "--max-new-tokens", "3"];
+        assert!(report(&flag).contains("3 tokens in "), "{}", report(&flag));
+        assert_eq!(report(&flag[2..]), "");
+        let refused = |value: &str, more: &[&str], message| {
+            let flag = ["--prompt-lookup-num-tokens", value];
+            PART_3.assert_fails(&[&args[..3], &flag, more].concat(), 2, message);
+        };
+        refused("0", &[], "--prompt-lookup-num-tokens");
+        refused("4", &["--window", "4"], "--window");
+        refused("4", &["--prompts", "a.txt", "--out", "b.jsonl"], "--prompts");
+    }
+}
+
+#[test]
 fn bad_input_fails_with_one_line_that_names_it() {
     let (folder, _) = train(&[]);
     let model = path_arg(&folder.path().join("run"), "model");

@@ -72,6 +72,8 @@ fn families() -> Vec<(&'static str, &'static str, ModelConfig)> {
         ),
         ("phi3", "Phi3ForCausalLM", variant("phi3")), // longer than the original context, too
         ("gemma", "GemmaForCausalLM", variant("gemma")),
+        ("gemma2", "Gemma2ForCausalLM", variant("gemma2")),
+        ("gemma3", "Gemma3ForCausalLM", variant("gemma3_text")),
         ("gpt2", "GPT2LMHeadModel", variant("gpt2")),
         ("opt", "OPTForCausalLM", variant("opt")),
         ("gpt_neox", "GPTNeoXForCausalLM", variant("gpt_neox")),

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Tensor};
 use modern::GptModern;
-use ranks::RankGradients;
+use ranks::{PartialGradients, RankGradients};
 use tensor_core::ops::add;
 use tensor_core::ops::cross_entropy::IGNORE_INDEX;
 use tensor_core::{Parameters, backward};
@@ -84,13 +84,21 @@ impl GradAccumulator {
         Ok(())
     }
 
-    /// Loss and gradients of the rows of a rank, which may have none, with the numbers of their
-    /// targets and input tokens.
+    /// Mean loss over the `n_targets` targets of the rows of a rank, which may have none, and its
+    /// gradients. The rows have `n_tokens` input tokens.
     ///
     /// # Errors
     /// When the device cannot be read.
     pub fn finish_rank(self, n_targets: usize, n_tokens: usize) -> Result<RankGradients> {
         Ok(RankGradients { loss: self.loss()?, grads: self.grads, n_targets, n_tokens })
+    }
+
+    /// The part of a rank, which may have no rows, in the loss of the batch, and its gradients.
+    ///
+    /// # Errors
+    /// When the device cannot be read.
+    pub fn finish_part(self) -> Result<PartialGradients> {
+        Ok(PartialGradients { loss: self.loss()?, grads: self.grads })
     }
 
     /// Loss of the batch, and its gradients.

@@ -129,6 +129,16 @@ pub struct OptimizationFlags {
 }
 
 impl OptimizationFlags {
+    /// Checks the schedule and the number format of a run without a default learning rate and
+    /// without loss scaling.
+    ///
+    /// # Errors
+    /// A usage error when flags contradict each other.
+    pub fn check(&self) -> Result<()> {
+        self.dtype.ensure_unscaled()?;
+        self.schedule.check(None)
+    }
+
     /// Sequences per micro-batch, `default` without the flag.
     pub fn batch_size(&self, default: usize) -> usize {
         self.batch_size.map_or(default, NonZeroUsize::get)

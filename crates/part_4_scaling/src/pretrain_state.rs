@@ -13,7 +13,6 @@ use model_io::{
 };
 use modern::{Checkpoint, GptModern, GradientCheckpointing, Sampler};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use tensor_core::{OptimizerConfig, Parameters};
 
 use crate::grad_scaler::GradScaler;
@@ -186,10 +185,7 @@ impl PretrainState {
         if TensorNames::of(&self.config).has_transposed() {
             self.train.save_trained_weights(folder)?;
         }
-        let Value::Object(progress) = serde_json::to_value(&self.progress)? else {
-            unreachable!("a struct is an object");
-        };
-        self.train.save_without_weights(folder, data_id, progress)
+        self.train.save_without_weights(folder, data_id, &self.progress)
     }
 
     /// Restores the checkpoint `folder` of a run on the data `data_id`.

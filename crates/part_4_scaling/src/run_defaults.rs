@@ -6,6 +6,7 @@
 
 use std::num::NonZeroUsize;
 
+use datasets::SplitRule;
 use serde_json::{Value, json};
 
 use crate::LrSchedule;
@@ -98,7 +99,19 @@ impl RunDefaults {
 
 /// Settings that follow from the data and the model where no flag gives them, as a run stores them.
 /// Its number of steps replaces `--epochs`.
-pub fn resolved_settings(schedule: &LrSchedule, batch_size: usize) -> Value {
+pub fn schedule_settings(schedule: &LrSchedule, batch_size: usize) -> Value {
     let LrSchedule { total_steps, peak_lr, .. } = *schedule;
     json!({ "steps": total_steps, "epochs": null, "lr": peak_lr, "batch_size": batch_size })
+}
+
+/// Settings of [`schedule_settings`], and the rule by which the rows were split; `None` of built-in
+/// data.
+pub fn resolved_settings(
+    schedule: &LrSchedule,
+    batch_size: usize,
+    split_rule: Option<SplitRule>,
+) -> Value {
+    let mut settings = schedule_settings(schedule, batch_size);
+    settings[SplitRule::SETTING] = json!(split_rule);
+    settings
 }

@@ -9,7 +9,6 @@ use candle_core::Tensor;
 use experiment::TrainState;
 use experiment::loss_curve::Curve;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use tensor_core::{OptimizerConfig, Parameters, Rng, weights};
 use tiny_gpt::LmEvalMetrics;
 
@@ -89,10 +88,7 @@ impl MoeTrainState {
             .map(|parameter| (parameter.name.clone(), parameter.var.as_detached_tensor()))
             .collect();
         weights::save(&folder.join(SELECTION_BIASES), &biases)?;
-        let Value::Object(progress) = serde_json::to_value(&self.progress)? else {
-            unreachable!("a struct is an object");
-        };
-        self.train.save_without_weights(folder, data_id, progress)
+        self.train.save_without_weights(folder, data_id, &self.progress)
     }
 
     /// Restores the checkpoint `folder` of a run on the data `data_id`.

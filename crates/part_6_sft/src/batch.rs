@@ -127,7 +127,7 @@ impl SftBatch {
     pub fn hidden_at_targets(&self, model: &GptModern) -> Result<Tensor> {
         let attention = &model.config().attention;
         let context = match self.layout {
-            Layout::Padded => AttentionContext::full_sequence(attention.mask()),
+            Layout::Padded => AttentionContext::full_sequence(attention),
             Layout::Packed => AttentionContext::packed(attention, &self.segment_ids)?,
         };
         let hidden = model.hidden_states_in_context(&self.inputs, &context, None)?; // (B, T, C)

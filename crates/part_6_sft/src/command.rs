@@ -49,9 +49,7 @@ pub fn parse_and_run(args: impl IntoIterator<Item = impl Into<OsString>>) -> Res
     match cli.command {
         None => demo::run(&cli.demo),
         Some(Command::Train(mut args)) => {
-            if !args.run.settings.resume {
-                args.model.inherit_chat_template_args()?;
-            }
+            args.model.inherit_chat_template_args(&args.run.settings)?;
             train::run(&args)
         }
         Some(Command::Sample(args)) => sample::run(&args),

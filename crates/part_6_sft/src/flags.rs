@@ -7,8 +7,8 @@ use anyhow::{Result, bail};
 use clap::Args;
 use datasets::arithmetic_questions::DemonstrationStyle;
 use datasets::{
-    AssistantTurns, DatasetFlags, Example, ExampleColumns, HeldOutRows, SplitRule, SplitSpec,
-    Splits,
+    AssistantTurns, DatasetFlags, Example, ExampleColumns, HeldOutRows, Mixture, SplitRule,
+    SplitSpec, Splits,
 };
 use experiment::RunFolder;
 use experiment::number::fraction;
@@ -17,6 +17,32 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::{MappedSource, SftSource};
+
+/// Checks that neither columns nor a part are chosen of the built-in data `name`.
+///
+/// # Errors
+/// A usage error if one is.
+pub fn ensure_whole(name: &str, columns: Option<&str>, part: &DatasetFlags) -> Result<()> {
+    ensure_usage(columns.is_none(), format!("--columns is for files; --data {name} is built in"))?;
+    as_usage_error(part.ensure_unused(name))
+}
+
+/// Source of the rows `name`: what `open` gives, or, if it is a mixture, what `mixture` makes of
+/// its sources.
+///
+/// # Errors
+/// Those of `open`, and of a malformed mixture.
+pub fn open_files<S>(
+    name: &str,
+    part: &DatasetFlags,
+    open: impl Fn(&str) -> Result<S>,
+    mixture: impl FnOnce(Mixture<S>) -> S,
+) -> Result<S> {
+    match part.open_mixture(name, &open)? {
+        Some(sources) => Ok(mixture(sources)),
+        None => open(name),
+    }
+}
 
 /// Data set of a training run or an evaluation.
 #[derive(Debug, Clone, Serialize, Args)]
@@ -46,20 +72,13 @@ impl DataFlags {
     pub fn open_source(&self) -> Result<MappedSource> {
         let columns =
             as_usage_error(self.columns.as_deref().map(ExampleColumns::parse).transpose())?;
-        let built_in = SftSource::built_in(&self.data);
-        ensure_usage(
-            columns.is_none() || built_in.is_none(),
-            format!("--columns is for files; --data {} is built in", self.data),
-        )?;
-        if built_in.is_some() {
-            as_usage_error(self.dataset.ensure_unused(&self.data))?;
-        }
-        let source = match built_in {
-            Some(source) => source,
-            None => match self.dataset.open_mixture(&self.data, |name| self.open(name))? {
-                Some(mixture) => SftSource::Mixture(mixture),
-                None => self.open(&self.data)?,
-            },
+        let open = |name: &str| self.open(name);
+        let source = match SftSource::built_in(&self.data) {
+            Some(source) => {
+                ensure_whole(&self.data, self.columns.as_deref(), &self.dataset)?;
+                source
+            }
+            None => open_files(&self.data, &self.dataset, open, SftSource::Mixture)?,
         };
         Ok(MappedSource { source, columns })
     }
@@ -89,15 +108,12 @@ impl DataFlags {
         let Some(run) = run.filter(|_| *source != SftSource::Arithmetic) else { return load() };
         let load_of_run = |seed| Self::load_rows_of_run(&run, columns.as_ref(), seed);
         let requested = (&self.dataset, self.data.as_str());
-        let HeldOutRows { mut rows, message } =
-            HeldOutRows::new(&run, requested, load_of_run, load)?;
-        if let Some(message) = message {
-            println!("{message}");
-            if run["assistant_turns"] != "all" {
-                learn_last_turns(rows.iter_mut());
-            }
+        let mut held_out = HeldOutRows::new(&run, requested, load_of_run, load)?;
+        held_out.print();
+        if held_out.are_of_run() && run["assistant_turns"] != "all" {
+            learn_last_turns(held_out.rows.iter_mut());
         }
-        Ok(rows)
+        Ok(held_out.rows)
     }
 
     /// Rows of the run with these `settings`, with `columns`, else those of the run; of a mixture
@@ -130,9 +146,9 @@ pub struct ExampleFlags {
     /// Number of arithmetic demonstrations
     #[arg(long, value_name = "N", default_value = "200000")]
     pub examples: NonZeroUsize,
-    /// Share of a file's rows in the validation split
-    #[arg(long, value_name = "P", default_value_t = 0.1, value_parser = fraction)]
-    pub validation: f64,
+    /// Share of a file's rows in the validation split [default: 0.1]
+    #[arg(long, value_name = "P", value_parser = fraction)]
+    pub validation: Option<f64>,
     /// Turns of the assistant in the loss
     #[arg(long, value_enum, default_value_t = AssistantTurns::All)]
     pub assistant_turns: AssistantTurns,
@@ -141,7 +157,11 @@ pub struct ExampleFlags {
 impl ExampleFlags {
     /// Split of a file's rows, by `seed`.
     pub fn split_spec(&self, seed: u64) -> SplitSpec {
-        SplitSpec::Shares { validation: self.validation, seed }
+        SplitSpec::Shares { validation: self.validation_share(), seed }
+    }
+
+    fn validation_share(&self) -> f64 {
+        self.validation.unwrap_or(SplitRule::VALIDATION_SHARE)
     }
 
     /// Training and validation examples, the rows of a file split as `split_spec` says, and the
@@ -159,7 +179,7 @@ impl ExampleFlags {
     ) -> Result<(Splits<Example>, Option<SplitRule>)> {
         let (n, columns) = (self.examples.get(), columns.as_ref());
         let (mut splits, rule) = if *source == SftSource::Arithmetic {
-            (source.load_dataset(columns, n, style, self.validation, seed)?, None)
+            (source.load_dataset(columns, n, style, self.validation_share(), seed)?, None)
         } else {
             let rows = source.load_rows(columns, split_spec.mixture_seed())?;
             let rule = split_spec.rule(rows.len());

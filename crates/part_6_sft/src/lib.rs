@@ -23,6 +23,7 @@ pub mod run_split;
 pub mod model_flags;
 pub mod finetuned;
 pub mod initial_model;
+pub mod run_end;
 pub mod command;
 
 pub use batch::SftBatch;
@@ -32,6 +33,7 @@ pub use evaluation::{SftEvalMetrics, SftValidator, evaluate};
 pub use finetuned::FinetunedModel;
 pub use initial_model::InitialModel;
 pub use model_saver::ModelSaver;
+pub use run_end::save_run_end;
 pub use run_split::RunSplit;
 pub use source::{MappedSource, SftSource};
 pub use step::{BatchLayout, TrainConfig};

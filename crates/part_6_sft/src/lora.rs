@@ -25,9 +25,9 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
-use candle_core::{DType, Tensor};
+use candle_core::Tensor;
 use model_io::{LoraConfig, LoraVariant};
-use tensor_core::{LoraScaling, Parameter, Parameters, Rng};
+use tensor_core::{LoraScaling, Parameter, Parameters, Rng, at_least_f32};
 
 // ANCHOR: lora
 /// Weight of an adapted layer, W + s · B A, for `w: (out, in)`, `a: (R, in)`, `b: (out, R)` and
@@ -122,7 +122,5 @@ fn merged_layer<'a>(parameters: &'a Parameters, layer: &str) -> Result<(&'a Para
 
 /// Values of a parameter in f32, or wider as they are.
 fn in_f32(parameter: &Parameter) -> candle_core::Result<Tensor> {
-    let tensor = parameter.var.as_detached_tensor();
-    let is_16_bit = matches!(tensor.dtype(), DType::F16 | DType::BF16);
-    if is_16_bit { tensor.to_dtype(DType::F32) } else { Ok(tensor) }
+    at_least_f32(&parameter.var.as_detached_tensor())
 }

@@ -6,6 +6,7 @@ use anyhow::Result;
 use clap::Args;
 use experiment::number::{dropout, positive};
 use experiment::program::ensure_usage;
+use experiment::settings::SettingsFlags;
 use model_io::{LoraConfig, LoraVariant, RankScaling, TargetModules};
 use modern::flags::{ChatTemplateFlags, RefusedAdapterFlag, RunChatTemplateFlags};
 use serde::Serialize;
@@ -35,13 +36,14 @@ pub struct ModelFlags {
 }
 
 impl ModelFlags {
-    /// Takes over the arguments of the chat template of the run that `--model` names, if it is one.
+    /// Takes over the arguments of the chat template of the run that `--model` names, if it is one;
+    /// a resumed run has its own.
     ///
     /// # Errors
     /// When the settings of the run cannot be read.
-    pub fn inherit_chat_template_args(&mut self) -> Result<()> {
+    pub fn inherit_chat_template_args(&mut self, settings: &SettingsFlags) -> Result<()> {
         match &self.model {
-            Some(model) => self.chat_template.inherit_args(model),
+            Some(model) => self.chat_template.inherit_args(model, settings),
             None => Ok(()),
         }
     }

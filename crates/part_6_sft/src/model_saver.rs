@@ -11,7 +11,6 @@ use model_io::{
     locate_model, model_folder, peft_folder,
 };
 use modern::{Checkpoint, Sampler};
-use serde_json::Map;
 use tensor_core::{OptimizerConfig, Parameters};
 
 use crate::merged_model::open_merged;
@@ -117,7 +116,7 @@ impl ModelSaver {
         if self.lora.is_some() || TensorNames::of(&self.config).has_transposed() {
             state.save_trained_weights(folder)?;
         }
-        state.save_without_weights(folder, data_id, Map::new())
+        state.save_without_weights(folder, data_id, &())
     }
 
     /// Writes `model/`: the base model, merged with the adapter that [`save`](Self::save) wrote

@@ -19,10 +19,20 @@ use crate::flags::DataFlags;
 pub struct RunSplit {
     /// Folder of the run.
     pub run: PathBuf,
-    /// Rule of the split.
-    pub rule: SplitRule,
+    /// Rule of the split; `None` if the run has only some of the data, such as a source of a
+    /// mixture.
+    pub rule: Option<SplitRule>,
     /// Prompts of the training rows.
     pub(crate) learned: HashSet<Vec<ChatMessage>>,
+}
+
+/// Split that flags give.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct GivenSplit {
+    /// Share of the rows in the validation split (--validation).
+    pub validation: Option<f64>,
+    /// Seed of the split (--split-seed).
+    pub seed: Option<u64>,
 }
 
 /// Largest number of runs that are followed back from a model.
@@ -30,21 +40,31 @@ const MAX_RUNS: usize = 16;
 
 impl RunSplit {
     /// Split of the first fine-tuning run on `data`, a part of which `dataset` selects, among those
-    /// that led to `model`, and what all of them have learned. `None` without one, for generated
-    /// data, and, with a warning, if there are other rows than when a run was trained.
+    /// that led to `model`, and what all of them have learned of these data, or of a source that
+    /// they share. `None` without one, for generated data, and, with a warning, if there are other
+    /// rows than when a run on `data` was trained.
     ///
     /// # Errors
     /// When the settings of a run, or the data, cannot be read.
     pub fn find(model: Option<&str>, data: &str, dataset: &DatasetFlags) -> Result<Option<Self>> {
         let is_generated = SftSource::built_in(data) == Some(SftSource::Arithmetic);
         let Some(model) = model.filter(|_| !is_generated) else { return Ok(None) };
-        let (mut first, mut learned) = (None, HashSet::new());
+        let (mut of_data, mut of_source, mut learned) = (None, None, HashSet::new());
         for (run, settings) in runs_on(model, data, dataset)? {
-            let Some((rule, train)) = split_rows(&run, &settings)? else { return Ok(None) };
-            learned.extend(train.iter().map(Example::conversation));
-            first = Some((run, rule));
+            let has_same_data = dataset.is_data_of(&settings, data);
+            match split_rows(&run, &settings)? {
+                Some((rule, train)) => {
+                    learned.extend(train.iter().map(Example::conversation));
+                    match has_same_data {
+                        true => of_data = Some((run, Some(rule))),
+                        false => of_source = Some((run, None)),
+                    }
+                }
+                None if has_same_data => return Ok(None),
+                None => {}
+            }
         }
-        Ok(first.map(|(run, rule)| Self { run, rule, learned }))
+        Ok(of_data.or(of_source).map(|(run, rule)| Self { run, rule, learned }))
     }
 
     /// Number of `examples` whose prompt the run has learned to answer.
@@ -66,30 +86,42 @@ impl RunSplit {
     }
 }
 
-/// Split of a run: that which the run in the folder `resumed` recorded, else that of its flags if
-/// they give one, else, of a new run, that of the fine-tuning run that its model comes from, which
-/// is printed; else the `default` of its part.
+/// Split of a run: that which the run in the folder `resumed` recorded; of a new run that of the
+/// seed that its flags give, else that of the fine-tuning run on the same data that its model comes
+/// from, which is printed, else the `default` of its part; a share that the flags give applies to
+/// each of them.
 ///
 /// # Errors
 /// When the settings of the resumed run cannot be read.
 pub fn split_of_run(
     resumed: Option<&Path>,
-    given: Option<SplitSpec>,
+    given: GivenSplit,
     sft_split: Option<&RunSplit>,
     default: SplitSpec,
 ) -> Result<SplitSpec> {
+    let of_seed = given.seed.map(|seed| {
+        let validation = given.validation.unwrap_or(SplitRule::VALIDATION_SHARE);
+        SplitSpec::Shares { validation, seed }
+    });
     if let Some(resumed) = resumed {
         let settings = RunFolder::read_settings(resumed)?.unwrap_or_default();
         let recorded = SplitRule::recorded(&settings)?.map(SplitSpec::Recorded);
-        return Ok(recorded.or(given).unwrap_or(default));
+        return Ok(recorded.or(of_seed).unwrap_or(default));
     }
-    Ok(match (given, sft_split) {
-        (Some(given), _) => given,
-        (None, Some(RunSplit { run, rule, .. })) => {
-            println!("held out for validation are the rows that {} held out", run.display());
-            SplitSpec::Recorded(*rule)
+    let of_sft = sft_split.and_then(|split| Some((split.run.display(), split.rule?)));
+    Ok(match (of_seed, of_sft) {
+        (Some(of_seed), _) => of_seed,
+        (None, Some((run, rule))) => {
+            match given.validation {
+                None => println!("held out for validation are the rows that {run} held out"),
+                Some(share) => println!(
+                    "held out for validation is the share {share} of the rows, which are in the \
+                     order of the split of {run}"
+                ),
+            }
+            SplitSpec::Recorded(rule).with_validation(given.validation)
         }
-        (None, None) => default,
+        (None, None) => default.with_validation(given.validation),
     })
 }
 
@@ -116,14 +148,15 @@ fn split_rows(run: &Path, settings: &Value) -> Result<Option<(SplitRule, Vec<Exa
     Ok(splits.map(|(rule, splits)| (rule, splits.train)))
 }
 
-/// Runs on `data` among those that led to `model`, the latest first, with their settings.
+/// Runs on `data`, or on a source that they share, among those that led to `model`, the latest
+/// first, with their settings.
 fn runs_on(model: &str, data: &str, dataset: &DatasetFlags) -> Result<Vec<(PathBuf, Value)>> {
     let (mut model, mut runs) = (model.to_string(), Vec::new());
     for _ in 0..MAX_RUNS {
         let Some(run) = RunFolder::find_run(Path::new(&model)) else { break };
         let Some(settings) = RunFolder::read_settings(&run)? else { break };
         let earlier = settings["model"].as_str().map(str::to_string);
-        if has_examples(&settings) && dataset.is_data_of(&settings, data) {
+        if has_examples(&settings) && dataset.shares_files_with(&settings, data) {
             runs.push((run, settings));
         }
         let Some(earlier) = earlier else { break };

@@ -28,32 +28,32 @@ pub fn train(
 ) -> Result<()> {
     ensure!(!examples.is_empty(), "there are no training examples");
     state.join(&run.ranks)?;
-    let mut inference_model =
-        GptModern::new(model.config(), state.parameters.for_inference().root())?;
+    // In 16 bits it has copies of the weights, so it is built when it is used.
+    let inference_model = |state: &TrainState| {
+        GptModern::new(model.config(), state.parameters.for_inference().root())
+    };
     let mut model = model.clone();
-    model.refresh(&mut state.parameters)?; // they may be those of a checkpoint
     let lengths = examples.iter().map(|example| example.ids.len()).collect();
     let mut sampler = BatchSampler::new(lengths, config.curriculum, config.batch_size, config.seed);
     sampler.set_grouping(state.progress.length_grouping);
     let total_steps = config.schedule.total_steps;
     if let Some(validator) = validator.filter(|_| state.progress.step == 0) {
-        validator.run(&inference_model, state, log)?; // baseline before training
+        validator.run(&inference_model(state)?, state, log)?; // baseline before training
         if state.progress.target_reached {
             run.save_checkpoint(0, log, |folder, data_id| state.save(folder, data_id))?;
         }
     }
     while !run.is_over(&state.progress, total_steps)? {
+        model.refresh(&mut state.parameters)?; // those of a checkpoint, or of the last step
         let step = state.progress.step + 1;
         let batches =
             micro_batches(&mut sampler, step, examples, config, &run.ranks, model.device())?;
         state.seed_dropout(config.seed);
         sft_step(&model, state, &batches, config, log)?;
-        model.refresh(&mut state.parameters)?;
         if let Some(validator) =
             validator.filter(|validator| step == total_steps || is_due(step, validator.interval))
         {
-            inference_model.refresh(&mut state.parameters.for_inference())?;
-            validator.run(&inference_model, state, log)?;
+            validator.run(&inference_model(state)?, state, log)?;
         }
         let is_last = run.is_over(&state.progress, total_steps)? || run.should_stop(step)?;
         if is_last || run.is_save_due(step) {

@@ -421,6 +421,13 @@ fn a_run_is_evaluated_on_the_rows_that_it_held_out() {
     let two = ["--prompt", "a", "--prompt", "b", "--max-new-tokens", "1"];
     let text = PART_6.stdout(&[&["sample", "--model", &out], &two[..]].concat());
     assert_eq!(text.matches("prompt  ").count(), 2, "{text}");
+    std::fs::write(&data, (0..21).map(row).collect::<String>()).expect("written");
+    let eval = ["eval", "--model", &out, "--max-new-tokens", "1", "--json"];
+    let output = PART_6.command(&eval).output().expect("the program starts");
+    let [text, warning] =
+        [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes));
+    assert!(warning.contains("warning: the run was trained on rows of these data"), "{warning}");
+    assert!(!text.contains("trained on"), "a warning is not among the results: {text}");
 }
 
 #[test]

@@ -8,6 +8,8 @@ use datasets::{DatasetFlags, PreferenceColumns, SplitRule};
 use experiment::number::{fraction, non_negative};
 use experiment::program::{as_usage_error, ensure_usage};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use sft::flags::{ensure_whole, open_files};
 
 use crate::source::PreferenceDataset;
 use crate::{LossKind, PreferenceLoss, PreferenceSource};
@@ -38,6 +40,13 @@ impl PreferenceFlags {
         PreferenceSource::built_in(&self.data).is_some()
     }
 
+    /// True if the run with these `settings` has the same rows, read by the same columns.
+    pub fn is_data_of(&self, settings: &Value) -> bool {
+        let columns = self.columns.as_deref();
+        columns.is_none_or(|columns| settings["columns"].as_str() == Some(columns))
+            && self.dataset.is_data_of(settings, &self.data)
+    }
+
     /// Pairs per micro-batch unless the user says otherwise: few of a file, which has few rows, and
     /// many of a task that generates any number.
     pub fn default_batch_size(&self) -> usize {
@@ -51,20 +60,13 @@ impl PreferenceFlags {
     pub fn open_source(&self) -> Result<(PreferenceSource, PreferenceColumns)> {
         let columns =
             as_usage_error(self.columns.as_deref().map(PreferenceColumns::parse).transpose())?;
-        let built_in = PreferenceSource::built_in(&self.data);
-        ensure_usage(
-            columns.is_none() || built_in.is_none(),
-            format!("--columns is for files; --data {} is built in", self.data),
-        )?;
-        if built_in.is_some() {
-            as_usage_error(self.dataset.ensure_unused(&self.data))?;
-        }
-        let source = match built_in {
-            Some(source) => source,
-            None => match self.dataset.open_mixture(&self.data, |name| self.open(name))? {
-                Some(mixture) => PreferenceSource::Mixture(mixture),
-                None => self.open(&self.data)?,
-            },
+        let open = |name: &str| self.open(name);
+        let source = match PreferenceSource::built_in(&self.data) {
+            Some(source) => {
+                ensure_whole(&self.data, self.columns.as_deref(), &self.dataset)?;
+                source
+            }
+            None => open_files(&self.data, &self.dataset, open, PreferenceSource::Mixture)?,
         };
         Ok((source, columns.unwrap_or_default()))
     }
@@ -84,9 +86,9 @@ pub struct SplitFlags {
     /// Training pairs to generate (built-in data only)
     #[arg(long, value_name = "N", default_value = "40000")]
     pub pairs: NonZeroUsize,
-    /// Fraction of a file's rows held out for validation (model selection)
-    #[arg(long, value_name = "P", default_value_t = 0.1, value_parser = fraction)]
-    pub validation: f64,
+    /// Fraction of a file's rows held out for validation (model selection) [default: 0.1]
+    #[arg(long, value_name = "P", value_parser = fraction)]
+    pub validation: Option<f64>,
     /// Fraction of a file's rows held out as test split for `eval` [default: 0]
     #[arg(long, value_name = "P", value_parser = fraction)]
     pub test: Option<f64>,
@@ -95,8 +97,8 @@ pub struct SplitFlags {
 impl SplitFlags {
     /// Rule by which `n_rows` rows of `data` are split; `None` for built-in data.
     pub fn rule(&self, data: &PreferenceFlags, n_rows: usize, seed: u64) -> Option<SplitRule> {
-        let test = self.test.unwrap_or(0.);
-        let rule = || SplitRule::of_shares(n_rows, self.validation, test, seed);
+        let (validation, test) = self.shares();
+        let rule = || SplitRule::of_shares(n_rows, validation, test, seed);
         (!data.is_built_in()).then(rule)
     }
 
@@ -105,9 +107,14 @@ impl SplitFlags {
     /// # Errors
     /// When [`PreferenceSource::load_dataset`] fails.
     pub fn load_dataset(&self, data: &PreferenceFlags, seed: u64) -> Result<PreferenceDataset> {
-        let Self { pairs, validation, test } = *self;
+        let (validation, test) = self.shares();
         let (source, columns) = data.open_source()?;
-        source.load_dataset(&columns, pairs.get(), validation, test.unwrap_or(0.), seed)
+        source.load_dataset(&columns, self.pairs.get(), validation, test, seed)
+    }
+
+    /// Shares of the rows for validation and test.
+    pub fn shares(&self) -> (f64, f64) {
+        (self.validation.unwrap_or(SplitRule::VALIDATION_SHARE), self.test.unwrap_or(0.))
     }
 }
 

@@ -16,17 +16,19 @@ pub mod normalization;
 pub mod validator;
 pub mod source; // data
 pub mod helpfulness;
+pub mod preference_rule;
 pub mod annotation_file;
 pub mod agreement;
 pub mod flags;
 pub mod command;
 pub mod testing;
 
-pub use annotation_file::{AnnotationFile, PreferenceRule};
+pub use annotation_file::AnnotationFile;
 pub use checkpoint::RewardCheckpoint;
 pub use evaluation::{RewardEvalMetrics, evaluate};
 pub use losses::{LossKind, PreferenceLoss};
 pub use normalization::RewardNormalization;
+pub use preference_rule::PreferenceRule;
 pub use reward_model::{RewardArchitecture, RewardModel};
 pub use source::PreferenceSource;
 pub use step::TrainConfig;

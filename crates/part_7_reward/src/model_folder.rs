@@ -92,7 +92,11 @@ fn to_json(config: &RewardModelConfig) -> Value {
             let family = ["ForCausalLM", "LMHeadModel"] // the latter is GPT-2's
                 .iter()
                 .find_map(|suffix| backbone_class.strip_suffix(suffix));
-            family.unwrap_or(backbone_class).to_string() + CLASSIFIER_SUFFIX
+            let family = match family.unwrap_or(backbone_class) {
+                "Gemma3" => "Gemma3Text", // the class without this part reads images
+                family => family,
+            };
+            family.to_string() + CLASSIFIER_SUFFIX
         }
         RewardArchitecture::BidirectionalMean => ENCODER_CLASS.to_string(),
     };

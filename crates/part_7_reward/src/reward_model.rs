@@ -155,7 +155,7 @@ impl RewardModel {
         let mask = lengths.iter().flat_map(|&n| (0..t).map(move |i| f32::from(u8::from(i < n))));
         let mask = Tensor::from_iter(mask, ids.device())?.reshape((b, t))?;
         let context =
-            AttentionContext::full_sequence(AttentionMask::bidirectional().with_padding(&mask)?);
+            AttentionContext::with_mask(AttentionMask::bidirectional().with_padding(&mask)?);
         let hidden = self.backbone.hidden_states_in_context(ids, &context, None)?; // (B, T, C)
         let hidden = hidden.to_dtype(self.head_dtype()?)?; // a mean in 16 bits would lose digits
         // (B, T), each row sums to 1

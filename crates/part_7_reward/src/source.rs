@@ -125,6 +125,11 @@ impl PreferenceSource {
 }
 
 impl PreferenceDataset {
+    /// Number of pairs of all splits.
+    pub fn n_pairs(&self) -> usize {
+        self.train.len() + self.validation.len() + self.test.len()
+    }
+
     /// Pairs to report results on, and a message that describes them: the test split, or the
     /// validation split if there is no test split.
     pub fn into_eval_pairs(self) -> (Vec<Preference>, &'static str) {

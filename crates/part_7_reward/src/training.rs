@@ -27,30 +27,28 @@ pub fn train(
 ) -> Result<()> {
     ensure!(!pairs.is_empty(), "there is no pair to train on");
     state.join(&run.ranks)?;
-    let mut inference_model = model.for_inference(&state.parameters)?;
     let mut model = model.clone();
-    model.refresh(&mut state.parameters)?; // they may be those of a checkpoint
     let lengths = pairs.iter().map(|pair| pair.chosen.len().max(pair.rejected.len())).collect();
     let mut sampler =
         BatchSampler::new(lengths, Curriculum::Shuffled, config.batch_size, config.seed);
     sampler.set_grouping(state.progress.length_grouping);
     let total_steps = config.schedule.total_steps;
     if state.progress.step == 0 {
-        validator.run(&inference_model, state, log)?; // baseline before training
+        // Baseline before training.
+        validator.run(&model.for_inference(&state.parameters)?, state, log)?;
         if state.progress.target_reached {
             run.save_checkpoint(0, log, |folder, data_id| state.save(folder, data_id))?;
         }
     }
     while !run.is_over(&state.progress, total_steps)? {
+        model.refresh(&mut state.parameters)?; // those of a checkpoint, or of the last step
         let step = state.progress.step + 1;
         let device = model.backbone().device();
         let batches = micro_batches(&mut sampler, step, pairs, config, &run.ranks, device)?;
         state.seed_dropout(config.seed);
         reward_step(&model, state, &batches, config, log)?;
-        model.refresh(&mut state.parameters)?;
         if step == total_steps || is_due(step, validator.interval) {
-            inference_model.refresh(&mut state.parameters.for_inference())?;
-            validator.run(&inference_model, state, log)?;
+            validator.run(&model.for_inference(&state.parameters)?, state, log)?;
         }
         let is_last = run.is_over(&state.progress, total_steps)? || run.should_stop(step)?;
         if is_last || run.is_save_due(step) {

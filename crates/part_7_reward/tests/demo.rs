@@ -174,8 +174,23 @@ fn every_flag_of_train_has_an_effect_on_the_run() {
     let loss = first_loss("second");
     assert!(loss > 1e3, "a centering coefficient of 1e6 dominates the loss: {loss}");
     assert_eq!(PART_7.stdout_json(&["eval", "--model", &second, "--json"])["n"], 4);
-    let text = PART_7.stdout(&["eval", "--model", &second, "--data", &data]);
-    assert!(text.contains("was trained on 14 of these pairs"), "{text}");
+    let eval = |data: &str| PART_7.stdout(&["eval", "--model", &second, "--data", data]);
+    let text = eval(&data);
+    assert!(text.contains("the run's test split") && text.contains("\n4 pairs:"), "{text}");
+    let others = path_arg(folder.path(), "others.jsonl");
+    std::fs::write(&others, (20..23).map(row).collect::<String>()).expect("a file");
+    let text = eval(&format!("{data}=0.5,{others}=0.5"));
+    assert!(text.contains("9 of 23 pairs: the run was trained on the others"), "{text}");
+    std::fs::write(&data, (0..21).map(row).collect::<String>()).expect("a file");
+    let args = ["eval", "--model", &second, "--data", &data, "--json"];
+    let output = PART_7.command(&args).output().expect("the program starts");
+    let [text, warning] =
+        [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
+    assert!(
+        warning.contains("warning: ") && warning.contains("they have changed since"),
+        "{warning}"
+    );
+    assert!(!text.contains("warning"), "{text}");
 
     let early_stop =
         ["--model", &first, "--data", "manners", "--target-accuracy", "0.01", "--json"];

@@ -104,15 +104,23 @@ pub struct PpoModels {
 }
 
 impl PpoModels {
-    /// Builds the models again if they have rounded copies of the weights of `policy` and `critic`:
-    /// see [`GptModern::refresh`].
+    /// Builds the models for training again if they have rounded copies of the weights of `policy`
+    /// and `critic`: see [`GptModern::refresh`].
     ///
     /// # Errors
     /// When memory is short.
     pub fn refresh(&mut self, policy: &mut Parameters, critic: &mut Parameters) -> Result<()> {
         self.policy.refresh(policy)?;
+        self.critic.refresh(critic)
+    }
+
+    /// Like [`refresh`](Self::refresh) for the models for rollouts, which are not used between the
+    /// minibatches of a step.
+    ///
+    /// # Errors
+    /// When memory is short.
+    pub fn refresh_for_rollouts(&mut self, policy: &Parameters, critic: &Parameters) -> Result<()> {
         self.rollout_policy.refresh(&mut policy.for_inference())?;
-        self.critic.refresh(critic)?;
         self.rollout_critic.refresh(&mut critic.for_inference())
     }
 }

@@ -2,17 +2,14 @@
 
 use modern::GptModern;
 use scaling::LrSchedule;
-use sft::ChatTokenizer;
 
-use crate::context_overflow::ContextOverflow;
 use crate::gae::GaeConfig;
 use crate::kl::{KlController, KlEstimator};
 use crate::losses::{Clip, LossWeights};
 use crate::ptx_loss::PtxLoss;
-use crate::rank_rollouts::Scoring;
-use crate::reward_fn::{NamedRewardFn, RewardFn, RewardParts};
 use crate::rewards::{RewardScaling, RewardShapingConfig, TruncationHandling};
 use crate::rollout::RolloutConfig;
+use crate::scoring::Scoring;
 
 /// Hyperparameters that determine the result of a run.
 #[derive(Debug, Clone)]
@@ -33,35 +30,6 @@ pub struct PpoConfig {
     pub critic_lr_multiplier: f64,
     /// Seed of the prompts' order, of sampling and of the minibatches' order.
     pub seed: u64,
-}
-
-impl<'a> PpoContext<'a> {
-    /// Context of the reward function `reward`, without a PTX loss.
-    pub fn new(
-        reference: &'a GptModern,
-        chat_tokenizer: &'a ChatTokenizer,
-        reward: &'a mut NamedRewardFn,
-    ) -> Self {
-        Self {
-            reference,
-            chat_tokenizer,
-            reward_fn: &mut *reward.reward_fn,
-            reward_parts: reward.parts.clone(),
-            overflow: reward.overflow.clone(),
-            max_reward: reward.max_reward,
-            ptx_loss: None,
-        }
-    }
-
-    /// The reward function, for a step's completions.
-    pub fn scoring(&mut self) -> Scoring<'_> {
-        Scoring {
-            chat_tokenizer: self.chat_tokenizer,
-            reward_fn: &mut *self.reward_fn,
-            parts: &self.reward_parts,
-            overflow: &self.overflow,
-        }
-    }
 }
 
 impl PpoConfig {
@@ -138,16 +106,8 @@ impl PpoUpdateConfig {
 pub struct PpoContext<'a> {
     /// Reference model of the KL penalty.
     pub reference: &'a GptModern,
-    /// Tokenizer and chat template of the policy.
-    pub chat_tokenizer: &'a ChatTokenizer,
-    /// Reward function of completions.
-    pub reward_fn: &'a mut RewardFn,
-    /// Its rewards at the last call, with notes.
-    pub reward_parts: RewardParts,
-    /// Counter of the conversations that are too long for a reward model.
-    pub overflow: ContextOverflow,
-    /// Highest reward that it gives, if that is known.
-    pub max_reward: Option<f64>,
+    /// Reward function, with the tokenizer of the policy.
+    pub scoring: Scoring<'a>,
     /// PTX loss, if it is mixed in.
     pub ptx_loss: Option<PtxLoss>,
 }

@@ -16,7 +16,7 @@
 use std::path::Path;
 use std::sync::LazyLock;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use candle_core::Device;
 use experiment::train_state::parameters_sha256;
 use model_io::{ChatMessage, ChatVariables, LoadMode};
@@ -29,8 +29,8 @@ use sft::{ChatTokenizer, one_line};
 use tensor_core::regular_file;
 use tensor_core::sha256::hash_bytes;
 
-use crate::context_overflow::ContextOverflow;
 use crate::reward_fn::{NamedRewardFn, RewardInput, RewardPart, RewardParts};
+use crate::scoring_counter::ScoringCounter;
 
 const DEFAULT_PROMPT: &str = include_str!("judge_prompt.txt");
 /// Highest score.
@@ -58,8 +58,6 @@ pub struct LlmJudge {
     question: String,
     /// Name that identifies the judge on resume.
     name: String,
-    /// Whether a reply has had a score.
-    has_scored: bool,
 }
 
 impl LlmJudge {
@@ -104,32 +102,34 @@ impl LlmJudge {
     ) -> Result<Self> {
         ensure_asks_about_completion(&question)?;
         let name = format!("judge {weights} {}", hash_bytes(question.as_bytes()));
-        Ok(Self { model, chat_tokenizer, question, name, has_scored: false })
+        Ok(Self { model, chat_tokenizer, question, name })
     }
 
     /// Reward function of the judge. Its part has a note for each completion without a score;
-    /// `overflow` counts those whose question is longer than the judge's context.
-    pub fn reward_fn(mut self, overflow: ContextOverflow) -> NamedRewardFn {
+    /// `counter` counts those whose question is longer than the judge's context, and the scores:
+    /// as long as no reply of any rank has had one, a batch without a score is an error.
+    pub fn reward_fn(self, counter: ScoringCounter) -> NamedRewardFn {
         let name = self.name.clone();
         let parts = RewardParts::default();
         let last_parts = parts.clone();
-        let counter = overflow.clone();
+        let scored = counter.clone();
         let reward_fn = move |inputs: &[RewardInput<'_>], _: &mut tensor_core::Rng| {
             let replies = self.replies(inputs)?;
             let scores: Vec<Option<f64>> =
                 replies.iter().map(|reply| score(reply.as_ref()?)).collect();
             let n_replies = replies.iter().flatten().count();
             let n_scores = scores.iter().flatten().count();
-            counter.add(inputs.len(), inputs.len() - n_replies);
-            counter.add_replies(n_replies, n_replies - n_scores);
-            self.has_scored |= n_scores > 0;
-            if let (false, Some(first)) = (self.has_scored, replies.iter().flatten().next()) {
-                bail!(
-                    "the judge gave none of {} completions a score; it replied {:?}: {}",
-                    inputs.len(),
-                    one_line(&first.text),
-                    advice(first)
-                );
+            scored.add(inputs.len(), inputs.len() - n_replies);
+            scored.add_replies(n_replies, n_replies - n_scores);
+            if let Some(first) = replies.iter().flatten().next() {
+                scored.ensure_scored(|| {
+                    format!(
+                        "the judge gave none of {} completions a score; it replied {:?}: {}",
+                        inputs.len(),
+                        one_line(&first.text),
+                        advice(first)
+                    )
+                })?;
             }
             let rewards: Vec<f64> =
                 scores.iter().map(|score| score.unwrap_or(0.) / MAX_SCORE).collect();
@@ -141,7 +141,7 @@ impl LlmJudge {
         };
         NamedRewardFn {
             parts,
-            overflow,
+            counter,
             max_reward: Some(1.),
             ..NamedRewardFn::new(Box::new(reward_fn), name)
         }

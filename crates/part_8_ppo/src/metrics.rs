@@ -72,8 +72,6 @@ pub(crate) struct MinibatchMetrics {
     pub(crate) ratio_error: f64,
     /// KL to the rollout policy, in nats per token.
     pub(crate) approx_kl: f64,
-    /// Tokens of the completions.
-    pub(crate) n_tokens: usize,
     pub(crate) tokens_read: usize,
 }
 
@@ -104,7 +102,6 @@ impl MinibatchMetrics {
         let in_f64 = |x: &Tensor| x.detach().to_dtype(DType::F64);
         let mean = |x: &Tensor| masked_mean(&in_f64(x)?, mask);
         let ratio = masked(&ratio(log_probs, old_log_probs)?, mask)?;
-        self.n_tokens += batch.n_tokens();
         let numbers = [
             mean(&tokens.policy_loss)?,
             mean(&tokens.value_loss)?,
@@ -153,7 +150,6 @@ impl MinibatchMetrics {
             ratio_max: self.ratio_max.max(other.ratio_max),
             ratio_error: self.ratio_error.max(other.ratio_error),
             approx_kl: self.approx_kl + other.approx_kl,
-            n_tokens: self.n_tokens + other.n_tokens,
             tokens_read: self.tokens_read + other.tokens_read,
         }
     }

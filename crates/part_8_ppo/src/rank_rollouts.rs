@@ -5,26 +5,13 @@
 use anyhow::Result;
 use modern::GptModern;
 use ranks::Ranks;
-use sft::ChatTokenizer;
 use tensor_core::Rng;
 
-use crate::context_overflow::ContextOverflow;
 use crate::prompts::{PromptExample, prompt_ids};
-use crate::reward_fn::{RewardFn, RewardPart, RewardParts, ScoredRollouts};
+use crate::reward_fn::{RewardPart, ScoredRollouts};
 use crate::rollout::{RolloutConfig, rollout};
 use crate::rollout_group::RolloutGroup;
-
-/// Reward function of a run, with what it leaves for the log.
-pub struct Scoring<'a> {
-    /// Tokenizer of the completions.
-    pub chat_tokenizer: &'a ChatTokenizer,
-    /// Reward function.
-    pub reward_fn: &'a mut RewardFn,
-    /// Rewards of its terms.
-    pub parts: &'a RewardParts,
-    /// Its counter of conversations that are too long.
-    pub overflow: &'a ContextOverflow,
-}
+use crate::scoring::Scoring;
 
 /// Groups of completions for this rank's share of `prompts`. Each completion has the random stream
 /// that it has on one rank.
@@ -62,11 +49,12 @@ impl ScoredRollouts {
     pub fn of_all_ranks(
         groups: Vec<RolloutGroup>,
         prompts: &[PromptExample],
-        scoring: Scoring<'_>,
+        scoring: &mut Scoring<'_>,
         ranks: &Ranks,
         rng: &mut Rng,
     ) -> Result<Self> {
-        let Scoring { chat_tokenizer, reward_fn, parts, overflow } = scoring;
+        let (chat_tokenizer, parts) = (scoring.chat_tokenizer, &scoring.parts);
+        let reward_fn = &mut *scoring.reward_fn;
         if !ranks.are_several() {
             return Self::new(groups, prompts, chat_tokenizer, reward_fn, rng);
         }
@@ -74,11 +62,11 @@ impl ScoredRollouts {
         // The minibatches that `rng` shuffles later are those of one rank.
         let mut streams = rng.clone();
         let mut own_rng = (0..ranks.rank()).fold(streams.fork(), |_, _| streams.fork());
-        let before = overflow.counts();
-        let own = match share.is_empty() {
-            true => Self::default(),
-            false => Self::new(groups, share, chat_tokenizer, reward_fn, &mut own_rng)?,
-        };
+        let before = scoring.counter.counts();
+        let (own, unscored) = scoring.counter.keep_unscored(|| match share.is_empty() {
+            true => Ok(Self::default()),
+            false => Self::new(groups, share, chat_tokenizer, reward_fn, &mut own_rng),
+        })?;
         let own_parts = if share.is_empty() { Vec::new() } else { parts.0.borrow().clone() };
         let mut all = Self::default();
         for rollouts in ranks.gather(&own)? {
@@ -87,7 +75,8 @@ impl ScoredRollouts {
             all.rewards.extend(rollouts.rewards);
         }
         *parts.0.borrow_mut() = join_parts(ranks.gather(&own_parts)?);
-        overflow.add_other_ranks(before, ranks)?;
+        scoring.counter.add_other_ranks(before, ranks)?;
+        scoring.counter.ensure_ranks_scored(unscored, ranks)?;
         Ok(all)
     }
 }

@@ -14,11 +14,11 @@ use modern::flags::as_one_setting;
 use serde::Serialize;
 
 use crate::code_reward::{CodeScore, code_reward_fn};
-use crate::context_overflow::ContextOverflow;
 use crate::judge::LlmJudge;
 use crate::reward_fn::{NamedRewardFn, OutcomeRewards};
 use crate::reward_program::reward_program_fn;
 use crate::sandbox::{Sandbox, SandboxLimits};
+use crate::scoring_counter::ScoringCounter;
 
 /// Flags of rewards by other programs.
 #[derive(Debug, Clone, Serialize, Args)]
@@ -68,7 +68,7 @@ impl JudgeFlags {
         &self,
         variables: &ChatVariables,
         device: &Device,
-        overflow: ContextOverflow,
+        counter: ScoringCounter,
     ) -> Result<NamedRewardFn> {
         let model = self.judge_model.as_deref();
         ensure_usage(model.is_some(), "--reward judge needs --judge-model MODEL")?;
@@ -76,7 +76,7 @@ impl JudgeFlags {
         let variables = ChatVariables { date: variables.date, arguments };
         let (model, question) = (model.unwrap_or(""), self.judge_prompt.as_deref());
         let judge = LlmJudge::open(model, question, variables, device)?;
-        Ok(judge.reward_fn(overflow))
+        Ok(judge.reward_fn(counter))
     }
 }
 

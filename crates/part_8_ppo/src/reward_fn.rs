@@ -15,9 +15,9 @@ use sft::ChatTokenizer;
 use sft::metrics::exact_match;
 use tensor_core::Rng;
 
-use crate::context_overflow::ContextOverflow;
 use crate::prompts::PromptExample;
 use crate::rollout_group::{RolloutGroup, SampledCompletion};
+use crate::scoring_counter::ScoringCounter;
 
 /// Completion to be rewarded, with its example.
 #[derive(Debug, Clone, Copy)]
@@ -198,13 +198,13 @@ impl OutcomeRewards {
         if self == Self::default() {
             return named;
         }
-        let NamedRewardFn { mut reward_fn, name, parts, overflow, max_reward } = named;
+        let NamedRewardFn { mut reward_fn, name, parts, counter, max_reward } = named;
         let name = format!("{name}, {} if right, else {}", self.correct, self.wrong);
         let reward_fn = move |inputs: &[RewardInput<'_>], rng: &mut Rng| {
             Ok(reward_fn(inputs, rng)?.into_iter().map(|right| self.of(right)).collect())
         };
         let max_reward = max_reward.map(|max| self.of(max));
-        NamedRewardFn { reward_fn: Box::new(reward_fn), name, parts, overflow, max_reward }
+        NamedRewardFn { reward_fn: Box::new(reward_fn), name, parts, counter, max_reward }
     }
 }
 
@@ -216,8 +216,8 @@ pub struct NamedRewardFn {
     pub name: String,
     /// Rewards of its terms at the last call, if it is a sum.
     pub parts: RewardParts,
-    /// Counter of the conversations that are too long for its reward models.
-    pub overflow: ContextOverflow,
+    /// Counter of the conversations that its reward models and judges have read.
+    pub counter: ScoringCounter,
     /// Highest reward of a completion, if it is known.
     pub max_reward: Option<f64>,
 }
@@ -226,8 +226,8 @@ impl NamedRewardFn {
     /// Reward function without a reward model, whose highest reward is not known.
     pub fn new(reward_fn: Box<RewardFn>, name: String) -> Self {
         let parts = RewardParts::default();
-        let overflow = ContextOverflow::default();
-        Self { reward_fn, name, parts, overflow, max_reward: None }
+        let counter = ScoringCounter::default();
+        Self { reward_fn, name, parts, counter, max_reward: None }
     }
 }
 

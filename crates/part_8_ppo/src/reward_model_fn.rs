@@ -8,8 +8,8 @@ use reward::RewardCheckpoint;
 use sft::ChatTokenizer;
 use tensor_core::Rng;
 
-use crate::context_overflow::ContextOverflow;
 use crate::reward_fn::{NamedRewardFn, RewardFn, RewardInput};
+use crate::scoring_counter::ScoringCounter;
 
 /// Tokenizer of a reward model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,7 +20,7 @@ pub enum RewardTokenizer {
     Other,
 }
 
-/// Reward function of the reward model at `source`, which counts in `overflow`, and its tokenizer.
+/// Reward function of the reward model at `source`, which counts in `counter`, and its tokenizer.
 /// `variables` are the chat variables of the run, in place of those that the run of the reward
 /// model lacks.
 ///
@@ -32,23 +32,23 @@ pub fn open_reward_model(
     batch_size: usize,
     variables: &ChatVariables,
     device: &Device,
-    overflow: ContextOverflow,
+    counter: ScoringCounter,
 ) -> Result<(NamedRewardFn, RewardTokenizer)> {
     let model = RewardCheckpoint::open_for_run(source, LoadMode::Inference, variables, device)?;
     let name = parameters_sha256(model.parameters.iter())?;
     let name = format!("{name} {:?}", model.normalization);
-    let (reward_fn, tokenizer) = reward_model_fn(model, policy, batch_size, overflow.clone());
-    Ok((NamedRewardFn { overflow, ..NamedRewardFn::new(reward_fn, name) }, tokenizer))
+    let (reward_fn, tokenizer) = reward_model_fn(model, policy, batch_size, counter.clone());
+    Ok((NamedRewardFn { counter, ..NamedRewardFn::new(reward_fn, name) }, tokenizer))
 }
 
 /// Reward function of a reward model, and its tokenizer: normalized rewards, `batch_size` texts at
 /// a time. The model reads text through its own template and tokenizer, the end of it if it is
-/// longer than the context, which `overflow` counts.
+/// longer than the context, which `counter` counts.
 pub fn reward_model_fn(
     model: RewardCheckpoint,
     policy: &ChatTokenizer,
     batch_size: usize,
-    overflow: ContextOverflow,
+    counter: ScoringCounter,
 ) -> (Box<RewardFn>, RewardTokenizer) {
     let tokenizer = match model.chat_tokenizer.tokenizer.has_same_vocab(&policy.tokenizer) {
         true => RewardTokenizer::OfPolicy,
@@ -63,7 +63,7 @@ pub fn reward_model_fn(
             }
         };
         let mut texts: Vec<Vec<u32>> = inputs.iter().map(tokens).collect::<Result<_>>()?;
-        overflow.add(texts.len(), model.truncate_to_context(&mut texts));
+        counter.add(texts.len(), model.truncate_to_context(&mut texts));
         model.rewards(&texts, batch_size)
     };
     (Box::new(rewards), tokenizer)

@@ -119,15 +119,14 @@ pub fn rollout(
             "a prompt of {len} tokens leaves no room in the model's context of {context_len}"
         );
     }
-    let cache_kind =
-        model.config().attention.window.map_or(CacheKind::Full, CacheKind::SlidingWindow);
     let settings = GenerateConfig {
         sampler: config.sampler,
         max_new_tokens: config.max_new_tokens,
         min_new_tokens: config.min_new_tokens,
         stop_tokens: config.stop_token_ids.clone(),
-        cache_kind,
+        cache_kind: CacheKind::of(&model.config().attention),
         prefill_chunk: 512,
+        prompt_lookup_num_tokens: None,
     };
     let group_size = config.group_size;
     let mut sampled = Vec::with_capacity(prompts.len() * group_size);

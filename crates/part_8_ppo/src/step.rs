@@ -10,7 +10,6 @@ use anyhow::Result;
 use candle_core::Tensor;
 use experiment::progress::Stopwatch;
 use experiment::{RewardHistory, RunLog, ensure_finite};
-use ranks::BatchGradients;
 use scaling::accumulation::GradAccumulator;
 use tensor_core::{Rng, clip_grad_norm};
 
@@ -48,10 +47,10 @@ pub fn ppo_step(
     let (policy, ranks) = (&models.rollout_policy, &actor_critic.policy.ranks.clone());
     let groups = rollout_share(policy, prompts, &config.rollout, ranks, &mut rng)?;
     let rollout_seconds = watch.lap();
-    let overflow = context.overflow.counts();
-    let rollouts =
-        ScoredRollouts::of_all_ranks(groups, prompts, context.scoring(), ranks, &mut rng)?;
-    context.overflow.log(overflow, step, log)?;
+    let scoring = &mut context.scoring;
+    let counts = scoring.counter.counts();
+    let rollouts = ScoredRollouts::of_all_ranks(groups, prompts, scoring, ranks, &mut rng)?;
+    scoring.counter.log(counts, step, log)?;
     if let Some(bad) = non_finite_message(&rollouts.rewards, &rollouts.completion_texts) {
         log.progress(step, "skipped", rollouts.n_tokens());
         return log.alarm(step, &skipped_step(&bad));
@@ -68,6 +67,8 @@ pub fn ppo_step(
     }
     actor_critic.policy.seed_dropout(config.seed);
     let metrics = update(actor_critic, models, &experience, config, lr, ptx_loss, &mut rng)?;
+    let ActorCritic { policy, critic, .. } = &*actor_critic;
+    models.refresh_for_rollouts(&policy.parameters, &critic.parameters)?;
     actor_critic.progress.updates += metrics.updates;
     let seconds = PhaseSeconds {
         rollout: rollout_seconds,
@@ -80,7 +81,7 @@ pub fn ppo_step(
         prompts,
         texts: &experience.completion_texts,
         rewards: &experience.rewards,
-        parts: &context.reward_parts,
+        parts: &context.scoring.parts,
         advantages: &experience.mean_advantages()?,
     };
     log_step(actor_critic, &experience, &completions, &metrics, truncation, lr, seconds, log)?;
@@ -91,7 +92,8 @@ pub fn ppo_step(
 }
 
 /// Updates policy and critic in several epochs over `experience`, in minibatches of groups that
-/// `rng` shuffles. Past `early_stop_kl` the remaining minibatches are skipped.
+/// `rng` shuffles. Past `early_stop_kl` the remaining minibatches are skipped. In 16 bits the
+/// models for rollouts stay as they are: see [`PpoModels::refresh_for_rollouts`].
 ///
 /// # Errors
 /// When a loss or a gradient is not finite, or memory is short.
@@ -131,8 +133,7 @@ pub fn update(
                     accumulator.backward(&(loss * share_of(groups))?, &stores)?;
                 }
             }
-            let of_rank = accumulator.finish_rank(means.n_tokens, means.tokens_read)?;
-            let BatchGradients { loss, mut grads, .. } = of_rank.sum(&policy.ranks, &stores)?;
+            let (loss, mut grads) = accumulator.finish_part()?.sum(&policy.ranks, &stores)?;
             let means = means.of_all_ranks(&policy.ranks)?;
             let grad_norm = clip_grad_norm(&mut grads, &policy.parameters, max_grad_norm)?;
             let critic_grad_norm = clip_grad_norm(&mut grads, &critic.parameters, max_grad_norm)?;
@@ -190,7 +191,8 @@ fn record_rewards(
             rewards.map(|(&r, c)| shaping.terminal_reward(r, c.finish_reason)).collect()
         }
     };
-    let max_reward = context.max_reward.map(|max| clip_reward(max, shaping.reward_clip));
+    let max_reward = context.scoring.max_reward;
+    let max_reward = max_reward.map(|max| clip_reward(max, shaping.reward_clip));
     history.record(&rewards, max_reward);
 }
 

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use anyhow::Result;
 use candle_core::{DType, Device, Tensor};
 use model_io::ModelConfig;
+use model_io::config::AttentionConfig;
 use modern::{AttentionContext, GptModern};
 
 use crate::rollout_group::{AllowedTokens, RolloutGroup, SampledCompletion};
@@ -62,8 +63,8 @@ pub struct TokenBatch {
     pub mask: Tensor,
     /// Tokens of all completions, concatenated: (N), i64.
     pub targets: Tensor,
-    /// Input ids, (B, S): a row per prompt with all its completions; with a sliding window, a row
-    /// per completion.
+    /// Input ids, (B, S): a row per prompt with all its completions; with a sliding window that
+    /// some text exceeds, a row per completion.
     inputs: Tensor,
     attention: AttentionContext,
     /// Position among the B · S that predicts each token: (N).
@@ -86,10 +87,14 @@ impl TokenBatch {
         config: &ModelConfig,
         device: &Device,
     ) -> Result<Self> {
+        let groups: Vec<&RolloutGroup> = groups.into_iter().collect();
+        // A window that no text exceeds hides nothing.
+        let longest = longest_text(&groups);
+        let window = config.attention.window.filter(|window| longest > window.size);
+        let attention = AttentionConfig { window, ..config.attention };
         let (mut rows, mut completions) = (Vec::new(), Vec::new());
-        for group in groups {
-            let RolloutGroup { prompt, completions: all } = group;
-            let per_row = if config.attention.window.is_none() { all.len().max(1) } else { 1 };
+        for RolloutGroup { prompt, completions: all } in groups {
+            let per_row = if window.is_none() { all.len().max(1) } else { 1 };
             rows.extend(all.chunks(per_row).map(|some| RowLayout::new(prompt, some)));
             completions.extend(all);
         }
@@ -98,14 +103,14 @@ impl TokenBatch {
             row.input_ids.resize(s, 0); // padding, of any value
             row.segment_ids.resize(s, 0);
         }
-        let attention = match config.attention.window {
+        let attention = match window {
             None => {
                 let prefix_lens = rows.iter().map(|row| row.prompt_len).collect();
                 let segments: Vec<_> = rows.iter().map(|row| row.segment_ids.clone()).collect();
-                AttentionContext::shared_prefix(&config.attention, prefix_lens, &segments)?
+                AttentionContext::shared_prefix(&attention, prefix_lens, &segments)?
             }
             // Nothing attends to padding on the right.
-            Some(_) => AttentionContext::full_sequence(config.attention.mask()),
+            Some(_) => AttentionContext::full_sequence(&attention),
         };
         // Positions in rows as positions among the B · S.
         let in_batch = |positions: fn(&RowLayout) -> &[usize]| -> candle_core::Result<Tensor> {
@@ -233,6 +238,14 @@ pub fn allowed_tokens_mask(
         }
     }
     Ok(Some(Tensor::from_vec(mask, (rows.len(), v), device)?))
+}
+
+/// Length of the longest prompt with a completion.
+fn longest_text(groups: &[&RolloutGroup]) -> usize {
+    let lens = groups.iter().flat_map(|group| {
+        group.completions.iter().map(|completion| group.prompt.len() + completion.tokens.len())
+    });
+    lens.max().unwrap_or(0)
 }
 
 /// Completion mask, (R, T), and the token index of each position, (R · T).

@@ -30,7 +30,7 @@ pub fn train(
     if actor_critic.policy.progress.step == 0 {
         // Baseline before training.
         let policy = &mut actor_critic.policy;
-        validator.run(&models.rollout_policy, policy, context.reward_fn, log)?;
+        validator.run(&models.rollout_policy, policy, context.scoring.reward_fn, log)?;
         if policy.progress.target_reached {
             run.save_checkpoint(0, log, |folder, data| actor_critic.save(folder, data, saver))?;
         }
@@ -43,7 +43,7 @@ pub fn train(
         let is_over = run.is_over(&actor_critic.policy.progress, total_steps)?;
         if is_over || is_due(step, validator.interval) {
             let policy = &mut actor_critic.policy;
-            validator.run(&models.rollout_policy, policy, context.reward_fn, log)?;
+            validator.run(&models.rollout_policy, policy, context.scoring.reward_fn, log)?;
         }
         let progress = &actor_critic.policy.progress;
         let is_last = run.is_over(progress, total_steps)? || run.should_stop(step)?;

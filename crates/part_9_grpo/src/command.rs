@@ -87,9 +87,7 @@ pub fn parse_and_run(args: impl IntoIterator<Item = impl Into<OsString>>) -> Res
     match cli.command {
         None => demo::run(&cli.demo),
         Some(Command::Train(mut args)) => {
-            if !args.run.settings.resume {
-                args.chat_template.inherit_args(&args.model)?;
-            }
+            args.chat_template.inherit_args(&args.policy.model, &args.run.settings)?;
             train::run(&args)
         }
         Some(Command::Eval(args)) => eval::run(&args),

@@ -1,9 +1,7 @@
 //! Configuration of a GRPO run: everything that determines its result.
 
-use ppo::reward_fn::{NamedRewardFn, RewardParts};
-use ppo::{Clip, ContextOverflow, RewardFn, RolloutConfig, Scoring};
+use ppo::{Clip, RolloutConfig};
 use scaling::LrSchedule;
-use sft::ChatTokenizer;
 use tensor_core::{AdamWConfig, OptimizerConfig};
 
 use crate::advantage::Baseline;
@@ -61,43 +59,6 @@ pub struct GrpoUpdateConfig {
     pub max_grad_norm: f64,
     /// Number of sampled tokens after which the run ends early.
     pub max_sampled_tokens: Option<usize>,
-}
-
-/// Tokenizer and reward function, which training uses beside the policy.
-pub struct GrpoContext<'a> {
-    /// Tokenizer and chat template of the policy.
-    pub chat_tokenizer: &'a ChatTokenizer,
-    /// Reward function of completions.
-    pub reward_fn: &'a mut RewardFn,
-    /// Highest reward that it gives, if that is known.
-    pub max_reward: Option<f64>,
-    /// Rewards of the terms of the reward function.
-    pub reward_parts: RewardParts,
-    /// Counter of the conversations that are too long for a reward model.
-    pub overflow: ContextOverflow,
-}
-
-impl<'a> GrpoContext<'a> {
-    /// Context of the reward function `reward`.
-    pub fn new(chat_tokenizer: &'a ChatTokenizer, reward: &'a mut NamedRewardFn) -> Self {
-        Self {
-            chat_tokenizer,
-            reward_fn: &mut *reward.reward_fn,
-            max_reward: reward.max_reward,
-            reward_parts: reward.parts.clone(),
-            overflow: reward.overflow.clone(),
-        }
-    }
-
-    /// The reward function, for a step's completions.
-    pub fn scoring(&mut self) -> Scoring<'_> {
-        Scoring {
-            chat_tokenizer: self.chat_tokenizer,
-            reward_fn: &mut *self.reward_fn,
-            parts: &self.reward_parts,
-            overflow: &self.overflow,
-        }
-    }
 }
 
 impl AdvantageConfig {

@@ -33,7 +33,7 @@ pub mod command;
 
 pub use advantage::{Baseline, advantages};
 pub use aggregation::Aggregation;
-pub use config::{AdvantageConfig, GrpoConfig, GrpoContext, GrpoUpdateConfig};
+pub use config::{AdvantageConfig, GrpoConfig, GrpoUpdateConfig};
 pub use evaluation::GrpoEvaluator;
 pub use experience::{GrpoExperience, MicroBatch};
 pub use kl::KlLoss;

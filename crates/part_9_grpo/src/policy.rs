@@ -23,6 +23,8 @@ pub struct Policy {
     pub model: GptModern,
     /// Policy for rollouts, without a graph, in the same memory.
     pub rollout_model: GptModern,
+    /// Whether the weights have changed since the policy for rollouts was built.
+    has_new_weights: bool,
     /// Reference model of the KL term; `None` without one.
     pub reference: Option<ReferenceModel>,
     /// Progress beside the tensors.
@@ -46,6 +48,7 @@ impl Policy {
         Ok(Self {
             model: GptModern::new(config, state.parameters.root())?,
             rollout_model: GptModern::new(config, state.parameters.for_inference().root())?,
+            has_new_weights: false,
             state,
             reference,
             progress: GrpoProgress::default(),
@@ -58,14 +61,26 @@ impl Policy {
         Self { model, ..self }
     }
 
-    /// Builds the models again if they have rounded copies of the weights: see
-    /// [`GptModern::refresh`].
+    /// Builds the model for training again if it has rounded copies of the weights, needed after
+    /// each change of them: see [`GptModern::refresh`].
     ///
     /// # Errors
     /// When memory is short.
     pub fn refresh(&mut self) -> Result<()> {
-        self.model.refresh(&mut self.state.parameters)?;
-        Ok(self.rollout_model.refresh(&mut self.state.parameters.for_inference())?)
+        self.has_new_weights = true;
+        Ok(self.model.refresh(&mut self.state.parameters)?)
+    }
+
+    /// Builds the model for rollouts again in the same way, needed before it is used: once for all
+    /// iterations of a step.
+    ///
+    /// # Errors
+    /// When memory is short.
+    pub fn refresh_rollout_model(&mut self) -> Result<()> {
+        if std::mem::take(&mut self.has_new_weights) {
+            self.rollout_model.refresh(&mut self.state.parameters.for_inference())?;
+        }
+        Ok(())
     }
 
     /// Saves a checkpoint into `folder`; `data_id` names the training data. With a `saver` it is a

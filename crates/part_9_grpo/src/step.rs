@@ -16,13 +16,13 @@ use ppo::alarms::skipped_step;
 use ppo::log_probs::log_probs;
 use ppo::prompts::step_rng;
 use ppo::reward_fn::non_finite_message;
-use ppo::{CompletionLog, PromptExample, ScoredRollouts, rollout_share};
-use ranks::{BatchGradients, RankGradients};
+use ppo::{CompletionLog, PromptExample, ScoredRollouts, Scoring, rollout_share};
+use ranks::PartialGradients;
 use scaling::accumulation::GradAccumulator;
 use serde_json::json;
 use tensor_core::{Parameters, clip_grad_norm};
 
-use crate::config::{GrpoConfig, GrpoContext};
+use crate::config::GrpoConfig;
 use crate::experience::{GrpoExperience, MicroBatch};
 use crate::metrics::TokenSums;
 use crate::objective::Objective;
@@ -35,7 +35,7 @@ use crate::policy::Policy;
 /// When the reward function fails, the loss is not finite, or the log cannot be written.
 pub fn grpo_step(
     policy: &mut Policy,
-    context: &mut GrpoContext<'_>,
+    scoring: &mut Scoring<'_>,
     prompts: &[PromptExample],
     config: &GrpoConfig,
     log: &mut RunLog,
@@ -44,12 +44,12 @@ pub fn grpo_step(
     let (step, mut watch) = (policy.state.progress.step + 1, Stopwatch::start());
     let (mut rng, lr) = (step_rng(config.seed, step), update.schedule.lr_at(step));
 
+    policy.refresh_rollout_model()?;
     let ranks = &policy.state.ranks;
     let groups = rollout_share(&policy.rollout_model, prompts, rollout_config, ranks, &mut rng)?;
-    let overflow = context.overflow.counts();
-    let rollouts =
-        ScoredRollouts::of_all_ranks(groups, prompts, context.scoring(), ranks, &mut rng)?;
-    context.overflow.log(overflow, step, log)?;
+    let counts = scoring.counter.counts();
+    let rollouts = ScoredRollouts::of_all_ranks(groups, prompts, scoring, ranks, &mut rng)?;
+    scoring.counter.log(counts, step, log)?;
     policy.progress.timings.generation += watch.lap();
     if let Some(bad) = non_finite_message(&rollouts.rewards, &rollouts.completion_texts) {
         log.progress(step, "skipped", rollouts.n_tokens());
@@ -63,7 +63,7 @@ pub fn grpo_step(
         GrpoExperience::from_rollouts(rollouts, rollout_config, advantage, moving_average)?;
     let rewards: Vec<f64> = experience.rewards.iter().map(|&reward| f64::from(reward)).collect();
     policy.progress.add_rewards(&rewards);
-    policy.state.progress.rewards.record(&rewards, context.max_reward);
+    policy.state.progress.rewards.record(&rewards, scoring.max_reward);
     // log π_old and log π_ref of the tokens, (R, T) per micro-batch. With n ranks, each learns from
     // every n-th group.
     let rollout_model = &policy.rollout_model;
@@ -81,9 +81,8 @@ pub fn grpo_step(
     let num_iterations = if chosen.is_empty() { 0 } else { update.num_iterations };
     for _ in 0..num_iterations {
         let parameters = &policy.state.parameters;
-        let (of_rank, sums) = gradients(&policy.model, parameters, &micro_batches, objective)?;
-        let BatchGradients { loss, mut grads, .. } =
-            of_rank.sum(&policy.state.ranks, &[parameters])?;
+        let (part, sums) = gradients(&policy.model, parameters, &micro_batches, objective)?;
+        let (loss, mut grads) = part.sum(&policy.state.ranks, &[parameters])?;
         let sums = sums.of_all_ranks(&policy.state.ranks)?;
         let grad_norm = clip_grad_norm(&mut grads, parameters, update.max_grad_norm)?;
         ensure_finite(step, loss, grad_norm, "--lr")?;
@@ -96,7 +95,7 @@ pub fn grpo_step(
         prompts,
         texts: &experience.completion_texts,
         rewards: &rewards,
-        parts: &context.reward_parts,
+        parts: &scoring.parts,
         advantages: &experience.advantages,
     };
     let mut completions = completion_log.write(step, log)?;
@@ -115,7 +114,7 @@ pub fn gradients(
     parameters: &Parameters,
     micro_batches: &[MicroBatch],
     objective: &Objective,
-) -> Result<(RankGradients, TokenSums)> {
+) -> Result<(PartialGradients, TokenSums)> {
     let (mut accumulator, mut all_log_probs) = (GradAccumulator::default(), Vec::new());
     for micro_batch in micro_batches {
         let MicroBatch { batch, inputs, temperature } = micro_batch;
@@ -125,5 +124,5 @@ pub fn gradients(
         all_log_probs.push(log_probs.detach());
     }
     let sums = TokenSums::new(&all_log_probs, micro_batches, objective)?;
-    Ok((accumulator.finish_rank(sums.n_tokens, sums.n_tokens)?, sums))
+    Ok((accumulator.finish_part()?, sums))
 }

@@ -3,12 +3,11 @@
 use anyhow::Result;
 use experiment::{Run, RunLog, RunLogConfig, TrainState, is_due};
 use model_io::ModelConfig;
-use ppo::reward_fn::RewardParts;
-use ppo::{ContextOverflow, PromptExample, PromptLoader, RewardFn};
+use ppo::{PromptExample, PromptLoader, RewardFn, Scoring};
 use scaling::LrSchedule;
 use tensor_core::Parameters;
 
-use crate::config::{GrpoConfig, GrpoContext, GrpoUpdateConfig};
+use crate::config::{GrpoConfig, GrpoUpdateConfig};
 use crate::policy::Policy;
 use crate::step::grpo_step;
 use crate::validator::GrpoValidator;
@@ -20,7 +19,7 @@ use crate::validator::GrpoValidator;
 /// When the loss is not finite, the reward function fails, or a file cannot be written.
 pub fn train(
     policy: &mut Policy,
-    context: &mut GrpoContext<'_>,
+    scoring: &mut Scoring<'_>,
     prompts: &mut PromptLoader,
     config: &GrpoConfig,
     validator: &GrpoValidator<'_>,
@@ -32,12 +31,12 @@ pub fn train(
     policy.state.join(&run.ranks)?;
     policy.refresh()?; // the weights may be those of a checkpoint
     if policy.state.progress.step == 0 {
-        validator.run(policy, context.reward_fn, log)?; // baseline before training
+        validator.run(policy, scoring.reward_fn, log)?; // baseline before training
     }
     while !run.is_over(&policy.state.progress, schedule.total_steps)? {
         let step = policy.state.progress.step + 1;
         let batch = prompts.batch(step, config.prompts_per_step);
-        grpo_step(policy, context, &batch, config, log)?;
+        grpo_step(policy, scoring, &batch, config, log)?;
         policy.state.progress.step = step;
         if let Some(reference) = &policy.reference {
             reference.sync_if_due(step, &policy.state.parameters)?;
@@ -45,7 +44,7 @@ pub fn train(
         let is_last = run.is_over(&policy.state.progress, schedule.total_steps)?
             || max_sampled_tokens.is_some_and(|limit| log.state.n_tokens >= limit);
         if is_last || is_due(step, validator.interval) {
-            validator.run(policy, context.reward_fn, log)?;
+            validator.run(policy, scoring.reward_fn, log)?;
         }
         let is_over = is_last || run.is_over(&policy.state.progress, schedule.total_steps)?;
         let is_stopped = is_over || run.should_stop(step)?;
@@ -74,18 +73,12 @@ pub fn train_in_memory(
     let (update, chat_tokenizer) = (config.update, validator.evaluator.eval_config.chat_tokenizer);
     let state = TrainState::new(parameters, update.optimizer)?;
     let mut policy = Policy::new(model, state, config.reference_update)?;
-    let mut context = GrpoContext {
-        chat_tokenizer,
-        reward_fn,
-        max_reward: None,
-        reward_parts: RewardParts::default(),
-        overflow: ContextOverflow::default(),
-    };
+    let mut scoring = Scoring::from_fn(chat_tokenizer, reward_fn, None);
     let mut prompts = PromptLoader::new(prompts, config.seed)?;
     let LrSchedule { total_steps, warmup_steps, .. } = update.schedule;
     let log = RunLogConfig::rewards(total_steps, warmup_steps, total_steps);
     let (run, mut log) = (Run::default(), RunLog::new(log, 0)?);
-    train(&mut policy, &mut context, &mut prompts, config, validator, &run, &mut log)?;
+    train(&mut policy, &mut scoring, &mut prompts, config, validator, &run, &mut log)?;
     log.finish()?;
     Ok(policy)
 }

@@ -37,6 +37,7 @@ impl GrpoValidator<'_> {
         log: &mut RunLog,
     ) -> Result<()> {
         let step = policy.state.progress.step;
+        policy.refresh_rollout_model()?;
         let (model, seed) = (&policy.rollout_model, step as u64);
         let (metrics, completions) =
             log.suspend(|| self.evaluator.evaluate_greedy(model, self.prompts, reward_fn, seed))?;

@@ -13,7 +13,7 @@ use model_io::ChatVariables;
 use ppo::flags::RewardProgramFlags;
 use ppo::reward_fn::{self, NamedRewardFn, OutcomeRewards, RewardPart, RewardParts};
 use ppo::reward_model_fn::{RewardTokenizer, open_reward_model};
-use ppo::{ContextOverflow, RewardFn, RewardInput};
+use ppo::{RewardFn, RewardInput, ScoringCounter};
 use sft::ChatTokenizer;
 use tensor_core::Rng;
 
@@ -198,7 +198,7 @@ impl WeightedRewards {
     ) -> Result<(NamedRewardFn, Vec<String>)> {
         let (mut weighted, mut other_tokenizers) = (Vec::new(), Vec::new());
         let mut sum_name = String::new();
-        let overflow = ContextOverflow::default();
+        let counter = ScoringCounter::default();
         for term in &self.terms {
             let RewardTerm { name, source, weight } = term;
             let named = |reward_fn| NamedRewardFn::new(reward_fn, name.clone());
@@ -208,7 +208,7 @@ impl WeightedRewards {
                 RewardSource::Program => program.open_reward_fn()?,
                 RewardSource::Code => program.code.open_reward_fn()?,
                 RewardSource::LlmJudge => {
-                    program.judge.open_reward_fn(variables, device, overflow.clone())?
+                    program.judge.open_reward_fn(variables, device, counter.clone())?
                 }
                 RewardSource::Model => {
                     let (reward_model, tokenizer) = open_reward_model(
@@ -217,7 +217,7 @@ impl WeightedRewards {
                         batch_size,
                         variables,
                         device,
-                        overflow.clone(),
+                        counter.clone(),
                     )?;
                     if tokenizer == RewardTokenizer::Other {
                         other_tokenizers.push(name.clone());
@@ -246,7 +246,7 @@ impl WeightedRewards {
             Ok(sums)
         };
         let (reward_fn, max_reward) = (Box::new(sum), self.max_reward());
-        let reward_fn = NamedRewardFn { reward_fn, name: sum_name, parts, overflow, max_reward };
+        let reward_fn = NamedRewardFn { reward_fn, name: sum_name, parts, counter, max_reward };
         Ok((reward_fn, other_tokenizers))
     }
 }

@@ -3,6 +3,8 @@
 mod average;
 #[cfg(feature = "mpi")]
 mod mpi_rank;
+#[cfg(feature = "nccl")]
+mod nccl;
 mod process;
 mod thread_rank;
 
@@ -10,7 +12,7 @@ use std::ops::Range;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-pub use average::{BatchGradients, RankGradients};
+pub use average::{BatchGradients, PartialGradients, RankGradients};
 use candle_core::{Device, Tensor};
 #[cfg(feature = "mpi")]
 pub use mpi_rank::MpiRank;
@@ -53,6 +55,16 @@ impl Ranks {
         }
     }
 
+    /// Number of this rank among those of its host, from 0.
+    pub fn local_rank(&self) -> usize {
+        match self {
+            Self::Alone => 0,
+            Self::Threads(thread) => thread.rank(),
+            #[cfg(feature = "mpi")]
+            Self::Mpi(process) => process.local_rank(),
+        }
+    }
+
     /// True for the rank that writes files and prints.
     pub fn is_first(&self) -> bool {
         self.rank() == 0
@@ -80,6 +92,22 @@ impl Ranks {
             #[cfg(feature = "mpi")]
             Self::Mpi(process) => process.all_reduce_sum(values),
         }
+    }
+
+    /// Sum over all ranks of their `values` (N), f32 on one device: added on the GPUs of processes
+    /// by NCCL, in an order of its own, with the feature `nccl`; else in the order of the ranks.
+    pub(crate) fn all_reduce(&self, values: Tensor) -> Result<Tensor> {
+        #[cfg(feature = "nccl")]
+        if matches!(self, Self::Mpi(_)) && values.device().is_cuda() {
+            nccl::all_reduce_sum(self, &values)?;
+            return Ok(values);
+        }
+        let device = values.device().clone();
+        let mut on_host = values.to_vec1::<f32>()?;
+        drop(values);
+        self.all_reduce_sum(&mut on_host)?;
+        let n_values = on_host.len();
+        Ok(Tensor::from_vec(on_host, n_values, &device)?)
     }
 
     /// Replaces `bytes` by those of the first rank.

@@ -20,6 +20,7 @@ thread_local! {
 #[derive(Debug, Clone, Copy)]
 pub struct MpiRank {
     rank: usize,
+    local_rank: usize,
     world_size: usize,
 }
 
@@ -33,12 +34,15 @@ impl MpiRank {
             initialize_with_threading(Threading::Funneled).context("MPI was started twice")?;
         let world = universe.world();
         let (rank, world_size) = (world.rank() as usize, world.size() as usize);
+        let local_rank = world.split_shared(world.rank()).rank() as usize;
         UNIVERSE.set(Some(universe));
-        Ok(Self { rank, world_size })
+        Ok(Self { rank, local_rank, world_size })
     }
 
     /// Ends MPI, which waits for all ranks.
     pub(crate) fn finish() {
+        #[cfg(feature = "nccl")]
+        crate::nccl::finish();
         UNIVERSE.with_borrow_mut(|universe| drop(universe.take()));
     }
 
@@ -49,6 +53,11 @@ impl MpiRank {
 
     pub(crate) fn rank(&self) -> usize {
         self.rank
+    }
+
+    /// Number among the ranks that share the memory of a host.
+    pub(crate) fn local_rank(&self) -> usize {
+        self.local_rank
     }
 
     pub(crate) fn world_size(&self) -> usize {

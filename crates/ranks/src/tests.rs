@@ -1,12 +1,14 @@
-//! Ranks as threads: sums, broadcasts, shares, and the mean gradient.
+//! Ranks as threads: sums, broadcasts and shares.
 
 use anyhow::{Result, bail};
-use candle_core::{DType, Device, Tensor};
-use tensor_core::testing::assert_close;
-use tensor_core::{Init, Parameters, WeightDecay, backward};
+use candle_core::{Device, Tensor};
 
+use crate::in_threads;
 use crate::process::threads_flag;
-use crate::{BatchGradients, RankGradients, Ranks, in_threads};
+
+mod average;
+#[cfg(feature = "nccl")]
+mod nccl;
 
 #[test]
 fn shares_cover_the_rows_once_and_differ_by_one_at_most() {
@@ -98,104 +100,6 @@ fn a_rank_that_ends_early_ends_the_others() {
     });
     let errors: Vec<String> = results.into_iter().map(|r| r.unwrap_err().to_string()).collect();
     assert_eq!(errors, ["rank 1 has ended", "out of memory", "rank 1 has ended"]);
-}
-
-/// Parameters `used` and `unused` of the loss below.
-fn parameters() -> Result<Parameters> {
-    let mut parameters = Parameters::seeded(1, DType::F32, &Device::Cpu);
-    for name in ["used", "unused"] {
-        parameters.root().parameter(name, 3, Init::Normal { std: 1. }, WeightDecay::Yes)?;
-    }
-    Ok(parameters)
-}
-
-/// Mean over the `rows` of (row · used)², and its gradient.
-fn mean_square(parameters: &Parameters, rows: &[[f32; 3]]) -> Result<RankGradients> {
-    let n_targets = rows.len();
-    if rows.is_empty() {
-        return Ok(RankGradients { loss: f64::NAN, grads: None, n_targets, n_tokens: 0 });
-    }
-    let used = parameters.trainable().next().unwrap().var.as_tensor();
-    let rows = Tensor::new(rows.as_flattened(), &Device::Cpu)?.reshape(((), 3))?; // (N, 3)
-    let loss = rows.broadcast_mul(used)?.sum(1)?.sqr()?.mean(0)?;
-    let grads = Some(backward(&loss)?);
-    let loss = f64::from(loss.to_scalar::<f32>()?);
-    Ok(RankGradients { loss, grads, n_targets, n_tokens: 5000 * n_targets })
-}
-
-#[test]
-fn the_mean_over_ranks_is_that_of_the_whole_batch() -> Result<()> {
-    let rows: Vec<[f32; 3]> = (0..5).map(|i| [0.1 * i as f32, 1., -0.5 * i as f32]).collect();
-    let grad = |step: &BatchGradients, parameters: &Parameters, i: usize| {
-        let parameter = parameters.trainable().nth(i).unwrap().var.as_tensor();
-        step.grads.get(parameter).map(|grad| grad.to_vec1::<f32>().unwrap())
-    };
-    let alone = parameters()?;
-    let whole = mean_square(&alone, &rows)?.average(&Ranks::Alone, &[&alone])?;
-    // Shares of unequal size, and with 8 ranks some have nothing to learn from.
-    for n_ranks in [2, 3, 8] {
-        let steps = in_threads(n_ranks, |ranks| {
-            let own = parameters()?;
-            let step =
-                mean_square(&own, &rows[ranks.rows(rows.len())])?.average(&ranks, &[&own])?;
-            let grads = (grad(&step, &own, 0), grad(&step, &own, 1));
-            Ok((step.loss, step.n_targets, step.n_tokens, grads))
-        });
-        for step in steps {
-            let (loss, n_targets, n_tokens, (used, unused)) = step?;
-            assert_close(loss, whole.loss, 1e-6);
-            assert_eq!((n_targets, n_tokens), (5, 25_000));
-            assert_close(&used.unwrap()[..], &grad(&whole, &alone, 0).unwrap()[..], 1e-6);
-            assert_eq!(unused, None, "as on one rank, a weight without a gradient does not decay");
-        }
-    }
-    Ok(())
-}
-
-#[test]
-fn parts_of_a_sum_are_added_and_not_divided() -> Result<()> {
-    let rows: Vec<[f32; 3]> = (0..5).map(|i| [0.1 * i as f32, 1., -0.5 * i as f32]).collect();
-    let part = |parameters: &Parameters, rows: &[[f32; 3]]| -> Result<RankGradients> {
-        let mut part = mean_square(parameters, rows)?;
-        let share = rows.len() as f64 / 5.;
-        part.loss *= share;
-        if let Some(grads) = &mut part.grads {
-            let used = parameters.trainable().next().unwrap().var.as_tensor();
-            let grad = (grads.remove(used).unwrap() * share)?;
-            grads.insert(used, grad);
-        }
-        Ok(part)
-    };
-    let alone = parameters()?;
-    let whole = mean_square(&alone, &rows)?.average(&Ranks::Alone, &[&alone])?;
-    let grad = |step: &BatchGradients, parameters: &Parameters| {
-        let used = parameters.trainable().next().unwrap().var.as_tensor();
-        step.grads.get(used).unwrap().to_vec1::<f32>()
-    };
-    for n_ranks in [2, 8] {
-        let steps = in_threads(n_ranks, |ranks| {
-            let own = parameters()?;
-            let step = part(&own, &rows[ranks.rows(rows.len())])?.sum(&ranks, &[&own])?;
-            Ok((step.loss, grad(&step, &own)?))
-        });
-        for step in steps {
-            let (loss, used) = step?;
-            assert_close(loss, whole.loss, 1e-6);
-            assert_close(&used[..], &grad(&whole, &alone)?[..], 1e-6);
-        }
-    }
-    Ok(())
-}
-
-#[test]
-fn a_step_without_targets_is_an_error_on_all_ranks() {
-    let results = in_threads(2, |ranks| {
-        let own = parameters()?;
-        mean_square(&own, &[])?.average(&ranks, &[&own]).map(drop)
-    });
-    for result in results {
-        assert!(result.unwrap_err().to_string().contains("no targets"));
-    }
 }
 
 #[test]

@@ -13,8 +13,9 @@
 //! A layer uses an adapter if its parameters have one: see
 //! [`Parameters::add_adapter`](crate::Parameters::add_adapter).
 
-use candle_core::{DType, Module, Result, Tensor};
+use candle_core::{Module, Result, Tensor};
 
+use crate::precision::at_least_f32;
 use crate::{Dropout, Weight, ops};
 
 /// Scale and dropout of an adapter.
@@ -107,9 +108,4 @@ impl LoraAdapter {
 /// Lengths of the rows of `matrix`, (rows, columns): (rows), in f32 or wider.
 pub(crate) fn row_norms(matrix: &Tensor) -> Result<Tensor> {
     at_least_f32(matrix)?.sqr()?.sum(1)?.sqrt()
-}
-
-fn at_least_f32(tensor: &Tensor) -> Result<Tensor> {
-    let is_16_bit = matches!(tensor.dtype(), DType::F16 | DType::BF16);
-    if is_16_bit { tensor.to_dtype(DType::F32) } else { Ok(tensor.clone()) }
 }

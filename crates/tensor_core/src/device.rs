@@ -9,43 +9,65 @@ use serde::{Serialize, Serializer};
 /// Value of `--device`: `auto`, `cpu`, `cuda` or `cuda:N`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum DeviceChoice {
-    /// First CUDA GPU if the build has CUDA and a GPU is available, else the CPU.
+    /// CUDA GPU if the build has CUDA and a GPU is available, else the CPU.
     #[default]
     Auto,
     /// CPU.
     Cpu,
-    /// CUDA GPU with this index.
-    Cuda(usize),
+    /// CUDA GPU, that with this index if there is one.
+    Cuda(Option<usize>),
 }
 
 impl DeviceChoice {
-    /// Opens the device.
+    /// Opens the device. Without an index, it is the first GPU.
     ///
     /// # Errors
     /// When a CUDA GPU was requested explicitly and is not available.
     pub fn open(self) -> Result<Device> {
+        self.open_on(0)
+    }
+
+    /// Opens the device of the process that is number `local_rank` of those that compute together
+    /// on this host. Without an index, each has a GPU of its own if there are enough.
+    ///
+    /// # Errors
+    /// When a CUDA GPU was requested explicitly and is not available.
+    pub fn open_on(self, local_rank: usize) -> Result<Device> {
+        let gpu = || local_rank % n_gpus().max(1);
         match self {
-            Self::Auto if cfg!(feature = "cuda") => Device::cuda_if_available(0),
+            Self::Auto if cfg!(feature = "cuda") => Device::cuda_if_available(gpu()),
             Self::Auto | Self::Cpu => Ok(Device::Cpu),
-            Self::Cuda(index) => Device::new_cuda(index),
+            Self::Cuda(index) => Device::new_cuda(index.unwrap_or_else(gpu)),
         }
     }
+}
+
+/// Number of GPUs that this process may use.
+#[cfg(feature = "cuda")]
+fn n_gpus() -> usize {
+    let n_gpus = candle_core::cuda_backend::cudarc::driver::CudaContext::device_count();
+    n_gpus.map_or(0, |n| n as usize)
+}
+
+#[cfg(not(feature = "cuda"))]
+fn n_gpus() -> usize {
+    0
 }
 
 impl FromStr for DeviceChoice {
     type Err = String;
 
     fn from_str(text: &str) -> std::result::Result<Self, String> {
-        let cuda = |index: usize| match cfg!(feature = "cuda") {
+        let cuda = |index: Option<usize>| match cfg!(feature = "cuda") {
             true => Ok(Self::Cuda(index)),
             false => Err("this build has no CUDA; build with `--features cuda` or use cpu".into()),
         };
         match text.split_once(':') {
             None if text == "auto" => Ok(Self::Auto),
             None if text == "cpu" => Ok(Self::Cpu),
-            None if text == "cuda" => cuda(0),
+            None if text == "cuda" => cuda(None),
             Some(("cuda", index)) => match index.parse() {
-                Ok(index) => cuda(index),
+                Ok(index) => cuda(Some(index)),
                 Err(_) => Err(format!("`{index}` is not a valid GPU index: expected cuda:N")),
             },
             _ => Err("expected auto, cpu, cuda or cuda:N".into()),
@@ -58,7 +80,8 @@ impl fmt::Display for DeviceChoice {
         match self {
             Self::Auto => write!(f, "auto"),
             Self::Cpu => write!(f, "cpu"),
-            Self::Cuda(index) => write!(f, "cuda:{index}"),
+            Self::Cuda(None) => write!(f, "cuda"),
+            Self::Cuda(Some(index)) => write!(f, "cuda:{index}"),
         }
     }
 }

@@ -8,6 +8,7 @@ pub mod threads;
 pub mod allocator;
 pub mod memory;
 pub mod rng;
+pub mod precision;
 pub mod parameters;
 pub mod weights;
 pub mod graph;
@@ -52,6 +53,7 @@ pub use moments::MomentFormat;
 pub use muon::{Muon, MuonConfig};
 pub use optimizer::{Optimizer, OptimizerConfig};
 pub use parameters::{Init, Parameter, Parameters, Scope, WeightDecay};
+pub use precision::at_least_f32;
 pub use rng::Rng;
 pub use weight::Weight;
 

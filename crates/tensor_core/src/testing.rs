@@ -5,6 +5,7 @@
 
 mod counting_allocator;
 mod outside;
+mod precision;
 mod program;
 
 use std::sync::LazyLock;
@@ -14,6 +15,7 @@ use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Result, Tensor, Var};
 pub use counting_allocator::CountingAllocator;
 pub use outside::{assert_python_agrees, course_data};
+pub use precision::{assert_gradients_near, assert_loss_in_bf16, assert_trained_in_f32};
 pub use program::{CheckpointingRuns, Program, path_arg};
 
 use crate::{GradientReport, Parameters, backward};

@@ -201,6 +201,21 @@ mod tests {
     }
 
     #[test]
+    fn the_check_in_a_browser_names_a_page_that_does_not_exist() -> Result<()> {
+        if Command::new("python3").arg("--version").output().is_err() {
+            return Ok(());
+        }
+        let book = tempfile::tempdir()?;
+        fs::write(book.path().join("index.html"), "")?;
+        let mut command = Command::new("python3");
+        command.arg(repository::root().join("scripts/check_pages.py"));
+        let output = command.args(["two.html", "--book"]).arg(book.path()).output()?;
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(2) && error.contains("no page two.html"), "{error}");
+        Ok(())
+    }
+
+    #[test]
     fn links_are_no_requests_but_scripts_are() {
         assert!(!loads_from_elsewhere("<a href=\"https://arxiv.org\">x</a><img src=\"a.png\">"));
         assert!(loads_from_elsewhere("<script src=\"https://cdn.x/y.js\"></script>"));

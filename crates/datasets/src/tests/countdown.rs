@@ -1,8 +1,10 @@
 //! Countdown: right and wrong expressions.
 
+use std::collections::HashSet;
+
 use tensor_core::Rng;
 
-use crate::countdown::Puzzle;
+use crate::countdown::{Puzzle, demonstrations, splits};
 
 fn puzzle() -> Puzzle {
     Puzzle { numbers: vec![3, 5, 7], target: 22 }
@@ -79,4 +81,17 @@ fn is_solvable(puzzle: &Puzzle) -> bool {
             })
         })
     })
+}
+
+#[test]
+fn no_puzzle_is_in_two_splits_or_was_demonstrated() {
+    let splits = splits();
+    let all = [demonstrations(), splits.train, splits.validation, splits.test];
+    assert_eq!(all.each_ref().map(Vec::len), [10_000, 3_000, 200, 300]);
+    let mut seen = HashSet::new();
+    for example in all.iter().flatten() {
+        let mut puzzle = Puzzle::parse(&example.completion).unwrap();
+        puzzle.numbers.sort_unstable(); // the order of the numbers makes no other puzzle
+        assert!(seen.insert((puzzle.numbers, puzzle.target)), "{}", example.completion);
+    }
 }

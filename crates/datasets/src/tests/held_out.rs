@@ -35,9 +35,10 @@ fn the_rows_that_a_run_held_out_follow_from_the_rule_that_it_recorded() -> Resul
     let run = json!({ "data": name, (SplitRule::SETTING): rule, "seed": 1, "validation": 0.5 });
     assert_eq!(held_out(&run, &flags, &name, 40)?.rows, validation);
     let changed = held_out(&run, &flags, &name, 41)?;
-    assert!(changed.rows.len() == 41 && changed.message.expect("why").contains("changed since"));
+    assert!(changed.rows.len() == 41 && changed.warning.expect("why").contains("changed since"));
+    assert_eq!(changed.message, None, "a warning is not a result");
     let other = file(folder.path(), "b.jsonl")?;
-    let all = HeldOutRows { rows: rows("q", 40), message: None };
+    let all = HeldOutRows { rows: rows("q", 40), message: None, warning: None };
     assert_eq!(held_out(&run, &flags, &other, 40)?, all, "the run has not read this file");
     let pretrained = json!({ "data": name, "seed": 1 });
     assert_eq!(held_out(&pretrained, &flags, &name, 40)?, all, "a run on texts has no rows");
@@ -64,7 +65,7 @@ fn runs_of_earlier_versions_have_the_rules_of_their_parts() -> Result<()> {
     }
     let run = json!({ "data": name, "task": "gsm8k", "eval_file": "b.jsonl" });
     let all = held_out(&run, &flags, &name, 40)?;
-    assert!(all.rows.len() == 40 && all.message.expect("a warning").contains("b.jsonl"));
+    assert!(all.rows.len() == 40 && all.warning.expect("a warning").contains("b.jsonl"));
     Ok(())
 }
 
@@ -78,8 +79,53 @@ fn a_split_of_shares_of_problems_or_of_an_earlier_run_has_a_rule_once_rows_are_c
     ] {
         assert_eq!((spec.rule(40), spec.mixture_seed()), (expected, mixture_seed), "{spec:?}");
     }
+    let half = |spec: SplitSpec| spec.with_validation(Some(0.5)).rule(40);
+    assert_eq!(half(SplitSpec::Shares { validation: 0.2, seed: 7 }).n_validation, 20);
+    let of_problems = SplitRule { n_validation: 20, ..SplitRule::of_problems(40) };
+    assert_eq!(half(SplitSpec::Problems), of_problems);
+    assert_eq!(half(SplitSpec::Recorded(rule)), SplitRule { n_validation: 20, ..rule });
+    assert_eq!(SplitSpec::Recorded(rule).with_validation(None), SplitSpec::Recorded(rule));
     let of_more = SplitSpec::Recorded(rule).rule(41);
     assert_eq!(of_more, SplitRule { n_rows: 41, ..rule }, "the rows that are counted");
+}
+
+#[test]
+fn the_validation_rows_of_a_smaller_share_are_among_those_of_a_larger_one() -> Result<()> {
+    let rule = SplitRule::of_shares(40, 0.2, 0., 7);
+    let validation =
+        |rule: SplitRule| -> Result<Vec<Example>> { Ok(rule.hold_out(rows("q", 40))?.validation) };
+    let of_run = validation(rule)?;
+    let (fewer, more) =
+        (validation(rule.with_validation(0.1))?, validation(rule.with_validation(0.3))?);
+    assert_eq!((fewer.len(), of_run.len(), more.len()), (4, 8, 12));
+    assert!(fewer.iter().all(|row| of_run.contains(row)));
+    assert!(of_run.iter().all(|row| more.contains(row)));
+    Ok(())
+}
+
+#[test]
+fn a_run_on_preferences_has_split_those_that_it_did_not_filter_out() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    // Every fourth pair cannot be learned from: its completions are equal.
+    let pair = |i: usize| {
+        let rejected = if i.is_multiple_of(4) { "a" } else { "b" };
+        let row = json!({ "prompt": format!("q {i}"), "chosen": "a", "rejected": rejected });
+        row.to_string() + "\n"
+    };
+    let path = folder.path().join("pairs.jsonl");
+    fs::write(&path, (0..40).map(pair).collect::<String>())?;
+    let name = path.to_string_lossy().into_owned();
+    let usable: Vec<Example> =
+        rows("q", 40).into_iter().enumerate().filter(|(i, _)| i % 4 != 0).map(|(_, r)| r).collect();
+    let rule = SplitRule::of_shares(usable.len(), 0.2, 0., 7);
+    let trained: HashSet<_> = rule.hold_out(usable)?.train.iter().map(Example::question).collect();
+    assert_eq!(trained.len(), 24);
+    let run = json!({ "data": name, "pairs": 9, (SplitRule::SETTING): rule, "seed": 7 });
+    let held_out = held_out(&run, &DatasetFlags::default(), &name, 40)?;
+    assert_eq!(held_out.warning, None, "the file is as it was");
+    assert_eq!(held_out.rows.len(), 16, "6 held out, and 10 that it could not learn from");
+    assert!(held_out.rows.iter().all(|row| !trained.contains(&row.question())));
+    Ok(())
 }
 
 #[test]

@@ -20,6 +20,9 @@ pub(crate) enum Family {
     SmolLm3,
     Phi3,
     Gemma,
+    Gemma2,
+    /// The models without a vision tower.
+    Gemma3,
     Gpt2,
     Opt,
     GptNeoX,
@@ -28,7 +31,7 @@ pub(crate) enum Family {
 }
 
 impl Family {
-    pub(super) const ALL: [Self; 13] = [
+    pub(super) const ALL: [Self; 15] = [
         Self::Llama,
         Self::Mistral,
         Self::Mixtral,
@@ -38,6 +41,8 @@ impl Family {
         Self::SmolLm3,
         Self::Phi3,
         Self::Gemma,
+        Self::Gemma2,
+        Self::Gemma3,
         Self::Gpt2,
         Self::Opt,
         Self::GptNeoX,
@@ -56,6 +61,8 @@ impl Family {
             Self::SmolLm3 => "smollm3",
             Self::Phi3 => "phi3",
             Self::Gemma => "gemma",
+            Self::Gemma2 => "gemma2",
+            Self::Gemma3 => "gemma3_text",
             Self::Gpt2 => "gpt2",
             Self::Opt => "opt",
             Self::GptNeoX => "gpt_neox",
@@ -75,6 +82,8 @@ impl Family {
             Self::SmolLm3 => "SmolLM3ForCausalLM",
             Self::Phi3 => "Phi3ForCausalLM",
             Self::Gemma => "GemmaForCausalLM",
+            Self::Gemma2 => "Gemma2ForCausalLM",
+            Self::Gemma3 => "Gemma3ForCausalLM",
             Self::Gpt2 => "GPT2LMHeadModel",
             Self::Opt => "OPTForCausalLM",
             Self::GptNeoX => "GPTNeoXForCausalLM",
@@ -85,8 +94,9 @@ impl Family {
     /// Family that a configuration belongs to.
     pub(crate) fn of(config: &ModelConfig) -> Self {
         match config.norm {
-            NormKind::Layer { eps } => Self::with_layer_norm(config, eps),
             NormKind::ZeroCenteredRms { .. } => Self::with_zero_centered_rms_norm(config),
+            _ if has_gemma_2_options(config) => Self::Custom,
+            NormKind::Layer { eps } => Self::with_layer_norm(config, eps),
             NormKind::Rms { .. } => Self::with_rms_norm(config),
         }
     }
@@ -126,15 +136,32 @@ impl Family {
 
     fn with_zero_centered_rms_norm(config: &ModelConfig) -> Self {
         let attention = config.attention;
-        let is_gemma = config.block == BlockLayout::PreNorm
-            && config.embedding == TokenEmbedding::Scaled
+        let gemma_like = config.embedding == TokenEmbedding::Scaled
             && attention.projections == QkvProjections::Separate
             && matches!(attention.bias, AttentionBias::None | AttentionBias::All)
-            && attention.qk_norm == QkNorm::None
             && has_plain_rope(config)
-            && attention.window.is_none()
             && matches!(config.mlp, Mlp::GeGlu { form: Gelu::Tanh, .. });
-        if is_gemma { Self::Gemma } else { Self::Custom }
+        // Both later configurations require this whatever `head_dim` is.
+        let divisible = config.n_embd.is_multiple_of(attention.n_head);
+        let sinks = attention.window.is_some_and(|window| window.sinks > 0);
+        match (config.block, attention.qk_norm) {
+            (BlockLayout::PreNorm, QkNorm::None)
+                if gemma_like && attention.window.is_none() && !has_gemma_2_options(config) =>
+            {
+                Self::Gemma
+            }
+            (BlockLayout::SandwichNorm, QkNorm::None)
+                if gemma_like && divisible && !sinks && attention.local_rope_base.is_none() =>
+            {
+                Self::Gemma2
+            }
+            (BlockLayout::SandwichNorm, QkNorm::PerHead)
+                if gemma_like && divisible && !sinks && has_gemma_3_layers(config) =>
+            {
+                Self::Gemma3
+            }
+            _ => Self::Custom,
+        }
     }
 
     fn with_rms_norm(config: &ModelConfig) -> Self {
@@ -243,6 +270,16 @@ impl Family {
                 lm_head: LmHead::Tied,
                 ..llama
             },
+            Self::Gemma2 => Defaults {
+                num_key_value_heads: 4,
+                sliding_window: Some(4096),
+                ..Self::Gemma.defaults(n_embd, n_head)
+            },
+            Self::Gemma3 => Defaults {
+                max_position_embeddings: 131_072,
+                rope_theta: 1e6,
+                ..Self::Gemma2.defaults(n_embd, n_head)
+            },
             Self::SmolLm3 => Defaults {
                 max_position_embeddings: 32_768,
                 num_key_value_heads: 4,
@@ -255,7 +292,25 @@ impl Family {
     }
 }
 
-/// True if RoPE is unscaled and rotates whole heads of all layers.
+/// True if `config` has a design choice that only Gemma 2 and 3 have, apart from their blocks.
+fn has_gemma_2_options(config: &ModelConfig) -> bool {
+    let attention = config.attention;
+    config.logit_softcap.is_some()
+        || attention.logit_softcap.is_some()
+        || attention.query_pre_attn_scalar.is_some()
+        || attention.full_attention_interval.is_some()
+        || attention.local_rope_base.is_some()
+}
+
+/// True if the attention logits are not capped, and RoPE is scaled in layers without a window only.
+fn has_gemma_3_layers(config: &ModelConfig) -> bool {
+    let attention = config.attention;
+    let scaled = matches!(attention.position, PositionEncoding::Rope { scaling: Some(_), .. });
+    attention.logit_softcap.is_none()
+        && (attention.window.is_none() || attention.local_rope_base.is_some() || !scaled)
+}
+
+/// True if RoPE rotates whole heads of all layers.
 fn has_plain_rope(config: &ModelConfig) -> bool {
     let attention = config.attention;
     matches!(attention.position, PositionEncoding::Rope { .. })

@@ -36,6 +36,7 @@ pub(super) fn read(fields: Fields<'_>) -> Result<ModelConfig> {
         )?,
         mlp: mlp::two_layer(fields, "activation_function", "gelu_new", width)?,
         lm_head: lm_head(LmHead::Tied, fields)?,
+        logit_softcap: None,
         init_std: fields.number_or("initializer_range", ModelConfig::GPT2_INIT_STD)?,
     })
 }

@@ -36,6 +36,7 @@ pub(super) fn read(fields: Fields<'_>) -> Result<ModelConfig> {
         attention,
         mlp: mlp::two_layer(fields, "hidden_act", "gelu", fields.size("intermediate_size")?)?,
         lm_head: lm_head(LmHead::Untied, fields)?,
+        logit_softcap: None,
         init_std: fields.number_or("initializer_range", ModelConfig::GPT2_INIT_STD)?,
     })
 }

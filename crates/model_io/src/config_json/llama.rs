@@ -34,35 +34,16 @@ pub(super) fn read(family: Family, fields: Fields<'_>) -> Result<ModelConfig> {
         n_embd,
         context_len,
         embedding: embedding(family, n_embd, fields)?,
-        norm: match (family, fields.string("norm")?) {
-            (Family::Gemma, _) | (Family::Custom, Some("zero_centered_rms")) => {
-                NormKind::ZeroCenteredRms { eps }
-            }
-            (Family::Custom, Some("layer")) => NormKind::Layer { eps },
-            (Family::Custom, Some(other)) if other != "rms" => bail!("`norm` is `{other}`"),
-            _ => NormKind::Rms { eps },
-        },
-        block: match (family, fields.string("block")?) {
-            (Family::Custom, Some("post_norm")) => BlockLayout::PostNorm,
-            (Family::Custom, Some("parallel")) => BlockLayout::Parallel,
-            (Family::Custom, Some(other)) if other != "pre_norm" => bail!("`block` is `{other}`"),
-            _ => BlockLayout::PreNorm,
-        },
+        norm: norm(family, eps, fields)?,
+        block: block(family, fields)?,
         attention: AttentionConfig {
             n_head,
             n_kv_head: n_kv_head.unwrap_or(n_head),
             head_dim: fields.size_or("head_dim", defaults.head_dim)?,
-            projections: match (family, fields.string("qkv_projections")?) {
-                (Family::Phi3, _) | (Family::Custom, Some("fused")) => QkvProjections::Fused,
-                (Family::Custom, Some("fused_per_head")) => QkvProjections::FusedPerHead,
-                (Family::Custom, Some(other)) if other != "separate" => {
-                    bail!("`qkv_projections` is `{other}`")
-                }
-                _ => QkvProjections::Separate,
-            },
+            projections: projections(family, fields)?,
             bias: attention_bias(family, fields)?,
             qk_norm: match family {
-                Family::Qwen3 | Family::Qwen3Moe => QkNorm::PerHead,
+                Family::Qwen3 | Family::Qwen3Moe | Family::Gemma3 => QkNorm::PerHead,
                 Family::Custom if fields.flag("qk_norm")? => QkNorm::PerHead,
                 _ => QkNorm::None,
             },
@@ -70,10 +51,48 @@ pub(super) fn read(family: Family, fields: Fields<'_>) -> Result<ModelConfig> {
             rotary_fraction: position::rotary_fraction(family, fields)?,
             no_rope_interval,
             window: window(family, &defaults, n_layer, no_rope_interval, fields)?,
+            full_attention_interval: None,
+            local_rope_base: None,
+            query_pre_attn_scalar: None,
+            logit_softcap: None,
         },
         mlp: mlp::read(family, fields)?,
         lm_head: lm_head(defaults.lm_head, fields)?,
+        logit_softcap: None,
         init_std: fields.number_or("initializer_range", ModelConfig::GPT2_INIT_STD)?,
+    })
+}
+
+fn norm(family: Family, eps: f64, fields: Fields<'_>) -> Result<NormKind> {
+    Ok(match (family, fields.string("norm")?) {
+        (Family::Gemma | Family::Gemma2 | Family::Gemma3, _)
+        | (Family::Custom, Some("zero_centered_rms")) => NormKind::ZeroCenteredRms { eps },
+        (Family::Custom, Some("layer")) => NormKind::Layer { eps },
+        (Family::Custom, Some(other)) if other != "rms" => bail!("`norm` is `{other}`"),
+        _ => NormKind::Rms { eps },
+    })
+}
+
+fn block(family: Family, fields: Fields<'_>) -> Result<BlockLayout> {
+    Ok(match (family, fields.string("block")?) {
+        (Family::Gemma2 | Family::Gemma3, _) | (Family::Custom, Some("sandwich_norm")) => {
+            BlockLayout::SandwichNorm
+        }
+        (Family::Custom, Some("post_norm")) => BlockLayout::PostNorm,
+        (Family::Custom, Some("parallel")) => BlockLayout::Parallel,
+        (Family::Custom, Some(other)) if other != "pre_norm" => bail!("`block` is `{other}`"),
+        _ => BlockLayout::PreNorm,
+    })
+}
+
+fn projections(family: Family, fields: Fields<'_>) -> Result<QkvProjections> {
+    Ok(match (family, fields.string("qkv_projections")?) {
+        (Family::Phi3, _) | (Family::Custom, Some("fused")) => QkvProjections::Fused,
+        (Family::Custom, Some("fused_per_head")) => QkvProjections::FusedPerHead,
+        (Family::Custom, Some(other)) if other != "separate" => {
+            bail!("`qkv_projections` is `{other}`")
+        }
+        _ => QkvProjections::Separate,
     })
 }
 
@@ -108,7 +127,7 @@ pub(super) fn write(config: &ModelConfig) -> Value {
 
 fn embedding(family: Family, n_embd: usize, fields: Fields<'_>) -> Result<TokenEmbedding> {
     Ok(match family {
-        Family::Gemma => TokenEmbedding::Scaled,
+        Family::Gemma | Family::Gemma2 | Family::Gemma3 => TokenEmbedding::Scaled,
         Family::Custom if fields.flag("embedding_scale")? => TokenEmbedding::Scaled,
         Family::Custom => match fields.size_or("word_embed_proj_dim", n_embd)? {
             width if width == n_embd => TokenEmbedding::Plain,
@@ -138,6 +157,10 @@ pub(super) fn square_attention(
         rotary_fraction: 1.,
         no_rope_interval: None,
         window: None,
+        full_attention_interval: None,
+        local_rope_base: None,
+        query_pre_attn_scalar: None,
+        logit_softcap: None,
     })
 }
 
@@ -187,7 +210,7 @@ fn no_rope_interval(
 }
 
 /// Sliding window, which must be the same in all layers. Llama never has one, as in transformers;
-/// SmolLM3 has it in the layers without RoPE.
+/// SmolLM3 has it in the layers without RoPE. Those of Gemma 2 and 3 are read later.
 fn window(
     family: Family,
     defaults: &Defaults,
@@ -196,7 +219,7 @@ fn window(
     fields: Fields<'_>,
 ) -> Result<Option<SlidingWindow>> {
     let size = match family {
-        Family::Llama | Family::Gemma => return Ok(None),
+        Family::Llama | Family::Gemma | Family::Gemma2 | Family::Gemma3 => return Ok(None),
         Family::SmolLm3 if !fields.flag("use_sliding_window")? => return Ok(None),
         Family::Qwen2 | Family::Qwen3 | Family::Qwen3Moe
             if !fields.flag("use_sliding_window")? =>
@@ -208,7 +231,7 @@ fn window(
     let first = fields.size_or("max_window_layers", defaults.max_window_layers)?;
     let sliding = match (fields.value("layer_types"), family, size) {
         (Some(kinds), Family::Mistral | Family::Qwen2 | Family::Qwen3 | Family::SmolLm3, _) => {
-            sliding_layers(kinds, n_layer)?
+            sliding_layers(kinds, n_layer)?.into_iter().filter(|&is_sliding| is_sliding).count()
         }
         (_, _, None) => 0,
         (_, Family::SmolLm3, _) => no_rope_interval.map_or(0, |n| n_layer / n.max(1)),
@@ -227,8 +250,8 @@ fn window(
     Ok(Some(SlidingWindow { size, sinks: fields.size_or("attention_sinks", 0)? }))
 }
 
-/// Number of layers with a window, according to `layer_types`.
-fn sliding_layers(kinds: &Value, n_layer: usize) -> Result<usize> {
+/// True for each layer that has a window, according to `layer_types`.
+pub(super) fn sliding_layers(kinds: &Value, n_layer: usize) -> Result<Vec<bool>> {
     let kinds = kinds.as_array().context("`layer_types` must be a list")?;
     ensure!(kinds.len() == n_layer, "{n_layer} layers have {} `layer_types`", kinds.len());
     let supported = ["full_attention", "sliding_attention"];
@@ -236,5 +259,5 @@ fn sliding_layers(kinds: &Value, n_layer: usize) -> Result<usize> {
     if let Some(other) = other {
         bail!("`layer_types` has {other}: expected full_attention or sliding_attention");
     }
-    Ok(kinds.iter().filter(|&kind| kind == "sliding_attention").count())
+    Ok(kinds.iter().map(|kind| kind == "sliding_attention").collect())
 }

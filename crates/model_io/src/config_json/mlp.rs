@@ -10,21 +10,24 @@ use crate::json_fields::Fields;
 
 /// Feed-forward layer of a model of `family` that has Llama's keys.
 pub(super) fn read(family: Family, fields: Fields<'_>) -> Result<Mlp> {
-    let is_gemma = family == Family::Gemma;
-    let default = if is_gemma { "gelu_pytorch_tanh" } else { "silu" };
-    let name = fields.string("hidden_act")?.unwrap_or(default);
+    let (key, default) = match family {
+        Family::Gemma => ("hidden_act", "gelu_pytorch_tanh"),
+        Family::Gemma2 | Family::Gemma3 => ("hidden_activation", "gelu_pytorch_tanh"),
+        _ => ("hidden_act", "silu"),
+    };
+    let name = fields.string(key)?.unwrap_or(default);
     match (family, name) {
         (Family::Custom, _) => return read_custom(name, fields),
         // Gemma's oldest files have `gelu` and mean its approximation.
-        (Family::Gemma, "gelu" | "gelu_pytorch_tanh") | (_, "silu") => {}
-        (_, other) => bail!("`hidden_act` is `{other}`, expected `{default}`"),
+        (Family::Gemma, "gelu") => {}
+        (_, name) => ensure!(name == default, "`{key}` is `{name}`, expected `{default}`"),
     }
     if let Family::Mixtral | Family::Qwen3Moe = family {
         return read_experts(family, fields);
     }
     let width = fields.size("intermediate_size")?;
     Ok(match family {
-        Family::Gemma => Mlp::GeGlu { width, form: Gelu::Tanh },
+        Family::Gemma | Family::Gemma2 | Family::Gemma3 => Mlp::GeGlu { width, form: Gelu::Tanh },
         Family::Phi3 => Mlp::FusedSwiGlu { width },
         _ => Mlp::SwiGlu { width },
     })

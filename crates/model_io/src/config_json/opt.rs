@@ -46,6 +46,7 @@ pub(super) fn read(fields: Fields<'_>) -> Result<ModelConfig> {
         )?,
         mlp: mlp::two_layer(fields, "activation_function", "relu", fields.size("ffn_dim")?)?,
         lm_head: lm_head(LmHead::Tied, fields)?,
+        logit_softcap: None,
         init_std: fields.number_or("init_std", ModelConfig::GPT2_INIT_STD)?,
     })
 }

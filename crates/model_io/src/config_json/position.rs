@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 
 use super::family::{Defaults, Family};
 use crate::config::{
-    Llama3Scaling, LongScaling, ModelConfig, PairFactors, PositionEncoding, RopeScaling,
-    YarnScaling,
+    AttentionConfig, Llama3Scaling, LongScaling, ModelConfig, PairFactors, PositionEncoding,
+    RopeScaling, YarnScaling,
 };
 use crate::json_fields::Fields;
 use crate::rope_scaling::yarn_attention_factor;
@@ -19,12 +19,17 @@ pub(super) fn read(
     context_len: usize,
     fields: Fields<'_>,
 ) -> Result<PositionEncoding> {
-    let parameters = match fields.object("rope_scaling")? {
-        Some(older) => Some(older), // the older key has precedence in transformers, too
-        None => fields.object("rope_parameters")?,
+    let newer = match family {
+        Family::Gemma3 => of_layer_type("full_attention", fields)?,
+        _ => fields.object("rope_parameters")?,
     };
-    let base = fields.number_or("rope_theta", defaults.rope_theta)?;
-    let base = fields.number_or("rotary_emb_base", base)?; // GPT-NeoX's name
+    // The older key has precedence in transformers, too.
+    let parameters = fields.object("rope_scaling")?.or(newer);
+    let mut base = fields.number_or("rope_theta", defaults.rope_theta)?;
+    base = fields.number_or("rotary_emb_base", base)?; // GPT-NeoX's name
+    if let (Family::Gemma3, Some(newer)) = (family, newer) {
+        base = newer.number_or("rope_theta", base)?; // merged with the older key
+    }
     let Some(parameters) = parameters else {
         return Ok(match family == Family::Custom && fields.value("rope_theta").is_none() {
             true => PositionEncoding::Learned { offset: fields.size_or("position_offset", 0)? },
@@ -35,6 +40,29 @@ pub(super) fn read(
     ensure!(!by_layer, "`rope_parameters` that differ between layers are not supported");
     let scaling = read_scaling(family, context_len, fields, parameters)?;
     Ok(PositionEncoding::Rope { base: parameters.number_or("rope_theta", base)?, scaling })
+}
+
+/// The `rope_parameters` of a type of layers of Gemma 3; `None` if the file has none.
+fn of_layer_type<'a>(layer_type: &str, fields: Fields<'a>) -> Result<Option<Fields<'a>>> {
+    let Some(parameters) = fields.object("rope_parameters")? else { return Ok(None) };
+    let by_layer = parameters.0.values().all(|value| value.is_object() || value.is_null());
+    ensure!(
+        by_layer,
+        "`rope_parameters` must have an object for `full_attention` and one for `sliding_attention`"
+    );
+    parameters.object(layer_type)
+}
+
+/// θ in the layers of Gemma 3 that have a window; they do not scale RoPE.
+pub(super) fn local_base(fields: Fields<'_>) -> Result<f64> {
+    let base = fields.number_or("rope_local_base_freq", 10_000.)?;
+    let Some(parameters) = of_layer_type("sliding_attention", fields)? else { return Ok(base) };
+    let kind = parameters.string("rope_type")?.unwrap_or("default");
+    ensure!(
+        kind == "default",
+        "RoPE scaling `{kind}` of `sliding_attention` is not supported: expected default"
+    );
+    parameters.number_or("rope_theta", base)
 }
 
 /// Fraction of a head that RoPE rotates.
@@ -175,6 +203,18 @@ pub(super) fn write(json: &mut Value, config: &ModelConfig) {
     }
     parameters["rope_theta"] = json!(base);
     json["rope_parameters"] = parameters; // read by transformers 5
+}
+
+/// Changes the keys that [`write()`] has added to those of Gemma 3, which has other frequencies in
+/// the layers with a window.
+pub(super) fn write_by_layer_type(json: &mut Value, attention: AttentionConfig) {
+    let PositionEncoding::Rope { base, .. } = attention.position else { return };
+    let local = attention.local_rope_base.unwrap_or(base);
+    json["rope_local_base_freq"] = json!(local); // read by transformers 4
+    json["rope_parameters"] = json!({
+        "full_attention": json["rope_parameters"].clone(),
+        "sliding_attention": { "rope_type": "default", "rope_theta": local },
+    });
 }
 
 fn scaling_json(scaling: RopeScaling) -> Value {

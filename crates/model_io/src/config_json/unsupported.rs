@@ -16,7 +16,13 @@ fn difference(name: &str) -> Option<&'static str> {
         | "phimoe" | "granitemoe" => {
             "it is a mixture of experts of another kind than Mixtral and Qwen3-MoE"
         }
-        "gpt2" | "opt" | "gptneox" | "phi3" | "gemma" => "it is opened from a folder only",
+        "gpt2" | "opt" | "gptneox" | "phi3" | "gemma" | "gemma2" => {
+            "it is opened from a folder only"
+        }
+        "gemma3" => {
+            "of Gemma 3, only the models that read text alone (270M, 1B) are supported, as folders \
+             of model_type `gemma3_text`"
+        }
         "gpt_bigcode" => "all its heads share one key and value, in one matrix with the queries",
         "gptj" | "codegen" => "attention and MLP share one norm, and RoPE turns adjacent channels",
         "phi" | "phi2" => "attention and MLP share one norm, and its LM head has a bias",
@@ -30,9 +36,8 @@ fn difference(name: &str) -> Option<&'static str> {
         "olmo" => "its LayerNorm has no weights",
         "olmo2" | "olmo3" => "its norms follow attention and MLP, instead of preceding them",
         "granite" => "it scales embeddings, residuals, attention and logits by constants",
-        _ if name.starts_with("gemma") => {
-            "it normalizes the outputs of attention and MLP, too, and its layers alternate between \
-             a window and full attention"
+        "gemma3n" | "gemma3n_text" => {
+            "it has embeddings for each layer, and layers that share keys and values"
         }
         _ => return None,
     })

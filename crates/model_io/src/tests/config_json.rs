@@ -157,9 +157,10 @@ fn a_list_of_layers_costs_no_memory_for_the_layers_that_a_file_claims() {
 fn a_refused_family_is_told_what_is_special_about_it() {
     let refused = |family: &str| error(from_json(&config_with(&json!({ "model_type": family }))));
     let supported = "expected one of llama, mistral, mixtral, qwen2, qwen3, qwen3_moe, smollm3, \
-                     phi3, gemma, gpt2, opt, gpt_neox, llm_from_scratch";
+                     phi3, gemma, gemma2, gemma3_text, gpt2, opt, gpt_neox, llm_from_scratch";
     for (family, reason) in [
-        ("gemma2", "because it normalizes the outputs of attention and MLP, too"),
+        ("gemma3", "because of Gemma 3, only the models that read text alone (270M, 1B)"),
+        ("gemma3n", "because it has embeddings for each layer"),
         ("qwen2_moe", "because every token also passes through a shared expert"),
         ("gptj", "because attention and MLP share one norm"),
         ("bert", "model_type `bert` is not supported: expected"),
@@ -258,8 +259,8 @@ fn a_config_outside_all_families_gets_our_model_type() {
             "qwen2" => "qwen2",
             "qwen3" => "qwen3",
             "mistral" => "mistral",
-            "smollm3" | "phi3" | "gemma" | "gpt2" | "opt" | "gpt_neox" | "mixtral"
-            | "qwen3_moe" => name,
+            "smollm3" | "phi3" | "gemma" | "gemma2" | "gemma3_text" | "gpt2" | "opt"
+            | "gpt_neox" | "mixtral" | "qwen3_moe" => name,
             _ => "llm_from_scratch",
         };
         assert_eq!(model_type, expected, "{name}");

@@ -68,6 +68,35 @@ fn a_named_token_without_an_embedding_is_not_added() -> Result<()> {
     Ok(())
 }
 
+/// Gemma 3's models that read text alone have a tokenizer with a token for images.
+#[test]
+fn an_image_token_without_an_embedding_is_left_out() -> Result<()> {
+    let mut json = golden()["tokenizer.json"].clone();
+    let n = json["model"]["vocab"].as_object().unwrap().len() + 2;
+    let token = json!({
+        "id": n, "content": "<image>", "special": true, "single_word": false, "lstrip": false,
+        "rstrip": false, "normalized": false
+    });
+    json["added_tokens"].as_array_mut().unwrap().push(token);
+    let open = |names: Value, vocab_size: usize| {
+        let files = json!({
+            "tokenizer.json": json, "tokenizer_config.json": names,
+            "config.json": { "vocab_size": vocab_size },
+        });
+        Tokenizer::open(folder(&files).path())
+    };
+    let names = json!({ "image_token": "<image>" });
+    for names in [names.clone(), json!({ "extra_special_tokens": names })] {
+        let without = open(names.clone(), n)?;
+        assert_eq!((without.token_to_id("<image>"), without.vocab_size()), (None, n));
+        assert!(encode(&without, "<image>")?.len() > 1, "it is text");
+        assert_eq!(open(names, n + 1)?.token_to_id("<image>"), Some(n as u32));
+    }
+    // Any other token that the model does not know is an error when the model is opened.
+    assert_eq!(open(json!({}), n)?.vocab_size(), n + 1);
+    Ok(())
+}
+
 #[test]
 fn the_vocabulary_size_is_the_highest_id_plus_1() -> Result<()> {
     let model = json!({ "type": "WordLevel", "vocab": { "a": 0, "b": 65_541 }, "unk_token": "a" });

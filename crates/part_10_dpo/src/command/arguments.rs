@@ -4,15 +4,16 @@ use std::num::NonZeroUsize;
 
 use anyhow::Result;
 use clap::Args;
-use datasets::SplitSpec;
 use experiment::flags::{RunFlags, without_f16};
 use experiment::number::probability;
 use experiment::program::ensure_usage;
+use ppo::policy_checks::ensure_split_of_file;
 use reward::flags::{PreferenceFlags, SplitFlags};
 use scaling::flags::OptimizationFlags;
 use scaling::{DefaultLength, DefaultLr, RunDefaults};
 use serde::Serialize;
 use sft::model_flags::ModelFlags;
+use sft::run_split::GivenSplit;
 
 use crate::flags::{LossFlags, LossName};
 use crate::losses::{DpoLoss, LossType};
@@ -79,15 +80,11 @@ impl TrainArgs {
     /// # Errors
     /// When flags contradict each other.
     pub(crate) fn check(&self) -> Result<()> {
-        self.optimization.dtype.ensure_unscaled()?;
-        self.optimization.schedule.check(None)?;
+        self.optimization.check()?;
         self.model.lora.check()?;
         self.online.check(self.loss.loss, self.reference.as_deref())?;
         let is_online = self.online.online.is_some();
-        ensure_usage(
-            self.online.split_seed.is_none() || !self.data.is_built_in(),
-            "--split-seed is for files; built-in data have their own validation problems",
-        )?;
+        ensure_split_of_file(self.online.split_seed, !self.data.is_built_in())?;
         ensure_usage(
             !is_online || self.optimization.grad_accum_steps.get() == 1,
             "--grad-accum-steps has no part in --online: a round has --prompts-per-round prompts",
@@ -120,10 +117,9 @@ impl TrainArgs {
         )
     }
 
-    /// Split of a run with --online that --split-seed gives.
-    pub(crate) fn given_split(&self) -> Option<SplitSpec> {
-        let SplitFlags { validation, .. } = self.split;
-        self.online.split_seed.map(|seed| SplitSpec::Shares { validation, seed })
+    /// Split of a run with --online that the flags give.
+    pub(crate) fn given_split(&self) -> GivenSplit {
+        GivenSplit { validation: self.split.validation, seed: self.online.split_seed }
     }
 
     /// Loss of the run.

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
-use datasets::DatasetFlags;
+use datasets::{DatasetFlags, SplitRule};
 use experiment::RunFolder;
 use experiment::flags::ComputeFlags;
 use experiment::program::{as_usage_error, ensure_usage};
@@ -149,8 +149,9 @@ fn kl_of_completions(
         .transpose()
 }
 
-/// Rows of `--data`. Without it: those that the run of `--model` was not trained on, or the
-/// arithmetic test pairs if the model does not belong to a run on preferences.
+/// Rows of `--data`, by default the data of the run of `--model`, or the arithmetic test pairs if
+/// the model does not belong to a run on preferences. Of data that the run was trained on, only the
+/// rows that it held out.
 fn load_eval_rows(args: &EvalArgs, preference_type: PreferenceType) -> Result<Vec<PreferenceRow>> {
     let (columns, dataset) = (args.columns.clone(), args.dataset.clone());
     if args.data.is_none() {
@@ -165,43 +166,53 @@ fn load_eval_rows(args: &EvalArgs, preference_type: PreferenceType) -> Result<Ve
         "the run has learned from its own completions and holds no pairs: give --data, or use \
          `part_9 eval`",
     )?;
+    let load = |data: &PreferenceFlags| -> Result<Vec<PreferenceRow>> {
+        Ok(load_all(data, preference_type, seed)?.rows)
+    };
     let run = run.filter(|run| run["online"].is_null());
     let Some(run) = run else {
         let (data, dataset) = ("arithmetic".into(), DatasetFlags::default());
         let arithmetic = PreferenceFlags { data, dataset, columns: None };
-        return Ok(load_all(&requested.unwrap_or(arithmetic), preference_type, seed)?.rows);
+        return load(&requested.unwrap_or(arithmetic));
     };
     let run_data: PreferenceFlags = serde_json::from_value(run.clone())?;
-    let Some(requested) = requested else {
-        let rows = load_run_rows(&run_data, run, preference_type)?.into_eval_rows();
+    let requested = requested.unwrap_or_else(|| run_data.clone());
+    let requests_run_data = requested.is_data_of(&run);
+    if !requests_run_data && !requested.dataset.shares_files_with(&run, &requested.data) {
+        return load(&requested);
+    }
+    let of_run = load_run_rows(&run_data, run, preference_type)?;
+    let Some(of_run) = of_run else { return load(&requested) };
+    if requests_run_data {
+        let rows = of_run.into_eval_rows();
         println!("{} rows that the run held out", rows.len());
         return Ok(rows);
-    };
-    let rows = load_all(&requested, preference_type, seed)?.rows;
-    if requested.dataset.shares_files_with(&run, &requested.data) {
-        let text = |row: &PreferenceRow| format!("{row:?}");
-        let train_rows = load_run_rows(&run_data, run, preference_type)?.splits.train;
-        let train_rows: HashSet<String> = train_rows.iter().map(text).collect();
-        let overlap = rows.iter().filter(|row| train_rows.contains(&text(row))).count();
-        if overlap > 0 {
-            println!(
-                "warning: the run was trained on {overlap} of these rows; omit --data to evaluate \
-                 on held-out ones"
-            );
-        }
     }
+    let trained: HashSet<_> = of_run.splits.train.into_iter().map(|row| row.prompt).collect();
+    let mut rows = load(&requested)?;
+    let n_rows = rows.len();
+    rows.retain(|row| !trained.contains(&row.prompt));
+    ensure!(!rows.is_empty(), "the run was trained on all rows of {}", requested.data);
+    println!("{} of {n_rows} rows: the run was trained on the others", rows.len());
     Ok(rows)
 }
 
-/// Rows of a run on `data` with these settings.
+/// Rows of a run on `data` with these settings; `None`, with a warning, if they have changed since
+/// it was trained.
 fn load_run_rows(
     data: &PreferenceFlags,
     run: Value,
     preference_type: PreferenceType,
-) -> Result<PreferenceRows> {
+) -> Result<Option<PreferenceRows>> {
     let seed = run["seed"].as_u64().unwrap_or_default();
+    let rule = SplitRule::recorded(&run)?;
     let split: SplitFlags = serde_json::from_value(run)?;
-    PreferenceRows::load(data, &split, preference_type, seed)
+    let rows = PreferenceRows::load(data, &split, preference_type, seed)?;
+    let is_unchanged = rule.is_none_or(|rule| rule.n_rows == rows.splits.n_rows());
+    if !is_unchanged {
+        eprintln!("warning: {}", SplitRule::CHANGED);
+    }
+    Ok(is_unchanged.then_some(rows))
 }
 
 /// Prints the metrics in words, beside the accuracy of the completions' lengths alone.

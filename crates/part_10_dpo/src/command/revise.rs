@@ -101,9 +101,9 @@ pub(super) fn run(args: &ReviseArgs) -> Result<()> {
     for _ in 0..args.rounds {
         let n_too_long = reviser.round(&mut pools, &mut rng)?;
         if n_too_long > 0 {
-            println!(
-                "{n_too_long} revisions do not fit into the context of {context_len} tokens: \
-                 independent answers instead"
+            eprintln!(
+                "warning: {n_too_long} revisions do not fit into the context of {context_len} \
+                 tokens: independent answers instead"
             );
         }
         reviser.independent_round(&mut independent, &mut rng)?;

@@ -41,7 +41,9 @@ pub(super) fn train_small(
         seed,
     };
     let mut state = TrainState::new(parameters, config.optimizer)?;
-    state.progress.length_grouping = LengthGrouping::FixedBuckets; // the only epoch
+    // The README's numbers are those of fixed buckets, whose fault, the same left-over examples in
+    // every epoch, does not matter in a run of one epoch.
+    state.progress.length_grouping = LengthGrouping::FixedBuckets;
     let mut policy = DpoPolicy::new(reference.config(), state)?;
     let validator = DpoValidator {
         data: test,

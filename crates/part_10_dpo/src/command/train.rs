@@ -4,7 +4,6 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use candle_core::DType;
-use datasets::SplitRule;
 use experiment::metrics_writer::Plot;
 use experiment::train_state::parameters_sha256;
 use experiment::{Alarm, RunLog, RunLogConfig, RunSetup};
@@ -13,8 +12,7 @@ use ppo::reference::open_reference;
 use ranks::Ranks;
 use scaling::LrSchedule;
 use scaling::run_defaults::resolved_settings;
-use serde_json::{Value, json};
-use sft::{InitialModel, ModelSaver};
+use sft::{InitialModel, ModelSaver, save_run_end};
 use tensor_core::Parameters;
 
 use super::arguments::{SFT_STEPS, TrainArgs};
@@ -24,7 +22,7 @@ use crate::preference_example::{
 };
 use crate::ref_cache::RefCache;
 use crate::source::{FilteredRows, PreferenceRows};
-use crate::step::{DpoPolicy, TrainConfig};
+use crate::step::DpoPolicy;
 use crate::training::train;
 use crate::validator::DpoValidator;
 
@@ -49,7 +47,7 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let config = args.train_config(&defaults)?;
     let LrSchedule { total_steps, warmup_steps, .. } = config.schedule;
     let split_rule = args.split.rule(&args.data, rows.splits.n_rows(), seed);
-    setup.resolve(resolved(&config, split_rule))?;
+    setup.resolve(resolved_settings(&config.schedule, config.batch_size, split_rule))?;
     let tokenizer = &saver.chat_tokenizer.tokenizer;
     let open = |source| open_reference(source, &saver.config, tokenizer, &device);
     let reference = args.reference.as_deref().map(open).transpose()?;
@@ -90,14 +88,6 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     finish_run(args, &setup, &policy, &saver, log)
 }
 
-/// Settings of `config` that follow from the data and the model where no flag gives them, and the
-/// rule by which the rows were split.
-pub(super) fn resolved(config: &TrainConfig, split_rule: Option<SplitRule>) -> Value {
-    let mut resolved = resolved_settings(&config.schedule, config.batch_size);
-    resolved[SplitRule::SETTING] = json!(split_rule);
-    resolved
-}
-
 /// Ends the log of a run, merges the adapter of a run that is over if asked to, saves its last
 /// model, and prints the report.
 pub(super) fn finish_run(
@@ -113,12 +103,7 @@ pub(super) fn finish_run(
     }
     let (progress, result) = (&policy.state.progress, policy.state.result(speed));
     setup.ensure_model_kept(progress)?;
-    if args.model.lora.merge && setup.is_finished(progress) {
-        saver.save_merged(policy.model.device())?;
-    }
-    if let Some(folder) = setup.last_model_folder(progress)? {
-        saver.save_to(&folder, &policy.state.parameters)?;
-    }
+    save_run_end(saver, setup, &policy.state, &args.model.lora)?;
     setup.print_report("part_10", progress, speed, saver.subfolder(), result);
     Ok(())
 }

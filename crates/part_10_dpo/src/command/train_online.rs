@@ -9,15 +9,16 @@ use grpo::{GrpoEvaluator, ReferenceModel, WeightedRewards};
 use ppo::prompts::tokenize_prompts;
 use ppo::reference::open_reference;
 use ppo::reward_fn::NamedRewardFn;
-use ppo::{CompletionEvalConfig, PromptExample, PromptLoader};
+use ppo::{CompletionEvalConfig, PromptExample, PromptLoader, Scoring};
 use reward::flags::PreferenceFlags;
 use scaling::LrSchedule;
+use scaling::run_defaults::resolved_settings;
 use sft::run_split::split_of_run;
 use sft::{ChatTokenizer, InitialModel, ModelSaver, RunSplit};
 use tensor_core::sha256;
 
 use super::arguments::{SFT_STEPS, TrainArgs};
-use super::train::{finish_run, resolved};
+use super::train::finish_run;
 use crate::online::train_online;
 use crate::online_context::{OnlineContext, Teacher};
 use crate::online_flags::OnlineFlags;
@@ -48,7 +49,7 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let online = flags.config(chat_tokenizer.stop_token_ids().to_vec())?;
     let defaults = args.online_defaults(saver.config.parameter_count(), training.len());
     let config = args.train_config(&defaults)?;
-    setup.resolve(resolved(&config, split_rule))?;
+    setup.resolve(resolved_settings(&config.schedule, config.batch_size, split_rule))?;
     let teacher = open_teacher(args, &saver, &device)?;
     setup.create_folder()?;
     if let Some(trained) = initial.train_and_save(seed, &device)? {
@@ -79,11 +80,8 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
         model_saver: run.ranks.is_first().then_some(&saver),
     };
     let prompts = PromptLoader::new(training, config.seed)?;
-    let mut context = OnlineContext {
-        reference,
-        teacher,
-        ..OnlineContext::new(chat_tokenizer, &mut reward, prompts)
-    };
+    let scoring = Scoring::new(chat_tokenizer, &mut reward);
+    let mut context = OnlineContext { scoring, reference, teacher, prompts };
     println!("{}", policy.state.parameter_summary());
     train_online(&mut policy, &mut context, (&online, &config), &validator, &run, &mut log)?;
     finish_run(args, &setup, &policy, &saver, log)

@@ -180,6 +180,10 @@ pub(crate) struct GenerateArgs {
     /// Maximum number of new tokens
     #[arg(long, value_name = "N", default_value_t = 200)]
     pub(crate) max_new_tokens: usize,
+    /// Prompt lookup decoding: propose up to K tokens that followed the last few ones earlier in
+    /// the text, and check them in one forward pass; the same text, up to rounding
+    #[arg(long, value_name = "K", conflicts_with_all = ["prompts", "window"])]
+    pub(crate) prompt_lookup_num_tokens: Option<NonZeroUsize>,
     #[command(flatten)]
     pub(crate) sampler: SamplerFlags,
     #[command(flatten)]

@@ -13,7 +13,7 @@ use serde_json::json;
 use tensor_core::Rng;
 
 use super::arguments::GenerateArgs;
-use crate::{Checkpoint, GenerateConfig, GptModern, generate};
+use crate::{CacheKind, Checkpoint, GenerateConfig, GptModern, generate};
 
 /// Model and settings of the arguments.
 pub(super) fn open(args: &GenerateArgs) -> Result<(Checkpoint, GenerateConfig)> {
@@ -28,8 +28,13 @@ pub(super) fn open(args: &GenerateArgs) -> Result<(Checkpoint, GenerateConfig)> 
         max_new_tokens: args.max_new_tokens,
         min_new_tokens: 0,
         stop_tokens: checkpoint.special_ids.eos.clone(),
-        cache_kind: args.window.cache_kind(checkpoint.model.config().attention.window),
+        cache_kind: match args.prompt_lookup_num_tokens {
+            // Rejected tokens can be taken back from it; its mask has the model's window, too.
+            Some(_) => CacheKind::Full,
+            None => args.window.cache_kind(&checkpoint.model.config().attention),
+        },
         prefill_chunk: 512,
+        prompt_lookup_num_tokens: args.prompt_lookup_num_tokens,
     };
     Ok((checkpoint, config))
 }
@@ -61,14 +66,20 @@ pub(super) fn run(args: &GenerateArgs) -> Result<()> {
     }
     let rest = stream.finish()?;
     writeln!(out, "{}", printable(&rest))?;
+    let end = Instant::now();
+    let completion = completions.remove(0);
+    let (n_passes, tokens) = (completion.n_passes(), completion.tokens);
+    let tokens_per_pass = tokens.len() as f64 / n_passes.max(1) as f64;
+    if args.prompt_lookup_num_tokens.is_some() {
+        let n = tokens.len();
+        eprintln!("{n} tokens in {n_passes} forward passes: {tokens_per_pass:.2} tokens per pass");
+    }
     if !args.json {
         return Ok(());
     }
-    let end = Instant::now();
     let first_token_at = first_token_at.unwrap_or(end);
     let (prefill_s, decode_s) =
         ((first_token_at - start).as_secs_f64(), (end - first_token_at).as_secs_f64());
-    let tokens = completions.remove(0).tokens;
     let report = json!({
         "text": text + &rest,
         "token_ids": tokens,
@@ -76,6 +87,7 @@ pub(super) fn run(args: &GenerateArgs) -> Result<()> {
         "new_tokens": tokens.len(),
         "prefill_tokens_per_s": per_second(prompt.len(), prefill_s),
         "decode_tokens_per_s": per_second(tokens.len().saturating_sub(1), decode_s),
+        "tokens_per_pass": tokens_per_pass,
     });
     println!("{report}");
     Ok(())

@@ -68,9 +68,11 @@ fn every_variant_gives_the_same_logits_in_chunks() -> Result<()> {
     for (name, config) in variants() {
         let model = inference_model(&config)?;
         let ids = ids(2, 9, 3)?;
-        let (logits, _) = logits_in_chunks(&model, &ids, &[4, 1, 1, 3], Cache::dynamic(2))?;
         println!("{name}");
-        assert_close(&logits, &model.forward(&ids)?, 1e-9);
+        for cache in [Cache::dynamic(2), Cache::per_layer(&config)] {
+            let (logits, _) = logits_in_chunks(&model, &ids, &[4, 1, 1, 3], cache)?;
+            assert_close(&logits, &model.forward(&ids)?, 1e-9);
+        }
     }
     Ok(())
 }

@@ -1,3 +1,5 @@
+use std::num::NonZeroUsize;
+
 use anyhow::{Result, bail};
 use candle_core::DType;
 use model_io::model_folder::SpecialTokenIds;
@@ -67,6 +69,25 @@ fn a_reply_equals_that_to_the_whole_conversation() -> Result<()> {
             previous_len = len;
         }
     }
+    Ok(())
+}
+
+#[test]
+fn prompt_lookup_does_not_change_a_conversation() -> Result<()> {
+    let checkpoint = checkpoint()?;
+    let plain = greedy_config(&checkpoint.model, CacheKind::Full);
+    let lookup = GenerateConfig { prompt_lookup_num_tokens: NonZeroUsize::new(5), ..plain.clone() };
+    let mut conversations = Vec::new();
+    for config in [plain, lookup] {
+        let mut chat = Chat::new(&checkpoint, config, None, Rng::new(1))?;
+        let mut replies = Vec::new();
+        for question in ["Hi.", "Hi again.", "Hi again."] {
+            let reply = chat.send_message(question, |_| Ok(()))?;
+            replies.push((reply.text, reply.n_prefill_tokens, reply.completion.tokens));
+        }
+        conversations.push(replies);
+    }
+    assert_eq!(conversations[0], conversations[1]);
     Ok(())
 }
 

@@ -14,7 +14,7 @@ use tensor_core::{Parameters, backward};
 use super::{CPU, fresh, tiny, variants};
 use crate::GptModern;
 
-const FAMILIES: [&str; 14] = [
+const FAMILIES: [&str; 16] = [
     "llama",
     "llama_3",
     "qwen2",
@@ -23,6 +23,8 @@ const FAMILIES: [&str; 14] = [
     "smollm3",
     "phi3",
     "gemma",
+    "gemma2",
+    "gemma3",
     "gpt2",
     "opt",
     "opt_350m",

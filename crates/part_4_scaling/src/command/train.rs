@@ -14,7 +14,7 @@ use ranks::Ranks;
 
 use super::arguments::TrainArgs;
 use super::run_data::{keep_tokens, open_data};
-use crate::run_defaults::resolved_settings;
+use crate::run_defaults::schedule_settings;
 use crate::{LrSchedule, PretrainState, TrainConfig, train};
 
 /// Settings of this part that may change on `--resume`, beside paths: they only affect the output.
@@ -44,7 +44,7 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let defaults = args.run_defaults(model.parameter_count(), data.train.len());
     let config = args.train_config(&defaults)?;
     let LrSchedule { total_steps, warmup_steps, .. } = config.schedule;
-    setup.resolve(resolved_settings(&config.schedule, config.batch_size))?;
+    setup.resolve(schedule_settings(&config.schedule, config.batch_size))?;
     ensure_enough_tokens(&data, window_len)?;
     let mut state = match initial {
         Some(initial) => {

@@ -67,8 +67,8 @@ pub(super) fn run(args: &SampleArgs) -> Result<()> {
     let finetuned = args.finetuned.open(&device)?;
     let base_model = match open_base_model(args, &finetuned, &device) {
         Err(error) if args.base.is_none() => {
-            println!(
-                "base model not found ({}): showing the fine-tuned model only; \
+            eprintln!(
+                "warning: base model not found ({}): showing the fine-tuned model only; \
                  use --base to name it",
                 printable(&format!("{error:#}"))
             );

@@ -3,20 +3,17 @@
 use std::num::NonZeroUsize;
 
 use anyhow::{Context, Result};
-use datasets::SplitRule;
 use experiment::{RunLogConfig, RunSetup};
 use modern::GptModern;
 use scaling::LrSchedule;
 use scaling::run_defaults::resolved_settings;
-use serde_json::{Value, json};
 use tensor_core::sha256;
 
 use super::arguments::TrainArgs;
 use crate::initial_model::InitialModel;
+use crate::run_end::save_run_end;
 use crate::tokenized_example::{TokenizedDataset, max_inputs};
-use crate::{
-    ChatTokenizer, ModelSaver, SftValidator, TokenizedExample, TrainConfig, tokenize, train,
-};
+use crate::{ChatTokenizer, ModelSaver, SftValidator, TokenizedExample, tokenize, train};
 
 pub(super) fn run(args: &TrainArgs) -> Result<()> {
     args.check()?;
@@ -38,7 +35,7 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let defaults = args.run_defaults(saver.config.parameter_count(), data.examples.len());
     let config = args.train_config(&defaults)?;
     let LrSchedule { total_steps, warmup_steps, .. } = config.schedule;
-    setup.resolve(resolved(&config, split_rule))?;
+    setup.resolve(resolved_settings(&config.schedule, config.batch_size, split_rule))?;
     print_dataset_summary(&data, &saver.chat_tokenizer, n_inputs)?;
     setup.create_folder()?;
     if let Some(trained) = initial.train_and_save(seed, &device)? {
@@ -68,23 +65,10 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     if !state.ranks.is_first() {
         return Ok(()); // the first writes and reports
     }
-    let (progress, result) = (&state.progress, state.result(speed));
-    if args.model.lora.merge && setup.is_finished(progress) {
-        saver.save_merged(&device)?;
-    }
-    if let Some(folder) = setup.last_model_folder(progress)? {
-        saver.save_to(&folder, &state.parameters)?;
-    }
-    setup.print_report("part_6", progress, speed, saver.subfolder(), result);
+    save_run_end(&saver, &setup, &state, &args.model.lora)?;
+    let result = state.result(speed);
+    setup.print_report("part_6", &state.progress, speed, saver.subfolder(), result);
     Ok(())
-}
-
-/// Settings of `config` that follow from the data and the model where no flag gives them, and the
-/// rule by which the rows were split.
-fn resolved(config: &TrainConfig, split_rule: Option<SplitRule>) -> Value {
-    let mut resolved = resolved_settings(&config.schedule, config.batch_size);
-    resolved[SplitRule::SETTING] = json!(split_rule);
-    resolved
 }
 
 /// Prints the size of the training set, and the loss mask of its first example.

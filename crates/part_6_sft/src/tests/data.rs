@@ -68,7 +68,7 @@ fn assistant_turns_last_holds_for_training_and_for_the_evaluation_of_its_run() -
     };
     for turns in [AssistantTurns::All, AssistantTurns::Last] {
         let one = std::num::NonZeroUsize::MIN;
-        let flags = ExampleFlags { examples: one, validation: 0.2, assistant_turns: turns };
+        let flags = ExampleFlags { examples: one, validation: Some(0.2), assistant_turns: turns };
         let (source, split_spec) = (data.open_source()?, flags.split_spec(4));
         let (splits, _) = flags.load_dataset(&source, DemonstrationStyle::Clean, split_spec, 4)?;
         let all = splits.train.iter().chain(&splits.validation);
@@ -101,7 +101,7 @@ fn the_last_model_of_a_run_is_evaluated_on_the_rows_that_the_run_held_out() -> R
     };
     let one = std::num::NonZeroUsize::MIN;
     let examples =
-        ExampleFlags { examples: one, validation: 0.2, assistant_turns: AssistantTurns::All };
+        ExampleFlags { examples: one, validation: Some(0.2), assistant_turns: AssistantTurns::All };
     let mixture = format!("{a}=0.7,{b}=0.3");
     for data in [&a, &mixture] {
         let source = flags(data).open_source()?;

@@ -105,10 +105,13 @@ fn packing_is_refused_for_a_model_with_attention_sinks() -> Result<()> {
 fn the_sliding_window_stays_within_each_packed_example() -> Result<()> {
     let mut config = config(16);
     config.attention.window = Some(model_io::SlidingWindow { size: 3, sinks: 0 });
-    let mut parameters = Parameters::seeded(4, candle_core::DType::F32, &CPU);
-    let model = GptModern::new(&config, parameters.root())?;
-    let (packed, padded) =
-        (SftBatch::packed(&examples(), 16, &CPU)?, SftBatch::padded(&examples(), &CPU)?);
-    assert_close(&packed.loss(&model)?, &padded.loss(&model)?, 1e-6);
+    for full_attention_interval in [None, Some(2)] {
+        config.attention.full_attention_interval = full_attention_interval;
+        let mut parameters = Parameters::seeded(4, candle_core::DType::F32, &CPU);
+        let model = GptModern::new(&config, parameters.root())?;
+        let (packed, padded) =
+            (SftBatch::packed(&examples(), 16, &CPU)?, SftBatch::padded(&examples(), &CPU)?);
+        assert_close(&packed.loss(&model)?, &padded.loss(&model)?, 1e-6);
+    }
     Ok(())
 }

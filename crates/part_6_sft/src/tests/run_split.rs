@@ -8,7 +8,7 @@ use datasets::arithmetic_questions::DemonstrationStyle;
 use datasets::{DatasetFlags, SplitRule, SplitSpec};
 use serde_json::{Value, json};
 
-use crate::run_split::split_of_run;
+use crate::run_split::{GivenSplit, split_of_run};
 use crate::{RunSplit, SftSource};
 
 fn write_run(folder: &str, settings: &Value) -> Result<()> {
@@ -54,13 +54,13 @@ fn the_rows_that_a_model_has_learned_are_those_of_the_first_run_on_the_data() ->
     let of_ppo = ["ppo/model", "ppo/final", "ppo/checkpoints/step-20/policy"];
     for model in ["sft", "sft/model", "grpo", "grpo/adapter"].iter().chain(&of_ppo) {
         let split = find(model, &data)?.expect("a split");
-        assert_eq!(split.rule, SplitRule::of_shares(100, 0.2, 0., 4), "{model}");
+        assert_eq!(split.rule, Some(SplitRule::of_shares(100, 0.2, 0., 4)), "{model}");
         let n_learned = [&own.validation, &own.train].map(|rows| split.n_learned(rows));
         assert_eq!(n_learned, [0, 80], "{model}");
         assert!(split.n_learned(&other.validation) > 0, "most of another split's");
     }
     let split = find("again", &data)?.expect("a split");
-    assert_eq!(split.rule, SplitRule::of_shares(100, 0.2, 0., 4), "that of the first run");
+    assert_eq!(split.rule, Some(SplitRule::of_shares(100, 0.2, 0., 4)), "that of the first run");
     let of_again = load(0.2, 8)?;
     let learned = own.validation.iter().filter(|row| of_again.train.contains(row)).count();
     assert!(learned > 0 && split.n_learned(&own.validation) == learned);
@@ -77,23 +77,76 @@ fn a_new_run_holds_out_what_the_run_of_its_model_did_and_a_resumed_one_what_it_d
 -> Result<()> {
     let rule = SplitRule::of_shares(100, 0.2, 0., 4);
     let (of_sft, default) = (SplitSpec::Recorded(rule), SplitSpec::Problems);
-    let sft_split = RunSplit { run: "sft".into(), rule, learned: Default::default() };
-    let given = Some(SplitSpec::Shares { validation: 0.2, seed: 5 });
-    assert_eq!(split_of_run(None, None, Some(&sft_split), default)?, of_sft);
-    assert_eq!(split_of_run(None, None, None, default)?, default);
-    assert_eq!(Some(split_of_run(None, given, Some(&sft_split), default)?), given);
+    let sft_split = RunSplit { run: "sft".into(), rule: Some(rule), learned: Default::default() };
+    let none = GivenSplit::default();
+    let given = GivenSplit { validation: Some(0.2), seed: Some(5) };
+    let of_given = SplitSpec::Shares { validation: 0.2, seed: 5 };
+    assert_eq!(split_of_run(None, none, Some(&sft_split), default)?, of_sft);
+    assert_eq!(split_of_run(None, none, None, default)?, default);
+    assert_eq!(split_of_run(None, given, Some(&sft_split), default)?, of_given);
+    let of_source = RunSplit { rule: None, ..sft_split };
+    assert_eq!(split_of_run(None, none, Some(&of_source), default)?, default, "other rows");
+    let sft_split = RunSplit { rule: Some(rule), ..of_source };
 
     let folder = tempfile::tempdir()?;
-    let resume = |settings: &Value, given: Option<SplitSpec>| -> Result<SplitSpec> {
+    let resume = |settings: &Value, given: GivenSplit| -> Result<SplitSpec> {
         write_run(&folder.path().to_string_lossy(), settings)?;
         split_of_run(Some(folder.path()), given, Some(&sft_split), default)
     };
     let own = SplitRule::of_shares(100, 0.3, 0., 6);
     let run = json!({ "seed": 1, "split_rule": own });
-    assert_eq!(resume(&run, None)?, SplitSpec::Recorded(own));
+    assert_eq!(resume(&run, none)?, SplitSpec::Recorded(own));
     assert_eq!(resume(&run, given)?, SplitSpec::Recorded(own));
     let run = json!({ "seed": 1 });
-    assert_eq!(resume(&run, None)?, default, "from before rules were recorded");
-    assert_eq!(Some(resume(&run, given)?), given);
+    assert_eq!(resume(&run, none)?, default, "from before rules were recorded");
+    assert_eq!(resume(&run, given)?, of_given);
+    let recorded_default = GivenSplit { validation: Some(0.1), seed: None };
+    assert_eq!(resume(&run, recorded_default)?, default, "as it was split then");
+    Ok(())
+}
+
+#[test]
+fn a_share_that_is_given_applies_to_the_split_that_a_run_would_have_without_it() -> Result<()> {
+    let rule = SplitRule::of_shares(100, 0.2, 0., 4);
+    let sft_split = RunSplit { run: "sft".into(), rule: Some(rule), learned: Default::default() };
+    let given = GivenSplit { validation: Some(0.3), seed: None };
+    let split = |sft_split: Option<&RunSplit>, default: SplitSpec| -> Result<SplitRule> {
+        Ok(split_of_run(None, given, sft_split, default)?.rule(100))
+    };
+    let more = SplitRule { n_validation: 30, ..rule };
+    assert_eq!(split(Some(&sft_split), SplitSpec::Problems)?, more);
+    let of_problems = SplitRule { n_validation: 30, ..SplitRule::of_problems(100) };
+    assert_eq!(split(None, SplitSpec::Problems)?, of_problems);
+    let of_part_8 = SplitSpec::Shares { validation: 0.3, seed: 5 };
+    assert_eq!(split(None, of_part_8)?, SplitRule::of_shares(100, 0.3, 0., 5));
+    Ok(())
+}
+
+#[test]
+fn of_a_source_that_runs_share_the_rows_that_one_has_learned_are_known() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let path = |name: &str| folder.path().join(name).to_string_lossy().into_owned();
+    let (a, b) = (path("a.jsonl"), path("b.jsonl"));
+    for (file, name) in [(&a, "a"), (&b, "b")] {
+        let row = |i: usize| format!("{{\"prompt\": \"{name} {i}?\", \"completion\": \"{i}\"}}\n");
+        fs::write(file, (0..100).map(row).collect::<String>())?;
+    }
+    let sft = json!({ "data": a, "examples": 9, "validation": 0.2, "seed": 4 });
+    write_run(&path("sft"), &sft)?;
+    let mixture = format!("{a}=0.5,{b}=0.5");
+    let mixed = json!({ "data": mixture, "examples": 9, "validation": 0.2, "seed": 4 });
+    write_run(&path("mixed"), &mixed)?;
+    let find = |model: &str, data: &str| {
+        RunSplit::find(Some(&path(model)), data, &DatasetFlags::default())
+    };
+    let rows = |file: &str| SftSource::Files(vec![file.into()]).load_eval_examples(None);
+
+    let split = find("sft", &mixture)?.expect("the run has learned rows of a source");
+    assert_eq!((split.rule, split.n_learned(&rows(&a)?)), (None, 80));
+    assert_eq!(split.n_learned(&rows(&b)?), 0);
+    let split = find("mixed", &b)?.expect("the run has learned rows of the file");
+    let n_learned = split.n_learned(&rows(&b)?);
+    assert!(split.rule.is_none() && 40 < n_learned && n_learned < 100, "{n_learned}");
+    assert!(find("mixed", &mixture)?.expect("a split").rule.is_some(), "the same data");
     Ok(())
 }

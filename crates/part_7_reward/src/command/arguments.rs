@@ -80,8 +80,7 @@ impl TrainArgs {
     /// # Errors
     /// When flags contradict each other.
     pub(crate) fn check(&self) -> Result<()> {
-        self.optimization.dtype.ensure_unscaled()?;
-        self.optimization.schedule.check(None)?;
+        self.optimization.check()?;
         self.loss.config()?;
         self.model.lora.check()?;
         ensure_usage(

@@ -76,7 +76,9 @@ pub(super) fn run(args: &DemoArgs) -> Result<()> {
         seed,
     };
     let mut state = TrainState::new(initial.parameters, train_config.optimizer)?;
-    state.progress.length_grouping = LengthGrouping::FixedBuckets; // the only epoch
+    // The README's numbers are those of fixed buckets, whose fault, the same left-over examples in
+    // every epoch, does not matter in a run of one epoch.
+    state.progress.length_grouping = LengthGrouping::FixedBuckets;
     let model =
         RewardModel::new(&config, RewardArchitecture::CausalLastToken, &mut state.parameters)?;
     let validator = RewardValidator {

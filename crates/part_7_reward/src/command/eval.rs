@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, ensure};
 use clap::Args;
 use datasets::preference::FilterCounts;
-use datasets::{DatasetFlags, FilteredPreferences, Preference};
+use datasets::{DatasetFlags, FilteredPreferences, SplitRule};
 use experiment::flags::ComputeFlags;
 use experiment::picture::create_parent_folder;
 use experiment::program::as_usage_error;
@@ -86,8 +86,9 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
     }
 }
 
-/// Preferences of `--data`. Without it: those that the run of `--model` was not trained on, or the
-/// arithmetic test split if the model does not belong to a run.
+/// Preferences of `--data`, by default the data of the run of `--model`, or the arithmetic test
+/// split if the model does not belong to a run. Of data that the run was trained on, only the pairs
+/// that it held out.
 fn load_eval_preferences(args: &EvalArgs) -> Result<FilteredPreferences> {
     let (columns, dataset) = (args.columns.clone(), args.dataset.clone());
     if args.data.is_none() {
@@ -100,32 +101,39 @@ fn load_eval_preferences(args: &EvalArgs) -> Result<FilteredPreferences> {
         return load_all(&requested.unwrap_or(arithmetic));
     };
     let run_data: PreferenceFlags = serde_json::from_value(run.clone())?;
-    let Some(requested) = requested else {
-        let (usable, message) = load_run_dataset(&run_data, run)?.into_eval_pairs();
+    let requested = requested.unwrap_or_else(|| run_data.clone());
+    let requests_run_data = requested.is_data_of(&run);
+    if !requests_run_data && !requested.dataset.shares_files_with(&run, &requested.data) {
+        return load_all(&requested);
+    }
+    let Some(of_run) = load_run_dataset(&run_data, run)? else { return load_all(&requested) };
+    if requests_run_data {
+        let (usable, message) = of_run.into_eval_pairs();
         println!("{message}");
         return Ok(FilteredPreferences { usable, ..FilteredPreferences::default() });
-    };
-    let all = load_all(&requested)?;
-    if requested.dataset.shares_files_with(&run, &requested.data) {
-        let text = |pair: &Preference| format!("{pair:?}");
-        let train_texts: HashSet<String> =
-            load_run_dataset(&run_data, run)?.train.iter().map(text).collect();
-        let overlap = all.usable.iter().filter(|pair| train_texts.contains(&text(pair))).count();
-        if overlap > 0 {
-            println!(
-                "warning: the run was trained on {overlap} of these pairs; omit --data to evaluate \
-                 on held-out ones"
-            );
-        }
     }
+    let trained: HashSet<_> = of_run.train.into_iter().map(|pair| pair.prompt).collect();
+    let mut all = load_all(&requested)?;
+    let n_pairs = all.usable.len();
+    all.usable.retain(|pair| !trained.contains(&pair.prompt));
+    let n = all.usable.len();
+    ensure!(n > 0, "the run was trained on all pairs of {}", requested.data);
+    println!("{n} of {n_pairs} pairs: the run was trained on the others");
     Ok(all)
 }
 
-/// Splits of a run on `data` with these settings.
-fn load_run_dataset(data: &PreferenceFlags, settings: Value) -> Result<PreferenceDataset> {
+/// Splits of a run on `data` with these settings; `None`, with a warning, if the pairs have changed
+/// since it was trained.
+fn load_run_dataset(data: &PreferenceFlags, settings: Value) -> Result<Option<PreferenceDataset>> {
     let seed = settings["seed"].as_u64().unwrap_or_default();
+    let rule = SplitRule::recorded(&settings)?;
     let split: SplitFlags = serde_json::from_value(settings)?;
-    split.load_dataset(data, seed)
+    let dataset = split.load_dataset(data, seed)?;
+    let is_unchanged = rule.is_none_or(|rule| rule.n_rows == dataset.n_pairs());
+    if !is_unchanged {
+        eprintln!("warning: {}", SplitRule::CHANGED);
+    }
+    Ok(is_unchanged.then_some(dataset))
 }
 
 fn load_all(data: &PreferenceFlags) -> Result<FilteredPreferences> {

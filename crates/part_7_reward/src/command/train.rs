@@ -11,7 +11,7 @@ use model_io::{LoadMode, ModelConfig, SpecialTokenIds};
 use modern::Checkpoint;
 use scaling::LrSchedule;
 use scaling::run_defaults::resolved_settings;
-use serde_json::{Value, json};
+use serde_json::json;
 use sft::{ChatTokenizer, InitialModel, ModelSaver};
 use tensor_core::Parameters;
 
@@ -51,7 +51,8 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let defaults = args.run_defaults(backbone.parameter_count(), data.pairs.len());
     let config = args.train_config(&defaults)?;
     let LrSchedule { total_steps, warmup_steps, .. } = config.schedule;
-    setup.resolve(resolved(args, &config, &preferences))?;
+    let rule = split_rule(args, &preferences);
+    setup.resolve(resolved_settings(&config.schedule, config.batch_size, rule))?;
     let mut state = new_train_state(args, initial.parameters, &backbone, architecture, &config)?;
     print_dataset_summary(&data, &preferences, context_len)?;
     setup.create_folder()?;
@@ -87,15 +88,9 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     }
 }
 
-/// Settings of `config` that follow from the data and the model where no flag gives them, and the
-/// rule by which the pairs were split.
-fn resolved(args: &TrainArgs, config: &TrainConfig, preferences: &PreferenceDataset) -> Value {
-    let PreferenceDataset { train, validation, test, .. } = preferences;
-    let n_pairs = train.len() + validation.len() + test.len();
-    let rule = args.split.rule(&args.data, n_pairs, args.run.compute.seed);
-    let mut resolved = resolved_settings(&config.schedule, config.batch_size);
-    resolved[SplitRule::SETTING] = json!(rule);
-    resolved
+/// Rule by which the pairs were split; `None` of built-in ones.
+fn split_rule(args: &TrainArgs, preferences: &PreferenceDataset) -> Option<SplitRule> {
+    args.split.rule(&args.data, preferences.n_pairs(), args.run.compute.seed)
 }
 
 /// Saves the last model of a run that is over, and prints the report.

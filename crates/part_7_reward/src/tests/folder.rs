@@ -2,15 +2,20 @@
 
 use anyhow::Result;
 use candle_core::DType;
-use model_io::{ChatMessage, ChatVariables, LoadMode, LoraConfig, SkipSpecialTokens};
+use model_io::{
+    ChatMessage, ChatVariables, LoadMode, LoraConfig, ModelConfig, SkipSpecialTokens,
+    SpecialTokenIds,
+};
 use modern::Checkpoint;
 use serde_json::json;
-use tensor_core::json_file;
 use tensor_core::testing::{assert_close, assert_python_agrees};
+use tensor_core::{Parameters, json_file};
 
 use super::{BOTH, CPU, chat_tokenizer, checkpoint, golden};
 use crate::model_folder::{self, RewardModelConfig};
-use crate::{RewardArchitecture, RewardCheckpoint, RewardNormalization, initialization};
+use crate::{
+    RewardArchitecture, RewardCheckpoint, RewardModel, RewardNormalization, initialization,
+};
 
 const TRAINING: LoadMode = LoadMode::Training(DType::F32);
 
@@ -46,6 +51,25 @@ fn a_saved_model_opens_with_its_normalization_and_tokenizer() -> Result<()> {
         let reopened = RewardCheckpoint::open(&source, TRAINING, &CPU)?;
         assert!(reopened.parameters.trainable().count() > 0, "training can continue");
     }
+    Ok(())
+}
+
+#[test]
+fn a_reward_model_of_gemma_3_has_the_class_that_reads_text_alone() -> Result<()> {
+    let mut variants = model_io::testing::variants().into_iter();
+    let (_, gemma) = variants.find(|(name, _)| *name == "gemma3_text").expect("a variant");
+    let backbone = ModelConfig { vocab_size: 400, ..gemma };
+    let architecture = RewardArchitecture::CausalLastToken;
+    let mut parameters = Parameters::seeded(1, DType::F32, &CPU);
+    RewardModel::new(&backbone, architecture, &mut parameters)?;
+    let normalization = RewardNormalization::NONE;
+    let config = RewardModelConfig { backbone, architecture, normalization };
+    let (folder, special_ids) = (tempfile::tempdir()?, SpecialTokenIds::default());
+    model_folder::save(folder.path(), &config, &parameters, &chat_tokenizer()?, &special_ids)?;
+    let json = json_file::read(&folder.path().join("config.json"))?;
+    assert_eq!(json["architectures"], json!(["Gemma3TextForSequenceClassification"]));
+    let (opened, ..) = model_folder::open(folder.path(), DType::F32, &CPU)?;
+    assert_eq!(opened, config);
     Ok(())
 }
 

@@ -3,13 +3,16 @@
 use std::num::NonZeroUsize;
 
 use anyhow::{Context, Result};
+use candle_core::DType;
 use candle_core::backprop::GradStore;
-use candle_core::{DType, Tensor};
 use experiment::{Checkpoints, Run, RunCheckpoints, RunLog, TrainState};
 use modern::GradientCheckpointing;
 use ranks::{Ranks, in_threads};
 use scaling::accumulation::GradAccumulator;
-use tensor_core::testing::{assert_close, assert_gradients_flow};
+use tensor_core::testing::{
+    assert_close, assert_gradients_flow, assert_gradients_near, assert_loss_in_bf16,
+    assert_trained_in_f32,
+};
 
 use super::training::{backbone, pairs, train_config, train_in, train_state, validator};
 use super::{BOTH, CPU};
@@ -53,17 +56,11 @@ fn a_step_in_bf16_has_the_loss_of_f32_and_gradients_in_f32_for_all_that_is_train
         let (full, _) = loss_and_gradients(&mut state, architecture, off)?;
         let mut state = state_in(DType::BF16, architecture, lora)?;
         let (half, grads) = loss_and_gradients(&mut state, architecture, off)?;
-        assert!(half != full && (half - full).abs() < 1e-2 * full, "{half} {full}");
+        assert_loss_in_bf16(half, full);
         if !lora {
             assert_gradients_flow(&state.parameters, &grads)?; // B = 0 gives A the gradient 0
         }
-        for parameter in state.parameters.iter() {
-            let stored = if parameter.trainable { DType::F32 } else { DType::BF16 };
-            assert_eq!(parameter.var.dtype(), stored, "{}", parameter.name);
-            let grad = grads.get(parameter.var.as_tensor()).map(Tensor::dtype);
-            let expected = parameter.trainable.then_some(DType::F32);
-            assert_eq!(grad, expected, "{}", parameter.name);
-        }
+        assert_trained_in_f32(&state.parameters, &grads);
     }
     Ok(())
 }
@@ -85,18 +82,11 @@ fn the_reward_head_of_a_model_in_bf16_computes_in_f32() -> Result<()> {
 
 #[test]
 fn gradient_checkpointing_in_bf16_gives_the_gradients_of_stored_activations() -> Result<()> {
-    let norm = |x: &Tensor| -> Result<f32> { Ok(x.sqr()?.sum_all()?.to_scalar::<f32>()?.sqrt()) };
     let mut state = state_in(DType::BF16, CAUSAL, false)?;
     let (loss, stored) = loss_and_gradients(&mut state, CAUSAL, GradientCheckpointing::Off)?;
     let (again, recomputed) = loss_and_gradients(&mut state, CAUSAL, GradientCheckpointing::On)?;
     assert_close(again, loss, 1e-6);
-    for parameter in state.parameters.iter() {
-        let [a, b] = [&stored, &recomputed]
-            .map(|grads| grads.get(parameter.var.as_tensor()).expect("a gradient"));
-        let (difference, size) = (norm(&(a - b)?)?, norm(a)?);
-        assert!(difference <= 0.15 * size, "{}: {difference} of {size}", parameter.name);
-    }
-    Ok(())
+    Ok(assert_gradients_near(&state.parameters, &recomputed, &stored, 0.15)?)
 }
 
 #[test]

@@ -4,7 +4,6 @@ use std::num::NonZeroUsize;
 
 use anyhow::Result;
 use clap::Args;
-use datasets::SplitSpec;
 use experiment::flags::{RunFlags, SolvedFlags, without_f16};
 use experiment::program::ensure_usage;
 use scaling::flags::OptimizationFlags;
@@ -13,8 +12,10 @@ use serde::Serialize;
 use sft::ChatTokenizer;
 use sft::flags::{DataFlags, ExampleFlags};
 use sft::model_flags::ModelFlags;
+use sft::run_split::GivenSplit;
 
 use crate::flags::{PromptFlags, RewardFnFlags, RolloutFlags};
+use crate::policy_checks::{ensure_no_dropout, ensure_split_of_file};
 use crate::ppo_flags::{PpoObjectiveFlags, RewardShapingFlags};
 use crate::reward_flags::finite;
 use crate::{PpoConfig, RolloutConfig};
@@ -46,6 +47,8 @@ pub(crate) const SFT_STEPS: usize = 600;
     accumulation)"))
 )]
 #[command(mut_arg("examples", |arg| arg.help("Arithmetic prompts to generate")))]
+#[command(mut_arg("validation", |arg| arg.help("Share of a file's rows in the validation split \
+    [default: that of the fine-tuning run, see --split-seed, or 0.1]")))]
 #[command(mut_arg("assistant_turns", |arg| arg.help("Turns of the assistant in the PTX loss")))]
 #[command(mut_arg("out", |arg| arg.default_value("runs/ppo")))]
 #[command(mut_arg("eval_interval", |arg| arg.help("Steps between validations; 0 validates only at \
@@ -66,7 +69,8 @@ pub(crate) struct TrainArgs {
     #[command(flatten)]
     pub(crate) prompts: PromptFlags,
     /// Seed of the split of a file, which is that of part 6 [default: that of the fine-tuning run
-    /// that --model comes from, with its --validation, if it has the same data; else --seed]
+    /// that --model comes from, if it has the same data, with its --validation unless another is
+    /// given; else --seed]
     #[arg(long, value_name = "N", help_heading = "Data")]
     pub(crate) split_seed: Option<u64>,
     /// Largest number of training prompts [default: all]
@@ -108,12 +112,8 @@ impl TrainArgs {
         self.reward_fn.check(&self.data.data)?;
         self.reward_fn.program.check(|name| self.reward_fn.source() == name)?;
         self.rewards.check()?;
-        ensure_usage(
-            self.split_seed.is_none() || self.data.data != "arithmetic",
-            "--split-seed is for files; --data arithmetic has its own validation problems",
-        )?;
-        step.schedule.check(None)?;
-        step.dtype.ensure_unscaled()?;
+        ensure_split_of_file(self.split_seed, self.data.data != "arithmetic")?;
+        step.check()?;
         self.model.lora.check()?;
         let prompts = self.batch_size();
         let accumulated = step.grad_accum_steps.get();
@@ -131,15 +131,12 @@ impl TrainArgs {
                  {minibatches} of equal size"
             ),
         )?;
-        ensure_usage(
-            self.model.lora.lora_dropout == 0.,
-            "--lora-dropout: rollouts have no dropout, so the first ratios would differ from 1",
-        )
+        ensure_no_dropout(&self.model.lora)
     }
 
-    /// Split that --split-seed gives.
-    pub(crate) fn given_split(&self) -> Option<SplitSpec> {
-        self.split_seed.map(|seed| self.examples.split_spec(seed))
+    /// Split that the flags give.
+    pub(crate) fn given_split(&self) -> GivenSplit {
+        GivenSplit { validation: self.examples.validation, seed: self.split_seed }
     }
 
     /// Prompts per rollout.

@@ -22,11 +22,9 @@ use tensor_core::{AdamWConfig, Rng};
 use super::eval::print_comparison;
 use crate::completion_eval::CompletionEvalConfig;
 use crate::reference::create_reference_model;
-use crate::reward_fn::RewardParts;
 use crate::{
-    ActorCritic, ContextOverflow, CriticBackbone, PpoConfig, PpoContext, PpoValidator,
-    PromptExample, PromptLoader, RewardFn, RewardInput, RolloutConfig, compare_to_reference,
-    prompts, train,
+    ActorCritic, CriticBackbone, PpoConfig, PpoContext, PpoValidator, PromptExample, PromptLoader,
+    RewardFn, RewardInput, RolloutConfig, Scoring, compare_to_reference, prompts, train,
 };
 
 /// Optimizer steps of pretraining.
@@ -83,15 +81,8 @@ pub(super) fn run(args: &DemoArgs) -> Result<()> {
         config.kl_controller,
     )?;
     let mut reward_fn = demo_reward_fn();
-    let mut context = PpoContext {
-        reference: &reference,
-        chat_tokenizer: &chat_tokenizer,
-        reward_fn: &mut *reward_fn,
-        reward_parts: RewardParts::default(),
-        overflow: ContextOverflow::default(),
-        max_reward: Some(1.),
-        ptx_loss: None,
-    };
+    let scoring = Scoring::from_fn(&chat_tokenizer, &mut *reward_fn, Some(1.));
+    let mut context = PpoContext { reference: &reference, scoring, ptx_loss: None };
     let mut prompts = PromptLoader::new(train_prompts, seed)?;
     let mut log =
         RunLog::new(RunLogConfig::rewards(args.steps.get(), config.schedule.warmup_steps, 1), 0)?;

@@ -19,7 +19,7 @@ use crate::prompts::PromptExample;
 use crate::reference::reference_of_finetuned;
 use crate::reward_fn::NamedRewardFn;
 use crate::{
-    CompletionEvalConfig, ContextOverflow, PolicyComparison, ScoredCompletion, compare_to_reference,
+    CompletionEvalConfig, PolicyComparison, ScoredCompletion, ScoringCounter, compare_to_reference,
 };
 
 #[derive(Args)]
@@ -85,7 +85,7 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
     let eval_config =
         CompletionEvalConfig { chat_tokenizer: &chat_tokenizer, max_new_tokens, batch_size };
     let strategy = SamplingStrategy::new(args.temperature, None, None, None);
-    let (overflow, reward_fn) = (reward_fn.overflow, &mut *reward_fn.reward_fn);
+    let (counter, reward_fn) = (reward_fn.counter, &mut *reward_fn.reward_fn);
     let Some(reference) = reference else {
         let completions =
             eval_config.generate_and_score(&model, &prompts, strategy, reward_fn, &mut rng)?;
@@ -93,7 +93,7 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
             bail!("{bad}");
         }
         let metrics = compute_metrics(&prompts, &completions);
-        print_overflow(&overflow);
+        warn_of_counts(&counter);
         if args.json {
             println!("{}", serde_json::to_string(&metrics)?);
             return Ok(());
@@ -111,7 +111,7 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
         reward_fn,
         &mut rng,
     )?;
-    print_overflow(&overflow);
+    warn_of_counts(&counter);
     if args.json {
         println!("{}", serde_json::to_string(&comparison)?);
         return Ok(());
@@ -132,9 +132,9 @@ fn open_reward_fn(
     args.reward_fn.open_reward_fn(data, chat_tokenizer, batch_size, &variables, device)
 }
 
-/// Prints whether conversations were too long for the reward model.
-fn print_overflow(overflow: &ContextOverflow) {
-    overflow.counts().messages().iter().for_each(|message| println!("{message}"));
+/// Warns of conversations that could not be scored as a whole.
+fn warn_of_counts(counter: &ScoringCounter) {
+    counter.counts().messages().iter().for_each(|message| eprintln!("warning: {message}"));
 }
 
 /// Prints the first prompts with the completions of each model.

@@ -11,7 +11,7 @@ use scaling::LrSchedule;
 use scaling::run_defaults::resolved_settings;
 use serde_json::{Value, json};
 use sft::finetuned::resolve_model_path;
-use sft::{ChatTokenizer, InitialModel, ModelSaver};
+use sft::{ChatTokenizer, InitialModel, ModelSaver, save_run_end};
 use tensor_core::Parameters;
 
 use super::arguments::{SFT_STEPS, TrainArgs};
@@ -20,7 +20,7 @@ use crate::reference::{create_reference_model, open_reference};
 use crate::reward_fn::NamedRewardFn;
 use crate::{
     ActorCritic, CompletionEvalConfig, PpoConfig, PpoContext, PpoValidator, PromptLoader,
-    RunInputs, train,
+    RunInputs, Scoring, train,
 };
 
 /// Settings that may change on resume besides paths. The contents of the reference model and the
@@ -88,14 +88,12 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     print_run_summary(&actor_critic, &config, &data);
     println!("{}", defaults.summary(&config.schedule));
     let mut prompts = PromptLoader::new(data.train, config.seed)?;
-    let mut context = PpoContext {
-        ptx_loss: data.ptx_loss,
-        ..PpoContext::new(&reference, chat_tokenizer, &mut reward)
-    };
+    let scoring = Scoring::new(chat_tokenizer, &mut reward);
+    let mut context = PpoContext { reference: &reference, scoring, ptx_loss: data.ptx_loss };
     train(&mut actor_critic, &mut context, &mut prompts, &config, &validator, &run, &mut log)?;
     let speed = log.finish()?; // ends the progress line before the report is printed
     if setup.is_finished(&actor_critic.policy.progress) {
-        finish_run(args, &setup, &actor_critic, &saver, &device)?;
+        finish_run(args, &setup, &actor_critic, &saver)?;
     }
     print_run_report(&setup, &actor_critic, speed, saver.subfolder());
     Ok(())
@@ -114,10 +112,10 @@ fn open_reward_fn(
 /// Settings of `config` that follow from the data and the model where no flag gives them, the
 /// number of minibatches in place of their size, and the rule by which the rows were split.
 fn resolved(config: &PpoConfig, split_rule: Option<SplitRule>) -> Value {
-    let mut resolved = resolved_settings(&config.schedule, config.prompts_per_step);
+    let PpoConfig { schedule, prompts_per_step, .. } = config;
+    let mut resolved = resolved_settings(schedule, *prompts_per_step, split_rule);
     resolved["num_minibatches"] = config.update.n_minibatches.into();
     resolved["mini_batch_size"] = Value::Null;
-    resolved[SplitRule::SETTING] = json!(split_rule);
     resolved
 }
 
@@ -176,7 +174,6 @@ fn finish_run(
     setup: &RunSetup<'_>,
     actor_critic: &ActorCritic,
     saver: &ModelSaver,
-    device: &Device,
 ) -> Result<()> {
     let progress = &actor_critic.policy.progress;
     if !actor_critic.policy.ranks.is_first() {
@@ -187,13 +184,7 @@ fn finish_run(
         "every step was skipped: each batch had a reward that is not finite"
     );
     setup.ensure_model_kept(progress)?;
-    if args.model.lora.merge {
-        saver.save_merged(device)?;
-    }
-    if let Some(folder) = setup.last_model_folder(progress)? {
-        saver.save_to(&folder, &actor_critic.policy.parameters)?;
-    }
-    Ok(())
+    save_run_end(saver, setup, &actor_critic.policy, &args.model.lora)
 }
 
 /// Prints where the result is, or how to resume.

@@ -7,14 +7,18 @@ use datasets::Example;
 use model_io::config::LmHead;
 use model_io::{ChatMessage, ChatVariables, ModelConfig};
 use modern::{FinishReason, GptModern};
+use ranks::in_threads;
 use tensor_core::{Parameters, Rng};
 
 use super::CPU;
-use super::small_run::{chat_tokenizer, model_config};
-use crate::context_overflow::OverflowCounts;
+use super::small_run::{chat_tokenizer, model_config, prompt_examples};
 use crate::flags::JudgeFlags;
 use crate::judge::{LlmJudge, fill, parse_score};
-use crate::{ContextOverflow, RewardInput};
+use crate::rollout_group::SampledCompletion;
+use crate::scoring_counter::ScoringCounts;
+use crate::{
+    PromptExample, RewardInput, RolloutGroup, ScoredRollouts, Scoring, ScoringCounter,
+};
 
 #[test]
 fn the_last_score_of_a_reply_counts() {
@@ -85,25 +89,67 @@ fn a_judge_rewards_a_completion_by_the_score_in_its_reply() -> Result<()> {
         finish_reason: FinishReason::Stop,
     };
     let inputs = [input("3"), input("4")];
-    let mut judge = judge_that_says("Score: 7")?.reward_fn(ContextOverflow::default());
+    let mut judge = judge_that_says("Score: 7")?.reward_fn(ScoringCounter::default());
     assert_eq!((judge.reward_fn)(&inputs, &mut Rng::new(1))?, [0.7, 0.7]);
     assert_eq!(judge.parts.0.borrow()[0].notes, ["", ""]);
-    let mut terse = judge_that_says("Score 1x")?.reward_fn(ContextOverflow::default()).reward_fn;
+    let mut terse = judge_that_says("Score 1x")?.reward_fn(ScoringCounter::default()).reward_fn;
     assert_eq!(terse(&inputs, &mut Rng::new(1))?, [0.1, 0.1]);
-    let mut silent = judge_that_says("fine")?.reward_fn(ContextOverflow::default()).reward_fn;
+    let mut silent = judge_that_says("fine")?.reward_fn(ScoringCounter::default()).reward_fn;
     let error = silent(&inputs, &mut Rng::new(1)).expect_err("no score").to_string();
     let expected = "the judge gave none of 2 completions a score; it replied \"";
     assert!(error.starts_with(expected), "{error}");
     let long = "3".repeat(80);
-    let overflow = ContextOverflow::default();
-    let mut judge = judge_that_says("Score: 7")?.reward_fn(overflow.clone());
+    let counter = ScoringCounter::default();
+    let mut judge = judge_that_says("Score: 7")?.reward_fn(counter.clone());
     let rewards = (judge.reward_fn)(&[input(&long), input("3")], &mut Rng::new(1))?;
     assert_eq!(rewards, [0., 0.7], "the run goes on");
-    let counts = overflow.counts();
+    let counts = counter.counts();
     assert_eq!((counts.n_read, counts.n_truncated), (2, 1));
     assert!(judge.parts.0.borrow()[0].notes[0].contains("longer than the judge's context"));
     assert_eq!((judge.reward_fn)(&[input(&long)], &mut Rng::new(1))?, [0.]);
     Ok(())
+}
+
+/// Rewards of six completions on each of two ranks, which score three each, with judges that say
+/// `replies`.
+fn rewards_on_ranks(replies: [&str; 2]) -> Vec<Result<Vec<f64>>> {
+    in_threads(2, |ranks| {
+        let chat_tokenizer = chat_tokenizer()?;
+        let mut judge =
+            judge_that_says(replies[ranks.rank()])?.reward_fn(ScoringCounter::default());
+        let prompts = prompt_examples(&chat_tokenizer)?;
+        let mut tokens = chat_tokenizer.encode_completion_without_eos("3")?;
+        tokens.push(chat_tokenizer.eos_token_id());
+        let group = |PromptExample { prompt, .. }: &PromptExample| RolloutGroup {
+            prompt: prompt.clone(),
+            completions: vec![SampledCompletion {
+                log_probs: vec![0.; tokens.len()],
+                tokens: tokens.clone(),
+                allowed_tokens: Vec::new(),
+                finish_reason: FinishReason::Stop,
+            }],
+        };
+        let groups = prompts[ranks.rows(prompts.len())].iter().map(group).collect();
+        let scoring = &mut Scoring::new(&chat_tokenizer, &mut judge);
+        let rng = &mut Rng::new(1);
+        Ok(ScoredRollouts::of_all_ranks(groups, &prompts, scoring, &ranks, rng)?.rewards)
+    })
+}
+
+#[test]
+fn ranks_decide_together_whether_a_judge_gives_scores() {
+    for (replies, rewards) in [
+        (["Score: 7", "fine"], [0.7, 0.7, 0.7, 0., 0., 0.]),
+        (["fine", "Score: 7"], [0., 0., 0., 0.7, 0.7, 0.7]),
+    ] {
+        for of_rank in rewards_on_ranks(replies) {
+            assert_eq!(of_rank.expect("a rank has scores"), rewards);
+        }
+    }
+    for of_rank in rewards_on_ranks(["fine", "fine"]) {
+        let error = of_rank.expect_err("no score").to_string();
+        assert!(error.starts_with("the judge gave none of 3 completions a score"), "{error}");
+    }
 }
 
 #[test]
@@ -123,18 +169,18 @@ fn a_reply_that_was_cut_has_no_score() -> Result<()> {
     }
     assert_eq!(prompt_len(&long)?, room, "a digit is a token");
     let cut = RewardInput { completion: &long, ..input };
-    let overflow = ContextOverflow::default();
-    let mut judge = judge_that_says(reply)?.reward_fn(overflow.clone());
+    let counter = ScoringCounter::default();
+    let mut judge = judge_that_says(reply)?.reward_fn(counter.clone());
     let inputs = [cut, input];
     assert_eq!((judge.reward_fn)(&inputs, &mut Rng::new(1))?, [0., 0.7]);
     let notes = judge.parts.0.borrow()[0].notes.clone();
     assert!(notes[0].contains("cut at its length limit") && notes[1].is_empty(), "{notes:?}");
-    let counts = overflow.counts();
+    let counts = counter.counts();
     assert_eq!((counts.n_truncated, counts.n_replies, counts.n_without_score), (0, 2, 1));
     let alarms = counts.alarms();
     assert!(alarms.len() == 1 && alarms[0].cause == "judge_without_score", "{alarms:?}");
-    assert_eq!(overflow.counts().messages().len(), 1);
-    let few = OverflowCounts { n_read: 10, n_replies: 10, n_without_score: 1, ..counts };
+    assert_eq!(counter.counts().messages().len(), 1);
+    let few = ScoringCounts { n_read: 10, n_replies: 10, n_without_score: 1, ..counts };
     assert!(few.alarms().is_empty(), "a tenth is not more than a tenth");
     Ok(())
 }
@@ -145,7 +191,7 @@ fn a_question_about_the_answer_needs_rows_with_answers() -> Result<()> {
     let example = Example::new("1 + 2", " ");
     let input =
         RewardInput { example: &example, completion: "3", finish_reason: FinishReason::Stop };
-    let mut reward_fn = judge.reward_fn(ContextOverflow::default()).reward_fn;
+    let mut reward_fn = judge.reward_fn(ScoringCounter::default()).reward_fn;
     let error = reward_fn(&[input], &mut Rng::new(1)).expect_err("no answer").to_string();
     assert!(error.contains("shows the {answer}, and the row of the prompt \"1 + 2\""), "{error}");
     Ok(())

@@ -6,7 +6,7 @@ use std::num::NonZeroUsize;
 use anyhow::{Context, Result};
 use candle_core::{DType, Module, Tensor};
 use experiment::{Checkpoints, Run, RunCheckpoints, RunLog, RunLogConfig};
-use modern::GradientCheckpointing;
+use modern::{GptModern, GradientCheckpointing};
 use ranks::{Ranks, in_threads};
 use serde_json::Value;
 use tensor_core::Rng;
@@ -103,6 +103,27 @@ fn first_ratios_in_bf16_are_within_the_tolerance_of_the_alarm_at_every_step() ->
                 assert!(*before != after, "{} was not trained", parameter.name);
             }
         }
+    }
+    Ok(())
+}
+
+#[test]
+fn between_minibatches_only_the_models_for_training_are_built_again() -> Result<()> {
+    let chat_tokenizer = chat_tokenizer()?;
+    let config = config(1, chat_tokenizer.eos_token_id());
+    let ids = Tensor::new(&[[1u32, 2, 3]], &CPU)?;
+    let logits = |model: &GptModern| model.forward(&ids)?.to_dtype(DType::F32);
+    for backbone in BACKBONES {
+        let mut trained = in_bf16(backbone, 1)?;
+        let experience = experience_of(&mut trained, &chat_tokenizer, &config)?;
+        let mut models = trained.models()?;
+        let before = logits(&models.rollout_policy)?;
+        update(&mut trained, &mut models, &experience, &config, 1e-2, None, &mut Rng::new(2))?;
+        assert_close(logits(&models.rollout_policy)?, &before, 0.);
+        models.refresh_for_rollouts(&trained.policy.parameters, &trained.critic.parameters)?;
+        let new = logits(&models.policy)?;
+        assert_close(logits(&models.rollout_policy)?, &new, 0.);
+        assert!((new - before)?.abs()?.max_all()?.to_scalar::<f32>()? > 1e-3);
     }
     Ok(())
 }

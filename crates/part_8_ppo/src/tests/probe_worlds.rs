@@ -13,10 +13,9 @@ use world::World;
 use super::small_run::{actor_critic, chat_tokenizer, config, reference};
 use crate::kl::KlController;
 use crate::prompts::{prompt_ids, tokenize_prompts};
-use crate::reward_fn::RewardParts;
 use crate::{
-    CompletionEvalConfig, ContextOverflow, CriticBackbone, PpoContext, PpoExperience, PpoValidator,
-    PromptLoader, RewardFn, ScoredRollouts, rollout, train,
+    CompletionEvalConfig, CriticBackbone, PpoContext, PpoExperience, PpoValidator, PromptLoader,
+    RewardFn, ScoredRollouts, Scoring, rollout, train,
 };
 
 const GAMMA: f64 = 0.5;
@@ -63,15 +62,8 @@ fn train_in(world: World, backbone: CriticBackbone, steps: usize) -> Result<Outc
         Ok(rewards.collect())
     });
     let reference = reference(chat_tokenizer)?;
-    let mut context = PpoContext {
-        reference: &reference,
-        chat_tokenizer,
-        reward_fn: &mut *reward_fn,
-        max_reward: None,
-        reward_parts: RewardParts::default(),
-        overflow: ContextOverflow::default(),
-        ptx_loss: None,
-    };
+    let scoring = Scoring::from_fn(chat_tokenizer, &mut *reward_fn, None);
+    let mut context = PpoContext { reference: &reference, scoring, ptx_loss: None };
     let validator = PpoValidator {
         prompts: &prompts,
         reward_shaping: &config.reward_shaping,

@@ -12,9 +12,9 @@ use tensor_core::{Parameters, Rng};
 use super::CPU;
 use super::small_run::{chat_tokenizer, model_config};
 use crate::RewardInput;
-use crate::context_overflow::ContextOverflow;
 use crate::reference::open_reference;
 use crate::reward_model_fn::{RewardTokenizer, reward_model_fn};
+use crate::scoring_counter::ScoringCounter;
 
 /// Tokenizer of the same size with other tokens.
 fn other_tokens(like: &ChatTokenizer) -> Result<Tokenizer> {
@@ -100,21 +100,20 @@ fn a_reward_model_reads_text_through_its_own_tokenizer() -> Result<()> {
         assert!(end[0].len() > context_len, "{}", end[0].len());
         end[0].drain(..end[0].len() - context_len);
         let reward_of_end = reward_model.rewards(&end, 1)?;
-        let overflow = ContextOverflow::default();
-        let (mut reward_fn, tokenizer) =
-            reward_model_fn(reward_model, &policy, 2, overflow.clone());
+        let counter = ScoringCounter::default();
+        let (mut reward_fn, tokenizer) = reward_model_fn(reward_model, &policy, 2, counter.clone());
         assert_eq!(tokenizer, expected_tokenizer);
         let too_long =
             RewardInput { example: &example, completion: &long, finish_reason: FinishReason::Stop };
         assert_eq!(reward_fn(&[too_long], &mut Rng::new(0))?, reward_of_end);
-        assert_eq!((overflow.counts().n_read, overflow.counts().n_truncated), (1, 1));
+        assert_eq!((counter.counts().n_read, counter.counts().n_truncated), (1, 1));
         let replies = texts.map(|text| RewardInput {
             example: &example,
             completion: text,
             finish_reason: FinishReason::Stop,
         });
         assert_eq!(reward_fn(&replies, &mut Rng::new(0))?, expected);
-        assert_eq!((overflow.counts().n_read, overflow.counts().n_truncated), (3, 1));
+        assert_eq!((counter.counts().n_read, counter.counts().n_truncated), (3, 1));
         let truncated =
             replies.map(|reply| RewardInput { finish_reason: FinishReason::Length, ..reply });
         let rewards = reward_fn(&truncated, &mut Rng::new(0))?;

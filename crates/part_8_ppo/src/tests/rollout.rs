@@ -26,7 +26,12 @@ fn prompts() -> Vec<Vec<u32>> {
 fn log_probs_equal_those_recorded_at_sampling() -> Result<()> {
     let mut windowed = config();
     windowed.attention.window = Some(SlidingWindow { size: 4, sinks: 0 });
-    for config in [config(), windowed] {
+    // A window in the first of two layers, and one that no text exceeds.
+    let mut mixed = windowed;
+    mixed.attention.full_attention_interval = Some(2);
+    let mut wide = mixed;
+    wide.attention.window = Some(SlidingWindow { size: 24, sinks: 0 });
+    for config in [config(), windowed, mixed, wide] {
         let (_, parameters) = policy(&config, 3)?;
         let model = inference_model(&config, &parameters)?;
         let [plain, filtered] = [at(1., None, None), at(1.3, Some(3), Some(0.8))];

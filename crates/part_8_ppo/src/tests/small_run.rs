@@ -15,12 +15,11 @@ use tensor_core::{AdamWConfig, Parameters, Rng};
 use super::CPU;
 use crate::kl::KlController;
 use crate::prompts::{prompt_ids, tokenize_prompts};
-use crate::reward_fn::RewardParts;
 use crate::rewards::TruncationHandling;
 use crate::{
-    ActorCritic, CompletionEvalConfig, ContextOverflow, CriticBackbone, PpoConfig, PpoContext,
-    PpoExperience, PpoValidator, PromptExample, PromptLoader, PtxLoss, RewardFn, RewardInput,
-    RolloutConfig, ScoredRollouts, rollout, train,
+    ActorCritic, CompletionEvalConfig, CriticBackbone, PpoConfig, PpoContext, PpoExperience,
+    PpoValidator, PromptExample, PromptLoader, PtxLoss, RewardFn, RewardInput, RolloutConfig,
+    ScoredRollouts, Scoring, rollout, train,
 };
 
 pub(super) fn chat_tokenizer() -> Result<ChatTokenizer> {
@@ -153,15 +152,8 @@ pub(super) fn run_with_log(
         }
         false => None,
     };
-    let mut context = PpoContext {
-        reference: &reference,
-        chat_tokenizer: &chat_tokenizer,
-        reward_fn,
-        reward_parts: RewardParts::default(),
-        overflow: ContextOverflow::default(),
-        max_reward: Some(1.),
-        ptx_loss: mix,
-    };
+    let scoring = Scoring::from_fn(&chat_tokenizer, reward_fn, Some(1.));
+    let mut context = PpoContext { reference: &reference, scoring, ptx_loss: mix };
     let mut prompts = PromptLoader::new(questions.clone(), config.seed)?;
     train(actor_critic, &mut context, &mut prompts, config, &validator, run, log)?;
     Ok(actor_critic.policy.progress.selection.best.map(|best| best.score.value()))

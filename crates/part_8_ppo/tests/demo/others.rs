@@ -100,6 +100,9 @@ fn conversations_beyond_the_context_of_the_reward_model_are_counted_and_warned_o
     std::fs::write(&config, json.to_string()).expect("a file");
     check("truncated", 1.);
     let eval = ["eval", "--model", &base, "--reward", &judge, "--eval-examples", "5"];
-    let text = PART_8.stdout(&[&eval[..], &["--reference", &base]].concat());
-    assert!(text.contains("10 of 10 conversations are longer than the reward model's"), "{text}");
+    let eval = [&eval[..], &["--reference", &base]].concat();
+    let output = PART_8.command(&eval).output().expect("the program starts");
+    let warning = String::from_utf8_lossy(&output.stderr);
+    let expected = "warning: 10 of 10 conversations are longer than the reward model's";
+    assert!(warning.contains(expected), "{warning}");
 }

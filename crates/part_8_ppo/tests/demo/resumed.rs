@@ -88,22 +88,28 @@ fn an_interrupted_run_is_saved_and_resumes() {
 fn a_run_holds_out_the_rows_that_the_run_of_its_model_held_out() {
     let folder = tempfile::tempdir().expect("a folder");
     let at = |name: &str| path_arg(folder.path(), name);
-    let (data, first, second) = (at("rows.jsonl"), at("first"), at("second"));
+    let (data, first, second, third) = (at("rows.jsonl"), at("first"), at("second"), at("third"));
     let row = |i| format!("{{\"prompt\": \"{i} + 3?\", \"completion\": \"#### {}\"}}\n", i + 3);
     std::fs::write(&data, (0..20).map(row).collect::<String>()).expect("a file");
     PART_8.stdout(&train(&first, &["--data", &data, "--validation", "0.2", "--seed", "4"]));
     let flags = ["--model", &first, "--data", &data, "--seed", "5", "--stop-after", "2"];
     let text = PART_8.stdout(&train(&second, &flags));
     assert!(text.contains("held out for validation are the rows that"), "{text}");
-    let settings = || {
-        let text = std::fs::read_to_string(Path::new(&second).join("config.json")).expect("text");
+    let settings = |run: &str| {
+        let text = std::fs::read_to_string(Path::new(run).join("config.json")).expect("text");
         let settings: serde_json::Value = serde_json::from_str(&text).expect("JSON");
         let rule = &settings["split_rule"];
         [&rule["n_validation"], &rule["seed"], &settings["seed"]].map(ToString::to_string)
     };
-    assert_eq!(settings(), ["4", "4", "5"]);
+    assert_eq!(settings(&second), ["4", "4", "5"]);
     PART_8.stdout(&["train", "--resume", "--out", &second]);
-    assert_eq!(settings(), ["4", "4", "5"]);
+    assert_eq!(settings(&second), ["4", "4", "5"]);
     let found = PART_8.stdout_json(&["eval", "--model", &second, "--json"]);
     assert_eq!(found["n"], 4, "the rows that both runs held out: {found}");
+
+    let share = [&flags[..], &["--validation", "0.5"]].concat();
+    let output = PART_8.command(&train(&third, &share)).output().expect("the program starts");
+    let warning = String::from_utf8_lossy(&output.stderr);
+    assert!(warning.contains("was trained on 6 of the 10 validation rows"), "{warning}");
+    assert_eq!(settings(&third), ["10", "4", "5"], "the share that is given wins");
 }

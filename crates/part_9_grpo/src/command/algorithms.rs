@@ -121,7 +121,7 @@ impl<'a> SharedSetup<'a> {
 
     /// Base model, for training.
     pub(super) fn open_base_model(args: &TableArgs, device: &Device) -> Result<Checkpoint> {
-        let path = resolve_model_path(&args.model)?;
+        let path = resolve_model_path(&args.policy.model)?;
         Checkpoint::open(&path, LoadMode::Training(DType::F32), device)
     }
 

@@ -4,21 +4,36 @@ use std::num::NonZeroUsize;
 
 use anyhow::Result;
 use clap::Args;
-use datasets::SplitSpec;
 use experiment::flags::{ComputeFlags, RunFlags, SolvedFlags, without_f16};
 use experiment::number::{fraction, positive};
 use experiment::program::{as_usage_error, ensure_usage};
 use modern::flags::RunChatTemplateFlags;
+use ppo::policy_checks::ensure_no_dropout;
 use scaling::flags::ScheduleFlags;
 use scaling::{DefaultLength, DefaultLr, RunDefaults};
 use serde::Serialize;
 use sft::ChatFormat;
 use sft::model_flags::{FinetunedFlags, LoraFlags};
+use sft::run_split::GivenSplit;
 
 use super::step_flags::GrpoStepFlags;
 use crate::config::{GrpoConfig, GrpoUpdateConfig};
 use crate::flags::{GrpoRolloutFlags, TaskFlags, check_rollout_size};
 use crate::grpo_flags::GrpoObjectiveFlags;
+
+#[derive(Args, Serialize)]
+pub(crate) struct PolicyFlags {
+    /// Initial policy: a run folder of part 6, a model folder, a .gguf file, or owner/name on the
+    /// Hub
+    #[arg(
+        long,
+        visible_alias = "model-name-or-path",
+        alias = "model-name",
+        value_name = "MODEL",
+        help_heading = "Model"
+    )]
+    pub(crate) model: String,
+}
 
 #[derive(Args)]
 pub(crate) struct DemoArgs {
@@ -56,16 +71,8 @@ const LENGTH: DefaultLength = DefaultLength::steps(100, 20);
 #[command(mut_arg("save_interval", |arg| arg.default_value("20")))]
 #[command(mut_arg("log_interval", |arg| arg.default_value("5")))]
 pub(crate) struct TrainArgs {
-    /// Initial policy: a run folder of part 6, a model folder, a .gguf file, or owner/name on the
-    /// Hub
-    #[arg(
-        long,
-        visible_alias = "model-name-or-path",
-        alias = "model-name",
-        value_name = "MODEL",
-        help_heading = "Model"
-    )]
-    pub(crate) model: String,
+    #[command(flatten)]
+    pub(crate) policy: PolicyFlags,
     /// Chat format [default: the model's chat template, else instruction]
     #[arg(long, value_enum, help_heading = "Model")]
     pub(crate) template: Option<ChatFormat>,
@@ -100,9 +107,10 @@ pub(crate) struct TrainArgs {
     /// run that --model comes from, if it has the same data; else a split that all runs share]
     #[arg(long, value_name = "N", conflicts_with = "eval_file", help_heading = "Data")]
     pub(crate) split_seed: Option<u64>,
-    /// With --split-seed: share of the rows in the validation split [default: 0.1]
+    /// Share of the rows of --data in the validation split [default: that of the fine-tuning run
+    /// or of all runs, see --split-seed, with which it is 0.1]
     #[arg(
-        long, value_name = "P", value_parser = fraction, requires = "split_seed",
+        long, value_name = "P", value_parser = fraction, conflicts_with = "eval_file",
         help_heading = "Data"
     )]
     pub(crate) validation: Option<f64>,
@@ -120,14 +128,10 @@ pub(crate) struct TrainArgs {
     solved: SolvedFlags,
 }
 
-/// Share of the rows in the validation split without --validation, as in part 6.
-const VALIDATION_SHARE: f64 = 0.1;
-
 impl TrainArgs {
-    /// Split that --split-seed gives.
-    pub(crate) fn given_split(&self) -> Option<SplitSpec> {
-        let validation = self.validation.unwrap_or(VALIDATION_SHARE);
-        self.split_seed.map(|seed| SplitSpec::Shares { validation, seed })
+    /// Split that the flags give.
+    pub(crate) fn given_split(&self) -> GivenSplit {
+        GivenSplit { validation: self.validation, seed: self.split_seed }
     }
 
     /// Prompts per step.
@@ -144,18 +148,15 @@ impl TrainArgs {
             (self.rollout.group_size.get(), self.task.max_new_tokens());
         self.task.check()?;
         ensure_usage(
-            self.split_seed.is_none() || self.task.file_data().is_some(),
-            "--split-seed is for --data; built-in problems have their own validation problems",
+            self.given_split() == GivenSplit::default() || self.task.file_data().is_some(),
+            "--split-seed and --validation are for --data; built-in problems have their own \
+             validation problems",
         )?;
         let rewards = self.task.weighted_rewards()?;
         self.task.program.check(|name| rewards.has(name))?;
         self.objective.check(group_size, max_new_tokens, self.step.num_iterations.get())?;
         self.lora.check()?;
-        ensure_usage(
-            self.lora.lora_dropout == 0.,
-            "--lora-dropout: rollouts are generated without dropout, so ratios would not be 1 \
-             before the first update",
-        )?;
+        ensure_no_dropout(&self.lora)?;
         self.step.check(group_size)?;
         check_rollout_size(self.batch_size(), group_size, max_new_tokens)?;
         as_usage_error(self.rollout.config(max_new_tokens, vec![0]).check())?;

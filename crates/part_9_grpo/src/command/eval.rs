@@ -191,7 +191,7 @@ fn load_eval_examples(args: &EvalArgs) -> Result<Vec<Example>> {
     let load_of_run = |seed: u64| -> Result<Vec<Example>> {
         Ok(of_run.load_rows_drawn_by(seed)?.unwrap_or_default())
     };
-    let HeldOutRows { rows, message } = HeldOutRows::new(&run, (dataset, data), load_of_run, load)?;
-    message.iter().for_each(|message| println!("{message}"));
-    Ok(rows)
+    let held_out = HeldOutRows::new(&run, (dataset, data), load_of_run, load)?;
+    held_out.print();
+    Ok(held_out.rows)
 }

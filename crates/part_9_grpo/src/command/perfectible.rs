@@ -41,7 +41,7 @@ const MAX_SAMPLED: usize = 20;
 pub(super) fn run(args: &PerfectibleArgs) -> Result<()> {
     let table_args = &args.table;
     let device = args.table.compute.open_device()?;
-    let path = resolve_model_path(&table_args.model)?;
+    let path = resolve_model_path(&table_args.policy.model)?;
     let open = || Checkpoint::open(&path, LoadMode::Training(DType::F32), &device);
     let mut checkpoint = open()?;
     let chat_tokenizer = ChatTokenizer::from_checkpoint(&mut checkpoint, None)?;
@@ -59,7 +59,7 @@ pub(super) fn run(args: &PerfectibleArgs) -> Result<()> {
     };
     let problems = problem_rows(&trainer.problems);
     let settings = TableSettings {
-        model: table_args.model.clone(),
+        model: table_args.policy.model.clone(),
         base_sha256: parameters_sha256(checkpoint.parameters.iter())?,
         tokens: table_args.tokens.get(),
         lr: table_args.lr,

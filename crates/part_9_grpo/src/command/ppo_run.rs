@@ -34,7 +34,7 @@ impl PpoRun<'_> {
         let folder = self.table.out.join(format!("ppo-{}", self.seed));
         let path = folder.to_string_lossy();
         let flags = [
-            ("--model", self.table.model.clone()),
+            ("--model", self.table.policy.model.clone()),
             ("--out", path.clone().into_owned()),
             ("--steps", self.steps.to_string()),
             ("--batch-size", self.prompts_per_step.to_string()),

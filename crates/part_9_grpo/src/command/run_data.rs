@@ -14,7 +14,7 @@ use crate::TaskDataset;
 pub(super) fn load_run_data(args: &TrainArgs, setup: &RunSetup<'_>) -> Result<TaskDataset> {
     let (data, eval_file) = (args.task.file_data(), args.eval_file.as_deref());
     let sft_split = match data {
-        Some(data) => RunSplit::find(Some(&args.model), data, &args.task.dataset)?,
+        Some(data) => RunSplit::find(Some(&args.policy.model), data, &args.task.dataset)?,
         None => None,
     };
     let found_split = sft_split.as_ref().filter(|_| eval_file.is_none());

@@ -45,7 +45,7 @@ pub(super) fn run(args: &TableArgs) -> Result<()> {
     let device = args.compute.open_device()?;
     let mut checkpoint = SharedSetup::open_base_model(args, &device)?;
     let settings = TableSettings {
-        model: args.model.clone(),
+        model: args.policy.model.clone(),
         base_sha256: parameters_sha256(checkpoint.parameters.iter())?,
         tokens: args.tokens.get(),
         lr: args.lr,

@@ -7,18 +7,16 @@ use clap::Args;
 use experiment::flags::ComputeFlags;
 use experiment::number::positive;
 
+use super::arguments::PolicyFlags;
+
 #[derive(Args)]
+#[command(mut_arg("model", |arg| {
+    arg.help("Model that every run starts from: a run folder of part 6, or a model folder")
+}))]
 #[command(mut_arg("seed", |arg| arg.default_value("1").help("Seed of each algorithm's first run")))]
 pub(crate) struct TableArgs {
-    /// Model that every run starts from: a run folder of part 6, or a model folder
-    #[arg(
-        long,
-        visible_alias = "model-name-or-path",
-        alias = "model-name",
-        value_name = "MODEL",
-        help_heading = "Model"
-    )]
-    pub(crate) model: String,
+    #[command(flatten)]
+    pub(crate) policy: PolicyFlags,
     /// Peak learning rate
     #[arg(
         long, value_name = "X", default_value_t = 2e-4, value_parser = positive,

@@ -3,21 +3,19 @@
 use std::num::NonZeroUsize;
 
 use anyhow::{Result, ensure};
-use candle_core::Device;
-use datasets::SplitRule;
 use experiment::train_state::parameters_sha256;
 use experiment::{RunLog, RunLogConfig, RunSetup};
-use ppo::{CompletionEvalConfig, PromptLoader, RunInputs};
+use ppo::{CompletionEvalConfig, PromptLoader, RunInputs, Scoring};
 use scaling::LrSchedule;
 use scaling::run_defaults::resolved_settings;
-use serde_json::{Value, json};
-use sft::ModelSaver;
+use serde_json::json;
 use sft::finetuned::resolve_model_path;
 use sft::merged_model::open_for_training;
+use sft::{ModelSaver, save_run_end};
 
 use super::arguments::TrainArgs;
 use super::run_data::load_run_data;
-use crate::config::{GrpoConfig, GrpoContext};
+use crate::config::GrpoConfig;
 use crate::evaluation::{ExactMatchChange, GrpoEvaluator};
 use crate::policy::Policy;
 use crate::training::train;
@@ -38,13 +36,13 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     args.check()?;
     let device = args.run.compute.open_device()?;
     let rewards = args.task.weighted_rewards()?;
-    let mut inputs = vec![("--model", Some(args.model.as_str()))];
+    let mut inputs = vec![("--model", Some(args.policy.model.as_str()))];
     inputs.extend(rewards.reward_models().map(|model| ("--reward", Some(model))));
     let mut setup = RunSetup::new_on_ranks(args, &args.run, &OVERRIDABLE_ON_RESUME, &inputs)?;
     let task = args.task.task;
     let dataset = load_run_data(args, &setup)?;
     let (data_id, rule, dataset) = (dataset.sha256(), dataset.rule, dataset.splits);
-    let base = resolve_model_path(&args.model)?;
+    let base = resolve_model_path(&args.policy.model)?;
     let variables = args.chat_template.variables();
     let checkpoint = open_for_training(&base, &device)?.with_chat_variables(&variables);
     let template = args.task.prompts.chat_format(args.template);
@@ -62,7 +60,7 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let defaults = args.run_defaults(saver.config.parameter_count(), train_prompts.len());
     let config = args.grpo_config(chat_tokenizer.stop_token_ids().to_vec(), &defaults)?;
     let LrSchedule { total_steps, warmup_steps, .. } = config.update.schedule;
-    setup.resolve(resolved(&config, rule))?;
+    setup.resolve(resolved_settings(&config.update.schedule, config.prompts_per_step, rule))?;
 
     let reference = parameters_sha256(parameters.iter())?;
     let (optimizer, dtype) = (config.update.optimizer, args.step.dtype.dtype());
@@ -86,24 +84,16 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     print_run_summary(args, &policy, train_prompts.len(), validation_prompts.len(), n_dropped);
     println!("{}", defaults.summary(&config.update.schedule));
     let mut prompts = PromptLoader::new(train_prompts, config.seed)?;
-    let mut context = GrpoContext::new(chat_tokenizer, &mut reward);
-    train(&mut policy, &mut context, &mut prompts, &config, &validator, &run, &mut log)?;
+    let mut scoring = Scoring::new(chat_tokenizer, &mut reward);
+    train(&mut policy, &mut scoring, &mut prompts, &config, &validator, &run, &mut log)?;
     log_last_steps(&setup, &mut policy, &config, &mut log)?;
     let n_tokens = log.state.n_tokens;
     let speed = log.finish()?; // ends the progress line before the report is printed
     if setup.is_finished(&policy.state.progress) {
-        finish_run(args, &setup, &policy, &saver, &device)?;
+        finish_run(args, &setup, &policy, &saver)?;
     }
     print_run_report(&setup, &policy, n_tokens, speed, saver.subfolder());
     Ok(())
-}
-
-/// Settings of `config` that follow from the data and the model where no flag gives them, and the
-/// rule by which the rows were split.
-fn resolved(config: &GrpoConfig, split_rule: Option<SplitRule>) -> Value {
-    let mut resolved = resolved_settings(&config.update.schedule, config.prompts_per_step);
-    resolved[SplitRule::SETTING] = json!(split_rule);
-    resolved
 }
 
 /// Writes the row of the last steps of a run that is over before its last step.
@@ -144,7 +134,6 @@ fn finish_run(
     setup: &RunSetup<'_>,
     policy: &Policy,
     saver: &ModelSaver,
-    device: &Device,
 ) -> Result<()> {
     if !policy.state.ranks.is_first() {
         return Ok(()); // the first writes
@@ -154,13 +143,7 @@ fn finish_run(
         "every step was skipped: each batch had a reward that is not finite"
     );
     setup.ensure_model_kept(&policy.state.progress)?;
-    if args.lora.merge {
-        saver.save_merged(device)?;
-    }
-    if let Some(folder) = setup.last_model_folder(&policy.state.progress)? {
-        saver.save_to(&folder, &policy.state.parameters)?;
-    }
-    Ok(())
+    save_run_end(saver, setup, &policy.state, &args.lora)
 }
 
 /// Prints timings, steps without a signal, and where the result is or how to resume. `n_tokens` is

@@ -17,10 +17,10 @@ use modern::sampler::{Sampler, SamplingStrategy};
 use modern::{FinishReason, GptModern};
 use ppo::flags::RewardProgramFlags;
 use ppo::prompts::{prompt_ids, tokenize_prompts};
-use ppo::reward_fn::{OutcomeRewards, RewardParts};
+use ppo::reward_fn::OutcomeRewards;
 use ppo::{
-    Clip, CompletionEvalConfig, ContextOverflow, PromptExample, PromptLoader, RewardFn,
-    RewardInput, RolloutConfig, ScoredRollouts, reward_fn, rollout,
+    Clip, CompletionEvalConfig, PromptExample, PromptLoader, RewardFn, RewardInput, RolloutConfig,
+    ScoredRollouts, Scoring, reward_fn, rollout,
 };
 use scaling::LrSchedule;
 use scaling::schedule::DecayShape;
@@ -31,8 +31,8 @@ use tensor_core::{AdamWConfig, Parameters, Rng, weights};
 use super::CPU;
 use crate::weighted_rewards::rule_reward_fn;
 use crate::{
-    Aggregation, Baseline, GrpoConfig, GrpoContext, GrpoEvaluator, GrpoValidator, LossLevel,
-    Method, Objective, OverlongHandling, Policy, ReferenceUpdate, Task, WeightedRewards, train,
+    Aggregation, Baseline, GrpoConfig, GrpoEvaluator, GrpoValidator, LossLevel, Method, Objective,
+    OverlongHandling, Policy, ReferenceUpdate, Task, WeightedRewards, train,
 };
 
 const MAX_NEW_TOKENS: usize = 4;
@@ -105,15 +105,9 @@ fn train_policy(
     let evaluator = GrpoEvaluator { task: Task::Arithmetic, eval_config };
     let validator = GrpoValidator { prompts, evaluator, interval, model_saver };
     let mut loader = PromptLoader::new(prompts.to_vec(), config.seed)?;
-    let mut context = GrpoContext {
-        chat_tokenizer,
-        reward_fn,
-        max_reward: Some(1.),
-        reward_parts: RewardParts::default(),
-        overflow: ContextOverflow::default(),
-    };
+    let mut scoring = Scoring::from_fn(chat_tokenizer, reward_fn, Some(1.));
     let mut log = RunLog::new(RunLogConfig::rewards(1000, 1, 1000), policy.state.progress.step)?;
-    train(policy, &mut context, &mut loader, config, &validator, run, &mut log)?;
+    train(policy, &mut scoring, &mut loader, config, &validator, run, &mut log)?;
     Ok(log.state.n_tokens)
 }
 

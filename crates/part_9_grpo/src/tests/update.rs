@@ -11,7 +11,7 @@ use model_io::ModelConfig;
 use modern::GptModern;
 use modern::sampler::{Sampler, SamplingStrategy};
 use ppo::{AllowedTokens, Clip, PromptExample, RolloutConfig, SampledCompletion, ScoredRollouts};
-use ranks::{BatchGradients, Ranks};
+use ranks::Ranks;
 use tensor_core::testing::{assert_close, assert_gradients_flow};
 use tensor_core::{AdamWConfig, Parameters, Rng, clip_grad_norm};
 
@@ -98,8 +98,8 @@ fn gradients(
     micro_batches: &[MicroBatch],
     objective: &Objective,
 ) -> Result<(f64, GradStore, GrpoUpdateMetrics)> {
-    let (of_rank, sums) = crate::step::gradients(model, parameters, micro_batches, objective)?;
-    let BatchGradients { loss, grads, .. } = of_rank.sum(&Ranks::Alone, &[parameters])?;
+    let (part, sums) = crate::step::gradients(model, parameters, micro_batches, objective)?;
+    let (loss, grads) = part.sum(&Ranks::Alone, &[parameters])?;
     Ok((loss, grads, sums.update_metrics(loss, 0.)))
 }
 

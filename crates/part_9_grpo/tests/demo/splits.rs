@@ -58,6 +58,8 @@ fn validation_rows_that_the_model_has_learned_are_counted() -> Result<()> {
         (&["--eval-file", &data[..], "--split-seed", "4"][..], "cannot be used with"),
         (&["--split-seed", "5", "--validation", "0.5"][..], " of the 20 validation rows"),
         (&["--split-seed", "4", "--validation", "0.25"][..], ""),
+        (&["--validation", "0.5"][..], " of the 20 validation rows"),
+        (&["--validation", "0.1"][..], ""),
     ] {
         let args = train(&sft, &out, &[&flags[..], more].concat());
         let output = PART_9.command(&args).output()?;

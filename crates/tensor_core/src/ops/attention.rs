@@ -24,21 +24,33 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, mask: &AttentionMask) -> Re
 
 /// Reference implementation from plain tensor operations.
 pub fn reference(q: &Tensor, k: &Tensor, v: &Tensor, mask: &AttentionMask) -> Result<Tensor> {
-    let (_b, _t, h, _d) = q.dims4()?;
-    let v = heads_first(v, h)?; // (B, H, S, D)
-    attention_weights(q, k, mask)?.matmul(&v)?.transpose(1, 2)?.contiguous() // (B, T, H, D)
+    weighted_sum(&attention_weights(q, k, mask)?, v)
 }
 
 /// Attention weights (B, H, T, S): the rows sum to 1, or to 0 if all keys of a query are masked.
 /// For inspection: the memory grows with T · S.
 pub fn attention_weights(q: &Tensor, k: &Tensor, mask: &AttentionMask) -> Result<Tensor> {
     check_shapes("attention_weights", q, k, None, mask)?;
-    let (_b, t, h, d) = q.dims4()?;
-    let (_b, s, _kv, _d) = k.dims4()?;
+    softmax::reference(&masked(&scaled_scores(q, k)?, mask)?)
+}
+
+/// q kᵀ / √D: (B, H, T, S).
+pub(super) fn scaled_scores(q: &Tensor, k: &Tensor) -> Result<Tensor> {
+    let (_b, _t, h, d) = q.dims4()?;
     let (q, k) = (heads_first(q, h)?, heads_first(k, h)?); // (B, H, T, D), (B, H, S, D)
-    // (B, H, T, S)
-    let scores = (q.matmul(&k.transpose(D::Minus2, D::Minus1)?)? / (d as f64).sqrt())?;
-    softmax::reference(&scores.broadcast_add(&mask.to_tensor(t, s, q.dtype(), q.device())?)?)
+    q.matmul(&k.transpose(D::Minus2, D::Minus1)?)? / (d as f64).sqrt()
+}
+
+/// `scores: (B, H, T, S)` with −∞ where `mask` hides the key.
+pub(super) fn masked(scores: &Tensor, mask: &AttentionMask) -> Result<Tensor> {
+    let (_b, _h, t, s) = scores.dims4()?;
+    scores.broadcast_add(&mask.to_tensor(t, s, scores.dtype(), scores.device())?)
+}
+
+/// Sums of `v: (B, S, KV, D)` with `weights: (B, H, T, S)`: (B, T, H, D).
+pub(super) fn weighted_sum(weights: &Tensor, v: &Tensor) -> Result<Tensor> {
+    let v = heads_first(v, weights.dim(1)?)?; // (B, H, S, D)
+    weights.matmul(&v)?.transpose(1, 2)?.contiguous() // (B, T, H, D)
 }
 
 /// (B, S, KV, D) to (B, H, S, D), every key head repeated for each of its query heads.
@@ -48,7 +60,7 @@ fn heads_first(x: &Tensor, h: usize) -> Result<Tensor> {
     x.broadcast_as((b, kv, h / kv, s, d))?.contiguous()?.reshape((b, h, s, d))
 }
 
-fn check_shapes(
+pub(super) fn check_shapes(
     op: &str,
     q: &Tensor,
     k: &Tensor,

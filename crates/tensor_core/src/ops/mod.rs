@@ -4,7 +4,7 @@
 //! [graph](crate::graph), and a `reference` of plain tensor operations, which other devices and
 //! dtypes use (16-bit dtypes compute in f32 and round back) and which the tests compare with.
 //! candle's own fused operations (`candle_nn`) drop the gradient silently, so nothing here uses
-//! them.
+//! them. Soft caps ([`softcap`](mod@softcap)) are plain tensor operations only.
 //!
 //! The fused implementation of an operation is its formula on slices: `map_rows!`, `map_elements!`
 //! and `build` of the kernels run it on all threads and vector units.
@@ -25,6 +25,7 @@ pub mod scatter_combine;
 pub mod rope;
 pub mod mask;
 pub mod attention;
+pub mod softcap;
 pub mod self_attention;
 pub mod cross_entropy;
 pub mod token_log_probs;
@@ -47,5 +48,6 @@ pub use rope::{Positions, rope};
 pub use scatter_combine::scatter_combine;
 pub use self_attention::self_attention;
 pub use silu_mul::silu_mul;
+pub use softcap::{softcap, softcap_attention, softcap_attention_weights};
 pub use softmax::softmax;
 pub use token_log_probs::token_log_probs;

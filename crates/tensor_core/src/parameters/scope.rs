@@ -5,6 +5,7 @@ use std::fmt::Display;
 use candle_core::{DType, Result, Shape, Tensor};
 
 use super::{Init, Parameters, WeightDecay, check_shape};
+use crate::precision::dtype_at_least_f32;
 use crate::{Dropout, Weight};
 
 /// Place in the tree of parameter names, given to a layer's constructor (as candle's `VarBuilder`).
@@ -33,8 +34,7 @@ impl Scope<'_> {
     /// This scope, for layers that compute in f32 or wider although the model computes in 16 bits,
     /// such as a reward head.
     pub fn at_least_f32(self) -> Self {
-        let is_16_bit = matches!(self.dtype, DType::F16 | DType::BF16);
-        Self { dtype: if is_16_bit { DType::F32 } else { self.dtype }, ..self }
+        Self { dtype: dtype_at_least_f32(self.dtype), ..self }
     }
 
     /// Parameter `name` of this scope, initialized by `init` if it is new.

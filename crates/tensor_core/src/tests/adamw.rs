@@ -45,6 +45,27 @@ fn adamw_agrees_with_pytorch_with_and_without_weight_decay() -> Result<()> {
     Ok(())
 }
 
+/// In PPO ε is often 1e-5, and so are gradients: there it matters where ε is added. TensorFlow's
+/// Adam adds it before the bias correction.
+#[test]
+fn epsilon_is_added_to_the_root_after_the_bias_correction() -> Result<()> {
+    let (lr, eps) = (0.1, 1e-5);
+    let gradient = [1e-5, -3e-5, 0., 1.];
+    let parameters = store(&start()?, WeightDecay::No)?;
+    let config = AdamWConfig { eps, ..AdamWConfig::default() };
+    let mut optimizer = AdamW::new(&parameters, config)?;
+    for n in 1..4 {
+        let grads = grads(&parameters, &[Tensor::new(&gradient, &CPU)?])?;
+        optimizer.step(&grads, lr)?;
+        // With the same gradient g in every step, m̂ = g and v̂ = g².
+        let step = Tensor::new(&gradient.map(|g: f64| lr * g / (g.abs() + eps)), &CPU)?;
+        let expected = (start()? - (step * f64::from(n))?)?;
+        let value = parameters.iter().next().unwrap().var.as_detached_tensor();
+        assert_close(&value, &expected, 1e-9);
+    }
+    Ok(())
+}
+
 /// The gradients differ: with equal ones, Adam's second step is its first one.
 #[test]
 fn a_restored_optimizer_continues_bit_for_bit() -> Result<()> {

@@ -11,7 +11,7 @@ use crate::{backward, reshape};
 const CPU: Device = Device::Cpu;
 
 /// One mask of each kind for S keys, where the queries are the last T tokens.
-fn masks(b: usize, t: usize, s: usize) -> Vec<AttentionMask> {
+pub(super) fn masks(b: usize, t: usize, s: usize) -> Vec<AttentionMask> {
     let last = s - t;
     let per_key = |f: &dyn Fn(usize, usize) -> u32| {
         let values = (0..b * s).map(|i| f(i / s, i % s));

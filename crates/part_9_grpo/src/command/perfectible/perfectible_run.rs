@@ -7,10 +7,9 @@ use model_io::ModelConfig;
 use modern::GptModern;
 use ppo::kl::KlController;
 use ppo::reference::create_reference_model;
-use ppo::reward_fn::RewardParts;
 use ppo::{
-    ActorCritic, ContextOverflow, CriticBackbone, PpoConfig, PpoContext, PpoValidator,
-    PromptExample, PromptLoader,
+    ActorCritic, CriticBackbone, PpoConfig, PpoContext, PpoValidator, PromptExample, PromptLoader,
+    Scoring,
 };
 use scaling::LrSchedule;
 use sft::ChatTokenizer;
@@ -174,15 +173,8 @@ impl Trainer<'_> {
         let mut actor_critic =
             ActorCritic::new(model, policy, backbone, optimizer.into(), kl_controller)?;
         let mut reward_fn = ppo::reward_fn::exact_match_reward_fn();
-        let mut context = PpoContext {
-            reference: &reference,
-            chat_tokenizer: self.chat_tokenizer(),
-            reward_fn: &mut *reward_fn,
-            max_reward: Some(1.),
-            reward_parts: RewardParts::default(),
-            overflow: ContextOverflow::default(),
-            ptx_loss: None,
-        };
+        let scoring = Scoring::from_fn(self.chat_tokenizer(), &mut *reward_fn, Some(1.));
+        let mut context = PpoContext { reference: &reference, scoring, ptx_loss: None };
         let validator = PpoValidator {
             prompts: &self.problems,
             reward_shaping: &config.reward_shaping,

@@ -1,13 +1,13 @@
 //! GRPO in bf16: the sampler and the loss compute with the same rounded weights, masters in f32.
 
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Module, Tensor};
 use modern::GradientCheckpointing;
-use ranks::{BatchGradients, Ranks, in_threads};
+use ranks::{Ranks, in_threads};
 use tensor_core::clip_grad_norm;
 use tensor_core::testing::assert_gradients_flow;
 
 use super::*;
-use crate::step::gradients;
+use crate::step::{gradients, grpo_step};
 use crate::{GrpoExperience, KlLoss};
 
 /// Mean difference between sampler and loss, in nats per token, that has no alarm.
@@ -50,10 +50,36 @@ fn first_loss(policy: &Policy) -> Result<(f64, f64)> {
     let (objective, model) = (&config.objective, &policy.rollout_model);
     let micro_batches = experience.micro_batches(objective, model, None, 6)?;
     let parameters = &policy.state.parameters;
-    let (of_rank, _) = gradients(&policy.model, parameters, &micro_batches, objective)?;
-    let BatchGradients { loss, mut grads, .. } = of_rank.sum(&Ranks::Alone, &[parameters])?;
+    let (part, _) = gradients(&policy.model, parameters, &micro_batches, objective)?;
+    let (loss, mut grads) = part.sum(&Ranks::Alone, &[parameters])?;
     assert_gradients_flow(parameters, &grads)?;
     Ok((loss, clip_grad_norm(&mut grads, parameters, f64::MAX)?))
+}
+
+#[test]
+fn the_model_for_rollouts_is_built_again_when_it_is_used_not_in_every_iteration() -> Result<()> {
+    let (chat_tokenizer, config) = (&chat_tokenizer()?, config_with(1, None)?);
+    let mut policy = policy_in(DType::BF16, None)?;
+    let ids = Tensor::new(&[[1u32, 2, 3]], &CPU)?;
+    let logits = |model: &GptModern| model.forward(&ids)?.to_dtype(DType::F32);
+    let before = logits(&policy.rollout_model)?;
+    let mut reward_fn = rule_reward_fn(lowercase_fraction);
+    let mut context = GrpoContext {
+        chat_tokenizer,
+        reward_fn: &mut *reward_fn,
+        max_reward: Some(1.),
+        reward_parts: RewardParts::default(),
+        overflow: ContextOverflow::default(),
+    };
+    let mut log = RunLog::new(RunLogConfig::rewards(1000, 1, 1000), 0)?;
+    let prompts = prompt_examples(chat_tokenizer)?;
+    grpo_step(&mut policy, &mut context, &prompts, &config, &mut log)?;
+    assert_close(logits(&policy.rollout_model)?, &before, 0.);
+    policy.refresh_rollout_model()?;
+    let new = logits(&policy.model)?;
+    assert_close(logits(&policy.rollout_model)?, &new, 0.);
+    assert!((new - before)?.abs()?.max_all()?.to_scalar::<f32>()? > 1e-3);
+    Ok(())
 }
 
 #[test]

@@ -2,8 +2,7 @@
 
 use anyhow::Result;
 use experiment::{Run, RunLog, RunLogConfig, Score};
-use ppo::reward_fn::RewardParts;
-use ppo::{CompletionEvalConfig, ContextOverflow, PromptExample, PromptLoader, RewardFn};
+use ppo::{CompletionEvalConfig, PromptExample, PromptLoader, RewardFn, Scoring};
 use serde_json::{Value, json};
 
 use super::{
@@ -11,7 +10,7 @@ use super::{
     prompt_examples, scripted_reward_fn, train_new, train_policy,
 };
 use crate::weighted_rewards::rule_reward_fn;
-use crate::{GrpoConfig, GrpoContext, GrpoEvaluator, GrpoValidator, OverlongHandling, Task, train};
+use crate::{GrpoConfig, GrpoEvaluator, GrpoValidator, OverlongHandling, Task, train};
 
 #[test]
 fn a_validation_with_a_nan_reward_does_not_choose_the_best_model() -> Result<()> {
@@ -78,20 +77,14 @@ fn a_skipped_step_counts_raises_one_alarm_and_training_goes_on() -> Result<()> {
         let reward = |input| if calls == 4 { f64::NAN } else { lowercase_fraction(input).into() };
         Ok(inputs.iter().map(reward).collect())
     });
-    let mut context = GrpoContext {
-        chat_tokenizer,
-        reward_fn: &mut *reward_fn,
-        max_reward: None,
-        reward_parts: RewardParts::default(),
-        overflow: ContextOverflow::default(),
-    };
+    let mut scoring = Scoring::from_fn(chat_tokenizer, &mut *reward_fn, None);
     let mut loader = PromptLoader::new(prompts.clone(), config.seed)?;
     let mut policy = new_policy(chat_tokenizer, config.reference_update)?;
     let run = Run::default();
     let (mut weights, mut tokens) = (vec![flat_parameters(&policy)?], vec![0]);
     for total_steps in 1..=4 {
         config.update.schedule.total_steps = total_steps;
-        train(&mut policy, &mut context, &mut loader, &config, &validator, &run, &mut log)?;
+        train(&mut policy, &mut scoring, &mut loader, &config, &validator, &run, &mut log)?;
         assert_eq!(policy.state.progress.step, total_steps);
         weights.push(flat_parameters(&policy)?);
         tokens.push(log.state.n_tokens);

@@ -1,12 +1,14 @@
-//! Conversations that are longer than a reward model's context. It reads them without their
-//! beginning, so that the reward may be that of an answer to another prompt: the run counts them,
-//! logs their share and raises an alarm. A language model as a judge gives them 0, and so it does
-//! where its reply has no score, which is counted beside them.
+//! Counter of what reward models and judges could not score as a whole. A conversation that is
+//! longer than a reward model's context is read without its beginning, so that the reward may be
+//! that of an answer to another prompt: the run logs the share of these and raises an alarm. A
+//! language model as a judge gives them 0, and so it does where its reply has no score, which is
+//! counted beside them. That no reply has one is an error, which several ranks raise together or
+//! not at all.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use experiment::{Alarm, RunLog};
 use ranks::Ranks;
 use serde::{Deserialize, Serialize};
@@ -16,15 +18,28 @@ use serde_json::json;
 /// get 0, whatever they are worth.
 const MAX_WITHOUT_SCORE: f64 = 0.1;
 
-/// Counter of the conversations that the reward models of a run have read. Its clones count
-/// together: the reward function adds, and the log reads.
+/// Counter of the conversations that the reward models and judges of a run have read. Its clones
+/// count together: the reward function adds, and the log reads.
 #[derive(Debug, Clone, Default)]
-pub struct ContextOverflow(Rc<Cell<OverflowCounts>>);
+pub struct ScoringCounter {
+    counts: Rc<Cell<ScoringCounts>>,
+    unscored: Rc<RefCell<Unscored>>,
+}
 
-/// Numbers of conversations.
+/// Treatment of the error of a judge none of whose replies has had a score.
+#[derive(Debug, Default)]
+enum Unscored {
+    /// It is raised at once.
+    #[default]
+    Raised,
+    /// It is kept, if there is one, until the scores of the other ranks are known.
+    Kept(Option<String>),
+}
+
+/// Numbers of conversations, and of the replies of a judge.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct OverflowCounts {
-    /// Conversations that a reward model has read.
+pub struct ScoringCounts {
+    /// Conversations that a reward model or a judge has read.
     pub n_read: usize,
     /// Conversations that were longer than its context.
     pub n_truncated: usize,
@@ -34,26 +49,26 @@ pub struct OverflowCounts {
     pub n_without_score: usize,
 }
 
-impl ContextOverflow {
+impl ScoringCounter {
     /// Counts so far.
-    pub fn counts(&self) -> OverflowCounts {
-        self.0.get()
+    pub fn counts(&self) -> ScoringCounts {
+        self.counts.get()
     }
 
     /// Adds the conversations of a call of the reward function.
     pub(crate) fn add(&self, n_read: usize, n_truncated: usize) {
-        self.add_counts(OverflowCounts { n_read, n_truncated, ..OverflowCounts::default() });
+        self.add_counts(ScoringCounts { n_read, n_truncated, ..ScoringCounts::default() });
     }
 
     /// Adds the replies of a judge in a call of the reward function.
     pub(crate) fn add_replies(&self, n_replies: usize, n_without_score: usize) {
-        let counts = OverflowCounts { n_replies, n_without_score, ..OverflowCounts::default() };
+        let counts = ScoringCounts { n_replies, n_without_score, ..ScoringCounts::default() };
         self.add_counts(counts);
     }
 
-    fn add_counts(&self, more: OverflowCounts) {
-        let counts = self.0.get();
-        self.0.set(OverflowCounts {
+    fn add_counts(&self, more: ScoringCounts) {
+        let counts = self.counts.get();
+        self.counts.set(ScoringCounts {
             n_read: counts.n_read + more.n_read,
             n_truncated: counts.n_truncated + more.n_truncated,
             n_replies: counts.n_replies + more.n_replies,
@@ -61,11 +76,59 @@ impl ContextOverflow {
         });
     }
 
+    /// Checks that a reply has had a score so far, after those of a batch have been added. The
+    /// error is `message`; within [`keep_unscored`](Self::keep_unscored) it is kept.
+    ///
+    /// # Errors
+    /// When none has.
+    pub(crate) fn ensure_scored(&self, message: impl FnOnce() -> String) -> Result<()> {
+        if self.counts().has_scores() {
+            return Ok(());
+        }
+        match &mut *self.unscored.borrow_mut() {
+            Unscored::Raised => bail!(message()),
+            Unscored::Kept(kept) => {
+                *kept = Some(message());
+                Ok(())
+            }
+        }
+    }
+
+    /// Result of `score`, which scores the share of a rank, and the error that
+    /// [`ensure_scored`](Self::ensure_scored) would have raised in it.
+    ///
+    /// # Errors
+    /// Other errors of `score`.
+    pub(crate) fn keep_unscored<T>(
+        &self,
+        score: impl FnOnce() -> Result<T>,
+    ) -> Result<(T, Option<String>)> {
+        self.unscored.replace(Unscored::Kept(None));
+        let result = score();
+        match self.unscored.take() {
+            Unscored::Raised => Ok((result?, None)),
+            Unscored::Kept(kept) => Ok((result?, kept)),
+        }
+    }
+
+    /// Raises the error that this rank or another of the `ranks` has `kept`, on all of them, if no
+    /// reply of any rank has had a score.
+    ///
+    /// # Errors
+    /// That error, and when another rank has ended.
+    pub(crate) fn ensure_ranks_scored(&self, kept: Option<String>, ranks: &Ranks) -> Result<()> {
+        let kept = ranks.gather(&kept)?.into_iter().flatten().next();
+        match kept {
+            Some(message) if !self.counts().has_scores() => bail!(message),
+            _ => Ok(()),
+        }
+    }
+
     /// Adds what the other `ranks` have counted since the counts were `before`.
     ///
     /// # Errors
     /// When another rank has ended.
-    pub(crate) fn add_other_ranks(&self, before: OverflowCounts, ranks: &Ranks) -> Result<()> {
+    pub(crate) fn add_other_ranks(&self, before: ScoringCounts, ranks: &Ranks) -> Result<()> {
         let own = self.counts().since(before);
         for (rank, theirs) in ranks.gather(&own)?.into_iter().enumerate() {
             if rank != ranks.rank() {
@@ -80,7 +143,7 @@ impl ContextOverflow {
     ///
     /// # Errors
     /// When a row cannot be written.
-    pub fn log(&self, before: OverflowCounts, step: usize, log: &mut RunLog) -> Result<()> {
+    pub fn log(&self, before: ScoringCounts, step: usize, log: &mut RunLog) -> Result<()> {
         let counts = self.counts().since(before);
         if counts.n_read == 0 {
             return Ok(());
@@ -99,7 +162,7 @@ impl ContextOverflow {
     }
 }
 
-impl OverflowCounts {
+impl ScoringCounts {
     /// Counts since they were `before`.
     fn since(self, before: Self) -> Self {
         Self {
@@ -108,6 +171,11 @@ impl OverflowCounts {
             n_replies: self.n_replies - before.n_replies,
             n_without_score: self.n_without_score - before.n_without_score,
         }
+    }
+
+    /// True if a reply has had a score.
+    fn has_scores(self) -> bool {
+        self.n_replies > self.n_without_score
     }
 
     /// Share of the conversations that were too long.

@@ -1,0 +1,140 @@
+//! `config.json` of Gemma 2 (<https://arxiv.org/abs/2408.00118>) and of Gemma 3's text models
+//! (<https://arxiv.org/abs/2503.19786>): Llama's keys, and some of their own. Files of our own
+//! `model_type` have the latter, too.
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+
+use super::family::{Defaults, Family};
+use super::llama::{self, sliding_layers};
+use super::mlp::activation;
+use super::position;
+use crate::config::{AttentionConfig, LayerType, ModelConfig, PositionEncoding, SlidingWindow};
+use crate::json_fields::Fields;
+
+/// Value of `query_pre_attn_scalar` in a file without it.
+const QUERY_PRE_ATTN_SCALAR: usize = 256;
+/// Values of `attn_logit_softcapping` and `final_logit_softcapping` in a file of Gemma 2 without
+/// them.
+const GEMMA_2_SOFTCAPS: [f64; 2] = [50., 30.];
+
+/// Reads the `config.json` of Gemma 2 or 3.
+pub(super) fn read(family: Family, fields: Fields<'_>) -> Result<ModelConfig> {
+    let mut config = llama::read(family, fields)?;
+    let attention = &mut config.attention;
+    let defaults = family.defaults(config.n_embd, attention.n_head);
+    let [attention_softcap, final_softcap] = match family {
+        Family::Gemma2 => GEMMA_2_SOFTCAPS.map(Some),
+        _ => [None; 2],
+    };
+    attention.logit_softcap = fields.number_or_null("attn_logit_softcapping", attention_softcap)?;
+    ensure!(
+        family == Family::Gemma2 || attention.logit_softcap.is_none(),
+        "`attn_logit_softcapping` must be null: transformers ignores it in Gemma 3"
+    );
+    config.logit_softcap = fields.number_or_null("final_logit_softcapping", final_softcap)?;
+    let scalar = fields.size_or("query_pre_attn_scalar", QUERY_PRE_ATTN_SCALAR)?;
+    attention.query_pre_attn_scalar = Some(scalar).filter(|&scalar| scalar != attention.head_dim);
+    (attention.window, attention.full_attention_interval) =
+        window(family, &defaults, config.n_layer, fields)?;
+    if family == Family::Gemma3 && attention.window.is_some() {
+        let local = position::local_base(fields)?;
+        let same = PositionEncoding::Rope { base: local, scaling: None };
+        attention.local_rope_base = Some(local).filter(|_| attention.position != same);
+    }
+    Ok(config)
+}
+
+/// `config` with the keys that files of our own `model_type` have in common with these families.
+pub(super) fn read_custom_keys(config: ModelConfig, fields: Fields<'_>) -> Result<ModelConfig> {
+    let number = |key: &str| fields.number_or_null(key, None);
+    let attention = AttentionConfig {
+        full_attention_interval: fields.size_or_null("full_attention_interval", None)?,
+        local_rope_base: number("rope_local_base_freq")?,
+        query_pre_attn_scalar: fields.size_or_null("query_pre_attn_scalar", None)?,
+        logit_softcap: number("attn_logit_softcapping")?,
+        ..config.attention
+    };
+    let logit_softcap = number("final_logit_softcapping")?;
+    Ok(ModelConfig { attention, logit_softcap, ..config })
+}
+
+/// Window of the sliding layers, and n if every n-th layer has full attention instead.
+fn window(
+    family: Family,
+    defaults: &Defaults,
+    n_layer: usize,
+    fields: Fields<'_>,
+) -> Result<(Option<SlidingWindow>, Option<usize>)> {
+    let interval = match (fields.value("layer_types"), family) {
+        (Some(kinds), _) => full_attention_interval(kinds, n_layer)?,
+        (None, Family::Gemma2) => Some(2),
+        (None, _) => Some(fields.size_or("sliding_window_pattern", 6)?),
+    };
+    let interval = interval.filter(|&interval| interval <= n_layer);
+    if interval == Some(1) {
+        return Ok((None, None)); // no layer has a window
+    }
+    let size = fields.size_or_null("sliding_window", defaults.sliding_window)?;
+    let size = size.context("some layers have a sliding window, but `sliding_window` is null")?;
+    Ok((Some(SlidingWindow { size, sinks: 0 }), interval))
+}
+
+/// n if every n-th layer of `layer_types` has full attention, `None` if no layer has.
+fn full_attention_interval(layer_types: &Value, n_layer: usize) -> Result<Option<usize>> {
+    let is_sliding = sliding_layers(layer_types, n_layer)?;
+    let interval = is_sliding.iter().position(|&is_sliding| !is_sliding).map(|first| first + 1);
+    let regular =
+        (1..=n_layer).map(|layer| interval.is_none_or(|interval| !layer.is_multiple_of(interval)));
+    ensure!(
+        regular.eq(is_sliding),
+        "`layer_types` must have `full_attention` in every n-th layer and `sliding_attention` in \
+         the others: other patterns are not supported"
+    );
+    Ok(interval)
+}
+
+/// Keys of `config` in a file of Gemma 2.
+pub(super) fn write_gemma_2(config: &ModelConfig) -> Value {
+    let attention = config.attention;
+    let mut json = llama::write(config);
+    let layer_types = (0..config.n_layer).map(|layer| match attention.layer_type(layer) {
+        LayerType::FullAttention => json!("full_attention"),
+        LayerType::SlidingAttention => json!("sliding_attention"),
+    });
+    json["layer_types"] = layer_types.collect();
+    // Transformers computes the mask of a window even if no layer has one.
+    let size = attention.window.map_or(config.context_len, |window| window.size);
+    json["sliding_window"] = json!(size);
+    json["hidden_activation"] = json!(activation(config.mlp));
+    json["query_pre_attn_scalar"] =
+        json!(attention.query_pre_attn_scalar.unwrap_or(attention.head_dim));
+    json["attn_logit_softcapping"] = json!(attention.logit_softcap);
+    json["final_logit_softcapping"] = json!(config.logit_softcap);
+    json
+}
+
+/// Keys of `config` in a file of Gemma 3.
+pub(super) fn write_gemma_3(config: &ModelConfig) -> Value {
+    let attention = config.attention;
+    let mut json = write_gemma_2(config);
+    // Transformers 4 first had this key alone.
+    let interval = match attention.window {
+        Some(_) => attention.full_attention_interval.unwrap_or(config.n_layer.saturating_add(1)),
+        None => 1,
+    };
+    json["sliding_window_pattern"] = json!(interval);
+    json["use_bidirectional_attention"] = json!(false);
+    position::write_by_layer_type(&mut json, attention);
+    json
+}
+
+/// Adds the keys of these families to a file of our own `model_type`.
+pub(super) fn add_custom_keys(json: &mut Value, config: &ModelConfig) {
+    let attention = config.attention;
+    json["full_attention_interval"] = json!(attention.full_attention_interval);
+    json["rope_local_base_freq"] = json!(attention.local_rope_base);
+    json["query_pre_attn_scalar"] = json!(attention.query_pre_attn_scalar);
+    json["attn_logit_softcapping"] = json!(attention.logit_softcap);
+    json["final_logit_softcapping"] = json!(config.logit_softcap);
+}

@@ -1,0 +1,212 @@
+//! `config.json` of Gemma 2 and 3.
+
+use anyhow::Result;
+use serde_json::{Value, json};
+
+use super::error;
+use crate::config::{
+    BlockLayout, LayerType, LmHead, ModelConfig, NormKind, PositionEncoding, QkNorm, RopeScaling,
+    SlidingWindow,
+};
+use crate::config_json::{from_json, to_json, unsupported_family};
+use crate::testing::variants;
+
+/// Published file of google/gemma-2-2b, without keys that are not read.
+fn gemma_2_2b() -> Value {
+    json!({
+        "architectures": ["Gemma2ForCausalLM"], "model_type": "gemma2", "attention_bias": false,
+        "attn_logit_softcapping": 50.0, "final_logit_softcapping": 30.0, "head_dim": 256,
+        "hidden_act": "gelu_pytorch_tanh", "hidden_activation": "gelu_pytorch_tanh",
+        "hidden_size": 2304, "initializer_range": 0.02, "intermediate_size": 9216,
+        "max_position_embeddings": 8192, "num_attention_heads": 8, "num_hidden_layers": 26,
+        "num_key_value_heads": 4, "query_pre_attn_scalar": 256, "rms_norm_eps": 1e-6,
+        "rope_theta": 10000.0, "sliding_window": 4096, "vocab_size": 256000,
+    })
+}
+
+/// Published file of google/gemma-3-1b-it, without keys that are not read.
+fn gemma_3_1b() -> Value {
+    json!({
+        "architectures": ["Gemma3ForCausalLM"], "model_type": "gemma3_text",
+        "attention_bias": false, "attn_logit_softcapping": null, "eos_token_id": [1, 106],
+        "final_logit_softcapping": null, "head_dim": 256,
+        "hidden_activation": "gelu_pytorch_tanh", "hidden_size": 1152, "initializer_range": 0.02,
+        "intermediate_size": 6912, "max_position_embeddings": 32768, "num_attention_heads": 4,
+        "num_hidden_layers": 26, "num_key_value_heads": 1, "query_pre_attn_scalar": 256,
+        "rms_norm_eps": 1e-6, "rope_local_base_freq": 10000, "rope_scaling": null,
+        "rope_theta": 1000000, "sliding_window": 512, "sliding_window_pattern": 6,
+        "vocab_size": 262144,
+    })
+}
+
+fn with(mut json: Value, changes: Value) -> Value {
+    let changes = changes.as_object().expect("an object").clone();
+    json.as_object_mut().expect("an object").extend(changes);
+    json
+}
+
+fn layers_with_full_attention(config: &ModelConfig) -> Vec<usize> {
+    let layers = 0..config.n_layer;
+    layers.filter(|&i| config.attention.layer_type(i) == LayerType::FullAttention).collect()
+}
+
+#[test]
+fn the_published_file_of_gemma_2_is_read() -> Result<()> {
+    let config = from_json(&gemma_2_2b())?;
+    let attention = config.attention;
+    assert_eq!(config.norm, NormKind::ZeroCenteredRms { eps: 1e-6 });
+    assert_eq!((config.block, attention.qk_norm), (BlockLayout::SandwichNorm, QkNorm::None));
+    assert_eq!((config.logit_softcap, attention.logit_softcap), (Some(30.), Some(50.)));
+    assert_eq!(attention.window, Some(SlidingWindow { size: 4096, sinks: 0 }));
+    assert_eq!(layers_with_full_attention(&config)[..3], [1, 3, 5], "every second layer");
+    assert_eq!((attention.query_pre_attn_scalar, attention.query_scale()), (None, None), "it is D");
+    assert_eq!(attention.local_rope_base, None);
+    assert_eq!(config.lm_head, LmHead::Tied);
+    assert_eq!(config.parameter_count(), 2_614_341_888.);
+    // gemma-2-27b: heads of 128 channels, scaled as if they had 144.
+    let large =
+        from_json(&with(gemma_2_2b(), json!({ "head_dim": 128, "query_pre_attn_scalar": 144 })))?;
+    assert_eq!(large.attention.query_pre_attn_scalar, Some(144));
+    let scale = large.attention.query_scale().expect("a scale");
+    assert!((scale / 128f64.sqrt() - 1. / 12.).abs() < 1e-12, "{scale}");
+    Ok(())
+}
+
+#[test]
+fn the_published_file_of_gemma_3_is_read() -> Result<()> {
+    let config = from_json(&gemma_3_1b())?;
+    let attention = config.attention;
+    assert_eq!((config.block, attention.qk_norm), (BlockLayout::SandwichNorm, QkNorm::PerHead));
+    assert_eq!((config.logit_softcap, attention.logit_softcap), (None, None));
+    assert_eq!(attention.window, Some(SlidingWindow { size: 512, sinks: 0 }));
+    assert_eq!(layers_with_full_attention(&config), [5, 11, 17, 23]);
+    assert_eq!(attention.position, PositionEncoding::Rope { base: 1e6, scaling: None });
+    assert_eq!(attention.local_rope_base, Some(10_000.));
+    assert_eq!(config.parameter_count(), 999_885_952.);
+    Ok(())
+}
+
+#[test]
+fn both_forms_of_layer_types_and_of_rope_mean_the_same() -> Result<()> {
+    let older = from_json(&gemma_3_1b())?;
+    let layer_types: Vec<&str> = (1..=26)
+        .map(|layer| if layer % 6 == 0 { "full_attention" } else { "sliding_attention" })
+        .collect();
+    let changes = json!({
+        "layer_types": layer_types, "sliding_window_pattern": 3,
+        "rope_theta": null, "rope_local_base_freq": null,
+        "rope_parameters": {
+            "full_attention": { "rope_type": "default", "rope_theta": 1e6 },
+            "sliding_attention": { "rope_type": "default", "rope_theta": 1e4 },
+        },
+    });
+    assert_eq!(from_json(&with(gemma_3_1b(), changes))?, older);
+    let scaling = json!({ "rope_type": "linear", "factor": 8.0 });
+    let scaled = from_json(&with(gemma_3_1b(), json!({ "rope_scaling": scaling })))?.attention;
+    let linear = Some(RopeScaling::Linear { factor: 8. });
+    assert_eq!(scaled.position, PositionEncoding::Rope { base: 1e6, scaling: linear });
+    assert_eq!(scaled.local_rope_base, Some(10_000.), "layers with a window do not scale RoPE");
+    Ok(())
+}
+
+#[test]
+fn missing_keys_have_the_defaults_of_the_two_families() -> Result<()> {
+    let sizes = json!({
+        "hidden_size": 64, "num_attention_heads": 4, "num_hidden_layers": 12, "vocab_size": 32,
+        "intermediate_size": 24,
+    });
+    let config = from_json(&with(sizes.clone(), json!({ "model_type": "gemma2" })))?;
+    assert_eq!((config.logit_softcap, config.attention.logit_softcap), (Some(30.), Some(50.)));
+    assert_eq!((config.context_len, config.attention.head_dim), (8192, 256));
+    assert_eq!(layers_with_full_attention(&config), [1, 3, 5, 7, 9, 11]);
+    let nulls = json!({
+        "model_type": "gemma2", "attn_logit_softcapping": null, "final_logit_softcapping": null
+    });
+    let config = from_json(&with(sizes.clone(), nulls))?;
+    assert_eq!((config.logit_softcap, config.attention.logit_softcap), (None, None));
+    let config = from_json(&with(sizes, json!({ "model_type": "gemma3_text" })))?;
+    assert_eq!((config.logit_softcap, config.attention.logit_softcap), (None, None));
+    assert_eq!(config.attention.window, Some(SlidingWindow { size: 4096, sinks: 0 }));
+    assert_eq!(layers_with_full_attention(&config), [5, 11]);
+    assert_eq!(config.attention.local_rope_base, Some(10_000.));
+    assert_eq!(config.attention.position, PositionEncoding::Rope { base: 1e6, scaling: None });
+    assert_eq!((config.context_len, config.attention.n_kv_head), (131_072, 4));
+    Ok(())
+}
+
+#[test]
+fn all_layers_of_one_type_survive_a_round_trip() -> Result<()> {
+    for (name, config) in variants().into_iter().filter(|(name, _)| name.starts_with("gemma")) {
+        if name == "gemma" {
+            continue;
+        }
+        let mut sliding = config;
+        sliding.attention.full_attention_interval = None;
+        let mut full = sliding;
+        (full.attention.window, full.attention.local_rope_base) = (None, None);
+        for config in [sliding, full] {
+            assert_eq!(to_json(&config)["model_type"], name);
+            assert_eq!(from_json(&to_json(&config))?, config, "{name}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn what_the_two_families_do_not_support_is_refused_by_name() {
+    let (sliding, full) = ("sliding_attention", "full_attention");
+    let refused = |json: Value, changes: Value| error(from_json(&with(json, changes)));
+    let short = || with(gemma_3_1b(), json!({ "num_hidden_layers": 3 }));
+    for layer_types in [[full, sliding, sliding], [sliding, full, full]] {
+        let message = refused(short(), json!({ "layer_types": layer_types }));
+        assert!(message.contains("other patterns are not supported"), "{message}");
+    }
+    let one = refused(short(), json!({ "layer_types": [full] }));
+    assert!(one.contains("3 layers have 1 `layer_types`"), "{one}");
+    let no_size = refused(gemma_2_2b(), json!({ "sliding_window": null }));
+    assert!(no_size.contains("`sliding_window` is null"), "{no_size}");
+    let zero = refused(gemma_3_1b(), json!({ "sliding_window_pattern": 0 }));
+    assert!(zero.contains("the interval of layers with full attention is 0"), "{zero}");
+    for (key, value, expected) in [
+        ("attn_logit_softcapping", json!(50.), "`attn_logit_softcapping` must be null"),
+        ("hidden_activation", json!("gelu"), "`hidden_activation` is `gelu`"),
+        ("final_logit_softcapping", json!(0.), "soft cap of logits must be above 0, got 0"),
+        ("query_pre_attn_scalar", json!(0), "`query_pre_attn_scalar` is 0"),
+        ("rope_local_base_freq", json!(0), "the layers with a window must be above 0, got 0"),
+        ("use_bidirectional_attention", json!(true), "`use_bidirectional_attention`"),
+        ("rope_parameters", json!({ "rope_type": "default" }), "one for `sliding_attention`"),
+        (
+            "rope_parameters",
+            json!({ "sliding_attention": { "rope_type": "linear", "factor": 2. } }),
+            "RoPE scaling `linear` of `sliding_attention` is not supported",
+        ),
+    ] {
+        let message = refused(gemma_3_1b(), json!({ key: value }));
+        assert!(message.contains(expected), "{message}");
+    }
+}
+
+#[test]
+fn a_multimodal_gemma_3_is_told_which_models_are_supported() {
+    let json = json!({
+        "model_type": "gemma3", "architectures": ["Gemma3ForConditionalGeneration"],
+        "text_config": gemma_3_1b(), "vision_config": { "model_type": "siglip_vision_model" },
+    });
+    let message = error(from_json(&json));
+    assert!(message.contains("model_type `gemma3_text`"), "{message}");
+    // The names of llama.cpp's architectures.
+    for (architecture, reason) in
+        [("gemma2", "opened from a folder only"), ("gemma3", "as folders of model_type")]
+    {
+        let message = unsupported_family(architecture, &["llama"]);
+        assert!(message.contains(reason), "{message}");
+    }
+}
+
+#[test]
+fn layers_with_full_attention_beside_a_window_need_its_size() {
+    let mut config = variants()[0].1;
+    config.attention.full_attention_interval = Some(2);
+    let message = config.validate().expect_err("no window").to_string();
+    assert!(message.contains("its size is not given"), "{message}");
+}

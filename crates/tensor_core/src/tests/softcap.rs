@@ -1,0 +1,80 @@
+//! Soft caps of logits: values by hand, gradients, and attention with capped logits.
+
+use candle_core::{DType, IndexOp, Result, Tensor};
+
+use super::attention::masks;
+use super::fused::random;
+use crate::ops::{AttentionMask, attention, softcap, softcap_attention, softcap_attention_weights};
+use crate::testing::{assert_close, assert_grad};
+
+const CPU: candle_core::Device = candle_core::Device::Cpu;
+
+#[test]
+fn a_softcap_keeps_small_numbers_and_bounds_large_ones() -> Result<()> {
+    let x = Tensor::new(&[0f64, 0.01, 5., -5., 1e6, -1e6], &CPU)?;
+    // c · tanh(x / c) in Python, with c = 5
+    let expected = [0., 0.00999998666669, 3.80797077977882, -3.80797077977882, 5., -5.];
+    assert_close(&softcap(&x, 5.)?, &Tensor::new(&expected, &CPU)?, 1e-12);
+    assert_grad(&x.narrow(0, 0, 4)?, |x| softcap(x, 5.), 1e-8)
+}
+
+/// q = [1, 2] and k = [[3, 1], [0, 4]] without a mask: logits (5, 8) / √2, capped at 2.
+#[test]
+fn weights_of_capped_logits_follow_the_formula() -> Result<()> {
+    let q = Tensor::new(&[1f64, 2.], &CPU)?.reshape((1, 1, 1, 2))?;
+    let k = Tensor::new(&[3f64, 1., 0., 4.], &CPU)?.reshape((1, 2, 1, 2))?;
+    let mask = AttentionMask::bidirectional();
+    let weights = softcap_attention_weights(&q, &k, &mask, 2.)?.flatten_all()?.to_vec1::<f64>()?;
+    let capped = [5f64, 8.].map(|logit| 2. * (logit / 2f64.sqrt() / 2.).tanh());
+    let odds = (capped[0] - capped[1]).exp();
+    assert_close(&weights[..], &[odds / (1. + odds), 1. / (1. + odds)][..], 1e-12);
+    Ok(())
+}
+
+#[test]
+fn gradients_of_capped_attention_match_finite_differences() -> Result<()> {
+    let (q, kv) = (random(0, (2, 3, 4, 2)), random(1, (2, 5, 2, 2)));
+    for mask in masks(2, 3, 5) {
+        // Logits are up to about 5.
+        for cap in [0.5, 3.] {
+            let capped = |q: &Tensor, kv: &Tensor| softcap_attention(q, kv, kv, &mask, cap);
+            assert_grad(&q, |q| capped(q, &kv), 1e-6)?;
+            assert_grad(&kv, |kv| capped(&q, kv), 1e-6)?;
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_cap_far_above_the_logits_changes_nothing_under_any_mask() -> Result<()> {
+    let (q, kv) = (random(0, (2, 3, 4, 2)), random(1, (2, 5, 2, 2)));
+    for mask in masks(2, 3, 5) {
+        let uncapped = attention(&q, &kv, &kv, &mask)?;
+        assert_close(&softcap_attention(&q, &kv, &kv, &mask, 1e6)?, &uncapped, 1e-9);
+        let capped = softcap_attention(&q, &kv, &kv, &mask, 0.1)?;
+        assert_eq!(capped.dims(), uncapped.dims());
+    }
+    Ok(())
+}
+
+/// A cap must not bring back keys that the mask hides, and their gradient is 0.
+#[test]
+fn hidden_keys_stay_hidden_under_a_cap() -> Result<()> {
+    let (q, k) = (random(0, (1, 4, 2, 3)), random(1, (1, 4, 1, 3)));
+    let mask = AttentionMask::sliding_window(2, 0);
+    let weights = softcap_attention_weights(&q, &k, &mask, 0.5)?.i((0, 1))?;
+    for (query, row) in weights.to_vec2::<f64>()?.iter().enumerate() {
+        for (key, weight) in row.iter().enumerate() {
+            assert_eq!(*weight > 0., key <= query && key + 2 > query, "{query} {key}");
+        }
+    }
+    let half = softcap_attention(
+        &q.to_dtype(DType::BF16)?,
+        &k.to_dtype(DType::BF16)?,
+        &k.to_dtype(DType::BF16)?,
+        &mask,
+        0.5,
+    )?;
+    assert_close(&half.to_dtype(DType::F64)?, &softcap_attention(&q, &k, &k, &mask, 0.5)?, 0.03);
+    Ok(())
+}
