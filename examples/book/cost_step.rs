@@ -55,15 +55,16 @@ impl Step {
     /// # Errors
     /// When memory is short.
     pub(crate) fn run(&mut self) -> Result<()> {
-        let of_rank = match &self.work {
+        let Self { model, parameters, .. } = &*self;
+        let grads = match &self.work {
             Work::Training(batches) => {
-                accumulation::gradients(&self.model, &self.parameters, batches, 1.)?
+                accumulation::gradients(model, parameters, batches, 1.)?.grads
             }
             Work::Update(micro_batches, objective) => {
-                grpo::step::gradients(&self.model, &self.parameters, micro_batches, objective)?.0
+                grpo::step::gradients(model, parameters, micro_batches, objective)?.0.grads
             }
         };
-        let mut grads = of_rank.grads.context("the batch has no targets")?;
+        let mut grads = grads.context("the batch has no targets")?;
         clip_grad_norm(&mut grads, &self.parameters, 1.)?;
         self.optimizer.step(&grads, LR)?;
         Ok(())

@@ -64,9 +64,9 @@ pub(crate) struct PromptLookup {
     /// Logits of the token after the text, and after each proposed token: (1 + K, V).
     logits: Vec<f32>,
     /// Proposed tokens of the last pass that were accepted so far.
-    n_accepted: usize,
+    n_accepted_of_pass: usize,
     /// Proposed tokens of all passes that were accepted; each saved a pass.
-    n_accepted_in_all: usize,
+    n_accepted: usize,
 }
 
 impl PromptLookup {
@@ -83,22 +83,22 @@ impl PromptLookup {
         );
         let num_tokens = num_tokens.get();
         let (proposed, logits) = (Vec::new(), Vec::new());
-        Ok(Self { num_tokens, proposed, logits, n_accepted: 0, n_accepted_in_all: 0 })
+        Ok(Self { num_tokens, proposed, logits, n_accepted_of_pass: 0, n_accepted: 0 })
     }
 
     /// Number of accepted tokens, each of which saved a forward pass.
     pub(crate) fn n_accepted(&self) -> usize {
-        self.n_accepted_in_all
+        self.n_accepted
     }
 
     /// Accepts the last token of `text`, which was just sampled, if it is the proposed one. Returns
     /// the logits (V) of the token after it, which the last pass has computed; else `None`.
     pub(crate) fn accept(&mut self, text: &[u32]) -> Option<Vec<f32>> {
-        if self.proposed.get(self.n_accepted) != text.last() {
+        if self.proposed.get(self.n_accepted_of_pass) != text.last() {
             return None;
         }
+        self.n_accepted_of_pass += 1;
         self.n_accepted += 1;
-        self.n_accepted_in_all += 1;
         Some(self.next_logits())
     }
 
@@ -110,14 +110,14 @@ impl PromptLookup {
 
     /// Logits (V) of the next token, from those of a pass over the proposed tokens: (1 + K, V).
     pub(crate) fn start(&mut self, logits: Vec<f32>) -> Vec<f32> {
-        (self.logits, self.n_accepted) = (logits, 0);
+        (self.logits, self.n_accepted_of_pass) = (logits, 0);
         self.next_logits()
     }
 
     /// Logits (V) after the text and the accepted tokens.
     fn next_logits(&self) -> Vec<f32> {
         let v = self.logits.len() / (1 + self.proposed.len());
-        self.logits[self.n_accepted * v..][..v].to_vec()
+        self.logits[self.n_accepted_of_pass * v..][..v].to_vec()
     }
 }
 

@@ -63,7 +63,7 @@ impl RankGradients {
         Ok(BatchGradients { loss, grads, n_targets, n_tokens })
     }
 
-    /// What this rank adds to the flat sums.
+    /// Summands of this rank in the flat sums.
     pub(crate) fn summands(self, stores: &[&Parameters]) -> Result<Tensor> {
         let Self { loss, grads, n_targets, n_tokens } = self;
         let counts = [n_targets, n_tokens].map(|n| [(n / BASE) as f32, (n % BASE) as f32]);

@@ -16,9 +16,7 @@ use crate::flags::JudgeFlags;
 use crate::judge::{LlmJudge, fill, parse_score};
 use crate::rollout_group::SampledCompletion;
 use crate::scoring_counter::ScoringCounts;
-use crate::{
-    PromptExample, RewardInput, RolloutGroup, ScoredRollouts, Scoring, ScoringCounter,
-};
+use crate::{PromptExample, RewardInput, RolloutGroup, ScoredRollouts, Scoring, ScoringCounter};
 
 #[test]
 fn the_last_score_of_a_reply_counts() {

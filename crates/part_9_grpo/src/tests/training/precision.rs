@@ -64,16 +64,10 @@ fn the_model_for_rollouts_is_built_again_when_it_is_used_not_in_every_iteration(
     let logits = |model: &GptModern| model.forward(&ids)?.to_dtype(DType::F32);
     let before = logits(&policy.rollout_model)?;
     let mut reward_fn = rule_reward_fn(lowercase_fraction);
-    let mut context = GrpoContext {
-        chat_tokenizer,
-        reward_fn: &mut *reward_fn,
-        max_reward: Some(1.),
-        reward_parts: RewardParts::default(),
-        overflow: ContextOverflow::default(),
-    };
+    let mut scoring = Scoring::from_fn(chat_tokenizer, &mut *reward_fn, Some(1.));
     let mut log = RunLog::new(RunLogConfig::rewards(1000, 1, 1000), 0)?;
     let prompts = prompt_examples(chat_tokenizer)?;
-    grpo_step(&mut policy, &mut context, &prompts, &config, &mut log)?;
+    grpo_step(&mut policy, &mut scoring, &prompts, &config, &mut log)?;
     assert_close(logits(&policy.rollout_model)?, &before, 0.);
     policy.refresh_rollout_model()?;
     let new = logits(&policy.model)?;
