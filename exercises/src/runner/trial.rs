@@ -29,7 +29,11 @@ pub fn trial(entry: &Entry) -> Result<GradeReport> {
     if let Some(limit) = entry.head().kind.max_changed_lines() {
         let changed = changed_lines(&entry.stub(), &text);
         if changed > limit {
-            let line = format!("{changed} lines differ from the file as it was; {limit} may");
+            let line = format!(
+                "{changed} lines differ from the file as it was; {limit} may (`cargo x learn reset \
+                 {}` brings it back)",
+                entry.name
+            );
             return Ok(GradeReport::new(Outcome::Wrong, vec![line]));
         }
     }
