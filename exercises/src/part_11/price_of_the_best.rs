@@ -8,6 +8,7 @@
 //! Hint: log 4 = 1.386 and log 16 = 2.773.
 //! Hint: n = 4: 1.386 − 0.75.
 //! Read: crates/part_10_dpo/src/best_of_n.rs: pub fn kl_bound
+//! Read: book/src/11_at_test_time.md: ## What does best of n optimize?
 
 use dpo::best_of_n::kl_bound;
 

@@ -7,6 +7,7 @@
 //! Hint: T → 0 makes the choice certain, T → ∞ makes it a coin.
 //! Hint: At T = 1, p = 0.731: −0.731 ln 0.731 − 0.269 ln 0.269. At T = 0.5, p = 0.881.
 //! Read: crates/part_2_tiny_gpt/src/sampling.rs: The temperature T
+//! Read: book/src/02_tiny_gpt.md: ## Sampling
 
 use crate::grading::Prediction;
 

@@ -8,6 +8,7 @@
 //! Hint: cos 1 = 0.5403, sin 1 = 0.8415; cos 0.01 = 0.99995, sin 0.01 = 0.01.
 //! Hint: Channel 0: 1 · 0.5403 − 3 · 0.8415. Channel 1: 2 · 0.99995 − 4 · 0.01.
 //! Read: crates/part_3_modern/src/rope.rs: pub fn apply_rope
+//! Read: book/src/03_modern.md: ## RoPE: a position is an angle
 
 use super::rotate::rotate;
 use crate::grading::Prediction;

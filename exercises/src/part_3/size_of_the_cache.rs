@@ -6,6 +6,7 @@
 //! Hint: 2 · 8 · 128 · 2 bytes · 32 layers = 131,072 bytes per token.
 //! Hint: Times 8,192 tokens: 2³⁰ bytes.
 //! Read: crates/part_3_modern/src/kv_cache.rs: pub fn size_in_bytes
+//! Read: book/src/03_modern.md: ## The KV cache: nothing is computed twice
 
 use crate::grading::Prediction;
 

@@ -7,6 +7,7 @@
 //! Hint: F = 8 C / 3.
 //! Hint: For C = 768: 2048.
 //! Read: crates/part_3_modern/src/swiglu.rs: pub enum FeedForward
+//! Read: book/src/03_modern.md: ## SwiGLU: one half gates the other
 
 use crate::grading::Prediction;
 

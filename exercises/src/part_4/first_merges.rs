@@ -8,6 +8,7 @@
 //! Hint: `aa` comes four times. Write the text again with Z for aa: ZabdZabac.
 //! Hint: Now `ab` and `Za` come twice each.
 //! Read: crates/part_4_scaling/src/naive_bpe.rs: pub fn train
+//! Read: book/src/04_scale.md: ## Tokens: byte-pair encoding
 
 use scaling::naive_bpe::{encode, train};
 

@@ -8,6 +8,7 @@
 //! Hint: P of expert 0 is (0.9 + 0.8 + 0.7 + 0.4) / 4 = 0.7.
 //! Hint: 2 (0.75 · 0.7 + 0.25 · 0.3).
 //! Read: crates/part_5_moe/src/auxiliary_losses.rs: pub fn load_balancing_loss
+//! Read: book/src/05_experts.md: ## Why experts collapse, and what is done about it
 
 use candle_core::{Device, Result, Tensor};
 use moe::auxiliary_losses::load_balancing_loss;

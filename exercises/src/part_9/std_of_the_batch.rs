@@ -9,6 +9,7 @@
 //! Hint: Over which rewards are `mean` and `deviation` taken?
 //! Hint: Inside the loop, call both with `group` instead of `rewards`.
 //! Read: crates/part_9_grpo/src/advantage.rs: Groups are identified by position
+//! Read: book/src/09_comparing.md: ## What the standard deviation bends
 
 /// Advantages of `rewards`, in which every `g` consecutive ones belong to one prompt.
 pub fn std_of_the_batch(rewards: &[f64], g: usize) -> Vec<f64> {

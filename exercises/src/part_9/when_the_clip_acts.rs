@@ -7,6 +7,7 @@
 //! Hint: Before the first update π is π_old, so every ratio is 1.
 //! Hint: With μ = 1 there is no second step on the same samples.
 //! Read: crates/part_9_grpo/src/objective.rs: clip
+//! Read: book/src/09_comparing.md: ## Why the clip sleeps
 
 use crate::grading::Prediction;
 
