@@ -35,6 +35,17 @@ fn a_process_is_ended_when_it_loops_or_floods_and_its_memory_is_limited() {
     assert_eq!(ended("ulimit -v; echo $1").printed, "1048576\nargument\n");
     assert!(ended("a=aaaaaaaa; while :; do a=$a$a; done").fault.is_some());
     assert!(ended("exit 3").fault.unwrap().contains("exit status: 3"));
+    assert_eq!(ended("echo $RUST_LIB_BACKTRACE").printed, "1\n", "errors have their line");
+}
+
+#[test]
+fn a_rewritten_file_is_refused_with_the_way_back() {
+    let entry = course::find("padding_is_the_end").unwrap();
+    assert_eq!(trial::too_many_changes(entry, &entry.stub()), None);
+    let line = trial::too_many_changes(entry, "").unwrap();
+    assert!(line.contains("`cargo x learn reset padding_is_the_end` brings it back"), "{line}");
+    let to_fill_in = course::find("labels_by_place").unwrap();
+    assert_eq!(trial::too_many_changes(to_fill_in, ""), None);
 }
 
 #[test]
