@@ -115,8 +115,8 @@ pub const GRADE: Fill<Labels> = Fill {
                 let label = |t: usize| if t >= prompt_len { i64::from(ids[t]) } else { -100 };
                 (0..ids.len()).map(label).collect()
             },
-            says: "one label for each id, unshifted, as for transformers, whose loss shifts them; here \
-                   the label at place t is the id at t + 1",
+            says: "one label for each id, unshifted, as for transformers, whose loss shifts them; \
+                   here the label at place t is the id at t + 1",
             read: "",
         },
         Wrong {
