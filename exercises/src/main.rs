@@ -8,7 +8,7 @@ use anyhow::{Result, bail};
 use clap::{Parser, Subcommand};
 use exercises::entry::Task;
 use exercises::grading::GradeReport;
-use exercises::runner::{check, commands, rustlings, screen, state::State, watch, work};
+use exercises::runner::{check, commands, help, rustlings, screen, state::State, watch, work};
 
 #[derive(Parser)]
 #[command(name = "cargo x", bin_name = "cargo x", version, about = "Graded exercises")]
@@ -88,7 +88,7 @@ enum Learn {
         /// Folder, new or empty
         folder: PathBuf,
     },
-    /// Answer a prediction: without answers it asks
+    /// Answer a prediction: without answers it asks, or shows the questions
     Predict {
         /// Exercise [default: the next]
         name: Option<String>,
@@ -134,9 +134,9 @@ fn learn(command: Learn) -> Result<bool> {
         }
         Learn::Follow { .. } => return watch::print_once(),
         Learn::List => screen::list(&State::read()?),
-        Learn::Hint { name } => commands::hint(named(&name)?)?,
-        Learn::Reset { name } => commands::reset(named(&name)?)?,
-        Learn::Solution { name, give_up } => commands::show_solution(named(&name)?, give_up)?,
+        Learn::Hint { name } => help::hint(named(&name)?)?,
+        Learn::Reset { name } => help::reset(named(&name)?)?,
+        Learn::Solution { name, give_up } => help::show_solution(named(&name)?, give_up)?,
         Learn::Skip { part, undo: false } => commands::skip(&part)?,
         Learn::Skip { part, undo: true } => commands::take_back_skip(&part)?,
         Learn::Demo { part } => commands::demo(&part)?,
@@ -155,10 +155,18 @@ fn learn(command: Learn) -> Result<bool> {
             if answers.is_empty() && stdin().is_terminal() {
                 return watch::ask_at_terminal(entry, &questions());
             }
+            if answers.is_empty() {
+                commands::show_questions(entry, &questions());
+                return Ok(true);
+            }
             return shown(entry, commands::predict(entry, &answers)?);
         }
         Learn::Measure { name, runs } => {
             let entry = named(&Some(name))?;
+            if let (Task::Measure(measure), true) = (entry.task, runs.is_empty()) {
+                commands::show_measurement(entry, measure);
+                return Ok(true);
+            }
             return shown(entry, commands::measure(entry, &runs)?);
         }
     }

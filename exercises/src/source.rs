@@ -7,6 +7,7 @@
 //! //!
 //! //! Hint: ...                                 three of them, not copied, like all below them
 //! //! Read: crates/part_1_attention/src/head.rs: pub fn causal_mask
+//! //! Read: book/src/01_attention.md: ## The mask     the text comes before the code for a learner
 //! ```
 //!
 //! Then come the code, and below a line `// GRADE` the grader. [`stub`] cuts the learner's file out
@@ -97,12 +98,28 @@ impl<'a> ReadingPlace<'a> {
         Some(Self { file, line })
     }
 
-    /// Place as `file:12`, if the line is in the file under `root`.
+    /// True for code, which may hold the solution; other places are sections of a text.
+    pub fn is_code(&self) -> bool {
+        self.file.ends_with(".rs")
+    }
+
+    /// Place as `file#section` if the line is a heading of a text, else as `file:12`; `None` if it
+    /// is not in the file under `root`.
     pub fn locate(&self, root: &Path) -> Option<String> {
         let text = std::fs::read_to_string(root.join(self.file)).ok()?;
-        let at = text.lines().position(|line| line.contains(self.line))?;
-        Some(format!("{}:{}", self.file, at + 1))
+        let (at, line) = text.lines().enumerate().find(|(_, line)| line.contains(self.line))?;
+        Some(match !self.is_code() && line.starts_with('#') {
+            true => format!("{}#{}", self.file, anchor(line)),
+            false => format!("{}:{}", self.file, at + 1),
+        })
     }
+}
+
+/// Anchor of a heading of Markdown: its letters, digits and hyphens in lower case.
+fn anchor(heading: &str) -> String {
+    let heading = heading.trim_start_matches('#').trim().to_lowercase();
+    let kept = heading.chars().filter(|&c| c.is_alphanumeric() || " -_".contains(c));
+    kept.map(|c| if c == ' ' { '-' } else { c }).collect()
 }
 
 impl<'a> Head<'a> {
@@ -138,6 +155,16 @@ impl<'a> Head<'a> {
         }
         let text = text.trim().to_string();
         Some(Self { number, title, kind, minutes, difficulty, text, hints, read })
+    }
+
+    /// Sections of texts to read.
+    pub fn sections(&self) -> impl Iterator<Item = ReadingPlace<'a>> {
+        self.read.iter().copied().filter(|place| !place.is_code())
+    }
+
+    /// Code to read, which may hold the solution.
+    pub fn code(&self) -> impl Iterator<Item = ReadingPlace<'a>> {
+        self.read.iter().copied().filter(ReadingPlace::is_code)
     }
 
     /// Number of the part.

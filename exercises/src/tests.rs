@@ -34,6 +34,19 @@ fn a_stub_is_the_solution_less_its_marked_lines() {
 }
 
 #[test]
+fn a_section_of_a_text_has_an_anchor_and_code_has_a_line() {
+    let locate = |place: &str| {
+        let place = crate::source::ReadingPlace::parse(place).unwrap();
+        place.locate(&work::root())
+    };
+    let section = "book/src/01_attention.md: ## Why divide by √D";
+    assert_eq!(locate(section).as_deref(), Some("book/src/01_attention.md#why-divide-by-d"));
+    let code = locate("crates/part_6_sft/src/lora.rs: pub fn lora_weight").unwrap();
+    assert!(code.starts_with("crates/part_6_sft/src/lora.rs:"), "{code}");
+    assert_eq!(locate("book/src/01_attention.md: ## Nothing of that name"), None);
+}
+
+#[test]
 fn a_planted_mistake_is_mended_in_three_lines() {
     for entry in course::exercises().filter(|entry| entry.head().kind == Kind::FindTheBug) {
         let head: String =

@@ -3,15 +3,31 @@
 
 use super::answers::{Answers, Recording};
 
-/// True if all answers agree: |a − b| ≤ `tolerance` · (1 + |b|) element by element.
-pub fn agree(a: &Answers, b: &Answers, tolerance: f64) -> bool {
-    a.iter().zip(b.iter()).all(|((_, a), (_, b))| close(a, b, tolerance))
+/// True if the answers for `part` of the result, or all of them, agree: |a − b| ≤ `tolerance` ·
+/// (1 + |b|) element by element.
+pub fn agree(a: &Answers, b: &Answers, part: Option<&str>, tolerance: f64) -> bool {
+    let mut pairs = a.iter().zip(b.iter());
+    pairs.all(|(a, b)| {
+        part.is_some_and(|part| part != a.part) || close(&a.recording, &b.recording, tolerance)
+    })
+}
+
+/// True if the errors and panics of two lists of answers have the same messages.
+pub fn fail_alike(a: &Answers, b: &Answers, part: Option<&str>) -> bool {
+    let mut pairs = a.iter().zip(b.iter());
+    pairs.all(|(a, b)| match (&a.recording, &b.recording) {
+        _ if part.is_some_and(|part| part != a.part) => true,
+        (Recording::Failure { message, .. }, Recording::Failure { message: other_message, .. }) => {
+            message == other_message
+        }
+        _ => true,
+    })
 }
 
 /// True if two answers agree, NaN and failures with their like.
 pub fn close(a: &Recording, b: &Recording, tolerance: f64) -> bool {
     match (a, b) {
-        (Recording::Failure(_), Recording::Failure(_)) => true,
+        (Recording::Failure { .. }, Recording::Failure { .. }) => true,
         (
             Recording::Numbers { shape, values },
             Recording::Numbers { shape: other_shape, values: others },
@@ -34,11 +50,7 @@ pub fn difference(got: &Recording, expected: &Recording, tolerance: f64) -> Vec<
         Recording::Numbers { shape: expected_shape, values: wanted },
     ) = (got, expected)
     else {
-        return vec![match (got, expected) {
-            (Recording::Failure(message), _) => message.clone(),
-            (_, Recording::Failure(message)) => format!("an error is expected here: {message}"),
-            _ => String::new(),
-        }];
+        return failure(got, expected);
     };
     if shape != expected_shape {
         return vec![format!("shape {shape:?}, expected {expected_shape:?}")];
@@ -58,10 +70,16 @@ pub fn difference(got: &Recording, expected: &Recording, tolerance: f64) -> Vec<
         0. => "they must be equal".to_string(),
         _ => format!("tolerance {tolerance:e}"),
     };
+    if let ([value], [wanted]) = (&values[..], &wanted[..]) {
+        return vec![match value.is_nan() {
+            true => format!("expected {}, your number is NaN", short(*wanted)),
+            false => format!("expected {}, got {} ({allowed})", short(*wanted), short(*value)),
+        }];
+    }
     let mut lines = vec![format!(
-        "{n_far} of {} numbers differ, most{}: expected {}, got {} ({allowed})",
+        "{n_far} of {} numbers differ, most at {:?}: expected {}, got {} ({allowed})",
         values.len(),
-        if shape.is_empty() { String::new() } else { format!(" at {:?}", index(worst, shape)) },
+        index(worst, shape),
         short(wanted[worst]),
         short(values[worst]),
     )];
@@ -75,6 +93,20 @@ pub fn difference(got: &Recording, expected: &Recording, tolerance: f64) -> Vec<
         lines.push("they are right after transposing the last two dimensions".to_string());
     }
     lines
+}
+
+/// Error of `got`, or of `expected`, with the learner's line.
+fn failure(got: &Recording, expected: &Recording) -> Vec<String> {
+    match (got, expected) {
+        (Recording::Failure { message, line }, _) => {
+            let line = line.iter().map(|line| format!("at {line}"));
+            std::iter::once(message.clone()).chain(line).collect()
+        }
+        (_, Recording::Failure { message, .. }) => {
+            vec![format!("an error is expected here: {message}")]
+        }
+        _ => Vec::new(),
+    }
 }
 
 /// Factor between all numbers that are not 0.

@@ -1,7 +1,7 @@
 //! Grader of a function: [`Fill`] is the one form of every exercise that is solved in code.
 
-use super::answers::Answers;
-use super::compare::{agree, close, difference};
+use super::answers::{Answers, Recording};
+use super::compare::{agree, close, difference, fail_alike};
 use super::verdict::{GradeReport, Outcome};
 use crate::runner::work;
 use crate::source::ReadingPlace;
@@ -42,35 +42,51 @@ impl<F: Copy> Fill<F> {
             return GradeReport::new(Outcome::Unwritten, Vec::new());
         }
         let expected = self.answers(self.reference);
-        let mut lines = Vec::new();
-        let mut n_wrong = 0;
-        for ((label, got), (_, expected)) in got.iter().zip(expected.iter()) {
-            if close(got, expected, self.tolerance) {
-                lines.push(format!("✓ {label}"));
-            } else {
-                n_wrong += 1;
-                lines.push(format!("✗ {label}"));
-                // One difference is enough to think about.
-                if n_wrong == 1 {
-                    let difference = difference(got, expected, self.tolerance);
-                    lines.extend(difference.into_iter().map(|line| format!("  {line}")));
-                }
-            }
-        }
-        if n_wrong == 0 {
+        let lines = compared(&got, &expected, self.tolerance);
+        if agree(&got, &expected, None, self.tolerance) {
             return GradeReport::new(Outcome::Right, lines);
         }
         let mut verdict = GradeReport::new(Outcome::Wrong, lines);
-        let same = |wrong: &Wrong<F>| agree(&got, &self.answers(wrong.f), self.tolerance);
-        if let Some(mistake) = self.wrong.iter().position(same) {
+        for (part, mistake) in self.mistakes(&got, &expected) {
             let wrong = &self.wrong[mistake];
-            verdict
-                .lines
-                .push(format!("Your numbers are those of a known mistake: {}", wrong.says));
-            verdict.mistake = Some(mistake);
-            verdict.read = (!wrong.read.is_empty()).then(|| wrong.read.to_string());
+            let all_fail = got.iter().all(|answer| !is_numbers(&answer.recording));
+            let what = if all_fail { "This error is that" } else { "Your numbers are those" };
+            let part = if part.is_empty() { String::new() } else { format!("{part}: ") };
+            verdict.lines.push(format!("{part}{what} of a known mistake: {}", wrong.says));
+            if verdict.mistake.is_none() {
+                verdict.mistake = Some(mistake);
+                verdict.read = (!wrong.read.is_empty()).then(|| wrong.read.to_string());
+            }
         }
         verdict
+    }
+
+    /// Known mistakes with the answers `got`: one with all of them, or else one for each part of
+    /// the result that is not as `expected`.
+    fn mistakes(&self, got: &Answers, expected: &Answers) -> Vec<(&'static str, usize)> {
+        let find = |part: Option<&str>| {
+            // Any error is like any other, so without a wrong number it has to be the same error.
+            let has_wrong_number = got.iter().zip(expected.iter()).any(|(got, expected)| {
+                part.is_none_or(|part| part == got.part)
+                    && is_numbers(&got.recording)
+                    && !close(&got.recording, &expected.recording, self.tolerance)
+            });
+            self.wrong.iter().position(|wrong| {
+                let known = self.answers(wrong.f);
+                agree(got, &known, part, self.tolerance)
+                    && (has_wrong_number || fail_alike(got, &known, part))
+            })
+        };
+        if let Some(mistake) = find(None) {
+            return vec![("", mistake)];
+        }
+        let parts = got.parts();
+        if parts.len() < 2 {
+            return Vec::new();
+        }
+        let is_wrong = |part: &&str| !agree(got, expected, Some(*part), self.tolerance);
+        let wrong_parts = parts.into_iter().filter(is_wrong);
+        wrong_parts.filter_map(|part| Some((part, find(Some(part))?))).collect()
     }
 
     /// Faults of the grader itself: a known mistake that is accepted or not named, or whose place
@@ -90,13 +106,53 @@ impl<F: Copy> Fill<F> {
         }
         let mut answers = Answers::with_finite_differences();
         (self.cases)(self.reference, &mut answers);
-        for (label, answer) in answers.iter() {
-            if label.ends_with("finite differences")
-                && let super::answers::Recording::Failure(message) = answer
+        for answer in answers.iter() {
+            if answer.label.ends_with("finite differences")
+                && let Recording::Failure { message, .. } = &answer.recording
             {
-                faults.push(format!("{label}: {message}"));
+                faults.push(format!("{}: {message}", answer.label));
             }
         }
         faults
     }
+}
+
+fn is_numbers(recording: &Recording) -> bool {
+    matches!(recording, Recording::Numbers { .. })
+}
+
+/// Line for each case, right or wrong. One difference of each part of the result is explained; an
+/// error is explained alone, since the later cases mostly fail with it.
+fn compared(got: &Answers, expected: &Answers, tolerance: f64) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut explained = Vec::new();
+    let mut failed = false;
+    let mut n_more = 0;
+    for (got, expected) in got.iter().zip(expected.iter()) {
+        if close(&got.recording, &expected.recording, tolerance) {
+            lines.push(format!("✓ {}", got.label));
+            continue;
+        }
+        if failed {
+            n_more += 1;
+            continue;
+        }
+        lines.push(format!("✗ {}", got.label));
+        if explained.contains(&got.part) {
+            continue;
+        }
+        explained.push(got.part);
+        let difference = difference(&got.recording, &expected.recording, tolerance);
+        lines.extend(difference.into_iter().map(|line| format!("  {line}")));
+        failed = !is_numbers(&got.recording);
+        if failed && !got.inputs.is_empty() {
+            lines.push(format!("  shapes of the inputs: {}", got.inputs));
+        }
+    }
+    match n_more {
+        0 => {}
+        1 => lines.push("✗ 1 more case".to_string()),
+        n => lines.push(format!("✗ {n} more cases")),
+    }
+    lines
 }

@@ -13,3 +13,6 @@ pub use fill::{Fill, Wrong};
 pub use measure::{Measure, Run};
 pub use predict::Prediction;
 pub use verdict::{GradeReport, Outcome};
+
+#[cfg(test)]
+mod tests;

@@ -17,6 +17,7 @@
 //! { slopes[a] += g * values[b]; slopes[b] += g * values[a]; } ... } }` and at `Step::Input(i)`,
 //! `gradient[i] += g`.
 //! Read: crates/tensor_core/src/graph/backward.rs: pub fn backward
+//! Read: book/src/00_before.md: ## Gradients of everything: autodiff in 100 lines
 
 use exercises::part_0::tape::{Step, values};
 

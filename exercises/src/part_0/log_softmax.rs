@@ -13,6 +13,7 @@
 //! Hint: `let shifted = logits.broadcast_sub(&logits.max_keepdim(D::Minus1)?)?;` and then subtract
 //! from `shifted` the logarithm of `shifted.exp()?.sum_keepdim(D::Minus1)?`.
 //! Read: crates/part_2_tiny_gpt/src/cross_entropy.rs: pub fn log_softmax
+//! Read: book/src/00_before.md: ## Softmax: from scores to probabilities
 
 use candle_core::{D, Result, Tensor};
 

@@ -7,6 +7,7 @@
 //! Hint: For equally likely outcomes p = 1/n, so the surprise is ln n.
 //! Hint: ln 2 ≈ 0.693; 256 = 2⁸, so ln 256 = 8 ln 2; ln 0.9 is about −0.105.
 //! Read: crates/part_2_tiny_gpt/src/cross_entropy.rs: log
+//! Read: book/src/00_before.md: ## Surprise
 
 use std::f64::consts::LN_2;
 

@@ -11,6 +11,7 @@
 //! Hint: The derivative by a weight that is used T times is a sum of T terms.
 //! Hint: `by_w = slope * x[t]` forgets what the later steps gave; so does the line below it.
 //! Read: crates/tensor_core/src/graph/backward.rs: pub fn backward
+//! Read: book/src/00_before.md: ## Gradients of everything: autodiff in 100 lines
 
 /// Output of the network on `x`, and its derivatives by `w` and `u`.
 pub fn weight_used_twice(x: &[f64], w: f64, u: f64) -> (f64, f64, f64) {

@@ -14,6 +14,7 @@
 //! Hint: Fill a `Vec<f64>` of T · S cells in two loops and give it to `Tensor::from_vec(cells,
 //! (t, s), device)`; a cell is `f64::NEG_INFINITY` if `j > past + i`, else 0.
 //! Read: crates/part_1_attention/src/head.rs: pub fn causal_mask
+//! Read: book/src/01_attention.md: ## The mask, and why training is cheap
 
 use candle_core::{Device, Result, Tensor};
 

@@ -7,6 +7,7 @@
 //! Hint: The standard deviation is √64. A softmax of numbers that differ by 8 or 16 is nearly 1 at
 //! one place; divided by √D they differ by 1 or 2.
 //! Read: crates/part_1_attention/src/by_hand.rs: √D. Without it
+//! Read: book/src/01_attention.md: ## Why divide by √D
 
 use tensor_core::Rng;
 

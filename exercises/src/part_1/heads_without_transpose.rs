@@ -9,6 +9,7 @@
 //! number. For (B, H, T, D) numbers have to move, and a reshape moves none.
 //! Hint: `x.reshape((b, t, n_head, c / n_head))?.transpose(1, 2)`
 //! Read: crates/part_1_attention/src/multi_head.rs: let split = qkv_by_head
+//! Read: book/src/01_attention.md: ## Heads
 
 use candle_core::{Result, Tensor};
 

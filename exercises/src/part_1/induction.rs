@@ -16,6 +16,7 @@
 //! Hint: `let scores = (content.matmul(&before.t()?)? * sharpness)?;` then the mask, the softmax,
 //! and the product with `content`.
 //! Read: crates/part_1_attention/src/readable_heads.rs: Queries and keys that use only one half
+//! Read: book/src/01_attention.md: ## Intelligence by hand: an induction head
 
 use attention::causal_mask;
 use candle_core::{Result, Tensor};

@@ -17,6 +17,7 @@
 //! Hint: `(grad.broadcast_sub(&grad.mean_keepdim(D::Minus1)?)? - y.broadcast_mul(&(grad *
 //! &y)?.mean_keepdim(D::Minus1)?)?)?.broadcast_mul(&inverse)?`
 //! Read: crates/part_2_tiny_gpt/src/layer_norm.rs: pub fn layer_norm
+//! Read: book/src/01_attention.md: ## The residual path, and the norm
 
 use candle_core::{D, Result, Tensor};
 

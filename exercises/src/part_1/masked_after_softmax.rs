@@ -8,6 +8,7 @@
 //! Hint: Add the mask (0 and −∞) to the scores before the softmax; then nothing is to be multiplied
 //! after it.
 //! Read: crates/part_1_attention/src/head.rs: pub fn causal_scores
+//! Read: book/src/01_attention.md: ## What goes wrong
 
 use attention::causal_mask;
 use candle_core::{Result, Tensor};

@@ -13,6 +13,7 @@
 //! Hint: `let scores = (q.matmul(&k.t()?)? / (d as f64).sqrt())?;`, then `ops::softmax(&(scores +
 //! mask)?)?` are the weights, and `weights.matmul(&v)?` the output.
 //! Read: crates/part_1_attention/src/head.rs: pub fn causal_scores
+//! Read: book/src/01_attention.md: ## The numbers by hand
 
 use attention::causal_mask;
 use candle_core::{Result, Tensor};

@@ -12,6 +12,7 @@
 //! Hint: `(weights * grad)?.sum_keepdim(D::Minus1)?` is that number, of shape (.., 1).
 //! Hint: `weights * grad.broadcast_sub(&(weights * grad)?.sum_keepdim(D::Minus1)?)?`
 //! Read: crates/part_1_attention/src/by_hand.rs: Softmax: raising one score
+//! Read: book/src/00_before.md: ## Gradients of everything: autodiff in 100 lines
 
 use candle_core::{D, Result, Tensor};
 

@@ -13,6 +13,7 @@
 //! Hint: With (sin, cos) of 2ω: cell (2i, 2i) = cos, (2i + 1, 2i) = −sin, (2i, 2i + 1) = sin,
 //! (2i + 1, 2i + 1) = cos.
 //! Read: crates/part_1_attention/src/readable_heads.rs: fn rotate_back_one_position
+//! Read: book/src/01_attention.md: ## Intelligence by hand: an induction head
 
 use attention::positions::frequency;
 use candle_core::{Device, Result, Tensor};

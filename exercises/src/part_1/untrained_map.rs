@@ -8,6 +8,7 @@
 //! Hint: With 64 channels after a layer norm a query has numbers of about 0.02 √64 = 0.16.
 //! Hint: So scores are near 0, and the softmax of nearly equal numbers is nearly uniform; nearly.
 //! Read: crates/part_1_attention/src/block_config.rs: INIT_STD
+//! Read: book/src/01_attention.md: ## Why divide by √D
 
 use attention::{attention_weights, sinusoidal_positions};
 use candle_core::{DType, Device, Result, Tensor};

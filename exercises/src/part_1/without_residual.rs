@@ -11,6 +11,7 @@
 //! Hint: With x + f(x) the Jacobian is 1 plus something small, so the gradient passes unchanged;
 //! 0.08 to the power of eleven is 10⁻¹².
 //! Read: crates/part_1_attention/src/block.rs: Each layer adds to the residual stream
+//! Read: book/src/01_attention.md: ## The residual path, and the norm
 
 use candle_core::{DType, Device, Result, Tensor, Var};
 use tensor_core::{Rng, backward};

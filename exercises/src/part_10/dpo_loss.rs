@@ -13,6 +13,7 @@
 //! Hint: With `z = ((chosen - ref_chosen)? - (rejected - ref_rejected)?)? * beta`: `(z.neg()?
 //! .relu()? + (z.abs()?.neg()?.exp()? + 1.)?.log()?)?.mean_all()`
 //! Read: crates/part_10_dpo/src/losses.rs: pub fn pair_losses
+//! Read: book/src/10_without_trying.md: ## The derivation
 
 use candle_core::{Result, Tensor};
 

@@ -12,6 +12,7 @@
 //! Hint: log π* = log π_ref + r/β − log Z.
 //! Hint: `beta * (log_prob - ref_log_prob)`, completion by completion.
 //! Read: crates/part_10_dpo/src/implicit_reward.rs: pub fn implicit_reward
+//! Read: book/src/10_without_trying.md: ## The derivation
 
 /// Implicit reward of each completion.
 pub fn implicit_reward(log_probs: &[f64], ref_log_probs: &[f64], beta: f64) -> Vec<f64> {

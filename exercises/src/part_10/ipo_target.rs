@@ -13,6 +13,7 @@
 //! Hint: `let delta = chosen / n_chosen as f64 - rejected / n_rejected as f64;` then the square of
 //! `delta - 1. / (2. * beta)`.
 //! Read: crates/part_10_dpo/src/losses.rs: LossType::Ipo =>
+//! Read: book/src/10_without_trying.md: ## DPO's relatives
 
 /// Loss of a pair with log-ratios `[chosen, rejected]` of so many tokens.
 pub fn ipo_target(log_ratios: [f64; 2], n_tokens: [usize; 2], beta: f64) -> f64 {

@@ -4,9 +4,11 @@
 //! policy makes *every* token 0.02 nats likelier than the reference does, in good and in bad
 //! completions alike. β = 0.1.
 //!
-//! Hint: A completion's log-ratio is a sum over its tokens.
+//! Hint: A completion's log-ratio is a sum over its tokens. Question 4: if all other tokens become
+//! likelier, what becomes of the end token?
 //! Hint: 60 · 0.02 = 1.2 and 20 · 0.02 = 0.4.
-//! Hint: Δ = 0.8, the margin is βΔ. Per token both log-ratios are 0.02.
+//! Hint: Δ = 0.8, the margin is βΔ. Per token both log-ratios are 0.02. Question 4: the
+//! probabilities at a place sum to 1, so the end loses.
 //! Read: crates/part_10_dpo/README.md: A sum of log-probabilities grows with the length
 
 use crate::grading::Prediction;

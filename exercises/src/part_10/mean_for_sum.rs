@@ -9,6 +9,7 @@
 //! Hint: A product of probabilities is a sum of logarithms.
 //! Hint: Return the sum, without the division by its number of tokens.
 //! Read: crates/part_10_dpo/src/log_probs.rs: pub fn completion_log_probs
+//! Read: book/src/10_without_trying.md: ## What goes wrong
 
 /// Log-probability of the completion, its end included, after a prompt of `prompt_len` tokens.
 pub fn mean_for_sum(log_probs: &[f64], prompt_len: usize) -> f64 {

@@ -13,6 +13,7 @@
 //! Hint: `let below = |i: usize| (0..n).map(|j| i.saturating_sub(j) as f64 / (total - j) as
 //! f64).product::<f64>();`, and rank i has the weight `below(i) - below(i - 1)`.
 //! Read: crates/part_10_dpo/src/best_of_n.rs: pub fn best_of_n
+//! Read: book/src/11_at_test_time.md: ## Best of n
 
 /// Mean value of the completion with the highest score, over all subsets of `n`.
 pub fn best_of_all_subsets(scores: &[f64], values: &[f64], n: usize) -> f64 {

@@ -10,6 +10,7 @@
 //! Hint: `votes.iter().rev().max_by_key(|answer| votes.iter().filter(|other| other ==
 //! answer).count()).copied()`
 //! Read: crates/part_10_dpo/src/best_of_n.rs: pub fn majority
+//! Read: book/src/11_at_test_time.md: ## The majority
 
 /// Answer with the most votes.
 pub fn majority_vote(answers: &[Option<i64>]) -> Option<i64> {

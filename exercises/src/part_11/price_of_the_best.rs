@@ -5,9 +5,11 @@
 //! no two completions have the same score.
 //!
 //! Hint: The best of one is the policy itself.
-//! Hint: log 4 = 1.386 and log 16 = 2.773.
-//! Hint: n = 4: 1.386 − 0.75.
+//! Hint: log 4 = 1.386 and log 16 = 2.773. Question 4: subtract the values of n and 2n; (n − 1)/n
+//! is nearly 1 for both.
+//! Hint: n = 4: 1.386 − 0.75. Question 5: which text is the best of 64, if 60 of them are the same?
 //! Read: crates/part_10_dpo/src/best_of_n.rs: pub fn kl_bound
+//! Read: book/src/11_at_test_time.md: ## What does best of n optimize?
 
 use dpo::best_of_n::kl_bound;
 

@@ -6,7 +6,9 @@
 //!
 //! Hint: The largest of six numbers around 0 is hardly ever 0.
 //! Hint: The mean of the largest of n normal numbers: 0.56 for two, 1.03 for four, 1.54 for ten.
-//! Hint: 1.27 for six. A share of .8 on 89 pairs has the standard error √(.8 · .2/89) = .042.
+//! Question 3: which of the numbers had no part in the choice?
+//! Hint: 1.27 for six. A share of .8 on 89 pairs has the standard error √(.8 · .2/89) = .042. For
+//! twenty it is between 1.54 and 2.
 //! Read: book/src/12_is_it_better.md: **The best of several.**
 
 use crate::grading::Prediction;

@@ -9,6 +9,7 @@
 //! Hint: Both tails are equal: twice the sum over k = 0 .. smaller, and `min(1.)`.
 //! Hint: Start with `0.5f64.powi(n)` and multiply by (n − k)/(k + 1) to get from k to k + 1.
 //! Read: examples/book/significance.rs: fn sign_test
+//! Read: book/src/12_is_it_better.md: ## Two models
 
 /// Two-sided p-value of `wins` against `losses`.
 pub fn sign_test(wins: u32, losses: u32) -> f64 {

@@ -5,7 +5,8 @@
 //! one of k attempts is right.
 //!
 //! Hint: One question: 1 − (1 − p)^k. Then the mean over the four.
-//! Hint: k = 1: the mean of the probabilities.
+//! Hint: k = 1: the mean of the probabilities. Question 5: is there a question that the base never
+//! solves?
 //! Hint: For k = 128, 0.9^128 is nearly 0, and 0.995^128 = 0.53.
 //! Read: book/src/12_is_it_better.md: **Elicited or learned?**
 

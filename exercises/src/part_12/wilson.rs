@@ -13,6 +13,7 @@
 //! Hint: p̂ = 1, n = 20: from 0.839 to 1.
 //! Hint: `let half = z * (share * (1. - share) / n + z * z / (4. * n * n)).sqrt();`
 //! Read: crates/experiment/src/statistics.rs: pub fn wilson_interval
+//! Read: book/src/12_is_it_better.md: ## How sure is a share?
 
 /// Ends of the 95 % interval of a `share` of `n` questions.
 pub fn wilson(share: f64, n: usize) -> [f64; 2] {

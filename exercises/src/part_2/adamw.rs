@@ -12,6 +12,7 @@
 //! Hint: `beta1.powi(t)` is β₁ᵗ. Both terms of the last line use the old p.
 //! Hint: `*p -= lr * weight_decay * *p + lr * m_hat / (v_hat.sqrt() + eps);`
 //! Read: crates/part_2_tiny_gpt/src/adamw.rs: pub fn adamw_update
+//! Read: book/src/02_tiny_gpt.md: ## From gradient descent to AdamW
 
 use tensor_core::AdamWConfig;
 

@@ -9,6 +9,7 @@
 //! Hint: `grad.sqr()?.sum_all()?.to_scalar::<f64>()?` is the sum of squares of a tensor.
 //! Hint: The factor is `(max_norm / norm).min(1.)`, so that nothing grows.
 //! Read: crates/part_2_tiny_gpt/src/gradient_clipping.rs: pub fn clip_grad_norm
+//! Read: book/src/02_tiny_gpt.md: ## Clipping
 
 use candle_core::{Result, Tensor};
 
@@ -102,7 +103,8 @@ fn cases(f: Clip, answers: &mut Answers) {
     for (label, scale) in [("large gradients", 3.), ("small gradients", 0.01)] {
         let grads = [answers.normal(&[3, 2]), answers.normal(&[4])];
         let grads = grads.map(|grad| (grad * scale).expect("a product"));
-        answers.record(format!("norm of {label}"), || Ok(f(&grads, 1.)?.1));
+        answers.part("norm").record(format!("norm of {label}"), || Ok(f(&grads, 1.)?.1));
+        answers.part("gradients");
         for i in 0..2 {
             answers.record(format!("{label}, tensor {}", i + 1), || Ok(f(&grads, 1.)?.0.remove(i)));
         }

@@ -8,6 +8,7 @@
 //! Hint: m̂ / √v̂ divides the decay by the size of the gradients.
 //! Hint: Take λ p out of the gradient and subtract `lr * weight_decay * p` in the last line.
 //! Read: crates/tensor_core/src/adamw.rs: decoupled weight decay
+//! Read: book/src/02_tiny_gpt.md: ## Weight decay: who, and why
 
 /// Weight after updates with each of `gradients`, at learning rate `lr`.
 pub fn decay_in_gradient(mut p: f64, gradients: &[f64], lr: f64, weight_decay: f64) -> f64 {

@@ -7,6 +7,7 @@
 //! Hint: Dropout is for training alone. Who tells it what is going on?
 //! Hint: `validation_loss` passes `Mode::Training` on.
 //! Read: crates/tensor_core/src/dropout.rs: Dropout
+//! Read: book/src/02_tiny_gpt.md: ## What goes wrong
 
 use candle_core::{Result, Tensor};
 use tensor_core::Rng;

@@ -8,6 +8,7 @@
 //! Hint: Position t sees the tokens up to t. What is the target there?
 //! Hint: The targets are the window moved by one token: from `start + 1` to `start + t`.
 //! Read: crates/part_2_tiny_gpt/src/batches.rs: pub fn from_starts
+//! Read: book/src/02_tiny_gpt.md: ## From text to batches
 
 /// Inputs and targets, each of `t` tokens per start: at every place the target is the next token.
 pub fn falls_to_zero(tokens: &[u32], starts: &[usize], t: usize) -> (Vec<u32>, Vec<u32>) {

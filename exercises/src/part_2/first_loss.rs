@@ -8,6 +8,7 @@
 //! with as many biases as outputs, and two norms of 2C.
 //! Hint: A block has 12 C² + 13 C; there are two; the last norm has 2 C.
 //! Read: crates/part_2_tiny_gpt/src/model.rs: pub fn parameter_count
+//! Read: book/src/02_tiny_gpt.md: ## How large are fresh weights?
 
 use tiny_gpt::GptConfig;
 

@@ -11,6 +11,7 @@
 //! Hint: `utf8_chunks()` of the bytes gives `valid()` and `invalid()` parts. The last invalid part
 //! is held back if `from_utf8(part)` fails with `error_len()` of `None`; every other is one `�`.
 //! Read: crates/part_2_tiny_gpt/src/tokenizer.rs: pub struct StreamDecoder
+//! Read: book/src/02_tiny_gpt.md: ## From text to batches
 
 /// Letters that each of `pieces` completes.
 pub fn letters_out_of_bytes(pieces: &[&[u8]]) -> Vec<String> {

@@ -15,6 +15,7 @@
 //! Hint: If it stops above 0.2, give it more steps (both runs), or a shorter text.
 //! Hint: One line of data/tiny.txt written ten times, and the two commands as they stand.
 //! Read: crates/part_2_tiny_gpt/src/training.rs: pub fn train
+//! Read: book/src/02_tiny_gpt.md: ## What goes wrong
 
 use serde_json::json;
 

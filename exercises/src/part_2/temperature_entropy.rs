@@ -4,9 +4,11 @@
 //! softmax. The entropy −Σ p ln p says how open the choice is, in nats.
 //!
 //! Hint: p of the first token is 1 / (1 + exp(−1/T)).
-//! Hint: T → 0 makes the choice certain, T → ∞ makes it a coin.
+//! Hint: T → 0 makes the choice certain, T → ∞ makes it a coin. Question 3: which of the two
+//! temperatures makes the sharper distribution?
 //! Hint: At T = 1, p = 0.731: −0.731 ln 0.731 − 0.269 ln 0.269. At T = 0.5, p = 0.881.
 //! Read: crates/part_2_tiny_gpt/src/sampling.rs: The temperature T
+//! Read: book/src/02_tiny_gpt.md: ## Sampling
 
 use crate::grading::Prediction;
 

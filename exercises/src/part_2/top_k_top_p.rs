@@ -12,6 +12,7 @@
 //! Hint: `let mut sum = 0.; for &i in &order { kept.push(i); sum += probability[i]; if sum >= p {
 //! break; } }` after the softmax, then divide by the sum.
 //! Read: crates/part_2_tiny_gpt/src/sampling.rs: pub fn keep_top_p
+//! Read: book/src/02_tiny_gpt.md: ## Sampling
 
 /// Probability of each token, given its logit, 1 ≤ k and 0 < p ≤ 1.
 pub fn top_k_top_p(logits: &[f64], k: usize, p: f64) -> Vec<f64> {

@@ -8,6 +8,7 @@
 //! Hint: Norms and biases have their natural value elsewhere (1), or do not multiply inputs.
 //! Hint: Matrices decay; norms, biases and embeddings do not.
 //! Read: crates/tensor_core/src/parameters/parameter.rs: Weight decay of a parameter
+//! Read: book/src/02_tiny_gpt.md: ## Weight decay: who, and why
 
 use crate::grading::Prediction;
 

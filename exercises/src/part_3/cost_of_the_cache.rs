@@ -4,8 +4,9 @@
 //! anew for each of them; with a cache it reads one token at a time. A "row" is one token going
 //! once through the matrices of all layers.
 //!
-//! Hint: Token n needs n rows without a cache.
-//! Hint: 1 + 2 + ... + 1000.
+//! Hint: Token n needs n rows without a cache. Question 5: what has to be kept from one token to
+//! the next?
+//! Hint: 1 + 2 + ... + 1000. With a cache each token is one row.
 //! Hint: Time per token: proportional to n without; nearly constant with, until attention's scores
 //! weigh.
 //! Read: book/src/03_modern.md: ## The KV cache: nothing is computed twice

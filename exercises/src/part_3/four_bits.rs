@@ -7,6 +7,7 @@
 //! Hint: The integers run from −8 to 7, so a step is about 1/8 of the largest weight of the block,
 //! and the rounding error at most half of that.
 //! Read: crates/tensor_core/src/quantized/format.rs: Q4_0
+//! Read: book/src/beyond_one_machine.md: ## Bytes of a weight
 
 use crate::grading::Prediction;
 

@@ -9,6 +9,7 @@
 //! Hint: `q.reshape((kv, h / kv * t, d))?.matmul(&k.transpose(1, 2)?)?.reshape((h, t, s))?`, then
 //! divide by √D.
 //! Read: crates/part_3_modern/src/attention.rs: pub fn queries_keys_values
+//! Read: book/src/03_modern.md: ## Fewer keys: grouped queries
 
 use candle_core::{Result, Tensor};
 
@@ -80,6 +81,7 @@ fn by_head(
 fn cases(f: Scores, answers: &mut Answers) {
     for (h, kv, t, s) in [(2, 2, 2, 3), (4, 2, 2, 3), (8, 2, 1, 4), (6, 3, 3, 3)] {
         let (q, k) = (answers.normal(&[h, t, 4]), answers.normal(&[kv, s, 4]));
+        answers.inputs(&[("q", &q), ("k", &k)]);
         answers.record(format!("{h} queries, {kv} keys"), || f(&q, &k));
         answers.gradient(format!("gradient by k, {h} queries, {kv} keys"), &k, |k| f(&q, k));
     }

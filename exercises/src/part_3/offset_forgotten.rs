@@ -8,6 +8,7 @@
 //! Hint: Positions go on where the cache ends.
 //! Hint: `rotate(x, cache.len() + t, ..)`, where `cache.len()` is taken before the piece is stored.
 //! Read: crates/part_3_modern/src/attention.rs: pub fn forward
+//! Read: book/src/03_modern.md: ## RoPE: a position is an angle
 
 use exercises::part_3::rotate::rotate;
 

@@ -12,6 +12,7 @@
 //! Hint: `let new = m.max(block_max); let c = (m - new).exp(); l *= c; o *= c; m = new;`, then for
 //! each score `l += (s - m).exp(); o += (s - m).exp() * v;`
 //! Read: crates/part_1_attention/src/head.rs: pub fn attention_weights
+//! Read: book/src/03_modern.md: ## Attention without the matrix of scores
 
 /// Softmax-weighted mean of `values`, from `scores` of the same length, read in blocks.
 pub fn online_softmax(scores: &[f64], values: &[f64], block: usize) -> f64 {

@@ -10,6 +10,7 @@
 //! Hint: `let slot = if p < sinks { p } else { sinks + (p - sinks) % window };` and then push if
 //! the slot is new, else replace.
 //! Read: crates/part_3_modern/src/rolling_cache.rs: pub fn extend
+//! Read: book/src/03_modern.md: ## Windows and sinks
 
 /// Positions in the slots after `n` tokens.
 pub fn ring(n: usize, window: usize, sinks: usize) -> Vec<usize> {

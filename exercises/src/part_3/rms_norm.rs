@@ -9,6 +9,7 @@
 //! Hint: `x.broadcast_div(&(x.sqr()?.mean_keepdim(D::Minus1)? + eps)?.sqrt()?)?
 //! .broadcast_mul(weight)`
 //! Read: crates/part_3_modern/src/rms_norm.rs: pub fn rms_norm
+//! Read: book/src/03_modern.md: ## RMSNorm: leave out what does not help
 
 use candle_core::{D, Result, Tensor};
 
@@ -83,6 +84,7 @@ fn cases(f: Norm, answers: &mut Answers) {
     for shape in [&[1, 4][..], &[2, 3, 6]] {
         let x = answers.normal(shape);
         let weight = answers.normal(&shape[shape.len() - 1..]);
+        answers.inputs(&[("x", &x), ("weight", &weight)]);
         answers.record(format!("values, shape {shape:?}"), || f(&x, &weight, 1e-5));
         answers.record(format!("small numbers, where ε counts, shape {shape:?}"), || {
             f(&(&x * 1e-3)?, &weight, 1e-5)

@@ -5,9 +5,12 @@
 //! position are 1 and 0.01. A pair (a, b) goes to (a cos − b sin, b cos + a sin).
 //!
 //! Hint: Pair (1, 3) turns by 1 radian, pair (2, 4) by 0.01.
-//! Hint: cos 1 = 0.5403, sin 1 = 0.8415; cos 0.01 = 0.99995, sin 0.01 = 0.01.
-//! Hint: Channel 0: 1 · 0.5403 − 3 · 0.8415. Channel 1: 2 · 0.99995 − 4 · 0.01.
+//! Hint: cos 1 = 0.5403, sin 1 = 0.8415; cos 0.01 = 0.99995, sin 0.01 = 0.01. Question 5: a score
+//! depends on the difference of the two angles.
+//! Hint: Channel 0: 1 · 0.5403 − 3 · 0.8415. Channel 1: 2 · 0.99995 − 4 · 0.01. Channels 2 and 3
+//! are the second of a pair: b cos + a sin.
 //! Read: crates/part_3_modern/src/rope.rs: pub fn apply_rope
+//! Read: book/src/03_modern.md: ## RoPE: a position is an angle
 
 use super::rotate::rotate;
 use crate::grading::Prediction;

@@ -9,6 +9,7 @@
 //! Hint: Read both a and b before you write either.
 //! Hint: `y[i] = x[i] * cos - x[i + half] * sin; y[i + half] = x[i + half] * cos + x[i] * sin;`
 //! Read: crates/part_3_modern/src/rope.rs: pub fn apply_rope
+//! Read: book/src/03_modern.md: ## RoPE: a position is an angle
 
 /// `x` rotated to `position`.
 pub fn rotate(x: &[f64], position: usize, base: f64) -> Vec<f64> {

@@ -4,8 +4,9 @@
 //!
 //! Hint: Per token and layer: a key and a value of 8 · 128 numbers each.
 //! Hint: 2 · 8 · 128 · 2 bytes · 32 layers = 131,072 bytes per token.
-//! Hint: Times 8,192 tokens: 2³⁰ bytes.
+//! Hint: Times 8,192 tokens: 2³⁰ bytes. Question 2: 32 heads instead of 8.
 //! Read: crates/part_3_modern/src/kv_cache.rs: pub fn size_in_bytes
+//! Read: book/src/03_modern.md: ## The KV cache: nothing is computed twice
 
 use crate::grading::Prediction;
 

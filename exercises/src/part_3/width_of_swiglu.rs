@@ -4,9 +4,11 @@
 //! and down, F → C. Which F gives the same number of weights (biases aside)?
 //!
 //! Hint: 2 · 4 C² on the one side, 3 · C · F on the other.
-//! Hint: F = 8 C / 3.
+//! Hint: F = 8 C / 3. Question 2: the formula is W_down (silu(W_gate x) · W_up x); how often does x
+//! occur in it?
 //! Hint: For C = 768: 2048.
 //! Read: crates/part_3_modern/src/swiglu.rs: pub enum FeedForward
+//! Read: book/src/03_modern.md: ## SwiGLU: one half gates the other
 
 use crate::grading::Prediction;
 

@@ -8,6 +8,7 @@
 //! Hint: Row i with a window of 1 sees itself alone: `i - j < window`.
 //! Hint: `j <= i && (i - j < window || j < sinks)`
 //! Read: crates/part_3_modern/src/sliding_window.rs: pub fn can_attend
+//! Read: book/src/03_modern.md: ## Windows and sinks
 
 /// Mask of `t` tokens, row by row.
 pub fn window_with_sinks(t: usize, window: usize, sinks: usize) -> Vec<Vec<bool>> {

@@ -8,6 +8,7 @@
 //! Hint: A piece ends where a letter is followed by punctuation, and the other way round.
 //! Hint: Compare `kind(c)` with the kind of the last character of the piece.
 //! Read: crates/part_4_scaling/src/pretokenizer.rs: pub fn pretokens
+//! Read: book/src/04_scale.md: ## Tokens: byte-pair encoding
 
 /// Kind of a character: letter or digit, space, punctuation.
 fn kind(c: char) -> u8 {

@@ -11,6 +11,7 @@
 //! Hint: `while let Some(rank) = ... { word = merge(&word, merges[rank], first_id + rank as u32);
 //! }`
 //! Read: crates/part_4_scaling/src/naive_bpe.rs: pub fn encode
+//! Read: book/src/04_scale.md: ## Tokens: byte-pair encoding
 
 /// Ids of `word` after all `merges`.
 pub fn encode_by_rank(word: &[u32], merges: &[(u32, u32)], first_id: u32) -> Vec<u32> {

@@ -6,8 +6,10 @@
 //!
 //! Hint: Count the pairs, overlapping ones too: `aa` comes in `aaa` twice.
 //! Hint: `aa` comes four times. Write the text again with Z for aa: ZabdZabac.
-//! Hint: Now `ab` and `Za` come twice each.
+//! Hint: Now `ab` and `Za` come twice each. Of equals, compare the first token of each pair.
+//! Question 3: write the text with the second merge, too, and count.
 //! Read: crates/part_4_scaling/src/naive_bpe.rs: pub fn train
+//! Read: book/src/04_scale.md: ## Tokens: byte-pair encoding
 
 use scaling::naive_bpe::{encode, train};
 

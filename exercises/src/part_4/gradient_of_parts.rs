@@ -8,6 +8,7 @@
 //! Hint: n · (its mean), so a part weighs n / N.
 //! Hint: `total[i] += gradient[i] * n as f64 / all as f64`, where `all` is the sum of all n.
 //! Read: crates/part_4_scaling/src/accumulation.rs: pub fn gradients
+//! Read: book/src/04_scale.md: ## Gradients in pieces
 
 /// Gradient of the mean over all targets, from each part's gradient and number of targets.
 pub fn gradient_of_parts(parts: &[(Vec<f64>, usize)]) -> Vec<f64> {

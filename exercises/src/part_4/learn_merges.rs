@@ -11,6 +11,7 @@
 //! Hint: `let best = counts.iter().rev().max_by_key(|(_, count)| **count);`, and break unless its
 //! count is at least 2.
 //! Read: crates/part_4_scaling/src/naive_bpe.rs: pub fn train
+//! Read: book/src/04_scale.md: ## Tokens: byte-pair encoding
 
 use std::collections::BTreeMap;
 

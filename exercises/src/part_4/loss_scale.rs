@@ -11,6 +11,7 @@
 //! Hint: `if norm.is_finite() { good += 1; if good == interval { scale *= 2.; good = 0; } } else {
 //! scale /= 2.; good = 0; }`
 //! Read: crates/part_4_scaling/src/grad_scaler.rs: pub fn update
+//! Read: book/src/04_scale.md: ## Sixteen bits
 
 /// Scale before each step and whether it was taken, from the gradient norms of the steps.
 pub fn loss_scale(norms: &[f64], start: f64, interval: usize) -> Vec<(f64, bool)> {

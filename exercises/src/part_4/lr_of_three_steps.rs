@@ -7,6 +7,7 @@
 //! Hint: The cosine begins at the peak and ends at the minimum, and its middle is half-way.
 //! Hint: Step 550 is the middle of the decay: (0.001 + 0.0001) / 2.
 //! Read: crates/part_4_scaling/src/schedule.rs: pub fn lr_at
+//! Read: book/src/04_scale.md: ## The learning rate over a run
 
 use scaling::schedule::{DecayShape, LrSchedule};
 

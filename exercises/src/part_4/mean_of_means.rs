@@ -8,6 +8,7 @@
 //! Hint: The loss of a part is a mean over *its* targets: to add parts, make sums of means.
 //! Hint: `sum += part.iter().sum::<f64>(); n += part.len() as f64;`
 //! Read: crates/part_4_scaling/src/accumulation.rs: a mean of means
+//! Read: book/src/04_scale.md: ## Gradients in pieces
 
 /// Mean loss of all targets; each part has the losses of its targets.
 pub fn mean_of_means(parts: &[Vec<f64>]) -> f64 {

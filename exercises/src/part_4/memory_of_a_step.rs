@@ -2,9 +2,12 @@
 //!
 //! In f32, with AdamW. A gigabyte is 10⁹ bytes.
 //!
-//! Hint: Which numbers are kept for each weight that is trained?
-//! Hint: The weight, its gradient, two moments: four numbers of four bytes.
-//! Hint: A weight that is frozen has itself alone: four bytes.
+//! Hint: Which numbers are kept for each weight that is trained? Questions 3 and 4: which numbers
+//! exist once per weight, and which once per token that is read?
+//! Hint: The weight, its gradient, two moments: four numbers of four bytes. Question 4: which pass
+//! is computed again, and how much of a step is it?
+//! Hint: A weight that is frozen has itself alone: four bytes. Question 4: a forward pass has 2N
+//! operations per token, a backward pass 4N.
 //! Read: book/src/04_scale.md: ## Memory
 
 use crate::grading::Prediction;

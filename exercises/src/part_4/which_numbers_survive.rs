@@ -7,6 +7,7 @@
 //! Hint: f16 ends at 65,504 and, downwards, at 6 · 10⁻⁸. bf16 has f32's range.
 //! Hint: At 1 the next number is 1 + 2⁻⁷ = 1.0078 in bf16, and 1 + 2⁻¹⁰ = 1.00098 in f16.
 //! Read: crates/part_4_scaling/src/grad_scaler.rs: f16
+//! Read: book/src/04_scale.md: ## Sixteen bits
 
 use half::{bf16, f16};
 

@@ -4,10 +4,13 @@
 //! an expert, P its mean probability. Two experts, four tokens, each to the likelier one; their
 //! probabilities of expert 0 are 0.9, 0.8, 0.7 and 0.4.
 //!
-//! Hint: Three tokens go to expert 0, one to expert 1.
-//! Hint: P of expert 0 is (0.9 + 0.8 + 0.7 + 0.4) / 4 = 0.7.
-//! Hint: 2 (0.75 · 0.7 + 0.25 · 0.3).
+//! Hint: Three tokens go to expert 0, one to expert 1. Question 4: f is a count. Can it be
+//! differentiated?
+//! Hint: P of expert 0 is (0.9 + 0.8 + 0.7 + 0.4) / 4 = 0.7. Question 2: at balance f and P are 1/2
+//! for both experts.
+//! Hint: 2 (0.75 · 0.7 + 0.25 · 0.3). Question 3: f and P of expert 0 are 1.
 //! Read: crates/part_5_moe/src/auxiliary_losses.rs: pub fn load_balancing_loss
+//! Read: book/src/05_experts.md: ## Why experts collapse, and what is done about it
 
 use candle_core::{Device, Result, Tensor};
 use moe::auxiliary_losses::load_balancing_loss;

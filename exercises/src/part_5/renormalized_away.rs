@@ -8,6 +8,7 @@
 //! Hint: p / p is 1, whatever p is.
 //! Hint: With K = 1 take p itself, as Switch does: no division.
 //! Read: crates/part_5_moe/src/config.rs: With K = 1 the weight is always 1
+//! Read: book/src/05_experts.md: ## How does the router learn?
 
 use candle_core::{D, Result, Tensor};
 use tensor_core::ops;

@@ -14,6 +14,7 @@
 //! Hint: `let raw = ops::softmax(logits)?.gather(chosen, 1)?;`, then `raw.broadcast_div(&sum)?`,
 //! and raw times `e as f64 / k as f64`.
 //! Read: crates/part_5_moe/src/config.rs: pub enum GateWeights
+//! Read: book/src/05_experts.md: ## The idea in words
 
 use candle_core::{Result, Tensor};
 use tensor_core::ops;

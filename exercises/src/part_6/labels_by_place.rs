@@ -12,6 +12,7 @@
 //! the completion: it is learned.
 //! Hint: `(1..ids.len()).map(|t| if t >= prompt_len { i64::from(ids[t]) } else { -100 }).collect()`
 //! Read: crates/part_6_sft/src/tokenized_example.rs: pub fn labels
+//! Read: book/src/06_answering.md: ## The mask: learn to answer, not to ask
 
 /// Labels of `ids`, whose first `prompt_len` are the prompt.
 pub fn labels_by_place(ids: &[u32], prompt_len: usize) -> Vec<i64> {
@@ -79,6 +80,48 @@ pub const GRADE: Fill<Labels> = Fill {
                 labels.map(|(t, label)| if is_early_end(t, label) { -100 } else { label }).collect()
             },
             says: "labels are chosen by the value of an id; the place decides",
+            read: "",
+        },
+        Wrong {
+            f: |ids, prompt_len| {
+                let label = |t: usize| if t < prompt_len { i64::from(ids[t]) } else { -100 };
+                (1..ids.len()).map(label).collect()
+            },
+            says: "the mask is inverted: the prompt is learned, and the completion is not",
+            read: "",
+        },
+        Wrong {
+            f: |ids, prompt_len| {
+                let label = |t: usize| match t + 1 >= prompt_len {
+                    true => i64::from(ids[t + 1]),
+                    false => -100,
+                };
+                (0..ids.len()).map(label).collect()
+            },
+            says: "one label too many: nothing follows the last id, so there are `ids.len() - 1`",
+            read: "",
+        },
+        Wrong {
+            f: |ids, prompt_len| {
+                let mut labels = labels_by_place(ids, prompt_len);
+                labels.push(-100);
+                labels
+            },
+            says: "one label too many: the last id is not an input, so it has none",
+            read: "",
+        },
+        Wrong {
+            f: |ids, prompt_len| {
+                let label = |t: usize| if t >= prompt_len { i64::from(ids[t]) } else { -100 };
+                (0..ids.len()).map(label).collect()
+            },
+            says: "one label for each id, unshifted, as for transformers, whose loss shifts them; \
+                   here the label at place t is the id at t + 1",
+            read: "",
+        },
+        Wrong {
+            f: |ids, prompt_len| ids[prompt_len..].iter().map(|id| i64::from(*id)).collect(),
+            says: "these are the labels of the completion alone; the prompt's are −100, and stay",
             read: "",
         },
     ],

@@ -5,14 +5,14 @@
 //!
 //!     y = x Wᵀ + s · (x Aᵀ) Bᵀ
 //!
-//! Merged, it is a plain layer again: y = x W'ᵀ with W' = W + s · B A. Return both, W' and the y of
-//! the first form (in which no (out, in) product is made).
+//! Merged, it is a plain layer again: y = x W'ᵀ with W' = W + s · B A. Return both, W' and y.
 //!
 //! Hint: Shapes decide the order: (out, R) times (R, in) is (out, in).
 //! Hint: The scale is `alpha / rank as f64`; the rank is the number of rows of A.
 //! Hint: `let scale = alpha / rank as f64; let merged = (w + (b.matmul(a)? * scale)?)?;` and y from
 //! `x.matmul(&a.t()?)?.matmul(&b.t()?)?`.
 //! Read: crates/part_6_sft/src/lora.rs: pub fn lora_weight
+//! Read: book/src/06_answering.md: ## LoRA: a small change of large matrices
 
 use candle_core::{Result, Tensor};
 
@@ -75,6 +75,49 @@ pub const GRADE: Fill<Lora> = Fill {
         },
         Wrong {
             f: |x, w, a, b, alpha| {
+                let update = x.matmul(&a.t()?)?.matmul(&b.t()?)?;
+                Ok((lora_merged(x, w, a, b, alpha)?.0, (x.matmul(&w.t()?)? + update)?))
+            },
+            says: "the output has no scale; the merged weight has it",
+            read: "",
+        },
+        Wrong {
+            f: |x, w, a, b, alpha| {
+                let (merged, y) = lora_merged(x, w, a, b, alpha)?;
+                Ok((merged, (y - x.matmul(&w.t()?)?)?))
+            },
+            says: "the output is the path through A and B alone; x Wᵀ belongs to it",
+            read: "",
+        },
+        Wrong {
+            f: |x, w, a, b, alpha| {
+                let (merged, y) = lora_merged(x, w, a, b, alpha)?;
+                Ok(((merged - w)?, y))
+            },
+            says: "the merged weight is s · B A alone; W belongs to it",
+            read: "",
+        },
+        Wrong {
+            f: |x, w, a, b, alpha| {
+                let scale = alpha / a.dims2()?.0 as f64;
+                let merged = (w + (a.matmul(b)? * scale)?)?;
+                let y = x.matmul(&merged.t()?)?;
+                Ok((merged, y))
+            },
+            says: "A B for B A: the product of the weights is (out, R) times (R, in), B first",
+            read: "",
+        },
+        Wrong {
+            f: |x, w, a, b, alpha| {
+                let (merged, _) = lora_merged(x, w, a, b, alpha)?;
+                let update = x.matmul(a)?.matmul(b)?;
+                Ok((merged, (x.matmul(&w.t()?)? + update)?))
+            },
+            says: "x A without the transpose: x is (N, in) and A (R, in), so x Aᵀ is (N, R)",
+            read: "",
+        },
+        Wrong {
+            f: |x, w, a, b, alpha| {
                 let (merged, _) = lora_merged(x, w, a, b, alpha)?;
                 let both = (x.matmul(&w.t()?)? + x.matmul(&a.t()?)?.matmul(&b.t()?)?)?;
                 Ok((merged, (both * (alpha / a.dims2()?.0 as f64))?))
@@ -109,9 +152,13 @@ fn cases(f: Lora, answers: &mut Answers) {
         let (a, b) = (answers.normal(&[rank, n_in]), answers.normal(&[n_out, rank]));
         let zero = b.zeros_like().expect("zeros");
         let case = format!("R = {rank}, α = {alpha}");
+        answers.inputs(&[("x", &x), ("W", &w), ("A", &a), ("B", &b)]);
         answers
+            .part("merged weight")
+            .record(format!("{case}: merged weight"), || Ok(f(&x, &w, &a, &b, alpha)?.0));
+        answers
+            .part("output")
             .record(format!("{case}, at the start (B = 0)"), || Ok(f(&x, &w, &a, &zero, alpha)?.1));
-        answers.record(format!("{case}: merged weight"), || Ok(f(&x, &w, &a, &b, alpha)?.0));
         answers.record(format!("{case}: output"), || Ok(f(&x, &w, &a, &b, alpha)?.1));
         let gradient = format!("{case}: gradient by B");
         answers.gradient(gradient, &b, |b| Ok(f(&x, &w, &a, b, alpha)?.1));

@@ -3,10 +3,13 @@
 //! A model has 2 blocks of width C = 128. Adapters of rank 8 go to the query and the value matrix
 //! of each block, all of them 128 × 128.
 //!
-//! Hint: An adapter has A (R, in) and B (out, R).
-//! Hint: That is R (in + out) numbers per matrix; there are 2 · 2 matrices.
-//! Hint: 8 · 256 · 4.
+//! Hint: Question 1: an adapter has A (R, in) and B (out, R). Question 2: compare with the numbers
+//! of a full matrix. Question 3: through which matrix does the gradient reach A?
+//! Hint: Question 1: that is R (in + out) numbers per matrix; there are 2 · 2 matrices. Question 2:
+//! a full one has in · out. Question 3: y = x Wᵀ + s · (x Aᵀ) Bᵀ, so B is a factor of dy/dA.
+//! Hint: Question 1: 8 · 256 · 4. Question 2: 8 · 256 divided by 128 · 128. Question 3: B = 0.
 //! Read: crates/part_6_sft/src/lora.rs: R · (in + out) numbers
+//! Read: book/src/06_answering.md: ## LoRA: a small change of large matrices
 
 use crate::grading::Prediction;
 

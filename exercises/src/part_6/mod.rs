@@ -7,6 +7,7 @@ pub mod token_f1;
 pub mod two_in_a_row;
 pub mod lora_merged;
 pub mod lora_parameters;
+pub mod prompt_in_use;
 pub mod demo;
 
 use crate::entry::Part;
@@ -24,6 +25,7 @@ pub const PART: Part = Part {
         code!(two_in_a_row),
         code!(lora_merged),
         predict!(lora_parameters),
+        code!(prompt_in_use),
     ],
     gates: ["labels_by_place", "lora_merged"],
     demo: &["labels_by_place", "token_f1"],

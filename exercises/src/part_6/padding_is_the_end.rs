@@ -4,11 +4,12 @@
 //! writes a right answer and then goes on and on. Three lines at most.
 //!
 //! Hint: Which labels are set to −100 here, and which of them should be learned?
-//! Hint: The first end token after the completion is real, the ones behind it are padding. Their
-//! value is the same.
+//! Hint: A real end token and one of padding have the same value, and a text may have two real ones
+//! in a row. So the value of an id says nothing. What does?
 //! Hint: Compare the place of the label, t + 1, with the length, and not the id with `pad`: padding
 //! is `t + 1 >= len`.
 //! Read: crates/part_6_sft/src/batch.rs: Padding on the right
+//! Read: book/src/06_answering.md: ## The mask: learn to answer, not to ask
 
 /// Labels of a row `ids`, padded with `pad`, of which the first `len` are the example, its end
 /// included. Label t is the id at t + 1, or −100 at padding.
@@ -56,8 +57,40 @@ pub const GRADE: Fill<Labels> = Fill {
             says: "the end of the example is masked, too: `len` includes it",
             read: "",
         },
+        Wrong {
+            f: |ids, _len, pad| {
+                let is_padding = |t: usize| ids[t] == pad && ids[t + 1] == pad;
+                by_place(ids, is_padding)
+            },
+            says: "an end behind an end is taken for padding: the text may have two in a row, so \
+                   the place decides, not the value",
+            read: "",
+        },
+        Wrong {
+            f: |ids, _len, pad| {
+                let is_padding = |t: usize| ids[t..].iter().all(|id| *id == pad);
+                by_place(ids, is_padding)
+            },
+            says: "all ends but the first of the last run are taken for padding: the example may \
+                   have two ends there, and only `len` says how many",
+            read: "",
+        },
+        Wrong {
+            f: |ids, _len, pad| {
+                let first = ids.iter().position(|id| *id == pad).unwrap_or(ids.len());
+                by_place(ids, |t| t + 1 > first)
+            },
+            says: "the example is over at its first end token; the text may have one inside",
+            read: "",
+        },
     ],
 };
+
+/// Labels of `ids`, or −100 where `is_padding` says so of a place.
+fn by_place(ids: &[u32], is_padding: impl Fn(usize) -> bool) -> Vec<i64> {
+    let label = |t: usize| if is_padding(t) { -100 } else { i64::from(ids[t + 1]) };
+    (0..ids.len() - 1).map(label).collect()
+}
 
 fn cases(f: Labels, answers: &mut Answers) {
     let end = 2;
@@ -65,6 +98,8 @@ fn cases(f: Labels, answers: &mut Answers) {
         ("no padding", vec![11, 12, end], 3),
         ("two of padding", vec![11, 12, end, end, end], 3),
         ("an end inside", vec![11, end, 12, end, end, end], 4),
+        ("two ends in a row inside", vec![5, end, end, 7, end, end, end], 5),
+        ("two ends in a row as its last", vec![5, 7, end, end, end, end], 4),
     ] {
         answers.record(label, || {
             Ok(f(&ids, len, end).into_iter().map(|label| label as f64).collect::<Vec<_>>())

@@ -11,6 +11,7 @@
 //! Hint: 2 P R / (P + R) is 2 · common / (n + m) for lists of n and m words. Only two empty lists
 //! need a case of their own.
 //! Read: crates/part_6_sft/src/metrics.rs: pub fn token_f1
+//! Read: book/src/06_answering.md: ## How good is it?
 
 /// Token F1 of `completion` against `expected`.
 pub fn token_f1(completion: &[&str], expected: &[&str]) -> f64 {
@@ -92,7 +93,41 @@ pub const GRADE: Fill<F1> = Fill {
                 f1 if f1 == 0. && !completion.is_empty() && !expected.is_empty() => f64::NAN,
                 f1 => f1,
             },
-            says: "with nothing in common, 2 P R / (P + R) is 0/0; F1 is 0 then",
+            says: "nothing in common: P + R is 0, and 2 P R / (P + R) is 0/0; F1 is 0 then",
+            read: "",
+        },
+        Wrong {
+            f: |completion, expected| match token_f1(completion, expected) {
+                f1 if f1 == 0. => f64::NAN,
+                f1 => f1,
+            },
+            says: "nothing in common: P + R is 0, and of an empty list P or R alone is 0/0; F1 is \
+                   0 in both cases",
+            read: "",
+        },
+        Wrong {
+            f: |completion, expected| match token_f1(completion, expected) {
+                f1 if f1 == 0. || completion.is_empty() => f64::NAN,
+                f1 => f1,
+            },
+            says: "0/0 in three cases: nothing in common, where P + R is 0; one list empty, where \
+                   P or R is 0/0; and both empty, which agree",
+            read: "",
+        },
+        Wrong {
+            f: |completion, expected| match completion.len() + expected.len() {
+                0 => f64::NAN,
+                _ => token_f1(completion, expected),
+            },
+            says: "two empty lists are 0/0; they agree, and F1 is 1",
+            read: "",
+        },
+        Wrong {
+            f: |completion, expected| match completion.len() + expected.len() {
+                0 => 0.,
+                _ => token_f1(completion, expected),
+            },
+            says: "two empty lists have nothing in common, and yet they agree: F1 is 1",
             read: "",
         },
         Wrong {

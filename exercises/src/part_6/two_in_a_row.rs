@@ -10,9 +10,11 @@
 //! positions?
 //! Hint: Note where the present segment began: `start` becomes i where `segments[i]` differs from
 //! `segments[i - 1]`, and the position is `i - start`. Padding needs a case of its own in both.
-//! Hint: `mask[i][j] = 0.` for each j ≤ i with `j == i || (segments[i] != 0 && segments[i] ==
-//! segments[j])`. Without j = i a row of padding would be −∞ alone, and its softmax NaN.
+//! Hint: `mask[i][j] = 0.` for each j ≤ i with
+//! `j == i || (segments[i] != 0 && segments[i] == segments[j])`. Without j = i a row of padding
+//! would be −∞ alone, and its softmax NaN.
 //! Read: crates/part_3_modern/src/attention_context.rs: pub fn packed
+//! Read: book/src/06_answering.md: ## The mask: learn to answer, not to ask
 
 /// Mask, row by row, and positions of a row whose tokens have these `segments`.
 pub fn two_in_a_row(segments: &[u32]) -> (Vec<Vec<f64>>, Vec<usize>) {
@@ -66,8 +68,71 @@ pub const GRADE: Fill<Packed> = Fill {
             read: "",
         },
         Wrong {
+            f: |segments| {
+                let (mut mask, positions) = two_in_a_row(segments);
+                for i in 0..segments.len() {
+                    for j in (0..i).filter(|&j| segments[i] > 0 && segments[j] > 0) {
+                        mask[i][j] = 0.;
+                    }
+                }
+                (mask, positions)
+            },
+            says: "the mask keeps padding apart, but an example reads the one before it",
+            read: "",
+        },
+        Wrong {
             f: |segments| (two_in_a_row(segments).0, (0..segments.len()).collect()),
             says: "positions run on; each example begins at 0",
+            read: "",
+        },
+        Wrong {
+            f: |segments| {
+                let position = |i: usize| if segments[i] == 0 { 0 } else { i };
+                (two_in_a_row(segments).0, (0..segments.len()).map(position).collect())
+            },
+            says: "positions run on from one example to the next; each begins at 0",
+            read: "",
+        },
+        Wrong {
+            f: |segments| {
+                let (mask, mut positions) = two_in_a_row(segments);
+                for i in (1..segments.len()).filter(|&i| segments[i] == 0) {
+                    positions[i] = positions[i - 1] + 1;
+                }
+                (mask, positions)
+            },
+            says: "positions of padding count on from the last example; they are 0",
+            read: "",
+        },
+        Wrong {
+            f: |segments| {
+                let (mask, mut positions) = two_in_a_row(segments);
+                for i in (1..segments.len()).filter(|&i| segments[i] == 0 && segments[i - 1] == 0) {
+                    positions[i] = positions[i - 1] + 1;
+                }
+                (mask, positions)
+            },
+            says: "positions of padding are counted like those of an example; they are 0",
+            read: "",
+        },
+        Wrong {
+            f: |segments| {
+                let (mask, mut positions) = two_in_a_row(segments);
+                for i in (0..segments.len()).filter(|&i| segments[i] > 0) {
+                    positions[i] += 1;
+                }
+                (mask, positions)
+            },
+            says: "positions begin at 1; the first of an example is 0",
+            read: "",
+        },
+        Wrong {
+            f: |segments| {
+                let before = |i: usize| segments[i - 1];
+                let begins = (0..segments.len()).filter(|&i| segments[i] != before(i)).count();
+                (two_in_a_row(segments).0, vec![begins; segments.len()])
+            },
+            says: "at i = 0 there is no `segments[i - 1]`; the first token begins a segment anyway",
             read: "",
         },
         Wrong {
@@ -91,7 +156,20 @@ pub const GRADE: Fill<Packed> = Fill {
                 }
                 (mask, positions)
             },
-            says: "0 is no segment: a token of padding attends to itself alone, at position 0",
+            says: "0 is not a segment: a token of padding attends to itself alone, at position 0",
+            read: "",
+        },
+        Wrong {
+            f: |segments| {
+                let (mut mask, positions) = two_in_a_row(segments);
+                for i in 1..segments.len() {
+                    for j in (0..i).filter(|&j| segments[i] == 0 && segments[j] == 0) {
+                        mask[i][j] = 0.;
+                    }
+                }
+                (mask, positions)
+            },
+            says: "padding attends to padding, as if 0 were a segment; it attends to itself alone",
             read: "",
         },
         Wrong {
@@ -123,8 +201,8 @@ pub const GRADE: Fill<Packed> = Fill {
 
 fn cases(f: Packed, answers: &mut Answers) {
     for segments in [&[1, 1, 1][..], &[1, 1, 2, 2, 2], &[1, 2, 2, 3, 0, 0]] {
-        answers.record(format!("mask of {segments:?}"), || Ok(f(segments).0));
-        answers.record(format!("positions of {segments:?}"), || {
+        answers.part("mask").record(format!("mask of {segments:?}"), || Ok(f(segments).0));
+        answers.part("positions").record(format!("positions of {segments:?}"), || {
             Ok(f(segments).1.into_iter().map(|position| position as f64).collect::<Vec<_>>())
         });
     }

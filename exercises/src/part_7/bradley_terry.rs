@@ -11,6 +11,7 @@
 //! Hint: With x = rejected − chosen: `x.relu()? + ((x.abs()?.neg()?.exp()? + 1.)?.log()?)`, then
 //! the mean.
 //! Read: crates/part_7_reward/src/losses.rs: pub fn softplus
+//! Read: book/src/07_judging.md: ## From choices to numbers
 
 use candle_core::{Result, Tensor};
 

@@ -13,6 +13,7 @@
 //! Hint: `let surprise = f64::from(u8::from(a_won)) - p; ratings[a] += k * surprise; ratings[b] -=
 //! k * surprise;`
 //! Read: crates/part_7_reward/src/losses.rs: Bradley-Terry
+//! Read: book/src/07_judging.md: ## From choices to numbers
 
 /// Ratings of `n` players after `games`: (a, b, whether a won).
 pub fn elo(n: usize, games: &[(usize, usize, bool)], k: f64) -> Vec<f64> {

@@ -12,6 +12,7 @@
 //! Hint: Σ over the bins of |sum of confidences − right ones| / n is the same and shorter: the
 //! number of a bin's pairs cancels.
 //! Read: crates/part_7_reward/src/metrics.rs: pub fn calibration_error
+//! Read: book/src/07_judging.md: ## Is it any good?
 
 /// Expected calibration error of pairs whose scores differ by `differences`.
 pub fn is_it_sure(differences: &[f64]) -> f64 {

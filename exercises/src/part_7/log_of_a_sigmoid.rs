@@ -7,6 +7,7 @@
 //! Hint: exp(800) is infinite, its reciprocal 0, and log 0 is −∞.
 //! Hint: `(-d).max(0.) + (-d.abs()).exp().ln_1p()`
 //! Read: crates/part_7_reward/src/losses.rs: Computed naively
+//! Read: book/src/07_judging.md: ## From choices to numbers
 
 /// Loss of a pair whose scores differ by `d`.
 pub fn log_of_a_sigmoid(d: f64) -> f64 {

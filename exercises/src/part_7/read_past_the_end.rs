@@ -7,6 +7,7 @@
 //! Hint: The last column is padding there.
 //! Hint: Row i has `lengths[i]` tokens: read place `lengths[i] - 1`.
 //! Read: crates/part_7_reward/src/reward_model.rs: pub fn rewards
+//! Read: book/src/07_judging.md: ## The network
 
 /// Score of each row of `scores`, which has one score per place; row i has `lengths[i]` tokens, and
 /// padding after them.

@@ -10,6 +10,7 @@
 //! Hint: A value is added behind the end token. Who will ever pay it?
 //! Hint: `next` has to be 0 if `ended`.
 //! Read: crates/part_8_ppo/src/rewards.rs: Treatment of truncated completions
+//! Read: book/src/08_trying.md: ## From values to advantages: TD, n steps, GAE
 
 /// Return of each of `n` tokens of a completion with this `score`: what is paid from it on.
 pub fn bootstrapping_what_has_ended(

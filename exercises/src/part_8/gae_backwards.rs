@@ -13,6 +13,7 @@
 //! Hint: Keep two numbers, the next value and the next advantage, and replace both at each token.
 //! Hint: `for t in (0..n).rev() { let delta = rewards[t] + gamma * next_value - values[t]; ... }`
 //! Read: crates/part_8_ppo/src/gae.rs: pub fn gae
+//! Read: book/src/08_trying.md: ## From values to advantages: TD, n steps, GAE
 
 /// Advantages of the tokens.
 pub fn gae_backwards(

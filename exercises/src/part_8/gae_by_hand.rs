@@ -13,6 +13,7 @@
 //! Hint: A₂ = δ₂ = (10 − 0.2) − 2, since nothing comes after it. Then δ₁ = −0.1 + γ V₂ − V₁.
 //! Hint: A₁ = δ₁ + γ λ A₂ = (−0.1 + 0.9 · 2 − 1) + 0.81 · 7.8.
 //! Read: crates/part_8_ppo/src/gae.rs: pub fn gae
+//! Read: book/src/08_trying.md: ## From values to advantages: TD, n steps, GAE
 
 use candle_core::{Device, Result, Tensor};
 use ppo::{GaeConfig, gae};

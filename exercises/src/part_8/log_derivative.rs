@@ -13,6 +13,7 @@
 //! Hint: Pulling arm a also changes the components of the other arms, by −π[j].
 //! Hint: `gradient[j] += pi[a] * rewards[a] * (f64::from(u8::from(j == a)) - pi[j]);`
 //! Read: crates/part_8_ppo/src/policy_gradient.rs: pub fn policy_gradient
+//! Read: book/src/08_trying.md: ## The policy gradient theorem
 
 /// Gradient of the expected reward by θ, given the probabilities `pi` of the arms.
 pub fn log_derivative(pi: &[f64], rewards: &[f64]) -> Vec<f64> {

@@ -8,6 +8,7 @@
 //! Hint: The clipped objective is a pessimistic one: of two estimates it believes the lower.
 //! Hint: Of ρ A and clip(ρ) A the `minimum` is maximized; the loss is its negative.
 //! Read: crates/part_8_ppo/src/losses.rs: pub fn clipped_surrogate
+//! Read: book/src/08_trying.md: ## PPO: a fence instead of a wall
 
 use candle_core::{Result, Tensor};
 

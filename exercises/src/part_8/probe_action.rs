@@ -12,6 +12,7 @@
 //! Hint: ∂ log π(a)/∂ logit i = 1 if i is a, else 0, less π(i).
 //! Hint: `*logit += lr * (reward - baseline) * (f64::from(u8::from(i == action)) - pi[i]);`
 //! Read: crates/part_8_ppo/src/tests/probe_worlds/world.rs: Action,
+//! Read: book/src/08_trying.md: ## The policy gradient theorem
 
 /// Probabilities of the actions.
 fn softmax(logits: &[f64]) -> Vec<f64> {

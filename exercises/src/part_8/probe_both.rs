@@ -16,6 +16,7 @@
 //! Hint: `let a = reward - values[state];`, then the loop of the last exercise over
 //! `logits[state]`, then `values[state] += lr * a;`
 //! Read: crates/part_8_ppo/src/tests/probe_worlds/world.rs: ActionAndObservation
+//! Read: book/src/08_trying.md: ## One step, all together
 
 /// Probabilities of two actions.
 fn softmax(logits: [f64; 2]) -> [f64; 2] {

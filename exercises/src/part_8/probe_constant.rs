@@ -11,6 +11,7 @@
 //! Hint: The derivative of ½ (V − r)² is V − r; descent subtracts lr times that.
 //! Hint: `value + lr * (reward - value)`
 //! Read: crates/part_8_ppo/src/tests/probe_worlds/world.rs: Constant,
+//! Read: book/src/08_trying.md: ## From values to advantages: TD, n steps, GAE
 
 /// Value after one update.
 pub fn probe_constant(value: f64, reward: f64, lr: f64) -> f64 {

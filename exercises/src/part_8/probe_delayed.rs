@@ -11,6 +11,7 @@
 //! Hint: `let target = reward + gamma * next.map_or(0., |next| values[next]);` and then a step
 //! towards it.
 //! Read: crates/part_8_ppo/src/tests/probe_worlds/world.rs: Delayed,
+//! Read: book/src/08_trying.md: ## From values to advantages: TD, n steps, GAE
 
 /// Updates the value of `state`, which paid `reward` and led to `next`.
 pub fn probe_delayed(

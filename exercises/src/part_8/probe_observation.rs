@@ -10,6 +10,7 @@
 //! Hint: It is the update of a constant reward, at one index.
 //! Hint: `values[state] += lr * (reward - values[state]);`
 //! Read: crates/part_8_ppo/src/tests/probe_worlds/world.rs: Observation,
+//! Read: book/src/08_trying.md: ## From values to advantages: TD, n steps, GAE
 
 /// Updates the value of `state` after an episode that paid `reward`.
 pub fn probe_observation(values: &mut [f64], state: usize, reward: f64, lr: f64) {

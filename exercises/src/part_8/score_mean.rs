@@ -8,6 +8,7 @@
 //! the arm that was pulled.
 //! Hint: The mean of a group contains the completion's own reward, so it does depend on it.
 //! Read: crates/part_8_ppo/src/reinforce.rs: pub enum RewardBaseline
+//! Read: book/src/08_trying.md: ## The baseline
 
 use crate::grading::Prediction;
 

@@ -9,6 +9,7 @@
 //! Hint: The variance grows about with E[r²] = 3.17² + 0.91²; with the baseline with 0.91².
 //! Hint: (3.17² + 0.91²) / 0.91² ≈ 13.
 //! Read: crates/part_8_ppo/src/gradient_variance.rs: Bias and variance of gradient estimators
+//! Read: book/src/08_trying.md: ## The baseline
 
 use candle_core::{DType, Device, Result, Tensor};
 use ppo::RewardBaseline;

@@ -10,6 +10,7 @@
 //! Hint: For A > 0 the clipped product is smaller when ρ > 1.2; for A < 0, when ρ < 0.8.
 //! Hint: Token 2 has min(1.5, 1.2) = 1.2, token 3 min(−1.5, −1.2) = −1.5.
 //! Read: crates/part_8_ppo/src/losses.rs: pub fn clipped_surrogate
+//! Read: book/src/08_trying.md: ## PPO: a fence instead of a wall
 
 use candle_core::{Device, Result, Tensor, Var};
 use ppo::{Clip, clipped_surrogate};

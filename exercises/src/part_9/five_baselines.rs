@@ -15,6 +15,7 @@
 //! keeps the division finite.
 //! Hint: The best: find the largest with `fold(f64::NEG_INFINITY, f64::max)`, then its `position`.
 //! Read: crates/part_9_grpo/src/advantage.rs: pub fn advantages
+//! Read: book/src/09_comparing.md: ## Advantages of a group, by hand
 
 /// Advantages of a group in the five ways, in the order above.
 pub fn five_baselines(rewards: &[f64], epsilon: f64) -> [Vec<f64>; 5] {

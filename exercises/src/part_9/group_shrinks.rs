@@ -8,6 +8,7 @@
 //! is left of r?
 //! Hint: r (1 − 1/G).
 //! Read: crates/part_9_grpo/src/advantage.rs: Dr. GRPO ascends
+//! Read: book/src/09_comparing.md: ## Is that a fair baseline?
 
 use crate::grading::Prediction;
 

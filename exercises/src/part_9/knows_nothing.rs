@@ -14,6 +14,7 @@
 //! Hint: Split at everything that is neither digit nor minus: `completion.split(|c: char|
 //! !c.is_ascii_digit() && c != '-')`, parse what is left as `i64`, and require exactly one number.
 //! Read: crates/part_9_grpo/src/rewards.rs: pub fn integer
+//! Read: book/src/09_comparing.md: ## Rewards that can be checked
 
 /// Reward of `completion` where `answer` is right.
 pub fn knows_nothing(completion: &str, answer: i64) -> f64 {

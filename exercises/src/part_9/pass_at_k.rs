@@ -13,6 +13,7 @@
 //! Hint: `let all_wrong: f64 = (0..k).map(|i| (n - c).saturating_sub(i) as f64 / (n - i) as
 //! f64).product();`
 //! Read: crates/part_9_grpo/src/pass_at_k.rs: pub fn pass_at_k
+//! Read: book/src/09_comparing.md: ## Rewards that can be checked
 
 /// pass@k of a problem with `c` right answers among `n`, 1 ≤ k ≤ n.
 pub fn pass_at_k(n: usize, c: usize, k: usize) -> f64 {

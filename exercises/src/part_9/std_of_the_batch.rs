@@ -9,6 +9,7 @@
 //! Hint: Over which rewards are `mean` and `deviation` taken?
 //! Hint: Inside the loop, call both with `group` instead of `rewards`.
 //! Read: crates/part_9_grpo/src/advantage.rs: Groups are identified by position
+//! Read: book/src/09_comparing.md: ## What the standard deviation bends
 
 /// Advantages of `rewards`, in which every `g` consecutive ones belong to one prompt.
 pub fn std_of_the_batch(rewards: &[f64], g: usize) -> Vec<f64> {
@@ -49,17 +50,30 @@ pub const GRADE: Fill<Advantages> = Fill {
         a.into_iter().map(f64::from).collect()
     },
     tolerance: 1e-5,
-    wrong: &[Wrong {
-        f: |rewards, g| {
-            let of_group = |group: &[f64]| {
-                let (mean, deviation) = (mean(group), deviation(rewards));
-                group.iter().map(|r| (r - mean) / (deviation + 1e-4)).collect::<Vec<_>>()
-            };
-            rewards.chunks(g).flat_map(of_group).collect()
+    wrong: &[
+        Wrong {
+            f: |rewards, g| {
+                let of_group = |group: &[f64]| {
+                    let (mean, deviation) = (mean(group), deviation(rewards));
+                    group.iter().map(|r| (r - mean) / (deviation + 1e-4)).collect::<Vec<_>>()
+                };
+                rewards.chunks(g).flat_map(of_group).collect()
+            },
+            says: "the mean is the group's, the deviation still that of the batch",
+            read: "",
         },
-        says: "the mean is the group's, the deviation still that of the batch",
-        read: "",
-    }],
+        Wrong {
+            f: |rewards, g| {
+                let of_group = |group: &[f64]| {
+                    let (mean, deviation) = (mean(rewards), deviation(group));
+                    group.iter().map(|r| (r - mean) / (deviation + 1e-4)).collect::<Vec<_>>()
+                };
+                rewards.chunks(g).flat_map(of_group).collect()
+            },
+            says: "the deviation is the group's, the mean still that of the batch",
+            read: "",
+        },
+    ],
 };
 
 fn cases(f: Advantages, answers: &mut Answers) {

@@ -4,9 +4,12 @@
 //! is the policy that sampled.
 //!
 //! Hint: What is π at the first of the μ steps?
-//! Hint: Before the first update π is π_old, so every ratio is 1.
-//! Hint: With μ = 1 there is no second step on the same samples.
+//! Hint: Before the first update π is π_old, so every ratio is 1. Question 3: differentiate ρ A and
+//! A by the weights.
+//! Hint: With μ = 1 there is no second step on the same samples. Question 4: with μ = 4 there are
+//! three further steps on them.
 //! Read: crates/part_9_grpo/src/objective.rs: clip
+//! Read: book/src/09_comparing.md: ## Why the clip sleeps
 
 use crate::grading::Prediction;
 

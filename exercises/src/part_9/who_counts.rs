@@ -9,6 +9,7 @@
 //! Hint: Under the second every token has 1/44, under the third 1/100.
 //! Hint: 1/8 against 1/80; then equal.
 //! Read: crates/part_9_grpo/src/aggregation.rs: pub fn weights
+//! Read: book/src/09_comparing.md: ## Whose tokens count how much
 
 use grpo::aggregation::Aggregation;
 

@@ -17,6 +17,7 @@
 //! then `delta = final_rewards[i] * (1. - after) - kl[i][t] + gamma * next_value - v[i][t]`, where
 //! `next_value` is `after * v[i][t + 1]`, or 0 where there is no t + 1.
 //! Read: crates/part_8_ppo/src/gae.rs: pub fn gae
+//! Read: book/src/08_trying.md: ## From values to advantages: TD, n steps, GAE
 
 use candle_core::{Device, Result, Tensor};
 use exercises::part_ppo::given::masked_whiten;

@@ -16,6 +16,7 @@
 //! Hint: `let free = (&ratio * advantages)?; let bounded = (ratio.clamp(1. - clip, 1. + clip)? *
 //! advantages)?; let loss = free.minimum(&bounded)?.neg()?;`
 //! Read: crates/part_8_ppo/src/losses.rs: pub fn clipped_surrogate
+//! Read: book/src/08_trying.md: ## PPO: a fence instead of a wall
 
 use candle_core::{DType, Result, Tensor, bail};
 use exercises::part_ppo::given::masked_mean;

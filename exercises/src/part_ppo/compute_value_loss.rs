@@ -14,6 +14,7 @@
 //! Hint: `maximum` of two tensors; `clipped.gt(&free)?` says where the clipped term is larger.
 //! Hint: `let moved = (old + (new - old)?.clamp(-clip, clip)?)?;` then `(moved - returns)?.sqr()?`.
 //! Read: crates/part_8_ppo/src/losses.rs: pub fn value_loss
+//! Read: book/src/08_trying.md: ## One step, all together
 
 use candle_core::{DType, Result, Tensor};
 use exercises::part_ppo::given::masked_mean;

@@ -19,6 +19,7 @@
 //! Hint: `let (grads, _) = clip_grad_norm(&[by_policy, by_value], settings.max_grad_norm)?;` and
 //! the new policy is `(policy - (&grads[0] * settings.lr)?)?`.
 //! Read: crates/part_8_ppo/src/step.rs: fn ppo_loss
+//! Read: book/src/08_trying.md: ## One step, all together
 
 use candle_core::{Error, Result, Tensor, Var};
 use exercises::part_ppo::compute_entropy_loss::compute_entropy_loss;

@@ -30,7 +30,7 @@ pub fn faults(entry: &Entry) -> Vec<String> {
     expect((1..=MAX_MINUTES).contains(&head.minutes), "the minutes are out of bounds");
     expect(["●○○", "●●○", "●●●"].contains(&head.difficulty), "the difficulty is not one of three");
     expect(!head.text.is_empty(), "there is no text");
-    expect(!head.read.is_empty(), "there is no place to read");
+    expect(head.sections().next().is_some(), "there is no section of a text to read");
     for place in &head.read {
         expect(place.locate(&work::root()).is_some(), &format!("{place:?} does not exist"));
     }

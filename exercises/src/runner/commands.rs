@@ -1,17 +1,15 @@
 //! The commands of `cargo x learn` apart from watching.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 
 use super::screen::{self, Ink, ink};
-use super::state::{Standing, State};
+use super::state::State;
 use super::{process, trial, work};
 use crate::course::{self, PARTS};
 use crate::entry::{Entry, Task};
 use crate::grading::{GradeReport, Measure, Outcome, Prediction, Run};
-use crate::source::solution;
 
 /// Exercise called `name`, or the next one.
 ///
@@ -50,86 +48,6 @@ fn note(entry: &Entry, verdict: &GradeReport) -> Result<()> {
             progress.standing = progress.standing.solved();
         }
     })
-}
-
-/// Shows one more hint of `entry`.
-///
-/// # Errors
-/// When the state cannot be written.
-pub fn hint(entry: &Entry) -> Result<()> {
-    let hints = entry.head().hints;
-    let shown = State::update(|state| {
-        let progress = state.of_mut(entry);
-        progress.hints = (progress.hints + 1).min(hints.len());
-        progress.hints
-    })?;
-    for (i, hint) in hints.iter().take(shown).enumerate() {
-        screen::say(&format!("Hint {} of {}: {hint}", i + 1, hints.len()));
-    }
-    if shown == hints.len() && !State::read()?.is_solved(entry) {
-        println!("`cargo x learn solution {} --give-up` shows the solution.", entry.name);
-    }
-    Ok(())
-}
-
-/// Makes the learner's file of `entry` as it was at first; the present one is kept beside it.
-///
-/// # Errors
-/// When the files cannot be written.
-pub fn reset(entry: &Entry) -> Result<()> {
-    ensure!(entry.is_code(), "{} has no file", entry.name);
-    let path = work::file(entry);
-    if path.exists() {
-        let kept = path.with_extension("before-reset.rs");
-        fs::rename(&path, &kept).with_context(|| format!("renaming {}", path.display()))?;
-        println!("The file as it was is {}", kept.file_name().unwrap_or_default().display());
-    }
-    work::start(entry)?;
-    State::update(|state| {
-        let progress = state.of_mut(entry);
-        progress.standing = progress.standing.reopened();
-    })
-}
-
-/// Shows the solution of `entry` and the places to read, if it is solved or `give_up` says so.
-///
-/// # Errors
-/// When it is not solved and not given up.
-pub fn show_solution(entry: &Entry, give_up: bool) -> Result<()> {
-    let solved = State::read()?.is_solved(entry);
-    ensure!(
-        solved || give_up,
-        "{} is not solved; `--give-up` shows the solution nevertheless, and notes it",
-        entry.name
-    );
-    if !solved {
-        State::update(|state| {
-            let progress = state.of_mut(entry);
-            progress.standing = Standing::GivenUp;
-        })?;
-    }
-    match entry.task {
-        Task::Code { .. } => print!("{}", solution(entry.source)),
-        Task::Predict(questions) => {
-            for question in questions() {
-                let answer = question.right_answer();
-                screen::say(&question.text());
-                screen::say(&format!("{answer}: {}", question.judge(&answer).unwrap_or_default()));
-            }
-        }
-        Task::Measure(measure) => {
-            for line in measure.judge(&(measure.right)()).lines {
-                screen::say(&line);
-            }
-        }
-    }
-    for place in entry.places() {
-        println!("Read {place}");
-    }
-    if !solved {
-        println!("Now write it yourself, and say in a sentence why each line is there.");
-    }
-    Ok(())
 }
 
 /// Reduces a part to its two gate exercises.
@@ -190,7 +108,7 @@ pub fn demo(number: &str) -> Result<()> {
     let call = format!("exercises::part_{number}::demo::run({})", arguments.join(", "));
     let program = format!(
         "{modules}\nfn main() {{\n    if let Err(error) = {call} {{\n        \
-         println!(\"{{error}}\");\n    }}\n}}\n"
+         println!(\"{{}}\", error.to_string().lines().next().unwrap_or_default());\n    }}\n}}\n"
     );
     let program = trial::compile(&program)?.map_err(anyhow::Error::msg)?;
     let limits =
@@ -211,22 +129,37 @@ pub fn predict(entry: &Entry, answers: &[String]) -> Result<GradeReport> {
     let Task::Predict(questions) = entry.task else { bail!("{} asks nothing", entry.name) };
     let questions = questions();
     if answers.len() != questions.len() {
-        screen::head(entry);
-        println!();
-        for (i, question) in questions.iter().enumerate() {
-            screen::say(&format!("{}. {}", i + 1, question.text()));
-        }
+        print_questions(entry, &questions);
         bail!(
-            "{} answers instead of {}; give them in this order: cargo x learn predict {} {}",
+            "{} answers instead of {}; give them in this order: {}",
             answers.len(),
             questions.len(),
-            entry.name,
-            vec!["ANSWER"; questions.len()].join(" "),
+            predict_line(entry, &questions)
         );
     }
     let verdict = judge_answers(&questions, answers);
     note(entry, &verdict)?;
     Ok(verdict)
+}
+
+/// Shows `entry`, which asks `questions`, and the command that answers them.
+pub fn show_questions(entry: &Entry, questions: &[Prediction]) {
+    print_questions(entry, questions);
+    println!("\nAnswer them in this order: {}", predict_line(entry, questions));
+}
+
+fn print_questions(entry: &Entry, questions: &[Prediction]) {
+    screen::head(entry);
+    println!();
+    for (i, question) in questions.iter().enumerate() {
+        screen::say(&format!("{}. {}", i + 1, question.text()));
+    }
+}
+
+/// Command that answers the `questions` of `entry`.
+pub fn predict_line(entry: &Entry, questions: &[Prediction]) -> String {
+    let answers = vec!["ANSWER"; questions.len()].join(" ");
+    format!("cargo x learn predict {} {answers}", entry.name)
 }
 
 /// Verdict on `answers` to `questions`, in their order.
@@ -259,6 +192,12 @@ pub fn measure(entry: &Entry, folders: &[PathBuf]) -> Result<GradeReport> {
     let verdict = measure.judge(&runs);
     note(entry, &verdict)?;
     Ok(verdict)
+}
+
+/// Shows `entry`, which grades runs, and the command that does it.
+pub fn show_measurement(entry: &Entry, measure: &Measure) {
+    screen::head(entry);
+    println!("\nThen: {}", measure_line(entry, measure));
 }
 
 /// Command that grades the runs of `entry`.

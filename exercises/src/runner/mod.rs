@@ -7,6 +7,7 @@ pub mod process;
 pub mod trial;
 pub mod screen;
 pub mod commands;
+pub mod help;
 pub mod watch;
 pub mod check;
 pub mod rustlings;

@@ -49,6 +49,7 @@ pub fn run(program: &Path, argument: &Path, limits: Limits) -> Result<Ended> {
         .arg(argument)
         .env("RAYON_NUM_THREADS", "1") // the same numbers everywhere, and little address space
         .env("RUST_BACKTRACE", "0")
+        .env("RUST_LIB_BACKTRACE", "1") // an error of candle has the learner's line in it
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

@@ -3,9 +3,9 @@
 
 use std::io::{IsTerminal, stdout};
 
-use super::state::{Standing, State};
+use super::state::{Progress, Standing, State};
 use super::work;
-use crate::course::PARTS;
+use crate::course::{self, PARTS};
 use crate::entry::Entry;
 use crate::grading::{GradeReport, Outcome};
 use crate::source::ReadingPlace;
@@ -50,32 +50,82 @@ fn width() -> usize {
 /// Paragraphs of `text` wrapped to `width` columns; indented lines stay as they are.
 pub fn wrap(text: &str, width: usize) -> String {
     let mut lines: Vec<String> = Vec::new();
-    let mut open = false;
+    let mut paragraph = String::new();
     for line in text.lines() {
         let is_prose = !line.trim().is_empty() && !line.starts_with(' ');
-        if !is_prose {
+        if is_prose {
+            paragraph.push_str(line);
+            paragraph.push(' ');
+        } else {
+            lines.extend(wrap_paragraph(&paragraph, width));
+            paragraph.clear();
             lines.push(line.to_string());
-            open = false;
-            continue;
-        }
-        for word in words(line) {
-            match lines.last_mut() {
-                Some(last) if open && last.chars().count() + 1 + word.chars().count() <= width => {
-                    last.push(' ');
-                    last.push_str(&word);
-                }
-                _ => lines.push(word),
-            }
-            open = true;
         }
     }
+    lines.extend(wrap_paragraph(&paragraph, width));
     lines.join("\n")
 }
 
-/// Words of `line`; code between backticks is one.
-fn words(line: &str) -> Vec<String> {
+/// Lines of a paragraph. Code that is wider than `width` has indented lines of its own, one for
+/// each statement.
+fn wrap_paragraph(text: &str, width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    let mut open = false;
+    for word in words(text) {
+        let length = word.chars().count();
+        if length > width
+            && let Some(code) = code_alone(&word)
+        {
+            lines.extend(statements(code).into_iter().map(|line| format!("    {line}")));
+            open = false;
+            continue;
+        }
+        match lines.last_mut() {
+            Some(last) if open && last.chars().count() + 1 + length <= width => {
+                last.push(' ');
+                last.push_str(&word);
+            }
+            _ => lines.push(word),
+        }
+        open = true;
+    }
+    lines
+}
+
+/// Code of a word that is nothing else, a punctuation mark behind it aside.
+fn code_alone(word: &str) -> Option<&str> {
+    let (code, after) = word.strip_prefix('`')?.rsplit_once('`')?;
+    let is_alone = !code.contains('`') && after.chars().all(|c| ".,;:".contains(c));
+    is_alone.then_some(code)
+}
+
+/// Statements of `code`, split behind each semicolon that is not in brackets.
+fn statements(code: &str) -> Vec<String> {
+    let mut statements = vec![String::new()];
+    let mut depth = 0;
+    for c in code.chars() {
+        match c {
+            '(' | '[' | '{' => depth += 1,
+            ')' | ']' | '}' => depth -= 1,
+            _ => {}
+        }
+        if let Some(last) = statements.last_mut()
+            && !(last.is_empty() && c == ' ')
+        {
+            last.push(c);
+        }
+        if c == ';' && depth == 0 {
+            statements.push(String::new());
+        }
+    }
+    statements.retain(|statement| !statement.is_empty());
+    statements
+}
+
+/// Words of a paragraph; code between backticks is one.
+fn words(text: &str) -> Vec<String> {
     let mut words: Vec<String> = Vec::new();
-    for word in line.split_whitespace() {
+    for word in text.split_whitespace() {
         match words.last_mut() {
             Some(last) if last.matches('`').count() % 2 == 1 => {
                 last.push(' ');
@@ -120,7 +170,12 @@ pub fn verdict(entry: &Entry, verdict: &GradeReport) {
         }
     }
     match verdict.outcome {
-        Outcome::Right => println!("{}", ink(&format!("{} is solved.", entry.name), Ink::Green)),
+        Outcome::Right => {
+            println!("{}", ink(&format!("{} is solved.", entry.name), Ink::Green));
+            for line in after_solving(entry) {
+                println!("{line}");
+            }
+        }
         Outcome::Unwritten => {
             println!(
                 "{}: open it, replace `todo!` and save it; `check` grades it again.",
@@ -129,14 +184,36 @@ pub fn verdict(entry: &Entry, verdict: &GradeReport) {
         }
         Outcome::Wrong => {
             println!("{}", ink(&format!("{} is not right yet.", entry.name), Ink::Red));
-            let of_mistake = verdict.read.as_deref().and_then(ReadingPlace::parse);
-            let of_exercise = || verdict.mistake.and_then(|_| entry.head().read.first().copied());
-            let place = of_mistake.or_else(of_exercise);
-            if let Some(place) = place.and_then(|place| place.locate(&work::root())) {
+            let progress = State::read().map(|state| state.of(entry)).unwrap_or_default();
+            if let Some(place) = place_to_read(entry, verdict, &progress) {
                 println!("Read {place}");
             }
         }
     }
+}
+
+/// Place to read about the known mistake that `verdict` names: its own, or a section for the
+/// exercise. Code may hold the solution, and is shown if `progress` allows it.
+pub fn place_to_read(entry: &Entry, verdict: &GradeReport, progress: &Progress) -> Option<String> {
+    verdict.mistake?;
+    let of_mistake = verdict.read.as_deref().and_then(ReadingPlace::parse);
+    let of_mistake = of_mistake.filter(|place| !place.is_code() || progress.may_see_code(entry));
+    let place = of_mistake.or_else(|| entry.head().sections().next())?;
+    place.locate(&work::root())
+}
+
+/// Lines below the verdict on a solved exercise: the course's own code, and the demo that takes the
+/// learner's function.
+pub fn after_solving(entry: &Entry) -> Vec<String> {
+    let head = entry.head();
+    let code = head.code().filter_map(|place| place.locate(&work::root()));
+    let mut lines: Vec<String> = code.map(|place| format!("In the course: {place}")).collect();
+    if let Some(part) = course::part(head.part())
+        && part.demo.contains(&entry.name)
+    {
+        lines.push(format!("`cargo x learn demo {}` runs with your function.", part.number));
+    }
+    lines
 }
 
 /// Prints all exercises with the learner's progress.

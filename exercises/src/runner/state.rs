@@ -73,6 +73,14 @@ impl Standing {
     }
 }
 
+impl Progress {
+    /// True if code that may hold the solution of `entry` is shown: it is solved, its solution was
+    /// shown, or all its hints were.
+    pub fn may_see_code(&self, entry: &Entry) -> bool {
+        self.standing != Standing::Open || self.hints >= entry.head().hints.len()
+    }
+}
+
 impl Default for State {
     fn default() -> Self {
         Self { version: VERSION, exercises: BTreeMap::new(), skipped: BTreeSet::new() }

@@ -3,11 +3,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::state::State;
+use super::state::{Progress, Standing, State};
 use super::work::lock_of;
-use super::{commands, rustlings, screen, trial};
+use super::{commands, help, rustlings, screen, trial};
 use crate::course;
-use crate::grading::{Outcome, Run};
+use crate::grading::{GradeReport, Outcome, Run};
 use crate::part_9;
 
 /// End of a shell script under small limits.
@@ -35,6 +35,17 @@ fn a_process_is_ended_when_it_loops_or_floods_and_its_memory_is_limited() {
     assert_eq!(ended("ulimit -v; echo $1").printed, "1048576\nargument\n");
     assert!(ended("a=aaaaaaaa; while :; do a=$a$a; done").fault.is_some());
     assert!(ended("exit 3").fault.unwrap().contains("exit status: 3"));
+    assert_eq!(ended("echo $RUST_LIB_BACKTRACE").printed, "1\n", "errors have their line");
+}
+
+#[test]
+fn a_rewritten_file_is_refused_with_the_way_back() {
+    let entry = course::find("padding_is_the_end").unwrap();
+    assert_eq!(trial::too_many_changes(entry, &entry.stub()), None);
+    let line = trial::too_many_changes(entry, "").unwrap();
+    assert!(line.contains("`cargo x learn reset padding_is_the_end` brings it back"), "{line}");
+    let to_fill_in = course::find("labels_by_place").unwrap();
+    assert_eq!(trial::too_many_changes(to_fill_in, ""), None);
 }
 
 #[test]
@@ -72,6 +83,11 @@ fn prose_is_wrapped_and_formulas_are_not() {
     let text = "one two three four\nfive\n\n    a = b        c\nsix";
     assert_eq!(screen::wrap(text, 10), "one two\nthree four\nfive\n\n    a = b        c\nsix");
     assert_eq!(screen::wrap("it is `a + b` then", 10), "it is\n`a + b`\nthen", "code stays whole");
+    let broken = "say `a +\nb` now";
+    assert_eq!(screen::wrap(broken, 10), "say\n`a + b`\nnow", "also over the end of a line");
+    let long = "Hint: `let a = [0; 4]; f(a);`. Then";
+    let shown = "Hint:\n    let a = [0; 4];\n    f(a);\nThen";
+    assert_eq!(screen::wrap(long, 10), shown, "a statement to a line");
     let state = State::default();
     for entry in course::exercises() {
         let row = screen::row(&state, entry);
@@ -84,6 +100,47 @@ fn a_panic_of_the_learners_code_is_a_wrong_answer_with_its_message() {
     let verdict = part_9::pass_at_k::GRADE.judge(|_, c, _| ["only one"].map(str::len)[c] as f64);
     assert_eq!(verdict.outcome, Outcome::Wrong);
     assert!(verdict.lines.iter().any(|line| line.contains("panicked: index out of bounds")));
+}
+
+#[test]
+fn the_solution_in_the_courses_code_is_shown_after_the_hints_or_after_solving() {
+    let entry = course::find("labels_by_place").unwrap();
+    let mut verdict = GradeReport::new(Outcome::Wrong, Vec::new());
+    let mut progress = Progress::default();
+    assert_eq!(screen::place_to_read(entry, &verdict, &progress), None, "no known mistake");
+    verdict.mistake = Some(0);
+    let section = "book/src/06_answering.md#the-mask-learn-to-answer-not-to-ask";
+    let place = |verdict: &GradeReport, progress: &Progress| {
+        screen::place_to_read(entry, verdict, progress).unwrap()
+    };
+    assert_eq!(place(&verdict, &progress), section);
+    verdict.read = Some("crates/part_2_tiny_gpt/src/batches.rs: pub fn from_starts".to_string());
+    assert_eq!(place(&verdict, &progress), section);
+    progress.hints = 3;
+    assert!(place(&verdict, &progress).starts_with("crates/part_2_tiny_gpt/src/batches.rs:"));
+    let solved = Progress { standing: Standing::Solved, ..Progress::default() };
+    assert!(place(&verdict, &solved).starts_with("crates/part_2_tiny_gpt"));
+    let after = screen::after_solving(entry);
+    assert!(after[0].starts_with("In the course: crates/part_6_sft/src/tokenized_example.rs:"));
+    assert!(after[1].contains("cargo x learn demo 6"));
+    for entry in course::exercises() {
+        let before = help::hint_texts(entry, 2).join("\n");
+        assert!(!before.contains("Read crates/"), "{}: {before}", entry.name);
+        assert_eq!(before.contains(&entry.path()), entry.is_code(), "{}: {before}", entry.name);
+    }
+    let texts = help::hint_texts(entry, 3).join("\n");
+    assert!(texts.contains("Read crates/part_6_sft/src/tokenized_example.rs:"), "{texts}");
+    assert!(texts.ends_with("Your file: exercises/work/part_6/labels_by_place.rs"), "{texts}");
+}
+
+#[test]
+fn a_prediction_and_a_measurement_end_with_the_command_to_type() {
+    let entry = course::find("lora_parameters").unwrap();
+    let crate::entry::Task::Predict(questions) = entry.task else { panic!("it asks") };
+    let line = commands::predict_line(entry, &questions());
+    assert_eq!(line, "cargo x learn predict lora_parameters ANSWER ANSWER ANSWER");
+    let fault = commands::predict(entry, &["1".to_string()]).unwrap_err().to_string();
+    assert!(fault.contains("1 answers instead of 3") && fault.ends_with(&line), "{fault}");
 }
 
 #[test]

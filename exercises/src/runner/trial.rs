@@ -26,12 +26,8 @@ const MAX_LINES: usize = 20;
 pub fn trial(entry: &Entry) -> Result<GradeReport> {
     let path = work::file(entry);
     let text = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
-    if let Some(limit) = entry.head().kind.max_changed_lines() {
-        let changed = changed_lines(&entry.stub(), &text);
-        if changed > limit {
-            let line = format!("{changed} lines differ from the file as it was; {limit} may");
-            return Ok(GradeReport::new(Outcome::Wrong, vec![line]));
-        }
+    if let Some(line) = too_many_changes(entry, &text) {
+        return Ok(refused(&[&line]));
     }
     let program = match compile(&program_of(&[(entry, &entry.path())]))? {
         Ok(program) => program,
@@ -47,6 +43,19 @@ pub fn trial(entry: &Entry) -> Result<GradeReport> {
             verdict
         }
         Err(message) => refused(&[&message]),
+    })
+}
+
+/// Line that refuses `text` as the file of `entry`, if it changes more lines than its kind allows.
+pub(super) fn too_many_changes(entry: &Entry, text: &str) -> Option<String> {
+    let limit = entry.head().kind.max_changed_lines()?;
+    let changed = changed_lines(&entry.stub(), text);
+    let name = entry.name;
+    (changed > limit).then(|| {
+        format!(
+            "{changed} lines differ from the file as it was; {limit} may (`cargo x learn reset \
+             {name}` brings it back)"
+        )
     })
 }
 

@@ -8,10 +8,10 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::Result;
 
-use super::commands;
 use super::screen::{self, Ink, ink};
 use super::state::State;
 use super::work;
+use super::{commands, help};
 use crate::entry::{Entry, Task};
 use crate::grading::Prediction;
 
@@ -103,7 +103,7 @@ fn watch_file(entry: &Entry, lines: &Receiver<String>) -> Result<bool> {
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return Ok(false),
             Ok(line) => match line.trim() {
-                "r" => commands::reset(entry)?,
+                "r" => help::reset(entry)?,
                 "q" => return Ok(false),
                 key => other_key(key, entry)?,
             },
@@ -113,7 +113,7 @@ fn watch_file(entry: &Entry, lines: &Receiver<String>) -> Result<bool> {
 
 fn other_key(key: &str, entry: &Entry) -> Result<()> {
     match key {
-        "h" => commands::hint(entry),
+        "h" => help::hint(entry),
         "l" => {
             screen::list(&State::read()?);
             Ok(())
