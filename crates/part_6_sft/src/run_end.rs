@@ -1,4 +1,4 @@
-//! 6.3 Models that a run of fine-tuning, or of a later part, leaves at its end beside its best one.
+//! Models that a run of fine-tuning, or of a later part, leaves at its end beside its best one.
 
 use anyhow::Result;
 use experiment::{RunSetup, TrainState};

@@ -30,7 +30,7 @@ pub enum Recording {
 
 /// Recording with its case.
 #[derive(Debug)]
-pub struct Answer {
+pub struct RecordedCase {
     /// Case.
     pub label: String,
     /// Part of the function's result; empty where it is graded as a whole.
@@ -44,7 +44,7 @@ pub struct Answer {
 /// Answers in the order in which they were recorded.
 #[derive(Debug)]
 pub struct Answers {
-    answers: Vec<Answer>,
+    answers: Vec<RecordedCase>,
     part: &'static str,
     inputs: String,
     rng: Rng,
@@ -105,7 +105,7 @@ impl Answers {
                 Recording::Numbers { shape, values }
             })
         };
-        self.answers.push(Answer {
+        self.answers.push(RecordedCase {
             label: label.into(),
             part: self.part,
             inputs: self.inputs.clone(),
@@ -143,7 +143,7 @@ impl Answers {
 
     /// True if a function was still to be written.
     pub fn unwritten(&self) -> bool {
-        let unwritten = |answer: &Answer| match &answer.recording {
+        let unwritten = |answer: &RecordedCase| match &answer.recording {
             Recording::Failure { message, .. } => message.contains(NOT_WRITTEN),
             Recording::Numbers { .. } => false,
         };
@@ -151,7 +151,7 @@ impl Answers {
     }
 
     /// Answers.
-    pub fn iter(&self) -> impl Iterator<Item = &Answer> {
+    pub fn iter(&self) -> impl Iterator<Item = &RecordedCase> {
         self.answers.iter()
     }
 

@@ -98,7 +98,7 @@ pub const GRADE: Fill<F1> = Fill {
         },
         Wrong {
             f: |completion, expected| match token_f1(completion, expected) {
-                f1 if f1 == 0. => f64::NAN,
+                0. => f64::NAN,
                 f1 => f1,
             },
             says: "nothing in common: P + R is 0, and of an empty list P or R alone is 0/0; F1 is \
