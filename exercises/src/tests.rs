@@ -79,8 +79,11 @@ fn demos_run_on_the_courses_functions() {
         .unwrap();
     part_7::demo::run(part_7::bradley_terry::bradley_terry, part_7::is_it_sure::is_it_sure)
         .unwrap();
-    part_8::demo::run(part_8::gae_backwards::gae_backwards, part_8::max_for_min::max_for_min)
-        .unwrap();
+    part_8::demo::run(
+        part_8::gae_backwards::gae_backwards,
+        part_8::ratios_that_run_away::ratios_that_run_away,
+    )
+    .unwrap();
     part_9::demo::run(part_9::five_baselines::five_baselines, part_9::pass_at_k::pass_at_k)
         .unwrap();
     part_10::demo::run(part_10::implicit_reward::implicit_reward, part_10::dpo_loss::dpo_loss)

@@ -1,4 +1,4 @@
-//! 8.6 Bootstrapping what has ended (find the bug, 8 minutes, ●●○)
+//! 8.6 Returns above every score (find the bug, 8 minutes, ●●○)
 //!
 //! A completion gets its score at its last token. If it has ended, nothing comes after it; if it
 //! was cut, the critic's value at the cut stands for the rest, and no score is paid. In a long run
@@ -12,7 +12,7 @@
 //! Read: crates/part_8_ppo/src/rewards.rs: Treatment of truncated completions
 
 /// Return of each of `n` tokens of a completion with this `score`: what is paid from it on.
-pub fn bootstrapping_what_has_ended(
+pub fn returns_above_every_score(
     n: usize,
     score: f64,
     ended: bool,
@@ -52,14 +52,14 @@ pub const GRADE: Fill<Returns> = Fill {
     wrong: &[
         Wrong {
             f: |n, score, _ended, _value_behind, gamma| {
-                bootstrapping_what_has_ended(n, score, true, 0., gamma)
+                returns_above_every_score(n, score, true, 0., gamma)
             },
             says: "a completion that was cut is paid its score as if it had ended",
             read: "",
         },
         Wrong {
             f: |n, score, ended, _value_behind, gamma| {
-                bootstrapping_what_has_ended(n, score, ended, 0., gamma)
+                returns_above_every_score(n, score, ended, 0., gamma)
             },
             says: "a completion that was cut needs the value behind it, which stands for the rest",
             read: "",

@@ -1,4 +1,4 @@
-//! 1.4 Masked after the softmax (find the bug, 6 minutes, ●○○)
+//! 1.4 Rows that do not sum to 1 (find the bug, 6 minutes, ●○○)
 //!
 //! This attention hides the future: the weights there are 0. Yet the rows of the weights do not sum
 //! to 1, and where a later token changes, an earlier output changes too. Three lines at most.
@@ -14,7 +14,7 @@ use candle_core::{Result, Tensor};
 use tensor_core::ops;
 
 /// Attention weights (T, T) of `q, k: (T, D)`.
-pub fn masked_after_softmax(q: &Tensor, k: &Tensor) -> Result<Tensor> {
+pub fn rows_that_do_not_sum_to_one(q: &Tensor, k: &Tensor) -> Result<Tensor> {
     let (t, d) = q.dims2()?;
     let mask = causal_mask(t, q.dtype(), q.device())?; // (T, T): 0, and −∞ in the future
     let scores = (q.matmul(&k.t()?)? / (d as f64).sqrt())?;
