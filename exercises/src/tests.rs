@@ -73,7 +73,9 @@ fn the_rotation_of_two_words_takes_each_position_to_the_second_before_it() {
 
 #[test]
 fn demos_run_on_the_courses_functions() {
-    use crate::{part_3, part_6, part_7, part_8, part_9, part_10};
+    use crate::{part_1, part_3, part_6, part_7, part_8, part_9, part_10};
+    part_1::demo::run(part_1::one_head::one_head, two_words_back, part_1::induction::induction)
+        .unwrap();
     part_3::demo::run(part_3::rotate::rotate, part_3::online_softmax::online_softmax).unwrap();
     part_6::demo::run(part_6::labels_by_place::labels_by_place, part_6::token_f1::token_f1)
         .unwrap();

@@ -8,6 +8,7 @@
 //! Hint: A token's channels lie together, so (B, T, C) can be read as (B, T, H, D) without moving a
 //! number. For (B, H, T, D) numbers have to move, and a reshape moves none.
 //! Hint: `x.reshape((b, t, n_head, c / n_head))?.transpose(1, 2)`
+//! Read: book/src/01_attention.md: ## Heads
 //! Read: crates/part_1_attention/src/multi_head.rs: let split = qkv_by_head
 
 use candle_core::{Result, Tensor};

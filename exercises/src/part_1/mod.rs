@@ -34,5 +34,5 @@ pub const PART: Part = Part {
         code!(induction),
     ],
     gates: ["one_head", "softmax_backward"],
-    demo: &["one_head", "induction"],
+    demo: &["one_head", "two_words_back", "induction"],
 };
