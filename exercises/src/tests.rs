@@ -7,7 +7,9 @@ use candle_core::{DType, Device};
 use tensor_core::testing::assert_close;
 
 use crate::course::{self, PARTS};
+use crate::grading::{Outcome, Prediction};
 use crate::part_1::two_words_back::two_words_back;
+use crate::part_ppo::{compute_policy_loss, given};
 use crate::runner::{check, work};
 use crate::source::{Head, Kind, changed_lines, stub};
 
@@ -46,6 +48,41 @@ fn a_planted_mistake_is_mended_in_three_lines() {
         let changed = changed_lines(&body(&entry.stub()), &body(&mended));
         assert!((1..=3).contains(&changed), "{}: {changed} lines", entry.name);
     }
+}
+
+#[test]
+fn a_decimal_comma_is_refused_and_a_list_may_have_commas() {
+    let half = Prediction::number("?", 0.5, 0.01, "because");
+    assert!(half.judge("0.5").is_ok());
+    for typed in ["0,5", ",5", "-0,519", "7,8", "1,0000"] {
+        assert!(half.judge(typed).unwrap_err().contains("a point, as in 0.5"), "{typed}");
+    }
+    let many = Prediction::number("?", -1_234_567.5, 0., "because");
+    for typed in ["-1,234,567.5", "−1234567.5", "-1_234_567.5"] {
+        assert!(many.judge(typed).is_ok(), "{typed}");
+    }
+    let list = Prediction::number("?", 35., 0., "because").list();
+    for typed in ["35", "3,5", "3, 5"] {
+        assert!(list.judge(typed).is_ok(), "{typed}");
+    }
+}
+
+#[test]
+fn two_mistakes_in_separate_cases_are_both_named() {
+    let verdict = compute_policy_loss::GRADE.judge(|new, old, advantages, mask, clip| {
+        let right = compute_policy_loss::compute_policy_loss(new, old, advantages, mask, clip)?;
+        let [_, outside, kl] = right;
+        let ratio = (new - old)?.exp()?; // not clamped
+        let bounded = (ratio.clamp(1. - clip, 1. + clip)? * advantages)?;
+        let loss = (ratio * advantages)?.minimum(&bounded)?.neg()?;
+        let loss = given::masked_mean(&loss, Some(mask), None)?;
+        Ok([loss, outside, kl.neg()?])
+    });
+    assert_eq!(verdict.outcome, Outcome::Wrong);
+    let named: Vec<_> =
+        verdict.lines.iter().filter(|line| line.contains("known mistake")).collect();
+    let [sign, clamp] = named[..] else { panic!("{verdict:?}") };
+    assert!(sign.contains("the KL has its sign turned") && clamp.contains("not clamped"));
 }
 
 #[test]

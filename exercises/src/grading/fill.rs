@@ -62,15 +62,42 @@ impl<F: Copy> Fill<F> {
         }
         let mut verdict = GradeReport::new(Outcome::Wrong, lines);
         let same = |wrong: &Wrong<F>| agree(&got, &self.answers(wrong.f), self.tolerance);
-        if let Some(mistake) = self.wrong.iter().position(same) {
-            let wrong = &self.wrong[mistake];
-            verdict
-                .lines
-                .push(format!("Your numbers are those of a known mistake: {}", wrong.says));
-            verdict.mistake = Some(mistake);
-            verdict.read = (!wrong.read.is_empty()).then(|| wrong.read.to_string());
+        let (whose, mistakes) = match self.wrong.iter().position(same) {
+            Some(mistake) => ("Your numbers", vec![mistake]),
+            None => ("Some of your numbers", self.in_separate_cases(&got, &expected)),
+        };
+        for &mistake in &mistakes {
+            let says = self.wrong[mistake].says;
+            verdict.lines.push(format!("{whose} are those of a known mistake: {says}"));
         }
+        verdict.mistake = mistakes.first().copied();
+        let read = verdict.mistake.map(|mistake| self.wrong[mistake].read.to_string());
+        verdict.read = read.filter(|read| !read.is_empty());
         verdict
+    }
+
+    /// Known mistakes that together explain each case in which `got` differs from `expected`:
+    /// wherever one of them differs from `expected`, `got` does so in the same way.
+    fn in_separate_cases(&self, got: &Answers, expected: &Answers) -> Vec<usize> {
+        let differ = |a: &Answers, b: &Answers| -> Vec<bool> {
+            let pairs = a.iter().zip(b.iter());
+            pairs.map(|((_, a), (_, b))| !close(a, b, self.tolerance)).collect()
+        };
+        let mut unexplained = differ(got, expected);
+        let mut mistakes = Vec::new();
+        for (i, wrong) in self.wrong.iter().enumerate() {
+            let known = self.answers(wrong.f);
+            let (wrongs, others) = (differ(&known, expected), differ(&known, got));
+            let is_made = wrongs.iter().zip(&others).all(|(wrong, other)| !(*wrong && *other));
+            if is_made && wrongs.iter().zip(&unexplained).any(|(wrong, open)| *wrong && *open) {
+                mistakes.push(i);
+                unexplained.iter_mut().zip(wrongs).for_each(|(open, wrong)| *open &= !wrong);
+            }
+        }
+        if unexplained.contains(&true) {
+            mistakes.clear();
+        }
+        mistakes
     }
 
     /// Faults of the grader itself: a known mistake that is accepted or not named, or whose place

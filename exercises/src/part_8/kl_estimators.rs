@@ -1,4 +1,4 @@
-//! 8.9 k1, k2, k3 (fill in, 12 minutes, ●●○)
+//! 8.9 k1, k2, k3 (fill in, 6 minutes, ●●○)
 //!
 //! Tokens are sampled from the policy π; the KL of π from the reference is estimated from them.
 //! With d = log π_ref − log π of a token:
@@ -12,7 +12,7 @@
 //! Hint: d is *reference minus policy*: it is negative where the policy likes a token more.
 //! Hint: k3 = k1 plus a term with mean 0: E[exp(d)] = Σ π (π_ref / π) = 1.
 //! Hint: `let d = ref_log_prob - log_prob; [-d, d * d / 2., d.exp() - d - 1.]`
-//! Read: crates/part_8_ppo/src/kl.rs: pub enum KlEstimator
+//! Read: book/src/08_trying.md: ## Estimating the KL: k1, k2, k3
 
 /// k1, k2 and k3 of a token.
 pub fn kl_estimators(log_prob: f64, ref_log_prob: f64) -> [f64; 3] {

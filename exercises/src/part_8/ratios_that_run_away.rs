@@ -1,13 +1,13 @@
-//! 8.8 Ratios that run away (find the bug, 6 minutes, ●○○)
+//! 8.8 Ratios that run away (find the bug, 4 minutes, ●○○)
 //!
 //! With this loss ratios run away: a token that has become three times as likely as it was goes on
-//! rising, and one that became likelier by mistake is not brought back. Three lines at most.
+//! rising, and one that became likelier by mistake is not brought back. One line is enough.
 //!
 //! Hint: Take A = 1 and ρ = 3. Which of the two products should count, so that there is no gain
 //! beyond 1.2?
 //! Hint: The clipped objective is a pessimistic one: of two estimates it believes the lower.
 //! Hint: Of ρ A and clip(ρ) A the `minimum` is maximized; the loss is its negative.
-//! Read: crates/part_8_ppo/src/losses.rs: pub fn clipped_surrogate
+//! Read: book/src/08_trying.md: ## PPO: a fence instead of a wall
 
 use candle_core::{Result, Tensor};
 

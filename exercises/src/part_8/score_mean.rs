@@ -7,7 +7,7 @@
 //! Hint: A sum that is always 1 has gradient 0. So E[b ∇ log π] = b · 0 where b does not depend on
 //! the arm that was pulled.
 //! Hint: The mean of a group contains the completion's own reward, so it does depend on it.
-//! Read: crates/part_8_ppo/src/reinforce.rs: pub enum RewardBaseline
+//! Read: book/src/08_trying.md: ## The baseline
 
 use crate::grading::Prediction;
 

@@ -15,7 +15,7 @@
 //! cancel.
 //! Hint: `let l = ops::log_softmax(logits)?;` and the masked mean of `(l.exp()? *
 //! l)?.sum(D::Minus1)?`
-//! Read: crates/tensor_core/src/ops/entropy.rs: pub fn reference
+//! Read: book/src/08_trying.md: ## Entropy: staying curious
 
 use candle_core::{D, Result, Tensor};
 use exercises::part_ppo::given::masked_mean;

@@ -16,7 +16,7 @@
 //! Hint: The rows are at hand as vectors: `let after = if t + 1 < l { m[i][t + 1] } else { 0. };`,
 //! then `delta = final_rewards[i] * (1. - after) - kl[i][t] + gamma * next_value - v[i][t]`, where
 //! `next_value` is `after * v[i][t + 1]`, or 0 where there is no t + 1.
-//! Read: crates/part_8_ppo/src/gae.rs: pub fn gae
+//! Read: book/src/08_trying.md: ## From values to advantages: TD, n steps, GAE
 
 use candle_core::{Device, Result, Tensor};
 use exercises::part_ppo::given::masked_whiten;
@@ -175,10 +175,10 @@ fn cases(f: Gae, answers: &mut Answers) {
     for l in [3, 6] {
         let [kl, values] = [0, 1].map(|_| answers.normal(&[2, l]));
         let (rewards, mask) = (answers.normal(&[2]), ragged(l));
-        answers.record(format!("returns, {l} tokens"), || {
+        answers.record(format!("returns[row, token], {l} tokens"), || {
             Ok(f(&rewards, &kl, &values, &mask, 0.9, 0.8)?[1].clone())
         });
-        answers.record(format!("whitened advantages, {l} tokens"), || {
+        answers.record(format!("whitened advantages[row, token], {l} tokens"), || {
             Ok(f(&rewards, &kl, &values, &mask, 0.9, 0.8)?[0].clone())
         });
     }

@@ -15,7 +15,7 @@
 //! `to_dtype(DType::F64)` makes it countable.
 //! Hint: `let free = (&ratio * advantages)?; let bounded = (ratio.clamp(1. - clip, 1. + clip)? *
 //! advantages)?; let loss = free.minimum(&bounded)?.neg()?;`
-//! Read: crates/part_8_ppo/src/losses.rs: pub fn clipped_surrogate
+//! Read: book/src/08_trying.md: ## PPO: a fence instead of a wall
 
 use candle_core::{DType, Result, Tensor, bail};
 use exercises::part_ppo::given::masked_mean;
@@ -160,7 +160,7 @@ pub const GRADE: Fill<PolicyLoss> = Fill {
             },
             says: "the clip fraction counts ratios above 1 + ε only; those below 1 − ε are outside \
                    as well",
-            read: "crates/part_8_ppo/src/losses.rs: pub fn clip_fraction",
+            read: "",
         },
         Wrong {
             f: |new, old, a, mask, clip| {
@@ -172,7 +172,7 @@ pub const GRADE: Fill<PolicyLoss> = Fill {
             },
             says: "the clip fraction counts tokens whose clipped product is the smaller one; asked \
                    for are all whose ratio is outside, whatever A is",
-            read: "crates/part_8_ppo/src/losses.rs: pub fn clip_fraction",
+            read: "",
         },
         Wrong {
             f: |new, old, a, mask, clip| {

@@ -13,7 +13,7 @@
 //! Hint: Clip the *move* from the old value, not the value itself.
 //! Hint: `maximum` of two tensors; `clipped.gt(&free)?` says where the clipped term is larger.
 //! Hint: `let moved = (old + (new - old)?.clamp(-clip, clip)?)?;` then `(moved - returns)?.sqr()?`.
-//! Read: crates/part_8_ppo/src/losses.rs: pub fn value_loss
+//! Read: book/src/08_trying.md: ## One step, all together
 
 use candle_core::{DType, Result, Tensor};
 use exercises::part_ppo::given::masked_mean;
@@ -161,7 +161,7 @@ pub const GRADE: Fill<ValueLoss> = Fill {
                 Ok([loss, masked_mean(&smaller, Some(mask), None)?])
             },
             says: "the share is that of tokens whose clipped error is the smaller one",
-            read: "crates/part_8_ppo/src/losses.rs: pub fn value_clip_fraction",
+            read: "",
         },
         Wrong {
             f: |new, old, returns, mask, clip| {
@@ -171,7 +171,7 @@ pub const GRADE: Fill<ValueLoss> = Fill {
             },
             says: "the share counts all values that moved by more than ε; asked for are those \
                    whose clipped error is the larger one",
-            read: "crates/part_8_ppo/src/losses.rs: pub fn value_clip_fraction",
+            read: "",
         },
     ],
 };
