@@ -77,7 +77,7 @@ impl Prediction {
         Self { ask: ask.into(), commas: Commas::Thousands, answer, traps: Vec::new(), because }
     }
 
-    /// The same question; its number is a list of digits, which may be typed with commas.
+    /// Question whose number is a list of digits, which may be typed with commas.
     pub fn list(self) -> Self {
         Self { commas: Commas::List, ..self }
     }

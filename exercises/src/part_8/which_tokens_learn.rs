@@ -22,7 +22,7 @@ use crate::grading::Prediction;
 const RATIOS: [f64; 6] = [1.25, 1.3, 0.79, 0.85, 1.35, 0.7];
 const ADVANTAGES: [f64; 6] = [1., -2., -1., 2., 0.5, 1.];
 
-/// What a learner overlooks who names the token, or does not name it.
+/// Sentence for each token, for those who name it wrongly or miss it.
 const OVERLOOKED: [&str; 6] = [
     "token 1 has a gradient: A > 0, and 1.25 is not beyond 1.28",
     "token 2 has a gradient: A < 0 and ρ > 1.28. It is bad and has become likelier, so it must \
