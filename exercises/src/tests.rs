@@ -7,7 +7,9 @@ use candle_core::{DType, Device};
 use tensor_core::testing::assert_close;
 
 use crate::course::{self, PARTS};
+use crate::grading::{Outcome, Prediction};
 use crate::part_1::two_words_back::two_words_back;
+use crate::part_ppo::{compute_policy_loss, given};
 use crate::runner::{check, work};
 use crate::source::{Head, Kind, changed_lines, stub};
 
@@ -62,6 +64,41 @@ fn a_planted_mistake_is_mended_in_three_lines() {
 }
 
 #[test]
+fn a_decimal_comma_is_refused_and_a_list_may_have_commas() {
+    let half = Prediction::number("?", 0.5, 0.01, "because");
+    assert!(half.judge("0.5").is_ok());
+    for typed in ["0,5", ",5", "-0,519", "7,8", "1,0000"] {
+        assert!(half.judge(typed).unwrap_err().contains("a point, as in 0.5"), "{typed}");
+    }
+    let many = Prediction::number("?", -1_234_567.5, 0., "because");
+    for typed in ["-1,234,567.5", "−1234567.5", "-1_234_567.5"] {
+        assert!(many.judge(typed).is_ok(), "{typed}");
+    }
+    let list = Prediction::number("?", 35., 0., "because").list();
+    for typed in ["35", "3,5", "3, 5"] {
+        assert!(list.judge(typed).is_ok(), "{typed}");
+    }
+}
+
+#[test]
+fn two_mistakes_in_separate_cases_are_both_named() {
+    let verdict = compute_policy_loss::GRADE.judge(|new, old, advantages, mask, clip| {
+        let right = compute_policy_loss::compute_policy_loss(new, old, advantages, mask, clip)?;
+        let [_, outside, kl] = right;
+        let ratio = (new - old)?.exp()?; // not clamped
+        let bounded = (ratio.clamp(1. - clip, 1. + clip)? * advantages)?;
+        let loss = (ratio * advantages)?.minimum(&bounded)?.neg()?;
+        let loss = given::masked_mean(&loss, Some(mask), None)?;
+        Ok([loss, outside, kl.neg()?])
+    });
+    assert_eq!(verdict.outcome, Outcome::Wrong);
+    let named: Vec<_> =
+        verdict.lines.iter().filter(|line| line.contains("known mistake")).collect();
+    let [sign, clamp] = named[..] else { panic!("{verdict:?}") };
+    assert!(sign.contains("the KL has its sign turned") && clamp.contains("not clamped"));
+}
+
+#[test]
 fn numbers_and_names_are_unique_and_gates_and_demos_exist() {
     let mut seen = std::collections::BTreeSet::new();
     for entry in course::exercises() {
@@ -86,14 +123,19 @@ fn the_rotation_of_two_words_takes_each_position_to_the_second_before_it() {
 
 #[test]
 fn demos_run_on_the_courses_functions() {
-    use crate::{part_3, part_6, part_7, part_8, part_9, part_10};
+    use crate::{part_1, part_3, part_6, part_7, part_8, part_9, part_10};
+    part_1::demo::run(part_1::one_head::one_head, two_words_back, part_1::induction::induction)
+        .unwrap();
     part_3::demo::run(part_3::rotate::rotate, part_3::online_softmax::online_softmax).unwrap();
     part_6::demo::run(part_6::labels_by_place::labels_by_place, part_6::token_f1::token_f1)
         .unwrap();
     part_7::demo::run(part_7::bradley_terry::bradley_terry, part_7::is_it_sure::is_it_sure)
         .unwrap();
-    part_8::demo::run(part_8::gae_backwards::gae_backwards, part_8::max_for_min::max_for_min)
-        .unwrap();
+    part_8::demo::run(
+        part_8::gae_backwards::gae_backwards,
+        part_8::ratios_that_run_away::ratios_that_run_away,
+    )
+    .unwrap();
     part_9::demo::run(part_9::five_baselines::five_baselines, part_9::pass_at_k::pass_at_k)
         .unwrap();
     part_10::demo::run(part_10::implicit_reward::implicit_reward, part_10::dpo_loss::dpo_loss)

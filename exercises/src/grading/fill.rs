@@ -47,12 +47,9 @@ impl<F: Copy> Fill<F> {
             return GradeReport::new(Outcome::Right, lines);
         }
         let mut verdict = GradeReport::new(Outcome::Wrong, lines);
-        for (part, mistake) in self.mistakes(&got, &expected) {
+        for (whose, mistake) in self.mistakes(&got, &expected) {
             let wrong = &self.wrong[mistake];
-            let all_fail = got.iter().all(|answer| !is_numbers(&answer.recording));
-            let what = if all_fail { "This error is that" } else { "Your numbers are those" };
-            let part = if part.is_empty() { String::new() } else { format!("{part}: ") };
-            verdict.lines.push(format!("{part}{what} of a known mistake: {}", wrong.says));
+            verdict.lines.push(format!("{whose} of a known mistake: {}", wrong.says));
             if verdict.mistake.is_none() {
                 verdict.mistake = Some(mistake);
                 verdict.read = (!wrong.read.is_empty()).then(|| wrong.read.to_string());
@@ -61,9 +58,10 @@ impl<F: Copy> Fill<F> {
         verdict
     }
 
-    /// Known mistakes with the answers `got`: one with all of them, or else one for each part of
-    /// the result that is not as `expected`.
-    fn mistakes(&self, got: &Answers, expected: &Answers) -> Vec<(&'static str, usize)> {
+    /// Known mistakes with the answers `got`, each behind the words that say whose it is: one with
+    /// all of them, or else one for each part of the result that is not as `expected`, or else
+    /// several in separate cases.
+    fn mistakes(&self, got: &Answers, expected: &Answers) -> Vec<(String, usize)> {
         let find = |part: Option<&str>| {
             // Any error is like any other, so without a wrong number it has to be the same error.
             let has_wrong_number = got.iter().zip(expected.iter()).any(|(got, expected)| {
@@ -78,15 +76,44 @@ impl<F: Copy> Fill<F> {
             })
         };
         if let Some(mistake) = find(None) {
-            return vec![("", mistake)];
-        }
-        let parts = got.parts();
-        if parts.len() < 2 {
-            return Vec::new();
+            let all_fail = got.iter().all(|case| !is_numbers(&case.recording));
+            let what = if all_fail { "This error is that" } else { "Your numbers are those" };
+            return vec![(what.to_string(), mistake)];
         }
         let is_wrong = |part: &&str| !agree(got, expected, Some(*part), self.tolerance);
-        let wrong_parts = parts.into_iter().filter(is_wrong);
-        wrong_parts.filter_map(|part| Some((part, find(Some(part))?))).collect()
+        let wrong_parts = got.parts().into_iter().filter(is_wrong);
+        let in_parts: Vec<_> = wrong_parts
+            .filter_map(|part| Some((format!("{part}: Your numbers are those"), find(Some(part))?)))
+            .collect();
+        if got.parts().len() > 1 && !in_parts.is_empty() {
+            return in_parts;
+        }
+        let separate = self.in_separate_cases(got, expected).into_iter();
+        separate.map(|mistake| ("Some of your numbers are those".to_string(), mistake)).collect()
+    }
+
+    /// Known mistakes that together explain each case in which `got` differs from `expected`:
+    /// wherever one of them differs from `expected`, `got` does so in the same way.
+    fn in_separate_cases(&self, got: &Answers, expected: &Answers) -> Vec<usize> {
+        let differ = |a: &Answers, b: &Answers| -> Vec<bool> {
+            let pairs = a.iter().zip(b.iter());
+            pairs.map(|(a, b)| !close(&a.recording, &b.recording, self.tolerance)).collect()
+        };
+        let mut unexplained = differ(got, expected);
+        let mut mistakes = Vec::new();
+        for (i, wrong) in self.wrong.iter().enumerate() {
+            let known = self.answers(wrong.f);
+            let (wrongs, others) = (differ(&known, expected), differ(&known, got));
+            let is_made = wrongs.iter().zip(&others).all(|(wrong, other)| !(*wrong && *other));
+            if is_made && wrongs.iter().zip(&unexplained).any(|(wrong, open)| *wrong && *open) {
+                mistakes.push(i);
+                unexplained.iter_mut().zip(wrongs).for_each(|(open, wrong)| *open &= !wrong);
+            }
+        }
+        if unexplained.contains(&true) {
+            mistakes.clear();
+        }
+        mistakes
     }
 
     /// Faults of the grader itself: a known mistake that is accepted or not named, or whose place

@@ -8,6 +8,7 @@ use super::compare::short;
 pub struct Prediction {
     /// The question.
     pub ask: String,
+    commas: Commas,
     answer: ExpectedAnswer,
     traps: Vec<(f64, &'static str)>,
     because: &'static str,
@@ -17,6 +18,27 @@ pub struct Prediction {
 enum ExpectedAnswer {
     Number { value: f64, tolerance: f64 },
     Choice { options: Vec<&'static str>, right: usize },
+}
+
+/// Commas in an answer.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Commas {
+    /// They stand between groups of three digits.
+    Thousands,
+    /// They separate the digits of a list.
+    List,
+}
+
+/// `typed` without the commas between its groups of three digits.
+fn without_thousands(typed: &str) -> Result<String, String> {
+    let Some((first, rest)) = typed.split_once(',') else { return Ok(typed.to_string()) };
+    let first = first.trim_start_matches(['-', '+']);
+    let is_group =
+        |text: &str| text.chars().take_while(|digit| digit.is_ascii_digit()).count() == 3;
+    if first.is_empty() || first == "0" || !rest.split(',').all(is_group) {
+        return Err(format!("'{typed}': write decimals with a point, as in 0.5"));
+    }
+    Ok(typed.replace(',', ""))
 }
 
 /// Number that is typed as `0.1875`, `3/16` or `18.75%`.
@@ -41,7 +63,7 @@ impl Prediction {
         because: &'static str,
     ) -> Self {
         let answer = ExpectedAnswer::Number { value, tolerance };
-        Self { ask: ask.into(), answer, traps: Vec::new(), because }
+        Self { ask: ask.into(), commas: Commas::Thousands, answer, traps: Vec::new(), because }
     }
 
     /// Question with `options`, of which the one with index `right` is right.
@@ -52,7 +74,12 @@ impl Prediction {
         because: &'static str,
     ) -> Self {
         let answer = ExpectedAnswer::Choice { options: options.to_vec(), right };
-        Self { ask: ask.into(), answer, traps: Vec::new(), because }
+        Self { ask: ask.into(), commas: Commas::Thousands, answer, traps: Vec::new(), because }
+    }
+
+    /// Question whose number is a list of digits, which may be typed with commas.
+    pub fn list(self) -> Self {
+        Self { commas: Commas::List, ..self }
     }
 
     /// Adds the answer of a known mistake (a number, or the letter's index) and its consequence.
@@ -87,9 +114,13 @@ impl Prediction {
     /// # Errors
     /// A sentence about what was typed.
     pub fn judge(&self, typed: &str) -> Result<String, String> {
-        let typed = typed.trim().replace(['_', ','], "");
+        let typed = typed.trim().replace('_', "").replace('−', "-");
         let (number, tolerance, wanted) = match &self.answer {
             ExpectedAnswer::Number { value, tolerance } => {
+                let typed = match self.commas {
+                    Commas::Thousands => without_thousands(&typed)?,
+                    Commas::List => typed.replace([',', ' '], ""),
+                };
                 let number = typed_number(&typed).filter(|number| number.is_finite());
                 let number = number.ok_or_else(|| format!("'{typed}' is not a number"))?;
                 (number, *tolerance, *value)

@@ -4,7 +4,7 @@ pub mod tape;
 pub mod nats;
 pub mod log_softmax;
 pub mod autodiff;
-pub mod weight_used_twice;
+pub mod right_for_one_step;
 pub mod counting;
 
 use crate::entry::Part;
@@ -18,7 +18,7 @@ pub const PART: Part = Part {
         predict!(nats),
         code!(log_softmax),
         code!(autodiff),
-        code!(weight_used_twice),
+        code!(right_for_one_step),
         code!(counting),
     ],
     gates: ["log_softmax", "autodiff"],

@@ -6,13 +6,14 @@
 //! In training every token is a query, and T = S. A model that writes computes only its newest
 //! tokens and keeps the keys of all earlier ones (a cache, part 3). Then the first `past` = S − T
 //! keys come from the cache, and the queries are the last T tokens: query i stands at position
-//! past + i, key j at position j.
+//! past + i, key j at position j. The mask may be f64 or f32.
 //!
 //! Hint: On paper, with two tokens in the cache and two new ones: how many of the four keys may
 //! query 0 see, how many query 1?
 //! Hint: Compare positions: key j is in the future of query i if j > past + i.
 //! Hint: Fill a `Vec<f64>` of T · S cells in two loops and give it to `Tensor::from_vec(cells,
 //! (t, s), device)`; a cell is `f64::NEG_INFINITY` if `j > past + i`, else 0.
+//! Read: book/src/01_attention.md: ## The mask, and why training is cheap
 //! Read: crates/part_1_attention/src/head.rs: pub fn causal_mask
 //! Read: book/src/01_attention.md: ## The mask, and why training is cheap
 
@@ -48,7 +49,7 @@ pub const GRADE: Fill<Mask> = Fill {
             f: |t, past, device| of_cells(t, past, device, |i, j| j > i),
             says: "query i is taken to stand at position i, but the cache holds `past` tokens \
                    before it",
-            read: "crates/part_3_modern/src/attention_context.rs: texts of `start` tokens",
+            read: "",
         },
         Wrong {
             f: |t, past, device| of_cells(t, past, device, |i, j| j >= past + i),

@@ -5,23 +5,27 @@ use attention::sinusoidal_positions;
 use candle_core::{D, DType, Device, Result, Tensor};
 
 use super::induction::one_hot;
-use super::two_words_back::two_words_back;
 
 /// Learner's head.
 pub type Head = fn(&Tensor, &Tensor, &Tensor, &Tensor) -> Result<(Tensor, Tensor)>;
 
-/// Runs the demo with `one_head` and `induction`.
+/// Learner's matrix of C channels.
+pub type Matrix = fn(usize) -> Result<Tensor>;
+/// Learner's induction head.
+pub type Induction = fn(&Tensor, &Tensor, f64) -> Result<Tensor>;
+
+/// Runs the demo with `one_head`, `two_words_back` and `induction`.
 ///
 /// # Errors
-/// Those of the two functions.
-pub fn run(one_head: Head, induction: fn(&Tensor, &Tensor, f64) -> Result<Tensor>) -> Result<()> {
+/// Those of the three functions.
+pub fn run(one_head: Head, two_words_back: Matrix, induction: Induction) -> Result<()> {
     let words = ["the", "moon", "is", "high", "the", "night", "is", "deep"];
     let c = 32;
     let x = (sinusoidal_positions(words.len(), c, DType::F64, &Device::Cpu)? * 6.)?;
     let eye = Tensor::eye(c, DType::F64, &Device::Cpu)?;
     let (weights, _) = one_head(&x, &two_words_back(c)?, &eye, &eye)?;
     println!(
-        "\nYour head, with a query that looks two words back (`two_words_back`, the course's):"
+        "\nA head whose query looks two words back. Before the first two words there is none:"
     );
     let columns: Vec<String> = words.iter().map(|word| format!("{word:>5}")).collect();
     println!("{:6} {}", "", columns.concat());

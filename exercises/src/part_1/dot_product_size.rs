@@ -1,11 +1,12 @@
 //! 1.3 How large is q·k? (predict, 6 minutes, ●○○)
 //!
-//! A query and a key have D = 64 numbers each, all independent with mean 0 and variance 1.
+//! A query and a key have D = 256 numbers each, all independent with mean 0 and variance 1. No
+//! table and no program: a pencil is enough.
 //!
 //! Hint: q·k is a sum of D products. What is the variance of one product?
 //! Hint: Variances of independent terms add, so Var(q·k) = D.
-//! Hint: The standard deviation is √64. A softmax of numbers that differ by 8 or 16 is nearly 1 at
-//! one place; divided by √D they differ by 1 or 2.
+//! Hint: The standard deviation is √256. Of 8 normal numbers the two largest are 0.57 standard
+//! deviations apart on average, and the softmax makes a gap of x a factor of e^x.
 //! Read: crates/part_1_attention/src/by_hand.rs: √D. Without it
 //! Read: book/src/01_attention.md: ## Why divide by √D
 
@@ -18,33 +19,51 @@ pub fn questions() -> Vec<Prediction> {
     vec![
         Prediction::number(
             "What is the standard deviation of q·k?",
-            64f64.sqrt(),
+            256f64.sqrt(),
             0.5,
             "Var(q·k) = D, so the scores grow like √D.",
         )
-        .trap(64., "that is the variance")
-        .trap(1., "each product has 1; the sum of 64 has more"),
-        Prediction::number(
+        .trap(256., "that is the variance")
+        .trap(1., "each product has 1; the sum of 256 has more"),
+        Prediction::choice(
             "A query meets 8 such keys. How large is the largest of its 8 softmax weights on \
              average, if the scores are not divided?",
-            largest_weight(64, 1.),
-            0.1,
-            "About 0.88: the softmax is saturated, and its gradient nearly 0.",
+            &SHARES,
+            share(largest_weight(256, 1.)),
+            "About 0.94: the softmax is saturated, and its gradient nearly 0.",
         )
-        .trap(1. / 8., "that is the uniform weight; the scores differ by about 8"),
-        Prediction::number(
+        .trap(0., "1/8 is the uniform weight; the scores differ by about 16")
+        .trap(1., "that is what scores with a standard deviation of 1 give")
+        .trap(2., "a gap of a few units to the second largest leaves that one hardly anything"),
+        Prediction::choice(
             "And if they are divided by √D?",
-            largest_weight(64, 8.),
-            0.1,
+            &SHARES,
+            share(largest_weight(256, 16.)),
             "About 0.36, whatever D is: every key still gets some of the gradient.",
         )
-        .trap(1. / 8., "that would be uniform; the scores still differ, by about 1"),
+        .trap(0., "that would be uniform, 1/8; the scores still differ, by about 1")
+        .trap(
+            2.,
+            "with a gap of 0.57 the second largest has more than half of the largest's weight",
+        )
+        .trap(
+            3.,
+            "with a gap of 0.57 the second largest has more than half of the largest's weight",
+        ),
     ]
+}
+
+/// Choices of a share.
+const SHARES: [&str; 4] = ["below 0.2", "0.2 to 0.5", "0.5 to 0.8", "above 0.8"];
+
+/// Index of the choice with the share `x`.
+fn share(x: f64) -> usize {
+    [0.2, 0.5, 0.8].iter().filter(|&&limit| x > limit).count()
 }
 
 /// Mean over queries of the largest softmax weight of 8 scores, divided by `scale`.
 fn largest_weight(d: usize, scale: f64) -> f64 {
-    const N: usize = 4000;
+    const N: usize = 1000;
     let mut rng = Rng::new(1);
     let mut sum = 0.;
     for _ in 0..N {

@@ -1,4 +1,4 @@
-//! 1.11 Induction by hand (fill in, 20 minutes, ●●●)
+//! 1.11 Induction by hand (fill in, 12 minutes, ●●○)
 //!
 //! Two heads complete any text that repeats itself, without training. The first puts into each
 //! token the token before it. The second asks: at which place j is token j − 1 the same as me?
@@ -8,13 +8,16 @@
 //!     before:  (T, V)    row j is 1 at token j − 1, and row 0 is 0: what the first head wrote
 //!
 //! return the output of the second head (T, V): query `content`, key `before`, value `content`,
-//! scores times `sharpness`, causal. Row t then holds what followed the earlier places of token t.
+//! scores times `sharpness` instead of 1/√D, causal. Row t then holds, nearly, what followed the
+//! earlier places of token t. Where token t stands for the first time there is nothing to find, and
+//! the row is the plain average of all tokens so far.
 //!
 //! Hint: Which of the two says what a place offers (key), which what a token looks for (query)?
 //! Hint: Token t looks for places j whose predecessor equals t: the score is content[t] ·
 //! before[j].
 //! Hint: `let scores = (content.matmul(&before.t()?)? * sharpness)?;` then the mask, the softmax,
 //! and the product with `content`.
+//! Read: book/src/01_attention.md: ## Intelligence by hand: an induction head
 //! Read: crates/part_1_attention/src/readable_heads.rs: Queries and keys that use only one half
 //! Read: book/src/01_attention.md: ## Intelligence by hand: an induction head
 
@@ -89,7 +92,15 @@ pub const GRADE: Fill<Head> = Fill {
                 ops::softmax(&scores)?.matmul(content)
             },
             says: "the mask is missing: the head reads the next token where it stands",
-            read: "crates/part_1_attention/src/head.rs: pub fn causal_mask",
+            read: "book/src/01_attention.md: ## The mask, and why training is cheap",
+        },
+        Wrong {
+            f: |content, before, sharpness| {
+                let (_t, v) = content.dims2()?;
+                induction(content, before, sharpness / (v as f64).sqrt())
+            },
+            says: "the scores are divided by √V as well; `sharpness` stands in the place of 1/√D",
+            read: "",
         },
     ],
 };

@@ -16,6 +16,7 @@
 //! Hint: `let inverse = (variance + eps)?.sqrt()?.recip()?;` serves both ways.
 //! Hint: `(grad.broadcast_sub(&grad.mean_keepdim(D::Minus1)?)? - y.broadcast_mul(&(grad *
 //! &y)?.mean_keepdim(D::Minus1)?)?)?.broadcast_mul(&inverse)?`
+//! Read: book/src/01_attention.md: **Why normalize?**
 //! Read: crates/part_2_tiny_gpt/src/layer_norm.rs: pub fn layer_norm
 //! Read: book/src/01_attention.md: ## The residual path, and the norm
 
@@ -97,6 +98,36 @@ pub const GRADE: Fill<ThereAndBack> = Fill {
         },
         Wrong {
             f: |x, grad, eps| {
+                let centered = x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?;
+                let deviation = centered.sqr()?.mean_keepdim(D::Minus1)?.sqrt()?;
+                let inverse = (deviation + eps)?.recip()?;
+                let y = centered.broadcast_mul(&inverse)?;
+                let along_y = y.broadcast_mul(&(grad * &y)?.mean_keepdim(D::Minus1)?)?;
+                let by_x = grad.broadcast_sub(&grad.mean_keepdim(D::Minus1)?)? - along_y;
+                Ok((y, by_x?.broadcast_mul(&inverse)?))
+            },
+            says: "ε is outside the root, beside the standard deviation; it is √(variance + ε)",
+            read: "",
+        },
+        Wrong {
+            f: |x, grad, eps| {
+                with_last_term(x, grad, eps, |y| y.broadcast_mul(&grad.mean_keepdim(D::Minus1)?))
+            },
+            says: "the last mean is that of g; it is that of g y",
+            read: "",
+        },
+        Wrong {
+            f: |x, grad, eps| {
+                with_last_term(x, grad, eps, |y| {
+                    let mean = (grad * y)?.mean_keepdim(D::Minus1)?;
+                    mean.broadcast_as(y.shape())
+                })
+            },
+            says: "mean(g y) is subtracted as it is; it is y · mean(g y)",
+            read: "",
+        },
+        Wrong {
+            f: |x, grad, eps| {
                 let (y, _) = layer_norm_there_and_back(x, grad, eps)?;
                 Ok((y, grad.broadcast_mul(&inverse(x, eps)?)?))
             },
@@ -129,6 +160,18 @@ fn inverse(x: &Tensor, eps: f64) -> Result<Tensor> {
     (centered.sqr()?.mean_keepdim(D::Minus1)? + eps)?.sqrt()?.recip()
 }
 
+/// Norm, and a gradient whose last term is `term` of y in place of y · mean(g y).
+fn with_last_term(
+    x: &Tensor,
+    grad: &Tensor,
+    eps: f64,
+    term: impl Fn(&Tensor) -> Result<Tensor>,
+) -> Result<(Tensor, Tensor)> {
+    let (y, _) = layer_norm_there_and_back(x, grad, eps)?;
+    let by_x = grad.broadcast_sub(&grad.mean_keepdim(D::Minus1)?)? - term(&y)?;
+    Ok((y, by_x?.broadcast_mul(&inverse(x, eps)?)?))
+}
+
 fn norm(x: &Tensor, divisor: f64, eps: f64) -> Result<Tensor> {
     let centered = x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?;
     let variance = (centered.sqr()?.sum_keepdim(D::Minus1)? / divisor)?;
@@ -147,13 +190,14 @@ fn by_graph(
 }
 
 fn cases(f: ThereAndBack, answers: &mut Answers) {
+    // First, since the grader shows the first difference: here it is large
+    let x = Tensor::new(&[[1e-3, -1e-3]], &Device::Cpu).expect("two numbers");
+    answers.record("y of 0.001 and −0.001, where ε = 1e-5 counts", || Ok(f(&x, &x, 1e-5)?.0));
     for shape in [&[1, 4][..], &[3, 8], &[2, 2, 5]] {
         let (x, grad) = (answers.normal(shape), answers.normal(shape));
         answers.record(format!("y, shape {shape:?}"), || Ok(f(&x, &grad, 1e-5)?.0));
         answers.record(format!("gradient, shape {shape:?}"), || Ok(f(&x, &grad, 1e-5)?.1));
     }
-    let x = Tensor::new(&[[1e-3, -1e-3]], &Device::Cpu).expect("two numbers");
-    answers.record("y of small numbers, where ε counts", || Ok(f(&x, &x, 1e-5)?.0));
     let (x, grad) = (answers.normal(&[1, 6]), answers.normal(&[1, 6]));
     answers.record("y of x times 1,000: the scale does not count", || {
         Ok(f(&(&x * 1000.)?, &grad, 1e-5)?.0)

@@ -3,9 +3,9 @@
 pub mod causal_mask;
 pub mod one_head;
 pub mod dot_product_size;
-pub mod masked_after_softmax;
+pub mod rows_that_do_not_sum_to_one;
 pub mod softmax_backward;
-pub mod heads_without_transpose;
+pub mod head_that_mixes_tokens;
 pub mod untrained_map;
 pub mod two_words_back;
 pub mod layer_norm_there_and_back;
@@ -24,9 +24,9 @@ pub const PART: Part = Part {
         code!(causal_mask),
         code!(one_head),
         predict!(dot_product_size),
-        code!(masked_after_softmax),
+        code!(rows_that_do_not_sum_to_one),
         code!(softmax_backward),
-        code!(heads_without_transpose),
+        code!(head_that_mixes_tokens),
         predict!(untrained_map),
         code!(two_words_back),
         code!(layer_norm_there_and_back),
@@ -34,5 +34,5 @@ pub const PART: Part = Part {
         code!(induction),
     ],
     gates: ["one_head", "softmax_backward"],
-    demo: &["one_head", "induction"],
+    demo: &["one_head", "two_words_back", "induction"],
 };

@@ -12,6 +12,7 @@
 //! Hint: D is the number of columns of W_q. `(tensor / number)?` divides all elements.
 //! Hint: `let scores = (q.matmul(&k.t()?)? / (d as f64).sqrt())?;`, then `ops::softmax(&(scores +
 //! mask)?)?` are the weights, and `weights.matmul(&v)?` the output.
+//! Read: book/src/01_attention.md: ## The idea in words
 //! Read: crates/part_1_attention/src/head.rs: pub fn causal_scores
 //! Read: book/src/01_attention.md: ## The numbers by hand
 
@@ -54,7 +55,7 @@ pub const GRADE: Fill<Head> = Fill {
                 one_head(x, &(w_q * (d as f64).sqrt())?, w_k, w_v)
             },
             says: "the scores are not divided by √D",
-            read: "crates/part_1_attention/src/by_hand.rs: √D. Without it",
+            read: "book/src/01_attention.md: ## Why divide by √D",
         },
         Wrong {
             f: |x, w_q, w_k, w_v| {
@@ -62,7 +63,7 @@ pub const GRADE: Fill<Head> = Fill {
                 one_head(x, &(w_q / (d as f64).sqrt())?, w_k, w_v)
             },
             says: "the scores are divided by D; it is its root",
-            read: "crates/part_1_attention/src/by_hand.rs: √D. Without it",
+            read: "book/src/01_attention.md: ## Why divide by √D",
         },
         Wrong {
             f: |x, w_q, w_k, w_v| {
@@ -70,11 +71,12 @@ pub const GRADE: Fill<Head> = Fill {
                 one_head(x, &(w_q * (d as f64 / c as f64).sqrt())?, w_k, w_v)
             },
             says: "the scores are divided by √C, the width of a token; a query has D numbers",
-            read: "crates/part_1_attention/src/by_hand.rs: √D. Without it",
+            read: "book/src/01_attention.md: ## Why divide by √D",
         },
         Wrong {
             f: |x, w_q, w_k, w_v| one_head(x, w_k, w_q, w_v),
-            says: "queries and keys are exchanged: row i has to be the query of token i",
+            says: "queries and keys are exchanged, or the scores transposed: row i has to be the \
+                   query of token i",
             read: "",
         },
         Wrong {
@@ -95,22 +97,62 @@ pub const GRADE: Fill<Head> = Fill {
                 Ok((weights, output))
             },
             says: "the mask is missing: a token sees its future",
-            read: "crates/part_1_attention/src/head.rs: pub fn causal_mask",
+            read: "book/src/01_attention.md: ## The mask, and why training is cheap",
         },
         Wrong {
             f: |x, w_q, w_k, w_v| {
-                let (t, d) = x.matmul(w_q)?.dims2()?;
-                let scores = (x.matmul(w_q)?.matmul(&x.matmul(w_k)?.t()?)? / (d as f64).sqrt())?;
-                let masked = (scores + causal_mask(t, x.dtype(), x.device())?)?;
-                let weights = ops::softmax(&masked.t()?.contiguous()?)?.t()?.contiguous()?;
-                let output = weights.matmul(&x.matmul(w_v)?)?;
-                Ok((weights, output))
+                with_weights(x, [w_q, w_k, w_v], |scores, mask| {
+                    let masked = (scores + mask)?.t()?.contiguous()?;
+                    ops::softmax(&masked)?.t()?.contiguous()
+                })
             },
             says: "softmax runs down the columns; each row is one query's distribution",
             read: "",
         },
+        Wrong {
+            f: |x, w_q, w_k, w_v| {
+                with_weights(x, [w_q, w_k, w_v], |scores, mask| {
+                    ops::softmax(&(scores + mask)?.t()?.contiguous()?)
+                })
+            },
+            says: "the scores are transposed after the mask: a token sees itself and its future",
+            read: "book/src/01_attention.md: ## The mask, and why training is cheap",
+        },
+        Wrong {
+            f: |x, w_q, w_k, w_v| {
+                with_weights(x, [w_q, w_k, w_v], |scores, mask| ops::softmax(&(scores * mask)?))
+            },
+            says: "scores are multiplied with the mask; it is added: 0 leaves a score as it is, \
+                   −∞ takes it away",
+            read: "book/src/01_attention.md: ## The mask, and why training is cheap",
+        },
+        Wrong {
+            f: |x, w_q, w_k, w_v| {
+                with_weights(x, [w_q, w_k, w_v], |scores, mask| {
+                    ops::softmax(scores)? * mask.exp()?
+                })
+            },
+            says: "the future is set to 0 after the softmax: it is still in the denominator, and a \
+                   row sums to less than 1",
+            read: "book/src/01_attention.md: ## The mask, and why training is cheap",
+        },
     ],
 };
+
+/// Weights and output where `weights` makes the weights of scores and mask; the matrices are those
+/// of queries, keys and values.
+fn with_weights(
+    x: &Tensor,
+    [w_q, w_k, w_v]: [&Tensor; 3],
+    weights: impl Fn(&Tensor, &Tensor) -> Result<Tensor>,
+) -> Result<(Tensor, Tensor)> {
+    let (q, k) = (x.matmul(w_q)?, x.matmul(w_k)?); // (T, D)
+    let (t, d) = q.dims2()?;
+    let scores = (q.matmul(&k.t()?)? / (d as f64).sqrt())?; // (T, T)
+    let weights = weights(&scores, &causal_mask(t, x.dtype(), x.device())?)?;
+    let output = weights.matmul(&x.matmul(w_v)?)?;
+    Ok((weights, output))
+}
 
 fn cases(f: Head, answers: &mut Answers) {
     for (t, c, d) in [(1, 3, 2), (3, 4, 2), (5, 6, 8)] {

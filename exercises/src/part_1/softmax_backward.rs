@@ -1,4 +1,4 @@
-//! 1.5 Softmax backward by hand (fill in, 12 minutes, ●●○)
+//! 1.5 Softmax backward by hand (fill in, 8 minutes, ●●○)
 //!
 //! w = softmax(s), row by row. Given the gradient g of a loss by the weights w, return its gradient
 //! by the scores s:
@@ -11,6 +11,7 @@
 //! Hint: The sum over j is one number for each row: `sum_keepdim(D::Minus1)`.
 //! Hint: `(weights * grad)?.sum_keepdim(D::Minus1)?` is that number, of shape (.., 1).
 //! Hint: `weights * grad.broadcast_sub(&(weights * grad)?.sum_keepdim(D::Minus1)?)?`
+//! Read: book/src/01_attention.md: ## Why divide by √D
 //! Read: crates/part_1_attention/src/by_hand.rs: Softmax: raising one score
 //! Read: book/src/00_before.md: ## Gradients of everything: autodiff in 100 lines
 

@@ -1,4 +1,4 @@
-//! 1.8 Look two words back (fill in, 15 minutes, ●●●)
+//! 1.8 Look two words back (fill in, 15 minutes, ●●○)
 //!
 //! In the sinusoidal vector of position t the channels 2i and 2i + 1 are (sin tω, cos tω), with ω =
 //! `frequency(i, c)`: a point on a circle. Moving back two positions turns it by −2ω, and a turn is
@@ -12,6 +12,7 @@
 //! `row` goes to channel `column`. All cells outside the 2 × 2 blocks on the diagonal are 0.
 //! Hint: With (sin, cos) of 2ω: cell (2i, 2i) = cos, (2i + 1, 2i) = −sin, (2i, 2i + 1) = sin,
 //! (2i + 1, 2i + 1) = cos.
+//! Read: book/src/01_attention.md: ## Order
 //! Read: crates/part_1_attention/src/readable_heads.rs: fn rotate_back_one_position
 //! Read: book/src/01_attention.md: ## Intelligence by hand: an induction head
 

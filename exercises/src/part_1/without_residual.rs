@@ -10,6 +10,7 @@
 //! Hint: x W has a deviation of 0.02 √64 = 0.16 times that of x, and gelu halves it.
 //! Hint: With x + f(x) the Jacobian is 1 plus something small, so the gradient passes unchanged;
 //! 0.08 to the power of eleven is 10⁻¹².
+//! Read: book/src/01_attention.md: ## The residual path, and the norm
 //! Read: crates/part_1_attention/src/block.rs: Each layer adds to the residual stream
 //! Read: book/src/01_attention.md: ## The residual path, and the norm
 

@@ -4,8 +4,8 @@ pub mod implicit_reward;
 pub mod first_dpo_loss;
 pub mod dpo_loss;
 pub mod dpo_gradient;
-pub mod mean_for_sum;
-pub mod reference_with_dropout;
+pub mod margins_too_small;
+pub mod first_loss_is_not_ln_2;
 pub mod ipo_target;
 pub mod which_loss;
 pub mod length_earns;
@@ -24,8 +24,8 @@ pub const PART: Part = Part {
         predict!(first_dpo_loss),
         code!(dpo_loss),
         code!(dpo_gradient),
-        code!(mean_for_sum),
-        code!(reference_with_dropout),
+        code!(margins_too_small),
+        code!(first_loss_is_not_ln_2),
         code!(ipo_target),
         predict!(which_loss),
         predict!(length_earns),

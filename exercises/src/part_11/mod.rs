@@ -4,7 +4,7 @@ pub mod majority_of_n;
 pub mod majority_vote;
 pub mod price_of_the_best;
 pub mod best_of_all_subsets;
-pub mod picked_by_the_key;
+pub mod coin_solves_them_all;
 pub mod rewrite_or_resample;
 pub mod keep_the_right_ones;
 
@@ -20,7 +20,7 @@ pub const PART: Part = Part {
         code!(majority_vote),
         predict!(price_of_the_best),
         code!(best_of_all_subsets),
-        code!(picked_by_the_key),
+        code!(coin_solves_them_all),
         predict!(rewrite_or_resample),
         measure!(keep_the_right_ones),
     ],

@@ -3,7 +3,7 @@
 pub mod are_they_different;
 pub mod wilson;
 pub mod sign_test;
-pub mod judged_in_one_order;
+pub mod wins_against_itself;
 pub mod best_of_several;
 pub mod who_solves_more;
 
@@ -18,7 +18,7 @@ pub const PART: Part = Part {
         code!(wilson),
         predict!(are_they_different),
         code!(sign_test),
-        code!(judged_in_one_order),
+        code!(wins_against_itself),
         predict!(best_of_several),
         predict!(who_solves_more),
     ],

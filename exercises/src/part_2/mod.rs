@@ -5,12 +5,12 @@ pub mod falls_to_zero;
 pub mod first_loss;
 pub mod adamw;
 pub mod who_decays;
-pub mod decay_in_gradient;
+pub mod unequal_decay;
 pub mod clip_all_together;
 pub mod one_batch_by_heart;
 pub mod top_k_top_p;
 pub mod temperature_entropy;
-pub mod dropout_in_validation;
+pub mod two_validations_two_losses;
 pub mod demo;
 
 use crate::entry::Part;
@@ -26,12 +26,12 @@ pub const PART: Part = Part {
         predict!(first_loss),
         code!(adamw),
         predict!(who_decays),
-        code!(decay_in_gradient),
+        code!(unequal_decay),
         code!(clip_all_together),
         measure!(one_batch_by_heart),
         code!(top_k_top_p),
         predict!(temperature_entropy),
-        code!(dropout_in_validation),
+        code!(two_validations_two_losses),
     ],
     gates: ["adamw", "top_k_top_p"],
     demo: &["adamw", "top_k_top_p"],

@@ -3,7 +3,7 @@
 pub mod rms_norm;
 pub mod rope_by_hand;
 pub mod rotate;
-pub mod offset_forgotten;
+pub mod wrong_in_pieces;
 pub mod beyond_the_context;
 pub mod width_of_swiglu;
 pub mod four_queries_one_key;
@@ -27,7 +27,7 @@ pub const PART: Part = Part {
         code!(rms_norm),
         predict!(rope_by_hand),
         code!(rotate),
-        code!(offset_forgotten),
+        code!(wrong_in_pieces),
         predict!(beyond_the_context),
         predict!(width_of_swiglu),
         code!(four_queries_one_key),

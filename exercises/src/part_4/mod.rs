@@ -5,7 +5,7 @@ pub mod learn_merges;
 pub mod encode_by_rank;
 pub mod across_the_space;
 pub mod gradient_of_parts;
-pub mod mean_of_means;
+pub mod loss_depends_on_the_cut;
 pub mod lr_of_three_steps;
 pub mod which_numbers_survive;
 pub mod loss_scale;
@@ -26,7 +26,7 @@ pub const PART: Part = Part {
         code!(encode_by_rank),
         code!(across_the_space),
         code!(gradient_of_parts),
-        code!(mean_of_means),
+        code!(loss_depends_on_the_cut),
         predict!(lr_of_three_steps),
         predict!(which_numbers_survive),
         code!(loss_scale),

@@ -2,7 +2,7 @@
 
 pub mod weights_of_the_chosen;
 pub mod balance_of_four;
-pub mod renormalized_away;
+pub mod router_that_does_not_learn;
 
 use crate::entry::Part;
 use crate::{code, predict};
@@ -11,7 +11,11 @@ use crate::{code, predict};
 pub const PART: Part = Part {
     number: "5",
     title: "Mixture of experts",
-    exercises: &[code!(weights_of_the_chosen), predict!(balance_of_four), code!(renormalized_away)],
-    gates: ["weights_of_the_chosen", "renormalized_away"],
+    exercises: &[
+        code!(weights_of_the_chosen),
+        predict!(balance_of_four),
+        code!(router_that_does_not_learn),
+    ],
+    gates: ["weights_of_the_chosen", "router_that_does_not_learn"],
     demo: &[],
 };

@@ -1,7 +1,7 @@
 //! Part 6: supervised fine-tuning.
 
 pub mod labels_by_place;
-pub mod padding_is_the_end;
+pub mod answer_that_never_ends;
 pub mod end_masked_away;
 pub mod token_f1;
 pub mod two_in_a_row;
@@ -19,7 +19,7 @@ pub const PART: Part = Part {
     title: "Supervised fine-tuning",
     exercises: &[
         code!(labels_by_place),
-        code!(padding_is_the_end),
+        code!(answer_that_never_ends),
         predict!(end_masked_away),
         code!(token_f1),
         code!(two_in_a_row),

@@ -1,8 +1,8 @@
 //! Part 7: reward models.
 
 pub mod bradley_terry;
-pub mod read_past_the_end;
-pub mod log_of_a_sigmoid;
+pub mod score_depends_on_the_batch;
+pub mod loss_of_infinity;
 pub mod elo;
 pub mod is_it_sure;
 pub mod best_of_n;
@@ -17,8 +17,8 @@ pub const PART: Part = Part {
     title: "Reward models",
     exercises: &[
         code!(bradley_terry),
-        code!(read_past_the_end),
-        code!(log_of_a_sigmoid),
+        code!(score_depends_on_the_batch),
+        code!(loss_of_infinity),
         code!(elo),
         code!(is_it_sure),
         measure!(best_of_n),

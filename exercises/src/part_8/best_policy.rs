@@ -7,7 +7,7 @@
 //! Hint: Weights: exp(1/β) for the first token, 1 for each of the others. Divide by the sum.
 //! Hint: β = 1: e / (e + 4).
 //! Hint: β = 0.1: e¹⁰ = 22026, of 22030.
-//! Read: crates/part_8_ppo/README.md: β (log π_old
+//! Read: book/src/08_trying.md: ## The leash: a KL penalty to the reference
 
 use crate::grading::Prediction;
 

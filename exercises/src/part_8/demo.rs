@@ -12,11 +12,11 @@ pub type Gae = fn(&[f64], &[f64], f64, f64, f64) -> Vec<f64>;
 /// Learner's loss of each token.
 pub type Loss = fn(&Tensor, &Tensor, &Tensor, f64) -> Result<Tensor>;
 
-/// Runs the demo with `gae_backwards` and `max_for_min`.
+/// Runs the demo with `gae_backwards` and `ratios_that_run_away`.
 ///
 /// # Errors
 /// Those of the loss.
-pub fn run(gae_backwards: Gae, max_for_min: Loss) -> Result<()> {
+pub fn run(gae_backwards: Gae, policy_loss: Loss) -> Result<()> {
     let ascending = |y: usize| completion_tokens(y).windows(2).filter(|w| w[0] < w[1]).count();
     let rewards: Vec<f64> = (0..N_COMPLETIONS).map(|y| ascending(y) as f64 / 2.).collect();
     let exact = Tensor::new(rewards.clone(), &Device::Cpu)?;
@@ -42,7 +42,7 @@ pub fn run(gae_backwards: Gae, max_for_min: Loss) -> Result<()> {
         let advantages = Tensor::from_vec(advantages, (64, COMPLETION_LEN), &Device::Cpu)?;
         for _ in 0..4 {
             let new = log_probs(policy.as_tensor())?.index_select(&sampled, 0)?;
-            let loss = max_for_min(&new, &old, &advantages, 0.2)?.mean_all()?;
+            let loss = policy_loss(&new, &old, &advantages, 0.2)?.mean_all()?;
             let grads = backward(&loss)?;
             let Some(gradient) = grads.get(policy.as_tensor()) else {
                 candle_core::bail!("no gradient reaches the policy")

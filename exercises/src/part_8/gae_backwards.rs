@@ -64,7 +64,7 @@ pub const GRADE: Fill<Gae> = Fill {
                 gae_backwards(rewards, values, 0., gamma, lambda)
             },
             says: "the bootstrap is not used: a completion that was cut counts as ended",
-            read: "crates/part_8_ppo/src/rewards.rs: pub enum TruncationHandling",
+            read: "crates/part_8_ppo/src/rewards.rs: Treatment of truncated completions. They get",
         },
         Wrong {
             f: |rewards, values, bootstrap, gamma, _lambda| {
@@ -134,8 +134,9 @@ fn backwards(rewards: &[f64], values: &[f64], end: [f64; 2], factors: [f64; 2]) 
 }
 
 fn cases(f: Gae, answers: &mut Answers) {
-    answers
-        .record("the worked example: 7.018, 7.8", || Ok(f(&[-0.1, 9.8], &[1., 2.], 0., 0.9, 0.9)));
+    answers.record("the example of chapter 8: 7.018, 7.8", || {
+        Ok(f(&[-0.1, 9.8], &[1., 2.], 0., 0.9, 0.9))
+    });
     answers.record("the same with λ = 0.5", || Ok(f(&[-0.1, 9.8], &[1., 2.], 0., 0.9, 0.5)));
     for (label, bootstrap) in [("ended", 0.), ("cut", 0.7)] {
         for lambda in [0., 0.95, 1.] {

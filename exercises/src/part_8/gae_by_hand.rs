@@ -1,17 +1,19 @@
 //! 8.4 GAE by hand (predict, 10 minutes, ●●○)
 //!
-//! A completion of two tokens gets the reward 10 at its end. Its tokens pay KL penalties of 0.1 and
-//! 0.2, which are subtracted from their rewards. The critic's values are V₁ = 1 before the first
-//! token and V₂ = 2 before the second, and γ = λ = 0.9. With r the reward of a token less its
-//! penalty,
+//! A completion was cut off after three tokens. So it gets no score, and the critic's value behind
+//! the cut, 4, stands for what would have come (`--truncation bootstrap`). Its tokens pay KL
+//! penalties of 0.2, 0.1 and 0.3, which are subtracted from their rewards. The critic's values are
+//! V₁ = 2, V₂ = 1 and V₃ = 3, each before its token; γ = 0.9 and λ = 0.5. With r the reward of a
+//! token, here its penalty with a minus,
 //!
 //!     δ = r + γ V(next) − V        A = δ + γ λ A(next)        return = A + V
 //!
 //! Take a sheet of paper; two decimals are enough.
 //!
 //! Hint: Begin at the end. What are V(next) and A(next) of the last token?
-//! Hint: A₂ = δ₂ = (10 − 0.2) − 2, since nothing comes after it. Then δ₁ = −0.1 + γ V₂ − V₁.
-//! Hint: A₁ = δ₁ + γ λ A₂ = (−0.1 + 0.9 · 2 − 1) + 0.81 · 7.8.
+//! Hint: A₃ = δ₃ = −0.3 + 0.9 · 4 − 3: a value stands behind the cut, but no advantage. Then
+//! δ₂ = −0.1 + 0.9 · 3 − 1 and δ₁ = −0.2 + 0.9 · 1 − 2.
+//! Hint: A₂ = 1.6 + 0.45 · 0.3 and A₁ = −1.3 + 0.45 · A₂.
 //! Read: crates/part_8_ppo/src/gae.rs: pub fn gae
 //! Read: book/src/08_trying.md: ## From values to advantages: TD, n steps, GAE
 
@@ -20,41 +22,76 @@ use ppo::{GaeConfig, gae};
 
 use crate::grading::Prediction;
 
+/// Values before the three tokens, and behind the cut.
+const VALUES: [f64; 3] = [2., 1., 3.];
+const BEHIND: f64 = 4.;
+/// KL penalties of the three tokens.
+const PENALTIES: [f64; 3] = [0.2, 0.1, 0.3];
+const GAMMA: f64 = 0.9;
+const LAMBDA: f64 = 0.5;
+
 /// Questions.
 pub fn questions() -> Vec<Prediction> {
-    let [first, last, first_return] = worked().expect("two numbers");
+    let worked = |penalties, behind, lambda| {
+        advantages(penalties, behind, lambda).expect("three advantages")
+    };
+    let [first, second, last] = worked(PENALTIES, BEHIND, LAMBDA);
+    let ended = worked(PENALTIES, 0., LAMBDA);
+    let free = worked([0.; 3], BEHIND, LAMBDA);
+    let by_gamma = worked(PENALTIES, BEHIND, 1.)[0];
+    let deltas = worked(PENALTIES, BEHIND, 0.);
     vec![
-        Prediction::number("The advantage of the last token?", last, 5e-3, "10 − 0.2 − 2 = 7.8.")
-            .trap(9.8, "that is its return; the value 2 is to be subtracted")
-            .trap(8., "the KL penalty of 0.2 is missing"),
+        Prediction::number(
+            "The advantage of the last token?",
+            last,
+            5e-3,
+            "−0.3 + 0.9 · 4 − 3 = 0.3.",
+        )
+        .trap(ended[2], "that is for a completion that has ended; at a cut, V(next) is 4")
+        .trap(free[2], "the KL penalty of 0.3 is missing")
+        .trap(BEHIND - 0.3 - VALUES[2], "the value behind the cut counts γ V(next) = 0.9 · 4")
+        .trap(last + GAMMA * LAMBDA * BEHIND, "behind the cut stands a value; A(next) is 0 there"),
         Prediction::number(
             "The advantage of the first token?",
             first,
             5e-3,
-            "0.7 + 0.81 · 7.8 = 7.018.",
+            "−1.3 + 0.45 · 1.735 = −0.519: it led from a text worth 2 to one worth 1.",
         )
-        .trap(0.7 + 0.9 * 7.8, "A[t + 1] is multiplied with γ λ, not with γ alone")
-        .trap(0.7, "that is δ alone, as with λ = 0")
-        .trap(0.7 + 7.8, "A[t + 1] is multiplied with γ λ = 0.81")
-        .trap(0.8 + 0.81 * 7.8, "the KL penalty of 0.1 is missing")
-        .trap(0.7 + 0.81 * 8., "the KL penalty of 0.2 is missing in the advantage of the last one"),
+        .trap(deltas[0], "that is δ alone, as with λ = 0")
+        .trap(by_gamma, "A(next) is multiplied with γ λ = 0.45, not with γ alone")
+        .trap(
+            deltas[0] + LAMBDA * (deltas[1] + LAMBDA * deltas[2]),
+            "A(next) is multiplied with γ λ = 0.45, not with λ alone",
+        )
+        .trap(
+            deltas[0] + GAMMA * LAMBDA * deltas[1],
+            "A₂ is more than δ₂: it has a part of A₃ in it",
+        )
+        .trap(free[0], "the KL penalties are missing")
+        .trap(ended[0], "that is for a completion that has ended; behind a cut stands a value")
+        .trap(second, "that is A₂, of the second token"),
         Prediction::number(
             "The return of the first token, to which its value is trained?",
-            first_return,
+            first + VALUES[0],
             5e-3,
-            "A + V = 7.018 + 1.",
+            "A + V = −0.519 + 2.",
         )
-        .trap(10., "that is the reward; with λ < 1 the return leans on the values")
-        .trap(first, "that is the advantage; the value is to be added"),
+        .trap(first, "that is the advantage; the value is to be added")
+        .trap(
+            by_gamma + VALUES[0],
+            "that is what is paid, and the value at the cut, as with λ = 1; with λ < 1 the return \
+             leans on the values between",
+        ),
     ]
 }
 
-fn worked() -> Result<[f64; 3]> {
-    let row = |cells: [f64; 2]| Tensor::new(&[cells], &Device::Cpu);
-    let end = Tensor::new(&[0f64], &Device::Cpu)?;
-    let config = GaeConfig { gamma: 0.9, lambda: 0.9 };
-    let output = gae(&row([-0.1, 9.8])?, &row([1., 2.])?, &end, &row([1., 1.])?, config)?;
-    let (advantages, returns) =
-        (output.advantages.to_vec2::<f64>()?, output.returns.to_vec2::<f64>()?);
-    Ok([advantages[0][0], advantages[0][1], returns[0][0]])
+/// Advantages of the three tokens.
+fn advantages(penalties: [f64; 3], behind: f64, lambda: f64) -> Result<[f64; 3]> {
+    let row = |cells: [f64; 3]| Tensor::new(&[cells], &Device::Cpu);
+    let end = Tensor::new(&[behind], &Device::Cpu)?;
+    let config = GaeConfig { gamma: GAMMA, lambda };
+    let rewards = row(penalties.map(|penalty| -penalty))?;
+    let output = gae(&rewards, &row(VALUES)?, &end, &row([1.; 3])?, config)?;
+    let advantages = output.advantages.to_vec2::<f64>()?;
+    Ok([advantages[0][0], advantages[0][1], advantages[0][2]])
 }

@@ -1,4 +1,4 @@
-//! 8.9 k1, k2, k3 (fill in, 12 minutes, ●●○)
+//! 8.9 k1, k2, k3 (fill in, 6 minutes, ●●○)
 //!
 //! Tokens are sampled from the policy π; the KL of π from the reference is estimated from them.
 //! With d = log π_ref − log π of a token:

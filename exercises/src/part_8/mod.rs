@@ -5,9 +5,9 @@ pub mod score_mean;
 pub mod variance_with_baseline;
 pub mod gae_by_hand;
 pub mod gae_backwards;
-pub mod bootstrapping_what_has_ended;
+pub mod returns_above_every_score;
 pub mod which_tokens_learn;
-pub mod max_for_min;
+pub mod ratios_that_run_away;
 pub mod kl_estimators;
 pub mod best_policy;
 pub mod paid_by_chance;
@@ -33,9 +33,9 @@ pub const PART: Part = Part {
         predict!(variance_with_baseline),
         predict!(gae_by_hand),
         code!(gae_backwards),
-        code!(bootstrapping_what_has_ended),
+        code!(returns_above_every_score),
         predict!(which_tokens_learn),
-        code!(max_for_min),
+        code!(ratios_that_run_away),
         code!(kl_estimators),
         predict!(best_policy),
         measure!(paid_by_chance),
@@ -48,5 +48,5 @@ pub const PART: Part = Part {
         predict!(which_probe_fails),
     ],
     gates: ["gae_backwards", "kl_estimators"],
-    demo: &["gae_backwards", "max_for_min"],
+    demo: &["gae_backwards", "ratios_that_run_away"],
 };

@@ -6,12 +6,14 @@
 //!     logits += lr · A · ∇ log π(action)        A = reward − baseline
 //!
 //! The grader lets it act 400 times in a world that pays (0, 1), and in one that pays (10, 11) with
-//! the baseline 10.5. In both the second action's probability has to come near 1.
+//! the baseline 10.5. In both the second action's probability has to come near 1. Then it makes 300
+//! mean updates, over all actions, in a world of three that pays (0, 0, 1), with the baseline 3,
+//! which is too high: a baseline changes nothing on average, so the third action has to win.
 //!
 //! Hint: ∇ log softmax has a short form, in which the probability of each action occurs.
 //! Hint: ∂ log π(a)/∂ logit i = 1 if i is a, else 0, less π(i).
 //! Hint: `*logit += lr * (reward - baseline) * (f64::from(u8::from(i == action)) - pi[i]);`
-//! Read: crates/part_8_ppo/src/tests/probe_worlds/world.rs: Action,
+//! Read: crates/part_8_ppo/src/tests/probe_worlds/world.rs: Probe worlds: the smallest tasks
 //! Read: book/src/08_trying.md: ## The policy gradient theorem
 
 /// Probabilities of the actions.
@@ -82,6 +84,15 @@ pub const GRADE: Fill<Update> = Fill {
         },
         Wrong {
             f: |logits, action, reward, baseline, lr| {
+                let pi = softmax(logits)[action];
+                logits[action] += lr * (reward - baseline) * (1. - pi);
+            },
+            says: "only the logit of the action taken moves; those of the others change by −π(i). \
+                   With two actions that is half a step, with three it goes astray",
+            read: "",
+        },
+        Wrong {
+            f: |logits, action, reward, baseline, lr| {
                 let pi = softmax(logits);
                 for (i, logit) in logits.iter_mut().enumerate() {
                     let chosen = f64::from(u8::from(i == action));
@@ -96,7 +107,7 @@ pub const GRADE: Fill<Update> = Fill {
 
 fn cases(f: Update, answers: &mut Answers) {
     for action in [0, 2] {
-        answers.record(format!("one update after action {action}"), || {
+        answers.record(format!("the logits after action {action}"), || {
             let mut logits = vec![0.2, -0.5, 1.];
             f(&mut logits, action, 1.5, 0.5, 0.1);
             Ok(logits)
@@ -114,4 +125,18 @@ fn cases(f: Update, answers: &mut Answers) {
             Ok(f64::from(u8::from(softmax(&logits)[1] > 0.95)))
         });
     }
+    answers.record("300 mean updates in the world paying (0, 0, 1): learned is 1", || {
+        let mut logits = vec![0.; 3];
+        for _ in 0..300 {
+            let before = logits.clone();
+            for (action, reward) in [0., 0., 1.].into_iter().enumerate() {
+                let mut after = before.clone();
+                f(&mut after, action, reward, 3., 0.3);
+                for (i, logit) in logits.iter_mut().enumerate() {
+                    *logit += softmax(&before)[action] * (after[i] - before[i]);
+                }
+            }
+        }
+        Ok(f64::from(u8::from(softmax(&logits)[2] > 0.95)))
+    });
 }

@@ -15,8 +15,8 @@
 //! Hint: Both updates stand in the two probes before; here they read and write row `state`.
 //! Hint: `let a = reward - values[state];`, then the loop of the last exercise over
 //! `logits[state]`, then `values[state] += lr * a;`
-//! Read: crates/part_8_ppo/src/tests/probe_worlds/world.rs: ActionAndObservation
-//! Read: book/src/08_trying.md: ## One step, all together
+//! Read: crates/part_8_ppo/src/tests/probe_worlds/world.rs: Probe worlds: the smallest tasks
+//! Read: book/src/08_trying.md: ## The policy gradient theorem
 
 /// Probabilities of two actions.
 fn softmax(logits: [f64; 2]) -> [f64; 2] {
@@ -137,6 +137,15 @@ pub const GRADE: Fill<Update> = Fill {
         },
         Wrong {
             f: |values, logits, state, action, reward, lr| {
+                let step = lr * (reward - values[state]);
+                logits[state][action] += step * (1. - softmax(logits[state])[action]);
+                values[state] += step;
+            },
+            says: "only the logit of the action taken moves; that of the other changes by −π(i)",
+            read: "",
+        },
+        Wrong {
+            f: |values, logits, state, action, reward, lr| {
                 let mut unused = [values[state]; 2];
                 probe_both(&mut unused, logits, action, state, reward, lr);
                 values[state] += lr * (reward - values[state]);
@@ -149,13 +158,16 @@ pub const GRADE: Fill<Update> = Fill {
 
 fn cases(f: Update, answers: &mut Answers) {
     for (state, action) in [(0, 0), (1, 0)] {
-        answers.record(format!("one update: action {action} in state {state}"), || {
+        let updated = || {
             let (mut values, mut logits) = ([0.4, -0.2], [[0.1, 0.3], [-0.4, 0.2]]);
             f(&mut values, &mut logits, state, action, 1., 0.1);
-            Ok(vec![values, logits[0], logits[1]])
-        });
+            (values, logits)
+        };
+        let label = format!("after action {action} in state {state}");
+        answers.record(format!("the values {label}"), || Ok(updated().0));
+        answers.record(format!("the logits {label}"), || Ok(updated().1));
     }
-    answers.record("1,500 episodes: both values above .9, both actions learned", || {
+    let trained = || {
         let (mut values, mut logits, mut rng) = ([0.; 2], [[0.; 2]; 2], Rng::new(2));
         for _ in 0..1500 {
             let state = rng.below(2);
@@ -163,8 +175,14 @@ fn cases(f: Update, answers: &mut Answers) {
             let reward = f64::from(u8::from(action == state));
             f(&mut values, &mut logits, state, action, reward, 0.2);
         }
-        let learned = [0, 1].map(|state| softmax(logits[state])[state] > 0.9);
-        let valued = values.map(|value| value > 0.9);
-        Ok([learned[0], learned[1], valued[0], valued[1]].map(|good| f64::from(u8::from(good))))
+        (values, logits)
+    };
+    let ones = |good: [bool; 2]| good.map(|good| f64::from(u8::from(good)));
+    answers.record("1,500 episodes: both values are above .9", || {
+        Ok(ones(trained().0.map(|value| value > 0.9)))
+    });
+    answers.record("1,500 episodes: π of the right action is above .9 in both states", || {
+        let logits = trained().1;
+        Ok(ones([0, 1].map(|state| softmax(logits[state])[state] > 0.9)))
     });
 }

@@ -1,4 +1,4 @@
-//! 8.13 Probe: a constant reward (probe, 8 minutes, ●○○)
+//! 8.13 Probe: a constant reward (probe, 4 minutes, ●○○)
 //!
 //! When a whole agent fails nobody knows why. So first train its pieces in worlds whose answer is
 //! known. The smallest world: one state, one action, the reward is always the same, and the episode
@@ -10,7 +10,7 @@
 //! Hint: What comes after the reward? Nothing: the target has one term.
 //! Hint: The derivative of ½ (V − r)² is V − r; descent subtracts lr times that.
 //! Hint: `value + lr * (reward - value)`
-//! Read: crates/part_8_ppo/src/tests/probe_worlds/world.rs: Constant,
+//! Read: crates/part_8_ppo/src/tests/probe_worlds/world.rs: Probe worlds: the smallest tasks
 //! Read: book/src/08_trying.md: ## From values to advantages: TD, n steps, GAE
 
 /// Value after one update.
@@ -36,7 +36,7 @@ pub const GRADE: Fill<Update> = Fill {
             f: |value, reward, lr| value + lr * (reward + 0.99 * value - value),
             says: "it bootstraps: a value of what comes after the end, where nothing comes. The \
                    value grows towards r/(1 − γ)",
-            read: "crates/part_8_ppo/src/rewards.rs: pub enum TruncationHandling",
+            read: "crates/part_8_ppo/src/rewards.rs: Treatment of truncated completions. They get",
         },
         Wrong {
             f: |value, reward, lr| value - lr * (reward - value),

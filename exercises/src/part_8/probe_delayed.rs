@@ -10,7 +10,7 @@
 //! Hint: `next.map_or(0., |next| values[next])`
 //! Hint: `let target = reward + gamma * next.map_or(0., |next| values[next]);` and then a step
 //! towards it.
-//! Read: crates/part_8_ppo/src/tests/probe_worlds/world.rs: Delayed,
+//! Read: crates/part_8_ppo/src/tests/probe_worlds/world.rs: Probe worlds: the smallest tasks
 //! Read: book/src/08_trying.md: ## From values to advantages: TD, n steps, GAE
 
 /// Updates the value of `state`, which paid `reward` and led to `next`.
@@ -69,6 +69,14 @@ pub const GRADE: Fill<Update> = Fill {
         },
         Wrong {
             f: |values, state, reward, next, gamma, lr| {
+                probe_delayed(values, state, reward, next.or(Some(0)), gamma, lr);
+            },
+            says: "where no state follows it takes the value of state 0; `None` means that nothing \
+                   follows, which is worth 0",
+            read: "",
+        },
+        Wrong {
+            f: |values, state, reward, next, gamma, lr| {
                 let later = next.map_or(0., |next| values[next]);
                 values[state] += lr * (gamma * (reward + later) - values[state]);
             },
@@ -79,12 +87,12 @@ pub const GRADE: Fill<Update> = Fill {
 };
 
 fn cases(f: Update, answers: &mut Answers) {
-    answers.record("one step that ends", || {
+    answers.record("the values after one step that ends", || {
         let mut values = vec![0.5, 0.2];
         f(&mut values, 1, 1., None, 0.9, 0.1);
         Ok(values)
     });
-    answers.record("one step on the way", || {
+    answers.record("the values after one step on the way", || {
         let mut values = vec![0.5, 0.2];
         f(&mut values, 0, 0., Some(1), 0.9, 0.1);
         Ok(values)

@@ -1,4 +1,4 @@
-//! 8.14 Probe: a reward that the state predicts (probe, 8 minutes, ●○○)
+//! 8.14 Probe: a reward that the state predicts (probe, 4 minutes, ●○○)
 //!
 //! Two states, chosen by a coin. The first pays 1, the second −1, whatever is done. Now the critic
 //! has to tell states apart: the values have to become 1 and −1. A critic that reads the wrong
@@ -9,7 +9,7 @@
 //! Hint: Only one of the values has seen a reward.
 //! Hint: It is the update of a constant reward, at one index.
 //! Hint: `values[state] += lr * (reward - values[state]);`
-//! Read: crates/part_8_ppo/src/tests/probe_worlds/world.rs: Observation,
+//! Read: crates/part_8_ppo/src/tests/probe_worlds/world.rs: Probe worlds: the smallest tasks
 //! Read: book/src/08_trying.md: ## From values to advantages: TD, n steps, GAE
 
 /// Updates the value of `state` after an episode that paid `reward`.
@@ -62,7 +62,7 @@ pub const GRADE: Fill<Update> = Fill {
 };
 
 fn cases(f: Update, answers: &mut Answers) {
-    answers.record("one step in the second of three states", || {
+    answers.record("the values after one step in the second of three states", || {
         let mut values = vec![0.5, 0.25, -1.];
         f(&mut values, 1, 2., 0.1);
         Ok(values)

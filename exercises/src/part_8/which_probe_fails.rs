@@ -7,7 +7,7 @@
 //!
 //! Hint: Ask of each world: which piece does it need that the fault breaks?
 //! Hint: Without choices the policy cannot fail; without a second step no discount can.
-//! Hint: Rewards of the wrong prompt are harmless wherever all prompts pay alike.
+//! Hint: A wrong prompt for the reward function is harmless wherever all prompts pay alike.
 //! Read: book/src/log.md: **Probe worlds with faults planted**
 
 use crate::grading::Prediction;
@@ -25,7 +25,7 @@ pub fn questions() -> Vec<Prediction> {
         .trap(2., "episodes of one step have nothing to discount")
         .trap(3., "episodes of one step have nothing to discount"),
         Prediction::choice(
-            "Rewards are given to the wrong prompt.",
+            "The reward function is asked with the other prompt; the completion is right.",
             &["observation", "observation and both", "all but constant", "action"],
             1,
             "These two pay by the prompt. In the others all prompts pay alike.",
@@ -34,7 +34,7 @@ pub fn questions() -> Vec<Prediction> {
         .trap(2., "delayed and action do not look at the prompt")
         .trap(3., "action does not look at the prompt"),
         Prediction::choice(
-            "Advantages have the wrong sign.",
+            "Advantages have the wrong sign, in the policy loss only.",
             &["all five", "constant and observation", "delayed, action, both", "action"],
             2,
             "Where the token decides, the policy learns the contrary; the critic is right.",

@@ -2,7 +2,7 @@
 
 pub mod five_baselines;
 pub mod group_shrinks;
-pub mod std_of_the_batch;
+pub mod easy_prompts_push_up;
 pub mod who_counts;
 pub mod when_the_clip_acts;
 pub mod pass_at_k;
@@ -19,7 +19,7 @@ pub const PART: Part = Part {
     exercises: &[
         code!(five_baselines),
         predict!(group_shrinks),
-        code!(std_of_the_batch),
+        code!(easy_prompts_push_up),
         predict!(who_counts),
         predict!(when_the_clip_acts),
         code!(pass_at_k),

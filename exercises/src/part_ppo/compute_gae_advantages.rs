@@ -176,10 +176,10 @@ fn cases(f: Gae, answers: &mut Answers) {
     for l in [3, 6] {
         let [kl, values] = [0, 1].map(|_| answers.normal(&[2, l]));
         let (rewards, mask) = (answers.normal(&[2]), ragged(l));
-        answers.record(format!("returns, {l} tokens"), || {
+        answers.record(format!("returns[row, token], {l} tokens"), || {
             Ok(f(&rewards, &kl, &values, &mask, 0.9, 0.8)?[1].clone())
         });
-        answers.record(format!("whitened advantages, {l} tokens"), || {
+        answers.record(format!("whitened advantages[row, token], {l} tokens"), || {
             Ok(f(&rewards, &kl, &values, &mask, 0.9, 0.8)?[0].clone())
         });
     }

@@ -161,7 +161,7 @@ pub const GRADE: Fill<PolicyLoss> = Fill {
             },
             says: "the clip fraction counts ratios above 1 + ε only; those below 1 − ε are outside \
                    as well",
-            read: "crates/part_8_ppo/src/losses.rs: pub fn clip_fraction",
+            read: "",
         },
         Wrong {
             f: |new, old, a, mask, clip| {
@@ -173,7 +173,7 @@ pub const GRADE: Fill<PolicyLoss> = Fill {
             },
             says: "the clip fraction counts tokens whose clipped product is the smaller one; asked \
                    for are all whose ratio is outside, whatever A is",
-            read: "crates/part_8_ppo/src/losses.rs: pub fn clip_fraction",
+            read: "",
         },
         Wrong {
             f: |new, old, a, mask, clip| {

@@ -162,7 +162,7 @@ pub const GRADE: Fill<ValueLoss> = Fill {
                 Ok([loss, masked_mean(&smaller, Some(mask), None)?])
             },
             says: "the share is that of tokens whose clipped error is the smaller one",
-            read: "crates/part_8_ppo/src/losses.rs: pub fn value_clip_fraction",
+            read: "",
         },
         Wrong {
             f: |new, old, returns, mask, clip| {
@@ -172,7 +172,7 @@ pub const GRADE: Fill<ValueLoss> = Fill {
             },
             says: "the share counts all values that moved by more than ε; asked for are those \
                    whose clipped error is the larger one",
-            read: "crates/part_8_ppo/src/losses.rs: pub fn value_clip_fraction",
+            read: "",
         },
     ],
 };

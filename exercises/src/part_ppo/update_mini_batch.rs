@@ -8,13 +8,12 @@
 //! w ← w − lr · g, where g is the gradient after both are clipped together to `max_grad_norm`. The
 //! pieces are at hand: the course's versions of the three losses that you wrote;
 //! `forward(policy, value, features)`, which gives logits and values; `gather_log_probs(logits,
-//! tokens)`; `tensor_core::backward(loss)`; and part 2's `clip_grad_norm(&[..], max_norm)`, which
-//! gives gradients and norm. `batch` has features, tokens, old_log_probs, old_values, advantages,
-//! returns and mask; `settings` has clip_ratio, clip_range_value, vf_coeff, entropy_coeff,
-//! max_grad_norm and lr.
+//! tokens)`; `backward(&loss)`; and part 2's `clip_grad_norm`. `batch` has features, tokens,
+//! old_log_probs, old_values, advantages, returns and mask; `settings` has clip_ratio,
+//! clip_range_value, vf_coeff, entropy_coeff, max_grad_norm and lr.
 //!
-//! Hint: Pass `policy_var.as_tensor()` and `value_var.as_tensor()` to `forward`, so that `backward`
-//! finds them: `grads.get(policy_var.as_tensor())`.
+//! Hint: In which order? One pass forward, the log-probabilities of the tokens, three losses, their
+//! sum, and only then gradients, which are clipped, and a step.
 //! Hint: The entropy loss has its minus already, so it is added.
 //! Hint: `let (grads, _) = clip_grad_norm(&[by_policy, by_value], settings.max_grad_norm)?;` and
 //! the new policy is `(policy - (&grads[0] * settings.lr)?)?`.
@@ -30,6 +29,14 @@ use tensor_core::backward;
 use tiny_gpt::gradient_clipping::clip_grad_norm;
 
 /// Weights `policy: (C, V)` and `value: (C, 1)` after one step on `batch`.
+///
+/// `backward(&loss)?` has the gradients by all variables from which the loss was computed (give
+/// `forward` the tensors of the two variables below): `.get(policy_var.as_tensor())` is an
+/// `Option<&Tensor>`. The clip takes tensors of its own, so `.clone()` them:
+///
+/// ```text
+/// clip_grad_norm(grads: &[Tensor], max_norm: f64) -> Result<(Vec<Tensor>, f64)>  clipped, norm
+/// ```
 pub fn update_mini_batch(
     policy: &Tensor,
     value: &Tensor,
@@ -184,7 +191,7 @@ pub const GRADE: Fill<Update> = Fill {
             },
             says: "the policy is trained on the returns; the advantages are its, the returns are \
                    the critic's",
-            read: "crates/part_8_ppo/src/gae.rs: pub fn gae",
+            read: "book/src/08_trying.md: ## From values to advantages: TD, n steps, GAE",
         },
         Wrong {
             f: |policy, value, batch, s| {

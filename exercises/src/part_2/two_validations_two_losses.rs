@@ -1,4 +1,4 @@
-//! 2.11 Validation with dropout on (find the bug, 6 minutes, ●○○)
+//! 2.11 Two validations, two losses (find the bug, 6 minutes, ●○○)
 //!
 //! A model is validated twice in a row, and the two losses differ, although not a weight has
 //! changed. Three lines at most.
@@ -36,7 +36,12 @@ pub fn loss(x: &Tensor, y: &Tensor, w: &Tensor, mode: Mode, rng: &mut Rng) -> Re
 }
 
 /// Validation loss of `w` on the rows `x` with targets `y: (N, 1)`.
-pub fn dropout_in_validation(x: &Tensor, y: &Tensor, w: &Tensor, rng: &mut Rng) -> Result<f64> {
+pub fn two_validations_two_losses(
+    x: &Tensor,
+    y: &Tensor,
+    w: &Tensor,
+    rng: &mut Rng,
+) -> Result<f64> {
     // BUG
     loss(x, y, w, Mode::Inference, rng)
     //| loss(x, y, w, Mode::Training, rng)

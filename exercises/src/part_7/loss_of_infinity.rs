@@ -1,4 +1,4 @@
-//! 7.3 The log of a sigmoid (find the bug, 6 minutes, ●○○)
+//! 7.3 A loss of infinity (find the bug, 6 minutes, ●○○)
 //!
 //! The loss of a pair is −log σ(d), d the difference of the scores. A run dies with a loss of
 //! infinity as soon as one pair is very wrong. Three lines at most.
@@ -10,7 +10,7 @@
 //! Read: book/src/07_judging.md: ## From choices to numbers
 
 /// Loss of a pair whose scores differ by `d`.
-pub fn log_of_a_sigmoid(d: f64) -> f64 {
+pub fn loss_of_infinity(d: f64) -> f64 {
     // BUG
     (-d).max(0.) + (-d.abs()).exp().ln_1p()
     //| let sigmoid = 1. / (1. + (-d).exp());

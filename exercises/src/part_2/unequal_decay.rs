@@ -1,4 +1,4 @@
-//! 2.6 Decay inside the gradient (find the bug, 8 minutes, ●●○)
+//! 2.6 Unequal decay (find the bug, 8 minutes, ●●○)
 //!
 //! Three weights of the same size, without any signal: their gradients are noise of very different
 //! size. Weight decay should pull all three towards 0 at the same rate. It hardly moves the one
@@ -11,7 +11,7 @@
 //! Read: book/src/02_tiny_gpt.md: ## Weight decay: who, and why
 
 /// Weight after updates with each of `gradients`, at learning rate `lr`.
-pub fn decay_in_gradient(mut p: f64, gradients: &[f64], lr: f64, weight_decay: f64) -> f64 {
+pub fn unequal_decay(mut p: f64, gradients: &[f64], lr: f64, weight_decay: f64) -> f64 {
     let (beta1, beta2, eps) = (0.9f64, 0.95f64, 1e-8);
     let (mut m, mut v) = (0., 0.);
     for (t, &g) in (1..).zip(gradients) {
@@ -52,7 +52,7 @@ pub const GRADE: Fill<Updates> = Fill {
     },
     tolerance: 1e-9,
     wrong: &[Wrong {
-        f: |p, gradients, lr, _weight_decay| decay_in_gradient(p, gradients, lr, 0.),
+        f: |p, gradients, lr, _weight_decay| unequal_decay(p, gradients, lr, 0.),
         says: "nothing decays any more",
         read: "",
     }],

@@ -1,4 +1,4 @@
-//! 5.3 Renormalized away (find the bug, 8 minutes, ●●○)
+//! 5.3 A router that does not learn (find the bug, 8 minutes, ●●○)
 //!
 //! Each token goes to its likeliest expert (K = 1), whose output is multiplied with a weight. The
 //! experts learn, the router does not: its gradient is 0, and the tokens stay where they were at
@@ -15,7 +15,7 @@ use tensor_core::ops;
 
 /// Outputs (N) of the likeliest expert of each token, weighted; `logits` and the `outputs` of all
 /// experts are (N, E).
-pub fn renormalized_away(logits: &Tensor, outputs: &Tensor) -> Result<Tensor> {
+pub fn router_that_does_not_learn(logits: &Tensor, outputs: &Tensor) -> Result<Tensor> {
     let p = ops::softmax(logits)?; // (N, E)
     let best = p.argmax_keepdim(D::Minus1)?; // (N, 1)
     let chosen = p.gather(&best, 1)?;
@@ -44,7 +44,7 @@ pub const GRADE: Fill<Layer> = Fill {
     wrong: &[Wrong {
         f: |logits, outputs| {
             let (_n, e) = logits.dims2()?;
-            renormalized_away(logits, outputs)? * e as f64
+            router_that_does_not_learn(logits, outputs)? * e as f64
         },
         says: "the weights are scaled by E; here they are p itself",
         read: "",

@@ -1,7 +1,7 @@
-//! 8.8 Max for min (find the bug, 6 minutes, ●○○)
+//! 8.8 Ratios that run away (find the bug, 4 minutes, ●○○)
 //!
 //! With this loss ratios run away: a token that has become three times as likely as it was goes on
-//! rising, and one that became likelier by mistake is not brought back. Three lines at most.
+//! rising, and one that became likelier by mistake is not brought back. One line is enough.
 //!
 //! Hint: Take A = 1 and ρ = 3. Which of the two products should count, so that there is no gain
 //! beyond 1.2?
@@ -13,7 +13,12 @@
 use candle_core::{Result, Tensor};
 
 /// PPO's loss of each token, from log-probabilities and `advantages`, all of one shape.
-pub fn max_for_min(new: &Tensor, old: &Tensor, advantages: &Tensor, clip: f64) -> Result<Tensor> {
+pub fn ratios_that_run_away(
+    new: &Tensor,
+    old: &Tensor,
+    advantages: &Tensor,
+    clip: f64,
+) -> Result<Tensor> {
     let ratio = (new - old)?.exp()?;
     let free = (&ratio * advantages)?;
     let bounded = (ratio.clamp(1. - clip, 1. + clip)? * advantages)?;
@@ -55,7 +60,7 @@ pub const GRADE: Fill<Loss> = Fill {
             read: "",
         },
         Wrong {
-            f: |new, old, advantages, clip| max_for_min(new, old, advantages, clip)?.neg(),
+            f: |new, old, advantages, clip| ratios_that_run_away(new, old, advantages, clip)?.neg(),
             says: "the sign: the objective is to be raised, so the loss is its negative",
             read: "",
         },

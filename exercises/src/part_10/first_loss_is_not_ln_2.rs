@@ -1,4 +1,4 @@
-//! 10.6 A reference with dropout (find the bug, 10 minutes, ●●○)
+//! 10.6 The first loss is not ln 2 (find the bug, 10 minutes, ●●○)
 //!
 //! Policy and reference begin as the same weights, so every pair's first loss is ln 2. Here it is
 //! not, and it is another one at each call, although nothing has been trained. In a long run this
@@ -28,7 +28,7 @@ fn log_prob(weights: &[f64], features: &[f64], dropout: Dropout, rng: &mut Rng) 
 }
 
 /// First loss of each pair of chosen and rejected features, at β = 1.
-pub fn reference_with_dropout(weights: &[f64], pairs: &[[Vec<f64>; 2]], rng: &mut Rng) -> Vec<f64> {
+pub fn first_loss_is_not_ln_2(weights: &[f64], pairs: &[[Vec<f64>; 2]], rng: &mut Rng) -> Vec<f64> {
     let mut losses = Vec::new();
     for pair in pairs {
         // BUG

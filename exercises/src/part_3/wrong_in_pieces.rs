@@ -1,4 +1,4 @@
-//! 3.4 The offset forgotten in the cache (find the bug, 8 minutes, ●●○)
+//! 3.4 Right at once, wrong in pieces (find the bug, 8 minutes, ●●○)
 //!
 //! With a cache, a text is read in pieces: each new piece is rotated (RoPE) and stored. Read at
 //! once, the keys are right; in pieces they are not, though every piece alone looks fine. Three
@@ -13,7 +13,7 @@
 use exercises::part_3::rotate::rotate;
 
 /// Keys in the cache after reading `pieces`, each a list of tokens' keys before rotation.
-pub fn offset_forgotten(pieces: &[Vec<Vec<f64>>]) -> Vec<Vec<f64>> {
+pub fn wrong_in_pieces(pieces: &[Vec<Vec<f64>>]) -> Vec<Vec<f64>> {
     let mut cache: Vec<Vec<f64>> = Vec::new();
     for piece in pieces {
         let start = cache.len();

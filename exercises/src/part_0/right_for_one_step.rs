@@ -1,4 +1,4 @@
-//! 0.4 A weight that is used at every step (find the bug, 8 minutes, ●○○)
+//! 0.4 Right for one step (find the bug, 8 minutes, ●○○)
 //!
 //! A recurrent network reads x[0], x[1], ... with the same two weights at every step:
 //!
@@ -14,7 +14,7 @@
 //! Read: book/src/00_before.md: ## Gradients of everything: autodiff in 100 lines
 
 /// Output of the network on `x`, and its derivatives by `w` and `u`.
-pub fn weight_used_twice(x: &[f64], w: f64, u: f64) -> (f64, f64, f64) {
+pub fn right_for_one_step(x: &[f64], w: f64, u: f64) -> (f64, f64, f64) {
     let mut h = vec![0.]; // h[t + 1] is the state after x[t]
     for t in 0..x.len() {
         h.push((w * x[t] + u * h[t]).tanh());
@@ -55,7 +55,7 @@ pub const GRADE: Fill<Rnn> = Fill {
     tolerance: 1e-9,
     wrong: &[Wrong {
         f: |x, w, u| {
-            let (h, by_w, by_u) = weight_used_twice(x, w, u);
+            let (h, by_w, by_u) = right_for_one_step(x, w, u);
             (h, by_w / x.len() as f64, by_u / x.len() as f64)
         },
         says: "the terms of the steps are averaged; they are added",

@@ -1,4 +1,4 @@
-//! 4.6 A mean of means (find the bug, 6 minutes, ●○○)
+//! 4.6 A loss that depends on the cut (find the bug, 6 minutes, ●○○)
 //!
 //! The loss of a step is logged over several micro-batches of different numbers of targets. It
 //! depends on how the batch was cut, and a padded part with one target counts as much as a full
@@ -11,7 +11,7 @@
 //! Read: book/src/04_scale.md: ## Gradients in pieces
 
 /// Mean loss of all targets; each part has the losses of its targets.
-pub fn mean_of_means(parts: &[Vec<f64>]) -> f64 {
+pub fn loss_depends_on_the_cut(parts: &[Vec<f64>]) -> f64 {
     let (mut sum, mut n) = (0., 0.);
     for part in parts {
         // BUG

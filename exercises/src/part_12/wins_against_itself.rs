@@ -1,4 +1,4 @@
-//! 12.4 Judged in one order (find the bug, 8 minutes, ●●○)
+//! 12.4 It wins against itself (find the bug, 8 minutes, ●●○)
 //!
 //! A win rate by a model as the judge, who likes what is shown first. The new model wins 0.69 of
 //! the time, and against *itself* 0.69, too. Three lines at most.
@@ -14,7 +14,7 @@ fn judge(first: f64, second: f64) -> f64 {
 }
 
 /// Win rate of the new model over pairs of qualities, `[new, old]`.
-pub fn judged_in_one_order(pairs: &[[f64; 2]]) -> f64 {
+pub fn wins_against_itself(pairs: &[[f64; 2]]) -> f64 {
     let mut wins = 0.;
     for &[new, old] in pairs {
         // BUG

@@ -1,19 +1,19 @@
-//! 8.6 Bootstrapping what has ended (find the bug, 8 minutes, ●●○)
+//! 8.6 Returns above every score (find the bug, 8 minutes, ●●○)
 //!
 //! A completion gets its score at its last token. If it has ended, nothing comes after it; if it
 //! was cut, the critic's value at the cut stands for the rest, and no score is paid. In a long run
-//! the returns grow past the largest score that there is, and the critic runs after them. Three
-//! lines at most.
+//! the returns grow past the largest score that there is, and the critic runs after them. One line
+//! is enough.
 //!
 //! Hint: What is the return of the last token of a completion that has ended? What can it be at
 //! most?
 //! Hint: A value is added behind the end token. Who will ever pay it?
 //! Hint: `next` has to be 0 if `ended`.
-//! Read: crates/part_8_ppo/src/rewards.rs: Treatment of truncated completions
-//! Read: book/src/08_trying.md: ## From values to advantages: TD, n steps, GAE
+//! Read: crates/part_8_ppo/src/rewards.rs: Treatment of truncated completions. They get
+//! Read: book/src/08_trying.md: **What goes wrong: the end.**
 
 /// Return of each of `n` tokens of a completion with this `score`: what is paid from it on.
-pub fn bootstrapping_what_has_ended(
+pub fn returns_above_every_score(
     n: usize,
     score: f64,
     ended: bool,
@@ -53,26 +53,43 @@ pub const GRADE: Fill<Returns> = Fill {
     wrong: &[
         Wrong {
             f: |n, score, _ended, _value_behind, gamma| {
-                bootstrapping_what_has_ended(n, score, true, 0., gamma)
+                returns_above_every_score(n, score, true, 0., gamma)
             },
             says: "a completion that was cut is paid its score as if it had ended",
             read: "",
         },
         Wrong {
             f: |n, score, ended, _value_behind, gamma| {
-                bootstrapping_what_has_ended(n, score, ended, 0., gamma)
+                returns_above_every_score(n, score, ended, 0., gamma)
             },
             says: "a completion that was cut needs the value behind it, which stands for the rest",
+            read: "",
+        },
+        Wrong {
+            f: |n, score, ended, value_behind, gamma| {
+                let paid = |t: usize| match ended {
+                    true => {
+                        score * gamma.powi((n - 1 - t) as i32)
+                            + value_behind * gamma.powi((n - t) as i32)
+                    }
+                    false => 0.,
+                };
+                (0..n).map(paid).collect()
+            },
+            says: "the wrong way round: the value behind counts where the completion was cut, and \
+                   is 0 where it has ended",
             read: "",
         },
     ],
 };
 
 fn cases(f: Returns, answers: &mut Answers) {
-    answers.record("ended, score 1: no return above it", || {
-        Ok(f(4, 1., true, 0.8, 1.).into_iter().map(|x| (x - 1.).max(0.)).collect::<Vec<_>>())
+    answers.record("returns of 4 tokens, ended, score 1: none is above 1", || {
+        Ok(f(4, 1., true, 0.8, 1.))
     });
     for (ended, label) in [(true, "ended"), (false, "cut")] {
-        answers.record(format!("3 tokens, {label}"), || Ok(f(3, 1., ended, 0.5, 0.9)));
+        answers.record(format!("returns of 3 tokens, {label}, γ = 0.9"), || {
+            Ok(f(3, 1., ended, 0.5, 0.9))
+        });
     }
 }

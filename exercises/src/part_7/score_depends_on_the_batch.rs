@@ -1,4 +1,4 @@
-//! 7.2 Read past the end (find the bug, 6 minutes, ●○○)
+//! 7.2 A score that depends on the batch (find the bug, 6 minutes, ●○○)
 //!
 //! A reward model reads its score at the last token of a text. In a batch shorter texts are padded,
 //! and suddenly their scores depend on how long the others are. Three lines at most.
@@ -11,7 +11,7 @@
 
 /// Score of each row of `scores`, which has one score per place; row i has `lengths[i]` tokens, and
 /// padding after them.
-pub fn read_past_the_end(scores: &[Vec<f64>], lengths: &[usize]) -> Vec<f64> {
+pub fn score_depends_on_the_batch(scores: &[Vec<f64>], lengths: &[usize]) -> Vec<f64> {
     let mut rewards = Vec::new();
     for (row, &length) in scores.iter().zip(lengths) {
         // BUG

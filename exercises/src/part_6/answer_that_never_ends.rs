@@ -1,4 +1,4 @@
-//! 6.2 Padding is the end (find the bug, 8 minutes, ●●○)
+//! 6.2 An answer that never ends (find the bug, 8 minutes, ●●○)
 //!
 //! Many tokenizers have no padding token, so the end token pads. With these labels the model
 //! writes a right answer and then goes on and on. Three lines at most.
@@ -13,7 +13,7 @@
 
 /// Labels of a row `ids`, padded with `pad`, of which the first `len` are the example, its end
 /// included. Label t is the id at t + 1, or −100 at padding.
-pub fn padding_is_the_end(ids: &[u32], len: usize, pad: u32) -> Vec<i64> {
+pub fn answer_that_never_ends(ids: &[u32], len: usize, pad: u32) -> Vec<i64> {
     let mut labels = Vec::new();
     for t in 0..ids.len() - 1 {
         let next = ids[t + 1];
@@ -48,12 +48,12 @@ pub const GRADE: Fill<Labels> = Fill {
             read: "",
         },
         Wrong {
-            f: |ids, len, pad| padding_is_the_end(ids, len + 1, pad),
+            f: |ids, len, pad| answer_that_never_ends(ids, len + 1, pad),
             says: "one token of padding is learned",
             read: "",
         },
         Wrong {
-            f: |ids, len, pad| padding_is_the_end(ids, len - 1, pad),
+            f: |ids, len, pad| answer_that_never_ends(ids, len - 1, pad),
             says: "the end of the example is masked, too: `len` includes it",
             read: "",
         },

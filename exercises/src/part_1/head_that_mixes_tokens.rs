@@ -1,4 +1,4 @@
-//! 1.6 Heads without a transpose (find the bug, 8 minutes, ●○○)
+//! 1.6 A head that mixes tokens (find the bug, 8 minutes, ●○○)
 //!
 //! C channels of T tokens are split among H heads of D = C/H channels: head h of a token has its
 //! channels from h D up to, but without, (h + 1) D. The shape that comes out is right, the heads
@@ -8,13 +8,14 @@
 //! Hint: A token's channels lie together, so (B, T, C) can be read as (B, T, H, D) without moving a
 //! number. For (B, H, T, D) numbers have to move, and a reshape moves none.
 //! Hint: `x.reshape((b, t, n_head, c / n_head))?.transpose(1, 2)`
+//! Read: book/src/01_attention.md: ## Heads
 //! Read: crates/part_1_attention/src/multi_head.rs: let split = qkv_by_head
 //! Read: book/src/01_attention.md: ## Heads
 
 use candle_core::{Result, Tensor};
 
 /// Heads (B, H, T, D) of `x: (B, T, C)`, C = H D.
-pub fn heads_without_transpose(x: &Tensor, n_head: usize) -> Result<Tensor> {
+pub fn head_that_mixes_tokens(x: &Tensor, n_head: usize) -> Result<Tensor> {
     let (b, t, c) = x.dims3()?;
     let d = c / n_head;
     // BUG

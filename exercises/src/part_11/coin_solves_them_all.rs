@@ -1,4 +1,4 @@
-//! 11.5 Picked by the key (find the bug, 8 minutes, ●○○)
+//! 11.5 A coin solves them all (find the bug, 8 minutes, ●○○)
 //!
 //! "The best of 16 by our judge solves them all!" The judge is a coin, and the report is wrong: its
 //! number is pass@16. What a judge picks may only depend on what the judge sees. Three lines at
@@ -11,7 +11,7 @@
 
 /// Share of the questions whose completion with the highest score is right. Each question has the
 /// judge's scores of its completions, and whether each is right (1) or not (0).
-pub fn picked_by_the_key(questions: &[[Vec<f64>; 2]]) -> f64 {
+pub fn coin_solves_them_all(questions: &[[Vec<f64>; 2]]) -> f64 {
     let mut right = 0.;
     for [scores, is_right] in questions {
         let picked = (0..scores.len()).max_by(|&a, &b| {

@@ -1,4 +1,4 @@
-//! 9.3 The standard deviation of the batch (find the bug, 8 minutes, ●●○)
+//! 9.3 Easy prompts push up (find the bug, 8 minutes, ●●○)
 //!
 //! Advantages are to compare a completion with the others *of its prompt*. With this function an
 //! easy prompt, whose completions are all right, pushes all of them up, and a hard one pushes all
@@ -12,7 +12,7 @@
 //! Read: book/src/09_comparing.md: ## What the standard deviation bends
 
 /// Advantages of `rewards`, in which every `g` consecutive ones belong to one prompt.
-pub fn std_of_the_batch(rewards: &[f64], g: usize) -> Vec<f64> {
+pub fn easy_prompts_push_up(rewards: &[f64], g: usize) -> Vec<f64> {
     let mut advantages = Vec::new();
     for group in rewards.chunks(g) {
         // BUG

@@ -1,4 +1,4 @@
-//! 10.5 A mean for a sum (find the bug, 8 minutes, ●●○)
+//! 10.5 Margins that are too small (find the bug, 8 minutes, ●●○)
 //!
 //! The log-probability of a completion, as DPO needs it. `log_probs[t]` is that of the token at
 //! place t + 1, the first `prompt_len` tokens are the prompt, and the last token is the end. With
@@ -12,7 +12,7 @@
 //! Read: book/src/10_without_trying.md: ## What goes wrong
 
 /// Log-probability of the completion, its end included, after a prompt of `prompt_len` tokens.
-pub fn mean_for_sum(log_probs: &[f64], prompt_len: usize) -> f64 {
+pub fn margins_too_small(log_probs: &[f64], prompt_len: usize) -> f64 {
     let of_completion = &log_probs[prompt_len - 1..];
     let sum: f64 = of_completion.iter().sum();
     // BUG
