@@ -73,21 +73,22 @@ pub fn difference(got: &Recording, expected: &Recording, tolerance: f64) -> Vec<
     if let ([value], [wanted]) = (&values[..], &wanted[..]) {
         return vec![match value.is_nan() {
             true => format!("expected {}, your number is NaN", short(*wanted)),
-            false => format!("expected {}, got {} ({allowed})", short(*wanted), short(*value)),
+            false => format!("{} ({allowed})", expected_and_got(*wanted, *value)),
         }];
     }
     let mut lines = vec![format!(
-        "{n_far} of {} numbers differ, most at {:?}: expected {}, got {} ({allowed})",
+        "{n_far} of {} numbers differ, most at {:?}: {} ({allowed})",
         values.len(),
         index(worst, shape),
-        short(wanted[worst]),
-        short(values[worst]),
+        expected_and_got(wanted[worst], values[worst]),
     )];
     if let Some(at) = values.iter().zip(wanted).position(|(a, b)| a.is_nan() && !b.is_nan()) {
         lines.push(format!("the first NaN is at {:?}", index(at, shape)));
     } else if values.iter().all(|x| *x == 0.) && values.len() > 1 {
         lines.push("all your numbers are 0".to_string());
-    } else if let Some(ratio) = constant_ratio(values, wanted, n_far, tolerance) {
+    } else if let Some(ratio) = constant_ratio(values, wanted, n_far, tolerance)
+        && short(ratio) != "1"
+    {
         lines.push(format!("all your numbers are {} times the expected ones", short(ratio)));
     } else if is_transposed(values, wanted, shape, tolerance) {
         lines.push("they are right after transposing the last two dimensions".to_string());
@@ -129,6 +130,14 @@ fn is_transposed(values: &[f64], wanted: &[f64], shape: &[usize], tolerance: f64
             let (matrix, row, column) = (i / (rows * rows), i / rows % rows, i % rows);
             close_numbers(*a, wanted[(matrix * rows + column) * rows + row], tolerance)
         })
+}
+
+/// Both numbers, with as many digits as tell them apart.
+fn expected_and_got(wanted: f64, value: f64) -> String {
+    match short(wanted) == short(value) {
+        true => format!("expected {wanted}, got {value}"),
+        false => format!("expected {}, got {}", short(wanted), short(value)),
+    }
 }
 
 /// Index of element number `i` of an array of `shape`.

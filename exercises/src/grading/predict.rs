@@ -128,7 +128,8 @@ impl Prediction {
             ExpectedAnswer::Choice { options, right } => {
                 let mut letters = ('a'..).take(options.len());
                 let at = letters.position(|letter| typed.to_lowercase() == letter.to_string());
-                let at = at.ok_or_else(|| format!("'{typed}' is not one of the letters"))?;
+                let last = ('a'..).nth(options.len() - 1).unwrap_or('z');
+                let at = at.ok_or_else(|| format!("'{typed}' is not a letter from a to {last}"))?;
                 (at as f64, 0., *right as f64)
             }
         };

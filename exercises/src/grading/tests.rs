@@ -68,6 +68,9 @@ fn a_single_number_is_shown_as_one() {
     let verdict = token_f1::GRADE.judge(|_, _| 0.25);
     let line = "  expected 1, got 0.25 (tolerance 1e-9)".to_string();
     assert!(verdict.lines.contains(&line), "{verdict:?}");
+    let verdict = token_f1::GRADE.judge(|_, _| 1. - 2e-9);
+    let line = "  expected 1, got 0.999999998 (tolerance 1e-9)".to_string();
+    assert!(verdict.lines.contains(&line), "both would be 1: {verdict:?}");
     let verdict = token_f1::GRADE.judge(|_, _| f64::NAN);
     assert!(verdict.lines.contains(&"  expected 1, your number is NaN".to_string()), "{verdict:?}");
 }

@@ -183,8 +183,12 @@ pub fn verdict(entry: &Entry, verdict: &GradeReport) {
             );
         }
         Outcome::Wrong => {
-            println!("{}", ink(&format!("{} is not right yet.", entry.name), Ink::Red));
             let progress = State::read().map(|state| state.of(entry)).unwrap_or_default();
+            let line = match progress.standing.is_solved() {
+                true => format!("{} is not right this time; it stays solved.", entry.name),
+                false => format!("{} is not right yet.", entry.name),
+            };
+            println!("{}", ink(&line, Ink::Red));
             if let Some(place) = place_to_read(entry, verdict, &progress) {
                 println!("Read {place}");
             }

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use super::state::{Progress, Standing, State};
 use super::work::lock_of;
@@ -14,7 +15,6 @@ use crate::part_9;
 #[cfg(target_os = "linux")]
 fn ended(script: &str) -> super::process::Ended {
     use std::os::unix::fs::PermissionsExt;
-    use std::time::Duration;
 
     use super::process::{Limits, run};
 
@@ -62,10 +62,13 @@ fn a_state_of_another_version_or_damaged_is_refused_in_one_line() {
 #[test]
 fn a_second_runner_is_refused_until_the_first_ends() {
     let folder = tempfile::tempdir().unwrap();
-    let first = lock_of(folder.path()).unwrap();
-    assert!(lock_of(folder.path()).unwrap_err().to_string().contains("another"));
+    let first = lock_of(folder.path(), Duration::ZERO).unwrap();
+    let patience = Duration::from_millis(150);
+    let start = Instant::now();
+    assert!(lock_of(folder.path(), patience).unwrap_err().to_string().contains("another"));
+    assert!(start.elapsed() >= patience, "it has waited");
     first.unlock().unwrap(); // dropped, it would last in a process that another test just forks
-    lock_of(folder.path()).unwrap();
+    lock_of(folder.path(), Duration::ZERO).unwrap();
 }
 
 #[test]

@@ -6,6 +6,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use tensor_core::atomic_file;
@@ -84,12 +87,23 @@ pub fn program_of(files: &[(&Entry, &str)]) -> String {
 /// When cargo cannot be started.
 pub fn compile(program: &str) -> Result<Result<PathBuf, String>> {
     atomic_file::write(&work::folder().join("main.rs"), program.as_bytes())?;
-    let output = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()))
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
+    cargo
         .args(["build", "--quiet", "--package", "learner", "--features", "work"])
         .args(["--color", "never"])
-        .current_dir(work::root())
-        .output()
-        .context("starting cargo")?;
+        .current_dir(work::root());
+    let (done, waits) = mpsc::channel::<()>();
+    let output = thread::scope(|scope| {
+        scope.spawn(move || {
+            if waits.recv_timeout(Duration::from_secs(5)) == Err(RecvTimeoutError::Timeout) {
+                eprintln!("compiling; after a change to the course this takes some minutes");
+            }
+        });
+        let output = cargo.output();
+        drop(done);
+        output
+    });
+    let output = output.context("starting cargo")?;
     if !output.status.success() {
         return Ok(Err(first_error(&String::from_utf8_lossy(&output.stderr))));
     }

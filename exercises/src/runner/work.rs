@@ -2,6 +2,8 @@
 
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
@@ -44,27 +46,33 @@ pub fn start(entry: &Entry) -> Result<()> {
 /// Lock of the folder, held as long as the file lives: one runner at a time compiles and grades.
 ///
 /// # Errors
-/// When another runner holds it.
+/// When another runner holds it, and does so for half a minute.
 pub fn lock() -> Result<File> {
-    lock_of(&folder())
+    lock_of(&folder(), Duration::from_secs(30))
 }
 
 /// Lock of `folder`, as [`lock`] takes it.
 ///
 /// # Errors
-/// When another runner holds it.
-pub fn lock_of(folder: &Path) -> Result<File> {
+/// When another runner holds it for the time `patience`.
+pub fn lock_of(folder: &Path, patience: Duration) -> Result<File> {
     let path = folder.join("lock");
     fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
     let file = File::create(&path).with_context(|| format!("opening {}", path.display()))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => bail!(
-            "another `cargo x learn` is grading; end it (q), or use it: `hint`, `list`, `solution` \
-             and `predict` work beside it"
-        ),
-        Err(TryLockError::Error(error)) => {
-            Err(error).with_context(|| format!("locking {}", path.display()))
+    let end = Instant::now() + patience;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) if Instant::now() < end => {
+                thread::sleep(Duration::from_millis(100));
+            }
+            Err(TryLockError::WouldBlock) => bail!(
+                "another `cargo x learn` is grading: if it is watching, end it (q) or use it; \
+                 `hint`, `list`, `solution` and `predict` work beside it"
+            ),
+            Err(TryLockError::Error(error)) => {
+                return Err(error).with_context(|| format!("locking {}", path.display()));
+            }
         }
     }
 }
