@@ -4,7 +4,7 @@
 //! role, a line break, the text, `<|im_end|>` and a line break. The model was trained on the ids of
 //! `conversation`, and its validation loss is low. In use it reads `prompt_in_use`; its answers
 //! begin with an empty line, and are worse than the loss promises. What it reads in use has to be
-//! the beginning of what it read in training, to the last id. Three lines at most.
+//! the beginning of what it read in training, to the last id. Two lines differ.
 //!
 //! Hint: Print the ids of a conversation with its answer, and the prompt before that answer. Up to
 //! which place do they agree?
@@ -39,8 +39,7 @@ fn conversation(messages: &[(&str, &str)]) -> Vec<u32> {
 pub fn prompt_in_use(messages: &[(&str, &str)]) -> Vec<u32> {
     // BUG
     let mut ids = conversation(messages);
-    //| let mut ids = vec![BOS]; // as the tokenizer does by itself
-    //| ids.extend(conversation(messages));
+    //| let mut ids = [vec![BOS], conversation(messages)].concat(); // BOS, as a tokenizer adds it
     // END
     ids.push(IM_START);
     // BUG
