@@ -335,16 +335,18 @@ fn missing_base_models_are_reported() {
     PART_6.stdout(&train(&full, &["--model", &model]));
     let sample = || {
         let short = ["--prompt", "What is 1 + 1?", "--max-new-tokens", "4"];
-        PART_6.stdout(&[&["sample", "--model", &full], &short[..]].concat())
+        let output = PART_6.command(&[&["sample", "--model", &full], &short[..]].concat()).output();
+        let output = output.expect("the program starts");
+        [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned())
     };
-    assert!(sample().contains("\n  base "), "the base model beside the fine-tuned one");
+    assert!(sample()[0].contains("\n  base "), "the base model beside the fine-tuned one");
     PART_6.assert_fails(&train(&base, &["--model", &model]), 1, "which would be moved aside");
     std::fs::remove_dir_all(path_arg(folder.path(), "base/checkpoints")).expect("checkpoints");
     std::fs::remove_dir_all(path_arg(folder.path(), "base/base")).expect("a base");
     PART_6.assert_fails(&["train", "--resume", "--out", &base], 1, "has no checkpoint yet");
     std::fs::rename(&model, path_arg(folder.path(), "elsewhere")).expect("a model");
-    let text = sample();
-    assert!(text.contains("use --base to name it") && text.contains("\n  tuned "), "{text}");
+    let [text, warning] = sample();
+    assert!(warning.contains("use --base to name it") && text.contains("\n  tuned "), "{warning}");
     PART_6.assert_fails(
         &["eval", "--model", &tuned],
         1,

@@ -140,12 +140,8 @@ fn every_variant_writes_the_text_of_ordinary_decoding() -> Result<()> {
         let model = inference_model(&config)?;
         let config = config_for(&model, RANDOM, 40);
         let prompt = [1, 5, 1, 5, 1, 5];
-        let ordinary = match model.config().attention.window {
-            Some(window) => {
-                GenerateConfig { cache_kind: CacheKind::SlidingWindow(window), ..config.clone() }
-            }
-            None => config.clone(),
-        };
+        let cache_kind = CacheKind::of(&model.config().attention);
+        let ordinary = GenerateConfig { cache_kind, ..config.clone() };
         for seed in 0..3 {
             let mut state = new_state(&model, &ordinary, &prompt);
             let (expected, _) = complete(&model, &mut state, &ordinary, seed)?;
