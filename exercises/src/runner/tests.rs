@@ -40,10 +40,10 @@ fn a_process_is_ended_when_it_loops_or_floods_and_its_memory_is_limited() {
 
 #[test]
 fn a_rewritten_file_is_refused_with_the_way_back() {
-    let entry = course::find("padding_is_the_end").unwrap();
+    let entry = course::find("answer_that_never_ends").unwrap();
     assert_eq!(trial::too_many_changes(entry, &entry.stub()), None);
     let line = trial::too_many_changes(entry, "").unwrap();
-    assert!(line.contains("`cargo x learn reset padding_is_the_end` brings it back"), "{line}");
+    assert!(line.contains("`cargo x learn reset answer_that_never_ends` brings it back"), "{line}");
     let to_fill_in = course::find("labels_by_place").unwrap();
     assert_eq!(trial::too_many_changes(to_fill_in, ""), None);
 }
