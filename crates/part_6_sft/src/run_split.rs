@@ -42,17 +42,27 @@ impl RunSplit {
     /// Split of the first fine-tuning run on `data`, a part of which `dataset` selects, among those
     /// that led to `model`, and what all of them have learned of these data, or of a source that
     /// they share. `None` without one, for generated data, and, with a warning, if there are other
-    /// rows than when a run on `data` was trained.
+    /// rows than when a run on `data` was trained. A run that shares a source, and whose rows cannot
+    /// be read, is left out with a warning.
     ///
     /// # Errors
-    /// When the settings of a run, or the data, cannot be read.
+    /// When the settings of a run, or the rows of a run on `data`, cannot be read.
     pub fn find(model: Option<&str>, data: &str, dataset: &DatasetFlags) -> Result<Option<Self>> {
         let is_generated = SftSource::built_in(data) == Some(SftSource::Arithmetic);
         let Some(model) = model.filter(|_| !is_generated) else { return Ok(None) };
         let (mut of_data, mut of_source, mut learned) = (None, None, HashSet::new());
         for (run, settings) in runs_on(model, data, dataset)? {
             let has_same_data = dataset.is_data_of(&settings, data);
-            match split_rows(&run, &settings)? {
+            let rows = match split_rows(&run, &settings) {
+                Err(error) if !has_same_data => {
+                    eprintln!(
+                        "warning: {error:#}: which of these rows it has learned is not known"
+                    );
+                    continue;
+                }
+                rows => rows?,
+            };
+            match rows {
                 Some((rule, train)) => {
                     learned.extend(train.iter().map(Example::conversation));
                     match has_same_data {

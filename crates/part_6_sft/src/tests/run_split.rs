@@ -148,5 +148,14 @@ fn of_a_source_that_runs_share_the_rows_that_one_has_learned_are_known() -> Resu
     let n_learned = split.n_learned(&rows(&b)?);
     assert!(split.rule.is_none() && 40 < n_learned && n_learned < 100, "{n_learned}");
     assert!(find("mixed", &mixture)?.expect("a split").rule.is_some(), "the same data");
+
+    let later = json!({ "data": b, "examples": 9, "validation": 0.2, "seed": 4,
+        "model": path("mixed/model") });
+    write_run(&path("later"), &later)?;
+    fs::remove_file(&a)?; // the rows of the mixture cannot be read any more
+    assert!(find("mixed", &b)?.is_none());
+    let split = find("later", &b)?.expect("the split of the run on the file alone");
+    assert_eq!((split.rule.is_some(), split.n_learned(&rows(&b)?)), (true, 80));
+    assert!(find("mixed", &mixture).is_err(), "the run's own data are needed");
     Ok(())
 }
