@@ -102,6 +102,7 @@ pub(super) fn write_gemma_2(config: &ModelConfig) -> Value {
         LayerType::FullAttention => json!("full_attention"),
         LayerType::SlidingAttention => json!("sliding_attention"),
     });
+    // Ignored by early releases of transformers 4, in which every second layer has a window.
     json["layer_types"] = layer_types.collect();
     // Transformers computes the mask of a window even if no layer has one.
     let size = attention.window.map_or(config.context_len, |window| window.size);
