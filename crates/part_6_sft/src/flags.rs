@@ -27,6 +27,26 @@ pub fn ensure_whole(name: &str, columns: Option<&str>, part: &DatasetFlags) -> R
     as_usage_error(part.ensure_unused(name))
 }
 
+/// Checks that no share of the rows is given for `--validation` or `--test` of generated data,
+/// which have splits of their own. The defaults are allowed: the settings of runs of earlier
+/// versions contain them.
+///
+/// # Errors
+/// A usage error if one is.
+pub fn ensure_shares_of_file(
+    is_file: bool,
+    validation: Option<f64>,
+    test: Option<f64>,
+) -> Result<()> {
+    let shares = [("--validation", validation, SplitRule::VALIDATION_SHARE), ("--test", test, 0.)];
+    for (flag, share, default) in shares {
+        let is_default = share.is_none_or(|share| share == default);
+        let message = format!("{flag} is for files; generated data have splits of their own");
+        ensure_usage(is_file || is_default, message)?;
+    }
+    Ok(())
+}
+
 /// Source of the rows `name`: what `open` gives, or, if it is a mixture, what `mixture` makes of
 /// its sources.
 ///

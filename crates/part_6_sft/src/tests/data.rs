@@ -7,7 +7,7 @@ use datasets::arithmetic_questions::DemonstrationStyle;
 use datasets::{AssistantTurns, DatasetFlags, Example};
 use serde_json::json;
 
-use crate::flags::{DataFlags, ExampleFlags};
+use crate::flags::{DataFlags, ExampleFlags, ensure_shares_of_file};
 use crate::{MappedSource, SftSource};
 
 #[test]
@@ -18,6 +18,22 @@ fn the_everyday_splits_do_not_overlap() -> Result<()> {
     assert_eq!((split.train.len(), split.validation.len()), (56, 14));
     assert!(split.validation.iter().all(|example| !split.train.contains(example)));
     Ok(())
+}
+
+#[test]
+fn generated_data_have_no_shares_apart_from_the_recorded_defaults() {
+    for (is_file, validation, test, flag) in [
+        (false, None, None, None),
+        (false, Some(0.1), Some(0.), None),
+        (false, Some(0.2), None, Some("--validation")),
+        (false, Some(0.1), Some(0.2), Some("--test")),
+        (true, Some(0.2), Some(0.2), None),
+    ] {
+        let result = ensure_shares_of_file(is_file, validation, test);
+        let message = result.err().map(|error| error.to_string());
+        let refused = message.as_ref().map(|message| message.split_whitespace().next());
+        assert_eq!(refused, flag.map(Some), "{validation:?} {test:?}");
+    }
 }
 
 #[test]
