@@ -7,6 +7,7 @@
 //! What we write, transformers 4 and 5 both read, except for a Gemma 2 that has full attention in
 //! other layers than every second one: early releases of transformers 4 ignore its `layer_types`.
 
+mod defaults;
 mod family;
 mod gemma;
 mod gpt2;

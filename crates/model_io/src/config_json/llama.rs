@@ -4,7 +4,8 @@
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 
-use super::family::{Defaults, Family};
+use super::defaults::Defaults;
+use super::family::Family;
 use super::mlp::{self, activation};
 use super::position;
 use crate::config::{
@@ -198,14 +199,27 @@ fn no_rope_interval(
     };
     let has_rope: Vec<u8> = serde_json::from_value(has_rope.clone())
         .context("`no_rope_layers` must be a list of 1 (with RoPE) and 0 (without)")?;
-    let interval = has_rope.iter().position(|&has_rope| has_rope == 0).map(|first| first + 1);
-    let regular = (1..=n_layer)
-        .map(|layer| u8::from(interval.is_none_or(|interval| !layer.is_multiple_of(interval))));
-    ensure!(
-        regular.eq(has_rope), // ends with the shorter of the two
-        "`no_rope_layers` must have one number per layer, which is 0 for every n-th layer: \
-         other patterns are not supported"
-    );
+    let is_without: Vec<bool> = has_rope.iter().map(|&has_rope| has_rope == 0).collect();
+    let expected =
+        "`no_rope_layers` must have one number per layer, which is 0 for every n-th layer";
+    layer_interval(&is_without, n_layer, expected)
+}
+
+/// n if `is_of_kind` is true for every n-th of `n_layer` layers and for no other; `None` if it is
+/// true for none.
+///
+/// # Errors
+/// When it has another pattern; the message begins with what is `expected`.
+pub(super) fn layer_interval(
+    is_of_kind: &[bool],
+    n_layer: usize,
+    expected: &str,
+) -> Result<Option<usize>> {
+    let interval = is_of_kind.iter().position(|&is_of_kind| is_of_kind).map(|first| first + 1);
+    let regular =
+        (1..=n_layer).map(|layer| interval.is_some_and(|interval| layer.is_multiple_of(interval)));
+    // The comparison ends with the shorter of the two.
+    ensure!(regular.eq(is_of_kind.iter().copied()), "{expected}: other patterns are not supported");
     Ok(interval)
 }
 

@@ -4,7 +4,8 @@
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Map, Value, json};
 
-use super::family::{Defaults, Family};
+use super::defaults::Defaults;
+use super::family::Family;
 use crate::config::{
     AttentionConfig, Llama3Scaling, LongScaling, ModelConfig, PairFactors, PositionEncoding,
     RopeScaling, YarnScaling,
