@@ -112,25 +112,30 @@ impl DataFlags {
         }
     }
 
-    /// Examples of `source` to evaluate `model` on: held-out sums, or a file's rows. If `model` is
-    /// or belongs to a run that was trained on some of these rows, only those that it held out, and
-    /// a message says so.
+    /// Examples of `source` to evaluate `model` on: held-out sums, or a file's rows. If a run that
+    /// led to `model` was trained on some of these rows, only those that it held out, and a message
+    /// says so.
     ///
     /// # Errors
-    /// When the data or the settings of the run cannot be read, or no row is left.
+    /// When the data or the settings of a run cannot be read, or no row is left.
     pub fn load_eval_examples(
         &self,
         model: &str,
         MappedSource { source, columns }: &MappedSource,
     ) -> Result<Vec<Example>> {
         let load = || source.load_eval_examples(columns.as_ref());
-        let run = RunFolder::settings_of_model(Path::new(model))?;
-        let Some(run) = run.filter(|_| *source != SftSource::Arithmetic) else { return load() };
-        let load_of_run = |seed| Self::load_rows_of_run(&run, columns.as_ref(), seed);
+        if *source == SftSource::Arithmetic {
+            return load();
+        }
+        let runs = RunFolder::runs_of_model(Path::new(model))?;
+        let runs: Vec<Value> = runs.into_iter().map(|(_, settings)| settings).collect();
+        let load_of_run =
+            |run: &Value, seed: u64| Self::load_rows_of_run(run, columns.as_ref(), seed);
         let requested = (&self.dataset, self.data.as_str());
-        let mut held_out = HeldOutRows::new(&run, requested, load_of_run, load)?;
+        let mut held_out = HeldOutRows::new(&runs, requested, load_of_run, load)?;
         held_out.print();
-        if held_out.are_of_run() && run["assistant_turns"] != "all" {
+        let latest = runs.iter().find(|run| HeldOutRows::is_learned_by(run, requested));
+        if latest.is_some_and(|run| run["assistant_turns"] != "all") {
             learn_last_turns(held_out.rows.iter_mut());
         }
         Ok(held_out.rows)
