@@ -153,7 +153,7 @@ fn of_a_file_in_a_mixture_the_rows_that_were_not_trained_on_are_held_out() -> Re
     Ok(())
 }
 
-/// Of a chain of runs, the latest first, all are looked at, not only the first.
+/// Runs are given as a chain, the latest first, and all of them count.
 #[test]
 fn the_rows_that_an_earlier_run_was_trained_on_are_not_held_out() -> Result<()> {
     let folder = tempfile::tempdir()?;

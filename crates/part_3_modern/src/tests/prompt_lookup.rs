@@ -296,7 +296,7 @@ fn a_prompt_that_exceeds_the_context_is_refused_with_a_remedy_that_is_possible()
     Ok(())
 }
 
-/// Of a model whose layers all have a window, ordinary decoding goes on past the context.
+/// Ordinary decoding goes on past the context if all layers have a window.
 #[test]
 fn with_prompt_lookup_the_text_is_the_same_up_to_the_context_length() -> Result<()> {
     let mut config = ModelConfig { context_len: 16, ..tiny() };
