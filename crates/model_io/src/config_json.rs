@@ -12,6 +12,7 @@ mod family;
 mod gemma;
 mod gpt2;
 mod gpt_neox;
+mod layer_types;
 mod llama;
 mod mlp;
 mod opt;

@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 
 use super::defaults::Defaults;
 use super::family::Family;
-use super::llama::{self, layer_interval, sliding_layers};
+use super::layer_types::{layer_interval, sliding_layers};
+use super::llama;
 use super::mlp::activation;
 use super::position;
 use crate::config::{AttentionConfig, LayerType, ModelConfig, PositionEncoding, SlidingWindow};

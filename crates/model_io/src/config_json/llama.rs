@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::defaults::Defaults;
 use super::family::Family;
+use super::layer_types::{layer_interval, sliding_layers};
 use super::mlp::{self, activation};
 use super::position;
 use crate::config::{
@@ -205,24 +206,6 @@ fn no_rope_interval(
     layer_interval(&is_without, n_layer, expected)
 }
 
-/// n if `is_of_kind` is true for every n-th of `n_layer` layers and for no other; `None` if it is
-/// true for none.
-///
-/// # Errors
-/// When it has another pattern; the message begins with what is `expected`.
-pub(super) fn layer_interval(
-    is_of_kind: &[bool],
-    n_layer: usize,
-    expected: &str,
-) -> Result<Option<usize>> {
-    let interval = is_of_kind.iter().position(|&is_of_kind| is_of_kind).map(|first| first + 1);
-    let regular =
-        (1..=n_layer).map(|layer| interval.is_some_and(|interval| layer.is_multiple_of(interval)));
-    // The comparison ends with the shorter of the two.
-    ensure!(regular.eq(is_of_kind.iter().copied()), "{expected}: other patterns are not supported");
-    Ok(interval)
-}
-
 /// Sliding window, which must be the same in all layers. Llama never has one, as in transformers;
 /// SmolLM3 has it in the layers without RoPE. Those of Gemma 2 and 3 are read later.
 fn window(
@@ -262,16 +245,4 @@ fn window(
     );
     let size = size.context("`layer_types` has sliding layers, but `sliding_window` is not set")?;
     Ok(Some(SlidingWindow { size, sinks: fields.size_or("attention_sinks", 0)? }))
-}
-
-/// True for each layer that has a window, according to `layer_types`.
-pub(super) fn sliding_layers(kinds: &Value, n_layer: usize) -> Result<Vec<bool>> {
-    let kinds = kinds.as_array().context("`layer_types` must be a list")?;
-    ensure!(kinds.len() == n_layer, "{n_layer} layers have {} `layer_types`", kinds.len());
-    let supported = ["full_attention", "sliding_attention"];
-    let other = kinds.iter().find(|kind| !supported.iter().any(|name| kind == name));
-    if let Some(other) = other {
-        bail!("`layer_types` has {other}: expected full_attention or sliding_attention");
-    }
-    Ok(kinds.iter().map(|kind| kind == "sliding_attention").collect())
 }

@@ -85,7 +85,6 @@ impl TrainArgs {
         self.online.check(self.loss.loss, self.reference.as_deref())?;
         let is_online = self.online.online.is_some();
         ensure_split_of_file(self.online.split_seed, !self.data.is_built_in())?;
-        self.split.check(&self.data)?;
         ensure_usage(
             !is_online || self.optimization.grad_accum_steps.get() == 1,
             "--grad-accum-steps has no part in --online: a round has --prompts-per-round prompts",
@@ -94,6 +93,7 @@ impl TrainArgs {
             !is_online || self.split.test.is_none(),
             "--test is that of pairs: --online holds out validation problems alone",
         )?;
+        self.split.check(&self.data)?;
         ensure_usage(
             !is_online || self.target_accuracy.is_none(),
             "--target-accuracy is that of pairs: with --online a run ends with --stop-when-solved",
