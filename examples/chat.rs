@@ -7,7 +7,6 @@
 //! prints these commands.
 
 use std::io::{self, BufRead, IsTerminal, Write, stderr, stdin, stdout};
-use std::num::NonZeroUsize;
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -16,8 +15,8 @@ use clap::Parser;
 use experiment::flags::ComputeFlags;
 use experiment::program as command;
 use experiment::terminal::printable;
-use modern::flags::{ChatTemplateFlags, ModelFlags, SamplerFlags, WindowFlags};
-use modern::{CacheKind, Chat, GenerateConfig};
+use modern::flags::{ChatTemplateFlags, ModelFlags, PromptLookupFlags, SamplerFlags, WindowFlags};
+use modern::{Chat, GenerateConfig};
 use tensor_core::Rng;
 
 #[global_allocator]
@@ -43,10 +42,8 @@ struct Args {
     /// Maximum number of tokens in a reply
     #[arg(long, value_name = "N", default_value_t = 512)]
     max_new_tokens: usize,
-    /// Prompt lookup decoding: propose up to K tokens that followed the last few ones earlier in
-    /// the conversation, and check them in one forward pass; the same text, up to rounding
-    #[arg(long, value_name = "K", conflicts_with = "window")]
-    prompt_lookup_num_tokens: Option<NonZeroUsize>,
+    #[command(flatten)]
+    prompt_lookup: PromptLookupFlags,
     #[command(flatten)]
     sampler: SamplerFlags,
     #[command(flatten)]
@@ -65,12 +62,8 @@ fn run(args: Args) -> Result<()> {
     let checkpoint = args.model.open_for_inference(&device)?.with_chat_variables(&variables);
     let model = &checkpoint.model;
     let config = GenerateConfig {
-        cache_kind: match args.prompt_lookup_num_tokens {
-            // Rejected tokens can be taken back from it; its mask has the model's window, too.
-            Some(_) => CacheKind::Full,
-            None => args.window.cache_kind(&model.config().attention),
-        },
-        prompt_lookup_num_tokens: args.prompt_lookup_num_tokens,
+        cache_kind: args.prompt_lookup.cache_kind(&args.window, &model.config().attention),
+        prompt_lookup_num_tokens: args.prompt_lookup.prompt_lookup_num_tokens,
         ..GenerateConfig::new(
             model,
             args.sampler.chat_sampler(checkpoint.sampler),

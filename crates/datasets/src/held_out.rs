@@ -1,13 +1,13 @@
-//! Rows of an evaluation that a model has not learned from: those that its run held out.
+//! Rows of an evaluation that a model has not learned from: those that its runs held out.
 
 use std::collections::HashSet;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use serde_json::Value;
 
 use crate::{
-    DatasetFlags, Example, FilteredPreferences, PreferenceColumns, SplitRule, columns, json_rows,
+    DatasetFlags, Example, FilteredPreferences, PreferenceColumns, SplitRule, Splits, json_rows,
 };
 
 /// Rows of an evaluation.
@@ -15,62 +15,105 @@ use crate::{
 pub struct HeldOutRows {
     /// Rows.
     pub rows: Vec<Example>,
-    /// Description of the rows, if the run of the model has learned from the same data.
+    /// Description of the rows, if a run of the model has learned from the same data.
     pub message: Option<String>,
-    /// Warning, if the run may have learned any of the rows.
+    /// Warning, if a run may have learned any of the rows.
     pub warning: Option<String>,
 }
 
 impl HeldOutRows {
-    /// Rows of the data `name` with the flags `dataset`, which `load` reads, without those whose
-    /// prompts a run with these `settings` was trained on. `load_of_run` reads the rows of the run,
-    /// a mixture drawn by the seed that it is given; the pairs of a run on preferences are read
-    /// here, without those that it filtered out.
+    /// Rows of `requested`, data with the flags that select a part of it, which `load` reads,
+    /// without those whose prompts a run that led to the model was trained on. `runs` are the
+    /// settings of these runs, the latest first. `load_of_run` reads the rows of a run, a mixture
+    /// drawn by the seed that it is given; the pairs of a run on preferences are read here, without
+    /// those that it filtered out.
     ///
     /// # Errors
-    /// When rows cannot be read, or none is left.
+    /// When `load` fails, the rows of the latest run on these data cannot be read, or it was
+    /// trained on all rows.
     pub fn new(
-        settings: &Value,
-        (dataset, name): (&DatasetFlags, &str),
-        load_of_run: impl FnOnce(u64) -> Result<Vec<Example>>,
+        runs: &[Value],
+        requested: (&DatasetFlags, &str),
+        load_of_run: impl Fn(&Value, u64) -> Result<Vec<Example>>,
         load: impl FnOnce() -> Result<Vec<Example>>,
     ) -> Result<Self> {
-        if !dataset.shares_files_with(settings, name) || !SplitRule::is_of_run(settings) {
+        let mut runs = runs.iter().filter(|run| Self::is_learned_by(run, requested));
+        let Some(latest) = runs.next() else {
             return Ok(Self { rows: load()?, message: None, warning: None });
-        }
-        if let Some(file) = settings["eval_file"].as_str() {
-            let warning =
-                format!("the run was trained on these rows; its validation rows are in {file}");
-            return Ok(Self { rows: load()?, message: None, warning: Some(warning) });
-        }
-        let is_on_preferences = is_on_preferences(settings);
-        let load_of_run = |seed: u64| match is_on_preferences {
-            true => preferences_of_run(settings, seed),
-            false => load_of_run(seed),
         };
-        let splits = SplitRule::splits_of_run(settings, load_of_run)
-            .context("reading the data of the model's run")?;
-        let Some((_, splits)) = splits else {
-            let warning = Some(SplitRule::CHANGED.to_string());
-            return Ok(Self { rows: load()?, message: None, warning });
-        };
-        if dataset.is_data_of(settings, name) && !is_on_preferences {
-            let message = "the validation rows of the run's data; it was trained on the others";
-            let message = Some(message.to_string());
-            return Ok(Self { rows: splits.validation, message, warning: None });
+        let splits_of = |run: &Value| splits_of_run(run, |seed| load_of_run(run, seed));
+        let mut held_out = Self::of_latest(latest, requested, splits_of(latest), load)?;
+        for run in runs {
+            held_out.remove_learned(run, splits_of(run));
         }
-        let trained: HashSet<_> = splits.train.iter().map(Example::question).collect();
-        let mut rows = load()?;
-        let n_rows = rows.len();
-        rows.retain(|row| !trained.contains(&row.question()));
-        ensure!(!rows.is_empty(), "the run was trained on all rows of {name}");
-        let message = format!("{} of {n_rows} rows: the run was trained on the others", rows.len());
-        Ok(Self { rows, message: Some(message), warning: None })
+        Ok(held_out)
     }
 
-    /// True if the run of the model has learned from the same data.
-    pub fn are_of_run(&self) -> bool {
-        self.message.is_some() || self.warning.is_some()
+    /// True if the run with these `settings` was trained on rows of `requested`.
+    pub fn is_learned_by(settings: &Value, (dataset, name): (&DatasetFlags, &str)) -> bool {
+        SplitRule::is_of_run(settings) && dataset.shares_files_with(settings, name)
+    }
+
+    /// Rows that the latest run, with these `settings` and `splits`, was not trained on.
+    fn of_latest(
+        settings: &Value,
+        (dataset, name): (&DatasetFlags, &str),
+        splits: Result<Option<(SplitRule, Splits<Example>)>>,
+        load: impl FnOnce() -> Result<Vec<Example>>,
+    ) -> Result<Self> {
+        let is_data_of = dataset.is_data_of(settings, name);
+        let warning = match (settings["eval_file"].as_str(), splits) {
+            (Some(file), _) => {
+                format!("the run was trained on these rows; its validation rows are in {file}")
+            }
+            (None, Ok(None)) => SplitRule::changed_since("the run"),
+            (None, Ok(Some((_, splits)))) if is_data_of && !is_on_preferences(settings) => {
+                let message = "the validation rows of the run's data; it was trained on the others";
+                let message = Some(message.to_string());
+                return Ok(Self { rows: splits.validation, message, warning: None });
+            }
+            (None, Ok(Some((_, splits)))) => {
+                let trained: HashSet<_> = splits.train.iter().map(Example::question).collect();
+                let is_trained = |row: &Example| trained.contains(&row.question());
+                let (rows, message) = hold_out_untrained(load()?, is_trained, ("rows", name))?;
+                return Ok(Self { rows, message: Some(message), warning: None });
+            }
+            (None, Err(error)) if is_data_of => {
+                return Err(error.context("reading the data of the model's run"));
+            }
+            (None, Err(error)) => unknown_rows("the run", &error),
+        };
+        Ok(Self { rows: load()?, message: None, warning: Some(warning) })
+    }
+
+    /// Removes the rows that an earlier run, with these `settings` and `splits`, was trained on, if
+    /// others are left.
+    fn remove_learned(
+        &mut self,
+        settings: &Value,
+        splits: Result<Option<(SplitRule, Splits<Example>)>>,
+    ) {
+        let run = "an earlier run of the model";
+        let warning = match splits {
+            _ if settings["eval_file"].is_string() => format!("{run} was trained on these rows"),
+            Err(error) => unknown_rows(run, &error),
+            Ok(None) => SplitRule::changed_since(run),
+            Ok(Some((_, splits))) => {
+                let trained: HashSet<_> = splits.train.iter().map(Example::question).collect();
+                let untrained = self.rows.iter().filter(|row| !trained.contains(&row.question()));
+                let untrained: Vec<Example> = untrained.cloned().collect();
+                if untrained.len() == self.rows.len() {
+                    return;
+                }
+                if !untrained.is_empty() {
+                    let left = format!("{} rows that {run} was not trained on", untrained.len());
+                    self.rows = untrained;
+                    return append(&mut self.message, left);
+                }
+                format!("{run} was trained on all of these rows")
+            }
+        };
+        append(&mut self.warning, warning);
     }
 
     /// Prints the message to stdout, as results are, and the warning to stderr.
@@ -78,6 +121,54 @@ impl HeldOutRows {
         self.message.iter().for_each(|message| println!("{message}"));
         self.warning.iter().for_each(|warning| eprintln!("warning: {warning}"));
     }
+}
+
+/// `rows` without those that a run was trained on, and a message with their number. `kind` says in
+/// the plural what they are, and `name` is that of the data.
+///
+/// # Errors
+/// When none is left.
+pub fn hold_out_untrained<T>(
+    mut rows: Vec<T>,
+    is_trained: impl Fn(&T) -> bool,
+    (kind, name): (&str, &str),
+) -> Result<(Vec<T>, String)> {
+    let n_rows = rows.len();
+    rows.retain(|row| !is_trained(row));
+    ensure!(!rows.is_empty(), "the run was trained on all {kind} of {name}");
+    let n = rows.len();
+    Ok((rows, format!("{n} of {n_rows} {kind}: the run was trained on the others")))
+}
+
+/// Rule and splits of the run with these `settings`. `load` reads its rows, a mixture drawn by the
+/// seed that it is given; the pairs of a run on preferences are read here, without those that it
+/// filtered out. `None` if there are other rows than when the run was trained.
+///
+/// # Errors
+/// Those of `load`, and when a row is invalid.
+pub fn splits_of_run(
+    settings: &Value,
+    load: impl FnOnce(u64) -> Result<Vec<Example>>,
+) -> Result<Option<(SplitRule, Splits<Example>)>> {
+    SplitRule::splits_of_run(settings, |seed| match is_on_preferences(settings) {
+        true => preferences_of_run(settings, seed),
+        false => load(seed),
+    })
+}
+
+/// Warning that the rows of `run` cannot be read.
+fn unknown_rows(run: &str, error: &anyhow::Error) -> String {
+    format!(
+        "the data of {run} cannot be read, so which rows it has learned is not known: {error:#}"
+    )
+}
+
+/// Appends `more` to a text.
+fn append(text: &mut Option<String>, more: String) {
+    *text = Some(match text.take() {
+        Some(text) => format!("{text}; {more}"),
+        None => more,
+    });
 }
 
 /// True if the run with these `settings` was trained on preferences: one of part 7, or of part 10
@@ -103,18 +194,11 @@ fn preferences_of_run(settings: &Value, seed: u64) -> Result<Vec<Example>> {
     }
 }
 
-/// Rows of files with a completion and a label, as KTO reads them, and then the usable pairs.
+/// Rows of files: completions with a label, as KTO reads them, and then the usable pairs.
 fn read_preferences(paths: &[PathBuf], names: &PreferenceColumns) -> Result<Vec<Example>> {
     let mut pairs = FilteredPreferences::default();
-    let labeled = json_rows::read_parsed(paths, |row| {
-        if row.get("label").is_none() || !columns::has_value(row, "completion") {
-            return names.read_row(row, &mut pairs).map(|()| None);
-        }
-        let completion = columns::completion(row, "completion")?;
-        Ok(Some(Example::of_messages(names.read_prompt(row)?, completion)))
-    })?;
-    let mut rows: Vec<Example> = labeled.into_iter().flatten().collect();
-    let pairs = pairs.usable.into_iter();
-    rows.extend(pairs.map(|pair| Example::of_messages(pair.prompt, pair.chosen)));
-    Ok(rows)
+    let labeled = json_rows::read_parsed(paths, |row| names.read_labeled_row(row, &mut pairs))?;
+    let labeled = labeled.into_iter().flatten().map(|row| (row.prompt, row.completion));
+    let pairs = pairs.usable.into_iter().map(|pair| (pair.prompt, pair.chosen));
+    Ok(labeled.chain(pairs).map(|(prompt, text)| Example::of_messages(prompt, text)).collect())
 }

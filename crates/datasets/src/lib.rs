@@ -36,7 +36,7 @@ pub use example::{AssistantTurns, Example, parse_question_row};
 pub use example_columns::{ExampleColumns, read_examples};
 pub use held_out::HeldOutRows;
 pub use mixture::{Mixture, StoppingStrategy};
-pub use preference::{FilteredPreferences, Preference};
+pub use preference::{FilteredPreferences, LabeledCompletion, Preference};
 pub use preference_columns::PreferenceColumns;
 pub use split::{Split, Splits};
 pub use split_rule::{SplitRule, SplitSpec};

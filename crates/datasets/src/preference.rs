@@ -18,6 +18,17 @@ pub struct Preference {
     pub rejected: String,
 }
 
+/// Completion with a label of its own, as KTO learns from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LabeledCompletion {
+    /// Messages before the completion, the last one by the user.
+    pub prompt: Vec<ChatMessage>,
+    /// Completion.
+    pub completion: String,
+    /// Label: true if the completion is desirable.
+    pub is_desirable: bool,
+}
+
 /// Usable preferences, and counts of those that were filtered out.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FilteredPreferences {

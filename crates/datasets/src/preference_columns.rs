@@ -15,7 +15,7 @@ use serde_json::Value;
 use crate::columns::{self, parse_column_map};
 use crate::dialogue::{self, ensure_user_is_last, split_last_completion};
 use crate::json_rows;
-use crate::preference::{FilteredPreferences, Preference};
+use crate::preference::{FilteredPreferences, LabeledCompletion, Preference};
 
 /// Column names of a preference dataset.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -125,6 +125,26 @@ impl PreferenceColumns {
         };
         preferences.push(Preference { prompt, chosen, rejected });
         Ok(())
+    }
+
+    /// Completion of a row that has a `completion` and a `label`. Of another row it is `None`, and
+    /// the row is read as by [`read_row`](Self::read_row).
+    ///
+    /// # Errors
+    /// When a column is missing, or has no valid value.
+    pub fn read_labeled_row(
+        &self,
+        row: &Value,
+        preferences: &mut FilteredPreferences,
+    ) -> Result<Option<LabeledCompletion>> {
+        let Some(label) = row.get("label").filter(|_| columns::has_value(row, "completion")) else {
+            return self.read_row(row, preferences).map(|()| None);
+        };
+        let is_desirable =
+            label.as_bool().context("`label` must be true (desirable) or false (undesirable)")?;
+        let completion = columns::completion(row, "completion")?;
+        ensure!(!columns::is_blank(&completion), "`completion` is empty");
+        Ok(Some(LabeledCompletion { prompt: self.read_prompt(row)?, completion, is_desirable }))
     }
 
     /// Messages of a completion, after the prompt of the row where they are several that go on

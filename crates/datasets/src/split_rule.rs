@@ -8,6 +8,8 @@
 //!
 //! A later run on the same rows may keep to the rule, and a resumed run keeps its own.
 
+use std::fmt::Display;
+
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -44,9 +46,14 @@ impl SplitRule {
     pub const PROBLEMS_MIXTURE_SEED: u64 = 0;
     /// Share of the rows in the validation split without --validation.
     pub const VALIDATION_SHARE: f64 = 0.1;
-    /// Warning of an evaluation on the rows of a run if there are other rows than then.
-    pub const CHANGED: &str = "the run was trained on rows of these data, and they have changed \
-                               since: which ones it held out is not known";
+
+    /// Warning if there are other rows than when `run` was trained on them.
+    pub fn changed_since(run: impl Display) -> String {
+        format!(
+            "{run} was trained on rows of these data, and they have changed since: which ones it \
+             held out is not known"
+        )
+    }
 
     /// Rule that the run with these `settings` recorded; `None` of built-in data, and of a run of
     /// an earlier version.

@@ -4,12 +4,15 @@
 //! their names. Every other model gets `model_type: llm_from_scratch`, which transformers refuses
 //! instead of misreading it.
 //!
-//! What we write, transformers 4 and 5 both read.
+//! What we write, transformers 4 and 5 both read, except for a Gemma 2 that has full attention in
+//! other layers than every second one: early releases of transformers 4 ignore its `layer_types`.
 
+mod defaults;
 mod family;
 mod gemma;
 mod gpt2;
 mod gpt_neox;
+mod layer_types;
 mod llama;
 mod mlp;
 mod opt;

@@ -13,7 +13,7 @@ use std::collections::HashMap;
 use std::fmt;
 
 use anyhow::Result;
-use datasets::Preference;
+use datasets::{LabeledCompletion, Preference};
 use experiment::terminal::printable;
 use model_io::ChatMessage;
 use modern::FinishReason;
@@ -109,6 +109,13 @@ impl fmt::Display for TokenizationCounts {
 impl From<Preference> for PreferenceRow {
     fn from(Preference { prompt, chosen, rejected }: Preference) -> Self {
         Self { prompt, completions: vec![(Label::Chosen, chosen), (Label::Rejected, rejected)] }
+    }
+}
+
+impl From<LabeledCompletion> for PreferenceRow {
+    fn from(LabeledCompletion { prompt, completion, is_desirable }: LabeledCompletion) -> Self {
+        let label = if is_desirable { Label::Chosen } else { Label::Rejected };
+        Self { prompt, completions: vec![(label, completion)] }
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail, ensure};
 use datasets::preference::{FilterCounts, FilteredPreferences};
-use datasets::{Preference, PreferenceColumns, Splits, columns, json_rows};
+use datasets::{Preference, PreferenceColumns, Splits, json_rows};
 use reward::PreferenceSource;
 use reward::flags::{PreferenceFlags, SplitFlags};
 use serde_json::Value;
@@ -148,20 +148,12 @@ fn read_row(
     preference_type: PreferenceType,
     pairs: &mut FilteredPreferences,
 ) -> Result<Option<PreferenceRow>> {
-    let Some(label) = row.get("label").filter(|_| columns::has_value(row, "completion")) else {
-        return names.read_row(row, pairs).map(|()| None);
-    };
+    let labeled = names.read_labeled_row(row, pairs)?;
     ensure!(
-        preference_type == PreferenceType::Unpaired,
+        labeled.is_none() || preference_type == PreferenceType::Unpaired,
         "rows of prompt, completion and label are for --loss kto"
     );
-    let label = label.as_bool();
-    let label = label.context("`label` must be true (desirable) or false (undesirable)")?;
-    let completion = columns::completion(row, "completion")?;
-    ensure!(!columns::is_blank(&completion), "`completion` is empty");
-    let label = if label { Label::Chosen } else { Label::Rejected };
-    let prompt = names.read_prompt(row)?;
-    Ok(Some(PreferenceRow { prompt, completions: vec![(label, completion)] }))
+    Ok(labeled.map(PreferenceRow::from))
 }
 
 /// Checks that `rows` have desirable and undesirable completions.

@@ -128,18 +128,22 @@ impl Cache {
     }
 
     /// Drops all tokens but the first `len`. A cache that is rolling in some layers drops all
-    /// tokens, because those before the window are gone. [`Cache::position`] is the number of
-    /// tokens left.
+    /// tokens once one has left the window, because it is gone. [`Cache::position`] is the number
+    /// of tokens left.
     pub fn truncate(&mut self, len: usize) {
         if len >= self.position {
             return;
         }
-        let len = if self.rolling_layer().is_some() { 0 } else { len };
+        let is_complete = self.layers.iter().all(|layer| match layer {
+            LayerCache::Dynamic(_) => true,
+            LayerCache::Rolling(layer) => layer.has_all_tokens(),
+        });
+        let len = if is_complete { len } else { 0 };
         self.position = len;
         for layer in &mut self.layers {
             match layer {
                 LayerCache::Dynamic(layer) => layer.truncate(len),
-                LayerCache::Rolling(layer) => layer.clear(),
+                LayerCache::Rolling(layer) => layer.truncate(len),
             }
         }
     }
@@ -149,7 +153,6 @@ impl Cache {
         &self,
         attention: &AttentionConfig,
         t: usize,
-        device: &Device,
     ) -> Result<AttentionContext> {
         let masks = LayerMasks::of(attention).map(|mask| Ok(mask.with_offset(self.position)))?;
         let rolling = self.rolling_layer().map(|layer| match t {
@@ -167,7 +170,9 @@ impl Cache {
         let starts = self.padding.iter().map(|&n| self.position as i64 - n as i64).collect();
         let s = self.position + t;
         let is_token = self.padding.iter().flat_map(|&n| (0..s).map(move |i| u8::from(i >= n)));
-        let is_token = Tensor::from_iter(is_token, device)?.reshape((self.padding.len(), s))?;
+        // On the CPU, where masks keep it: there is no GPU to wait for.
+        let is_token = Tensor::from_iter(is_token, &Device::Cpu)?;
+        let is_token = is_token.reshape((self.padding.len(), s))?; // (B, S)
         let masks = masks.map(|mask| mask.with_padding(&is_token))?;
         Ok(AttentionContext::row_starts(starts, masks))
     }

@@ -101,3 +101,12 @@ pub(crate) fn sample_rows(
     });
     rows.into_iter().map(|(_, sampled)| sampled).collect()
 }
+
+/// Sets the logits of `tokens` to −∞ in each of the `n_rows` rows of `logits`.
+pub(crate) fn forbid(tokens: &[u32], logits: &mut [f32], n_rows: usize) {
+    let v = logits.len() / n_rows.max(1);
+    for row in logits.chunks_exact_mut(v) {
+        let tokens = tokens.iter().filter(|token| (**token as usize) < v);
+        tokens.for_each(|&token| row[token as usize] = f32::NEG_INFINITY);
+    }
+}

@@ -1,5 +1,5 @@
 //! Command-line flags of programs that train a model or generate text: sizes, model, sampler,
-//! sliding window.
+//! prompt lookup, sliding window.
 
 use std::num::NonZeroUsize;
 
@@ -148,6 +148,28 @@ impl SamplerFlags {
 fn repetition_penalty(text: &str) -> std::result::Result<f64, String> {
     let number = non_negative(text)?;
     if number >= 1. { Ok(number) } else { Err("must be 1 (none) or above".into()) }
+}
+
+/// Flag of prompt lookup decoding, beside those of a window.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct PromptLookupFlags {
+    /// Prompt lookup decoding: propose up to K tokens that followed the last few ones earlier in
+    /// the text, and check them in one forward pass; up to the context length, and up to rounding,
+    /// the text is the same
+    #[arg(long, value_name = "K", conflicts_with = "window")]
+    pub prompt_lookup_num_tokens: Option<NonZeroUsize>,
+}
+
+impl PromptLookupFlags {
+    /// Cache for generation with a model of `attention`: with prompt lookup a full one, from which
+    /// rejected tokens can be taken back, else that of the flags `window`. The mask of a full cache
+    /// has the model's own window, too.
+    pub fn cache_kind(&self, window: &WindowFlags, attention: &AttentionConfig) -> CacheKind {
+        match self.prompt_lookup_num_tokens {
+            Some(_) => CacheKind::Full,
+            None => window.cache_kind(attention),
+        }
+    }
 }
 
 /// Sliding-window flags.

@@ -5,9 +5,9 @@ use anyhow::{Result, ensure};
 use candle_core::{DType, Device, Tensor};
 use tensor_core::Rng;
 
-use crate::completion::{Completion, FinishReason, Row, sample_rows};
+use crate::completion::{Completion, FinishReason, Row, forbid, sample_rows};
 use crate::generate_config::GenerateConfig;
-use crate::prompt_lookup::{PromptLookup, room};
+use crate::prompt_lookup::PromptLookup;
 use crate::sampler::Sampler;
 use crate::{Cache, GptModern};
 
@@ -121,8 +121,9 @@ impl GenerationState {
         let bounded = self.cache.is_dynamic() || model.config().attention.position.is_limited();
         ensure!(
             !bounded || len <= context_len,
-            "the prompt has {len} tokens, the model's context is {context_len}: \
-             shorten it, or use a sliding window"
+            "the prompt has {len} tokens, the model's context is {context_len}: shorten it, or use \
+             a sliding window{}",
+            if lookup.is_some() { " and no prompt lookup" } else { "" }
         );
         let mut rows = self.new_rows(&config.sampler, model.config().vocab_size, rngs)?;
         let mut left = Vec::new(); // rows that have left the batch
@@ -164,7 +165,7 @@ impl GenerationState {
                 None => self.next_logits(model, config.prefill_chunk, 1)?,
                 // A pass gives one token more than it accepts.
                 Some(lookup) => {
-                    self.looked_up_logits(model, lookup, config.max_new_tokens - step - 2)?
+                    lookup.next_logits(self, model, config.max_new_tokens - step - 2)?
                 }
             };
         }
@@ -200,31 +201,14 @@ impl GenerationState {
         Ok(rows.extract_if(.., |row| row.has_ended).collect())
     }
 
-    /// Logits (V) of the next token of the only row: those of the last pass over proposed tokens if
-    /// the row ends with the one proposed, else those of another pass, over at most `max_tokens`.
-    fn looked_up_logits(
-        &mut self,
-        model: &GptModern,
-        lookup: &mut PromptLookup,
-        max_tokens: usize,
-    ) -> Result<Vec<f32>> {
-        let text = &self.token_rows[0];
-        if let Some(logits) = lookup.accept(text) {
-            return Ok(logits);
-        }
-        let len = text.len();
-        let proposed = lookup.propose(text, max_tokens.min(room(model.config(), len)));
-        let n = 1 + proposed.len();
-        self.cache.truncate(len - 1); // without the rejected tokens of the last pass
-        self.token_rows[0].extend(proposed);
-        let logits = self.next_logits(model, n, n);
-        self.token_rows[0].truncate(len);
-        Ok(lookup.start(logits?))
-    }
-
     /// Processes all new tokens in chunks of `chunk`, and returns the logits of the tokens after
     /// the last `n` ones, which are in one chunk: (B, n, V).
-    fn next_logits(&mut self, model: &GptModern, chunk: usize, n: usize) -> Result<Vec<f32>> {
+    pub(crate) fn next_logits(
+        &mut self,
+        model: &GptModern,
+        chunk: usize,
+        n: usize,
+    ) -> Result<Vec<f32>> {
         let end = self.token_rows[0].len();
         let chunk = self.prefill_chunk(model, end, chunk);
         loop {
@@ -266,14 +250,5 @@ impl GenerationState {
         let start = self.cache.position();
         let ids = self.token_rows.iter().flat_map(|row| &row[start..start + t]).copied().collect();
         Tensor::from_vec(ids, (self.token_rows.len(), t), model.device())
-    }
-}
-
-/// Sets the logits of `tokens` to −∞ in each of the `n_rows` rows of `logits`.
-fn forbid(tokens: &[u32], logits: &mut [f32], n_rows: usize) {
-    let v = logits.len() / n_rows.max(1);
-    for row in logits.chunks_exact_mut(v) {
-        let tokens = tokens.iter().filter(|token| (**token as usize) < v);
-        tokens.for_each(|&token| row[token as usize] = f32::NEG_INFINITY);
     }
 }

@@ -183,7 +183,7 @@ impl GptModern {
         {
             bail!("RoPE's frequencies change after {limit} tokens: read the whole text again");
         }
-        let context = cache.next_context(&self.config.attention, t, ids.device())?;
+        let context = cache.next_context(&self.config.attention, t)?;
         let hidden = self.hidden_states_in_context(ids, &context, Some(cache))?;
         cache.advance(t);
         Ok(hidden)

@@ -1,5 +1,6 @@
-//! 3.8 Prompt lookup decoding (Saxena, <https://github.com/apoorvumang/prompt-lookup-decoding>): a
-//! text that repeats itself shows its next tokens, and one forward pass checks several of them.
+//! 3.8 Prompt lookup decoding (Saxena, <https://github.com/apoorvumang/prompt-lookup-decoding>): in
+//! a text that repeats itself, the next tokens occurred before, and one forward pass checks several
+//! of them.
 //!
 //! Decoding reads all weights for each token, and the arithmetic waits for memory: a pass over
 //! 1 + K tokens takes hardly longer than one over a single token. So the n-gram at the end of the
@@ -34,7 +35,7 @@ use std::num::NonZeroUsize;
 use anyhow::{Result, ensure};
 use model_io::ModelConfig;
 
-use crate::Cache;
+use crate::{Cache, GenerationState, GptModern};
 
 /// Length of the longest n-gram that is looked up, as in Saxena's program; in transformers it is
 /// `max_matching_ngram_size`, by default 2.
@@ -91,31 +92,50 @@ impl PromptLookup {
         self.n_accepted
     }
 
+    /// Logits (V) of the next token of the only row of `state`: those of the last pass over proposed
+    /// tokens if the row ends with the one proposed, else those of another pass, over at most
+    /// `max_tokens`.
+    pub(crate) fn next_logits(
+        &mut self,
+        state: &mut GenerationState,
+        model: &GptModern,
+        max_tokens: usize,
+    ) -> Result<Vec<f32>> {
+        let text = &state.token_rows[0];
+        if let Some(logits) = self.accept(text) {
+            return Ok(logits);
+        }
+        let len = text.len();
+        let max_tokens = max_tokens.min(max_proposed_tokens(model.config(), len));
+        let proposed = self.propose(text, max_tokens);
+        let n = 1 + proposed.len();
+        state.cache.truncate(len - 1); // without the rejected tokens of the last pass
+        state.token_rows[0].extend(proposed);
+        let logits = state.next_logits(model, n, n);
+        state.token_rows[0].truncate(len);
+        (self.logits, self.n_accepted_of_pass) = (logits?, 0);
+        Ok(self.logits_after_accepted())
+    }
+
     /// Accepts the last token of `text`, which was just sampled, if it is the proposed one. Returns
     /// the logits (V) of the token after it, which the last pass has computed; else `None`.
-    pub(crate) fn accept(&mut self, text: &[u32]) -> Option<Vec<f32>> {
+    fn accept(&mut self, text: &[u32]) -> Option<Vec<f32>> {
         if self.proposed.get(self.n_accepted_of_pass) != text.last() {
             return None;
         }
         self.n_accepted_of_pass += 1;
         self.n_accepted += 1;
-        Some(self.next_logits())
+        Some(self.logits_after_accepted())
     }
 
     /// Tokens for the next pass, at most `max_tokens`: K proposed ones after `text`.
-    pub(crate) fn propose(&mut self, text: &[u32], max_tokens: usize) -> &[u32] {
+    fn propose(&mut self, text: &[u32], max_tokens: usize) -> &[u32] {
         self.proposed = propose(text, self.num_tokens.min(max_tokens)).to_vec();
         &self.proposed
     }
 
-    /// Logits (V) of the next token, from those of a pass over the proposed tokens: (1 + K, V).
-    pub(crate) fn start(&mut self, logits: Vec<f32>) -> Vec<f32> {
-        (self.logits, self.n_accepted_of_pass) = (logits, 0);
-        self.next_logits()
-    }
-
     /// Logits (V) after the text and the accepted tokens.
-    fn next_logits(&self) -> Vec<f32> {
+    fn logits_after_accepted(&self) -> Vec<f32> {
         let v = self.logits.len() / (1 + self.proposed.len());
         self.logits[self.n_accepted_of_pass * v..][..v].to_vec()
     }
@@ -124,7 +144,7 @@ impl PromptLookup {
 /// Maximum number of tokens that can be proposed after `len` tokens: the text with them stays
 /// within the context, and does not pass the length at which RoPE's frequencies change, since the
 /// whole text would be read again with frequencies that are wrong if tokens are rejected.
-pub(crate) fn room(config: &ModelConfig, len: usize) -> usize {
+fn max_proposed_tokens(config: &ModelConfig, len: usize) -> usize {
     let change = config.attention.position.frequency_change().filter(|&change| len <= change);
     let limit = change.map_or(config.context_len, |change| change.min(config.context_len));
     limit.saturating_sub(len)

@@ -152,9 +152,15 @@ impl RollingCache {
         Ok(())
     }
 
-    /// Empties the cache.
-    pub fn clear(&mut self) {
-        self.n_tokens = 0;
+    /// True if no token has been overwritten: the text does not exceed the window and the sinks.
+    pub fn has_all_tokens(&self) -> bool {
+        self.n_tokens <= cache_len(self.window)
+    }
+
+    /// Truncates the cache to the first `len` tokens, or to none if some of them may have been
+    /// overwritten.
+    pub fn truncate(&mut self, len: usize) {
+        self.n_tokens = if self.has_all_tokens() { self.n_tokens.min(len) } else { 0 };
     }
 
     /// Allocated memory in bytes.

@@ -27,38 +27,42 @@ pub fn cache_len(window: SlidingWindow) -> usize {
 #[derive(Debug, Clone)]
 pub struct LayerMasks {
     full: AttentionMask,
-    sliding: AttentionMask,
+    /// Mask of the layers with a window; `None` if all layers have the same one.
+    sliding: Option<AttentionMask>,
 }
 
 impl LayerMasks {
     /// Masks of whole texts, for a model with `attention`.
     pub fn of(attention: &AttentionConfig) -> Self {
-        Self {
-            full: attention.mask(LayerType::FullAttention),
-            sliding: attention.mask(LayerType::SlidingAttention),
+        match attention.full_attention_interval {
+            None => Self::same(attention.mask(attention.layer_type(0))),
+            Some(_) => Self {
+                full: attention.mask(LayerType::FullAttention),
+                sliding: Some(attention.mask(LayerType::SlidingAttention)),
+            },
         }
     }
 
     /// One mask for all layers.
     pub fn same(mask: AttentionMask) -> Self {
-        Self { full: mask.clone(), sliding: mask }
+        Self { full: mask, sliding: None }
     }
 
     /// These masks, with `mask` in the layers that have a window.
     pub(crate) fn with_sliding(self, mask: AttentionMask) -> Self {
-        Self { sliding: mask, ..self }
+        Self { sliding: Some(mask), ..self }
     }
 
-    /// Masks that `f` makes of these.
+    /// Masks that `f` makes of these; of one for all layers, it makes one.
     pub(crate) fn map(self, f: impl Fn(AttentionMask) -> Result<AttentionMask>) -> Result<Self> {
-        Ok(Self { full: f(self.full)?, sliding: f(self.sliding)? })
+        Ok(Self { full: f(self.full)?, sliding: self.sliding.map(f).transpose()? })
     }
 
     /// Mask of the layers of this type.
     pub fn get(&self, layer_type: LayerType) -> &AttentionMask {
         match layer_type {
             LayerType::FullAttention => &self.full,
-            LayerType::SlidingAttention => &self.sliding,
+            LayerType::SlidingAttention => self.sliding.as_ref().unwrap_or(&self.full),
         }
     }
 }

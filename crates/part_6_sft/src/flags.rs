@@ -27,6 +27,26 @@ pub fn ensure_whole(name: &str, columns: Option<&str>, part: &DatasetFlags) -> R
     as_usage_error(part.ensure_unused(name))
 }
 
+/// Checks that no share of the rows is given for `--validation` or `--test` of generated data,
+/// which have splits of their own. The defaults are allowed: the settings of runs of earlier
+/// versions contain them.
+///
+/// # Errors
+/// A usage error if one is.
+pub fn ensure_shares_of_file(
+    is_file: bool,
+    validation: Option<f64>,
+    test: Option<f64>,
+) -> Result<()> {
+    let shares = [("--validation", validation, SplitRule::VALIDATION_SHARE), ("--test", test, 0.)];
+    for (flag, share, default) in shares {
+        let is_default = share.is_none_or(|share| share == default);
+        let message = format!("{flag} is for files; generated data have splits of their own");
+        ensure_usage(is_file || is_default, message)?;
+    }
+    Ok(())
+}
+
 /// Source of the rows `name`: what `open` gives, or, if it is a mixture, what `mixture` makes of
 /// its sources.
 ///
@@ -92,25 +112,30 @@ impl DataFlags {
         }
     }
 
-    /// Examples of `source` to evaluate `model` on: held-out sums, or a file's rows. If `model` is
-    /// or belongs to a run that was trained on some of these rows, only those that it held out, and
-    /// a message says so.
+    /// Examples of `source` to evaluate `model` on: held-out sums, or a file's rows. If a run that
+    /// led to `model` was trained on some of these rows, only those that it held out, and a message
+    /// says so.
     ///
     /// # Errors
-    /// When the data or the settings of the run cannot be read, or no row is left.
+    /// When the data or the settings of a run cannot be read, or no row is left.
     pub fn load_eval_examples(
         &self,
         model: &str,
         MappedSource { source, columns }: &MappedSource,
     ) -> Result<Vec<Example>> {
         let load = || source.load_eval_examples(columns.as_ref());
-        let run = RunFolder::settings_of_model(Path::new(model))?;
-        let Some(run) = run.filter(|_| *source != SftSource::Arithmetic) else { return load() };
-        let load_of_run = |seed| Self::load_rows_of_run(&run, columns.as_ref(), seed);
+        if *source == SftSource::Arithmetic {
+            return load();
+        }
+        let runs = RunFolder::runs_of_model(Path::new(model))?;
+        let runs: Vec<Value> = runs.into_iter().map(|(_, settings)| settings).collect();
+        let load_of_run =
+            |run: &Value, seed: u64| Self::load_rows_of_run(run, columns.as_ref(), seed);
         let requested = (&self.dataset, self.data.as_str());
-        let mut held_out = HeldOutRows::new(&run, requested, load_of_run, load)?;
+        let mut held_out = HeldOutRows::new(&runs, requested, load_of_run, load)?;
         held_out.print();
-        if held_out.are_of_run() && run["assistant_turns"] != "all" {
+        let latest = runs.iter().find(|run| HeldOutRows::is_learned_by(run, requested));
+        if latest.is_some_and(|run| run["assistant_turns"] != "all") {
             learn_last_turns(held_out.rows.iter_mut());
         }
         Ok(held_out.rows)

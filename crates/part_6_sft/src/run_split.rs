@@ -1,12 +1,13 @@
 //! Split of the fine-tuning run that a model comes from. A later run on the same data, with
-//! reinforcement learning, holds out the same rows: of rows that the model has learned, a
-//! validation would measure what it remembers.
+//! reinforcement learning, holds out the same rows: of rows that the model has learned, in any of
+//! its runs, a validation would measure what it remembers.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use datasets::{DatasetFlags, Example, ExampleColumns, SplitRule, SplitSpec};
+use datasets::held_out::splits_of_run;
+use datasets::{DatasetFlags, Example, ExampleColumns, HeldOutRows, SplitRule, SplitSpec};
 use experiment::RunFolder;
 use model_io::ChatMessage;
 use serde_json::Value;
@@ -20,9 +21,9 @@ pub struct RunSplit {
     /// Folder of the run.
     pub run: PathBuf,
     /// Rule of the split; `None` if the run has only some of the data, such as a source of a
-    /// mixture.
+    /// mixture, or is one of another part, such as one on preferences.
     pub rule: Option<SplitRule>,
-    /// Prompts of the training rows.
+    /// Prompts of the training rows of all runs.
     pub(crate) learned: HashSet<Vec<ChatMessage>>,
 }
 
@@ -35,24 +36,33 @@ pub struct GivenSplit {
     pub seed: Option<u64>,
 }
 
-/// Largest number of runs that are followed back from a model.
-const MAX_RUNS: usize = 16;
-
 impl RunSplit {
-    /// Split of the first fine-tuning run on `data`, a part of which `dataset` selects, among those
-    /// that led to `model`, and what all of them have learned of these data, or of a source that
-    /// they share. `None` without one, for generated data, and, with a warning, if there are other
-    /// rows than when a run on `data` was trained.
+    /// Split of the first fine-tuning run on `data`, a part of which `dataset` selects, among the
+    /// runs that led to `model`, and what all of these have learned of the data, or of a source
+    /// that they share. `None` without one, for generated data, and, with a warning, if there are
+    /// other rows than when a fine-tuning run on `data` was trained. Another run whose rows cannot
+    /// be read is left out with a warning.
     ///
     /// # Errors
-    /// When the settings of a run, or the data, cannot be read.
+    /// When the settings of a run, or the rows of a fine-tuning run on `data`, cannot be read.
     pub fn find(model: Option<&str>, data: &str, dataset: &DatasetFlags) -> Result<Option<Self>> {
         let is_generated = SftSource::built_in(data) == Some(SftSource::Arithmetic);
         let Some(model) = model.filter(|_| !is_generated) else { return Ok(None) };
         let (mut of_data, mut of_source, mut learned) = (None, None, HashSet::new());
-        for (run, settings) in runs_on(model, data, dataset)? {
-            let has_same_data = dataset.is_data_of(&settings, data);
-            match split_rows(&run, &settings)? {
+        let mut runs = RunFolder::runs_of_model(Path::new(model))?;
+        runs.retain(|(_, settings)| HeldOutRows::is_learned_by(settings, (dataset, data)));
+        for (run, settings) in runs {
+            let has_same_data = has_examples(&settings) && dataset.is_data_of(&settings, data);
+            let rows = match split_rows(&run, &settings) {
+                Err(error) if !has_same_data => {
+                    eprintln!(
+                        "warning: {error:#}: which of these rows it has learned is not known"
+                    );
+                    continue;
+                }
+                rows => rows?,
+            };
+            match rows {
                 Some((rule, train)) => {
                     learned.extend(train.iter().map(Example::conversation));
                     match has_same_data {
@@ -136,37 +146,21 @@ fn split_rows(run: &Path, settings: &Value) -> Result<Option<(SplitRule, Vec<Exa
         let prompts = |_| load(Some(&ExampleColumns::AnyPrompt), mixture_seed);
         load(None, mixture_seed).or_else(prompts)
     };
-    let splits = SplitRule::splits_of_run(settings, load_rows)
-        .with_context(|| format!("reading the rows of the run {}", run.display()))?;
+    let context = || format!("reading the rows of the run {}", run.display());
+    if settings["eval_file"].is_string() {
+        // All rows are for training.
+        let rows = load_rows(SplitRule::PROBLEMS_MIXTURE_SEED).with_context(context)?;
+        return Ok(Some((SplitRule::of_problems(rows.len()), rows)));
+    }
+    let splits = splits_of_run(settings, load_rows).with_context(context)?;
     if splits.is_none() {
-        eprintln!(
-            "warning: {}, from which the model comes, was trained on rows of these data, and they \
-             have changed since: which ones it held out is not known",
-            run.display()
-        );
+        let run = format!("{}, from which the model comes,", run.display());
+        eprintln!("warning: {}", SplitRule::changed_since(run));
     }
     Ok(splits.map(|(rule, splits)| (rule, splits.train)))
 }
 
-/// Runs on `data`, or on a source that they share, among those that led to `model`, the latest
-/// first, with their settings.
-fn runs_on(model: &str, data: &str, dataset: &DatasetFlags) -> Result<Vec<(PathBuf, Value)>> {
-    let (mut model, mut runs) = (model.to_string(), Vec::new());
-    for _ in 0..MAX_RUNS {
-        let Some(run) = RunFolder::find_run(Path::new(&model)) else { break };
-        let Some(settings) = RunFolder::read_settings(&run)? else { break };
-        let earlier = settings["model"].as_str().map(str::to_string);
-        if has_examples(&settings) && dataset.shares_files_with(&settings, data) {
-            runs.push((run, settings));
-        }
-        let Some(earlier) = earlier else { break };
-        model = earlier;
-    }
-    Ok(runs)
-}
-
-/// True if the run with these `settings` split rows of examples: one of part 6, or of part 8.
+/// True if the run with these `settings` has learned from examples: one of part 6, or of part 8.
 fn has_examples(settings: &Value) -> bool {
-    // A setting of no other run.
-    settings["examples"].is_u64() && SplitRule::is_of_run(settings)
+    settings["examples"].is_u64() // a setting of no other run
 }

@@ -390,6 +390,7 @@ fn invalid_input_is_rejected_in_one_line() {
     rejected(&["--template", "own"], 1, "no chat template of its own");
     rejected(&["--columns", "prompt=a,completion=b"], 2, "--columns is for files");
     rejected(&["--validation", "1"], 2, "must be below 1");
+    rejected(&["--validation", "0.2"], 2, "--validation is for files");
     let long = path_arg(folder.path(), "long.jsonl");
     let row = |prompt: &str| format!("{{\"prompt\": \"{prompt}\", \"completion\": \"b\"}}\n");
     std::fs::write(&long, row(&"7 ".repeat(200)) + &row(&"8 ".repeat(200))).expect("a file");

@@ -9,7 +9,7 @@ use experiment::number::{fraction, non_negative};
 use experiment::program::{as_usage_error, ensure_usage};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use sft::flags::{ensure_whole, open_files};
+use sft::flags::{ensure_shares_of_file, ensure_whole, open_files};
 
 use crate::source::PreferenceDataset;
 use crate::{LossKind, PreferenceLoss, PreferenceSource};
@@ -95,6 +95,14 @@ pub struct SplitFlags {
 }
 
 impl SplitFlags {
+    /// Checks that shares are given only of the rows of files.
+    ///
+    /// # Errors
+    /// A usage error if `data` are generated.
+    pub fn check(&self, data: &PreferenceFlags) -> Result<()> {
+        ensure_shares_of_file(!data.is_built_in(), self.validation, self.test)
+    }
+
     /// Rule by which `n_rows` rows of `data` are split; `None` for built-in data.
     pub fn rule(&self, data: &PreferenceFlags, n_rows: usize, seed: u64) -> Option<SplitRule> {
         let (validation, test) = self.shares();

@@ -63,7 +63,7 @@ impl ScoredRollouts {
         let mut streams = rng.clone();
         let mut own_rng = (0..ranks.rank()).fold(streams.fork(), |_, _| streams.fork());
         let before = scoring.counter.counts();
-        let (own, unscored) = scoring.counter.keep_unscored(|| match share.is_empty() {
+        let (own, deferred) = scoring.counter.defer_unscored_error(|| match share.is_empty() {
             true => Ok(Self::default()),
             false => Self::new(groups, share, chat_tokenizer, reward_fn, &mut own_rng),
         })?;
@@ -76,7 +76,7 @@ impl ScoredRollouts {
         }
         *parts.0.borrow_mut() = join_parts(ranks.gather(&own_parts)?);
         scoring.counter.add_other_ranks(before, ranks)?;
-        scoring.counter.ensure_ranks_scored(unscored, ranks)?;
+        scoring.counter.ensure_ranks_scored(deferred, ranks)?;
         Ok(all)
     }
 }

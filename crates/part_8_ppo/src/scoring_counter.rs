@@ -23,17 +23,17 @@ const MAX_WITHOUT_SCORE: f64 = 0.1;
 #[derive(Debug, Clone, Default)]
 pub struct ScoringCounter {
     counts: Rc<Cell<ScoringCounts>>,
-    unscored: Rc<RefCell<Unscored>>,
+    unscored_error: Rc<RefCell<UnscoredError>>,
 }
 
 /// Treatment of the error of a judge none of whose replies has had a score.
 #[derive(Debug, Default)]
-enum Unscored {
+enum UnscoredError {
     /// It is raised at once.
     #[default]
-    Raised,
-    /// It is kept, if there is one, until the scores of the other ranks are known.
-    Kept(Option<String>),
+    Raise,
+    /// Its message, if there is one, is deferred until the scores of the other ranks are known.
+    Defer(Option<String>),
 }
 
 /// Numbers of conversations, and of the replies of a judge.
@@ -77,7 +77,8 @@ impl ScoringCounter {
     }
 
     /// Checks that a reply has had a score so far, after those of a batch have been added. The
-    /// error is `message`; within [`keep_unscored`](Self::keep_unscored) it is kept.
+    /// error is `message`; within [`defer_unscored_error`](Self::defer_unscored_error) it is
+    /// deferred.
     ///
     /// # Errors
     /// When none has.
@@ -85,10 +86,10 @@ impl ScoringCounter {
         if self.counts().has_scores() {
             return Ok(());
         }
-        match &mut *self.unscored.borrow_mut() {
-            Unscored::Raised => bail!(message()),
-            Unscored::Kept(kept) => {
-                *kept = Some(message());
+        match &mut *self.unscored_error.borrow_mut() {
+            UnscoredError::Raise => bail!(message()),
+            UnscoredError::Defer(deferred) => {
+                *deferred = Some(message());
                 Ok(())
             }
         }
@@ -99,26 +100,30 @@ impl ScoringCounter {
     ///
     /// # Errors
     /// Other errors of `score`.
-    pub(crate) fn keep_unscored<T>(
+    pub(crate) fn defer_unscored_error<T>(
         &self,
         score: impl FnOnce() -> Result<T>,
     ) -> Result<(T, Option<String>)> {
-        self.unscored.replace(Unscored::Kept(None));
+        self.unscored_error.replace(UnscoredError::Defer(None));
         let result = score();
-        match self.unscored.take() {
-            Unscored::Raised => Ok((result?, None)),
-            Unscored::Kept(kept) => Ok((result?, kept)),
+        match self.unscored_error.take() {
+            UnscoredError::Raise => Ok((result?, None)),
+            UnscoredError::Defer(deferred) => Ok((result?, deferred)),
         }
     }
 
-    /// Raises the error that this rank or another of the `ranks` has `kept`, on all of them, if no
-    /// reply of any rank has had a score.
+    /// Raises the error that this rank or another of the `ranks` has `deferred`, on all of them, if
+    /// no reply of any rank has had a score.
     ///
     /// # Errors
     /// That error, and when another rank has ended.
-    pub(crate) fn ensure_ranks_scored(&self, kept: Option<String>, ranks: &Ranks) -> Result<()> {
-        let kept = ranks.gather(&kept)?.into_iter().flatten().next();
-        match kept {
+    pub(crate) fn ensure_ranks_scored(
+        &self,
+        deferred: Option<String>,
+        ranks: &Ranks,
+    ) -> Result<()> {
+        let deferred = ranks.gather(&deferred)?.into_iter().flatten().next();
+        match deferred {
             Some(message) if !self.counts().has_scores() => bail!(message),
             _ => Ok(()),
         }

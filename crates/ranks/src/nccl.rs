@@ -39,7 +39,7 @@ pub(crate) fn finish() {
     drop(COMMUNICATOR.take());
 }
 
-/// The ranks and their GPUs, as NCCL knows them.
+/// Communicator of the ranks, each with a GPU of its own.
 pub(crate) struct Communicator(Comm);
 
 impl Communicator {
@@ -49,7 +49,7 @@ impl Communicator {
     /// When two ranks have the same GPU, or NCCL finds no way between the GPUs.
     pub(crate) fn start(ranks: &Ranks, device: &Device) -> Result<Self> {
         let stream = device.as_cuda_device()?.cuda_stream();
-        stream.context().bind_to_thread()?; // NCCL takes the GPU of the thread
+        stream.context().bind_to_thread()?; // NCCL uses the current GPU of the thread
         let uuid = stream.context().uuid()?.bytes.map(|byte| byte as u8);
         ensure_one_rank_per_gpu(&ranks.gather(&uuid)?)?;
         let id = ranks.on_first(|| {
@@ -64,7 +64,8 @@ impl Communicator {
         Ok(Self(comm.map_err(nccl_error)?))
     }
 
-    /// Replaces `values`, f32, by their sums over all ranks, when the GPU comes to it.
+    /// Replaces `values`, f32, by their sums over all ranks. The GPU computes them after the call,
+    /// in the order of its stream.
     ///
     /// # Errors
     /// When the GPU or the network fails.

@@ -33,13 +33,19 @@ impl DeviceChoice {
     /// # Errors
     /// When a CUDA GPU was requested explicitly and is not available.
     pub fn open_on(self, local_rank: usize) -> Result<Device> {
-        let gpu = || local_rank % n_gpus().max(1);
+        let gpu = |index| gpu_index(index, local_rank, n_gpus());
         match self {
-            Self::Auto if cfg!(feature = "cuda") => Device::cuda_if_available(gpu()),
+            Self::Auto if cfg!(feature = "cuda") => Device::cuda_if_available(gpu(None)),
             Self::Auto | Self::Cpu => Ok(Device::Cpu),
-            Self::Cuda(index) => Device::new_cuda(index.unwrap_or_else(gpu)),
+            Self::Cuda(index) => Device::new_cuda(gpu(index)),
         }
     }
+}
+
+/// Index of the GPU of process `local_rank` of a host with `n_gpus` GPUs: `index` if one is given,
+/// else that of the process, and from the first again if there are fewer GPUs.
+pub(crate) fn gpu_index(index: Option<usize>, local_rank: usize, n_gpus: usize) -> usize {
+    index.unwrap_or(local_rank % n_gpus.max(1))
 }
 
 /// Number of GPUs that this process may use.

@@ -22,7 +22,8 @@ fn rows(name: &str, n: usize) -> Vec<Example> {
 }
 
 fn held_out(run: &Value, dataset: &DatasetFlags, name: &str, n: usize) -> Result<HeldOutRows> {
-    HeldOutRows::new(run, (dataset, name), |_| Ok(rows("q", n)), || Ok(rows("q", n)))
+    let run = std::slice::from_ref(run);
+    HeldOutRows::new(run, (dataset, name), |_, _| Ok(rows("q", n)), || Ok(rows("q", n)))
 }
 
 #[test]
@@ -139,8 +140,9 @@ fn of_a_file_in_a_mixture_the_rows_that_were_not_trained_on_are_held_out() -> Re
     let rule = SplitRule::of_shares(mixture(7).len(), 0.2, 0., 7);
     let run = json!({ "data": format!("{a}=0.7,{b}=0.3"), (SplitRule::SETTING): rule });
     let flags = DatasetFlags::default();
-    let load_of_run = |seed: u64| -> Result<Vec<Example>> { Ok(mixture(seed)) };
-    let held_out = HeldOutRows::new(&run, (&flags, b.as_str()), load_of_run, || Ok(rows("b", 30)))?;
+    let load_of_run = |_: &Value, seed: u64| -> Result<Vec<Example>> { Ok(mixture(seed)) };
+    let held_out =
+        HeldOutRows::new(&[run], (&flags, b.as_str()), load_of_run, || Ok(rows("b", 30)))?;
     let trained: HashSet<_> =
         rule.hold_out(mixture(7))?.train.iter().map(Example::question).collect();
     assert!(held_out.rows.iter().all(|row| !trained.contains(&row.question())));
@@ -148,6 +150,54 @@ fn of_a_file_in_a_mixture_the_rows_that_were_not_trained_on_are_held_out() -> Re
     assert!(n_trained > 0, "the run has read rows of the file");
     assert_eq!(held_out.rows.len(), 30 - n_trained, "no other row is left out");
     assert!(held_out.message.expect("why").contains(" of 30 rows"));
+    Ok(())
+}
+
+/// Runs are given as a chain, the latest first, and all of them count.
+#[test]
+fn the_rows_that_an_earlier_run_was_trained_on_are_not_held_out() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let (a, b) = (file(folder.path(), "a.jsonl")?, file(folder.path(), "b.jsonl")?);
+    let flags = DatasetFlags::default();
+    let run = |name: &str, validation: f64, seed: u64| {
+        let rule = SplitRule::of_shares(40, validation, 0., seed);
+        json!({ "data": name, (SplitRule::SETTING): rule, "seed": seed })
+    };
+    let held_out = |runs: &[Value]| {
+        let load_of_run = |run: &Value, _| match run["seed"] == 0 {
+            true => anyhow::bail!("no such file"),
+            false => Ok(rows("q", 40)),
+        };
+        HeldOutRows::new(runs, (&flags, a.as_str()), load_of_run, || Ok(rows("q", 40)))
+    };
+    let of_seed = |seed: u64| -> Result<HashSet<_>> {
+        let splits = SplitRule::of_shares(40, 0.5, 0., seed).hold_out(rows("q", 40))?;
+        Ok(splits.validation.iter().map(Example::question).collect())
+    };
+    let questions = |held_out: &HeldOutRows| -> HashSet<_> {
+        held_out.rows.iter().map(Example::question).collect()
+    };
+    let (first, second) = (run(&a, 0.5, 7), run(&a, 0.5, 8));
+    let of_first = held_out(&[run(&b, 0.5, 1), first.clone()])?;
+    assert_eq!(questions(&of_first), of_seed(7)?, "the latest run has other data");
+    let both = held_out(&[second.clone(), first.clone()])?;
+    let of_both: HashSet<_> = of_seed(8)?.intersection(&of_seed(7)?).cloned().collect();
+    assert!(!of_both.is_empty() && of_both.len() < 20, "{}", of_both.len());
+    assert_eq!(questions(&both), of_both);
+    let message = both.message.expect("a message");
+    assert!(message.ends_with("rows that an earlier run of the model was not trained on"));
+    assert_eq!(held_out(&[first.clone(), first.clone()])?, held_out(std::slice::from_ref(&first))?);
+
+    let mixture = run(&format!("{a}=1,{b}=1"), 0.5, 0);
+    let unreadable = held_out(&[second.clone(), mixture.clone()])?;
+    assert_eq!(questions(&unreadable), of_seed(8)?);
+    assert!(unreadable.warning.expect("a warning").ends_with("not known: no such file"));
+    assert_eq!(held_out(std::slice::from_ref(&mixture))?.rows.len(), 40);
+    assert!(held_out(&[run(&a, 0.5, 0)]).is_err(), "the run's own data are needed");
+    let mut on_all = first;
+    on_all["eval_file"] = json!(b);
+    let warning = held_out(&[second, on_all])?.warning.expect("a warning");
+    assert_eq!(warning, "an earlier run of the model was trained on these rows");
     Ok(())
 }
 

@@ -5,8 +5,10 @@
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
-use super::family::{Defaults, Family};
-use super::llama::{self, sliding_layers};
+use super::defaults::Defaults;
+use super::family::Family;
+use super::layer_types::{layer_interval, sliding_layers};
+use super::llama;
 use super::mlp::activation;
 use super::position;
 use crate::config::{AttentionConfig, LayerType, ModelConfig, PositionEncoding, SlidingWindow};
@@ -83,15 +85,10 @@ fn window(
 /// n if every n-th layer of `layer_types` has full attention, `None` if no layer has.
 fn full_attention_interval(layer_types: &Value, n_layer: usize) -> Result<Option<usize>> {
     let is_sliding = sliding_layers(layer_types, n_layer)?;
-    let interval = is_sliding.iter().position(|&is_sliding| !is_sliding).map(|first| first + 1);
-    let regular =
-        (1..=n_layer).map(|layer| interval.is_none_or(|interval| !layer.is_multiple_of(interval)));
-    ensure!(
-        regular.eq(is_sliding),
-        "`layer_types` must have `full_attention` in every n-th layer and `sliding_attention` in \
-         the others: other patterns are not supported"
-    );
-    Ok(interval)
+    let is_full: Vec<bool> = is_sliding.into_iter().map(|is_sliding| !is_sliding).collect();
+    let expected = "`layer_types` must have `full_attention` in every n-th layer and \
+                    `sliding_attention` in the others";
+    layer_interval(&is_full, n_layer, expected)
 }
 
 /// Keys of `config` in a file of Gemma 2.
@@ -102,6 +99,7 @@ pub(super) fn write_gemma_2(config: &ModelConfig) -> Value {
         LayerType::FullAttention => json!("full_attention"),
         LayerType::SlidingAttention => json!("sliding_attention"),
     });
+    // Ignored by early releases of transformers 4, in which every second layer has a window.
     json["layer_types"] = layer_types.collect();
     // Transformers computes the mask of a window even if no layer has one.
     let size = attention.window.map_or(config.context_len, |window| window.size);

@@ -4,7 +4,9 @@
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 
-use super::family::{Defaults, Family};
+use super::defaults::Defaults;
+use super::family::Family;
+use super::layer_types::{layer_interval, sliding_layers};
 use super::mlp::{self, activation};
 use super::position;
 use crate::config::{
@@ -198,15 +200,10 @@ fn no_rope_interval(
     };
     let has_rope: Vec<u8> = serde_json::from_value(has_rope.clone())
         .context("`no_rope_layers` must be a list of 1 (with RoPE) and 0 (without)")?;
-    let interval = has_rope.iter().position(|&has_rope| has_rope == 0).map(|first| first + 1);
-    let regular = (1..=n_layer)
-        .map(|layer| u8::from(interval.is_none_or(|interval| !layer.is_multiple_of(interval))));
-    ensure!(
-        regular.eq(has_rope), // ends with the shorter of the two
-        "`no_rope_layers` must have one number per layer, which is 0 for every n-th layer: \
-         other patterns are not supported"
-    );
-    Ok(interval)
+    let is_without: Vec<bool> = has_rope.iter().map(|&has_rope| has_rope == 0).collect();
+    let expected =
+        "`no_rope_layers` must have one number per layer, which is 0 for every n-th layer";
+    layer_interval(&is_without, n_layer, expected)
 }
 
 /// Sliding window, which must be the same in all layers. Llama never has one, as in transformers;
@@ -248,16 +245,4 @@ fn window(
     );
     let size = size.context("`layer_types` has sliding layers, but `sliding_window` is not set")?;
     Ok(Some(SlidingWindow { size, sinks: fields.size_or("attention_sinks", 0)? }))
-}
-
-/// True for each layer that has a window, according to `layer_types`.
-pub(super) fn sliding_layers(kinds: &Value, n_layer: usize) -> Result<Vec<bool>> {
-    let kinds = kinds.as_array().context("`layer_types` must be a list")?;
-    ensure!(kinds.len() == n_layer, "{n_layer} layers have {} `layer_types`", kinds.len());
-    let supported = ["full_attention", "sliding_attention"];
-    let other = kinds.iter().find(|kind| !supported.iter().any(|name| kind == name));
-    if let Some(other) = other {
-        bail!("`layer_types` has {other}: expected full_attention or sliding_attention");
-    }
-    Ok(kinds.iter().map(|kind| kind == "sliding_attention").collect())
 }

@@ -2,9 +2,10 @@
 //! transformers 5 `rope_parameters`; we read and write both.
 
 use anyhow::{Context, Result, bail, ensure};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-use super::family::{Defaults, Family};
+use super::defaults::Defaults;
+use super::family::Family;
 use crate::config::{
     AttentionConfig, Llama3Scaling, LongScaling, ModelConfig, PairFactors, PositionEncoding,
     RopeScaling, YarnScaling,
@@ -24,13 +25,14 @@ pub(super) fn read(
         _ => fields.object("rope_parameters")?,
     };
     // The older key has precedence in transformers, too.
-    let parameters = fields.object("rope_scaling")?.or(newer);
+    let older = fields.object("rope_scaling")?;
+    let parameters = match family {
+        Family::Gemma3 => merge(newer, older),
+        _ => older.or(newer).map(|parameters| parameters.0.clone()),
+    };
     let mut base = fields.number_or("rope_theta", defaults.rope_theta)?;
     base = fields.number_or("rotary_emb_base", base)?; // GPT-NeoX's name
-    if let (Family::Gemma3, Some(newer)) = (family, newer) {
-        base = newer.number_or("rope_theta", base)?; // merged with the older key
-    }
-    let Some(parameters) = parameters else {
+    let Some(parameters) = parameters.as_ref().map(Fields) else {
         return Ok(match family == Family::Custom && fields.value("rope_theta").is_none() {
             true => PositionEncoding::Learned { offset: fields.size_or("position_offset", 0)? },
             false => PositionEncoding::Rope { base, scaling: None },
@@ -40,6 +42,24 @@ pub(super) fn read(
     ensure!(!by_layer, "`rope_parameters` that differ between layers are not supported");
     let scaling = read_scaling(family, context_len, fields, parameters)?;
     Ok(PositionEncoding::Rope { base: parameters.number_or("rope_theta", base)?, scaling })
+}
+
+/// Parameters of the layers of Gemma 3 with full attention: those of `newer`, and in their place
+/// those of `older`, as far as it has them.
+fn merge(newer: Option<Fields<'_>>, older: Option<Fields<'_>>) -> Option<Map<String, Value>> {
+    let mut merged = newer.map_or_else(Map::new, |newer| newer.0.clone());
+    if let Some(older) = older {
+        if older.value("type").is_some() {
+            merged.remove("rope_type"); // the same key under its later name
+        }
+        merged.extend(older.0.clone());
+    }
+    (!merged.is_empty()).then_some(merged)
+}
+
+/// Kind of a RoPE scaling. `type` is an older name of the key.
+fn rope_type(parameters: Fields<'_>) -> Result<Option<&str>> {
+    Ok(parameters.string("rope_type")?.or(parameters.string("type")?))
 }
 
 /// The `rope_parameters` of a type of layers of Gemma 3; `None` if the file has none.
@@ -57,7 +77,7 @@ fn of_layer_type<'a>(layer_type: &str, fields: Fields<'a>) -> Result<Option<Fiel
 pub(super) fn local_base(fields: Fields<'_>) -> Result<f64> {
     let base = fields.number_or("rope_local_base_freq", 10_000.)?;
     let Some(parameters) = of_layer_type("sliding_attention", fields)? else { return Ok(base) };
-    let kind = parameters.string("rope_type")?.unwrap_or("default");
+    let kind = rope_type(parameters)?.unwrap_or("default");
     ensure!(
         kind == "default",
         "RoPE scaling `{kind}` of `sliding_attention` is not supported: expected default"
@@ -102,8 +122,7 @@ fn read_scaling(
         Family::Phi3 => fields.size_or(key, 4096)?,
         _ => fields.size_or(key, parameters.size_or(key, context_len)?)?,
     };
-    let kind = parameters.string("rope_type")?.or(parameters.string("type")?);
-    Ok(Some(match kind {
+    Ok(Some(match rope_type(parameters)? {
         None if parameters.value("factor").is_some() => {
             bail!("RoPE has a scaling `factor`, but `rope_type` is missing")
         }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::error;
 use crate::config::{
     BlockLayout, LayerType, LmHead, ModelConfig, NormKind, PositionEncoding, QkNorm, RopeScaling,
-    SlidingWindow,
+    SlidingWindow, YarnScaling,
 };
 use crate::config_json::{from_json, to_json, unsupported_family};
 use crate::testing::variants;
@@ -109,6 +109,36 @@ fn both_forms_of_layer_types_and_of_rope_mean_the_same() -> Result<()> {
     Ok(())
 }
 
+/// As `Gemma3TextConfig` does, which updates the newer object with the older one.
+#[test]
+fn the_older_rope_scaling_is_merged_into_the_newer_parameters() -> Result<()> {
+    let position = |newer: Value, older: Value| -> Result<PositionEncoding> {
+        let newer = json!({ "full_attention": newer });
+        let changes = json!({ "rope_parameters": newer, "rope_scaling": older });
+        Ok(from_json(&with(gemma_3_1b(), changes))?.attention.position)
+    };
+    let newer = json!({
+        "rope_type": "yarn", "factor": 8.0, "beta_fast": 16.0, "rope_theta": 5e5,
+        "original_max_position_embeddings": 4096,
+    });
+    let yarn = YarnScaling {
+        factor: 2.,
+        attention_factor: None,
+        beta_fast: 16.,
+        beta_slow: 1.,
+        original_context_len: 4096,
+    };
+    let expected = PositionEncoding::Rope { base: 5e5, scaling: Some(RopeScaling::Yarn(yarn)) };
+    assert_eq!(position(newer, json!({ "factor": 2.0 }))?, expected);
+    let default = json!({ "rope_type": "default", "rope_theta": 5e5 });
+    let scaling = Some(RopeScaling::Linear { factor: 8. });
+    let expected = PositionEncoding::Rope { base: 5e5, scaling };
+    for key in ["type", "rope_type"] {
+        assert_eq!(position(default.clone(), json!({ key: "linear", "factor": 8.0 }))?, expected);
+    }
+    Ok(())
+}
+
 #[test]
 fn missing_keys_have_the_defaults_of_the_two_families() -> Result<()> {
     let sizes = json!({
@@ -179,6 +209,11 @@ fn what_the_two_families_do_not_support_is_refused_by_name() {
             "rope_parameters",
             json!({ "sliding_attention": { "rope_type": "linear", "factor": 2. } }),
             "RoPE scaling `linear` of `sliding_attention` is not supported",
+        ),
+        (
+            "rope_parameters",
+            json!({ "sliding_attention": { "type": "yarn", "factor": 2. } }),
+            "RoPE scaling `yarn` of `sliding_attention` is not supported",
         ),
     ] {
         let message = refused(gemma_3_1b(), json!({ key: value }));

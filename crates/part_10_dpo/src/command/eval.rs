@@ -6,6 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
+use datasets::held_out::hold_out_untrained;
 use datasets::{DatasetFlags, SplitRule};
 use experiment::RunFolder;
 use experiment::flags::ComputeFlags;
@@ -189,11 +190,10 @@ fn load_eval_rows(args: &EvalArgs, preference_type: PreferenceType) -> Result<Ve
         return Ok(rows);
     }
     let trained: HashSet<_> = of_run.splits.train.into_iter().map(|row| row.prompt).collect();
-    let mut rows = load(&requested)?;
-    let n_rows = rows.len();
-    rows.retain(|row| !trained.contains(&row.prompt));
-    ensure!(!rows.is_empty(), "the run was trained on all rows of {}", requested.data);
-    println!("{} of {n_rows} rows: the run was trained on the others", rows.len());
+    let is_trained = |row: &PreferenceRow| trained.contains(&row.prompt);
+    let data = ("rows", requested.data.as_str());
+    let (rows, message) = hold_out_untrained(load(&requested)?, is_trained, data)?;
+    println!("{message}");
     Ok(rows)
 }
 
@@ -210,7 +210,7 @@ fn load_run_rows(
     let rows = PreferenceRows::load(data, &split, preference_type, seed)?;
     let is_unchanged = rule.is_none_or(|rule| rule.n_rows == rows.splits.n_rows());
     if !is_unchanged {
-        eprintln!("warning: {}", SplitRule::CHANGED);
+        eprintln!("warning: {}", SplitRule::changed_since("the run"));
     }
     Ok(is_unchanged.then_some(rows))
 }

@@ -17,7 +17,9 @@ use tiny_gpt::command::train::TextTrainArgs;
 use tiny_gpt::flags::ModelSizeFlags;
 
 use crate::GptModern;
-use crate::flags::{ChatTemplateFlags, ModelFlags, SamplerFlags, WindowFlags, byte_level_config};
+use crate::flags::{
+    ChatTemplateFlags, ModelFlags, PromptLookupFlags, SamplerFlags, WindowFlags, byte_level_config,
+};
 
 #[derive(Args)]
 #[command(mut_arg("n_kv_head", |arg| arg.help("Key-value heads of the four query heads \
@@ -168,7 +170,8 @@ pub(crate) struct GenerateArgs {
     /// File of prompts to complete in batches: .txt with one a line, or rows (.json, .jsonl or
     /// .parquet) with a `prompt`, a text to continue or messages for the chat template
     #[arg(
-        long, value_name = "FILE", conflicts_with_all = ["prompt", "ask", "json"], requires = "out"
+        long, value_name = "FILE", requires = "out",
+        conflicts_with_all = ["prompt", "ask", "json", "prompt_lookup_num_tokens"]
     )]
     pub(crate) prompts: Option<PathBuf>,
     /// With --prompts: file of the completions, JSON Lines of prompt, completion and finish_reason
@@ -180,10 +183,8 @@ pub(crate) struct GenerateArgs {
     /// Maximum number of new tokens
     #[arg(long, value_name = "N", default_value_t = 200)]
     pub(crate) max_new_tokens: usize,
-    /// Prompt lookup decoding: propose up to K tokens that followed the last few ones earlier in
-    /// the text, and check them in one forward pass; the same text, up to rounding
-    #[arg(long, value_name = "K", conflicts_with_all = ["prompts", "window"])]
-    pub(crate) prompt_lookup_num_tokens: Option<NonZeroUsize>,
+    #[command(flatten)]
+    pub(crate) prompt_lookup: PromptLookupFlags,
     #[command(flatten)]
     pub(crate) sampler: SamplerFlags,
     #[command(flatten)]

@@ -13,7 +13,7 @@ use serde_json::json;
 use tensor_core::Rng;
 
 use super::arguments::GenerateArgs;
-use crate::{CacheKind, Checkpoint, GenerateConfig, GptModern, generate};
+use crate::{Checkpoint, GenerateConfig, GptModern, generate};
 
 /// Model and settings of the arguments.
 pub(super) fn open(args: &GenerateArgs) -> Result<(Checkpoint, GenerateConfig)> {
@@ -28,13 +28,11 @@ pub(super) fn open(args: &GenerateArgs) -> Result<(Checkpoint, GenerateConfig)> 
         max_new_tokens: args.max_new_tokens,
         min_new_tokens: 0,
         stop_tokens: checkpoint.special_ids.eos.clone(),
-        cache_kind: match args.prompt_lookup_num_tokens {
-            // Rejected tokens can be taken back from it; its mask has the model's window, too.
-            Some(_) => CacheKind::Full,
-            None => args.window.cache_kind(&checkpoint.model.config().attention),
-        },
+        cache_kind: args
+            .prompt_lookup
+            .cache_kind(&args.window, &checkpoint.model.config().attention),
         prefill_chunk: 512,
-        prompt_lookup_num_tokens: args.prompt_lookup_num_tokens,
+        prompt_lookup_num_tokens: args.prompt_lookup.prompt_lookup_num_tokens,
     };
     Ok((checkpoint, config))
 }
@@ -70,7 +68,7 @@ pub(super) fn run(args: &GenerateArgs) -> Result<()> {
     let completion = completions.remove(0);
     let (n_passes, tokens) = (completion.n_passes(), completion.tokens);
     let tokens_per_pass = tokens.len() as f64 / n_passes.max(1) as f64;
-    if args.prompt_lookup_num_tokens.is_some() {
+    if args.prompt_lookup.prompt_lookup_num_tokens.is_some() {
         let n = tokens.len();
         eprintln!("{n} tokens in {n_passes} forward passes: {tokens_per_pass:.2} tokens per pass");
     }

@@ -174,3 +174,32 @@ fn a_cache_can_be_truncated_to_any_earlier_token() -> Result<()> {
     assert_close(&model.logits(&hidden)?, &model.forward(&ids)?.narrow(1, 5, 7)?, 1e-9);
     Ok(())
 }
+
+#[test]
+fn a_rolling_cache_is_truncated_while_it_has_all_tokens() -> Result<()> {
+    let window = SlidingWindow { size: 4, sinks: 2 };
+    let mut config = tiny();
+    config.attention.window = Some(window);
+    let mut mixed = config;
+    (mixed.attention.full_attention_interval, mixed.attention.window) =
+        (Some(2), Some(SlidingWindow { sinks: 0, ..window }));
+    let [text, other] = [ids(1, 12, 5)?, ids(1, 12, 77)?];
+    let [text, other] = [text.flatten_all()?.to_vec1::<u32>()?, other.flatten_all()?.to_vec1()?];
+    let tensor = |ids: &[u32]| Tensor::new(ids, &super::CPU)?.unsqueeze(0); // (1, T)
+    for (config, n_stored) in [(config, 6), (mixed, 4)] {
+        let model = inference_model(&config)?;
+        let whole = model.forward(&tensor(&text)?)?;
+        for (n, len) in [(n_stored, 3), (n_stored, 0), (3, 2), (n_stored + 1, 3)] {
+            let mut cache = Cache::per_layer(&config);
+            let before = [&text[..len], &other[len..n]].concat();
+            model.hidden_states_cached(&tensor(&before)?, &mut cache)?;
+            cache.truncate(len);
+            let left = if n > n_stored { 0 } else { len };
+            assert_eq!(cache.position(), left, "{len} of {n} tokens");
+            let hidden = model.hidden_states_cached(&tensor(&text[left..])?, &mut cache)?;
+            let logits = model.logits(&hidden)?;
+            assert_close(&logits, &whole.narrow(1, left, 12 - left)?, 1e-9);
+        }
+    }
+    Ok(())
+}

@@ -1,5 +1,7 @@
 //! Models with a window in some layers only: masks, caches, generation and the memory of a cache.
 
+use std::cell::Cell;
+
 use anyhow::Result;
 use candle_core::{DType, IndexOp, Module, Tensor};
 use model_io::ModelConfig;
@@ -10,7 +12,7 @@ use tensor_core::testing::assert_close;
 use super::{fresh, ids, variants};
 use crate::generation::generate_uncached;
 use crate::sampler::{Sampler, SamplingStrategy};
-use crate::sliding_window::can_attend;
+use crate::sliding_window::{LayerMasks, can_attend};
 use crate::{
     AttentionContext, Cache, CacheKind, FinishReason, GenerateConfig, GenerationState, GptModern,
     generate, generate_samples,
@@ -73,6 +75,29 @@ fn generation_with_a_cache_for_each_layer_equals_that_without_a_cache() -> Resul
                 let found = state.generate(&model, &settings, rngs, |_, _| Ok(()))?.remove(0);
                 assert_eq!(found.tokens, expected, "{name}, chunks of {prefill_chunk}");
             }
+        }
+    }
+    Ok(())
+}
+
+/// A padded batch makes its masks anew for each token.
+#[test]
+fn a_model_whose_layers_have_the_same_mask_makes_it_once() -> Result<()> {
+    for (name, config) in variants() {
+        let n_made = Cell::new(0);
+        let masks = LayerMasks::of(&config.attention).map(|mask| {
+            n_made.set(n_made.get() + 1);
+            Ok(mask)
+        })?;
+        let is_mixed = config.attention.full_attention_interval.is_some();
+        assert_eq!(n_made.get(), if is_mixed { 2 } else { 1 }, "{name}");
+        for layer in 0..config.n_layer {
+            let layer_type = config.attention.layer_type(layer);
+            let [found, expected] = [masks.get(layer_type), &config.attention.mask(layer_type)]
+                .map(|mask| mask.to_tensor(9, 9, DType::F64, &super::CPU));
+            let [found, expected] = [found?.flatten_all()?, expected?.flatten_all()?];
+            let equal = found.to_vec1::<f64>()? == expected.to_vec1::<f64>()?;
+            assert!(equal, "{name}, layer {layer}");
         }
     }
     Ok(())

@@ -171,7 +171,7 @@ fn passes_are_counted_as_by_hand() -> Result<()> {
 /// p = (1/2, 1/3, 1/6) and the certain proposal 1: accepted with probability 1/3, else replaced by
 /// 0 or 2 with the probabilities 3/4 and 1/4 of the remainder.
 #[test]
-fn one_draw_accepts_or_replaces_a_proposal_as_speculative_decoding_does() {
+fn the_samplers_draws_have_the_probabilities_of_speculative_decoding() {
     let p: [f64; 3] = [1. / 2., 1. / 3., 1. / 6.];
     let speculative = |x: usize| {
         let q: [f64; 3] = [0, 1, 2].map(|y| if y == x { 1. } else { 0. });
@@ -275,6 +275,40 @@ fn after_a_callback_error_the_cache_has_the_tokens_of_the_text() -> Result<()> {
         let (rest, _) = complete(&model, &mut state, &config, 0)?;
         assert_eq!(rest.tokens, expected.tokens[n..n + 20], "after {n} tokens");
     }
+    Ok(())
+}
+
+#[test]
+fn a_prompt_that_exceeds_the_context_is_refused_with_a_remedy_that_is_possible() -> Result<()> {
+    let model = inference_model(&tiny())?; // a context of 64
+    let config = config_for(&model, SamplingStrategy::Greedy, 3);
+    let run = |config: &GenerateConfig| {
+        error(generate(&model, &[vec![1; 65]], config, &mut Rng::new(0), |_, _| Ok(())))
+    };
+    let message = run(&config);
+    assert!(message.ends_with("context is 64: shorten it, or use a sliding window"), "{message}");
+    let message = run(&with_lookup(&config, 2));
+    assert!(message.ends_with("a sliding window and no prompt lookup"), "{message}");
+    Ok(())
+}
+
+/// Ordinary decoding goes on past the context if all layers have a window.
+#[test]
+fn with_prompt_lookup_the_text_is_the_same_up_to_the_context_length() -> Result<()> {
+    let mut config = ModelConfig { context_len: 16, ..tiny() };
+    config.attention.window = Some(SlidingWindow { size: 4, sinks: 0 });
+    let model = inference_model(&config)?;
+    let sampler = Sampler::new(SamplingStrategy::Greedy);
+    let ordinary = GenerateConfig::new(&model, sampler, 30, Vec::new());
+    let lookup =
+        with_lookup(&GenerateConfig { cache_kind: CacheKind::Full, ..ordinary.clone() }, 3);
+    let run = |config: &GenerateConfig| -> Result<Vec<u32>> {
+        let rng = &mut Rng::new(0);
+        Ok(generate(&model, &[vec![1, 5, 1, 5]], config, rng, |_, _| Ok(()))?.remove(0).tokens)
+    };
+    let (expected, actual) = (run(&ordinary)?, run(&lookup)?);
+    assert_eq!((expected.len(), actual.len()), (30, 13));
+    assert_eq!(actual, expected[..13]);
     Ok(())
 }
 

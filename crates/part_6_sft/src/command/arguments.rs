@@ -13,7 +13,7 @@ use scaling::{DefaultLength, DefaultLr, RunDefaults};
 use serde::Serialize;
 
 use crate::evaluation::GenerationEvalConfig;
-use crate::flags::{DataFlags, ExampleFlags};
+use crate::flags::{DataFlags, ExampleFlags, ensure_shares_of_file};
 use crate::model_flags::ModelFlags;
 use crate::{BatchLayout, Curriculum, TrainConfig};
 
@@ -82,6 +82,7 @@ impl TrainArgs {
     pub(crate) fn check(&self) -> Result<()> {
         self.optimization.check()?;
         self.model.lora.check()?;
+        ensure_shares_of_file(self.data.data != "arithmetic", self.examples.validation, None)?;
         ensure_usage(
             self.max_length.is_none_or(|length| length.get() > 1),
             "--max-length 1: an example has more than one token",

@@ -4,10 +4,10 @@ use std::collections::HashSet;
 
 use anyhow::Result;
 use datasets::arithmetic_questions::DemonstrationStyle;
-use datasets::{AssistantTurns, DatasetFlags, Example};
+use datasets::{AssistantTurns, DatasetFlags, Example, SplitRule};
 use serde_json::json;
 
-use crate::flags::{DataFlags, ExampleFlags};
+use crate::flags::{DataFlags, ExampleFlags, ensure_shares_of_file};
 use crate::{MappedSource, SftSource};
 
 #[test]
@@ -18,6 +18,22 @@ fn the_everyday_splits_do_not_overlap() -> Result<()> {
     assert_eq!((split.train.len(), split.validation.len()), (56, 14));
     assert!(split.validation.iter().all(|example| !split.train.contains(example)));
     Ok(())
+}
+
+#[test]
+fn generated_data_have_no_shares_apart_from_the_recorded_defaults() {
+    for (is_file, validation, test, flag) in [
+        (false, None, None, None),
+        (false, Some(0.1), Some(0.), None),
+        (false, Some(0.2), None, Some("--validation")),
+        (false, Some(0.1), Some(0.2), Some("--test")),
+        (true, Some(0.2), Some(0.2), None),
+    ] {
+        let result = ensure_shares_of_file(is_file, validation, test);
+        let message = result.err().map(|error| error.to_string());
+        let refused = message.as_ref().map(|message| message.split_whitespace().next());
+        assert_eq!(refused, flag.map(Some), "{validation:?} {test:?}");
+    }
 }
 
 #[test]
@@ -81,6 +97,32 @@ fn assistant_turns_last_holds_for_training_and_for_the_evaluation_of_its_run() -
         let run = folder.path().to_string_lossy();
         assert_eq!(data.load_eval_examples(&run, &data.open_source()?)?, splits.validation);
     }
+    Ok(())
+}
+
+#[test]
+fn a_model_is_not_evaluated_on_the_rows_that_an_earlier_run_was_trained_on() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let path = |name: &str| folder.path().join(name).to_string_lossy().into_owned();
+    let row = |i: usize| json!({ "prompt": format!("{i}?"), "completion": "a" }).to_string() + "\n";
+    std::fs::write(path("sft.jsonl"), (0..40).map(row).collect::<String>())?;
+    let rule = SplitRule::of_shares(40, 0.2, 0., 4);
+    let sft = json!({ "data": path("sft.jsonl"), "examples": 9, "split_rule": rule });
+    let dpo = json!({ "data": path("pairs.jsonl"), "pairs": 9, "model": path("sft/model") });
+    for (name, settings) in [("sft", sft), ("dpo", dpo)] {
+        std::fs::create_dir(path(name))?;
+        std::fs::write(path(name) + "/config.json", settings.to_string())?;
+        std::fs::write(path(name) + "/metrics.jsonl", "")?; // marks the folder of a run
+    }
+    let dataset = DatasetFlags::default();
+    let data = DataFlags { data: path("sft.jsonl"), dataset, columns: None };
+    let source = data.open_source()?;
+    let rows = source.source.load_eval_examples(None)?;
+    let held_out = data.load_eval_examples(&path("dpo/model"), &source)?;
+    assert_eq!(held_out.len(), 8);
+    let questions: HashSet<_> = held_out.iter().map(Example::question).collect();
+    let validation = rule.hold_out(rows)?.validation;
+    assert_eq!(questions, validation.iter().map(Example::question).collect());
     Ok(())
 }
 

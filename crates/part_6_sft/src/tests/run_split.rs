@@ -123,6 +123,41 @@ fn a_share_that_is_given_applies_to_the_split_that_a_run_would_have_without_it()
 }
 
 #[test]
+fn runs_of_other_parts_have_learned_rows_but_their_split_is_not_kept_to() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let path = |name: &str| folder.path().join(name).to_string_lossy().into_owned();
+    let data = path("a.jsonl");
+    // Every row is a pair, an example, and a problem.
+    let row = |i: usize| {
+        json!({ "prompt": format!("{i}?"), "completion": "a", "chosen": "a", "rejected": "b" })
+            .to_string()
+            + "\n"
+    };
+    fs::write(&data, (0..100).map(row).collect::<String>())?;
+    let rule = SplitRule::of_shares(100, 0.2, 0., 4);
+    let dpo = json!({ "data": data, "pairs": 9, "seed": 4, "split_rule": rule });
+    write_run(&path("dpo"), &dpo)?;
+    let grpo = json!({ "data": data, "task": "arithmetic", "seed": 5, "model": path("sft") });
+    write_run(&path("grpo"), &grpo)?;
+    let with_eval_file = json!({ "data": data, "task": "arithmetic", "eval_file": "b.jsonl" });
+    write_run(&path("all"), &with_eval_file)?;
+    let rows = SftSource::Files(vec![data.clone().into()]).load_eval_examples(None)?;
+    for (model, n_learned) in [("dpo/adapter", 80), ("grpo", 90), ("all", 100)] {
+        let split = RunSplit::find(Some(&path(model)), &data, &DatasetFlags::default())?;
+        let split = split.expect("a run on the data");
+        assert_eq!((split.rule, split.n_learned(&rows)), (None, n_learned), "{model}");
+    }
+    let sft = json!({ "data": data, "examples": 9, "split_rule": rule, "model": path("dpo") });
+    write_run(&path("sft"), &sft)?;
+    let split = RunSplit::find(Some(&path("grpo")), &data, &DatasetFlags::default())?;
+    assert_eq!(split.expect("that of fine-tuning").rule, Some(rule));
+    let unreadable = json!({ "question": 1 }).to_string();
+    fs::write(&data, (0..100).map(|_| unreadable.clone() + "\n").collect::<String>())?;
+    assert!(RunSplit::find(Some(&path("dpo")), &data, &DatasetFlags::default())?.is_none());
+    Ok(())
+}
+
+#[test]
 fn of_a_source_that_runs_share_the_rows_that_one_has_learned_are_known() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let path = |name: &str| folder.path().join(name).to_string_lossy().into_owned();
@@ -148,5 +183,14 @@ fn of_a_source_that_runs_share_the_rows_that_one_has_learned_are_known() -> Resu
     let n_learned = split.n_learned(&rows(&b)?);
     assert!(split.rule.is_none() && 40 < n_learned && n_learned < 100, "{n_learned}");
     assert!(find("mixed", &mixture)?.expect("a split").rule.is_some(), "the same data");
+
+    let later = json!({ "data": b, "examples": 9, "validation": 0.2, "seed": 4,
+        "model": path("mixed/model") });
+    write_run(&path("later"), &later)?;
+    fs::remove_file(&a)?; // the rows of the mixture cannot be read any more
+    assert!(find("mixed", &b)?.is_none());
+    let split = find("later", &b)?.expect("the split of the run on the file alone");
+    assert_eq!((split.rule.is_some(), split.n_learned(&rows(&b)?)), (true, 80));
+    assert!(find("mixed", &mixture).is_err(), "the run's own data are needed");
     Ok(())
 }

@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, ensure};
 use clap::Args;
+use datasets::held_out::hold_out_untrained;
 use datasets::preference::FilterCounts;
-use datasets::{DatasetFlags, FilteredPreferences, SplitRule};
+use datasets::{DatasetFlags, FilteredPreferences, Preference, SplitRule};
 use experiment::flags::ComputeFlags;
 use experiment::picture::create_parent_folder;
 use experiment::program::as_usage_error;
@@ -113,13 +114,12 @@ fn load_eval_preferences(args: &EvalArgs) -> Result<FilteredPreferences> {
         return Ok(FilteredPreferences { usable, ..FilteredPreferences::default() });
     }
     let trained: HashSet<_> = of_run.train.into_iter().map(|pair| pair.prompt).collect();
-    let mut all = load_all(&requested)?;
-    let n_pairs = all.usable.len();
-    all.usable.retain(|pair| !trained.contains(&pair.prompt));
-    let n = all.usable.len();
-    ensure!(n > 0, "the run was trained on all pairs of {}", requested.data);
-    println!("{n} of {n_pairs} pairs: the run was trained on the others");
-    Ok(all)
+    let FilteredPreferences { usable, filter_counts } = load_all(&requested)?;
+    let is_trained = |pair: &Preference| trained.contains(&pair.prompt);
+    let data = ("pairs", requested.data.as_str());
+    let (usable, message) = hold_out_untrained(usable, is_trained, data)?;
+    println!("{message}");
+    Ok(FilteredPreferences { usable, filter_counts })
 }
 
 /// Splits of a run on `data` with these settings; `None`, with a warning, if the pairs have changed
@@ -131,7 +131,7 @@ fn load_run_dataset(data: &PreferenceFlags, settings: Value) -> Result<Option<Pr
     let dataset = split.load_dataset(data, seed)?;
     let is_unchanged = rule.is_none_or(|rule| rule.n_rows == dataset.n_pairs());
     if !is_unchanged {
-        eprintln!("warning: {}", SplitRule::CHANGED);
+        eprintln!("warning: {}", SplitRule::changed_since("the run"));
     }
     Ok(is_unchanged.then_some(dataset))
 }

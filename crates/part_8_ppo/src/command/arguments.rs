@@ -10,7 +10,7 @@ use scaling::flags::OptimizationFlags;
 use scaling::{DefaultLength, DefaultLr, RunDefaults};
 use serde::Serialize;
 use sft::ChatTokenizer;
-use sft::flags::{DataFlags, ExampleFlags};
+use sft::flags::{DataFlags, ExampleFlags, ensure_shares_of_file};
 use sft::model_flags::ModelFlags;
 use sft::run_split::GivenSplit;
 
@@ -112,7 +112,9 @@ impl TrainArgs {
         self.reward_fn.check(&self.data.data)?;
         self.reward_fn.program.check(|name| self.reward_fn.source() == name)?;
         self.rewards.check()?;
-        ensure_split_of_file(self.split_seed, self.data.data != "arithmetic")?;
+        let is_file = self.data.data != "arithmetic";
+        ensure_split_of_file(self.split_seed, is_file)?;
+        ensure_shares_of_file(is_file, self.examples.validation, None)?;
         step.check()?;
         self.model.lora.check()?;
         let prompts = self.batch_size();

@@ -167,31 +167,32 @@ fn print_metrics(
     );
 }
 
-/// Problems of the evaluation: the test problems, or those of --data. If the run of the model was
-/// trained on some of these, only those that it held out.
+/// Problems of the evaluation: the test problems, or those of --data. If a run that led to the
+/// model was trained on some of these, only those that it held out.
 fn load_eval_examples(args: &EvalArgs) -> Result<Vec<Example>> {
     let TaskFlags { task, dataset, .. } = &args.task;
     let load = || -> Result<Vec<Example>> {
         args.task.load_rows()?.map_or_else(|| task.test_examples(), Ok)
     };
-    let run = RunFolder::settings_of_model(Path::new(args.finetuned.trained_model()))?;
-    let (Some(run), Some(data)) = (run, args.task.file_data()) else { return load() };
-    let is_own = run["task"] == json!(task) && dataset.is_data_of(&run, data);
+    let runs = RunFolder::runs_of_model(Path::new(args.finetuned.trained_model()))?;
+    let runs: Vec<Value> = runs.into_iter().map(|(_, settings)| settings).collect();
+    let (Some(run), Some(data)) = (runs.first(), args.task.file_data()) else { return load() };
+    let is_own = run["task"] == json!(task) && dataset.is_data_of(run, data);
     if let (true, Some(file)) = (is_own, run["eval_file"].as_str()) {
         println!("evaluating on the run's validation problems, as those of --data trained it");
         let eval_split = run["eval_split"].as_str();
         let dataset = args.task.load_dataset(Some(file), eval_split, SplitSpec::Problems)?;
         return Ok(dataset.splits.validation);
     }
-    let of_run = TaskFlags {
-        data: run["data"].as_str().map(Into::into),
-        dataset: DatasetFlags::of_run(&run),
-        ..args.task.clone()
-    };
-    let load_of_run = |seed: u64| -> Result<Vec<Example>> {
+    let load_of_run = |run: &Value, seed: u64| -> Result<Vec<Example>> {
+        let of_run = TaskFlags {
+            data: run["data"].as_str().map(Into::into),
+            dataset: DatasetFlags::of_run(run),
+            ..args.task.clone()
+        };
         Ok(of_run.load_rows_drawn_by(seed)?.unwrap_or_default())
     };
-    let held_out = HeldOutRows::new(&run, (dataset, data), load_of_run, load)?;
+    let held_out = HeldOutRows::new(&runs, (dataset, data), load_of_run, load)?;
     held_out.print();
     Ok(held_out.rows)
 }

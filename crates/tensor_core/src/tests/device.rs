@@ -1,6 +1,7 @@
 //! The choice of a device.
 
 use crate::DeviceChoice;
+use crate::device::gpu_index;
 
 #[test]
 fn a_device_is_written_as_it_was_given() {
@@ -18,8 +19,11 @@ fn a_device_is_written_as_it_was_given() {
 }
 
 #[test]
-fn every_rank_of_a_host_computes_on_the_cpu_if_that_is_asked_for() {
-    for local_rank in [0, 3] {
-        assert!(DeviceChoice::Cpu.open_on(local_rank).unwrap().is_cpu());
-    }
+fn the_processes_of_a_host_share_its_gpus_unless_one_is_named() {
+    let indices =
+        |index, n_gpus| [0, 1, 2, 3].map(|local_rank| gpu_index(index, local_rank, n_gpus));
+    assert_eq!(indices(None, 4), [0, 1, 2, 3]);
+    assert_eq!(indices(None, 2), [0, 1, 0, 1]);
+    assert_eq!(indices(None, 0), [0; 4], "which is then reported to be missing");
+    assert_eq!(indices(Some(1), 4), [1; 4]);
 }

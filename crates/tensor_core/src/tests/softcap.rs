@@ -1,6 +1,6 @@
 //! Soft caps of logits: values by hand, gradients, and attention with capped logits.
 
-use candle_core::{DType, IndexOp, Result, Tensor};
+use candle_core::{DType, IndexOp, Result, Tensor, Var};
 
 use super::attention::masks;
 use super::fused::random;
@@ -45,14 +45,21 @@ fn gradients_of_capped_attention_match_finite_differences() -> Result<()> {
     Ok(())
 }
 
+/// A cap far above the logits changes nothing, and one far below them makes them all equal but for
+/// their signs.
 #[test]
-fn a_cap_far_above_the_logits_changes_nothing_under_any_mask() -> Result<()> {
+fn the_cap_decides_how_far_weights_can_differ_under_any_mask() -> Result<()> {
     let (q, kv) = (random(0, (2, 3, 4, 2)), random(1, (2, 5, 2, 2)));
     for mask in masks(2, 3, 5) {
         let uncapped = attention(&q, &kv, &kv, &mask)?;
         assert_close(&softcap_attention(&q, &kv, &kv, &mask, 1e6)?, &uncapped, 1e-9);
-        let capped = softcap_attention(&q, &kv, &kv, &mask, 0.1)?;
-        assert_eq!(capped.dims(), uncapped.dims());
+        // Two logits differ by at most 2 c.
+        let weights = softcap_attention_weights(&q, &kv, &mask, 0.1)?.flatten_to(2)?; // (B H T, S)
+        for row in weights.to_vec2::<f64>()? {
+            let visible = || row.iter().copied().filter(|&weight| weight > 0.);
+            let [least, most] = [visible().fold(1., f64::min), visible().fold(0., f64::max)];
+            assert!(most <= least * f64::exp(0.2) * (1. + 1e-12), "{row:?}");
+        }
     }
     Ok(())
 }
@@ -66,6 +73,16 @@ fn hidden_keys_stay_hidden_under_a_cap() -> Result<()> {
     for (query, row) in weights.to_vec2::<f64>()?.iter().enumerate() {
         for (key, weight) in row.iter().enumerate() {
             assert_eq!(*weight > 0., key <= query && key + 2 > query, "{query} {key}");
+        }
+    }
+    // The last query attends to the keys 2 and 3.
+    let [keys, values] = [Var::from_tensor(&k)?, Var::from_tensor(&random(2, (1, 4, 1, 3)))?];
+    let last = softcap_attention(&q, &keys, &values, &mask, 0.5)?.narrow(1, 3, 1)?; // (1, 1, 2, 3)
+    let gradients = last.sqr()?.sum_all()?.backward()?;
+    for x in [&keys, &values] {
+        let gradient = gradients.get(x.as_tensor()).expect("a gradient").i((0, .., 0))?; // (4, 3)
+        for (key, row) in gradient.to_vec2::<f64>()?.iter().enumerate() {
+            assert_eq!(row.iter().any(|x| *x != 0.), key >= 2, "{key}: {row:?}");
         }
     }
     let half = softcap_attention(
