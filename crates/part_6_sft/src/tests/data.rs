@@ -122,7 +122,8 @@ fn a_model_is_not_evaluated_on_the_rows_that_an_earlier_run_was_trained_on() -> 
     assert_eq!(held_out.len(), 8);
     let questions: HashSet<_> = held_out.iter().map(Example::question).collect();
     let validation = rule.hold_out(rows)?.validation;
-    assert_eq!(questions, validation.iter().map(Example::question).collect());
+    let expected: HashSet<_> = validation.iter().map(Example::question).collect();
+    assert_eq!(questions, expected);
     Ok(())
 }
 
