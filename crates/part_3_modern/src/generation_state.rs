@@ -7,7 +7,7 @@ use tensor_core::Rng;
 
 use crate::completion::{Completion, FinishReason, Row, forbid, sample_rows};
 use crate::generate_config::GenerateConfig;
-use crate::prompt_lookup::PromptLookup;
+use crate::prompt_lookup::{PromptLookup, max_proposed_tokens};
 use crate::sampler::Sampler;
 use crate::{Cache, GptModern};
 
@@ -165,7 +165,12 @@ impl GenerationState {
                 None => self.next_logits(model, config.prefill_chunk, 1)?,
                 // A pass gives one token more than it accepts.
                 Some(lookup) => {
-                    lookup.next_logits(self, model, config.max_new_tokens - step - 2)?
+                    let text = self.token_rows[0].clone();
+                    let room = max_proposed_tokens(model.config(), text.len());
+                    let max_tokens = room.min(config.max_new_tokens - step - 2);
+                    lookup.next_logits(&text, max_tokens, |proposed| {
+                        self.logits_of_proposed(model, proposed)
+                    })?
                 }
             };
         }
@@ -201,14 +206,20 @@ impl GenerationState {
         Ok(rows.extract_if(.., |row| row.has_ended).collect())
     }
 
+    /// Logits of the tokens after the only row and after each `proposed` one behind it: (1 + K, V).
+    /// Rejected tokens of an earlier call leave the cache.
+    fn logits_of_proposed(&mut self, model: &GptModern, proposed: &[u32]) -> Result<Vec<f32>> {
+        let (len, n) = (self.token_rows[0].len(), 1 + proposed.len());
+        self.cache.truncate(len - 1);
+        self.token_rows[0].extend(proposed);
+        let logits = self.next_logits(model, n, n);
+        self.token_rows[0].truncate(len);
+        logits
+    }
+
     /// Processes all new tokens in chunks of `chunk`, and returns the logits of the tokens after
     /// the last `n` ones, which are in one chunk: (B, n, V).
-    pub(crate) fn next_logits(
-        &mut self,
-        model: &GptModern,
-        chunk: usize,
-        n: usize,
-    ) -> Result<Vec<f32>> {
+    fn next_logits(&mut self, model: &GptModern, chunk: usize, n: usize) -> Result<Vec<f32>> {
         let end = self.token_rows[0].len();
         let chunk = self.prefill_chunk(model, end, chunk);
         loop {

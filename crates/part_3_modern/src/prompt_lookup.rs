@@ -35,7 +35,7 @@ use std::num::NonZeroUsize;
 use anyhow::{Result, ensure};
 use model_io::ModelConfig;
 
-use crate::{Cache, GenerationState, GptModern};
+use crate::Cache;
 
 /// Length of the longest n-gram that is looked up, as in Saxena's program; in transformers it is
 /// `max_matching_ngram_size`, by default 2.
@@ -92,28 +92,23 @@ impl PromptLookup {
         self.n_accepted
     }
 
-    /// Logits (V) of the next token of the only row of `state`: those of the last pass over proposed
-    /// tokens if the row ends with the one proposed, else those of another pass, over at most
-    /// `max_tokens`.
+    /// Logits (V) of the token after `text`: those of the last pass over proposed tokens if the
+    /// text ends with the one proposed, else those of another `pass` over at most `max_tokens`,
+    /// which gives those after the text and after each proposed token: (1 + K, V).
+    ///
+    /// # Errors
+    /// Those of `pass`.
     pub(crate) fn next_logits(
         &mut self,
-        state: &mut GenerationState,
-        model: &GptModern,
+        text: &[u32],
         max_tokens: usize,
+        pass: impl FnOnce(&[u32]) -> Result<Vec<f32>>,
     ) -> Result<Vec<f32>> {
-        let text = &state.token_rows[0];
         if let Some(logits) = self.accept(text) {
             return Ok(logits);
         }
-        let len = text.len();
-        let max_tokens = max_tokens.min(max_proposed_tokens(model.config(), len));
-        let proposed = self.propose(text, max_tokens);
-        let n = 1 + proposed.len();
-        state.cache.truncate(len - 1); // without the rejected tokens of the last pass
-        state.token_rows[0].extend(proposed);
-        let logits = state.next_logits(model, n, n);
-        state.token_rows[0].truncate(len);
-        (self.logits, self.n_accepted_of_pass) = (logits?, 0);
+        self.proposed = propose(text, self.num_tokens.min(max_tokens)).to_vec();
+        (self.logits, self.n_accepted_of_pass) = (pass(&self.proposed)?, 0);
         Ok(self.logits_after_accepted())
     }
 
@@ -128,12 +123,6 @@ impl PromptLookup {
         Some(self.logits_after_accepted())
     }
 
-    /// Tokens for the next pass, at most `max_tokens`: K proposed ones after `text`.
-    fn propose(&mut self, text: &[u32], max_tokens: usize) -> &[u32] {
-        self.proposed = propose(text, self.num_tokens.min(max_tokens)).to_vec();
-        &self.proposed
-    }
-
     /// Logits (V) after the text and the accepted tokens.
     fn logits_after_accepted(&self) -> Vec<f32> {
         let v = self.logits.len() / (1 + self.proposed.len());
@@ -144,7 +133,7 @@ impl PromptLookup {
 /// Maximum number of tokens that can be proposed after `len` tokens: the text with them stays
 /// within the context, and does not pass the length at which RoPE's frequencies change, since the
 /// whole text would be read again with frequencies that are wrong if tokens are rejected.
-fn max_proposed_tokens(config: &ModelConfig, len: usize) -> usize {
+pub(crate) fn max_proposed_tokens(config: &ModelConfig, len: usize) -> usize {
     let change = config.attention.position.frequency_change().filter(|&change| len <= change);
     let limit = change.map_or(config.context_len, |change| change.min(config.context_len));
     limit.saturating_sub(len)

@@ -70,6 +70,6 @@ pub fn parse_and_run(args: impl IntoIterator<Item = impl Into<OsString>>) -> Res
             args.model.inherit_chat_template_args(&args.run.settings)?;
             train::run(&args)
         }
-        Some(Command::Eval(args)) => eval::run(&args),
+        Some(Command::Eval(args)) => eval::run(*args),
     }
 }

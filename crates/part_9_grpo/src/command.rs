@@ -90,7 +90,7 @@ pub fn parse_and_run(args: impl IntoIterator<Item = impl Into<OsString>>) -> Res
             args.chat_template.inherit_args(&args.policy.model, &args.run.settings)?;
             train::run(&args)
         }
-        Some(Command::Eval(args)) => eval::run(&args),
+        Some(Command::Eval(args)) => eval::run(*args),
         Some(Command::Table(args)) => table::run(&args),
         Some(Command::Perfectible(args)) => perfectible::run(&args),
         Some(Command::Tasks { out }) => {

@@ -113,6 +113,11 @@ fn an_adapter_is_trained_and_compared_with_its_base_model() {
     let with_adapter = eval(&[&model, "--adapter", &adapter]);
     assert!(with_adapter["kl"].as_f64().expect("a KL") > 0., "{with_adapter}");
     assert_eq!(eval(&[&merged])["length_mean"], with_adapter["length_mean"]);
+    let format = ["--prompt-format", "{question}"];
+    let joined = eval(&[&[&model[..], "--template", "joined"], &format[..]].concat());
+    assert_eq!(eval(&[&[&model[..]], &format[..]].concat()), joined, "as in training");
+    let own = eval(&[&[&model[..], "--template", "own"], &format[..]].concat());
+    assert_ne!(own["length_mean"], joined["length_mean"]);
     let (adapter_only, next) =
         (path_arg(folder.path(), "adapter_only"), path_arg(folder.path(), "next"));
     PART_9.stdout(&train(&model, &adapter_only, &lora[..2]));

@@ -59,7 +59,12 @@ pub(super) struct EvalArgs {
     json: bool,
 }
 
-pub(super) fn run(args: &EvalArgs) -> Result<()> {
+pub(super) fn run(mut args: EvalArgs) -> Result<()> {
+    args.finetuned.template = args.prompts.chat_format(args.finetuned.template);
+    evaluate(&args)
+}
+
+fn evaluate(args: &EvalArgs) -> Result<()> {
     args.reward_fn.check(&args.data.data)?;
     let device = args.compute.open_device()?;
     let source = args.reward_fn.open_prompts(&args.data)?;

@@ -24,7 +24,12 @@ use crate::evaluation::{
 };
 use crate::flags::{TaskFlags, check_rollout_size};
 
-pub(super) fn run(args: &EvalArgs) -> Result<()> {
+pub(super) fn run(mut args: EvalArgs) -> Result<()> {
+    args.finetuned.template = args.task.prompts.chat_format(args.finetuned.template);
+    evaluate(&args)
+}
+
+fn evaluate(args: &EvalArgs) -> Result<()> {
     args.task.check()?;
     let (group_size, k) = (args.group_size.get(), args.k.get());
     ensure_usage(
