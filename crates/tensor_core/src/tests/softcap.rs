@@ -4,6 +4,7 @@ use candle_core::{DType, IndexOp, Result, Tensor, Var};
 
 use super::attention::masks;
 use super::fused::random;
+use crate::backward;
 use crate::ops::{AttentionMask, attention, softcap, softcap_attention, softcap_attention_weights};
 use crate::testing::{assert_close, assert_grad};
 
@@ -78,7 +79,7 @@ fn hidden_keys_stay_hidden_under_a_cap() -> Result<()> {
     // The last query attends to the keys 2 and 3.
     let [keys, values] = [Var::from_tensor(&k)?, Var::from_tensor(&random(2, (1, 4, 1, 3)))?];
     let last = softcap_attention(&q, &keys, &values, &mask, 0.5)?.narrow(1, 3, 1)?; // (1, 1, 2, 3)
-    let gradients = last.sqr()?.sum_all()?.backward()?;
+    let gradients = backward(&last.sqr()?.sum_all()?)?;
     for x in [&keys, &values] {
         let gradient = gradients.get(x.as_tensor()).expect("a gradient").i((0, .., 0))?; // (4, 3)
         for (key, row) in gradient.to_vec2::<f64>()?.iter().enumerate() {
