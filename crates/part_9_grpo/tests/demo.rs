@@ -113,11 +113,13 @@ fn an_adapter_is_trained_and_compared_with_its_base_model() {
     let with_adapter = eval(&[&model, "--adapter", &adapter]);
     assert!(with_adapter["kl"].as_f64().expect("a KL") > 0., "{with_adapter}");
     assert_eq!(eval(&[&merged])["length_mean"], with_adapter["length_mean"]);
-    let format = ["--prompt-format", "{question}"];
-    let joined = eval(&[&[&model[..], "--template", "joined"], &format[..]].concat());
-    assert_eq!(eval(&[&[&model[..]], &format[..]].concat()), joined, "as in training");
-    let other = eval(&[&[&model[..], "--template", "instruction"], &format[..]].concat());
-    assert_ne!(other, joined, "a given template counts");
+    let completions = |more: &[&str]| {
+        let args = ["eval", "--eval-examples", "6", "--model", &model, "--prompt-format"];
+        PART_9.stdout(&[&args[..], &["{question}"], more].concat())
+    };
+    let joined = completions(&["--template", "joined"]);
+    assert_eq!(completions(&[]), joined, "as in training");
+    assert_ne!(completions(&["--template", "instruction"]), joined, "a given template counts");
     let (adapter_only, next) =
         (path_arg(folder.path(), "adapter_only"), path_arg(folder.path(), "next"));
     PART_9.stdout(&train(&model, &adapter_only, &lora[..2]));
