@@ -37,7 +37,7 @@ impl HeldOutRows {
         load_of_run: impl Fn(&Value, u64) -> Result<Vec<Example>>,
         load: impl FnOnce() -> Result<Vec<Example>>,
     ) -> Result<Self> {
-        let mut runs = runs.iter().filter(|run| Self::is_learned_by(run, requested));
+        let mut runs = runs.iter().filter(|run| Self::is_learned_by(run, requested.0, requested.1));
         let Some(latest) = runs.next() else {
             return Ok(Self { rows: load()?, message: None, warning: None });
         };
@@ -49,8 +49,8 @@ impl HeldOutRows {
         Ok(held_out)
     }
 
-    /// True if the run with these `settings` was trained on rows of `requested`.
-    pub fn is_learned_by(settings: &Value, (dataset, name): (&DatasetFlags, &str)) -> bool {
+    /// True if the run with these `settings` was trained on rows of the data `name` of `dataset`.
+    pub fn is_learned_by(settings: &Value, dataset: &DatasetFlags, name: &str) -> bool {
         SplitRule::is_of_run(settings) && dataset.shares_files_with(settings, name)
     }
 

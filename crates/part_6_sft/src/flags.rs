@@ -134,7 +134,8 @@ impl DataFlags {
         let requested = (&self.dataset, self.data.as_str());
         let mut held_out = HeldOutRows::new(&runs, requested, load_of_run, load)?;
         held_out.print();
-        let latest = runs.iter().find(|run| HeldOutRows::is_learned_by(run, requested));
+        let latest =
+            runs.iter().find(|run| HeldOutRows::is_learned_by(run, requested.0, requested.1));
         if latest.is_some_and(|run| run["assistant_turns"] != "all") {
             learn_last_turns(held_out.rows.iter_mut());
         }

@@ -50,7 +50,7 @@ impl RunSplit {
         let Some(model) = model.filter(|_| !is_generated) else { return Ok(None) };
         let (mut of_data, mut of_source, mut learned) = (None, None, HashSet::new());
         let mut runs = RunFolder::runs_of_model(Path::new(model))?;
-        runs.retain(|(_, settings)| HeldOutRows::is_learned_by(settings, (dataset, data)));
+        runs.retain(|(_, settings)| HeldOutRows::is_learned_by(settings, dataset, data));
         for (run, settings) in runs {
             let has_same_data = has_examples(&settings) && dataset.is_data_of(&settings, data);
             let rows = match split_rows(&run, &settings) {

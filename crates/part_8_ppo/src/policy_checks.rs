@@ -16,13 +16,13 @@ pub fn ensure_no_dropout(lora: &LoraFlags) -> Result<()> {
     )
 }
 
-/// Checks that `--split-seed` is not given for generated or built-in data.
+/// Checks that `--split-seed` is not given, for generated or built-in data.
 ///
 /// # Errors
 /// A usage error if it is.
-pub fn ensure_split_of_file(split_seed: Option<u64>, is_file: bool) -> Result<()> {
+pub fn ensure_no_split_seed(split_seed: Option<u64>) -> Result<()> {
     ensure_usage(
-        split_seed.is_none() || is_file,
+        split_seed.is_none(),
         "--split-seed is for files; built-in data have their own validation problems",
     )
 }

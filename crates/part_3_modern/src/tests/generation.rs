@@ -14,10 +14,10 @@ use crate::{
     generate, generate_samples,
 };
 
-const RANDOM: SamplingStrategy =
+pub(super) const RANDOM: SamplingStrategy =
     SamplingStrategy::Random { temperature: 0.9, top_k: Some(8), top_p: Some(0.95), min_p: None };
 
-fn inference_model(config: &ModelConfig) -> Result<GptModern> {
+pub(super) fn inference_model(config: &ModelConfig) -> Result<GptModern> {
     let (_, parameters) = fresh(config, DType::F64)?;
     Ok(GptModern::new(config, parameters.for_inference().root())?)
 }

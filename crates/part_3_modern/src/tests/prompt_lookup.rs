@@ -6,18 +6,11 @@ use model_io::{ModelConfig, SlidingWindow};
 use tensor_core::Rng;
 use tensor_core::testing::assert_close;
 
-use super::{CPU, error, fresh, tiny, variants};
+use super::generation::{RANDOM, inference_model};
+use super::{CPU, error, tiny, variants};
 use crate::prompt_lookup::propose;
 use crate::sampler::{Sampler, SamplingStrategy};
 use crate::{CacheKind, Completion, GenerateConfig, GenerationState, GptModern, generate};
-
-const RANDOM: SamplingStrategy =
-    SamplingStrategy::Random { temperature: 0.9, top_k: Some(8), top_p: Some(0.95), min_p: None };
-
-fn inference_model(config: &ModelConfig) -> Result<GptModern> {
-    let (_, parameters) = fresh(config, DType::F64)?;
-    Ok(GptModern::new(config, parameters.for_inference().root())?)
-}
 
 /// Settings with a full cache and without stop tokens.
 fn config_for(model: &GptModern, strategy: SamplingStrategy, n: usize) -> GenerateConfig {

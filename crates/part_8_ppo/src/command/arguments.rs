@@ -15,7 +15,7 @@ use sft::model_flags::ModelFlags;
 use sft::run_split::GivenSplit;
 
 use crate::flags::{PromptFlags, RewardFnFlags, RolloutFlags};
-use crate::policy_checks::{ensure_no_dropout, ensure_split_of_file};
+use crate::policy_checks::{ensure_no_dropout, ensure_no_split_seed};
 use crate::ppo_flags::{PpoObjectiveFlags, RewardShapingFlags};
 use crate::reward_flags::finite;
 use crate::{PpoConfig, RolloutConfig};
@@ -113,7 +113,9 @@ impl TrainArgs {
         self.reward_fn.program.check(|name| self.reward_fn.source() == name)?;
         self.rewards.check()?;
         let is_file = self.data.data != "arithmetic";
-        ensure_split_of_file(self.split_seed, is_file)?;
+        if !is_file {
+            ensure_no_split_seed(self.split_seed)?;
+        }
         ensure_shares_of_file(is_file, self.examples.validation, None)?;
         step.check()?;
         self.model.lora.check()?;
