@@ -15,7 +15,7 @@ const BASE: f64 = 10_000.;
 /// `vector: (D)` as a query or key at `position`, rotated by part 3.
 pub(crate) fn rotated(vector: &[f64], position: usize) -> Result<Vec<f64>> {
     let d = vector.len();
-    let encoding = PositionEncoding::Rope { base: BASE, scaling: None };
+    let encoding = PositionEncoding::rope(BASE);
     let rope = Rope::new(d, encoding).expect("the encoding is rotary");
     let x = Tensor::from_slice(vector, (1, 1, 1, d), &Device::Cpu)?;
     Ok(apply_rope(&x, &rope, position)?.to_dtype(DType::F64)?.flatten_all()?.to_vec1()?)

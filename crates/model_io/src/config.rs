@@ -2,12 +2,13 @@
 //! families are combinations of the same choices, and an ablation changes one at a time.
 
 use candle_core::{Result, bail};
-use tensor_core::ops::AttentionMask;
 
+pub use crate::attention_config::{AttentionConfig, AttentionLogits, LayerWindow};
 pub use crate::design_choices::{
-    AttentionBias, BlockLayout, ExpertWeights, LayerType, LmHead, Mlp, NormKind, PositionEncoding,
-    QkNorm, QkvProjections, SlidingWindow, TokenEmbedding,
+    AttentionBias, BlockLayout, ExpertWeights, LayerType, LmHead, Mlp, NormKind, QkNorm,
+    QkvProjections, SlidingWindow, TokenEmbedding,
 };
+pub use crate::position_encoding::{PositionEncoding, RopeParameters};
 pub use crate::rope_scaling::{Llama3Scaling, LongScaling, PairFactors, RopeScaling, YarnScaling};
 
 /// Architecture of a decoder-only transformer.
@@ -37,41 +38,6 @@ pub struct ModelConfig {
     pub logit_softcap: Option<f64>,
     /// Standard deviation of initial weights, `initializer_range` in `config.json`.
     pub init_std: f64,
-}
-
-/// Attention heads, biases, position encoding and window.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct AttentionConfig {
-    /// H, the number of query heads.
-    pub n_head: usize,
-    /// KV, the number of key-value heads; each serves H / KV query heads.
-    pub n_kv_head: usize,
-    /// D, the channels per head.
-    pub head_dim: usize,
-    /// Matrices of queries, keys and values.
-    pub projections: QkvProjections,
-    /// Projections that have a bias.
-    pub bias: AttentionBias,
-    /// Normalization of queries and keys before the rotation.
-    pub qk_norm: QkNorm,
-    /// Position encoding.
-    pub position: PositionEncoding,
-    /// Fraction of the channels of a head that RoPE rotates, the first ones: 1 in most models, 1/4
-    /// in GPT-NeoX.
-    pub rotary_fraction: f64,
-    /// n if every n-th layer leaves queries and keys unrotated (NoPE,
-    /// <https://arxiv.org/abs/2501.18795>): SmolLM3.
-    pub no_rope_interval: Option<usize>,
-    /// Sliding window; `None`: every token attends to all tokens before it.
-    pub window: Option<SlidingWindow>,
-    /// n if every n-th layer has full attention in spite of the window: 2 in Gemma 2, 6 in Gemma 3.
-    pub full_attention_interval: Option<usize>,
-    /// θ of RoPE in the layers with a window, without scaling; `None`: that of `position`. Gemma 3.
-    pub local_rope_base: Option<f64>,
-    /// s in the logits q · k / √s; `None`: D. Gemma 2 and 3.
-    pub query_pre_attn_scalar: Option<usize>,
-    /// Soft cap c of the attention logits, c · tanh(x / c): Gemma 2.
-    pub logit_softcap: Option<f64>,
 }
 
 impl ModelConfig {
@@ -109,9 +75,8 @@ impl ModelConfig {
         if !(self.init_std >= 0. && self.init_std.is_finite()) {
             bail!("init_std must be a finite number ≥ 0, got {}", self.init_std);
         }
-        attention.validate_position(context_len)?;
-        attention.validate_layers()?;
-        for cap in [self.logit_softcap, attention.logit_softcap].into_iter().flatten() {
+        attention.validate(context_len)?;
+        for cap in [self.logit_softcap, attention.logits.softcap].into_iter().flatten() {
             if !(cap > 0. && cap.is_finite()) {
                 bail!("a soft cap of logits must be above 0, got {cap}");
             }
@@ -136,97 +101,5 @@ impl ModelConfig {
             TokenEmbedding::Plain | TokenEmbedding::Scaled => self.n_embd,
             TokenEmbedding::Projected { width } => width,
         }
-    }
-}
-
-impl AttentionConfig {
-    /// Checks the position encoding of a model of `context_len` tokens.
-    fn validate_position(&self, context_len: usize) -> Result<()> {
-        if let PositionEncoding::Rope { base, scaling } = self.position {
-            if !(base > 0. && base.is_finite()) {
-                bail!("the RoPE base must be above 0, got {base}");
-            }
-            if let Some(scaling) = scaling {
-                scaling.validate(self.rotary_dim(), base)?;
-            }
-            let fraction = self.rotary_fraction;
-            if !(fraction > 0. && fraction <= 1.) {
-                bail!("RoPE rotates the fraction {fraction} of a head: must be above 0, at most 1");
-            }
-            let rotary_dim = self.rotary_dim();
-            if rotary_dim == 0 || !rotary_dim.is_multiple_of(2) {
-                bail!(
-                    "RoPE rotates pairs of channels, not {rotary_dim} of a head of {}",
-                    self.head_dim
-                );
-            }
-        }
-        if let Some(base) = self.local_rope_base {
-            if matches!(self.position, PositionEncoding::Learned { .. }) {
-                bail!("learned positions do not have a RoPE base for the layers with a window");
-            }
-            if !(base > 0. && base.is_finite()) {
-                bail!("the RoPE base of the layers with a window must be above 0, got {base}");
-            }
-        }
-        if let PositionEncoding::Learned { offset } = self.position
-            && context_len.checked_add(offset).is_none()
-        {
-            bail!("{context_len} learned positions are too many");
-        }
-        Ok(())
-    }
-
-    /// Checks what differs between the layers, and the scale of the attention logits.
-    fn validate_layers(&self) -> Result<()> {
-        let full_attention_interval = self.full_attention_interval.unwrap_or(1);
-        for (name, size) in [
-            ("the interval of layers without RoPE", self.no_rope_interval.unwrap_or(1)),
-            ("the interval of layers with full attention", full_attention_interval),
-            ("the window size", self.window.map_or(1, |window| window.size)),
-            ("`query_pre_attn_scalar`", self.query_pre_attn_scalar.unwrap_or(1)),
-        ] {
-            if size == 0 {
-                bail!("{name} is 0");
-            }
-        }
-        if self.full_attention_interval.is_some() && self.window.is_none() {
-            bail!("some layers are to have a sliding window, but its size is not given");
-        }
-        Ok(())
-    }
-
-    /// Channels of a head that RoPE rotates.
-    pub fn rotary_dim(&self) -> usize {
-        (self.head_dim as f64 * self.rotary_fraction) as usize
-    }
-
-    /// True if layer `layer`, counted from 0, rotates queries and keys when the model has RoPE.
-    pub fn has_rope(&self, layer: usize) -> bool {
-        self.no_rope_interval.is_none_or(|interval| !(layer + 1).is_multiple_of(interval))
-    }
-
-    /// Type of layer `layer`, counted from 0.
-    pub fn layer_type(&self, layer: usize) -> LayerType {
-        let is_full = |interval: usize| (layer + 1).is_multiple_of(interval);
-        match self.window.is_none() || self.full_attention_interval.is_some_and(is_full) {
-            true => LayerType::FullAttention,
-            false => LayerType::SlidingAttention,
-        }
-    }
-
-    /// Attention mask of a whole text in layers of this type: causal, within the window if they
-    /// have one.
-    pub fn mask(&self, layer_type: LayerType) -> AttentionMask {
-        match (layer_type, self.window) {
-            (LayerType::SlidingAttention, Some(window)) => window.mask(),
-            _ => AttentionMask::causal(),
-        }
-    }
-
-    /// Factor of the queries with which q · k / √D becomes q · k / √s; `None` if s is D.
-    pub fn query_scale(&self) -> Option<f64> {
-        let scalar = self.query_pre_attn_scalar.filter(|&scalar| scalar != self.head_dim)?;
-        Some((self.head_dim as f64 / scalar as f64).sqrt())
     }
 }

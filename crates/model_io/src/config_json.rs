@@ -113,8 +113,8 @@ pub fn add_custom_keys(json: &mut Value, config: &ModelConfig) {
         QkvProjections::Fused => "fused",
         QkvProjections::FusedPerHead => "fused_per_head",
     });
-    json["attention_sinks"] = json!(attention.window.map_or(0, |window| window.sinks));
+    json["attention_sinks"] = json!(attention.sliding_window().map_or(0, |window| window.sinks));
     json["qkv_bias"] = json!(attention.bias != AttentionBias::None);
-    json["qk_norm"] = json!(attention.qk_norm == QkNorm::PerHead);
+    json["qk_norm"] = json!(attention.logits.qk_norm == QkNorm::PerHead);
     gemma::add_custom_keys(json, config);
 }

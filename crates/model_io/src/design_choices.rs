@@ -1,9 +1,7 @@
-//! Design choices of a decoder, an enum each: embeddings, the block's layout, norms, positions, the
+//! Design choices of a decoder, an enum each: embeddings, the block's layout, norms, the
 //! feed-forward layer, projections, biases, the output matrix and the attention window.
 
 use tensor_core::ops::{AttentionMask, Gelu};
-
-use crate::rope_scaling::RopeScaling;
 
 /// Token embeddings on their way into the first block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,24 +54,6 @@ pub enum NormKind {
     Layer {
         /// Term added under the square root.
         eps: f64,
-    },
-}
-
-/// Position encoding.
-#[derive(Debug, Clone, Copy, PartialEq)]
-#[expect(clippy::large_enum_variant, reason = "a configuration is Copy, and a model has one")]
-pub enum PositionEncoding {
-    /// Learned vector per position, added to the embedding, as in GPT-2; limited to `context_len`.
-    Learned {
-        /// Unused rows at the start of the table: 2 in OPT, else 0.
-        offset: usize,
-    },
-    /// Rotary embedding of queries and keys.
-    Rope {
-        /// θ, 10,000 in the paper.
-        base: f64,
-        /// Context-extension scaling of the frequencies.
-        scaling: Option<RopeScaling>,
     },
 }
 
@@ -155,9 +135,10 @@ pub enum AttentionBias {
 }
 
 /// Normalization of queries and keys before the rotation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum QkNorm {
     /// No normalization.
+    #[default]
     None,
     /// Norm over each head, with one learned scale for all query heads and one for all key heads:
     /// Qwen3, Gemma 3.
@@ -209,28 +190,6 @@ impl Mlp {
         | Self::Relu { width }
         | Self::Experts { width, .. }) = self;
         width
-    }
-}
-
-impl PositionEncoding {
-    /// True if cached keys and values are valid only up to the context length: there are no more
-    /// learned vectors, or the frequencies of all positions depend on the length of a longer text.
-    pub fn is_limited(self) -> bool {
-        matches!(
-            self,
-            Self::Learned { .. } | Self::Rope { scaling: Some(RopeScaling::Dynamic { .. }), .. }
-        )
-    }
-
-    /// Length up to which a text has other frequencies than a longer one, in all its positions:
-    /// keys that were cached before are useless after it.
-    pub fn frequency_change(self) -> Option<usize> {
-        match self {
-            Self::Rope { scaling: Some(RopeScaling::Long(long)), .. } => {
-                Some(long.original_context_len)
-            }
-            _ => None,
-        }
     }
 }
 

@@ -3,9 +3,9 @@
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::config::{
-    AttentionBias, AttentionConfig, BlockLayout, Llama3Scaling, LmHead, Mlp, ModelConfig, NormKind,
-    PositionEncoding, QkNorm, QkvProjections, RopeScaling, SlidingWindow, TokenEmbedding,
-    YarnScaling,
+    AttentionBias, AttentionConfig, AttentionLogits, BlockLayout, Llama3Scaling, LmHead, Mlp,
+    ModelConfig, NormKind, PositionEncoding, QkNorm, QkvProjections, RopeParameters, RopeScaling,
+    SlidingWindow, TokenEmbedding, YarnScaling,
 };
 use crate::config_json::unsupported_family;
 use crate::gguf::Gguf;
@@ -22,7 +22,8 @@ pub(crate) fn read(file: &Gguf) -> Result<ModelConfig> {
     let optional = |name: &str| file.get_optional(&key(name), Gguf::get_usize);
     let head_dim = optional("attention.key_length")?.unwrap_or(n_embd / n_head.max(1));
     let window = optional("attention.sliding_window")?.filter(|&size| size > 0);
-    let window = window.map(|size| SlidingWindow { size, sinks: 0 });
+    let window = window.map(|size| SlidingWindow { size, sinks: 0 }.into());
+    let qk_norm = if has("blk.0.attn_q_norm.weight") { QkNorm::PerHead } else { QkNorm::None };
     let base = file.get_optional(&key("rope.freq_base"), Gguf::get_f64)?.unwrap_or(10_000.);
     let rotated = optional("rope.dimension_count")?.unwrap_or(head_dim);
     ensure!(
@@ -48,21 +49,15 @@ pub(crate) fn read(file: &Gguf) -> Result<ModelConfig> {
                 (true, false) => AttentionBias::Qkv,
                 _ => AttentionBias::None,
             },
-            qk_norm: if has("blk.0.attn_q_norm.weight") { QkNorm::PerHead } else { QkNorm::None },
-            position: PositionEncoding::Rope {
-                base,
+            position: PositionEncoding::Rope(RopeParameters {
                 scaling: match llama3_scaling(file, base, head_dim)? {
                     Some(scaling) => Some(RopeScaling::Llama3(scaling)),
                     None => rope_scaling(file, family)?,
                 },
-            },
-            rotary_fraction: 1.,
-            no_rope_interval: None,
+                ..RopeParameters::new(base)
+            }),
             window,
-            full_attention_interval: None,
-            local_rope_base: None,
-            query_pre_attn_scalar: None,
-            logit_softcap: None,
+            logits: AttentionLogits { qk_norm, ..AttentionLogits::default() },
         },
         mlp: Mlp::SwiGlu { width: size("feed_forward_length")? },
         lm_head: if has("output.weight") { LmHead::Untied } else { LmHead::Tied },

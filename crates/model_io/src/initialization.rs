@@ -4,8 +4,8 @@ use tensor_core::Init;
 
 use crate::ModelConfig;
 use crate::config::{
-    AttentionBias, AttentionConfig, BlockLayout, LmHead, Mlp, NormKind, PositionEncoding, QkNorm,
-    QkvProjections, TokenEmbedding,
+    AttentionBias, AttentionConfig, AttentionLogits, BlockLayout, LmHead, Mlp, NormKind,
+    PositionEncoding, QkvProjections, TokenEmbedding,
 };
 
 impl ModelConfig {
@@ -26,15 +26,9 @@ impl ModelConfig {
                 head_dim: n_embd / n_head.max(1),
                 projections: QkvProjections::Separate,
                 bias: AttentionBias::None,
-                qk_norm: QkNorm::None,
-                position: PositionEncoding::Rope { base: 10_000., scaling: None },
-                rotary_fraction: 1.,
-                no_rope_interval: None,
+                position: PositionEncoding::rope(10_000.),
                 window: None,
-                full_attention_interval: None,
-                local_rope_base: None,
-                query_pre_attn_scalar: None,
-                logit_softcap: None,
+                logits: AttentionLogits::default(),
             },
             mlp: Mlp::SwiGlu { width: Self::swiglu_width(n_embd) },
             lm_head: LmHead::Tied,

@@ -2,8 +2,10 @@
 
 // The architecture
 mod design_choices;
-pub mod config;
 mod rope_scaling;
+mod position_encoding;
+mod attention_config;
+pub mod config;
 mod initialization;
 mod parameter_count;
 

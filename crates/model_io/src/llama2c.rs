@@ -93,7 +93,7 @@ fn read_header(mut reader: impl Read, length: u64) -> Result<ModelConfig> {
         ..ModelConfig::byte_level(context_len, n_layer, n_head, n_embd)
     };
     config.attention.n_kv_head = n_kv_head;
-    config.attention.position = PositionEncoding::Rope { base: ROPE_THETA, scaling: None };
+    config.attention.position = PositionEncoding::rope(ROPE_THETA);
     ensure!(
         n_embd.is_multiple_of(n_head) && config.attention.head_dim.is_multiple_of(2),
         "its dim {n_embd} must be n_heads {n_head} times an even number"

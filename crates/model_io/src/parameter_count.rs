@@ -33,7 +33,7 @@ impl ModelConfig {
             AttentionBias::Qkv => q + 2. * kv,
             AttentionBias::All => q + 2. * kv + c,
         };
-        let qk_norm = match attention.qk_norm {
+        let qk_norm = match attention.logits.qk_norm {
             QkNorm::None => 0.,
             QkNorm::PerHead => 2. * norm(d),
         };
@@ -46,7 +46,7 @@ impl ModelConfig {
         };
         let positions = match attention.position {
             PositionEncoding::Learned { offset } => (context_len + offset as f64) * c,
-            PositionEncoding::Rope { .. } => 0.,
+            PositionEncoding::Rope(_) => 0.,
         };
         let width = self.embedding_width() as f64;
         let projections = match self.embedding {

@@ -3,9 +3,9 @@
 use tensor_core::ops::Gelu;
 
 use crate::config::{
-    AttentionBias, BlockLayout, ExpertWeights, LmHead, LongScaling, Mlp, ModelConfig, NormKind,
-    PairFactors, PositionEncoding, QkNorm, QkvProjections, RopeScaling, SlidingWindow,
-    TokenEmbedding, YarnScaling,
+    AttentionBias, BlockLayout, ExpertWeights, LayerWindow, LmHead, LongScaling, Mlp, ModelConfig,
+    NormKind, PairFactors, PositionEncoding, QkNorm, QkvProjections, RopeParameters, RopeScaling,
+    SlidingWindow, TokenEmbedding, YarnScaling,
 };
 
 /// Model of two layers, with four query heads that share two key heads.
@@ -30,17 +30,17 @@ pub fn variants() -> Vec<(&'static str, ModelConfig)> {
         original_context_len: 16,
     });
     let mut longer_context = tiny();
-    longer_context.attention.position = PositionEncoding::Rope { base: 500., scaling: Some(yarn) };
+    longer_context.attention.position = scaled_rope(500., yarn);
     vec![
         ("llama", tiny()),
         ("yarn", longer_context),
         ("untied", with(|c| c.lm_head = LmHead::Untied)),
         ("qwen2", with(|c| c.attention.bias = AttentionBias::Qkv)),
-        ("qwen3", with(|c| c.attention.qk_norm = QkNorm::PerHead)),
-        ("smollm3", with(|c| c.attention.no_rope_interval = Some(2))),
+        ("qwen3", with(|c| c.attention.logits.qk_norm = QkNorm::PerHead)),
+        ("smollm3", with(|c| c.attention.position = rope_in_every_other_layer())),
         ("biases", with(|c| c.attention.bias = AttentionBias::All)),
-        ("mistral", with(|c| c.attention.window = Some(SlidingWindow { size: 3, sinks: 0 }))),
-        ("sinks", with(|c| c.attention.window = Some(SlidingWindow { size: 2, sinks: 2 }))),
+        ("mistral", with(|c| c.attention.window = Some(window_of(3, 0)))),
+        ("sinks", with(|c| c.attention.window = Some(window_of(2, 2)))),
         ("layer norm", with(|c| c.norm = NormKind::Layer { eps: 1e-5 })),
         (
             "learned positions",
@@ -48,7 +48,7 @@ pub fn variants() -> Vec<(&'static str, ModelConfig)> {
         ),
         ("gelu", with(|c| c.mlp = Mlp::Gelu { width: 64, form: Gelu::Tanh })),
         ("wide heads", with(|c| c.attention.head_dim = 6)),
-        ("partial rope", with(|c| c.attention.rotary_fraction = 0.5)),
+        ("partial rope", with(|c| c.attention.position = rope_on_half_a_head(10_000.))),
         ("fused", with(|c| c.attention.projections = QkvProjections::Fused)),
         ("post-norm", with(|c| c.block = BlockLayout::PostNorm)),
         ("parallel", with(|c| c.block = BlockLayout::Parallel)),
@@ -71,6 +71,25 @@ pub fn variants() -> Vec<(&'static str, ModelConfig)> {
     ]
 }
 
+/// Window in all layers.
+fn window_of(size: usize, sinks: usize) -> LayerWindow {
+    SlidingWindow { size, sinks }.into()
+}
+
+fn scaled_rope(base: f64, scaling: RopeScaling) -> PositionEncoding {
+    PositionEncoding::Rope(RopeParameters { scaling: Some(scaling), ..RopeParameters::new(base) })
+}
+
+fn rope_on_half_a_head(base: f64) -> PositionEncoding {
+    PositionEncoding::Rope(RopeParameters { rotary_fraction: 0.5, ..RopeParameters::new(base) })
+}
+
+/// RoPE in the first of two layers, as in SmolLM3.
+pub fn rope_in_every_other_layer() -> PositionEncoding {
+    let rope = RopeParameters::new(10_000.);
+    PositionEncoding::Rope(RopeParameters { no_rope_interval: Some(2), ..rope })
+}
+
 /// Two of three experts for each token.
 const EXPERTS: Mlp =
     Mlp::Experts { width: 8, n_expert: 3, top_k: 2, weights: ExpertWeights::Renormalized };
@@ -85,8 +104,7 @@ fn phi3() -> ModelConfig {
     };
     let mut config = ModelConfig { mlp: Mlp::FusedSwiGlu { width: 24 }, ..tiny() };
     config.attention.projections = QkvProjections::Fused;
-    config.attention.position =
-        PositionEncoding::Rope { base: 500., scaling: Some(RopeScaling::Long(long)) };
+    config.attention.position = scaled_rope(500., RopeScaling::Long(long));
     config
 }
 
@@ -101,26 +119,27 @@ fn gemma() -> ModelConfig {
 
 /// A window in the first layer alone.
 fn mix_layers(config: &mut ModelConfig) {
-    config.attention.window = Some(SlidingWindow { size: 3, sinks: 0 });
-    config.attention.full_attention_interval = Some(2);
+    let window = window_of(3, 0);
+    config.attention.window = Some(LayerWindow { full_attention_interval: Some(2), ..window });
 }
 
 fn gemma2() -> ModelConfig {
     let block = BlockLayout::SandwichNorm;
     let mut config = ModelConfig { block, logit_softcap: Some(3.), ..gemma() };
     mix_layers(&mut config);
-    config.attention.query_pre_attn_scalar = Some(6);
-    config.attention.logit_softcap = Some(2.);
+    config.attention.logits.query_pre_attn_scalar = Some(6);
+    config.attention.logits.softcap = Some(2.);
     config
 }
 
 fn gemma3() -> ModelConfig {
     let mut config = ModelConfig { logit_softcap: None, ..gemma2() };
-    let scaling = Some(RopeScaling::Linear { factor: 4. });
-    config.attention.position = PositionEncoding::Rope { base: 1000., scaling };
-    config.attention.local_rope_base = Some(10.);
-    config.attention.qk_norm = QkNorm::PerHead;
-    config.attention.logit_softcap = None;
+    config.attention.position = scaled_rope(1000., RopeScaling::Linear { factor: 4. });
+    let layers = config.attention.window;
+    config.attention.window =
+        layers.map(|layers| LayerWindow { local_rope_base: Some(10.), ..layers });
+    config.attention.logits.qk_norm = QkNorm::PerHead;
+    config.attention.logits.softcap = None;
     config
 }
 
@@ -152,13 +171,12 @@ fn opt() -> ModelConfig {
 fn gpt_neox() -> ModelConfig {
     let mut config = ModelConfig { block: BlockLayout::Parallel, ..gpt2() };
     config.attention.projections = QkvProjections::FusedPerHead;
-    config.attention.position = PositionEncoding::Rope { base: 100., scaling: None };
-    config.attention.rotary_fraction = 0.5;
+    config.attention.position = rope_on_half_a_head(100.);
     config
 }
 
 fn qwen3_moe() -> ModelConfig {
     let mut config = ModelConfig { mlp: EXPERTS, ..tiny() };
-    config.attention.qk_norm = QkNorm::PerHead;
+    config.attention.logits.qk_norm = QkNorm::PerHead;
     config
 }

@@ -63,13 +63,13 @@ impl Attention {
         names: &TensorNames,
         [init, residual]: [Init; 2],
     ) -> Result<Self> {
-        let AttentionConfig { n_head, n_kv_head, head_dim: d, bias, qk_norm, .. } = *config;
+        let AttentionConfig { n_head, n_kv_head, head_dim: d, bias, logits, .. } = *config;
         let (qkv, output) = match bias {
             AttentionBias::None => (Bias::No, Bias::No),
             AttentionBias::Qkv => (Bias::Yes, Bias::No),
             AttentionBias::All => (Bias::Yes, Bias::Yes),
         };
-        let qk_norms = match qk_norm {
+        let qk_norms = match logits.qk_norm {
             QkNorm::None => None,
             QkNorm::PerHead => Some([
                 Norm::new(scope.at("q_norm"), d, norm)?,
@@ -100,7 +100,7 @@ impl Attention {
             head_dim: d,
             layer_type: config.layer_type(layer),
             query_scale: config.query_scale(),
-            logit_softcap: config.logit_softcap,
+            logit_softcap: logits.softcap,
         })
     }
 

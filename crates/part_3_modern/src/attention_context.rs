@@ -56,7 +56,7 @@ impl AttentionContext {
     /// When rows differ in length, or `attention` has sinks: the mask has them at the start of the
     /// row only, not at that of each text.
     pub fn packed(attention: &AttentionConfig, segments: &[Vec<u32>]) -> Result<Self> {
-        if attention.window.is_some_and(|window| window.sinks > 0) {
+        if attention.sliding_window().is_some_and(|window| window.sinks > 0) {
             bail!("a model with attention sinks does not support packed rows");
         }
         let mut positions: Vec<usize> = Vec::new();

@@ -45,7 +45,7 @@ impl Cache {
     pub fn per_layer(config: &ModelConfig) -> Self {
         let attention = &config.attention;
         Self::with_layer_caches(config.n_layer, |layer| {
-            match (attention.layer_type(layer), attention.window) {
+            match (attention.layer_type(layer), attention.sliding_window()) {
                 (LayerType::SlidingAttention, Some(window)) => {
                     LayerCache::Rolling(RollingCache::new(window))
                 }

@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 
 use model_io::SlidingWindow;
-use model_io::config::AttentionConfig;
+use model_io::config::{AttentionConfig, LayerWindow};
 
 use crate::sampler::Sampler;
 use crate::{Cache, GptModern};
@@ -58,10 +58,10 @@ pub enum CacheKind {
 impl CacheKind {
     /// Smallest cache for a model with `attention`: its sliding window in the layers that have it.
     pub fn of(attention: &AttentionConfig) -> Self {
-        match (attention.window, attention.full_attention_interval) {
-            (None, _) => Self::Full,
-            (Some(window), None) => Self::SlidingWindow(window),
-            (Some(_), Some(_)) => Self::PerLayer,
+        match attention.window {
+            None => Self::Full,
+            Some(LayerWindow { full_attention_interval: Some(_), .. }) => Self::PerLayer,
+            Some(LayerWindow { window, .. }) => Self::SlidingWindow(window),
         }
     }
 

@@ -123,7 +123,8 @@ fn prefill_and_fork(
 /// padding (a cache that is rolling in some layers, or sinks, which must be the first tokens of
 /// each row).
 fn batches(prompts: &[Vec<u32>], cache_kind: CacheKind, model: &GptModern) -> Vec<Vec<usize>> {
-    let sinks = model.config().attention.window.is_some_and(|window| window.sinks > 0);
+    let window = model.config().attention.sliding_window();
+    let sinks = window.is_some_and(|window| window.sinks > 0);
     let any_length = cache_kind == CacheKind::Full && !sinks;
     let mut batches: Vec<Vec<usize>> = Vec::new();
     for (row, prompt) in prompts.iter().enumerate() {

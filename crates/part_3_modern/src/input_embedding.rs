@@ -46,7 +46,7 @@ impl InputEmbedding {
                 let table = Embedding::new(table, n_rows, n_embd, init)?;
                 Some(LearnedPositions { table, offset, context_len })
             }
-            PositionEncoding::Rope { .. } => None,
+            PositionEncoding::Rope(_) => None,
         };
         let (scale, projections) = match config.embedding {
             TokenEmbedding::Plain => (None, None),

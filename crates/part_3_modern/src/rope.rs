@@ -12,7 +12,7 @@
 //! window, which never see a large distance.
 
 use candle_core::{DType, Device, Result, Tensor};
-use model_io::config::{AttentionConfig, LayerType, PositionEncoding, RopeScaling};
+use model_io::config::{AttentionConfig, LayerType, PositionEncoding, RopeParameters, RopeScaling};
 use tensor_core::ops::{self, Positions};
 
 // ANCHOR: rotate
@@ -41,7 +41,7 @@ pub struct Rope {
 impl Rope {
     /// Frequencies of `d` rotated channels; `None` if positions are learned.
     pub fn new(d: usize, position: PositionEncoding) -> Option<Self> {
-        let PositionEncoding::Rope { base, scaling } = position else { return None };
+        let RopeParameters { base, scaling, .. } = position.rope_parameters()?;
         let frequency = |i: usize| base.powf(-2. * i as f64 / d as f64);
         let inv_freq = (0..d / 2).map(frequency).collect();
         Some(Self { inv_freq, base, scaling })
@@ -85,10 +85,10 @@ pub struct LayerRopes {
 impl LayerRopes {
     /// Frequencies of the rotated channels of `attention`'s heads; `None` if positions are learned.
     pub fn of(attention: &AttentionConfig) -> Option<Self> {
-        let rope = |position| Rope::new(attention.rotary_dim(), position);
-        let local = |base| PositionEncoding::Rope { base, scaling: None };
-        let sliding = attention.local_rope_base.and_then(|base| rope(local(base)));
-        Some(Self { full: rope(attention.position)?, sliding })
+        let d = attention.position.rope_parameters()?.rotary_dim(attention.head_dim);
+        let local_base = attention.window.and_then(|window| window.local_rope_base);
+        let sliding = local_base.and_then(|base| Rope::new(d, PositionEncoding::rope(base)));
+        Some(Self { full: Rope::new(d, attention.position)?, sliding })
     }
 
     /// Tables of positions `first..first + len`, the last of the text.

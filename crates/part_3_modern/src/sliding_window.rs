@@ -34,7 +34,7 @@ pub struct LayerMasks {
 impl LayerMasks {
     /// Masks of whole texts, for a model with `attention`.
     pub fn of(attention: &AttentionConfig) -> Self {
-        match attention.full_attention_interval {
+        match attention.window.and_then(|window| window.full_attention_interval) {
             None => Self::same(attention.mask(attention.layer_type(0))),
             Some(_) => Self {
                 full: attention.mask(LayerType::FullAttention),

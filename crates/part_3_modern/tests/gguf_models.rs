@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Module, Tensor};
-use model_io::config::{PositionEncoding, RopeScaling};
+use model_io::config::{PositionEncoding, RopeParameters, RopeScaling};
 use model_io::gguf::{Gguf, TensorFormat};
 use model_io::{LoadMode, gguf_model, model_folder};
 use modern::{Cache, Checkpoint, GptModern};
@@ -85,15 +85,15 @@ fn logits_equal_those_of_transformers_for_every_architecture() -> Result<()> {
 #[test]
 fn the_llama_3_rope_scaling_is_read_and_applied() -> Result<()> {
     let (model, _) = open("llama_3", TRAINING)?;
-    let PositionEncoding::Rope { base, scaling: Some(RopeScaling::Llama3(scaling)) } =
-        model.config().attention.position
+    let rope = model.config().attention.position.rope_parameters();
+    let Some(RopeParameters { base, scaling: Some(RopeScaling::Llama3(scaling)), .. }) = rope
     else {
         panic!("no scaling: {:?}", model.config())
     };
     assert_eq!((base, scaling.factor, scaling.original_context_len), (200_000., 8., 8192));
     let scaled = logits(&model, &reference("llama_3")?.input_ids)?;
     let mut config = *model.config();
-    config.attention.position = PositionEncoding::Rope { base, scaling: None };
+    config.attention.position = PositionEncoding::rope(base);
     let (_, parameters) = open("llama_3", TRAINING)?;
     let unscaled_model = GptModern::new(&config, parameters.for_inference().root())?;
     let unscaled = logits(&unscaled_model, &reference("llama_3")?.input_ids)?;

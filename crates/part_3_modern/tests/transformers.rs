@@ -9,7 +9,8 @@ use std::path::Path;
 use anyhow::Result;
 use candle_core::{DType, Device, Module, Tensor};
 use model_io::config::{
-    AttentionBias, Llama3Scaling, LmHead, PositionEncoding, QkNorm, RopeScaling, YarnScaling,
+    AttentionBias, Llama3Scaling, LmHead, PositionEncoding, QkNorm, RopeParameters, RopeScaling,
+    YarnScaling,
 };
 use model_io::model_folder::{self, SpecialTokenIds};
 use model_io::{ModelConfig, SlidingWindow};
@@ -28,7 +29,8 @@ fn families() -> Vec<(&'static str, &'static str, ModelConfig)> {
     };
     let scaled = |scaling| {
         let mut config = with(|c| c.lm_head = LmHead::Untied);
-        config.attention.position = PositionEncoding::Rope { base: 500., scaling: Some(scaling) };
+        let rope = RopeParameters { scaling: Some(scaling), ..RopeParameters::new(500.) };
+        config.attention.position = PositionEncoding::Rope(rope);
         config
     };
     let llama_3 = RopeScaling::Llama3(Llama3Scaling {
@@ -62,13 +64,13 @@ fn families() -> Vec<(&'static str, &'static str, ModelConfig)> {
         ("biases everywhere", llama, with(|c| c.attention.bias = AttentionBias::All)),
         ("heads of another width", llama, with(|c| c.attention.head_dim = 6)),
         ("qwen2", "Qwen2ForCausalLM", with(|c| c.attention.bias = AttentionBias::Qkv)),
-        ("qwen3", "Qwen3ForCausalLM", with(|c| c.attention.qk_norm = QkNorm::PerHead)),
-        ("smollm3", "SmolLM3ForCausalLM", with(|c| c.attention.no_rope_interval = Some(2))),
+        ("qwen3", "Qwen3ForCausalLM", with(|c| c.attention.logits.qk_norm = QkNorm::PerHead)),
+        ("smollm3", "SmolLM3ForCausalLM", variant("smollm3")),
         // The text has 40 tokens, so it is longer than the window.
         (
             "mistral",
             "MistralForCausalLM",
-            with(|c| c.attention.window = Some(SlidingWindow { size: 6, sinks: 0 })),
+            with(|c| c.attention.window = Some(SlidingWindow { size: 6, sinks: 0 }.into())),
         ),
         ("phi3", "Phi3ForCausalLM", variant("phi3")), // longer than the original context, too
         ("gemma", "GemmaForCausalLM", variant("gemma")),

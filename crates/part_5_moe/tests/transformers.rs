@@ -51,7 +51,7 @@ fn transformers_gives_the_logits_of_the_saved_mixtral() -> Result<()> {
     let mut dense = ModelConfig { vocab_size: 64, ..ModelConfig::byte_level(64, 2, 4, 16) };
     dense.attention.n_kv_head = 2;
     let mut windowed = dense;
-    windowed.attention.window = Some(SlidingWindow { size: 6, sinks: 0 });
+    windowed.attention.window = Some(SlidingWindow { size: 6, sinks: 0 }.into());
     let untied = ModelConfig { lm_head: LmHead::Untied, ..dense };
     let mut folders = Vec::new();
     for (name, model, e, k) in [

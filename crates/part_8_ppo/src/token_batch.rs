@@ -90,7 +90,7 @@ impl TokenBatch {
         let groups: Vec<&RolloutGroup> = groups.into_iter().collect();
         // A window that no text exceeds hides nothing.
         let longest = longest_text(&groups);
-        let window = config.attention.window.filter(|window| longest > window.size);
+        let window = config.attention.window.filter(|layers| longest > layers.window.size);
         let attention = AttentionConfig { window, ..config.attention };
         let (mut rows, mut completions) = (Vec::new(), Vec::new());
         for RolloutGroup { prompt, completions: all } in groups {

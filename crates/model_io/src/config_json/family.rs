@@ -3,8 +3,9 @@
 use tensor_core::ops::Gelu;
 
 use crate::config::{
-    AttentionBias, BlockLayout, ExpertWeights, Mlp, ModelConfig, NormKind, PositionEncoding,
-    QkNorm, QkvProjections, RopeScaling, SlidingWindow, TokenEmbedding,
+    AttentionBias, AttentionConfig, BlockLayout, ExpertWeights, Mlp, ModelConfig, NormKind,
+    PositionEncoding, QkNorm, QkvProjections, RopeParameters, RopeScaling, SlidingWindow,
+    TokenEmbedding,
 };
 
 /// Model family, which decides the defaults of a `config.json`.
@@ -104,9 +105,9 @@ impl Family {
         let attention = config.attention;
         let square = attention.n_head == attention.n_kv_head
             && attention.head_dim * attention.n_head == config.n_embd;
-        let plain = attention.qk_norm == QkNorm::None
+        let plain = attention.logits.qk_norm == QkNorm::None
             && attention.window.is_none()
-            && attention.no_rope_interval.is_none();
+            && !has_layers_without_rope(&attention);
         if !(square && plain && attention.bias == AttentionBias::All) {
             return Self::Custom;
         }
@@ -125,7 +126,7 @@ impl Family {
             ) if eps == 1e-5 && config.embedding != TokenEmbedding::Scaled => Self::Opt,
             (
                 QkvProjections::FusedPerHead,
-                PositionEncoding::Rope { .. },
+                PositionEncoding::Rope(_),
                 Mlp::Gelu { .. } | Mlp::Relu { .. },
                 BlockLayout::Parallel | BlockLayout::PreNorm,
             ) if config.embedding == TokenEmbedding::Plain => Self::GptNeoX,
@@ -142,15 +143,16 @@ impl Family {
             && matches!(config.mlp, Mlp::GeGlu { form: Gelu::Tanh, .. });
         // Both later configurations require this whatever `head_dim` is.
         let divisible = config.n_embd.is_multiple_of(attention.n_head);
-        let sinks = attention.window.is_some_and(|window| window.sinks > 0);
-        match (config.block, attention.qk_norm) {
+        let sinks = attention.sliding_window().is_some_and(|window| window.sinks > 0);
+        let same_rope = attention.window.is_none_or(|window| window.local_rope_base.is_none());
+        match (config.block, attention.logits.qk_norm) {
             (BlockLayout::PreNorm, QkNorm::None)
                 if gemma_like && attention.window.is_none() && !has_gemma_2_options(config) =>
             {
                 Self::Gemma
             }
             (BlockLayout::SandwichNorm, QkNorm::None)
-                if gemma_like && divisible && !sinks && attention.local_rope_base.is_none() =>
+                if gemma_like && divisible && !sinks && same_rope =>
             {
                 Self::Gemma2
             }
@@ -165,35 +167,29 @@ impl Family {
 
     fn with_rms_norm(config: &ModelConfig) -> Self {
         let attention = config.attention;
-        let rope = matches!(attention.position, PositionEncoding::Rope { .. });
-        let llama_like = rope
-            && config.block == BlockLayout::PreNorm
-            && config.embedding == TokenEmbedding::Plain;
-        if !llama_like {
+        let PositionEncoding::Rope(rope) = attention.position else { return Self::Custom };
+        if (config.block, config.embedding) != (BlockLayout::PreNorm, TokenEmbedding::Plain) {
             return Self::Custom;
         }
+        let qk_norm = attention.logits.qk_norm == QkNorm::PerHead;
+        let window = attention.sliding_window();
         let square = attention.head_dim * attention.n_head == config.n_embd;
         if attention.projections == QkvProjections::Fused {
             let is_phi3 = square
                 && attention.bias == AttentionBias::None
-                && attention.qk_norm == QkNorm::None
-                && attention.no_rope_interval.is_none()
-                && attention.window.is_none_or(|window| window.sinks == 0)
+                && !qk_norm
+                && rope.no_rope_interval.is_none()
+                && window.is_none_or(|window| window.sinks == 0)
                 && matches!(config.mlp, Mlp::FusedSwiGlu { .. })
-                && matches!(
-                    attention.position,
-                    PositionEncoding::Rope { scaling: None | Some(RopeScaling::Long(_)), .. }
-                );
+                && matches!(rope.scaling, None | Some(RopeScaling::Long(_)));
             return if is_phi3 { Self::Phi3 } else { Self::Custom };
         }
-        if attention.projections != QkvProjections::Separate || attention.rotary_fraction != 1. {
+        if attention.projections != QkvProjections::Separate || rope.rotary_fraction != 1. {
             return Self::Custom;
         }
         // LlamaConfig requires this whatever `head_dim` is.
         let divisible = config.n_embd.is_multiple_of(attention.n_head);
-        let (mlp, window) = (config.mlp, attention.window);
-        let qk_norm = attention.qk_norm == QkNorm::PerHead;
-        let family = match (mlp, attention.bias, qk_norm, window) {
+        let family = match (config.mlp, attention.bias, qk_norm, window) {
             (Mlp::SwiGlu { .. }, AttentionBias::None | AttentionBias::All, false, None)
                 if divisible =>
             {
@@ -220,7 +216,7 @@ impl Family {
             }
             _ => Self::Custom,
         };
-        match (family, attention.no_rope_interval) {
+        match (family, rope.no_rope_interval) {
             (family, None) => family,
             (Self::Llama, Some(_)) => Self::SmolLm3, // a Llama apart from the layers without RoPE
             (_, Some(_)) => Self::Custom,
@@ -230,26 +226,31 @@ impl Family {
 
 /// True if `config` has a design choice that only Gemma 2 and 3 have, apart from their blocks.
 fn has_gemma_2_options(config: &ModelConfig) -> bool {
-    let attention = config.attention;
+    let AttentionConfig { window, logits, .. } = config.attention;
     config.logit_softcap.is_some()
-        || attention.logit_softcap.is_some()
-        || attention.query_pre_attn_scalar.is_some()
-        || attention.full_attention_interval.is_some()
-        || attention.local_rope_base.is_some()
+        || logits.softcap.is_some()
+        || logits.query_pre_attn_scalar.is_some()
+        || window.is_some_and(|window| {
+            window.full_attention_interval.is_some() || window.local_rope_base.is_some()
+        })
 }
 
 /// True if the attention logits are not capped, and RoPE is scaled in layers without a window only.
 fn has_gemma_3_layers(config: &ModelConfig) -> bool {
     let attention = config.attention;
-    let scaled = matches!(attention.position, PositionEncoding::Rope { scaling: Some(_), .. });
-    attention.logit_softcap.is_none()
-        && (attention.window.is_none() || attention.local_rope_base.is_some() || !scaled)
+    let scaled = attention.position.rope_parameters().is_some_and(|rope| rope.scaling.is_some());
+    attention.logits.softcap.is_none()
+        && (!scaled || attention.window.is_none_or(|window| window.local_rope_base.is_some()))
 }
 
 /// True if RoPE rotates whole heads of all layers.
 fn has_plain_rope(config: &ModelConfig) -> bool {
-    let attention = config.attention;
-    matches!(attention.position, PositionEncoding::Rope { .. })
-        && attention.rotary_fraction == 1.
-        && attention.no_rope_interval.is_none()
+    matches!(
+        config.attention.position,
+        PositionEncoding::Rope(RopeParameters { rotary_fraction: 1., no_rope_interval: None, .. })
+    )
+}
+
+fn has_layers_without_rope(attention: &AttentionConfig) -> bool {
+    attention.position.rope_parameters().is_some_and(|rope| rope.no_rope_interval.is_some())
 }

@@ -2,7 +2,7 @@
 //! (<https://arxiv.org/abs/2503.19786>): Llama's keys, and some of their own. Files of our own
 //! `model_type` have the latter, too.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 
 use super::defaults::Defaults;
@@ -11,7 +11,7 @@ use super::layer_types::{layer_interval, sliding_layers};
 use super::llama;
 use super::mlp::activation;
 use super::position;
-use crate::config::{AttentionConfig, LayerType, ModelConfig, PositionEncoding, SlidingWindow};
+use crate::config::{LayerType, LayerWindow, ModelConfig, PositionEncoding, SlidingWindow};
 use crate::json_fields::Fields;
 
 /// Value of `query_pre_attn_scalar` in a file without it.
@@ -29,45 +29,54 @@ pub(super) fn read(family: Family, fields: Fields<'_>) -> Result<ModelConfig> {
         Family::Gemma2 => GEMMA_2_SOFTCAPS.map(Some),
         _ => [None; 2],
     };
-    attention.logit_softcap = fields.number_or_null("attn_logit_softcapping", attention_softcap)?;
+    let logits = &mut attention.logits;
+    logits.softcap = fields.number_or_null("attn_logit_softcapping", attention_softcap)?;
     ensure!(
-        family == Family::Gemma2 || attention.logit_softcap.is_none(),
+        family == Family::Gemma2 || logits.softcap.is_none(),
         "`attn_logit_softcapping` must be null: transformers ignores it in Gemma 3"
     );
     config.logit_softcap = fields.number_or_null("final_logit_softcapping", final_softcap)?;
     let scalar = fields.size_or("query_pre_attn_scalar", QUERY_PRE_ATTN_SCALAR)?;
-    attention.query_pre_attn_scalar = Some(scalar).filter(|&scalar| scalar != attention.head_dim);
-    (attention.window, attention.full_attention_interval) =
-        window(family, &defaults, config.n_layer, fields)?;
-    if family == Family::Gemma3 && attention.window.is_some() {
-        let local = position::local_base(fields)?;
-        let same = PositionEncoding::Rope { base: local, scaling: None };
-        attention.local_rope_base = Some(local).filter(|_| attention.position != same);
+    logits.query_pre_attn_scalar = Some(scalar).filter(|&scalar| scalar != attention.head_dim);
+    attention.window = window(family, &defaults, config.n_layer, fields)?;
+    if family == Family::Gemma3
+        && let Some(window) = &mut attention.window
+    {
+        let base = position::local_base(fields)?;
+        let is_same = attention.position == PositionEncoding::rope(base);
+        window.local_rope_base = Some(base).filter(|_| !is_same);
     }
     Ok(config)
 }
 
 /// `config` with the keys that files of our own `model_type` have in common with these families.
-pub(super) fn read_custom_keys(config: ModelConfig, fields: Fields<'_>) -> Result<ModelConfig> {
+pub(super) fn read_custom_keys(mut config: ModelConfig, fields: Fields<'_>) -> Result<ModelConfig> {
     let number = |key: &str| fields.number_or_null(key, None);
-    let attention = AttentionConfig {
-        full_attention_interval: fields.size_or_null("full_attention_interval", None)?,
-        local_rope_base: number("rope_local_base_freq")?,
-        query_pre_attn_scalar: fields.size_or_null("query_pre_attn_scalar", None)?,
-        logit_softcap: number("attn_logit_softcapping")?,
-        ..config.attention
-    };
-    let logit_softcap = number("final_logit_softcapping")?;
-    Ok(ModelConfig { attention, logit_softcap, ..config })
+    let full_attention_interval = fields.size_or_null("full_attention_interval", None)?;
+    let local_rope_base = number("rope_local_base_freq")?;
+    match &mut config.attention.window {
+        Some(window) => {
+            *window = LayerWindow { full_attention_interval, local_rope_base, ..*window };
+        }
+        None if full_attention_interval.is_some() => {
+            bail!("some layers are to have a sliding window, but its size is not given")
+        }
+        None => {}
+    }
+    let logits = &mut config.attention.logits;
+    logits.query_pre_attn_scalar = fields.size_or_null("query_pre_attn_scalar", None)?;
+    logits.softcap = number("attn_logit_softcapping")?;
+    config.logit_softcap = number("final_logit_softcapping")?;
+    Ok(config)
 }
 
-/// Window of the sliding layers, and n if every n-th layer has full attention instead.
+/// Window of the sliding layers, and which layers have full attention instead.
 fn window(
     family: Family,
     defaults: &Defaults,
     n_layer: usize,
     fields: Fields<'_>,
-) -> Result<(Option<SlidingWindow>, Option<usize>)> {
+) -> Result<Option<LayerWindow>> {
     let interval = match (fields.value("layer_types"), family) {
         (Some(kinds), _) => full_attention_interval(kinds, n_layer)?,
         (None, Family::Gemma2) => Some(2),
@@ -75,11 +84,12 @@ fn window(
     };
     let interval = interval.filter(|&interval| interval <= n_layer);
     if interval == Some(1) {
-        return Ok((None, None)); // no layer has a window
+        return Ok(None); // no layer has a window
     }
     let size = fields.size_or_null("sliding_window", defaults.sliding_window)?;
     let size = size.context("some layers have a sliding window, but `sliding_window` is null")?;
-    Ok((Some(SlidingWindow { size, sinks: 0 }), interval))
+    let window = SlidingWindow { size, sinks: 0 };
+    Ok(Some(LayerWindow { full_attention_interval: interval, ..window.into() }))
 }
 
 /// n if every n-th layer of `layer_types` has full attention, `None` if no layer has.
@@ -102,12 +112,12 @@ pub(super) fn write_gemma_2(config: &ModelConfig) -> Value {
     // Ignored by early releases of transformers 4, in which every second layer has a window.
     json["layer_types"] = layer_types.collect();
     // Transformers computes the mask of a window even if no layer has one.
-    let size = attention.window.map_or(config.context_len, |window| window.size);
+    let size = attention.sliding_window().map_or(config.context_len, |window| window.size);
     json["sliding_window"] = json!(size);
     json["hidden_activation"] = json!(activation(config.mlp));
     json["query_pre_attn_scalar"] =
-        json!(attention.query_pre_attn_scalar.unwrap_or(attention.head_dim));
-    json["attn_logit_softcapping"] = json!(attention.logit_softcap);
+        json!(attention.logits.query_pre_attn_scalar.unwrap_or(attention.head_dim));
+    json["attn_logit_softcapping"] = json!(attention.logits.softcap);
     json["final_logit_softcapping"] = json!(config.logit_softcap);
     json
 }
@@ -118,7 +128,7 @@ pub(super) fn write_gemma_3(config: &ModelConfig) -> Value {
     let mut json = write_gemma_2(config);
     // Transformers 4 first had this key alone.
     let interval = match attention.window {
-        Some(_) => attention.full_attention_interval.unwrap_or(config.n_layer.saturating_add(1)),
+        Some(window) => window.full_attention_interval.unwrap_or(config.n_layer.saturating_add(1)),
         None => 1,
     };
     json["sliding_window_pattern"] = json!(interval);
@@ -129,10 +139,11 @@ pub(super) fn write_gemma_3(config: &ModelConfig) -> Value {
 
 /// Adds the keys of these families to a file of our own `model_type`.
 pub(super) fn add_custom_keys(json: &mut Value, config: &ModelConfig) {
-    let attention = config.attention;
-    json["full_attention_interval"] = json!(attention.full_attention_interval);
-    json["rope_local_base_freq"] = json!(attention.local_rope_base);
-    json["query_pre_attn_scalar"] = json!(attention.query_pre_attn_scalar);
-    json["attn_logit_softcapping"] = json!(attention.logit_softcap);
+    let (window, logits) = (config.attention.window, config.attention.logits);
+    json["full_attention_interval"] =
+        json!(window.and_then(|window| window.full_attention_interval));
+    json["rope_local_base_freq"] = json!(window.and_then(|window| window.local_rope_base));
+    json["query_pre_attn_scalar"] = json!(logits.query_pre_attn_scalar);
+    json["attn_logit_softcapping"] = json!(logits.softcap);
     json["final_logit_softcapping"] = json!(config.logit_softcap);
 }

@@ -19,21 +19,17 @@ pub(super) fn read(fields: Fields<'_>) -> Result<ModelConfig> {
         fields.size_or("max_position_embeddings", defaults.max_position_embeddings)?;
     let parallel =
         fields.value("use_parallel_residual").is_none() || fields.flag("use_parallel_residual")?;
-    let mut attention = square_attention(
-        (n_embd, n_head),
-        QkvProjections::FusedPerHead,
-        position::read(Family::GptNeoX, &defaults, context_len, fields)?,
-    )?;
-    attention.rotary_fraction = position::rotary_fraction(Family::GptNeoX, fields)?;
+    let n_layer = fields.size("num_hidden_layers")?;
+    let position = position::read(Family::GptNeoX, &defaults, [context_len, n_layer], fields)?;
     Ok(ModelConfig {
         vocab_size: fields.size("vocab_size")?,
-        n_layer: fields.size("num_hidden_layers")?,
+        n_layer,
         n_embd,
         context_len,
         embedding: TokenEmbedding::Plain,
         norm: NormKind::Layer { eps: fields.number_or("layer_norm_eps", 1e-5)? },
         block: if parallel { BlockLayout::Parallel } else { BlockLayout::PreNorm },
-        attention,
+        attention: square_attention((n_embd, n_head), QkvProjections::FusedPerHead, position)?,
         mlp: mlp::two_layer(fields, "hidden_act", "gelu", fields.size("intermediate_size")?)?,
         lm_head: lm_head(LmHead::Untied, fields)?,
         logit_softcap: None,
@@ -57,7 +53,9 @@ pub(super) fn write(config: &ModelConfig) -> Value {
         "tie_word_embeddings": config.lm_head == LmHead::Tied,
     });
     position::write(&mut json, config);
-    json["rotary_pct"] = json!(config.attention.rotary_fraction); // read by transformers 4
+    let rope = config.attention.position.rope_parameters();
+    let fraction = rope.map_or(1., |rope| rope.rotary_fraction);
+    json["rotary_pct"] = json!(fraction); // read by transformers 4
     json["rotary_emb_base"] = json["rope_theta"].clone();
     json
 }

@@ -6,12 +6,12 @@ use serde_json::{Value, json};
 
 use super::defaults::Defaults;
 use super::family::Family;
-use super::layer_types::{layer_interval, sliding_layers};
+use super::layer_types::sliding_layers;
 use super::mlp::{self, activation};
 use super::position;
 use crate::config::{
-    AttentionBias, AttentionConfig, BlockLayout, LmHead, ModelConfig, NormKind, PositionEncoding,
-    QkNorm, QkvProjections, SlidingWindow, TokenEmbedding,
+    AttentionBias, AttentionConfig, AttentionLogits, BlockLayout, LayerWindow, LmHead, ModelConfig,
+    NormKind, PositionEncoding, QkNorm, QkvProjections, SlidingWindow, TokenEmbedding,
 };
 use crate::json_fields::Fields;
 
@@ -29,7 +29,9 @@ pub(super) fn read(family: Family, fields: Fields<'_>) -> Result<ModelConfig> {
     let eps = fields.number_or("rms_norm_eps", defaults.eps)?;
     let n_kv_head =
         fields.size_or_null("num_key_value_heads", Some(defaults.num_key_value_heads))?;
-    let no_rope_interval = no_rope_interval(family, &defaults, n_layer, fields)?;
+    let position = position::read(family, &defaults, [context_len, n_layer], fields)?;
+    let no_rope_interval = position.rope_parameters().and_then(|rope| rope.no_rope_interval);
+    let window = window(family, &defaults, n_layer, no_rope_interval, fields)?;
     Ok(ModelConfig {
         vocab_size: fields.size("vocab_size")?,
         n_layer,
@@ -44,19 +46,12 @@ pub(super) fn read(family: Family, fields: Fields<'_>) -> Result<ModelConfig> {
             head_dim: fields.size_or("head_dim", defaults.head_dim)?,
             projections: projections(family, fields)?,
             bias: attention_bias(family, fields)?,
-            qk_norm: match family {
-                Family::Qwen3 | Family::Qwen3Moe | Family::Gemma3 => QkNorm::PerHead,
-                Family::Custom if fields.flag("qk_norm")? => QkNorm::PerHead,
-                _ => QkNorm::None,
+            position,
+            window: window.map(LayerWindow::from),
+            logits: AttentionLogits {
+                qk_norm: qk_norm(family, fields)?,
+                ..AttentionLogits::default()
             },
-            position: position::read(family, &defaults, context_len, fields)?,
-            rotary_fraction: position::rotary_fraction(family, fields)?,
-            no_rope_interval,
-            window: window(family, &defaults, n_layer, no_rope_interval, fields)?,
-            full_attention_interval: None,
-            local_rope_base: None,
-            query_pre_attn_scalar: None,
-            logit_softcap: None,
         },
         mlp: mlp::read(family, fields)?,
         lm_head: lm_head(defaults.lm_head, fields)?,
@@ -72,6 +67,14 @@ fn norm(family: Family, eps: f64, fields: Fields<'_>) -> Result<NormKind> {
         (Family::Custom, Some("layer")) => NormKind::Layer { eps },
         (Family::Custom, Some(other)) if other != "rms" => bail!("`norm` is `{other}`"),
         _ => NormKind::Rms { eps },
+    })
+}
+
+fn qk_norm(family: Family, fields: Fields<'_>) -> Result<QkNorm> {
+    Ok(match family {
+        Family::Qwen3 | Family::Qwen3Moe | Family::Gemma3 => QkNorm::PerHead,
+        Family::Custom if fields.flag("qk_norm")? => QkNorm::PerHead,
+        _ => QkNorm::None,
     })
 }
 
@@ -112,18 +115,14 @@ pub(super) fn write(config: &ModelConfig) -> Value {
         "hidden_act": activation(config.mlp),
         "rms_norm_eps": config.norm.eps(),
         "tie_word_embeddings": config.lm_head == LmHead::Tied,
-        "sliding_window": attention.window.map(|window| window.size),
+        "sliding_window": attention.sliding_window().map(|window| window.size),
         "attention_bias": attention.bias == AttentionBias::All,
         "attention_dropout": 0.0,
         "initializer_range": config.init_std,
     });
     position::write(&mut json, config);
     mlp::write_experts(&mut json, config.mlp);
-    if attention.no_rope_interval.is_some() {
-        let has_rope = (0..config.n_layer).map(|layer| u8::from(attention.has_rope(layer)));
-        json["no_rope_layers"] = has_rope.collect();
-        json["no_rope_layer_interval"] = json!(attention.no_rope_interval);
-    }
+    position::write_no_rope_layers(&mut json, config);
     json
 }
 
@@ -154,15 +153,9 @@ pub(super) fn square_attention(
         head_dim,
         projections,
         bias: AttentionBias::All,
-        qk_norm: QkNorm::None,
         position,
-        rotary_fraction: 1.,
-        no_rope_interval: None,
         window: None,
-        full_attention_interval: None,
-        local_rope_base: None,
-        query_pre_attn_scalar: None,
-        logit_softcap: None,
+        logits: AttentionLogits::default(),
     })
 }
 
@@ -182,28 +175,6 @@ fn attention_bias(family: Family, fields: Fields<'_>) -> Result<AttentionBias> {
         Family::Custom if fields.flag("qkv_bias")? => AttentionBias::Qkv,
         _ => AttentionBias::None,
     })
-}
-
-/// Interval of the layers without RoPE, which must be every n-th; `None` if there are none.
-fn no_rope_interval(
-    family: Family,
-    defaults: &Defaults,
-    n_layer: usize,
-    fields: Fields<'_>,
-) -> Result<Option<usize>> {
-    if !matches!(family, Family::SmolLm3 | Family::Custom) {
-        return Ok(None);
-    }
-    let Some(has_rope) = fields.value("no_rope_layers") else {
-        let interval = fields.size_or_null("no_rope_layer_interval", defaults.no_rope_interval)?;
-        return Ok(interval.filter(|&interval| interval <= n_layer));
-    };
-    let has_rope: Vec<u8> = serde_json::from_value(has_rope.clone())
-        .context("`no_rope_layers` must be a list of 1 (with RoPE) and 0 (without)")?;
-    let is_without: Vec<bool> = has_rope.iter().map(|&has_rope| has_rope == 0).collect();
-    let expected =
-        "`no_rope_layers` must have one number per layer, which is 0 for every n-th layer";
-    layer_interval(&is_without, n_layer, expected)
 }
 
 /// Sliding window, which must be the same in all layers. Llama never has one, as in transformers;

@@ -6,20 +6,23 @@ use serde_json::{Map, Value, json};
 
 use super::defaults::Defaults;
 use super::family::Family;
+use super::layer_types::layer_interval;
 use crate::config::{
     AttentionConfig, Llama3Scaling, LongScaling, ModelConfig, PairFactors, PositionEncoding,
-    RopeScaling, YarnScaling,
+    RopeParameters, RopeScaling, YarnScaling,
 };
 use crate::json_fields::Fields;
 use crate::rope_scaling::yarn_attention_factor;
 
-/// Reads the position encoding of a model of `context_len` tokens.
+/// Reads the position encoding of a model of `n_layer` layers for `context_len` tokens.
 pub(super) fn read(
     family: Family,
     defaults: &Defaults,
-    context_len: usize,
+    [context_len, n_layer]: [usize; 2],
     fields: Fields<'_>,
 ) -> Result<PositionEncoding> {
+    let rotary_fraction = rotary_fraction(family, fields)?;
+    let no_rope_interval = no_rope_interval(family, defaults, n_layer, fields)?;
     let newer = match family {
         Family::Gemma3 => of_layer_type("full_attention", fields)?,
         _ => fields.object("rope_parameters")?,
@@ -32,16 +35,19 @@ pub(super) fn read(
     };
     let mut base = fields.number_or("rope_theta", defaults.rope_theta)?;
     base = fields.number_or("rotary_emb_base", base)?; // GPT-NeoX's name
+    let mut rope =
+        RopeParameters { rotary_fraction, no_rope_interval, ..RopeParameters::new(base) };
     let Some(parameters) = parameters.as_ref().map(Fields) else {
         return Ok(match family == Family::Custom && fields.value("rope_theta").is_none() {
             true => PositionEncoding::Learned { offset: fields.size_or("position_offset", 0)? },
-            false => PositionEncoding::Rope { base, scaling: None },
+            false => PositionEncoding::Rope(rope),
         });
     };
     let by_layer = parameters.0.values().any(Value::is_object);
     ensure!(!by_layer, "`rope_parameters` that differ between layers are not supported");
-    let scaling = read_scaling(family, context_len, fields, parameters)?;
-    Ok(PositionEncoding::Rope { base: parameters.number_or("rope_theta", base)?, scaling })
+    rope.scaling = read_scaling(family, context_len, fields, parameters)?;
+    rope.base = parameters.number_or("rope_theta", base)?;
+    Ok(PositionEncoding::Rope(rope))
 }
 
 /// Parameters of the layers of Gemma 3 with full attention: those of `newer`, and in their place
@@ -86,7 +92,7 @@ pub(super) fn local_base(fields: Fields<'_>) -> Result<f64> {
 }
 
 /// Fraction of a head that RoPE rotates.
-pub(super) fn rotary_fraction(family: Family, fields: Fields<'_>) -> Result<f64> {
+fn rotary_fraction(family: Family, fields: Fields<'_>) -> Result<f64> {
     let default = if family == Family::GptNeoX { 0.25 } else { 1. };
     let mut fraction = fields.number_or("rotary_pct", default)?;
     let scaling = [fields.object("rope_parameters")?, fields.object("rope_scaling")?];
@@ -101,11 +107,33 @@ pub(super) fn rotary_fraction(family: Family, fields: Fields<'_>) -> Result<f64>
     Ok(fraction)
 }
 
+/// Interval of the layers without RoPE, which must be every n-th; `None` if there are none.
+fn no_rope_interval(
+    family: Family,
+    defaults: &Defaults,
+    n_layer: usize,
+    fields: Fields<'_>,
+) -> Result<Option<usize>> {
+    if !matches!(family, Family::SmolLm3 | Family::Custom) {
+        return Ok(None);
+    }
+    let Some(has_rope) = fields.value("no_rope_layers") else {
+        let interval = fields.size_or_null("no_rope_layer_interval", defaults.no_rope_interval)?;
+        return Ok(interval.filter(|&interval| interval <= n_layer));
+    };
+    let has_rope: Vec<u8> = serde_json::from_value(has_rope.clone())
+        .context("`no_rope_layers` must be a list of 1 (with RoPE) and 0 (without)")?;
+    let is_without: Vec<bool> = has_rope.iter().map(|&has_rope| has_rope == 0).collect();
+    let expected =
+        "`no_rope_layers` must have one number per layer, which is 0 for every n-th layer";
+    layer_interval(&is_without, n_layer, expected)
+}
+
 /// Unused rows at the start of the table of learned positions.
 pub(super) fn offset(position: PositionEncoding) -> usize {
     match position {
         PositionEncoding::Learned { offset } => offset,
-        PositionEncoding::Rope { .. } => 0,
+        PositionEncoding::Rope(_) => 0,
     }
 }
 
@@ -206,15 +234,15 @@ fn read_attention_factor(parameters: Fields<'_>) -> Result<Option<f64>> {
 
 /// Adds the keys of `config`'s position encoding to a `config.json`.
 pub(super) fn write(json: &mut Value, config: &ModelConfig) {
-    let attention = config.attention;
-    let PositionEncoding::Rope { base, scaling } = attention.position else { return };
+    let PositionEncoding::Rope(rope) = config.attention.position else { return };
+    let RopeParameters { base, scaling, rotary_fraction, .. } = rope;
     let mut parameters = scaling.map_or_else(|| json!({ "rope_type": "default" }), scaling_json);
     if let Some(RopeScaling::Long(long)) = scaling {
         json["original_max_position_embeddings"] = json!(long.original_context_len);
     }
-    if attention.rotary_fraction != 1. {
-        json["partial_rotary_factor"] = json!(attention.rotary_fraction);
-        parameters["partial_rotary_factor"] = json!(attention.rotary_fraction);
+    if rotary_fraction != 1. {
+        json["partial_rotary_factor"] = json!(rotary_fraction);
+        parameters["partial_rotary_factor"] = json!(rotary_fraction);
     }
     json["rope_theta"] = json!(base); // read by transformers 4
     if scaling.is_some() {
@@ -224,11 +252,20 @@ pub(super) fn write(json: &mut Value, config: &ModelConfig) {
     json["rope_parameters"] = parameters; // read by transformers 5
 }
 
+/// Adds the list of layers with and without RoPE, if `config` has layers without.
+pub(super) fn write_no_rope_layers(json: &mut Value, config: &ModelConfig) {
+    let PositionEncoding::Rope(rope) = config.attention.position else { return };
+    let Some(interval) = rope.no_rope_interval else { return };
+    let has_rope = (0..config.n_layer).map(|layer| u8::from(rope.has_rope(layer)));
+    json["no_rope_layers"] = has_rope.collect();
+    json["no_rope_layer_interval"] = json!(interval);
+}
+
 /// Changes the keys that [`write()`] has added to those of Gemma 3, which has other frequencies in
 /// the layers with a window.
 pub(super) fn write_by_layer_type(json: &mut Value, attention: AttentionConfig) {
-    let PositionEncoding::Rope { base, .. } = attention.position else { return };
-    let local = attention.local_rope_base.unwrap_or(base);
+    let PositionEncoding::Rope(RopeParameters { base, .. }) = attention.position else { return };
+    let local = attention.window.and_then(|window| window.local_rope_base).unwrap_or(base);
     json["rope_local_base_freq"] = json!(local); // read by transformers 4
     json["rope_parameters"] = json!({
         "full_attention": json["rope_parameters"].clone(),

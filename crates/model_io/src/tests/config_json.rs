@@ -5,7 +5,7 @@ use tensor_core::ops::Gelu;
 use super::error;
 use crate::config::{AttentionBias, LmHead, Mlp, NormKind, QkNorm};
 use crate::config_json::{from_json, to_custom_json, to_json};
-use crate::testing::variants;
+use crate::testing::{rope_in_every_other_layer, variants};
 use crate::{ModelConfig, SlidingWindow};
 
 /// Expected values from transformers, written by `scripts/golden_config.py`.
@@ -27,10 +27,10 @@ fn to_golden_json(config: &ModelConfig) -> Value {
     json!({
         "head_dim": attention.head_dim, "n_kv_head": attention.n_kv_head,
         "context": config.context_len,
-        "windows": vec![attention.window.map(|window| window.size); config.n_layer],
+        "windows": vec![attention.sliding_window().map(|window| window.size); config.n_layer],
         "qkv_bias": attention.bias != AttentionBias::None,
         "o_bias": attention.bias == AttentionBias::All,
-        "qk_norm": attention.qk_norm == QkNorm::PerHead, "eps": eps,
+        "qk_norm": attention.logits.qk_norm == QkNorm::PerHead, "eps": eps,
         "tied": config.lm_head == LmHead::Tied, "rope": to_json(config)["rope_parameters"],
     })
 }
@@ -62,7 +62,7 @@ fn layer_types_decide_which_layers_have_a_window() -> Result<()> {
             "model_type": family, "layer_types": kinds,
             "sliding_window": 6, "use_sliding_window": true
         });
-        Ok(from_json(&config_with(&changes))?.attention.window)
+        Ok(from_json(&config_with(&changes))?.attention.sliding_window())
     };
     let (full, sliding) = ("full_attention", "sliding_attention");
     // Transformers calls a Mistral with `layer_types` Ministral.
@@ -117,7 +117,8 @@ fn unsupported_settings_are_refused_by_name() {
 fn every_nth_layer_may_be_without_rope() -> Result<()> {
     let interval = |model_type: &str, key: &str, value: Value| {
         let change = json!({ "model_type": model_type, "num_hidden_layers": 5, key: value });
-        Ok(from_json(&config_with(&change))?.attention.no_rope_interval)
+        let rope = from_json(&config_with(&change))?.attention.position.rope_parameters();
+        Ok(rope.expect("RoPE").no_rope_interval)
     };
     let layers = |list: Value| interval("smollm3", "no_rope_layers", list);
     assert_eq!(layers(Value::Null)?, Some(4));
@@ -233,13 +234,14 @@ fn a_config_survives_a_round_trip_and_has_no_dtype() -> Result<()> {
         assert_eq!(json.get("dtype"), None);
     }
     let mut no_rope = variants()[0].1;
-    no_rope.attention.no_rope_interval = Some(2);
+    no_rope.attention.position = rope_in_every_other_layer();
     let json = to_json(&no_rope);
     assert_eq!(json["no_rope_layers"], json!([1, 0]));
     assert_eq!(json.get("pad_token_id"), Some(&Value::Null), "SmolLM3's default is 128,004");
     // Qwen3 may have biases. Llama's channels must be divisible by its heads.
     let mut config = variants()[0].1;
-    (config.attention.qk_norm, config.attention.bias) = (QkNorm::PerHead, AttentionBias::All);
+    (config.attention.logits.qk_norm, config.attention.bias) =
+        (QkNorm::PerHead, AttentionBias::All);
     assert_eq!(to_json(&config)["model_type"], "qwen3");
     assert_eq!(from_json(&to_json(&config))?, config);
     let mut config = ModelConfig { init_std: 0.06, ..variants()[0].1 };

@@ -5,10 +5,10 @@ use serde_json::{Value, json};
 
 use super::error;
 use crate::config::{
-    BlockLayout, LayerType, LmHead, ModelConfig, NormKind, PositionEncoding, QkNorm, RopeScaling,
-    SlidingWindow, YarnScaling,
+    BlockLayout, LayerType, LayerWindow, LmHead, ModelConfig, NormKind, PositionEncoding, QkNorm,
+    RopeParameters, RopeScaling, SlidingWindow, YarnScaling,
 };
-use crate::config_json::{from_json, to_json, unsupported_family};
+use crate::config_json::{from_json, to_custom_json, to_json, unsupported_family};
 use crate::testing::variants;
 
 /// Published file of google/gemma-2-2b, without keys that are not read.
@@ -45,6 +45,14 @@ fn with(mut json: Value, changes: Value) -> Value {
     json
 }
 
+fn local_rope_base(config: &ModelConfig) -> Option<f64> {
+    config.attention.window.expect("a window").local_rope_base
+}
+
+fn scaled_rope(base: f64, scaling: RopeScaling) -> PositionEncoding {
+    PositionEncoding::Rope(RopeParameters { scaling: Some(scaling), ..RopeParameters::new(base) })
+}
+
 fn layers_with_full_attention(config: &ModelConfig) -> Vec<usize> {
     let layers = 0..config.n_layer;
     layers.filter(|&i| config.attention.layer_type(i) == LayerType::FullAttention).collect()
@@ -55,18 +63,19 @@ fn the_published_file_of_gemma_2_is_read() -> Result<()> {
     let config = from_json(&gemma_2_2b())?;
     let attention = config.attention;
     assert_eq!(config.norm, NormKind::ZeroCenteredRms { eps: 1e-6 });
-    assert_eq!((config.block, attention.qk_norm), (BlockLayout::SandwichNorm, QkNorm::None));
-    assert_eq!((config.logit_softcap, attention.logit_softcap), (Some(30.), Some(50.)));
-    assert_eq!(attention.window, Some(SlidingWindow { size: 4096, sinks: 0 }));
+    assert_eq!((config.block, attention.logits.qk_norm), (BlockLayout::SandwichNorm, QkNorm::None));
+    assert_eq!((config.logit_softcap, attention.logits.softcap), (Some(30.), Some(50.)));
+    assert_eq!(attention.sliding_window(), Some(SlidingWindow { size: 4096, sinks: 0 }));
     assert_eq!(layers_with_full_attention(&config)[..3], [1, 3, 5], "every second layer");
-    assert_eq!((attention.query_pre_attn_scalar, attention.query_scale()), (None, None), "it is D");
-    assert_eq!(attention.local_rope_base, None);
+    let logits = attention.logits;
+    assert_eq!((logits.query_pre_attn_scalar, attention.query_scale()), (None, None), "it is D");
+    assert_eq!(local_rope_base(&config), None);
     assert_eq!(config.lm_head, LmHead::Tied);
     assert_eq!(config.parameter_count(), 2_614_341_888.);
     // gemma-2-27b: heads of 128 channels, scaled as if they had 144.
     let large =
         from_json(&with(gemma_2_2b(), json!({ "head_dim": 128, "query_pre_attn_scalar": 144 })))?;
-    assert_eq!(large.attention.query_pre_attn_scalar, Some(144));
+    assert_eq!(large.attention.logits.query_pre_attn_scalar, Some(144));
     let scale = large.attention.query_scale().expect("a scale");
     assert!((scale / 128f64.sqrt() - 1. / 12.).abs() < 1e-12, "{scale}");
     Ok(())
@@ -76,12 +85,15 @@ fn the_published_file_of_gemma_2_is_read() -> Result<()> {
 fn the_published_file_of_gemma_3_is_read() -> Result<()> {
     let config = from_json(&gemma_3_1b())?;
     let attention = config.attention;
-    assert_eq!((config.block, attention.qk_norm), (BlockLayout::SandwichNorm, QkNorm::PerHead));
-    assert_eq!((config.logit_softcap, attention.logit_softcap), (None, None));
-    assert_eq!(attention.window, Some(SlidingWindow { size: 512, sinks: 0 }));
+    assert_eq!(
+        (config.block, attention.logits.qk_norm),
+        (BlockLayout::SandwichNorm, QkNorm::PerHead)
+    );
+    assert_eq!((config.logit_softcap, attention.logits.softcap), (None, None));
+    assert_eq!(attention.sliding_window(), Some(SlidingWindow { size: 512, sinks: 0 }));
     assert_eq!(layers_with_full_attention(&config), [5, 11, 17, 23]);
-    assert_eq!(attention.position, PositionEncoding::Rope { base: 1e6, scaling: None });
-    assert_eq!(attention.local_rope_base, Some(10_000.));
+    assert_eq!(attention.position, PositionEncoding::rope(1e6));
+    assert_eq!(local_rope_base(&config), Some(10_000.));
     assert_eq!(config.parameter_count(), 999_885_952.);
     Ok(())
 }
@@ -102,10 +114,10 @@ fn both_forms_of_layer_types_and_of_rope_mean_the_same() -> Result<()> {
     });
     assert_eq!(from_json(&with(gemma_3_1b(), changes))?, older);
     let scaling = json!({ "rope_type": "linear", "factor": 8.0 });
-    let scaled = from_json(&with(gemma_3_1b(), json!({ "rope_scaling": scaling })))?.attention;
-    let linear = Some(RopeScaling::Linear { factor: 8. });
-    assert_eq!(scaled.position, PositionEncoding::Rope { base: 1e6, scaling: linear });
-    assert_eq!(scaled.local_rope_base, Some(10_000.), "layers with a window do not scale RoPE");
+    let scaled = from_json(&with(gemma_3_1b(), json!({ "rope_scaling": scaling })))?;
+    assert_eq!(scaled.attention.position, scaled_rope(1e6, RopeScaling::Linear { factor: 8. }));
+    let local = local_rope_base(&scaled);
+    assert_eq!(local, Some(10_000.), "layers with a window do not scale RoPE");
     Ok(())
 }
 
@@ -128,11 +140,10 @@ fn the_older_rope_scaling_is_merged_into_the_newer_parameters() -> Result<()> {
         beta_slow: 1.,
         original_context_len: 4096,
     };
-    let expected = PositionEncoding::Rope { base: 5e5, scaling: Some(RopeScaling::Yarn(yarn)) };
+    let expected = scaled_rope(5e5, RopeScaling::Yarn(yarn));
     assert_eq!(position(newer, json!({ "factor": 2.0 }))?, expected);
     let default = json!({ "rope_type": "default", "rope_theta": 5e5 });
-    let scaling = Some(RopeScaling::Linear { factor: 8. });
-    let expected = PositionEncoding::Rope { base: 5e5, scaling };
+    let expected = scaled_rope(5e5, RopeScaling::Linear { factor: 8. });
     for key in ["type", "rope_type"] {
         assert_eq!(position(default.clone(), json!({ key: "linear", "factor": 8.0 }))?, expected);
     }
@@ -146,20 +157,20 @@ fn missing_keys_have_the_defaults_of_the_two_families() -> Result<()> {
         "intermediate_size": 24,
     });
     let config = from_json(&with(sizes.clone(), json!({ "model_type": "gemma2" })))?;
-    assert_eq!((config.logit_softcap, config.attention.logit_softcap), (Some(30.), Some(50.)));
+    assert_eq!((config.logit_softcap, config.attention.logits.softcap), (Some(30.), Some(50.)));
     assert_eq!((config.context_len, config.attention.head_dim), (8192, 256));
     assert_eq!(layers_with_full_attention(&config), [1, 3, 5, 7, 9, 11]);
     let nulls = json!({
         "model_type": "gemma2", "attn_logit_softcapping": null, "final_logit_softcapping": null
     });
     let config = from_json(&with(sizes.clone(), nulls))?;
-    assert_eq!((config.logit_softcap, config.attention.logit_softcap), (None, None));
+    assert_eq!((config.logit_softcap, config.attention.logits.softcap), (None, None));
     let config = from_json(&with(sizes, json!({ "model_type": "gemma3_text" })))?;
-    assert_eq!((config.logit_softcap, config.attention.logit_softcap), (None, None));
-    assert_eq!(config.attention.window, Some(SlidingWindow { size: 4096, sinks: 0 }));
+    assert_eq!((config.logit_softcap, config.attention.logits.softcap), (None, None));
+    assert_eq!(config.attention.sliding_window(), Some(SlidingWindow { size: 4096, sinks: 0 }));
     assert_eq!(layers_with_full_attention(&config), [5, 11]);
-    assert_eq!(config.attention.local_rope_base, Some(10_000.));
-    assert_eq!(config.attention.position, PositionEncoding::Rope { base: 1e6, scaling: None });
+    assert_eq!(local_rope_base(&config), Some(10_000.));
+    assert_eq!(config.attention.position, PositionEncoding::rope(1e6));
     assert_eq!((config.context_len, config.attention.n_kv_head), (131_072, 4));
     Ok(())
 }
@@ -171,9 +182,11 @@ fn all_layers_of_one_type_survive_a_round_trip() -> Result<()> {
             continue;
         }
         let mut sliding = config;
-        sliding.attention.full_attention_interval = None;
+        let layers = sliding.attention.window;
+        sliding.attention.window =
+            layers.map(|layers| LayerWindow { full_attention_interval: None, ..layers });
         let mut full = sliding;
-        (full.attention.window, full.attention.local_rope_base) = (None, None);
+        full.attention.window = None;
         for config in [sliding, full] {
             assert_eq!(to_json(&config)["model_type"], name);
             assert_eq!(from_json(&to_json(&config))?, config, "{name}");
@@ -240,8 +253,7 @@ fn a_multimodal_gemma_3_is_told_which_models_are_supported() {
 
 #[test]
 fn layers_with_full_attention_beside_a_window_need_its_size() {
-    let mut config = variants()[0].1;
-    config.attention.full_attention_interval = Some(2);
-    let message = config.validate().expect_err("no window").to_string();
+    let json = with(to_custom_json(&variants()[0].1), json!({ "full_attention_interval": 2 }));
+    let message = error(from_json(&json));
     assert!(message.contains("its size is not given"), "{message}");
 }

@@ -3,7 +3,7 @@ use serde_json::{Value, json};
 use tensor_core::testing::assert_close;
 
 use super::error;
-use crate::config::{PositionEncoding, RopeScaling};
+use crate::config::{RopeParameters, RopeScaling};
 use crate::config_json::{from_json, to_json};
 
 /// `config.json` with `changes`, and transformers' results, from `scripts/golden_rope.py`.
@@ -25,8 +25,8 @@ fn scaled_frequencies_equal_those_of_transformers() -> Result<()> {
         let text_len = case["text_len"].as_u64().expect("a length") as usize;
         println!("{}, {text_len} tokens", case["config"]);
         let config = from_json(&config_with(&case["config"]))?;
-        let PositionEncoding::Rope { base, scaling: Some(scaling) } = config.attention.position
-        else {
+        let rope = config.attention.position.rope_parameters();
+        let Some(RopeParameters { base, scaling: Some(scaling), .. }) = rope else {
             panic!("{:?}", config.attention.position)
         };
         let d = config.attention.head_dim;

@@ -9,7 +9,7 @@ use candle_core::DType;
 use clap::{Args, ValueEnum, value_parser};
 use experiment::flags::ComputeFlags;
 use experiment::program::{as_usage_error, ensure_usage};
-use model_io::config::{Mlp, NormKind, PositionEncoding};
+use model_io::config::{LayerWindow, Mlp, NormKind, PositionEncoding};
 use model_io::{ModelConfig, TensorNames};
 use tensor_core::Parameters;
 use tensor_core::ops::Gelu;
@@ -120,7 +120,7 @@ impl ArchitectureFlags {
         if let Some(n_kv_head) = self.n_kv_head {
             config.attention.n_kv_head = n_kv_head.get();
         }
-        config.attention.window = self.window.sliding_window();
+        config.attention.window = self.window.sliding_window().map(LayerWindow::from);
         if let NormChoice::Layer = self.norm {
             config.norm = NormKind::Layer { eps: 1e-5 };
         }

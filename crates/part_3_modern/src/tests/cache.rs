@@ -1,4 +1,5 @@
 use candle_core::{DType, Module, Result, Tensor};
+use model_io::config::LayerWindow;
 use model_io::{ModelConfig, SlidingWindow};
 use proptest::prelude::*;
 use tensor_core::testing::assert_close;
@@ -48,7 +49,7 @@ proptest! {
         let window = window.map(|(size, sinks)| SlidingWindow { size, sinks });
         let mut config = tiny();
         config.attention.n_kv_head = kv;
-        config.attention.window = window;
+        config.attention.window = window.map(LayerWindow::from);
         let model = inference_model(&config).unwrap();
         let t = chunks.iter().sum();
         let ids = ids(b, t, seed).unwrap();
@@ -87,7 +88,7 @@ fn left_padding_does_not_change_logits() -> Result<()> {
         let padded = Tensor::cat(&[&padding, &short], 1)?;
         let batch = Tensor::cat(&[&long, &padded], 0)?;
         println!("{name}");
-        if config.attention.window.is_some_and(|window| window.sinks > 0) {
+        if config.attention.sliding_window().is_some_and(|window| window.sinks > 0) {
             continue; // the sinks would be padding tokens
         }
         let cache = Cache::dynamic(2).with_padding(vec![0, 3])?;
@@ -179,10 +180,12 @@ fn a_cache_can_be_truncated_to_any_earlier_token() -> Result<()> {
 fn a_rolling_cache_is_truncated_while_it_has_all_tokens() -> Result<()> {
     let window = SlidingWindow { size: 4, sinks: 2 };
     let mut config = tiny();
-    config.attention.window = Some(window);
+    config.attention.window = Some(window.into());
     let mut mixed = config;
-    (mixed.attention.full_attention_interval, mixed.attention.window) =
-        (Some(2), Some(SlidingWindow { sinks: 0, ..window }));
+    mixed.attention.window = Some(LayerWindow {
+        full_attention_interval: Some(2),
+        ..SlidingWindow { sinks: 0, ..window }.into()
+    });
     let [text, other] = [ids(1, 12, 5)?, ids(1, 12, 77)?];
     let [text, other] = [text.flatten_all()?.to_vec1::<u32>()?, other.flatten_all()?.to_vec1()?];
     let tensor = |ids: &[u32]| Tensor::new(ids, &super::CPU)?.unsqueeze(0); // (1, T)

@@ -1,6 +1,6 @@
 use anyhow::{Result, ensure};
 use candle_core::{DType, Module, Tensor};
-use model_io::config::{PositionEncoding, RopeScaling};
+use model_io::config::{LayerWindow, PositionEncoding, RopeParameters, RopeScaling};
 use model_io::{ModelConfig, SkipSpecialTokens, SlidingWindow, Tokenizer, TokenizerSpecialTokens};
 use tensor_core::Rng;
 use tensor_core::testing::assert_close;
@@ -58,7 +58,7 @@ fn cached_generation_equals_uncached_generation() -> Result<()> {
         [None, Some(SlidingWindow { size: 4, sinks: 0 }), Some(SlidingWindow { size: 3, sinks: 2 })]
     {
         let mut config = tiny();
-        config.attention.window = window;
+        config.attention.window = window.map(LayerWindow::from);
         let model = inference_model(&config)?;
         let prompt = vec![1, 5, 9, 2, 2, 7];
         let expected = greedy_without_cache(&model, &prompt, 30)?;
@@ -166,9 +166,9 @@ fn no_row_stops_before_its_smallest_number_of_tokens() -> Result<()> {
 #[test]
 fn rows_that_have_ended_leave_the_batch_and_the_others_do_not_notice() -> Result<()> {
     let window = SlidingWindow { size: 4, sinks: 0 };
-    let with_window = |window| {
+    let with_window = |window: Option<SlidingWindow>| {
         let mut config = tiny();
-        config.attention.window = window;
+        config.attention.window = window.map(LayerWindow::from);
         config
     };
     // Padded rows, and a rolling cache, whose rows have one length.
@@ -181,7 +181,7 @@ fn rows_that_have_ended_leave_the_batch_and_the_others_do_not_notice() -> Result
     ] {
         let model = inference_model(&config)?;
         let sampler = Sampler { repetition_penalty, ..Sampler::new(RANDOM) };
-        let cache_kind = config.attention.window.map_or(CacheKind::Full, CacheKind::SlidingWindow);
+        let cache_kind = CacheKind::of(&config.attention);
         let endless = GenerateConfig { sampler, cache_kind, ..config_for(&model, RANDOM, 20) };
         let stopping = GenerateConfig { stop_tokens: vec![3, 8], ..endless.clone() };
         let unstopped = run(&model, prompts, &endless)?;
@@ -355,7 +355,7 @@ fn a_short_row_continues_after_a_longer_one_fills_the_context() -> Result<()> {
 #[test]
 fn the_sinks_of_a_models_window_are_the_first_tokens_of_each_row() -> Result<()> {
     let mut config = tiny();
-    config.attention.window = Some(SlidingWindow { size: 4, sinks: 2 });
+    config.attention.window = Some(SlidingWindow { size: 4, sinks: 2 }.into());
     let model = inference_model(&config)?;
     let prompts = [vec![1, 2, 3, 4, 5, 6, 7], vec![8, 9, 10]];
     let config = GenerateConfig {
@@ -394,7 +394,8 @@ fn a_text_that_outgrows_the_original_context_of_longrope_is_read_again() -> Resu
 #[test]
 fn limited_positions_limit_generation_with_a_rolling_cache() -> Result<()> {
     let dynamic = RopeScaling::Dynamic { factor: 2., original_context_len: 12 };
-    let dynamic = PositionEncoding::Rope { base: 100., scaling: Some(dynamic) };
+    let rope = RopeParameters { scaling: Some(dynamic), ..RopeParameters::new(100.) };
+    let dynamic = PositionEncoding::Rope(rope);
     for position in [PositionEncoding::Learned { offset: 0 }, dynamic] {
         let mut config = ModelConfig { context_len: 12, ..tiny() };
         config.attention.position = position;

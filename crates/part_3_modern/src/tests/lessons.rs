@@ -1,6 +1,6 @@
 use candle_core::{DType, Result, Tensor, Var};
 use model_io::SlidingWindow;
-use model_io::config::{Llama3Scaling, PositionEncoding, RopeScaling, YarnScaling};
+use model_io::config::{Llama3Scaling, PositionEncoding, RopeParameters, RopeScaling, YarnScaling};
 use tensor_core::ops::{self, Positions};
 use tensor_core::testing::{assert_close, assert_grad};
 use tensor_core::{Rng, backward};
@@ -11,7 +11,7 @@ use crate::rope::{Rope, apply_rope};
 use crate::sliding_window::can_attend;
 use crate::swiglu::silu_mul;
 
-const ROPE: PositionEncoding = PositionEncoding::Rope { base: 10_000., scaling: None };
+const ROPE: PositionEncoding = PositionEncoding::rope(10_000.);
 
 fn normal(shape: &[usize]) -> Result<Tensor> {
     Rng::new(7).normal_tensor(shape.to_vec(), 1., DType::F64, &CPU)
@@ -107,6 +107,10 @@ fn attention_logits_depend_on_the_token_distance_only() -> Result<()> {
     Ok(())
 }
 
+fn rope_with(base: f64, scaling: Option<RopeScaling>) -> PositionEncoding {
+    PositionEncoding::Rope(RopeParameters { scaling, ..RopeParameters::new(base) })
+}
+
 #[test]
 fn llama_3_scaling_lowers_only_low_frequencies() -> Result<()> {
     let scaling = RopeScaling::Llama3(Llama3Scaling {
@@ -115,8 +119,7 @@ fn llama_3_scaling_lowers_only_low_frequencies() -> Result<()> {
         high_freq_factor: 4.,
         original_context_len: 8192,
     });
-    let rope =
-        |scaling| Rope::new(128, PositionEncoding::Rope { base: 500_000., scaling }).expect("RoPE");
+    let rope = |scaling| Rope::new(128, rope_with(500_000., scaling)).expect("RoPE");
     let frequencies = |rope: Rope| -> Result<Vec<f64>> {
         // For small angles, sin(angle) ≈ angle; position 1 is the smallest available.
         rope.table(1, 1, DType::F64, &CPU)?.sin().flatten_all()?.to_vec1()
@@ -141,9 +144,8 @@ fn yarn_rotates_queries_and_keys_by_scaled_angles_and_enlarges_them() -> Result<
         beta_slow: 1.,
         original_context_len: 4, // fewer positions than a turn of any pair takes
     });
-    let position = |scaling| PositionEncoding::Rope { base: 10_000., scaling };
-    let plain = Rope::new(4, position(None)).expect("RoPE");
-    let scaled = Rope::new(4, position(Some(scaling))).expect("RoPE");
+    let plain = Rope::new(4, ROPE).expect("RoPE");
+    let scaled = Rope::new(4, rope_with(10_000., Some(scaling))).expect("RoPE");
     let x = normal(&[1, 3, 2, 4])?;
     // A fourth of the frequency at position 8 is the frequency at position 2. Pair 0 is unscaled
     // in YaRN's ramp, which begins there.

@@ -5,7 +5,7 @@ use std::cell::Cell;
 use anyhow::Result;
 use candle_core::{DType, IndexOp, Module, Tensor};
 use model_io::ModelConfig;
-use model_io::config::LayerType;
+use model_io::config::{LayerType, LayerWindow};
 use tensor_core::Rng;
 use tensor_core::testing::assert_close;
 
@@ -21,10 +21,19 @@ use crate::{
 const RANDOM: SamplingStrategy =
     SamplingStrategy::Random { temperature: 0.9, top_k: None, top_p: Some(0.95), min_p: None };
 
+fn layer_window(config: &mut ModelConfig) -> &mut LayerWindow {
+    config.attention.window.as_mut().expect("a window")
+}
+
+/// True if some layers have full attention beside the window of others.
+fn has_full_attention_layers(config: &ModelConfig) -> bool {
+    config.attention.window.is_some_and(|window| window.full_attention_interval.is_some())
+}
+
 /// Variants with a window of 3 in the first of two layers.
 fn mixed() -> Vec<(&'static str, ModelConfig)> {
-    let is_mixed = |config: &ModelConfig| config.attention.full_attention_interval.is_some();
-    let mixed: Vec<_> = variants().into_iter().filter(|(_, config)| is_mixed(config)).collect();
+    let variants = variants().into_iter();
+    let mixed: Vec<_> = variants.filter(|(_, config)| has_full_attention_layers(config)).collect();
     assert_eq!(mixed.len(), 3);
     mixed
 }
@@ -37,7 +46,7 @@ fn inference_model(config: &ModelConfig) -> Result<GptModern> {
 #[test]
 fn only_the_layers_with_a_window_hide_the_tokens_before_it() -> Result<()> {
     for (name, config) in mixed() {
-        let window = config.attention.window.expect("a window");
+        let window = config.attention.sliding_window().expect("a window");
         let weights = inference_model(&config)?.attention_weights(&ids(1, 8, 4)?)?;
         for (layer, weights) in weights.iter().enumerate() {
             let is_sliding = config.attention.layer_type(layer) == LayerType::SlidingAttention;
@@ -89,7 +98,7 @@ fn a_model_whose_layers_have_the_same_mask_makes_it_once() -> Result<()> {
             n_made.set(n_made.get() + 1);
             Ok(mask)
         })?;
-        let is_mixed = config.attention.full_attention_interval.is_some();
+        let is_mixed = has_full_attention_layers(&config);
         assert_eq!(n_made.get(), if is_mixed { 2 } else { 1 }, "{name}");
         for layer in 0..config.n_layer {
             let layer_type = config.attention.layer_type(layer);
@@ -191,10 +200,10 @@ fn caps_scales_and_local_frequencies_change_the_logits() -> Result<()> {
     };
     for (name, difference) in [
         ("the cap of logits", with("gemma2", |c| c.logit_softcap = Some(0.01))?),
-        ("that of attention", with("gemma2", |c| c.attention.logit_softcap = Some(0.01))?),
-        ("the scale", with("gemma2", |c| c.attention.query_pre_attn_scalar = None)?),
-        ("the local base", with("gemma3_text", |c| c.attention.local_rope_base = None)?),
-        ("the layer", with("gemma3_text", |c| c.attention.full_attention_interval = None)?),
+        ("that of attention", with("gemma2", |c| c.attention.logits.softcap = Some(0.01))?),
+        ("the scale", with("gemma2", |c| c.attention.logits.query_pre_attn_scalar = None)?),
+        ("the local base", with("gemma3_text", |c| layer_window(c).local_rope_base = None)?),
+        ("the layer", with("gemma3_text", |c| layer_window(c).full_attention_interval = None)?),
     ] {
         assert!(difference > 1e-4, "{name}: {difference}");
     }

@@ -289,7 +289,7 @@ fn a_prompt_that_exceeds_the_context_is_refused_with_a_remedy_that_is_possible()
 #[test]
 fn with_prompt_lookup_the_text_is_the_same_up_to_the_context_length() -> Result<()> {
     let mut config = ModelConfig { context_len: 16, ..tiny() };
-    config.attention.window = Some(SlidingWindow { size: 4, sinks: 0 });
+    config.attention.window = Some(SlidingWindow { size: 4, sinks: 0 }.into());
     let model = inference_model(&config)?;
     let sampler = Sampler::new(SamplingStrategy::Greedy);
     let ordinary = GenerateConfig::new(&model, sampler, 30, Vec::new());

@@ -96,7 +96,7 @@ fn variants() -> candle_core::Result<Vec<(&'static str, MoeConfig)>> {
         ),
         (
             "llm_from_scratch",
-            with(|c| c.model.attention.qk_norm = model_io::config::QkNorm::PerHead),
+            with(|c| c.model.attention.logits.qk_norm = model_io::config::QkNorm::PerHead),
         ),
         ("llm_from_scratch", tiny_config(RouterConfig::new(4, 1))?),
     ])
@@ -137,7 +137,7 @@ fn keys_missing_in_a_mixtral_config_have_transformers_defaults() -> Result<()> {
         (131_072, 8, None)
     );
     assert_eq!(config.model.norm, model_io::config::NormKind::Rms { eps: 1e-5 });
-    let position = model_io::config::PositionEncoding::Rope { base: 1e6, scaling: None };
+    let position = model_io::config::PositionEncoding::rope(1e6);
     assert_eq!(attention.position, position);
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use model_io::ModelConfig;
-use model_io::config::PositionEncoding;
+use model_io::config::{LayerWindow, PositionEncoding, SlidingWindow};
 use modern::GptModern;
 use tensor_core::testing::assert_close;
 use tensor_core::{Parameters, backward};
@@ -93,7 +93,7 @@ fn padding_of_a_packed_row_does_not_count_towards_the_learned_positions() -> Res
 #[test]
 fn packing_is_refused_for_a_model_with_attention_sinks() -> Result<()> {
     let mut config = config(16);
-    config.attention.window = Some(model_io::SlidingWindow { size: 3, sinks: 1 });
+    config.attention.window = Some(SlidingWindow { size: 3, sinks: 1 }.into());
     let (model, _) = model(&config, 2)?;
     let error = SftBatch::packed(&examples(), 16, &CPU)?.loss(&model).expect_err("refused");
     assert!(error.to_string().contains("sinks"), "{error}");
@@ -104,9 +104,9 @@ fn packing_is_refused_for_a_model_with_attention_sinks() -> Result<()> {
 #[test]
 fn the_sliding_window_stays_within_each_packed_example() -> Result<()> {
     let mut config = config(16);
-    config.attention.window = Some(model_io::SlidingWindow { size: 3, sinks: 0 });
+    let window = LayerWindow::from(SlidingWindow { size: 3, sinks: 0 });
     for full_attention_interval in [None, Some(2)] {
-        config.attention.full_attention_interval = full_attention_interval;
+        config.attention.window = Some(LayerWindow { full_attention_interval, ..window });
         let mut parameters = Parameters::seeded(4, candle_core::DType::F32, &CPU);
         let model = GptModern::new(&config, parameters.root())?;
         let (packed, padded) =

@@ -104,7 +104,7 @@ fn a_reference_uses_its_own_sliding_window() -> Result<()> {
     let (models, scored_rollouts) =
         (actor_critic.models()?, scored_rollouts(&mut actor_critic, &chat_tokenizer, &config)?);
     let mut windowed = actor_critic.config;
-    windowed.attention.window = Some(SlidingWindow { size: 2, sinks: 0 });
+    windowed.attention.window = Some(SlidingWindow { size: 2, sinks: 0 }.into());
     let scores = (0..scored_rollouts.rewards.len()).map(|i| i as f64).collect();
     let scored_rollouts = ScoredRollouts { rewards: scores, ..scored_rollouts };
     let inference_model = actor_critic.policy.parameters.for_inference();

@@ -14,7 +14,7 @@ use crate::log_probs::log_probs;
 use crate::prompts::{limit_length, prompt_ids, step_rng};
 use crate::{PromptExample, PromptLoader, RolloutGroup, SampledCompletion, TokenBatch, rollout};
 use model_io::ModelConfig;
-use model_io::config::{ExpertWeights, Mlp};
+use model_io::config::{ExpertWeights, LayerWindow, Mlp};
 
 const PROMPTS: [&[u32]; 3] = [&[1, 2, 3, 4, 5], &[7, END, 8], &[9]];
 
@@ -25,12 +25,15 @@ fn prompts() -> Vec<Vec<u32>> {
 #[test]
 fn log_probs_equal_those_recorded_at_sampling() -> Result<()> {
     let mut windowed = config();
-    windowed.attention.window = Some(SlidingWindow { size: 4, sinks: 0 });
+    let window = LayerWindow::from(SlidingWindow { size: 4, sinks: 0 });
+    windowed.attention.window = Some(window);
     // A window in the first of two layers, and one that no text exceeds.
     let mut mixed = windowed;
-    mixed.attention.full_attention_interval = Some(2);
+    let in_first_layer = LayerWindow { full_attention_interval: Some(2), ..window };
+    mixed.attention.window = Some(in_first_layer);
     let mut wide = mixed;
-    wide.attention.window = Some(SlidingWindow { size: 24, sinks: 0 });
+    let window = SlidingWindow { size: 24, sinks: 0 };
+    wide.attention.window = Some(LayerWindow { window, ..in_first_layer });
     for config in [config(), windowed, mixed, wide] {
         let (_, parameters) = policy(&config, 3)?;
         let model = inference_model(&config, &parameters)?;
