@@ -2,6 +2,7 @@
 //! that keep a description valid JSON, so that they reach what lies behind the parser.
 
 mod dictionary; // mutations
+mod jinja_words;
 mod jinja_grammar;
 pub mod json_mutator;
 pub mod scratch; // files

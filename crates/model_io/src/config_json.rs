@@ -17,6 +17,7 @@ mod llama;
 mod mlp;
 mod opt;
 mod position;
+mod rope_scaling;
 mod unsupported;
 
 use anyhow::{Context, Result, ensure};

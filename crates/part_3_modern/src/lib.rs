@@ -14,6 +14,7 @@ pub mod attention_context; // 3.7
 pub mod cache;
 pub mod attention;
 pub mod block;
+mod block_stack;
 pub mod experts;
 mod input_embedding;
 pub mod model;
@@ -35,6 +36,7 @@ pub mod command;
 
 pub use attention_context::AttentionContext;
 pub use block::FeedForwardLayer;
+pub use block_stack::GradientCheckpointing;
 pub use cache::Cache;
 pub use chat::Chat;
 pub use checkpoint::Checkpoint;
@@ -43,7 +45,7 @@ pub use generate_config::{CacheKind, GenerateConfig};
 pub use generation::{generate, generate_samples};
 pub use generation_state::GenerationState;
 pub use kv_cache::KvCache;
-pub use model::{GptModern, GradientCheckpointing};
+pub use model::GptModern;
 pub use rolling_cache::RollingCache;
 pub use sampler::{Sampler, SamplingStrategy};
 

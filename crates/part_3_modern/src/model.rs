@@ -9,43 +9,23 @@ use model_io::config::{BlockLayout, LmHead, Mlp, ModelConfig};
 use tensor_core::{Bias, Dropout, Linear, Scope};
 
 use crate::attention_context::AttentionContext;
-use crate::block::{Block, FeedForwardLayer};
-use crate::cache::{Cache, LayerCache};
+use crate::block::FeedForwardLayer;
+use crate::block_stack::{BlockStack, GradientCheckpointing};
+use crate::cache::Cache;
 use crate::experts::{ExpertSizes, MixtureOfExperts};
 use crate::input_embedding::{InputEmbedding, LogitHead};
 use crate::rms_norm::Norm;
-use crate::rope::{LayerRopes, RotaryTable, RotaryTables};
 use crate::swiglu::FeedForward;
-
-/// Gradient checkpointing of the blocks during training.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum GradientCheckpointing {
-    /// Store every activation that the backward pass needs.
-    #[default]
-    Off,
-    /// Store only each block's input and repeat its forward pass during the backward pass: less
-    /// memory, more time.
-    On,
-}
-
-impl From<bool> for GradientCheckpointing {
-    /// Value of the flag `--gradient-checkpointing`.
-    fn from(is_on: bool) -> Self {
-        if is_on { Self::On } else { Self::Off }
-    }
-}
 
 /// Decoder-only transformer with the parameter names of its family ([`TensorNames`]).
 #[derive(Debug, Clone)]
 pub struct GptModern {
     config: ModelConfig,
     embedding: InputEmbedding, // V -> C and, before the LM head, C -> W
-    layers: Vec<Block>,
+    blocks: BlockStack,
     norm: Option<Norm>,      // if no norm ends the last block
     lm_head: Option<Linear>, // W -> V, if not tied
-    rope: Option<LayerRopes>,
     dropout: Dropout,
-    gradient_checkpointing: GradientCheckpointing,
 }
 
 impl GptModern {
@@ -78,16 +58,14 @@ impl GptModern {
     pub fn with_feed_forward_layers(
         config: &ModelConfig,
         mut scope: Scope<'_>,
-        mut mlp: impl FnMut(Scope<'_>) -> Result<Arc<dyn FeedForwardLayer>>,
+        mlp: impl FnMut(Scope<'_>) -> Result<Arc<dyn FeedForwardLayer>>,
     ) -> Result<Self> {
         config.validate()?;
-        let ModelConfig { vocab_size, n_layer, n_embd, .. } = *config;
+        let ModelConfig { vocab_size, n_embd, .. } = *config;
         let names = TensorNames::of(config);
         let mut model = scope.at(names.model);
         let embedding = InputEmbedding::new(&mut model, config, &names)?;
-        let layers = (0..n_layer)
-            .map(|layer| Block::new(model.at(names.layers).at(layer), layer, config, &mut mlp))
-            .collect::<Result<_>>()?;
+        let blocks = BlockStack::new(model.at(names.layers), config, mlp)?;
         let norm = match config.block {
             BlockLayout::PreNorm | BlockLayout::Parallel | BlockLayout::SandwichNorm => {
                 Some(Norm::new(model.at(names.norm), n_embd, config.norm)?)
@@ -101,17 +79,8 @@ impl GptModern {
                 Some(Linear::new(scope.at(names.lm_head), width, vocab_size, Bias::No, init)?)
             }
         };
-        let rope = LayerRopes::of(&config.attention);
-        Ok(Self {
-            config: *config,
-            embedding,
-            layers,
-            norm,
-            lm_head,
-            rope,
-            dropout: scope.dropout(0.),
-            gradient_checkpointing: GradientCheckpointing::Off,
-        })
+        let dropout = scope.dropout(0.);
+        Ok(Self { config: *config, embedding, blocks, norm, lm_head, dropout })
     }
 
     /// Training version: `dropout`, a layer of the parameters' stream, after the embedding and
@@ -121,22 +90,23 @@ impl GptModern {
         dropout: Dropout,
         gradient_checkpointing: GradientCheckpointing,
     ) -> Self {
-        self.layers.iter_mut().for_each(|layer| layer.set_dropout(dropout.clone()));
-        Self { dropout, gradient_checkpointing, ..self }
+        self.blocks.set_dropout(&dropout);
+        Self { dropout, ..self }.with_gradient_checkpointing(gradient_checkpointing)
     }
 
     /// The model with gradient checkpointing, or without it. The masks of dropout, also those of
     /// adapters, are the same in the repeated forward pass.
     pub fn with_gradient_checkpointing(
-        self,
+        mut self,
         gradient_checkpointing: GradientCheckpointing,
     ) -> Self {
-        Self { gradient_checkpointing, ..self }
+        self.blocks.set_gradient_checkpointing(gradient_checkpointing);
+        self
     }
 
     /// Gradient checkpointing of the blocks.
     pub fn gradient_checkpointing(&self) -> GradientCheckpointing {
-        self.gradient_checkpointing
+        self.blocks.gradient_checkpointing()
     }
 
     /// Configuration of the model.
@@ -223,23 +193,8 @@ impl GptModern {
         cache: Option<&mut Cache>,
         aux_outputs: &mut Vec<Tensor>,
     ) -> Result<Tensor> {
-        let (mut x, rotary) = self.embed(ids, context)?;
-        let mut caches: Vec<Option<&mut LayerCache>> = match cache {
-            Some(cache) => cache.layers().map(Some).collect(),
-            None => self.layers.iter().map(|_| None).collect(),
-        };
-        if caches.len() != self.layers.len() {
-            bail!("the cache has {} layers, the model {}", caches.len(), self.layers.len());
-        }
-        for (i, (layer, cache)) in self.layers.iter().zip(&mut caches).enumerate() {
-            let rotary = self.rotary_table(rotary.as_ref(), i);
-            x = match (self.gradient_checkpointing, cache.take()) {
-                (GradientCheckpointing::On, None) => {
-                    layer.forward_checkpointed(&x, context, rotary, aux_outputs)?
-                }
-                (_, cache) => layer.forward(&x, context, rotary, cache, aux_outputs)?,
-            };
-        }
+        let x = self.embed(ids, context)?; // (B, T, C)
+        let mut x = self.blocks.forward(x, context, cache, aux_outputs)?; // (B, T, C)
         if let Some(norm) = &self.norm {
             x = norm.forward(&x)?;
         }
@@ -249,49 +204,19 @@ impl GptModern {
     /// Queries, keys and values of every layer, for complete sequences `ids: (B, T)`.
     pub fn queries_keys_values(&self, ids: &Tensor) -> Result<Vec<[Tensor; 3]>> {
         let context = AttentionContext::full_sequence(&self.config.attention);
-        let (mut x, rotary) = self.embed(ids, &context)?;
-        let all_layers = self.layers.iter().enumerate().map(|(i, layer)| {
-            let rotary = self.rotary_table(rotary.as_ref(), i);
-            let queries_keys_values = layer.queries_keys_values(&x, &context, rotary)?;
-            x = layer.forward(&x, &context, rotary, None, &mut Vec::new())?;
-            Ok(queries_keys_values)
-        });
-        all_layers.collect()
+        self.blocks.queries_keys_values(self.embed(ids, &context)?, &context)
     }
 
     /// Attention weights (B, H, T, T) of every layer, for complete sequences `ids: (B, T)`; for
     /// inspection, as the memory grows with T².
     pub fn attention_weights(&self, ids: &Tensor) -> Result<Vec<Tensor>> {
         let context = AttentionContext::full_sequence(&self.config.attention);
-        let queries_keys_values = self.queries_keys_values(ids)?;
-        let layers = self.layers.iter().zip(&queries_keys_values);
-        layers.map(|(layer, [q, k, _v])| layer.attention_weights(q, k, &context)).collect()
+        self.blocks.attention_weights(self.embed(ids, &context)?, &context)
     }
 
-    /// Table of layer `layer` of `tables`; `None` if it does not rotate queries and keys.
-    fn rotary_table<'a>(
-        &self,
-        tables: Option<&'a RotaryTables>,
-        layer: usize,
-    ) -> Option<&'a RotaryTable> {
-        let attention = &self.config.attention;
-        let tables = tables.filter(|_| attention.has_rope(layer))?;
-        Some(tables.get(attention.layer_type(layer)))
-    }
-
-    /// Token embeddings (B, T, C) and the rotary tables of their positions.
-    fn embed(
-        &self,
-        ids: &Tensor,
-        context: &AttentionContext,
-    ) -> Result<(Tensor, Option<RotaryTables>)> {
-        let x = self.embedding.forward(ids, context)?;
-        let (first, end) = context.position_range(ids.dim(1)?);
-        let rotary = match &self.rope {
-            Some(rope) => Some(rope.tables(first, end - first, x.dtype(), x.device())?),
-            None => None,
-        };
-        Ok((self.dropout.forward(&x)?, rotary))
+    /// Token embeddings (B, T, C).
+    fn embed(&self, ids: &Tensor, context: &AttentionContext) -> Result<Tensor> {
+        self.dropout.forward(&self.embedding.forward(ids, context)?)
     }
 }
 
