@@ -9,7 +9,7 @@ use super::softmax;
 use crate::graph::{is_tracked, record_with_result};
 use crate::kernels::attention::{self, Grads, HeadLayout, Heads, Inputs, Saved};
 use crate::kernels::small_batch::Dots;
-use crate::kernels::{SharedSlice, strided_values, tensor_like, values, zeros};
+use crate::kernels::{SharedSlice, has_fused_loops, strided_values, tensor_like, values, zeros};
 
 /// Attention of `q: (B, T, H, D)` to `k, v: (B, S, KV, D)`, giving `(B, T, H, D)`. KV divides H:
 /// each key head serves H / KV query heads (grouped-query attention; Ainslie et al.,
@@ -34,30 +34,35 @@ pub fn attention_weights(q: &Tensor, k: &Tensor, mask: &AttentionMask) -> Result
     softmax::reference(&masked(&scaled_scores(q, k)?, mask)?)
 }
 
-/// q kᵀ / √D: (B, H, T, S).
+/// q kᵀ / √D: (B, H, T, S). The H / KV query heads that share a key head are multiplied with it as
+/// rows of one matrix, so that no key is repeated.
 pub(super) fn scaled_scores(q: &Tensor, k: &Tensor) -> Result<Tensor> {
-    let (_b, _t, h, d) = q.dims4()?;
-    let (q, k) = (heads_first(q, h)?, heads_first(k, h)?); // (B, H, T, D), (B, H, S, D)
-    q.matmul(&k.transpose(D::Minus2, D::Minus1)?)? / (d as f64).sqrt()
+    let ((b, t, h, d), (_b, s, kv, _d)) = (q.dims4()?, k.dims4()?);
+    let q = q.transpose(1, 2)?.reshape((b, kv, h / kv * t, d))?; // (B, KV, H / KV · T, D)
+    let k = heads_first(k)?.transpose(D::Minus2, D::Minus1)?; // (B, KV, D, S)
+    q.matmul(&k)?.reshape((b, h, t, s))? / (d as f64).sqrt()
 }
 
 /// `scores: (B, H, T, S)` with −∞ where `mask` hides the key.
-pub(super) fn masked(scores: &Tensor, mask: &AttentionMask) -> Result<Tensor> {
+fn masked(scores: &Tensor, mask: &AttentionMask) -> Result<Tensor> {
     let (_b, _h, t, s) = scores.dims4()?;
     scores.broadcast_add(&mask.to_tensor(t, s, scores.dtype(), scores.device())?)
 }
 
-/// Sums of `v: (B, S, KV, D)` with `weights: (B, H, T, S)`: (B, T, H, D).
+/// Sums of `v: (B, S, KV, D)` with `weights: (B, H, T, S)`: (B, T, H, D). No value is repeated.
 pub(super) fn weighted_sum(weights: &Tensor, v: &Tensor) -> Result<Tensor> {
-    let v = heads_first(v, weights.dim(1)?)?; // (B, H, S, D)
-    weights.matmul(&v)?.transpose(1, 2)?.contiguous() // (B, T, H, D)
+    let ((b, h, t, s), (_b, _s, kv, d)) = (weights.dims4()?, v.dims4()?);
+    let weights = weights.reshape((b, kv, h / kv * t, s))?; // (B, KV, H / KV · T, S)
+    let sums = weights.matmul(&heads_first(v)?)?; // (B, KV, H / KV · T, D)
+    sums.reshape((b, h, t, d))?.transpose(1, 2)?.contiguous() // (B, T, H, D)
 }
 
-/// (B, S, KV, D) to (B, H, S, D), every key head repeated for each of its query heads.
-fn heads_first(x: &Tensor, h: usize) -> Result<Tensor> {
-    let (b, s, kv, d) = x.dims4()?;
-    let x = x.transpose(1, 2)?.unsqueeze(2)?; // (B, KV, 1, S, D)
-    x.broadcast_as((b, kv, h / kv, s, d))?.contiguous()?.reshape((b, h, s, d))
+/// (B, S, KV, D) to (B, KV, S, D), as a factor of a product: a view where candle can multiply one,
+/// which is on the CPU and with one row or one key head, else a copy.
+fn heads_first(x: &Tensor) -> Result<Tensor> {
+    let (b, _s, kv, _d) = x.dims4()?;
+    let heads = x.transpose(1, 2)?; // (B, KV, S, D)
+    if has_fused_loops(x) && (b == 1 || kv == 1) { Ok(heads) } else { heads.contiguous() }
 }
 
 pub(super) fn check_shapes(

@@ -6,10 +6,12 @@
 
 use candle_core::{Result, Tensor};
 
-use super::attention::{check_shapes, masked, scaled_scores, weighted_sum};
+use super::attention::{check_shapes, scaled_scores, weighted_sum};
 use super::dispatch::in_f32;
 use super::mask::AttentionMask;
 use super::softmax::softmax;
+use crate::graph::is_tracked;
+use crate::kernels::has_fused_loops;
 
 /// c · tanh(x / c) of every element of `x`, with c = `cap`.
 pub fn softcap(x: &Tensor, cap: f64) -> Result<Tensor> {
@@ -17,7 +19,8 @@ pub fn softcap(x: &Tensor, cap: f64) -> Result<Tensor> {
 }
 
 /// [`attention`](fn@super::attention) of `q: (B, T, H, D)` to `k, v: (B, S, KV, D)` whose logits
-/// are capped before the mask: (B, T, H, D).
+/// are capped before the mask: (B, T, H, D). Keys and values are not repeated for the query heads
+/// that share them; on the CPU, without a gradient, they are read where they lie, as in a cache.
 ///
 /// # Errors
 /// When the shapes or the mask do not fit.
@@ -29,7 +32,19 @@ pub fn softcap_attention(
     cap: f64,
 ) -> Result<Tensor> {
     check_shapes("softcap_attention", q, k, Some(v), mask)?;
-    weighted_sum(&softcap_attention_weights(q, k, mask, cap)?, v)
+    let ((b, t, _h, _d), (_b, s, _kv, _)) = (q.dims4()?, k.dims4()?);
+    let mask = mask.to_tensor(t, s, q.dtype(), q.device())?; // (B or 1, 1, T, S)
+    if b == 1 || !has_fused_loops(q) || [q, k, v].into_iter().any(is_tracked) {
+        return weighted_sum(&capped_weights(q, k, &mask, cap)?, v);
+    }
+    // Row by row: candle multiplies the heads of one row in place, but not those of several.
+    let n_mask_rows = mask.dim(0)?;
+    let rows = (0..b).map(|row| {
+        let mask = mask.narrow(0, row % n_mask_rows, 1)?; // (1, 1, T, S)
+        let [q, k, v] = [q, k, v].map(|x| x.narrow(0, row, 1));
+        weighted_sum(&capped_weights(&q?, &k?, &mask, cap)?, &v?) // (1, T, H, D)
+    });
+    Tensor::cat(&rows.collect::<Result<Vec<_>>>()?, 0) // (B, T, H, D)
 }
 
 /// Attention weights (B, H, T, S) of [`softcap_attention`]; a row sums to 1, or to 0 if all keys of
@@ -44,5 +59,11 @@ pub fn softcap_attention_weights(
     cap: f64,
 ) -> Result<Tensor> {
     check_shapes("softcap_attention_weights", q, k, None, mask)?;
-    softmax(&masked(&softcap(&scaled_scores(q, k)?, cap)?, mask)?)
+    let ((_b, t, _h, _d), (_, s, _kv, _)) = (q.dims4()?, k.dims4()?);
+    capped_weights(q, k, &mask.to_tensor(t, s, q.dtype(), q.device())?, cap)
+}
+
+/// softmax(cap(q kᵀ / √D) + mask) with `mask: (B or 1, 1, T, S)`: (B, H, T, S).
+fn capped_weights(q: &Tensor, k: &Tensor, mask: &Tensor, cap: f64) -> Result<Tensor> {
+    softmax(&softcap(&scaled_scores(q, k)?, cap)?.broadcast_add(mask)?)
 }

@@ -46,6 +46,46 @@ fn gradients_of_capped_attention_match_finite_differences() -> Result<()> {
     Ok(())
 }
 
+/// (B, S, KV, D) to (B, S, H, D): every key head once for each of its query heads.
+fn repeat_heads(x: &Tensor, h: usize) -> Result<Tensor> {
+    let (b, s, kv, d) = x.dims4()?;
+    x.unsqueeze(3)?.broadcast_as((b, s, kv, h / kv, d))?.reshape((b, s, h, d))
+}
+
+/// Query head h belongs to key head h / (H / KV). Values in a cache with room for more tokens, too.
+#[test]
+fn grouped_heads_give_the_values_and_gradients_of_repeated_ones() -> Result<()> {
+    for (b, kv) in [(1, 2), (2, 2), (2, 1)] {
+        let (q, weights) = (random(0, (b, 3, 4, 2)), random(3, (b, 3, 4, 2)));
+        let [keys, values] = [random(1, (b, 8, kv, 2)), random(2, (b, 8, kv, 2))];
+        let [cached_keys, cached_values] = [keys.narrow(1, 0, 5)?, values.narrow(1, 0, 5)?];
+        for mask in masks(b, 3, 5) {
+            let grouped =
+                |q: &Tensor, k: &Tensor, v: &Tensor| softcap_attention(q, k, v, &mask, 2.);
+            let repeated = |q: &Tensor, k: &Tensor, v: &Tensor| {
+                grouped(q, &repeat_heads(k, 4)?, &repeat_heads(v, 4)?)
+            };
+            let [actual, expected] = [
+                grouped(&q, &cached_keys, &cached_values)?,
+                repeated(&q, &cached_keys, &cached_values)?,
+            ];
+            assert_close(&actual, &expected, 1e-12);
+            let vars = [&q, &cached_keys, &cached_values].map(Var::from_tensor);
+            let [q, k, v] = vars;
+            let (q, k, v) = (q?, k?, v?);
+            let gradients = |output: Tensor| backward(&(output * &weights)?.sum_all()?);
+            let [actual, expected] =
+                [gradients(grouped(&q, &k, &v)?)?, gradients(repeated(&q, &k, &v)?)?];
+            for x in [&q, &k, &v] {
+                let [actual, expected] = [&actual, &expected]
+                    .map(|gradients| gradients.get(x.as_tensor()).expect("a gradient"));
+                assert_close(actual, expected, 1e-12);
+            }
+        }
+    }
+    Ok(())
+}
+
 /// A cap far above the logits changes nothing, and one far below them makes them all equal but for
 /// their signs.
 #[test]
