@@ -34,7 +34,8 @@ pub fn train_online(
 ) -> Result<()> {
     let total_steps = config.schedule.total_steps;
     policy.state.join(&run.ranks)?;
-    policy.refresh()?; // the weights may be those of a checkpoint
+    // The weights may be those of a checkpoint.
+    policy.models.refresh(&mut policy.state.parameters)?;
     if policy.state.progress.step == 0 {
         validator.run(policy, context.scoring.reward_fn, log)?; // baseline before training
     }

@@ -39,8 +39,8 @@ impl OnlineValidator<'_> {
         log: &mut RunLog,
     ) -> Result<()> {
         let step = policy.state.progress.step;
-        policy.refresh_inference_model()?;
-        let (model, seed) = (&policy.inference_model, step as u64);
+        policy.models.refresh_inference(&policy.state.parameters)?;
+        let (model, seed) = (&policy.models.inference, step as u64);
         let (metrics, completions) =
             log.suspend(|| self.evaluator.evaluate_greedy(model, self.prompts, reward_fn, seed))?;
         if let Some(bad) = non_finite_reward_message(&completions) {

@@ -134,7 +134,7 @@ fn mean_sampled_reward(policy: &Policy) -> Result<f64> {
         (grpo_config(1, &chat_tokenizer), rule_reward_fn(lowercase_fraction));
     let (prompts, rng) = (prompt_examples(&chat_tokenizer)?, &mut Rng::new(1));
     let ids = prompt_ids(&prompts);
-    let groups = rollout(&policy.rollout_model, &ids, &config.rollout, rng)?;
+    let groups = rollout(&policy.models.inference, &ids, &config.rollout, rng)?;
     let rollouts = ScoredRollouts::new(groups, &prompts, &chat_tokenizer, &mut *reward_fn, rng)?;
     Ok(rollouts.rewards.iter().sum::<f64>() / rollouts.rewards.len() as f64)
 }
