@@ -24,9 +24,9 @@ use tensor_core::{Parameters, clip_grad_norm};
 
 use crate::config::GrpoConfig;
 use crate::experience::{GrpoExperience, MicroBatch};
-use crate::metrics::TokenSums;
 use crate::objective::Objective;
 use crate::policy::Policy;
+use crate::update_metrics::TokenSums;
 
 /// Takes the next step of `policy` on `prompts`. A step with a reward that is not finite is skipped
 /// with an alarm: its tokens count as sampled, and nothing is learned from them.

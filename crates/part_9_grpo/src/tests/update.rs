@@ -16,7 +16,7 @@ use tensor_core::testing::{assert_close, assert_gradients_flow};
 use tensor_core::{AdamWConfig, Parameters, Rng, clip_grad_norm};
 
 use super::CPU;
-use crate::metrics::GrpoUpdateMetrics;
+use crate::update_metrics::GrpoUpdateMetrics;
 use crate::{
     AdvantageConfig, Aggregation, GrpoExperience, KlLoss, LossLevel, MicroBatch, Objective,
     OverlongHandling, ReferenceModel, ReferenceUpdate,
