@@ -1,14 +1,24 @@
 //! GRPO in bf16: the sampler and the loss compute with the same rounded weights, masters in f32.
 
-use candle_core::{DType, Module, Tensor};
-use modern::GradientCheckpointing;
-use ranks::{Ranks, in_threads};
-use tensor_core::clip_grad_norm;
-use tensor_core::testing::assert_gradients_flow;
+use std::num::NonZeroUsize;
 
-use super::*;
+use anyhow::Result;
+use candle_core::{DType, Module, Tensor};
+use experiment::{Checkpoints, Run, RunCheckpoints, RunLog, RunLogConfig, TrainState};
+use modern::{GptModern, GradientCheckpointing};
+use ppo::prompts::prompt_ids;
+use ppo::{ScoredRollouts, Scoring, rollout};
+use ranks::{Ranks, in_threads};
+use tensor_core::testing::{assert_close, assert_gradients_flow};
+use tensor_core::{AdamWConfig, Parameters, Rng, clip_grad_norm};
+
+use super::{
+    CPU, chat_tokenizer, flat_parameters, grpo_config, lowercase_fraction, model_config,
+    prompt_examples, train_policy,
+};
 use crate::step::{gradients, grpo_step};
-use crate::{GrpoExperience, KlLoss};
+use crate::weighted_rewards::rule_reward_fn;
+use crate::{GrpoConfig, GrpoExperience, KlLoss, Policy, ReferenceUpdate};
 
 /// Mean difference between sampler and loss, in nats per token, that has no alarm.
 const MAX_SAMPLER_DIFF: f64 = 0.02;
