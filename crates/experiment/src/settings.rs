@@ -60,6 +60,14 @@ pub struct SettingsFlags {
     pub resume: bool,
 }
 
+impl SettingsFlags {
+    /// True if settings are read from a file or from the run that is resumed. They may be those of
+    /// a run of an earlier version.
+    pub fn are_read(&self) -> bool {
+        self.config.is_some() || self.resume
+    }
+}
+
 /// Command line `args` (program, subcommand, flags) of `C` with its settings written out as flags,
 /// in an order in which later flags win. The run to resume is in `--out`.
 ///

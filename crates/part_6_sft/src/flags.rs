@@ -13,6 +13,7 @@ use datasets::{
 use experiment::RunFolder;
 use experiment::number::fraction;
 use experiment::program::{as_usage_error, ensure_usage};
+use experiment::settings::SettingsFlags;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -28,8 +29,8 @@ pub fn ensure_whole(name: &str, columns: Option<&str>, part: &DatasetFlags) -> R
 }
 
 /// Checks that no share of the rows is given for `--validation` or `--test` of generated data,
-/// which have splits of their own. The defaults are allowed: the settings of runs of earlier
-/// versions contain them.
+/// which have splits of their own. The defaults are allowed in `settings` that are read: those of
+/// runs of earlier versions contain them.
 ///
 /// # Errors
 /// A usage error if one is.
@@ -37,12 +38,15 @@ pub fn ensure_shares_of_file(
     is_file: bool,
     validation: Option<f64>,
     test: Option<f64>,
+    settings: &SettingsFlags,
 ) -> Result<()> {
     let shares = [("--validation", validation, SplitRule::VALIDATION_SHARE), ("--test", test, 0.)];
     for (flag, share, default) in shares {
-        let is_default = share.is_none_or(|share| share == default);
-        let message = format!("{flag} is for files; generated data have splits of their own");
-        ensure_usage(is_file || is_default, message)?;
+        let is_recorded_default = settings.are_read() && share == Some(default);
+        ensure_usage(
+            is_file || share.is_none() || is_recorded_default,
+            format!("{flag} is for files; generated data have splits of their own"),
+        )?;
     }
     Ok(())
 }

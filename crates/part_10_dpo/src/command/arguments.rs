@@ -95,7 +95,7 @@ impl TrainArgs {
             !is_online || self.split.test.is_none(),
             "--test is that of pairs: --online holds out validation problems alone",
         )?;
-        self.split.check(&self.data)?;
+        self.split.check(&self.data, &self.run.settings)?;
         ensure_usage(
             !is_online || self.target_accuracy.is_none(),
             "--target-accuracy is that of pairs: with --online a run ends with --stop-when-solved",

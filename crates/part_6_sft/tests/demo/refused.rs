@@ -42,7 +42,14 @@ fn invalid_input_is_rejected_in_one_line() {
     rejected(&["--template", "own"], 1, "no chat template of its own");
     rejected(&["--columns", "prompt=a,completion=b"], 2, "--columns is for files");
     rejected(&["--validation", "1"], 2, "must be below 1");
-    rejected(&["--validation", "0.2"], 2, "--validation is for files");
+    rejected(&["--validation", "0.1"], 2, "--validation is for files");
+    let old = path_arg(folder.path(), "old.yaml");
+    for (share, code, message) in
+        [("0.1", 1, "no chat template of its own"), ("0.2", 2, "--validation is for files")]
+    {
+        std::fs::write(&old, format!("validation: {share}\n")).expect("a file");
+        rejected(&["--config", &old, "--template", "own"], code, message);
+    }
     let long = path_arg(folder.path(), "long.jsonl");
     let row = |prompt: &str| format!("{{\"prompt\": \"{prompt}\", \"completion\": \"b\"}}\n");
     std::fs::write(&long, row(&"7 ".repeat(200)) + &row(&"8 ".repeat(200))).expect("a file");

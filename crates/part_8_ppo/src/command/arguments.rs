@@ -116,7 +116,7 @@ impl TrainArgs {
         if !is_file {
             ensure_no_split_seed(self.split_seed)?;
         }
-        ensure_shares_of_file(is_file, self.examples.validation, None)?;
+        ensure_shares_of_file(is_file, self.examples.validation, None, &self.run.settings)?;
         step.check()?;
         self.model.lora.check()?;
         let prompts = self.batch_size();
