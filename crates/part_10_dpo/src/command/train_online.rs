@@ -94,7 +94,7 @@ fn open_reward_fn(
     device: &Device,
 ) -> Result<NamedRewardFn> {
     let (program, variables) = (&args.online.program, args.model.chat_template.variables());
-    Ok(rewards.open_reward_fn(program, chat_tokenizer, EVAL_BATCH_SIZE, &variables, device)?.0)
+    rewards.open_reward_fn(program, chat_tokenizer, EVAL_BATCH_SIZE, &variables, device)
 }
 
 /// Prompts of the task.

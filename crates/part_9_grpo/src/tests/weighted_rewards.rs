@@ -35,9 +35,7 @@ fn rewards_are_summed_with_their_weights() -> Result<()> {
         (program_flags(&["--reward-program", shell]), ChatVariables::default());
     let reward = |text: &str| -> Result<f64> {
         let rewards = WeightedRewards::parse(text)?;
-        let (mut named, other_tokenizers) =
-            rewards.open_reward_fn(&program, &chat_tokenizer, 8, &variables, &CPU)?;
-        assert!(other_tokenizers.is_empty());
+        let mut named = rewards.open_reward_fn(&program, &chat_tokenizer, 8, &variables, &CPU)?;
         Ok((named.reward_fn)(&[input], &mut Rng::new(1))?[0])
     };
     let total = reward("correctness=0.5, format , length=-2")?;
@@ -47,7 +45,7 @@ fn rewards_are_summed_with_their_weights() -> Result<()> {
     assert_close(reward("program=-2,length=-1")?, -7. + 0.01, 1e-6);
     let name = |text: &str| -> Result<String> {
         let rewards = WeightedRewards::parse(text)?;
-        Ok(rewards.open_reward_fn(&program, &chat_tokenizer, 8, &variables, &CPU)?.0.name)
+        Ok(rewards.open_reward_fn(&program, &chat_tokenizer, 8, &variables, &CPU)?.name)
     };
     assert_eq!(name("random=0.25")?, "chance=0.25,", "as old checkpoints store it");
     assert_eq!(name("chance=0.25")?, "chance=0.25,", "the old name is accepted");
@@ -67,7 +65,7 @@ fn correct_and_wrong_rewards_replace_1_and_0_where_a_rule_only_tells_these_apart
     assert!(rewards.has_right_or_wrong());
     let rewards = rewards.with_outcome(OutcomeRewards { correct: 0.5, wrong: -3. });
     let program = program_flags(&[]);
-    let (mut named, _) =
+    let mut named =
         rewards.open_reward_fn(&program, &chat_tokenizer, 8, &ChatVariables::default(), &CPU)?;
     // 2 · integer + correctness, which has values of its own, − 0.01 for the word
     let found = (named.reward_fn)(&inputs, &mut Rng::new(1))?;
@@ -95,7 +93,7 @@ fn code_is_a_term_whose_notes_reach_the_log() -> Result<()> {
     let program = program_flags(&["--code-score", "fraction"]);
     let rewards = WeightedRewards::parse("code,length=0")?;
     let rewards = rewards.with_outcome(OutcomeRewards { correct: 1., wrong: -1. });
-    let (mut named, _) =
+    let mut named =
         rewards.open_reward_fn(&program, &chat_tokenizer()?, 8, &ChatVariables::default(), &CPU)?;
     assert_eq!((named.reward_fn)(&inputs, &mut Rng::new(1))?, [1., 0.]);
     assert_eq!(named.parts.0.borrow()[0].notes, ["", "test 1: AssertionError"]);
