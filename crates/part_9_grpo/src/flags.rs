@@ -88,11 +88,7 @@ impl TaskFlags {
 
     /// Rewards as text: those of --reward, else the program, else the task's.
     pub fn reward_spec(&self) -> &str {
-        let default = match self.program.reward_program {
-            Some(_) => WeightedRewards::PROGRAM,
-            None => self.task.default_rewards(),
-        };
-        self.reward.as_deref().unwrap_or(default)
+        self.reward.as_deref().unwrap_or(self.task.default_rewards(&self.program))
     }
 
     /// Weighted rewards.
