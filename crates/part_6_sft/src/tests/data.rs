@@ -29,7 +29,7 @@ fn generated_data_have_no_shares_apart_from_a_recorded_default() {
     };
     let given = SettingsFlags { config: None, set: Vec::new(), resume: false };
     let resumed = SettingsFlags { resume: true, ..given.clone() };
-    let of_file = SettingsFlags { config: Some("old.yaml".into()), ..given.clone() };
+    let from_config = SettingsFlags { config: Some("old.yaml".into()), ..given.clone() };
     for (validation, test, flag_if_given, flag_if_read) in [
         (None, None, None, None),
         (Some(0.1), None, Some("--validation"), None),
@@ -37,7 +37,7 @@ fn generated_data_have_no_shares_apart_from_a_recorded_default() {
         (None, Some(0.2), Some("--test"), Some("--test")),
     ] {
         for (settings, flag) in
-            [(&given, flag_if_given), (&resumed, flag_if_read), (&of_file, flag_if_read)]
+            [(&given, flag_if_given), (&resumed, flag_if_read), (&from_config, flag_if_read)]
         {
             let refused = refused_flag(false, validation, test, settings);
             assert_eq!(refused.as_deref(), flag, "{validation:?} {test:?} {settings:?}");
