@@ -25,21 +25,19 @@ pub(crate) mod source;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use clap::CommandFactory;
 use given_flags::{flag_values, given_value, subcommand, take_pairs, with_dashes};
 pub(crate) use inherited::inherit_from_run;
-use merge::{
-    canonical, merge, override_settings, remove_alternatives, settings_to_flags, value_of,
-};
-use names::{Settings, find_flag, spellings};
+use merge::{merge, override_settings, remove_alternatives, settings_to_flags, value_of};
+use names::{find_flag, spellings};
 use ranks::Ranks;
 pub(crate) use resumed::check_resolved;
+use resumed::settings_to_resume;
 pub use resumed::{check_resumable, check_unchanged, settings_of};
 use serde_json::{Map, Value};
 use source::{Source, TRANSIENT};
 
-use crate::RunFolder;
 use crate::rank_folder::run_folder_of_rank;
 use crate::usage_error::{as_usage_error, ensure_usage};
 
@@ -58,6 +56,14 @@ pub struct SettingsFlags {
     /// --steps makes it longer, no other setting of training can change
     #[arg(long)]
     pub resume: bool,
+}
+
+impl SettingsFlags {
+    /// True if settings are read from a file or from the run that is resumed. They may be those of
+    /// a run of an earlier version.
+    pub fn are_read(&self) -> bool {
+        self.config.is_some() || self.resume
+    }
 }
 
 /// Command line `args` (program, subcommand, flags) of `C` with its settings written out as flags,
@@ -97,11 +103,7 @@ pub fn expand_config<C: CommandFactory>(
         flag_of_rank = Some(OsString::from_iter([OsStr::new("--out="), &out]));
     }
     if is_resumed {
-        let old = RunFolder::read_settings(Path::new(&out))?;
-        let old = old.with_context(|| {
-            format!("there is no run in {} to resume: omit --resume to start one", out.display())
-        })?;
-        let mut old = canonical(serde_json::from_value::<Settings>(old)?, &command)?;
+        let mut old = settings_to_resume(Path::new(&out), &command)?;
         let is_foreign = |key: &str, value: &Value| {
             find_flag(&command, key).is_none() && !value.is_null() && *value != false
         };

@@ -99,7 +99,8 @@ pub fn distill_step(
     let ranks = &policy.state.ranks;
     let own = &groups[ranks.rows(groups.len())];
     for groups in own.chunks((config.batch_size / group_size).max(1)) {
-        let [losses, kl] = divergences(&policy.model, teacher, groups, divergence)?; // (N) each
+        let model = &policy.models.training;
+        let [losses, kl] = divergences(model, teacher, groups, divergence)?; // (N) each
         let loss = (losses.sum_all()? / n_targets as f64)?;
         accumulator.backward(&loss, &[&policy.state.parameters])?;
         let kl = kl.detach().sum_all()?.to_dtype(DType::F64)?;
@@ -114,7 +115,7 @@ pub fn distill_step(
     let metrics = StepMetrics { step, loss, lr, grad_norm, n_tokens };
     log.check(&metrics)?;
     policy.state.optimizer.step(&grads, lr)?;
-    policy.refresh()?;
+    policy.models.refresh(&mut policy.state.parameters)?;
     policy.state.progress.step = step;
     log.step(&metrics, json!({ "reverse_kl": reverse_kl }))
 }

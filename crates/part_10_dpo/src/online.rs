@@ -13,9 +13,10 @@
 
 use anyhow::Result;
 use experiment::{Run, RunLog, is_due};
+use grpo::GrpoValidator;
 
 use crate::online_context::{OnlineConfig, OnlineContext};
-use crate::online_validator::OnlineValidator;
+use crate::online_validator::validate;
 use crate::round::{distillation_round, preference_round};
 use crate::step::{DpoPolicy, TrainConfig};
 
@@ -28,15 +29,16 @@ pub fn train_online(
     policy: &mut DpoPolicy,
     context: &mut OnlineContext<'_>,
     (online, config): (&OnlineConfig, &TrainConfig),
-    validator: &OnlineValidator<'_>,
+    validator: &GrpoValidator<'_>,
     run: &Run,
     log: &mut RunLog,
 ) -> Result<()> {
     let total_steps = config.schedule.total_steps;
     policy.state.join(&run.ranks)?;
-    policy.refresh()?; // the weights may be those of a checkpoint
+    // The weights may be those of a checkpoint.
+    policy.models.refresh(&mut policy.state.parameters)?;
     if policy.state.progress.step == 0 {
-        validator.run(policy, context.scoring.reward_fn, log)?; // baseline before training
+        validate(validator, policy, context.scoring.reward_fn, log)?; // baseline before training
     }
     while !run.is_over(&policy.state.progress, total_steps)? {
         let first = policy.state.progress.step;
@@ -52,7 +54,7 @@ pub fn train_online(
         }
         let is_validation_due = (first + 1..=last).any(|step| is_due(step, validator.interval));
         if run.is_over(&policy.state.progress, total_steps)? || is_validation_due {
-            validator.run(policy, context.scoring.reward_fn, log)?;
+            validate(validator, policy, context.scoring.reward_fn, log)?;
         }
         let is_last = run.is_over(&policy.state.progress, total_steps)? || run.should_stop(last)?;
         if is_last || (first + 1..=last).any(|step| run.is_save_due(step)) {

@@ -164,10 +164,7 @@ impl OnlineFlags {
     /// # Errors
     /// A usage error when they cannot be parsed.
     pub fn weighted_rewards(&self) -> Result<WeightedRewards> {
-        let default = match self.program.reward_program {
-            Some(_) => WeightedRewards::PROGRAM,
-            None => self.task.default_rewards(),
-        };
+        let default = self.task.default_rewards(&self.program);
         as_usage_error(WeightedRewards::parse(self.reward.as_deref().unwrap_or(default)))
     }
 

@@ -28,8 +28,8 @@ pub(crate) fn preference_round(
     log: &mut RunLog,
 ) -> Result<()> {
     let Round { step, number, mut rng, prompts } = Round::begin(policy, context, online, config);
-    policy.refresh_inference_model()?;
-    let (model, ranks) = (&policy.inference_model, &policy.state.ranks);
+    policy.models.refresh_inference(&policy.state.parameters)?;
+    let (model, ranks) = (&policy.models.inference, &policy.state.ranks);
     let groups = rollout_share(model, &prompts, &online.rollout, ranks, &mut rng)?;
     let scoring = &mut context.scoring;
     let counts = scoring.counter.counts();
@@ -82,13 +82,13 @@ pub(crate) fn distillation_round(
     let is_on_policy = rng.uniform() < *lambda;
     let groups = match is_on_policy {
         true => {
-            policy.refresh_inference_model()?;
-            let (model, ranks) = (&policy.inference_model, &policy.state.ranks);
+            policy.models.refresh_inference(&policy.state.parameters)?;
+            let (model, ranks) = (&policy.models.inference, &policy.state.ranks);
             let share = rollout_share(model, &prompts, &online.rollout, ranks, &mut rng)?;
             ranks.gather(&share)?.concat()
         }
         false => {
-            let context_len = policy.model.config().context_len;
+            let context_len = policy.models.training.config().context_len;
             right_answers(&prompts, context.scoring.chat_tokenizer, context_len)?
         }
     };

@@ -10,7 +10,7 @@ use anyhow::Result;
 use candle_core::Tensor;
 use experiment::{Alarm, RunLog, StepMetrics, TrainState};
 use model_io::ModelConfig;
-use modern::{GptModern, GradientCheckpointing};
+use modern::{GptModern, GradientCheckpointing, TrainingModels};
 use ranks::Ranks;
 use scaling::LrSchedule;
 use scaling::accumulation::GradAccumulator;
@@ -46,14 +46,10 @@ pub struct TrainConfig {
 
 /// Policy that is trained.
 pub struct DpoPolicy {
-    /// Model, with a graph and with the adapters' dropout.
-    pub model: GptModern,
-    /// Inference model: the same weights without either.
-    pub inference_model: GptModern,
+    /// Models of the weights, for training and for inference.
+    pub models: TrainingModels,
     /// Weights, optimizer and progress.
     pub state: TrainState,
-    /// Whether the weights have changed since the inference model was built.
-    has_new_weights: bool,
 }
 
 /// Examples of a step.
@@ -71,36 +67,14 @@ impl DpoPolicy {
     /// # Errors
     /// When the weights do not fit `config`.
     pub fn new(config: &ModelConfig, mut state: TrainState) -> Result<Self> {
-        let model = GptModern::new(config, state.parameters.root())?;
-        let inference_model = GptModern::new(config, state.parameters.for_inference().root())?;
-        Ok(Self { model, inference_model, state, has_new_weights: false })
-    }
-
-    /// Builds the model for training again if it has rounded copies of the weights, needed after
-    /// each change of them: see [`GptModern::refresh`].
-    ///
-    /// # Errors
-    /// When memory is short.
-    pub fn refresh(&mut self) -> Result<()> {
-        self.has_new_weights = true;
-        Ok(self.model.refresh(&mut self.state.parameters)?)
-    }
-
-    /// Builds the inference model again in the same way, needed before it is used.
-    ///
-    /// # Errors
-    /// When memory is short.
-    pub fn refresh_inference_model(&mut self) -> Result<()> {
-        if std::mem::take(&mut self.has_new_weights) {
-            self.inference_model.refresh(&mut self.state.parameters.for_inference())?;
-        }
-        Ok(())
+        let models = TrainingModels::new(config, &mut state.parameters)?;
+        Ok(Self { models, state })
     }
 
     /// The policy with gradient checkpointing of its training model, or without it.
-    pub fn with_gradient_checkpointing(self, checkpointing: GradientCheckpointing) -> Self {
-        let model = self.model.with_gradient_checkpointing(checkpointing);
-        Self { model, ..self }
+    pub fn with_gradient_checkpointing(mut self, checkpointing: GradientCheckpointing) -> Self {
+        self.models.training = self.models.training.with_gradient_checkpointing(checkpointing);
+        self
     }
 }
 
@@ -117,9 +91,9 @@ pub fn dpo_step(
     let step = policy.state.progress.step + 1;
     let (examples, ranks) = (batch.micro_batches.concat(), &policy.state.ranks.clone());
     if !batch.mismatched.is_empty() {
-        policy.refresh_inference_model()?;
+        policy.models.refresh_inference(&policy.state.parameters)?;
     }
-    let kl = kl_baseline(&policy.inference_model, &batch.mismatched, config.batch_size, ranks)?;
+    let kl = kl_baseline(&policy.models.inference, &batch.mismatched, config.batch_size, ranks)?;
     let totals = loss_totals(&config.loss, &examples, kl);
     let (mut accumulator, mut log_probs) = (GradAccumulator::default(), Vec::new());
     let mut n_completions: Vec<usize> = Vec::new(); // of each micro-batch
@@ -131,7 +105,7 @@ pub fn dpo_step(
             continue;
         }
         let groups = micro_batch.iter().map(|example| &example.group);
-        let policy_log_probs = completion_log_probs(&policy.model, groups)?; // (R)
+        let policy_log_probs = completion_log_probs(&policy.models.training, groups)?; // (R)
         let numbers = batch_log_probs(&policy_log_probs, micro_batch)?;
         let loss = config.loss.compute(&numbers, &totals)?; // (), its part of the step's loss
         accumulator.backward(&loss, &[&policy.state.parameters])?;
@@ -146,7 +120,7 @@ pub fn dpo_step(
     let step_metrics = StepMetrics { step, loss, lr, grad_norm, n_tokens };
     log.check(&step_metrics)?;
     policy.state.optimizer.step(&grads, lr)?;
-    policy.refresh()?;
+    policy.models.refresh(&mut policy.state.parameters)?;
     policy.state.progress.step = step;
 
     let metrics = DpoMetrics::new(&config.loss, &examples, &log_probs, &totals)?;

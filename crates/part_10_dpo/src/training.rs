@@ -29,7 +29,8 @@ pub fn train(
     sampler.set_grouping(policy.state.progress.length_grouping);
     let total_steps = config.schedule.total_steps;
     policy.state.join(&run.ranks)?;
-    policy.refresh()?; // the weights may be those of a checkpoint
+    // The weights may be those of a checkpoint.
+    policy.models.refresh(&mut policy.state.parameters)?;
     if policy.state.progress.step == 0 {
         validator.run(policy, log)?; // baseline before training
         if policy.state.progress.target_reached {

@@ -45,8 +45,8 @@ impl DpoValidator<'_> {
     /// # Errors
     /// When a file cannot be written.
     pub fn run(&self, policy: &mut DpoPolicy, log: &mut RunLog) -> Result<()> {
-        policy.refresh_inference_model()?;
-        let model = &policy.inference_model;
+        policy.models.refresh_inference(&policy.state.parameters)?;
+        let model = &policy.models.inference;
         let metrics = log.suspend(|| evaluate(model, self.data, &self.loss, self.batch_size))?;
         let DpoMetrics { loss, accuracy, margin, .. } = metrics;
         let accuracy_text =

@@ -289,7 +289,8 @@ fn bad_input_is_named_and_leaves_the_earlier_run_as_it_is() {
     PART_10.assert_fails(&train(&run, &["--data", &file]), 1, message);
     for (flags, code, message) in [
         (&["--beta", "0"][..], 2, "--beta"),
-        (&["--validation", "0.2"], 2, "--validation is for files"),
+        (&["--validation", "0.1"], 2, "--validation is for files"),
+        (&["--online", "pairs", "--split-seed", "4"], 2, "--split-seed is for files"),
         (&["--data", "manners", "--test", "0.2"], 2, "--test is for files"),
         (&["--loss", "orpo", "--reference", &other], 2, "this loss has no reference"),
         (&["--loss", "ipo", "--label-smoothing", "0.1"], 2, "sigmoid and robust alone"),

@@ -45,6 +45,7 @@ pub use generate_config::{CacheKind, GenerateConfig};
 pub use generation::{generate, generate_samples};
 pub use generation_state::GenerationState;
 pub use kv_cache::KvCache;
+pub use mixed_precision::TrainingModels;
 pub use model::GptModern;
 pub use rolling_cache::RollingCache;
 pub use sampler::{Sampler, SamplingStrategy};

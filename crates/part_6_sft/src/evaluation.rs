@@ -15,7 +15,7 @@ use serde_json::json;
 
 use crate::chat_tokenizer::{CompletionText, one_line};
 use crate::metrics::{exact_match, relaxed_match, rouge_l, rouge_n, token_f1};
-use crate::tokenized_example::{TokenizedDataset, max_inputs};
+use crate::tokenized_dataset::{TokenizedDataset, max_inputs};
 use crate::{ChatTokenizer, ModelSaver, SftBatch, TokenizedExample, tokenize};
 
 /// Evaluation metrics of a model. Those of its completions are NaN where no example has a prompt.

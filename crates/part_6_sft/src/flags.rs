@@ -13,6 +13,7 @@ use datasets::{
 use experiment::RunFolder;
 use experiment::number::fraction;
 use experiment::program::{as_usage_error, ensure_usage};
+use experiment::settings::SettingsFlags;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -28,8 +29,8 @@ pub fn ensure_whole(name: &str, columns: Option<&str>, part: &DatasetFlags) -> R
 }
 
 /// Checks that no share of the rows is given for `--validation` or `--test` of generated data,
-/// which have splits of their own. The defaults are allowed: the settings of runs of earlier
-/// versions contain them.
+/// which have splits of their own. `settings` that are read may have the default of `--validation`:
+/// runs of earlier versions recorded it.
 ///
 /// # Errors
 /// A usage error if one is.
@@ -37,12 +38,13 @@ pub fn ensure_shares_of_file(
     is_file: bool,
     validation: Option<f64>,
     test: Option<f64>,
+    settings: &SettingsFlags,
 ) -> Result<()> {
-    let shares = [("--validation", validation, SplitRule::VALIDATION_SHARE), ("--test", test, 0.)];
-    for (flag, share, default) in shares {
-        let is_default = share.is_none_or(|share| share == default);
+    let is_recorded = settings.are_read() && validation == Some(SplitRule::VALIDATION_SHARE);
+    let validation = validation.filter(|_| !is_recorded);
+    for (flag, share) in [("--validation", validation), ("--test", test)] {
         let message = format!("{flag} is for files; generated data have splits of their own");
-        ensure_usage(is_file || is_default, message)?;
+        ensure_usage(is_file || share.is_none(), message)?;
     }
     Ok(())
 }

@@ -6,6 +6,7 @@
 pub mod template; // 6.1
 pub mod chat_tokenizer;
 pub mod tokenized_example; // 6.2
+pub mod tokenized_dataset;
 pub mod batch;
 pub mod step; // 6.3
 pub mod training;
@@ -38,7 +39,8 @@ pub use run_split::RunSplit;
 pub use source::{MappedSource, SftSource};
 pub use step::{BatchLayout, TrainConfig};
 pub use template::ChatFormat;
-pub use tokenized_example::{TokenizedExample, tokenize};
+pub use tokenized_dataset::tokenize;
+pub use tokenized_example::TokenizedExample;
 pub use training::train;
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use clap::{Args, ValueEnum};
 use datasets::{DatasetFlags, PreferenceColumns, SplitRule};
 use experiment::number::{fraction, non_negative};
 use experiment::program::{as_usage_error, ensure_usage};
+use experiment::settings::SettingsFlags;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sft::flags::{ensure_shares_of_file, ensure_whole, open_files};
@@ -98,9 +99,9 @@ impl SplitFlags {
     /// Checks that shares are given only of the rows of files.
     ///
     /// # Errors
-    /// A usage error if `data` are generated.
-    pub fn check(&self, data: &PreferenceFlags) -> Result<()> {
-        ensure_shares_of_file(!data.is_built_in(), self.validation, self.test)
+    /// Those of [`ensure_shares_of_file`], if `data` are generated.
+    pub fn check(&self, data: &PreferenceFlags, settings: &SettingsFlags) -> Result<()> {
+        ensure_shares_of_file(!data.is_built_in(), self.validation, self.test, settings)
     }
 
     /// Rule by which `n_rows` rows of `data` are split; `None` for built-in data.

@@ -223,7 +223,7 @@ fn invalid_input_gives_a_one_line_error_and_writes_nothing() {
     assert_fails(&["--n-head", "3"], 2, "heads");
     assert_fails(&["--target-accuracy", "1.5"], 2, "--target-accuracy");
     assert_fails(&["--validation", "1"], 2, "--validation");
-    assert_fails(&["--validation", "0.2"], 2, "--validation is for files");
+    assert_fails(&["--validation", "0.1"], 2, "--validation is for files");
     assert_fails(&["--data", "manners", "--test", "0.2"], 2, "--test is for files");
     assert_fails(&["--lora-dropout", "0.1"], 2, "--lora-rank");
     assert_fails(&["--lora-rank", "2", "--merge"], 2, "--merge");

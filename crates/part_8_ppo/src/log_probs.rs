@@ -15,13 +15,13 @@
 use std::ops::Range;
 
 use anyhow::Result;
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 use modern::GptModern;
 use ranks::Ranks;
 use tensor_core::ops::{entropy, token_log_probs};
 
 use crate::rollout_group::{AllowedTokens, RolloutGroup, longest_completion};
-use crate::token_batch::{TokenBatch, allowed_tokens_mask};
+use crate::token_batch::TokenBatch;
 
 /// Log-probabilities and entropies of a batch, 0 at padding.
 #[derive(Debug)]
@@ -147,4 +147,33 @@ fn filtered(
         Some(mask) => logits + mask,
         None => Ok(logits.clone()),
     }
+}
+
+/// Mask to add to the logits of the positions `rows`, (n, V): 0 for tokens that could be sampled
+/// there, −∞ for the others; `None` if all could, which an empty `allowed` says.
+fn allowed_tokens_mask(
+    allowed: &[AllowedTokens],
+    rows: Range<usize>,
+    v: usize,
+    device: &Device,
+) -> candle_core::Result<Option<Tensor>> {
+    if allowed.is_empty() {
+        return Ok(None);
+    }
+    let mut mask = vec![f32::NEG_INFINITY; rows.len() * v];
+    for (row, allowed) in mask.chunks_exact_mut(v).zip(&allowed[rows.clone()]) {
+        let (tokens, value) = match allowed {
+            AllowedTokens::Only(tokens) => (tokens, 0.),
+            AllowedTokens::AllBut(tokens) => {
+                row.fill(0.);
+                (tokens, f32::NEG_INFINITY)
+            }
+        };
+        for &token in tokens {
+            if let Some(entry) = row.get_mut(token as usize) {
+                *entry = value; // a stop token may be beyond the model's vocabulary
+            }
+        }
+    }
+    Ok(Some(Tensor::from_vec(mask, (rows.len(), v), device)?))
 }

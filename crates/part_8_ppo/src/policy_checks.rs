@@ -2,7 +2,10 @@
 
 use anyhow::Result;
 use experiment::program::ensure_usage;
+use experiment::settings::SettingsFlags;
+use sft::flags::ensure_shares_of_file;
 use sft::model_flags::LoraFlags;
+use sft::run_split::GivenSplit;
 
 /// Checks that adapters have no dropout.
 ///
@@ -16,13 +19,19 @@ pub fn ensure_no_dropout(lora: &LoraFlags) -> Result<()> {
     )
 }
 
-/// Checks that `--split-seed` is not given, for generated or built-in data.
+/// Checks that no split is `given` of generated or built-in data, as [`ensure_shares_of_file`]
+/// does, nor a seed of one.
 ///
 /// # Errors
-/// A usage error if it is.
-pub fn ensure_no_split_seed(split_seed: Option<u64>) -> Result<()> {
+/// A usage error if one is.
+pub fn ensure_split_of_file(
+    is_file: bool,
+    given: GivenSplit,
+    settings: &SettingsFlags,
+) -> Result<()> {
     ensure_usage(
-        split_seed.is_none(),
-        "--split-seed is for files; built-in data have their own validation problems",
-    )
+        is_file || given.seed.is_none(),
+        "--split-seed is for files; generated data have splits of their own",
+    )?;
+    ensure_shares_of_file(is_file, given.validation, None, settings)
 }

@@ -14,7 +14,7 @@ use sft::{ChatTokenizer, MappedSource};
 
 use crate::reward_flags::{OutcomeRewardFlags, RewardProgramFlags};
 use crate::reward_fn::{self, NamedRewardFn};
-use crate::reward_model_fn::{RewardTokenizer, open_reward_model};
+use crate::reward_model_fn::open_reward_model;
 use crate::scoring_counter::ScoringCounter;
 
 /// Flags that choose the reward function.
@@ -136,21 +136,14 @@ impl RewardFnFlags {
             ("random" | "chance", _) => (reward_fn::random_reward_fn(), "chance".to_string()),
             (source, _) => {
                 let counter = ScoringCounter::default();
-                let (reward_model, tokenizer) = open_reward_model(
+                return open_reward_model(
                     source,
                     chat_tokenizer,
                     batch_size,
                     variables,
                     device,
                     counter,
-                )?;
-                if tokenizer == RewardTokenizer::Other {
-                    println!(
-                        "the reward model has another tokenizer than the policy: completions are \
-                         tokenized again for it"
-                    );
-                }
-                return Ok(reward_model);
+                );
             }
         };
         let named = NamedRewardFn { max_reward: Some(1.), ..NamedRewardFn::new(reward_fn, name) };

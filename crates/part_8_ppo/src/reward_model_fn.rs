@@ -11,18 +11,9 @@ use tensor_core::Rng;
 use crate::reward_fn::{NamedRewardFn, RewardFn, RewardInput};
 use crate::scoring_counter::ScoringCounter;
 
-/// Tokenizer of a reward model.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RewardTokenizer {
-    /// It has the vocabulary of the policy's.
-    OfPolicy,
-    /// It has another one, so completions are tokenized again.
-    Other,
-}
-
-/// Reward function of the reward model at `source`, which counts in `counter`, and its tokenizer.
-/// `variables` are the chat variables of the run, in place of those that the run of the reward
-/// model lacks.
+/// Reward function of the reward model at `source`, which counts in `counter`. `variables` are the
+/// chat variables of the run, in place of those that the run of the reward model lacks. Prints a
+/// note if its tokenizer is not that of the `policy`.
 ///
 /// # Errors
 /// When there is no such reward model.
@@ -33,28 +24,40 @@ pub fn open_reward_model(
     variables: &ChatVariables,
     device: &Device,
     counter: ScoringCounter,
-) -> Result<(NamedRewardFn, RewardTokenizer)> {
+) -> Result<NamedRewardFn> {
     let model = RewardCheckpoint::open_for_run(source, LoadMode::Inference, variables, device)?;
+    if let Some(note) = tokenizer_note(source, &model.chat_tokenizer, policy) {
+        println!("{note}");
+    }
     let name = parameters_sha256(model.parameters.iter())?;
     let name = format!("{name} {:?}", model.normalization);
-    let (reward_fn, tokenizer) = reward_model_fn(model, policy, batch_size, counter.clone());
-    Ok((NamedRewardFn { counter, ..NamedRewardFn::new(reward_fn, name) }, tokenizer))
+    let reward_fn = reward_model_fn(model, batch_size, counter.clone());
+    Ok(NamedRewardFn { counter, ..NamedRewardFn::new(reward_fn, name) })
 }
 
-/// Reward function of a reward model, and its tokenizer: normalized rewards, `batch_size` texts at
-/// a time. The model reads text through its own template and tokenizer, the end of it if it is
-/// longer than the context, which `counter` counts.
+/// Note that the reward model `source` has another tokenizer than the `policy`; `None` if it has
+/// the same.
+pub(crate) fn tokenizer_note(
+    source: &str,
+    own: &ChatTokenizer,
+    policy: &ChatTokenizer,
+) -> Option<String> {
+    (!own.tokenizer.has_same_vocab(&policy.tokenizer)).then(|| {
+        format!(
+            "{source} has another tokenizer than the policy: completions are tokenized again for it"
+        )
+    })
+}
+
+/// Reward function of a reward model: normalized rewards, `batch_size` texts at a time. The model
+/// reads text through its own template and tokenizer, the end of it if it is longer than the
+/// context, which `counter` counts.
 pub fn reward_model_fn(
     model: RewardCheckpoint,
-    policy: &ChatTokenizer,
     batch_size: usize,
     counter: ScoringCounter,
-) -> (Box<RewardFn>, RewardTokenizer) {
-    let tokenizer = match model.chat_tokenizer.tokenizer.has_same_vocab(&policy.tokenizer) {
-        true => RewardTokenizer::OfPolicy,
-        false => RewardTokenizer::Other,
-    };
-    let rewards = move |inputs: &[RewardInput<'_>], _: &mut Rng| {
+) -> Box<RewardFn> {
+    Box::new(move |inputs: &[RewardInput<'_>], _: &mut Rng| {
         let tokens = |input: &RewardInput<'_>| {
             let (prompt, completion) = (&input.example.prompt, input.completion);
             match input.terminated() {
@@ -65,6 +68,5 @@ pub fn reward_model_fn(
         let mut texts: Vec<Vec<u32>> = inputs.iter().map(tokens).collect::<Result<_>>()?;
         counter.add(texts.len(), model.truncate_to_context(&mut texts));
         model.rewards(&texts, batch_size)
-    };
-    (Box::new(rewards), tokenizer)
+    })
 }

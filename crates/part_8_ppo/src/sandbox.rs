@@ -14,25 +14,19 @@
 //! A program shares its process with its tests, as in all such harnesses: one that looks for the
 //! harness in the interpreter's memory can claim to have passed.
 
+mod supervision;
 mod syscalls;
 
-use std::collections::hash_map::RandomState;
-use std::fs::read_dir;
-use std::hash::{BuildHasher, Hasher};
-use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use landlock::{
     ABI, Access, AccessFs, CompatLevel, Compatible, Ruleset, RulesetAttr, RulesetCreatedAttr,
     path_beneath_rules,
 };
-use serde_json::json;
 
 const HARNESS: &str = include_str!("sandbox/harness.py");
 /// Prints where the interpreter and its libraries are.
@@ -40,18 +34,6 @@ const LOCATE: &str = "import json, sys; print(json.dumps([sys.executable, sys.pr
                       sys.exec_prefix, sys.base_prefix, sys.base_exec_prefix]))";
 /// Version of Landlock from which files cannot be cut short outside the folder (Linux 6.2).
 const LANDLOCK: ABI = ABI::V3;
-/// Time for the start of the interpreter, which is not the program's.
-const START_TIMEOUT: Duration = Duration::from_secs(60);
-/// Time between two looks at the wall time and the folder.
-const POLL: Duration = Duration::from_millis(5);
-/// Largest file of a program, in bytes.
-const MAX_FILE: u64 = 1 << 20;
-/// Largest content of its folder, in bytes.
-const MAX_FOLDER: u64 = 16 << 20;
-/// Largest number of files in it.
-const MAX_FILES: usize = 1000;
-/// Longest report of a run, in bytes.
-const MAX_REPORT: u64 = 1 << 20;
 
 /// Limits of a program.
 #[derive(Debug, Clone, Copy)]
@@ -174,97 +156,4 @@ impl Sandbox {
         let child = command.spawn();
         child.with_context(|| format!("cannot start {} in the sandbox", self.python.display()))
     }
-
-    /// Sends the program to `child`, and reads its report until it ends or exceeds a limit.
-    fn supervise(
-        &self,
-        child: &mut Child,
-        folder: &Path,
-        program: &str,
-        tests: &[String],
-    ) -> Result<TestReport> {
-        let nonce = format!("{:016x}", RandomState::new().build_hasher().finish()); // random
-        let seconds = self.limits.time.as_secs_f64().ceil() as u64;
-        let job = json!({
-            "nonce": nonce, "program": program, "tests": tests, "seccomp": self.seccomp,
-            "limits": {
-                "RLIMIT_CPU": seconds, "RLIMIT_AS": self.limits.memory_mb.min(1 << 30) << 20,
-                "RLIMIT_FSIZE": MAX_FILE, "RLIMIT_NOFILE": 32, "RLIMIT_NPROC": 0, "RLIMIT_CORE": 0,
-            },
-        });
-        if let Some(mut stdin) = child.stdin.take() {
-            // A thread, because a pipe has room for a part of the job only, and no time limit. If
-            // it fails, the report says why.
-            thread::spawn(move || stdin.write_all(job.to_string().as_bytes()));
-        }
-        let lines = read_lines(child);
-        let (mut deadline, mut is_locked) = (Instant::now() + START_TIMEOUT, false);
-        let mut report = TestReport::default();
-        loop {
-            let line = match lines.recv_timeout(POLL) {
-                Ok(line) => line,
-                Err(RecvTimeoutError::Timeout) => String::new(),
-                Err(RecvTimeoutError::Disconnected) => break,
-            };
-            if let Some(event) = line.strip_prefix(&nonce) {
-                match event.trim().split_once(' ').unwrap_or((event.trim(), "")) {
-                    ("locked", _) => {
-                        is_locked = true;
-                        deadline = Instant::now() + self.limits.time;
-                    }
-                    ("passed", _) => report.n_passed += 1,
-                    ("failed", why) if report.failure.is_none() => {
-                        report.failure = serde_json::from_str(why).ok();
-                    }
-                    _ => {}
-                }
-            }
-            let exceeded = match folder_fits(folder) {
-                _ if Instant::now() > deadline => Some(self.out_of_time("wall time")),
-                false => Some("ended: its files exceed 16 MB, or 1000".into()),
-                true => None,
-            };
-            if exceeded.is_some() {
-                report.failure = report.failure.or(exceeded);
-                break;
-            }
-        }
-        ensure!(is_locked, "code cannot run safely here: {}", self.startup_error(child));
-        Ok(report)
-    }
-
-    fn out_of_time(&self, clock: &str) -> String {
-        format!("ended after {} s of {clock} (--code-timeout)", self.limits.time.as_secs_f64())
-    }
-
-    /// Why the interpreter did not protect itself.
-    fn startup_error(&self, child: &mut Child) -> String {
-        let mut error = String::new();
-        let _ = child.kill();
-        if let Some(stderr) = &mut child.stderr {
-            let _ = stderr.take(MAX_REPORT).read_to_string(&mut error);
-        }
-        let last_line = error.lines().last().unwrap_or("the interpreter did not start in time");
-        format!("{}: {last_line}", self.python.display())
-    }
-}
-
-/// Lines of the report of `child`, read by a thread, because reads of pipes have no time limit.
-fn read_lines(child: &mut Child) -> Receiver<String> {
-    let (sender, lines) = sync_channel(16);
-    if let Some(stdout) = child.stdout.take() {
-        let reader = BufReader::new(stdout.take(MAX_REPORT));
-        std::thread::spawn(move || {
-            reader.lines().map_while(Result::ok).try_for_each(|line| sender.send(line))
-        });
-    }
-    lines
-}
-
-/// Whether the files in `folder`, which has no subfolders, are within the limits.
-fn folder_fits(folder: &Path) -> bool {
-    let Ok(files) = read_dir(folder) else { return true };
-    let sizes = files.take(MAX_FILES + 1).map(|file| file.and_then(|file| file.metadata()));
-    let sizes: Vec<u64> = sizes.map(|size| size.map_or(0, |metadata| metadata.len())).collect();
-    sizes.len() <= MAX_FILES && sizes.iter().sum::<u64>() <= MAX_FOLDER
 }

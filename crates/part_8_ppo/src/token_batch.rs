@@ -9,7 +9,6 @@
 //! Per-token results have shape (R, T), with a mask of the lengths. Lengths are stored, never
 //! inferred from token values, so a model whose EOS token is also its padding token works.
 
-use std::ops::Range;
 use std::sync::Arc;
 
 use anyhow::Result;
@@ -206,38 +205,6 @@ impl TokenBatch {
     pub fn allowed_tokens(&self) -> Arc<[AllowedTokens]> {
         self.allowed_tokens.clone()
     }
-}
-
-/// Mask to add to the logits of the positions `rows`, (n, V): 0 for tokens that could be sampled
-/// there, −∞ for the others; `None` if all could, which an empty `allowed` says.
-///
-/// # Errors
-/// When memory is short.
-pub fn allowed_tokens_mask(
-    allowed: &[AllowedTokens],
-    rows: Range<usize>,
-    v: usize,
-    device: &Device,
-) -> candle_core::Result<Option<Tensor>> {
-    if allowed.is_empty() {
-        return Ok(None);
-    }
-    let mut mask = vec![f32::NEG_INFINITY; rows.len() * v];
-    for (row, allowed) in mask.chunks_exact_mut(v).zip(&allowed[rows.clone()]) {
-        let (tokens, value) = match allowed {
-            AllowedTokens::Only(tokens) => (tokens, 0.),
-            AllowedTokens::AllBut(tokens) => {
-                row.fill(0.);
-                (tokens, f32::NEG_INFINITY)
-            }
-        };
-        for &token in tokens {
-            if let Some(entry) = row.get_mut(token as usize) {
-                *entry = value; // a stop token may be beyond the model's vocabulary
-            }
-        }
-    }
-    Ok(Some(Tensor::from_vec(mask, (rows.len(), v), device)?))
 }
 
 /// Length of the longest prompt with a completion.

@@ -143,7 +143,8 @@ fn bad_input_is_refused_in_one_line() {
     refused(&["--max-new-tokens", "0"], 2, "--max-new-tokens");
     refused(&["--temperature", "0"], 2, "temperature above 0");
     refused(&["--group-size", "0"], 2, "--group-size");
-    refused(&["--validation", "0.2"], 2, "--validation is for files");
+    refused(&["--validation", "0.1"], 2, "--validation is for files");
+    refused(&["--split-seed", "4"], 2, "--split-seed is for files");
     refused(&["--batch-size", "1"], 2, "1 prompts are too few for 2 minibatches");
     refused(&["--batch-size", "4", "--num-minibatches", "3"], 2, "of equal size");
     refused(&["--model", "m", "--sft-steps", "3"], 2, "--sft-steps is for the small model");

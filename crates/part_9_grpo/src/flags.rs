@@ -73,35 +73,22 @@ fn reward_help() -> String {
 
 impl TaskFlags {
     /// Reward function for a policy with `chat_tokenizer`, in a run with these chat `variables`.
-    /// Prints a note if a reward model has another tokenizer.
     ///
     /// # Errors
-    /// Those of [`TaskFlags::weighted_rewards`], and when a reward model cannot be opened.
+    /// Those of [`TaskFlags::weighted_rewards`] and [`WeightedRewards::open_reward_fn`].
     pub fn open_reward_fn(
         &self,
         chat_tokenizer: &ChatTokenizer,
         variables: &ChatVariables,
         device: &Device,
     ) -> Result<NamedRewardFn> {
-        let (rewards, program) = (self.weighted_rewards()?, &self.program);
-        let (reward_fn, other_tokenizers) =
-            rewards.open_reward_fn(program, chat_tokenizer, 32, variables, device)?;
-        for name in other_tokenizers {
-            println!(
-                "{name} has another tokenizer than the policy: completions are tokenized again for \
-                 it"
-            );
-        }
-        Ok(reward_fn)
+        let rewards = self.weighted_rewards()?;
+        rewards.open_reward_fn(&self.program, chat_tokenizer, 32, variables, device)
     }
 
     /// Rewards as text: those of --reward, else the program, else the task's.
     pub fn reward_spec(&self) -> &str {
-        let default = match self.program.reward_program {
-            Some(_) => WeightedRewards::PROGRAM,
-            None => self.task.default_rewards(),
-        };
-        self.reward.as_deref().unwrap_or(default)
+        self.reward.as_deref().unwrap_or(self.task.default_rewards(&self.program))
     }
 
     /// Weighted rewards.

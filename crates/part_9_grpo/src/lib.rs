@@ -21,6 +21,7 @@ pub mod reference;
 pub mod policy;
 pub mod training;
 pub mod validator;
+pub mod update_metrics;
 pub mod metrics;
 pub mod progress;
 pub mod pass_at_k; // evaluation

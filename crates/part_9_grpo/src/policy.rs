@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use experiment::TrainState;
 use model_io::ModelConfig;
-use modern::{GptModern, GradientCheckpointing};
+use modern::{GradientCheckpointing, TrainingModels};
 use sft::ModelSaver;
 use tensor_core::json_file;
 
@@ -19,12 +19,8 @@ const PROGRESS_FILE: &str = "loop.json";
 pub struct Policy {
     /// Weights, optimizer and step.
     pub state: TrainState,
-    /// Policy for training, with gradients.
-    pub model: GptModern,
-    /// Policy for rollouts, without a graph, in the same memory.
-    pub rollout_model: GptModern,
-    /// Whether the weights have changed since the policy for rollouts was built.
-    has_new_weights: bool,
+    /// Models of these weights; the one for inference samples the rollouts.
+    pub models: TrainingModels,
     /// Reference model of the KL term; `None` without one.
     pub reference: Option<ReferenceModel>,
     /// Progress beside the tensors.
@@ -46,9 +42,7 @@ impl Policy {
             .map(|update| ReferenceModel::new(config, &state.parameters, update))
             .transpose()?;
         Ok(Self {
-            model: GptModern::new(config, state.parameters.root())?,
-            rollout_model: GptModern::new(config, state.parameters.for_inference().root())?,
-            has_new_weights: false,
+            models: TrainingModels::new(config, &mut state.parameters)?,
             state,
             reference,
             progress: GrpoProgress::default(),
@@ -56,31 +50,9 @@ impl Policy {
     }
 
     /// The policy with gradient checkpointing of its training model, or without it.
-    pub fn with_gradient_checkpointing(self, checkpointing: GradientCheckpointing) -> Self {
-        let model = self.model.with_gradient_checkpointing(checkpointing);
-        Self { model, ..self }
-    }
-
-    /// Builds the model for training again if it has rounded copies of the weights, needed after
-    /// each change of them: see [`GptModern::refresh`].
-    ///
-    /// # Errors
-    /// When memory is short.
-    pub fn refresh(&mut self) -> Result<()> {
-        self.has_new_weights = true;
-        Ok(self.model.refresh(&mut self.state.parameters)?)
-    }
-
-    /// Builds the model for rollouts again in the same way, needed before it is used: once for all
-    /// iterations of a step.
-    ///
-    /// # Errors
-    /// When memory is short.
-    pub fn refresh_rollout_model(&mut self) -> Result<()> {
-        if std::mem::take(&mut self.has_new_weights) {
-            self.rollout_model.refresh(&mut self.state.parameters.for_inference())?;
-        }
-        Ok(())
+    pub fn with_gradient_checkpointing(mut self, checkpointing: GradientCheckpointing) -> Self {
+        self.models.training = self.models.training.with_gradient_checkpointing(checkpointing);
+        self
     }
 
     /// Saves a checkpoint into `folder`; `data_id` names the training data. With a `saver` it is a

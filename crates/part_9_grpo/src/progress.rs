@@ -13,7 +13,8 @@ use serde_json::{Value, json};
 
 use crate::evaluation::ExactMatchChange;
 use crate::experience::GrpoExperience;
-use crate::metrics::{GrpoStepMetrics, GrpoUpdateMetrics, PhaseTimings, mean_metrics};
+use crate::metrics::{GrpoStepMetrics, PhaseTimings, mean_metrics};
+use crate::update_metrics::GrpoUpdateMetrics;
 
 /// Share of terminated completions below which the policy does not stop.
 const MIN_EOS_RATE: f64 = 0.05;

@@ -24,9 +24,9 @@ use tensor_core::{Parameters, clip_grad_norm};
 
 use crate::config::GrpoConfig;
 use crate::experience::{GrpoExperience, MicroBatch};
-use crate::metrics::TokenSums;
 use crate::objective::Objective;
 use crate::policy::Policy;
+use crate::update_metrics::TokenSums;
 
 /// Takes the next step of `policy` on `prompts`. A step with a reward that is not finite is skipped
 /// with an alarm: its tokens count as sampled, and nothing is learned from them.
@@ -44,9 +44,9 @@ pub fn grpo_step(
     let (step, mut watch) = (policy.state.progress.step + 1, Stopwatch::start());
     let (mut rng, lr) = (step_rng(config.seed, step), update.schedule.lr_at(step));
 
-    policy.refresh_rollout_model()?;
+    policy.models.refresh_inference(&policy.state.parameters)?;
     let ranks = &policy.state.ranks;
-    let groups = rollout_share(&policy.rollout_model, prompts, rollout_config, ranks, &mut rng)?;
+    let groups = rollout_share(&policy.models.inference, prompts, rollout_config, ranks, &mut rng)?;
     let counts = scoring.counter.counts();
     let rollouts = ScoredRollouts::of_all_ranks(groups, prompts, scoring, ranks, &mut rng)?;
     scoring.counter.log(counts, step, log)?;
@@ -66,7 +66,7 @@ pub fn grpo_step(
     policy.state.progress.rewards.record(&rewards, scoring.max_reward);
     // log π_old and log π_ref of the tokens, (R, T) per micro-batch. With n ranks, each learns from
     // every n-th group.
-    let rollout_model = &policy.rollout_model;
+    let rollout_model = &policy.models.inference;
     let reference = policy.reference.as_ref().map(|reference| &reference.model);
     let chosen = experience.learned_groups(objective);
     let (rank, world_size) = (policy.state.ranks.rank(), policy.state.ranks.world_size());
@@ -80,14 +80,14 @@ pub fn grpo_step(
     policy.state.seed_dropout(config.seed);
     let num_iterations = if chosen.is_empty() { 0 } else { update.num_iterations };
     for _ in 0..num_iterations {
-        let parameters = &policy.state.parameters;
-        let (part, sums) = gradients(&policy.model, parameters, &micro_batches, objective)?;
+        let (model, parameters) = (&policy.models.training, &policy.state.parameters);
+        let (part, sums) = gradients(model, parameters, &micro_batches, objective)?;
         let (loss, mut grads) = part.sum(&policy.state.ranks, &[parameters])?;
         let sums = sums.of_all_ranks(&policy.state.ranks)?;
         let grad_norm = clip_grad_norm(&mut grads, parameters, update.max_grad_norm)?;
         ensure_finite(step, loss, grad_norm, "--lr")?;
         policy.state.optimizer.step(&grads, lr)?;
-        policy.refresh()?;
+        policy.models.refresh(&mut policy.state.parameters)?;
         updates.push(sums.update_metrics(loss, grad_norm));
     }
     policy.progress.timings.training += watch.lap();

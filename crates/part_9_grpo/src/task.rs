@@ -12,6 +12,7 @@ use datasets::numbers::last_integer;
 use datasets::{Example, ExampleColumns, Split, Splits, json_rows, parse_question_row};
 use model_io::ChatMessage;
 use ppo::RewardInput;
+use ppo::flags::RewardProgramFlags;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -45,9 +46,10 @@ pub enum Task {
 }
 
 impl Task {
-    /// Default rewards.
-    pub fn default_rewards(self) -> &'static str {
+    /// Default rewards: the program of `program`, else those of the task.
+    pub fn default_rewards(self, program: &RewardProgramFlags) -> &'static str {
         match self {
+            _ if program.reward_program.is_some() => WeightedRewards::PROGRAM,
             Self::Arithmetic => "exact",
             Self::Gsm8k => "correctness,format",
             Self::Countdown => "countdown",

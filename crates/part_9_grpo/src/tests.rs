@@ -6,6 +6,7 @@ mod results_table;
 mod objective;
 mod estimators;
 mod rewards;
+mod weighted_rewards;
 mod uninformed_policies;
 mod pass_at_k;
 mod task;

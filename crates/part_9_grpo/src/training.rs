@@ -29,7 +29,8 @@ pub fn train(
     let GrpoUpdateConfig { schedule, max_sampled_tokens, .. } = config.update;
     let saver = validator.model_saver;
     policy.state.join(&run.ranks)?;
-    policy.refresh()?; // the weights may be those of a checkpoint
+    // The weights may be those of a checkpoint.
+    policy.models.refresh(&mut policy.state.parameters)?;
     if policy.state.progress.step == 0 {
         validator.run(policy, scoring.reward_fn, log)?; // baseline before training
     }

@@ -12,7 +12,7 @@ use datasets::Example;
 use model_io::ChatVariables;
 use ppo::flags::RewardProgramFlags;
 use ppo::reward_fn::{self, NamedRewardFn, OutcomeRewards, RewardPart, RewardParts};
-use ppo::reward_model_fn::{RewardTokenizer, open_reward_model};
+use ppo::reward_model_fn::open_reward_model;
 use ppo::{RewardFn, RewardInput, ScoringCounter};
 use sft::ChatTokenizer;
 use tensor_core::Rng;
@@ -183,8 +183,8 @@ impl WeightedRewards {
 
     /// Reward function of the sum, with the program of `program`; reward models process
     /// `batch_size` texts at a time. `variables` are the chat variables of the run, for reward
-    /// models and a judge. The second result lists the reward models whose tokenizer
-    /// differs from the policy's `chat_tokenizer`.
+    /// models and a judge. Prints a note for each reward model whose tokenizer differs from the
+    /// policy's `chat_tokenizer`.
     ///
     /// # Errors
     /// When a reward model cannot be opened, or the program cannot be started.
@@ -195,9 +195,8 @@ impl WeightedRewards {
         batch_size: usize,
         variables: &ChatVariables,
         device: &Device,
-    ) -> Result<(NamedRewardFn, Vec<String>)> {
-        let (mut weighted, mut other_tokenizers) = (Vec::new(), Vec::new());
-        let mut sum_name = String::new();
+    ) -> Result<NamedRewardFn> {
+        let (mut weighted, mut sum_name) = (Vec::new(), String::new());
         let counter = ScoringCounter::default();
         for term in &self.terms {
             let RewardTerm { name, source, weight } = term;
@@ -210,20 +209,14 @@ impl WeightedRewards {
                 RewardSource::LlmJudge => {
                     program.judge.open_reward_fn(variables, device, counter.clone())?
                 }
-                RewardSource::Model => {
-                    let (reward_model, tokenizer) = open_reward_model(
-                        name,
-                        chat_tokenizer,
-                        batch_size,
-                        variables,
-                        device,
-                        counter.clone(),
-                    )?;
-                    if tokenizer == RewardTokenizer::Other {
-                        other_tokenizers.push(name.clone());
-                    }
-                    reward_model
-                }
+                RewardSource::Model => open_reward_model(
+                    name,
+                    chat_tokenizer,
+                    batch_size,
+                    variables,
+                    device,
+                    counter.clone(),
+                )?,
             };
             if term.is_right_or_wrong() {
                 reward = self.outcome.apply(reward);
@@ -246,8 +239,7 @@ impl WeightedRewards {
             Ok(sums)
         };
         let (reward_fn, max_reward) = (Box::new(sum), self.max_reward());
-        let reward_fn = NamedRewardFn { reward_fn, name: sum_name, parts, counter, max_reward };
-        Ok((reward_fn, other_tokenizers))
+        Ok(NamedRewardFn { reward_fn, name: sum_name, parts, counter, max_reward })
     }
 }
 

@@ -58,6 +58,17 @@ fn collect_settings(group: Value, settings: &mut Map<String, Value>) {
     }
 }
 
+/// Settings of the run in `out`, which is to be resumed, by the flags of `command`.
+///
+/// # Errors
+/// When there is no run.
+pub(super) fn settings_to_resume(out: &Path, command: &Command) -> Result<Settings> {
+    let settings = RunFolder::read_settings(out)?.with_context(|| {
+        format!("there is no run in {} to resume: omit --resume to start one", out.display())
+    })?;
+    canonical(serde_json::from_value::<Settings>(settings)?, command)
+}
+
 /// Checks that the run in `out` can be resumed with the `settings` of the arguments `A`: they
 /// differ from its own in nothing that is computed. A setting that is newer than the run had its
 /// default. `free` lists what a part may change besides. Of two settings of one quantity, the other
@@ -66,10 +77,8 @@ fn collect_settings(group: Value, settings: &mut Map<String, Value>) {
 /// # Errors
 /// Names each difference; and when there is no run.
 pub fn check_resumable<A: Args>(out: &Path, settings: &Value, free: &[&str]) -> Result<()> {
-    let old = RunFolder::read_settings(out)?;
-    let old = old.with_context(|| format!("there is no run in {} to resume", out.display()))?;
     let command = A::augment_args(Command::new("train"));
-    let mut old = canonical(serde_json::from_value::<Settings>(old)?, &command)?;
+    let mut old = settings_to_resume(out, &command)?;
     for flag in command.get_arguments() {
         let key = flag.get_long().unwrap_or_default().replace('-', "_");
         if settings.get(&key).is_some() {

@@ -7,7 +7,7 @@ use clap::Args;
 use experiment::flags::{RunFlags, without_f16};
 use experiment::number::probability;
 use experiment::program::ensure_usage;
-use ppo::policy_checks::ensure_no_split_seed;
+use ppo::policy_checks::ensure_split_of_file;
 use reward::flags::{PreferenceFlags, SplitFlags};
 use scaling::flags::OptimizationFlags;
 use scaling::{DefaultLength, DefaultLr, RunDefaults};
@@ -84,9 +84,8 @@ impl TrainArgs {
         self.model.lora.check()?;
         self.online.check(self.loss.loss, self.reference.as_deref())?;
         let is_online = self.online.online.is_some();
-        if self.data.is_built_in() {
-            ensure_no_split_seed(self.online.split_seed)?;
-        }
+        let is_file = !self.data.is_built_in();
+        ensure_split_of_file(is_file, self.given_split(), &self.run.settings)?;
         ensure_usage(
             !is_online || self.optimization.grad_accum_steps.get() == 1,
             "--grad-accum-steps has no part in --online: a round has --prompts-per-round prompts",
@@ -95,7 +94,7 @@ impl TrainArgs {
             !is_online || self.split.test.is_none(),
             "--test is that of pairs: --online holds out validation problems alone",
         )?;
-        self.split.check(&self.data)?;
+        self.split.check(&self.data, &self.run.settings)?;
         ensure_usage(
             !is_online || self.target_accuracy.is_none(),
             "--target-accuracy is that of pairs: with --online a run ends with --stop-when-solved",

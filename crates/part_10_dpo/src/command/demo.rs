@@ -52,7 +52,7 @@ pub(super) fn run(args: &DemoArgs) -> Result<()> {
     let test = dataset(test_pairs.clone(), &chat_tokenizer, &reference)?;
     let policy = train_small(&reference, parameters, &data, &test, loss, steps, seed)?;
 
-    let log_probs = log_probs_of_examples(&policy.inference_model, &test.examples, BATCH_SIZE)?;
+    let log_probs = log_probs_of_examples(&policy.models.inference, &test.examples, BATCH_SIZE)?;
     println!("\nreward   log π before, after   completion about a held-out fact");
     let stride = (test_pairs.len() / N_PRINTED_PAIRS).max(1);
     let pairs = test_pairs.iter().zip(&test.examples).zip(log_probs);
@@ -64,7 +64,7 @@ pub(super) fn run(args: &DemoArgs) -> Result<()> {
             println!("{reward:6.2}   {before:12.1}, {after:5.1}   {}", one_line(text));
         }
     }
-    let metrics = evaluate(&policy.inference_model, &test, &loss, BATCH_SIZE)?;
+    let metrics = evaluate(&policy.models.inference, &test, &loss, BATCH_SIZE)?;
     println!(
         "\n{} test pairs: accuracy {:.3} of the implicit rewards β log(π/π_ref), margin {:.3}",
         test.examples.len(),

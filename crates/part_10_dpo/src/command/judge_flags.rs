@@ -55,7 +55,7 @@ impl JudgedModelFlags {
     ) -> Result<NamedRewardFn> {
         let variables = self.finetuned.chat_template.variables(&self.finetuned.model)?;
         let program = &self.program;
-        Ok(rewards.open_reward_fn(program, chat_tokenizer, BATCH_SIZE, &variables, device)?.0)
+        rewards.open_reward_fn(program, chat_tokenizer, BATCH_SIZE, &variables, device)
     }
 
     /// Sampling of `n` completions per prompt, of at most `max_new_tokens` tokens.

@@ -90,7 +90,7 @@ pub(super) fn run(args: &LengthBiasArgs) -> Result<()> {
                 let parameters = copy_of(&base, &device)?;
                 let steps = args.steps.get();
                 let policy = train_small(&reference, parameters, &data, &test, loss, steps, seed)?;
-                let shares = Shares::new(&policy.inference_model, &loss, [&test, &equal_tone])?;
+                let shares = Shares::new(&policy.models.inference, &loss, [&test, &equal_tone])?;
                 let name = format!("{pairs_name} | {loss_name}");
                 match rows.iter_mut().find(|(other, _)| *other == name) {
                     Some((_, all)) => all.push(shares),

@@ -5,7 +5,7 @@ use anyhow::{Context, Result};
 use candle_core::Device;
 use datasets::{SplitRule, SplitSpec};
 use experiment::{RunLogConfig, RunSetup, TrainState};
-use grpo::{GrpoEvaluator, ReferenceModel, WeightedRewards};
+use grpo::{GrpoEvaluator, GrpoValidator, ReferenceModel, WeightedRewards};
 use ppo::prompts::tokenize_prompts;
 use ppo::reference::open_reference;
 use ppo::reward_fn::NamedRewardFn;
@@ -22,7 +22,6 @@ use super::train::finish_run;
 use crate::online::train_online;
 use crate::online_context::{OnlineContext, Teacher};
 use crate::online_flags::OnlineFlags;
-use crate::online_validator::OnlineValidator;
 use crate::step::DpoPolicy;
 
 /// Completions per batch of a validation.
@@ -73,7 +72,7 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let max_new_tokens = flags.max_new_tokens();
     let eval_config =
         CompletionEvalConfig { chat_tokenizer, max_new_tokens, batch_size: EVAL_BATCH_SIZE };
-    let validator = OnlineValidator {
+    let validator = GrpoValidator {
         prompts: &validation,
         evaluator: GrpoEvaluator { task: flags.task, eval_config },
         interval: metrics.eval_interval.unwrap_or(defaults.eval_interval(total_steps)),
@@ -95,7 +94,7 @@ fn open_reward_fn(
     device: &Device,
 ) -> Result<NamedRewardFn> {
     let (program, variables) = (&args.online.program, args.model.chat_template.variables());
-    Ok(rewards.open_reward_fn(program, chat_tokenizer, EVAL_BATCH_SIZE, &variables, device)?.0)
+    rewards.open_reward_fn(program, chat_tokenizer, EVAL_BATCH_SIZE, &variables, device)
 }
 
 /// Prompts of the task.

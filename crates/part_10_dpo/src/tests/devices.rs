@@ -15,7 +15,7 @@ use crate::step::{DpoBatch, DpoPolicy, TrainConfig, dpo_step};
 #[test]
 fn a_step_with_every_loss_is_the_same_on_each_device() -> Result<()> {
     let mut examples = pairs();
-    set_ref_log_probs(&mut examples, &policy(7)?.inference_model, 8, &Ranks::Alone)?;
+    set_ref_log_probs(&mut examples, &policy(7)?.models.inference, 8, &Ranks::Alone)?;
     let micro_batches: Vec<_> = examples.chunks(2).map(<[_]>::to_vec).collect();
     let batch = DpoBatch { micro_batches, mismatched: Vec::new() };
     let optimizer =
@@ -26,7 +26,7 @@ fn a_step_with_every_loss_is_the_same_on_each_device() -> Result<()> {
             let state = TrainState::new(parameters_on(device, DType::F64, 5)?, optimizer)?;
             let mut policy = DpoPolicy::new(&config(), state)?;
             let groups = examples.iter().map(|example| &example.group);
-            let log_probs = completion_log_probs(&policy.inference_model, groups)?;
+            let log_probs = completion_log_probs(&policy.models.inference, groups)?;
             dpo_step(&mut policy, &batch, &run_config, &mut RunLog::of_losses(1)?)?;
             Ok((log_probs, policy.state.parameters))
         })?;

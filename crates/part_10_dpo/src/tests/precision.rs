@@ -35,7 +35,7 @@ fn policy_in(dtype: DType, seed: u64) -> Result<DpoPolicy> {
 /// Pairs with log-probabilities under a reference in bf16 with the weights of `seed`.
 fn pairs_with_reference(seed: u64) -> Result<Vec<PreferenceExample>> {
     let (mut examples, reference) = (pairs(), policy_in(DType::BF16, seed)?);
-    set_ref_log_probs(&mut examples, &reference.inference_model, 8, &Ranks::Alone)?;
+    set_ref_log_probs(&mut examples, &reference.models.inference, 8, &Ranks::Alone)?;
     Ok(examples)
 }
 
@@ -50,7 +50,7 @@ fn loss_and_gradients(
     loss: &DpoLoss,
 ) -> Result<(f64, GradStore)> {
     let groups = examples.iter().map(|example| &example.group);
-    let log_probs = completion_log_probs(&policy.model, groups)?;
+    let log_probs = completion_log_probs(&policy.models.training, groups)?;
     let totals = loss_totals(loss, examples, 0.3);
     let loss = loss.compute(&batch_log_probs(&log_probs, examples)?, &totals)?;
     let mut accumulator = GradAccumulator::default();
@@ -98,20 +98,20 @@ fn the_inference_model_gets_new_weights_when_it_is_used_not_after_every_step() -
     let mut policy = policy_in(DType::BF16, 5)?;
     let ids = Tensor::new(&[[1u32, 2, 3]], &CPU)?;
     let logits = |model: &GptModern| model.forward(&ids)?.to_dtype(DType::F32);
-    let before = logits(&policy.inference_model)?;
+    let before = logits(&policy.models.inference)?;
     let batch = DpoBatch { micro_batches: vec![pairs_with_reference(7)?], mismatched: Vec::new() };
     let config = train_config(DpoLoss::sigmoid(0.5), 1e-2, 2);
     dpo_step(&mut policy, &batch, &config, &mut RunLog::of_losses(2)?)?;
     let view = &mut policy.state.parameters.for_inference();
-    let new = logits(&GptModern::new(policy.model.config(), view.root())?)?;
-    assert_close(logits(&policy.model)?, &new, 0.);
-    assert_close(logits(&policy.inference_model)?, &before, 0.);
+    let new = logits(&GptModern::new(policy.models.training.config(), view.root())?)?;
+    assert_close(logits(&policy.models.training)?, &new, 0.);
+    assert_close(logits(&policy.models.inference)?, &before, 0.);
     // The KL baseline of KTO uses it, with the weights from before the step.
     let of_kto = DpoBatch { mismatched: pairs_with_reference(7)?, ..batch };
     dpo_step(&mut policy, &of_kto, &config, &mut RunLog::of_losses(2)?)?;
-    assert_close(logits(&policy.inference_model)?, &new, 0.);
-    policy.refresh_inference_model()?;
-    assert_close(logits(&policy.inference_model)?, logits(&policy.model)?, 0.);
+    assert_close(logits(&policy.models.inference)?, &new, 0.);
+    policy.models.refresh_inference(&policy.state.parameters)?;
+    assert_close(logits(&policy.models.inference)?, logits(&policy.models.training)?, 0.);
     assert!((new - before)?.abs()?.max_all()?.to_scalar::<f32>()? > 1e-2);
     Ok(())
 }

@@ -20,7 +20,7 @@ fn train_on(ranks: &Ranks, loss: DpoLoss) -> Result<(Vec<Vec<f32>>, f64)> {
     let mut mismatched = mismatched(&examples, 24).context("other prompts")?;
     let reference = policy(7)?;
     for examples in [&mut examples, &mut mismatched] {
-        set_ref_log_probs(examples, &reference.inference_model, 8, &Ranks::Alone)?;
+        set_ref_log_probs(examples, &reference.models.inference, 8, &Ranks::Alone)?;
     }
     let data = PreferenceDataset { examples, mismatched };
     let config = TrainConfig { batch_size: 3, grad_accum_steps: 2, ..train_config(loss, 2e-4, 8) };
@@ -37,7 +37,7 @@ fn train_on(ranks: &Ranks, loss: DpoLoss) -> Result<(Vec<Vec<f32>>, f64)> {
     train(&mut policy, &data, &config, &validator, &run, &mut RunLog::of_losses(8)?)?;
     let parameters = policy.state.parameters.iter();
     let weights = parameters.map(|p| Ok(p.var.flatten_all()?.to_vec1::<f32>()?));
-    let loss = evaluate(&policy.inference_model, &data, &loss, 8)?.loss;
+    let loss = evaluate(&policy.models.inference, &data, &loss, 8)?.loss;
     Ok((weights.collect::<Result<_>>()?, loss))
 }
 

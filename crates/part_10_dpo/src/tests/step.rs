@@ -108,8 +108,8 @@ fn gradient_checkpointing_of_the_policy_changes_no_gradient() -> Result<()> {
     let policy = || policy_of(parameters_of(DType::F64, 3)?);
     let stored = gradients(&policy()?, &pairs_with_reference()?, &loss, 2)?;
     let policy = policy()?.with_gradient_checkpointing(GradientCheckpointing::On);
-    assert_eq!(policy.model.gradient_checkpointing(), GradientCheckpointing::On);
-    assert_eq!(policy.inference_model.gradient_checkpointing(), GradientCheckpointing::Off);
+    assert_eq!(policy.models.training.gradient_checkpointing(), GradientCheckpointing::On);
+    assert_eq!(policy.models.inference.gradient_checkpointing(), GradientCheckpointing::Off);
     assert_eq!(gradients(&policy, &pairs_with_reference()?, &loss, 2)?, stored);
     Ok(())
 }
@@ -126,7 +126,7 @@ fn gradients(
     let mut accumulator = GradAccumulator::default();
     for micro_batch in examples.chunks(size) {
         let groups = micro_batch.iter().map(|example| &example.group);
-        let log_probs = completion_log_probs(&policy.model, groups)?;
+        let log_probs = completion_log_probs(&policy.models.training, groups)?;
         let loss = loss.compute(&batch_log_probs(&log_probs, micro_batch)?, &totals)?;
         accumulator.backward(&loss, &[&policy.state.parameters])?;
     }
@@ -158,7 +158,7 @@ fn micro_batches_of_any_size_and_their_padding_leave_every_losss_gradient_as_it_
 
 #[test]
 fn a_completions_log_prob_depends_neither_on_the_batch_nor_on_the_other_completion() -> Result<()> {
-    let model = policy(5)?.inference_model;
+    let model = policy(5)?.models.inference;
     let together = log_probs_of_examples(&model, &pairs(), 8)?;
     for (example, together) in pairs().iter().zip(together) {
         let prompt = &example.group.prompt;
@@ -177,10 +177,10 @@ fn a_completions_log_prob_depends_neither_on_the_batch_nor_on_the_other_completi
 fn a_policy_that_equals_its_reference_has_loss_ln_2_and_an_alarm_if_it_stays_so() -> Result<()> {
     let mut examples = pairs();
     let mut policy = policy(7)?;
-    set_ref_log_probs(&mut examples, &policy.inference_model, 8, &Ranks::Alone)?;
+    set_ref_log_probs(&mut examples, &policy.models.inference, 8, &Ranks::Alone)?;
     let data = PreferenceDataset { examples, mismatched: Vec::new() };
     for beta in [0.1, 2.] {
-        let metrics = evaluate(&policy.inference_model, &data, &DpoLoss::sigmoid(beta), 8)?;
+        let metrics = evaluate(&policy.models.inference, &data, &DpoLoss::sigmoid(beta), 8)?;
         assert_close(metrics.loss, std::f64::consts::LN_2, 1e-6);
         assert_close(metrics.accuracy.context("pairs")?, 0.5, 0.);
     }
@@ -208,7 +208,7 @@ fn a_chosen_completion_that_becomes_less_likely_raises_an_alarm() -> Result<()> 
     // The two sides share all but the last token, so pushing one down pushes the other down.
     let mut examples = vec![pair(&[1, 2], &[3, 4, 5, 6, 7, 0], &[3, 4, 5, 6, 8, 9, 9, 9, 9, 9, 0])];
     let mut policy = policy(7)?;
-    set_ref_log_probs(&mut examples, &policy.inference_model, 8, &Ranks::Alone)?;
+    set_ref_log_probs(&mut examples, &policy.models.inference, 8, &Ranks::Alone)?;
     for example in &mut examples {
         example.ref_log_probs[0] += 6.; // as after many steps: 1 nat per token less likely
     }
@@ -223,7 +223,7 @@ fn a_chosen_completion_that_becomes_less_likely_raises_an_alarm() -> Result<()> 
 
 #[test]
 fn ktos_baseline_is_the_mean_log_ratio_of_mismatched_completions_and_never_below_0() -> Result<()> {
-    let model = policy(5)?.inference_model;
+    let model = policy(5)?.models.inference;
     let mut examples = mismatched(&pairs(), 24).context("other prompts")?;
     set_ref_log_probs(&mut examples, &model, 8, &Ranks::Alone)?;
     for (shift, kl) in [(-0.5, 0.5), (0.5, 0.)] {
@@ -240,18 +240,18 @@ fn twenty_steps_raise_the_accuracy_of_every_loss() -> Result<()> {
     for loss in all_losses() {
         let mut policy = policy(5)?;
         let mut examples = pairs();
-        set_ref_log_probs(&mut examples, &policy.inference_model, 8, &Ranks::Alone)?;
+        set_ref_log_probs(&mut examples, &policy.models.inference, 8, &Ranks::Alone)?;
         let mut mismatched = mismatched(&examples, 24).context("other prompts")?;
-        set_ref_log_probs(&mut mismatched, &policy.inference_model, 8, &Ranks::Alone)?;
+        set_ref_log_probs(&mut mismatched, &policy.models.inference, 8, &Ranks::Alone)?;
         let data = PreferenceDataset { examples, mismatched };
-        let before = evaluate(&policy.inference_model, &data, &loss, 8)?;
+        let before = evaluate(&policy.models.inference, &data, &loss, 8)?;
         let batch = DpoBatch {
             micro_batches: vec![data.examples.clone()],
             mismatched: data.mismatched.clone(),
         };
         let config = train_config(loss, 3e-3, 20);
         rows_of_steps(&mut policy, &vec![batch; 20], &config)?;
-        let after = evaluate(&policy.inference_model, &data, &loss, 8)?;
+        let after = evaluate(&policy.models.inference, &data, &loss, 8)?;
         let accuracy = after.reward_accuracy.context("pairs")?;
         assert!(accuracy == 1. && after.loss < before.loss, "{loss:?}: {before:?} {after:?}");
     }

@@ -16,7 +16,7 @@ use crate::validator::{DpoValidator, evaluate};
 /// tokens 2: the sum prefers the first, the mean per token the second.
 fn pair_with_two_orders(policy: &DpoPolicy) -> Result<PreferenceDataset> {
     let mut example = pair(&[1, 2], &[3, 4, 5, 6, 7, 8, 9, 10, 11, 0], &[5, 0]);
-    let log_probs = log_probs_of_examples(&policy.inference_model, &[example.clone()], 1)?;
+    let log_probs = log_probs_of_examples(&policy.models.inference, &[example.clone()], 1)?;
     example.ref_log_probs = log_probs[0].iter().zip([3f64, 2.]).map(|(p, gain)| p - gain).collect();
     Ok(PreferenceDataset { examples: vec![example], mismatched: Vec::new() })
 }
@@ -27,7 +27,7 @@ fn orders_by_means(loss: &DpoLoss) -> bool {
 
 fn metrics_of(loss: &DpoLoss) -> Result<DpoMetrics> {
     let policy = policy(5)?;
-    evaluate(&policy.inference_model, &pair_with_two_orders(&policy)?, loss, 8)
+    evaluate(&policy.models.inference, &pair_with_two_orders(&policy)?, loss, 8)
 }
 
 #[test]

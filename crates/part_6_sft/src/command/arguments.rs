@@ -82,7 +82,8 @@ impl TrainArgs {
     pub(crate) fn check(&self) -> Result<()> {
         self.optimization.check()?;
         self.model.lora.check()?;
-        ensure_shares_of_file(self.data.data != "arithmetic", self.examples.validation, None)?;
+        let is_file = self.data.data != "arithmetic";
+        ensure_shares_of_file(is_file, self.examples.validation, None, &self.run.settings)?;
         ensure_usage(
             self.max_length.is_none_or(|length| length.get() > 1),
             "--max-length 1: an example has more than one token",

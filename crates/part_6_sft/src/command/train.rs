@@ -12,7 +12,7 @@ use tensor_core::sha256;
 use super::arguments::TrainArgs;
 use crate::initial_model::InitialModel;
 use crate::run_end::save_run_end;
-use crate::tokenized_example::{TokenizedDataset, max_inputs};
+use crate::tokenized_dataset::{TokenizedDataset, max_inputs};
 use crate::{ChatTokenizer, ModelSaver, SftValidator, TokenizedExample, tokenize, train};
 
 pub(super) fn run(args: &TrainArgs) -> Result<()> {

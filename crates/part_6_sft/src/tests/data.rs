@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use anyhow::Result;
 use datasets::arithmetic_questions::DemonstrationStyle;
 use datasets::{AssistantTurns, DatasetFlags, Example, SplitRule};
+use experiment::settings::SettingsFlags;
 use serde_json::json;
 
 use crate::flags::{DataFlags, ExampleFlags, ensure_shares_of_file};
@@ -21,18 +22,27 @@ fn the_everyday_splits_do_not_overlap() -> Result<()> {
 }
 
 #[test]
-fn generated_data_have_no_shares_apart_from_the_recorded_defaults() {
-    for (is_file, validation, test, flag) in [
-        (false, None, None, None),
-        (false, Some(0.1), Some(0.), None),
-        (false, Some(0.2), None, Some("--validation")),
-        (false, Some(0.1), Some(0.2), Some("--test")),
-        (true, Some(0.2), Some(0.2), None),
+fn generated_data_have_no_shares_apart_from_a_recorded_default() {
+    let refused_flag = |is_file, validation, test, settings: &SettingsFlags| {
+        let error = ensure_shares_of_file(is_file, validation, test, settings).err()?.to_string();
+        error.split_whitespace().next().map(String::from)
+    };
+    let given = SettingsFlags { config: None, set: Vec::new(), resume: false };
+    let resumed = SettingsFlags { resume: true, ..given.clone() };
+    let from_config = SettingsFlags { config: Some("old.yaml".into()), ..given.clone() };
+    for (validation, test, flag_if_given, flag_if_read) in [
+        (None, None, None, None),
+        (Some(0.1), None, Some("--validation"), None),
+        (Some(0.2), None, Some("--validation"), Some("--validation")),
+        (None, Some(0.2), Some("--test"), Some("--test")),
     ] {
-        let result = ensure_shares_of_file(is_file, validation, test);
-        let message = result.err().map(|error| error.to_string());
-        let refused = message.as_ref().map(|message| message.split_whitespace().next());
-        assert_eq!(refused, flag.map(Some), "{validation:?} {test:?}");
+        for (settings, flag) in
+            [(&given, flag_if_given), (&resumed, flag_if_read), (&from_config, flag_if_read)]
+        {
+            let refused = refused_flag(false, validation, test, settings);
+            assert_eq!(refused.as_deref(), flag, "{validation:?} {test:?} {settings:?}");
+            assert_eq!(refused_flag(true, validation, test, settings), None, "of a file");
+        }
     }
 }
 

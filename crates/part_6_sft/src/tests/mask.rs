@@ -8,7 +8,7 @@ use tensor_core::ops::{IGNORE_INDEX, cross_entropy};
 use tensor_core::testing::assert_close;
 
 use super::{CPU, chat_tokenizer, config, model, tokens_of};
-use crate::tokenized_example::max_inputs;
+use crate::tokenized_dataset::max_inputs;
 use crate::{ChatFormat, SftBatch, TokenizedExample, tokenize};
 
 /// Target tokens, in order.

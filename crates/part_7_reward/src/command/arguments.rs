@@ -83,7 +83,7 @@ impl TrainArgs {
         self.optimization.check()?;
         self.loss.config()?;
         self.model.lora.check()?;
-        self.split.check(&self.data)?;
+        self.split.check(&self.data, &self.run.settings)?;
         ensure_usage(
             !self.model.lora.merge,
             "--merge is for part 6; this part always merges adapters into the saved model",

@@ -10,12 +10,12 @@ use scaling::flags::OptimizationFlags;
 use scaling::{DefaultLength, DefaultLr, RunDefaults};
 use serde::Serialize;
 use sft::ChatTokenizer;
-use sft::flags::{DataFlags, ExampleFlags, ensure_shares_of_file};
+use sft::flags::{DataFlags, ExampleFlags};
 use sft::model_flags::ModelFlags;
 use sft::run_split::GivenSplit;
 
 use crate::flags::{PromptFlags, RewardFnFlags, RolloutFlags};
-use crate::policy_checks::{ensure_no_dropout, ensure_no_split_seed};
+use crate::policy_checks::{ensure_no_dropout, ensure_split_of_file};
 use crate::ppo_flags::{PpoObjectiveFlags, RewardShapingFlags};
 use crate::reward_flags::finite;
 use crate::{PpoConfig, RolloutConfig};
@@ -113,10 +113,7 @@ impl TrainArgs {
         self.reward_fn.program.check(|name| self.reward_fn.source() == name)?;
         self.rewards.check()?;
         let is_file = self.data.data != "arithmetic";
-        if !is_file {
-            ensure_no_split_seed(self.split_seed)?;
-        }
-        ensure_shares_of_file(is_file, self.examples.validation, None)?;
+        ensure_split_of_file(is_file, self.given_split(), &self.run.settings)?;
         step.check()?;
         self.model.lora.check()?;
         let prompts = self.batch_size();

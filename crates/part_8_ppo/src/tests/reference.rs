@@ -13,7 +13,7 @@ use super::CPU;
 use super::small_run::{chat_tokenizer, model_config};
 use crate::RewardInput;
 use crate::reference::open_reference;
-use crate::reward_model_fn::{RewardTokenizer, reward_model_fn};
+use crate::reward_model_fn::{reward_model_fn, tokenizer_note};
 use crate::scoring_counter::ScoringCounter;
 
 /// Tokenizer of the same size with other tokens.
@@ -69,10 +69,8 @@ fn a_reference_needs_the_vocabulary_and_context_of_its_policy() -> Result<()> {
 #[test]
 fn a_reward_model_reads_text_through_its_own_tokenizer() -> Result<()> {
     let policy = chat_tokenizer()?;
-    for (tokenizer, expected_tokenizer) in [
-        (policy.tokenizer.clone(), RewardTokenizer::OfPolicy),
-        (other_tokens(&policy)?, RewardTokenizer::Other),
-    ] {
+    for (tokenizer, is_other) in [(policy.tokenizer.clone(), false), (other_tokens(&policy)?, true)]
+    {
         let template = sft::template::chat_template(ChatFormat::Plain, &tokenizer, None)?;
         let end = tokenizer.eos().expect("an end");
         let chat_tokenizer = ChatTokenizer::new(tokenizer, template, vec![end])?;
@@ -101,8 +99,9 @@ fn a_reward_model_reads_text_through_its_own_tokenizer() -> Result<()> {
         end[0].drain(..end[0].len() - context_len);
         let reward_of_end = reward_model.rewards(&end, 1)?;
         let counter = ScoringCounter::default();
-        let (mut reward_fn, tokenizer) = reward_model_fn(reward_model, &policy, 2, counter.clone());
-        assert_eq!(tokenizer, expected_tokenizer);
+        let note = tokenizer_note("runs/reward", &reward_model.chat_tokenizer, &policy);
+        assert_eq!(note.is_some_and(|note| note.starts_with("runs/reward has another")), is_other);
+        let mut reward_fn = reward_model_fn(reward_model, 2, counter.clone());
         let too_long =
             RewardInput { example: &example, completion: &long, finish_reason: FinishReason::Stop };
         assert_eq!(reward_fn(&[too_long], &mut Rng::new(0))?, reward_of_end);

@@ -1,4 +1,7 @@
-//! 8.5: the training loop learns, resumes bit for bit, and survives rewards that are not finite.
+//! 8.5: the training loop learns and resumes bit for bit.
+
+mod skipped_steps;
+mod solved;
 
 use std::num::NonZeroUsize;
 
@@ -6,7 +9,6 @@ use anyhow::Result;
 use experiment::{Checkpoints, Run, RunCheckpoints, RunLog, RunLogConfig};
 use model_io::model_folder::SpecialTokenIds;
 use modern::{Checkpoint, GradientCheckpointing};
-use scaling::LrSchedule;
 use serde_json::{Value, json};
 use sft::{ChatTokenizer, ModelSaver};
 
@@ -19,8 +21,7 @@ use crate::critic::Critic;
 use crate::kl::KlController;
 use crate::rewards::TruncationHandling;
 use crate::{
-    ActorCritic, CompletionEvalConfig, CriticBackbone, PpoConfig, PpoValidator, RewardFn,
-    RewardShapingConfig, RunInputs,
+    CompletionEvalConfig, CriticBackbone, PpoValidator, RewardFn, RewardShapingConfig, RunInputs,
 };
 
 #[test]
@@ -93,115 +94,6 @@ fn a_resumed_run_equals_an_uninterrupted_one_bit_for_bit() -> Result<()> {
 }
 
 #[test]
-fn a_step_with_a_reward_that_is_not_finite_is_skipped() -> Result<()> {
-    let chat_tokenizer = chat_tokenizer()?;
-    let config = config(3, chat_tokenizer.eos_token_id());
-    let mut actor_critic = actor_critic(&chat_tokenizer, CriticBackbone::Shared, &config)?;
-    let before = bits(&actor_critic.policy)?;
-    let mut broken: Box<RewardFn> = Box::new(|replies, _| Ok(vec![f64::NAN; replies.len()]));
-    run(&mut actor_critic, &mut *broken, &config, &Run::default(), false, None)?;
-    assert_eq!((actor_critic.policy.progress.step, actor_critic.progress.updates), (3, 0));
-    assert_eq!(bits(&actor_critic.policy)?, before);
-    let said = crate::reward_fn::non_finite_message(&[1., f64::NAN], &["a".into(), "b".into()]);
-    assert!(said.is_some_and(|said| said.contains("1 of 2") && said.contains("\"b\"")));
-    let mut short: Box<RewardFn> = Box::new(|_, _| Ok(Vec::new()));
-    assert!(
-        run(
-            &mut actor_critic,
-            &mut *short,
-            &PpoConfig { schedule: LrSchedule { total_steps: 4, ..config.schedule }, ..config },
-            &Run::default(),
-            false,
-            None
-        )
-        .is_err()
-    );
-    Ok(())
-}
-
-/// Every completion gets `reward`.
-fn equal_rewards(reward: f64) -> Box<RewardFn> {
-    Box::new(move |inputs, _| Ok(vec![reward; inputs.len()]))
-}
-
-#[test]
-fn a_run_with_nothing_left_to_learn_is_solved_also_across_a_resume() -> Result<()> {
-    let chat_tokenizer = chat_tokenizer()?;
-    let config = config(30, chat_tokenizer.eos_token_id());
-    let trained = |stop_when_solved, pieces: &[Option<usize>]| -> Result<ActorCritic> {
-        let folder = tempfile::tempdir()?;
-        let mut actor_critic = actor_critic(&chat_tokenizer, CriticBackbone::Shared, &config)?;
-        for &stop_after in pieces {
-            let checkpoints =
-                Checkpoints::new(folder.path().join("checkpoints"), NonZeroUsize::MIN);
-            actor_critic =
-                super::small_run::actor_critic(&chat_tokenizer, CriticBackbone::Shared, &config)?;
-            if let Some((_, path)) = checkpoints.latest()? {
-                actor_critic.restore(&path, "these")?;
-            }
-            let checkpoints = Some(RunCheckpoints::at_end(folder.path(), "these"));
-            let this = Run { checkpoints, stop_after, stop_when_solved, ..Run::default() };
-            run(&mut actor_critic, &mut *equal_rewards(1.), &config, &this, false, None)?;
-        }
-        Ok(actor_critic)
-    };
-    let whole = trained(Some(5), &[None])?;
-    assert_eq!(whole.policy.progress.step, 19, "16 completions per step: 19 steps have 300");
-    assert!(whole.policy.progress.is_best(), "the last step is validated");
-    let resumed = trained(Some(5), &[Some(7), None, None])?;
-    assert_eq!(resumed.policy.progress, whole.policy.progress);
-    assert_eq!(bits(&resumed.policy)?, bits(&whole.policy)?);
-    assert_eq!(trained(None, &[None])?.policy.progress.step, 30, "--stop-when-solved 0");
-    Ok(())
-}
-
-#[test]
-fn rewards_that_are_equal_at_the_bottom_end_no_run_and_raise_an_alarm_at_steps_1_5_and_25()
--> Result<()> {
-    let chat_tokenizer = chat_tokenizer()?;
-    let config = config(26, chat_tokenizer.eos_token_id());
-    let folder = tempfile::tempdir()?;
-    let log = RunLogConfig::rewards(26, 1, 26);
-    let mut log = RunLog::create(log, &folder.path().join("run"), &json!({}))?;
-    let mut actor_critic = actor_critic(&chat_tokenizer, CriticBackbone::Shared, &config)?;
-    let run = Run { stop_when_solved: Some(5), ..Run::default() };
-    let reward_fn = &mut *equal_rewards(0.);
-    run_with_log(&mut actor_critic, reward_fn, &config, &run, false, None, &mut log)?;
-    assert_eq!(actor_critic.policy.progress.step, 26);
-    let rows = std::fs::read_to_string(folder.path().join("run/metrics.jsonl"))?;
-    let alarms: Vec<&str> = rows.lines().filter(|row| row.contains("got the reward 0")).collect();
-    assert_eq!(alarms.len(), 3, "{rows}");
-    for (row, step) in alarms.iter().zip([1, 5, 25]) {
-        assert!(row.contains(&format!("step {step}: all {} completions", 16 * step)), "{row}");
-    }
-    Ok(())
-}
-
-#[test]
-fn a_run_that_is_over_early_has_a_row_of_its_last_step() -> Result<()> {
-    let chat_tokenizer = chat_tokenizer()?;
-    let config = config(30, chat_tokenizer.eos_token_id());
-    let rows_with = |stop_after| -> Result<Vec<u64>> {
-        let folder = tempfile::tempdir()?;
-        let log = RunLogConfig::rewards(30, 1, 7);
-        let mut log = RunLog::create(log, &folder.path().join("run"), &json!({}))?;
-        let mut actor_critic = actor_critic(&chat_tokenizer, CriticBackbone::Shared, &config)?;
-        let run = Run { stop_when_solved: Some(5), stop_after, ..Run::default() };
-        let reward_fn = &mut *equal_rewards(1.);
-        run_with_log(&mut actor_critic, reward_fn, &config, &run, false, None, &mut log)?;
-        let rows = std::fs::read_to_string(folder.path().join("run/metrics.jsonl"))?;
-        let rows: Vec<Value> = rows.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
-        let rows = rows.iter().filter(|row| row["policy_loss"].is_number());
-        Ok(rows
-            .filter_map(|row| row["step_time_s"].is_number().then(|| row["step"].as_u64())?)
-            .collect())
-    };
-    assert_eq!(rows_with(None)?, [7, 14, 19]);
-    assert_eq!(rows_with(Some(9))?, [7], "a stopped run goes on later");
-    Ok(())
-}
-
-#[test]
 fn gradient_checkpointing_changes_no_bit_of_policy_and_critic() -> Result<()> {
     let chat_tokenizer = chat_tokenizer()?;
     let config = config(2, chat_tokenizer.eos_token_id());
@@ -220,80 +112,6 @@ fn gradient_checkpointing_changes_no_bit_of_policy_and_critic() -> Result<()> {
         let [off, on] = [GradientCheckpointing::Off, GradientCheckpointing::On].map(trained);
         assert!(off? == on?, "{backbone:?}");
     }
-    Ok(())
-}
-
-#[test]
-fn a_truncated_completion_with_a_bootstrap_value_solves_nothing() -> Result<()> {
-    let chat_tokenizer = chat_tokenizer()?;
-    let solved = |truncation, missing_eos_penalty| -> Result<bool> {
-        let mut config = config(22, u32::MAX); // no completion terminates
-        config.reward_shaping =
-            RewardShapingConfig { truncation, missing_eos_penalty, ..config.reward_shaping };
-        let mut actor_critic = actor_critic(&chat_tokenizer, CriticBackbone::Shared, &config)?;
-        let this = Run { stop_when_solved: Some(5), ..Run::default() };
-        run(&mut actor_critic, &mut *equal_rewards(1.), &config, &this, false, None)?;
-        Ok(actor_critic.policy.progress.step < 22)
-    };
-    assert!(solved(TruncationHandling::Terminal, 0.)?);
-    assert!(!solved(TruncationHandling::Terminal, 0.5)?, "the penalty is still to be avoided");
-    assert!(!solved(TruncationHandling::Bootstrap, 0.)?);
-    Ok(())
-}
-
-/// Reward of letters, but NaN in the call number `bad_call`, counted from 1.
-fn nan_once(bad_call: usize) -> Box<RewardFn> {
-    let (mut good, mut calls) = (letters(), 0);
-    Box::new(move |inputs, rng| {
-        calls += 1;
-        let mut rewards = good(inputs, rng)?;
-        if calls == bad_call {
-            rewards[0] = f64::NAN;
-        }
-        Ok(rewards)
-    })
-}
-
-#[test]
-fn a_skipped_step_counts_raises_one_alarm_and_changes_nothing() -> Result<()> {
-    let chat_tokenizer = chat_tokenizer()?;
-    let config = config(4, chat_tokenizer.eos_token_id());
-    let after = |bad_call, stop_after| {
-        let folder = tempfile::tempdir()?;
-        let log = RunLogConfig::rewards(4, 1, 1);
-        let mut log = RunLog::create(log, &folder.path().join("run"), &json!({}))?;
-        let mut actor_critic = actor_critic(&chat_tokenizer, CriticBackbone::Shared, &config)?;
-        let (mut reward_fn, run) =
-            (nan_once(bad_call), Run { stop_after: Some(stop_after), ..Run::default() });
-        run_with_log(&mut actor_critic, &mut *reward_fn, &config, &run, false, None, &mut log)?;
-        let rows = std::fs::read_to_string(folder.path().join("run/metrics.jsonl"))?;
-        let rows: Vec<Value> = rows.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
-        anyhow::Ok((actor_critic, rows, log.state.n_tokens))
-    };
-    // Calls: validation, then a step each.
-    let (_, _, n_tokens) = after(usize::MAX, 1)?;
-    let (two, _, _) = after(usize::MAX, 2)?;
-    let (skipped, _, n_tokens_with_skip) = after(3, 2)?;
-    let (one, _, _) = after(usize::MAX, 1)?;
-    assert_eq!((skipped.policy.progress.step, skipped.progress.updates), (2, 4));
-    for (skipped, before) in [(&skipped.policy, &one.policy), (&skipped.critic, &one.critic)] {
-        assert_eq!(bits(skipped)?, bits(before)?, "the skipped step changes no weight");
-    }
-    assert_ne!(bits(&two.policy)?, bits(&one.policy)?);
-    assert_eq!(skipped.progress.kl_coef, one.progress.kl_coef);
-    assert!(n_tokens_with_skip > n_tokens, "its completions were sampled");
-
-    let (whole, rows, n_tokens) = after(3, usize::MAX)?;
-    assert_eq!((whole.policy.progress.step, whole.progress.updates), (4, 3 * 4));
-    assert_ne!(bits(&whole.policy)?, bits(&one.policy)?, "training goes on");
-    let steps = |is_of_kind: fn(&Value) -> bool| -> Vec<u64> {
-        rows.iter().filter(|row| is_of_kind(row)).filter_map(|row| row["step"].as_u64()).collect()
-    };
-    assert_eq!(steps(|row| row["reward_mean"].is_number()), [1, 3, 4], "{rows:?}");
-    let is_skip = |row: &Value| row["alarm"].as_str().is_some_and(|text| text.contains("skipped"));
-    assert_eq!(steps(is_skip), [2], "{rows:?}");
-    let last = rows.iter().filter_map(|row| row["tokens"].as_u64()).max();
-    assert_eq!(last, Some(n_tokens as u64), "rows count the tokens of all steps");
     Ok(())
 }
 
@@ -332,17 +150,6 @@ fn a_validation_judges_truncated_completions_as_training_does() -> Result<()> {
     assert_eq!(judged(Terminal, never, None)?, Some(2.5), "the reward less the penalty");
     assert_eq!(judged(Bootstrap, always.clone(), None)?, Some(3.));
     assert_eq!(judged(Bootstrap, always, Some(1.))?, Some(1.), "clipped as in training");
-    Ok(())
-}
-
-#[test]
-fn a_validation_with_a_nan_reward_decides_nothing() -> Result<()> {
-    let chat_tokenizer = chat_tokenizer()?;
-    let config = config(60, chat_tokenizer.eos_token_id());
-    let mut actor_critic = actor_critic(&chat_tokenizer, CriticBackbone::Shared, &config)?;
-    let mut first = nan_once(1); // the first validation
-    let reached = run(&mut actor_critic, &mut *first, &config, &Run::default(), false, None)?;
-    assert!(reached > Some(0.9), "{reached:?}");
     Ok(())
 }
 

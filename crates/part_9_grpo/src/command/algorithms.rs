@@ -179,7 +179,7 @@ impl<'a> SharedSetup<'a> {
         let reward_fn = &mut *self.reward_fn;
         let policy =
             train_in_memory(model.config(), parameters, prompts, &config, &validator, reward_fn)?;
-        let (model, n_tokens) = (policy.rollout_model, policy.progress.n_tokens());
+        let (model, n_tokens) = (policy.models.inference, policy.progress.n_tokens());
         Ok(TrainedRun { model, n_tokens, curve: policy.progress.validations })
     }
 

@@ -6,9 +6,9 @@ use anyhow::Result;
 use clap::Args;
 use experiment::flags::{ComputeFlags, RunFlags, SolvedFlags, without_f16};
 use experiment::number::{fraction, positive};
-use experiment::program::{as_usage_error, ensure_usage};
+use experiment::program::as_usage_error;
 use modern::flags::RunChatTemplateFlags;
-use ppo::policy_checks::ensure_no_dropout;
+use ppo::policy_checks::{ensure_no_dropout, ensure_split_of_file};
 use scaling::flags::ScheduleFlags;
 use scaling::{DefaultLength, DefaultLr, RunDefaults};
 use serde::Serialize;
@@ -147,11 +147,8 @@ impl TrainArgs {
         let (group_size, max_new_tokens) =
             (self.rollout.group_size.get(), self.task.max_new_tokens());
         self.task.check()?;
-        ensure_usage(
-            self.given_split() == GivenSplit::default() || self.task.file_data().is_some(),
-            "--split-seed and --validation are for --data; built-in problems have their own \
-             validation problems",
-        )?;
+        let is_file = self.task.file_data().is_some();
+        ensure_split_of_file(is_file, self.given_split(), &self.run.settings)?;
         let rewards = self.task.weighted_rewards()?;
         self.task.program.check(|name| rewards.has(name))?;
         self.objective.check(group_size, max_new_tokens, self.step.num_iterations.get())?;

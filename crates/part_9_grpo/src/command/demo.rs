@@ -88,7 +88,7 @@ pub(super) fn run(args: &DemoArgs) -> Result<()> {
             train_in_memory(&model_config, parameters, prompts, &config, &validator, reward_fn)?;
         let n_tokens = policy.progress.n_tokens();
         let (metrics, completions) =
-            evaluator.evaluate_greedy(&policy.rollout_model, &test_prompts, reward_fn, 0)?;
+            evaluator.evaluate_greedy(&policy.models.inference, &test_prompts, reward_fn, 0)?;
         results.push(MethodResult { method, metrics, completions, n_tokens });
     }
     print_completions(&test_questions, &completions_before, &results);

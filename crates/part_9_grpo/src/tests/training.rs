@@ -3,41 +3,35 @@
 mod on_ranks;
 mod precision;
 mod probe_worlds;
+mod run;
 mod skipped_steps;
 
-use std::num::NonZeroUsize;
-
 use anyhow::Result;
-use clap::{Args, Command, FromArgMatches};
 use datasets::Example;
-use experiment::{Checkpoints, Run, RunCheckpoints, RunLog, RunLogConfig, TrainState};
-use model_io::model_folder::SpecialTokenIds;
-use model_io::{ChatVariables, ModelConfig};
+use experiment::{Run, RunLog, RunLogConfig, TrainState};
+use model_io::ModelConfig;
+use modern::GptModern;
 use modern::sampler::{Sampler, SamplingStrategy};
-use modern::{FinishReason, GptModern};
-use ppo::flags::RewardProgramFlags;
 use ppo::prompts::{prompt_ids, tokenize_prompts};
-use ppo::reward_fn::OutcomeRewards;
 use ppo::{
     Clip, CompletionEvalConfig, PromptExample, PromptLoader, RewardFn, RewardInput, RolloutConfig,
-    ScoredRollouts, Scoring, reward_fn, rollout,
+    ScoredRollouts, Scoring, rollout,
 };
 use scaling::LrSchedule;
 use scaling::schedule::DecayShape;
 use sft::{ChatFormat, ChatTokenizer, ModelSaver, bpe_tokenizer};
-use tensor_core::testing::assert_close;
-use tensor_core::{AdamWConfig, Parameters, Rng, weights};
+use tensor_core::{AdamWConfig, Parameters, Rng};
 
 use super::CPU;
 use crate::weighted_rewards::rule_reward_fn;
 use crate::{
     Aggregation, Baseline, GrpoConfig, GrpoEvaluator, GrpoValidator, LossLevel, Method, Objective,
-    OverlongHandling, Policy, ReferenceUpdate, Task, WeightedRewards, train,
+    OverlongHandling, Policy, ReferenceUpdate, Task, train,
 };
 
 const MAX_NEW_TOKENS: usize = 4;
 
-fn chat_tokenizer() -> Result<ChatTokenizer> {
+pub(super) fn chat_tokenizer() -> Result<ChatTokenizer> {
     let text = "### Instruction:\nWhat is 12 + 7?\n\n### Response:\n19 the answer of all\n";
     let tokenizer = bpe_tokenizer::train_bpe([text; 4].into_iter(), 320)?;
     let template = sft::template::chat_template(ChatFormat::Plain, &tokenizer, None)?;
@@ -134,7 +128,7 @@ fn mean_sampled_reward(policy: &Policy) -> Result<f64> {
         (grpo_config(1, &chat_tokenizer), rule_reward_fn(lowercase_fraction));
     let (prompts, rng) = (prompt_examples(&chat_tokenizer)?, &mut Rng::new(1));
     let ids = prompt_ids(&prompts);
-    let groups = rollout(&policy.rollout_model, &ids, &config.rollout, rng)?;
+    let groups = rollout(&policy.models.inference, &ids, &config.rollout, rng)?;
     let rollouts = ScoredRollouts::new(groups, &prompts, &chat_tokenizer, &mut *reward_fn, rng)?;
     Ok(rollouts.rewards.iter().sum::<f64>() / rollouts.rewards.len() as f64)
 }
@@ -172,93 +166,6 @@ fn every_method_learns_per_token_and_per_completion() -> Result<()> {
     Ok(())
 }
 
-/// Flags of reward programs on a command line.
-fn program_flags(args: &[&str]) -> RewardProgramFlags {
-    let command = RewardProgramFlags::augment_args(Command::new("test"));
-    let matches = command.get_matches_from([&["test"], args].concat());
-    RewardProgramFlags::from_arg_matches(&matches).expect("flags")
-}
-
-#[test]
-fn correct_and_wrong_rewards_replace_1_and_0_where_a_rule_only_tells_these_apart() -> Result<()> {
-    let (chat_tokenizer, example) = (chat_tokenizer()?, Example::new("?", "42"));
-    let input = |completion| RewardInput {
-        example: &example,
-        completion,
-        finish_reason: FinishReason::Stop,
-    };
-    let inputs = [input("<answer>42</answer>"), input("<answer>41</answer>")];
-    let rewards = WeightedRewards::parse("integer=2,correctness,length")?;
-    assert!(rewards.has_right_or_wrong());
-    let rewards = rewards.with_outcome(OutcomeRewards { correct: 0.5, wrong: -3. });
-    let program = program_flags(&[]);
-    let (mut named, _) =
-        rewards.open_reward_fn(&program, &chat_tokenizer, 8, &ChatVariables::default(), &CPU)?;
-    // 2 · integer + correctness, which has values of its own, − 0.01 for the word
-    let found = (named.reward_fn)(&inputs, &mut Rng::new(1))?;
-    assert_close(&found, [2. * 0.5 + 2. - 0.01, 2. * -3. + 0. - 0.01], 1e-6);
-    assert_eq!(named.name, "integer, 0.5 if right, else -3=2,correctness=1,length=1,");
-    assert!(!WeightedRewards::parse("correctness,format,length")?.has_right_or_wrong());
-    Ok(())
-}
-
-#[cfg(target_os = "linux")]
-#[test]
-fn code_is_a_term_whose_notes_reach_the_log() -> Result<()> {
-    if std::process::Command::new("python3").arg("--version").output().is_err() {
-        println!("skipped: there is no python3");
-        return Ok(());
-    }
-    let tests = ["assert f() == 1", "assert f() < 2"].map(String::from).to_vec();
-    let example = Example { tests, ..Example::new("Write f.", "") };
-    let input = |completion| RewardInput {
-        example: &example,
-        completion,
-        finish_reason: FinishReason::Stop,
-    };
-    let inputs = [input("def f(): return 1"), input("def f(): return 0")];
-    let program = program_flags(&["--code-score", "fraction"]);
-    let rewards = WeightedRewards::parse("code,length=0")?;
-    let rewards = rewards.with_outcome(OutcomeRewards { correct: 1., wrong: -1. });
-    let (mut named, _) =
-        rewards.open_reward_fn(&program, &chat_tokenizer()?, 8, &ChatVariables::default(), &CPU)?;
-    assert_eq!((named.reward_fn)(&inputs, &mut Rng::new(1))?, [1., 0.]);
-    assert_eq!(named.parts.0.borrow()[0].notes, ["", "test 1: AssertionError"]);
-    Ok(())
-}
-
-#[test]
-fn rewards_are_summed_with_their_weights() -> Result<()> {
-    let (chat_tokenizer, example) = (chat_tokenizer()?, Example::new("?", "42"));
-    let input = RewardInput {
-        example: &example,
-        completion: "<answer>42</answer>",
-        finish_reason: FinishReason::Stop,
-    };
-    let shell = "sh -c 'while read -r line; do echo [3.5]; done'";
-    let (program, variables) =
-        (program_flags(&["--reward-program", shell]), ChatVariables::default());
-    let reward = |text: &str| -> Result<f64> {
-        let rewards = WeightedRewards::parse(text)?;
-        let (mut named, other_tokenizers) =
-            rewards.open_reward_fn(&program, &chat_tokenizer, 8, &variables, &CPU)?;
-        assert!(other_tokenizers.is_empty());
-        Ok((named.reward_fn)(&[input], &mut Rng::new(1))?[0])
-    };
-    let total = reward("correctness=0.5, format , length=-2")?;
-    assert_close(total, 0.5 * 2. + 0.4 + 2. * 0.01, 1e-6);
-    assert!([0.25, 0.].contains(&reward("random=0.25")?));
-    #[cfg(unix)]
-    assert_close(reward("program=-2,length=-1")?, -7. + 0.01, 1e-6);
-    let name = |text: &str| -> Result<String> {
-        let rewards = WeightedRewards::parse(text)?;
-        Ok(rewards.open_reward_fn(&program, &chat_tokenizer, 8, &variables, &CPU)?.0.name)
-    };
-    assert_eq!(name("random=0.25")?, "chance=0.25,", "as old checkpoints store it");
-    assert_eq!(name("chance=0.25")?, "chance=0.25,", "the old name is accepted");
-    Ok(())
-}
-
 /// Reward function for runs that alternate validations and steps: `validation_rewards` in turn for
 /// validations, 0 for rollouts.
 fn scripted_reward_fn(validation_rewards: [f64; 3]) -> Box<RewardFn> {
@@ -268,53 +175,6 @@ fn scripted_reward_fn(validation_rewards: [f64; 3]) -> Box<RewardFn> {
         calls += 1;
         Ok(vec![reward; inputs.len()])
     })
-}
-
-#[test]
-fn the_model_with_the_best_validation_is_saved() -> Result<()> {
-    let chat_tokenizer = chat_tokenizer()?;
-    let mut config = grpo_config(2, &chat_tokenizer);
-    (config.objective.kl, config.reference_update) = (None, None);
-    let mut saved_models = Vec::new();
-    let rewards = [[0.2, 0.9, 0.1], [0.2, 0.1, 0.9], [0.9, 0.2, 0.1], [0.9, 0.2, 0.2]];
-    for (rewards, expected) in rewards.into_iter().zip([0.9, 0.9, 0.2, 0.2]) {
-        let folder = tempfile::tempdir()?;
-        let model_saver = ModelSaver {
-            folder: folder.path().into(),
-            config: model_config(&chat_tokenizer),
-            chat_tokenizer: self::chat_tokenizer()?,
-            special_ids: SpecialTokenIds::default(),
-            sampler: None,
-            lora: None,
-            base: String::new(),
-        };
-        let mut scripted = scripted_reward_fn(rewards);
-        let mut random = reward_fn::random_reward_fn();
-        let mut calls = 0;
-        let mut both: Box<RewardFn> = Box::new(move |inputs, rng| {
-            calls += 1;
-            let rewards = scripted(inputs, rng)?;
-            if calls % 2 == 1 { Ok(rewards) } else { random(inputs, rng) }
-        });
-        let (mut policy, prompts) =
-            (new_policy(&chat_tokenizer, None)?, prompt_examples(&chat_tokenizer)?);
-        let (saver, run) = (Some(&model_saver), Run::default());
-        train_policy(&mut policy, &prompts, &config, &mut *both, 1, saver, &run)?;
-        let best = policy.state.progress.selection.best.map(|best| best.score);
-        let best = best.expect("a validation after a step").value();
-        assert_close(best, expected, 1e-6);
-        let saved = weights::load(&folder.path().join("model/model.safetensors"))?;
-        let mut numbers = Vec::new();
-        for tensor in saved.values() {
-            numbers.extend(tensor.flatten_all()?.to_vec1::<f32>()?);
-        }
-        saved_models.push(numbers);
-    }
-    let [a, b, c, d] = [0, 1, 2, 3].map(|i| &saved_models[i]);
-    assert!(a != b, "models of different steps");
-    assert!(a == c, "the start is not kept, although it was better");
-    assert!(b == d, "of two equally good models the last is kept");
-    Ok(())
 }
 
 #[test]
@@ -408,75 +268,5 @@ fn gradient_clipping_and_the_learning_rate_schedule_are_applied() -> Result<()> 
     assert!(near, "far below Adam's ε, weights do not move");
     assert_ne!(after(1., 0., 1)?, before);
     assert_eq!(after(1., 0., 2)?, after(1., 0., 1)?, "the second step has learning rate 0");
-    Ok(())
-}
-
-#[test]
-fn zero_advantage_steps_and_tokens_are_counted_and_limit_the_run() -> Result<()> {
-    let chat_tokenizer = chat_tokenizer()?;
-    let mut config = grpo_config(5, &chat_tokenizer);
-    let (policy, n_tokens) = train_new(&config, &mut *rule_reward_fn(|_| 0.5))?;
-    let tokens_of = policy.progress.recent_steps.iter().map(|step| step.length_mean * 36.);
-    let tokens_of: Vec<usize> = tokens_of.map(|n| n.round() as usize).collect();
-    assert_eq!(tokens_of.iter().sum::<usize>(), n_tokens);
-    assert_eq!((policy.progress.zero_advantage_steps, tokens_of.len()), (5, 5));
-    config.update.max_sampled_tokens = Some(tokens_of[0] + 1);
-    let (policy, _) = train_new(&config, &mut *rule_reward_fn(lowercase_fraction))?;
-    assert_eq!((policy.state.progress.step, policy.progress.zero_advantage_steps), (2, 0));
-    Ok(())
-}
-
-#[test]
-fn a_run_with_nothing_left_to_learn_is_solved_also_across_a_resume() -> Result<()> {
-    let chat_tokenizer = chat_tokenizer()?;
-    let (config, prompts) = (grpo_config(14, &chat_tokenizer), prompt_examples(&chat_tokenizer)?);
-    let trained = |reward: f64, stop_when_solved, pieces: &[Option<usize>]| -> Result<Policy> {
-        let folder = tempfile::tempdir()?;
-        let mut policy = new_policy(&chat_tokenizer, config.reference_update)?;
-        for &stop_after in pieces {
-            let checkpoints =
-                Checkpoints::new(folder.path().join("checkpoints"), NonZeroUsize::MIN);
-            policy = new_policy(&chat_tokenizer, config.reference_update)?;
-            if let Some((_, path)) = checkpoints.latest()? {
-                policy.restore(&path, "these")?;
-            }
-            let checkpoints = Some(RunCheckpoints::at_end(folder.path(), "these"));
-            let run = Run { checkpoints, stop_after, stop_when_solved, ..Run::default() };
-            let mut equal =
-                move |inputs: &[RewardInput<'_>], _: &mut Rng| Ok(vec![reward; inputs.len()]);
-            train_policy(&mut policy, &prompts, &config, &mut equal, 0, None, &run)?;
-        }
-        Ok(policy)
-    };
-    let whole = trained(1., Some(5), &[None])?;
-    assert_eq!(whole.state.progress.step, 9, "36 completions per step: 9 steps have 300");
-    assert!(whole.state.progress.is_best(), "the last step is validated");
-    let resumed = trained(1., Some(5), &[Some(4), None, None])?;
-    assert_eq!(resumed.state.progress, whole.state.progress);
-    assert_eq!(flat_parameters(&resumed)?, flat_parameters(&whole)?);
-    for (reward, stop_when_solved) in [(1., None), (0., Some(5))] {
-        let policy = trained(reward, stop_when_solved, &[None])?;
-        assert_eq!(policy.state.progress.step, 14, "{reward} {stop_when_solved:?}");
-    }
-    Ok(())
-}
-
-#[test]
-fn a_checkpoint_restores_the_progress_and_refuses_other_inputs() -> Result<()> {
-    let chat_tokenizer = chat_tokenizer()?;
-    let config = grpo_config(2, &chat_tokenizer);
-    let (policy, _) = train_new(&config, &mut *rule_reward_fn(lowercase_fraction))?;
-    let folder = tempfile::tempdir()?;
-    policy.save(folder.path(), "these", None)?;
-    let mut restored = new_policy(&chat_tokenizer, config.reference_update)?;
-    restored.restore(folder.path(), "these")?;
-    let timings = restored.progress.timings;
-    assert_eq!(timings.total(), 0., "the time is that of this process");
-    let progress = crate::GrpoProgress { timings, ..policy.progress.clone() };
-    assert_eq!(restored.progress, progress);
-    assert_eq!(flat_parameters(&restored)?, flat_parameters(&policy)?);
-    assert!(restored.restore(folder.path(), "other data").is_err());
-    restored.progress.run_inputs.reward_fn = "another".into();
-    assert!(restored.restore(folder.path(), "these").is_err());
     Ok(())
 }

@@ -1,25 +1,27 @@
-//! Update: gradients, micro-batches, excluded groups, reference model.
+//! Update: gradients and their micro-batches.
 
 mod devices;
+mod reference;
+mod weights;
 
 use anyhow::Result;
 use candle_core::backprop::GradStore;
-use candle_core::{DType, Device, Module, Tensor};
+use candle_core::{DType, Device};
 use datasets::Example;
 use experiment::TrainState;
 use model_io::ModelConfig;
 use modern::GptModern;
 use modern::sampler::{Sampler, SamplingStrategy};
-use ppo::{AllowedTokens, Clip, PromptExample, RolloutConfig, SampledCompletion, ScoredRollouts};
+use ppo::{Clip, PromptExample, RolloutConfig, ScoredRollouts};
 use ranks::Ranks;
 use tensor_core::testing::{assert_close, assert_gradients_flow};
 use tensor_core::{AdamWConfig, Parameters, Rng, clip_grad_norm};
 
 use super::CPU;
-use crate::metrics::GrpoUpdateMetrics;
+use crate::update_metrics::GrpoUpdateMetrics;
 use crate::{
     AdvantageConfig, Aggregation, GrpoExperience, KlLoss, LossLevel, MicroBatch, Objective,
-    OverlongHandling, ReferenceModel, ReferenceUpdate,
+    OverlongHandling,
 };
 
 fn model_config() -> ModelConfig {
@@ -195,48 +197,6 @@ fn the_gradient_is_linear_in_the_advantages_even_at_loss_0() -> Result<()> {
 }
 
 #[test]
-fn zero_advantage_groups_are_left_out_unless_there_is_a_kl_term() -> Result<()> {
-    let train_state = new_train_state(1)?;
-    let experience = experience(&train_state, OverlongHandling::None)?;
-    assert_eq!(
-        (0..3).map(|group| experience.has_nonzero_advantage(group)).collect::<Vec<_>>(),
-        [true, false, true]
-    );
-    let (inference_policy, with) = (inference_model(&train_state)?, objective());
-    let without = Objective { kl: None, ..with };
-    let count = |objective: &Objective| -> Result<usize> {
-        Ok(experience
-            .micro_batches(objective, &inference_policy, Some(&inference_policy), 1)?
-            .len())
-    };
-    assert_eq!((count(&with)?, count(&without)?), (3, 2));
-    Ok(())
-}
-
-#[test]
-fn truncated_completions_are_masked_or_penalized() -> Result<()> {
-    let train_state = new_train_state(1)?;
-    let with_overlong = |overlong| experience(&train_state, overlong);
-    let plain = with_overlong(OverlongHandling::None)?;
-    let masked = with_overlong(OverlongHandling::Masked)?;
-    let penalized = with_overlong(OverlongHandling::Penalized { buffer: 2 })?;
-    let completions: Vec<&SampledCompletion> =
-        plain.groups.iter().flat_map(|group| &group.completions).collect();
-    let truncated = completions.iter().filter(|completion| !completion.terminated()).count();
-    assert!(truncated > 0 && truncated < 9, "some must be truncated, some not: {truncated}");
-    let all: f32 =
-        completions.iter().zip(&masked.weights).map(|(r, w)| w * r.tokens.len() as f32).sum();
-    assert_close(all, 1., 1e-5); // included completions have all the weight
-    for (i, completion) in completions.iter().enumerate() {
-        assert_eq!(masked.weights[i] == 0., !completion.terminated());
-        let penalty = plain.rewards[i] - penalized.rewards[i];
-        let expected = (completion.tokens.len() as f32 - 3.).max(0.) / 2.;
-        assert_close(penalty, expected, 1e-6);
-    }
-    Ok(())
-}
-
-#[test]
 fn a_step_raises_the_weighted_log_probs_of_better_completions() -> Result<()> {
     let mut train_state = new_train_state(1)?;
     let experience = experience(&train_state, OverlongHandling::None)?;
@@ -262,105 +222,6 @@ fn a_step_raises_the_weighted_log_probs_of_better_completions() -> Result<()> {
     train_state.optimizer.step(&grads, 1e-4)?;
     let after = objective_value(&train_state)?;
     assert!(after > before + 0.01, "{before} {after}");
-    Ok(())
-}
-
-#[test]
-fn a_reference_stays_fixed_or_is_synchronized_when_due() -> Result<()> {
-    let train_state = new_train_state(1)?;
-    let ids = Tensor::new(&[[1u32, 2, 3]], &CPU)?;
-    let new_reference =
-        |update| ReferenceModel::new(&model_config(), &train_state.parameters, update);
-    let fixed = new_reference(ReferenceUpdate::Fixed)?;
-    let synced = new_reference(ReferenceUpdate::SyncEvery(2))?;
-    let before = fixed.model.forward(&ids)?;
-    for step in 1..=2 {
-        for parameter in train_state.parameters.iter() {
-            parameter.var.set(&(parameter.var.as_detached_tensor() * 1.1)?)?;
-        }
-        fixed.sync_if_due(step, &train_state.parameters)?;
-        synced.sync_if_due(step, &train_state.parameters)?;
-        assert_close(&fixed.model.forward(&ids)?, &before, 0.);
-        let expected = if step == 1 {
-            before.clone()
-        } else {
-            inference_model(&train_state)?.forward(&ids)?
-        };
-        assert_close(&synced.model.forward(&ids)?, &expected, 1e-6);
-    }
-    Ok(())
-}
-
-#[test]
-fn a_mixed_reference_moves_by_alpha_towards_the_policy() -> Result<()> {
-    let scaled = |factor: f64| -> Result<TrainState> {
-        let train_state = new_train_state(1)?;
-        for parameter in train_state.parameters.iter() {
-            parameter.var.set(&(parameter.var.as_detached_tensor() * factor)?)?;
-        }
-        Ok(train_state)
-    };
-    let update = ReferenceUpdate::MixEvery { interval: 2, alpha: 0.25 };
-    let reference = ReferenceModel::new(&model_config(), &scaled(1.)?.parameters, update)?;
-    let policy = scaled(2.)?;
-    let ids = Tensor::new(&[[1u32, 2, 3]], &CPU)?;
-    // ¼ · 2 + ¾ · 1 = 1.25 and ¼ · 2 + ¾ · 1.25 = 1.4375
-    for (step, factor) in [(1, 1.), (2, 1.25), (3, 1.25), (4, 1.4375)] {
-        reference.sync_if_due(step, &policy.parameters)?;
-        let expected = inference_model(&scaled(factor)?)?.forward(&ids)?;
-        assert_close(&reference.model.forward(&ids)?, &expected, 1e-3);
-    }
-    Ok(())
-}
-
-#[test]
-fn groups_without_an_included_completion_are_left_out() -> Result<()> {
-    let train_state = new_train_state(1)?;
-    let (inference_policy, mut experience) =
-        (inference_model(&train_state)?, experience(&train_state, OverlongHandling::None)?);
-    let n = |experience: &GrpoExperience| {
-        anyhow::Ok(
-            experience
-                .micro_batches(&objective(), &inference_policy, Some(&inference_policy), 1)?
-                .len(),
-        )
-    };
-    assert_eq!(n(&experience)?, 3);
-    experience.weights[3..].fill(0.);
-    assert_eq!(
-        (n(&experience)?, experience.has_nonzero_advantage(0), experience.has_nonzero_advantage(2)),
-        (1, true, false)
-    );
-    Ok(())
-}
-
-#[test]
-fn better_completions_have_positive_advantages() -> Result<()> {
-    let experience = experience(&new_train_state(1)?, OverlongHandling::None)?;
-    for (text, advantage) in experience.completion_texts.iter().zip(&experience.advantages) {
-        match &text[..] {
-            "7" => assert!(*advantage >= 0.),
-            _ => assert!(*advantage < 0., "{text}: {advantage}"),
-        }
-    }
-    assert!(experience.advantages[0] > 0.);
-    Ok(())
-}
-
-#[test]
-fn kl_is_computed_at_the_sampling_temperature() -> Result<()> {
-    let mut train_state = new_train_state(1)?;
-    let (experience, objective) = (experience(&train_state, OverlongHandling::None)?, objective());
-    let inference_policy = inference_model(&train_state)?;
-    let policy = GptModern::new(&model_config(), train_state.parameters.root())?;
-    let kl_per_token = |reference: Option<&GptModern>| -> Result<Option<f64>> {
-        let without = Objective { kl: objective.kl.filter(|_| reference.is_some()), ..objective };
-        let parts = experience.micro_batches(&without, &inference_policy, reference, 8)?;
-        Ok(gradients(&policy, &train_state.parameters, &parts, &without)?.2.kl_per_token)
-    };
-    let kl = kl_per_token(Some(&inference_policy))?;
-    assert!(kl.is_some_and(|kl| kl.abs() < 1e-6), "the reference is the policy: {kl:?}");
-    assert_eq!(kl_per_token(None)?, None, "not measured, so not 0");
     Ok(())
 }
 
@@ -394,30 +255,6 @@ fn the_cap_corrects_only_a_mismatch_of_sampler_and_loss() -> Result<()> {
     assert_close(metrics.sampler_log_prob_diff, 1., 1e-4);
     let metrics = loss_and_metrics(Some(2.), &mismatched)?.1;
     assert!(metrics.clip_fraction == 0. && (metrics.ratio_max - 1.).abs() < 1e-4, "{metrics:?}");
-    Ok(())
-}
-
-/// A policy that has collapsed: its nucleus holds one token at each position.
-#[test]
-fn the_reference_is_not_restricted_to_the_nucleus_of_the_policy() -> Result<()> {
-    let train_state = new_train_state(1)?;
-    let model = inference_model(&train_state)?;
-    let one_batch = |experience: &GrpoExperience| -> Result<MicroBatch> {
-        Ok(experience.micro_batches(&objective(), &model, Some(&model), 8)?.remove(0))
-    };
-    let mut experience = experience(&train_state, OverlongHandling::None)?;
-    let all = one_batch(&experience)?;
-    for completion in experience.groups.iter_mut().flat_map(|group| &mut group.completions) {
-        let tokens = completion.tokens.iter();
-        completion.allowed_tokens = tokens.map(|&token| AllowedTokens::Only(vec![token])).collect();
-    }
-    let nucleus = one_batch(&experience)?;
-    let log_probs = ppo::log_probs::log_probs(&model, &nucleus.batch, 0.9)?;
-    assert_close(&log_probs, &log_probs.zeros_like()?, 1e-6); // probability 1
-    let [expected, found] =
-        [all, nucleus].map(|part| part.inputs.ref_log_probs.expect("a reference"));
-    assert_close(&found, &expected, 1e-6);
-    assert!(expected.sum_all()?.to_scalar::<f32>()? < -5., "{expected}");
     Ok(())
 }
 

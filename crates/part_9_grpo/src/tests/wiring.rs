@@ -17,7 +17,8 @@ use crate::command::arguments::TrainArgs;
 use crate::command::perfectible::is_perfectible;
 use crate::command::ppo_run::n_sampled_tokens;
 use crate::evaluation::{GrpoEvalMetrics, PassAtKMetrics};
-use crate::metrics::{GrpoStepMetrics, GrpoUpdateMetrics, mean_metrics};
+use crate::metrics::{GrpoStepMetrics, mean_metrics};
+use crate::update_metrics::GrpoUpdateMetrics;
 use crate::{
     AdvantageConfig, Aggregation, Baseline, GrpoConfig, GrpoExperience, KlLoss, LossLevel, Method,
     Objective, OverlongHandling, ReferenceUpdate, Task, advantages,

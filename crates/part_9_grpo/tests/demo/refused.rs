@@ -37,6 +37,8 @@ fn invalid_input_is_refused_in_one_line() {
     refused(&["--batch-size", "100000000000"], 2, "exceed the limit of");
     refused(&["--group-size", "10000000000"], 2, "exceed the limit of");
     refused(&["--gamma", "0.9"], 2, "--gamma");
+    refused(&["--validation", "0.1"], 2, "--validation is for files");
+    refused(&["--split-seed", "4"], 2, "--split-seed is for files");
     refused(&["--kl-coef", "0", "--sync-ref", "2"], 2, "which --kl-coef 0 disables");
     refused(&["--ref-model-sync-steps", "2"], 2, "do nothing without --sync-ref-model");
     refused(&["--dtype", "f16"], 2, "use bf16 here");

@@ -148,7 +148,7 @@ impl Trainer<'_> {
         let policy =
             train_in_memory(model, parameters, problems, config, &validator, &mut *reward_fn)?;
         let n_tokens = policy.progress.n_tokens();
-        Ok((policy.rollout_model, n_tokens))
+        Ok((policy.models.inference, n_tokens))
     }
 
     /// Trains with part 8's PPO and its defaults, without a KL term.

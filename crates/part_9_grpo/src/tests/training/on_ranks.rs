@@ -1,8 +1,16 @@
 //! Data-parallel GRPO: the result does not depend on the number of ranks.
 
+use anyhow::Result;
+use experiment::Run;
+use ppo::RewardFn;
 use ranks::{Ranks, in_threads};
+use tensor_core::testing::assert_close;
 
-use super::*;
+use super::{
+    chat_tokenizer, flat_parameters, grpo_config, lowercase_fraction, new_policy, prompt_examples,
+    train_policy,
+};
+use crate::{GrpoConfig, ReferenceUpdate};
 
 /// Weights, metrics of the last step and number of sampled tokens after training on `ranks`. A step
 /// has 6 prompts, of which 4 ranks have unequal shares; a group with equal rewards is left out.

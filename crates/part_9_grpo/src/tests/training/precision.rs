@@ -1,14 +1,24 @@
 //! GRPO in bf16: the sampler and the loss compute with the same rounded weights, masters in f32.
 
-use candle_core::{DType, Module, Tensor};
-use modern::GradientCheckpointing;
-use ranks::{Ranks, in_threads};
-use tensor_core::clip_grad_norm;
-use tensor_core::testing::assert_gradients_flow;
+use std::num::NonZeroUsize;
 
-use super::*;
+use anyhow::Result;
+use candle_core::{DType, Module, Tensor};
+use experiment::{Checkpoints, Run, RunCheckpoints, RunLog, RunLogConfig, TrainState};
+use modern::{GptModern, GradientCheckpointing};
+use ppo::prompts::prompt_ids;
+use ppo::{ScoredRollouts, Scoring, rollout};
+use ranks::{Ranks, in_threads};
+use tensor_core::testing::{assert_close, assert_gradients_flow};
+use tensor_core::{AdamWConfig, Parameters, Rng, clip_grad_norm};
+
+use super::{
+    CPU, chat_tokenizer, flat_parameters, grpo_config, lowercase_fraction, model_config,
+    prompt_examples, train_policy,
+};
 use crate::step::{gradients, grpo_step};
-use crate::{GrpoExperience, KlLoss};
+use crate::weighted_rewards::rule_reward_fn;
+use crate::{GrpoConfig, GrpoExperience, KlLoss, Policy, ReferenceUpdate};
 
 /// Mean difference between sampler and loss, in nats per token, that has no alarm.
 const MAX_SAMPLER_DIFF: f64 = 0.02;
@@ -42,15 +52,15 @@ fn first_loss(policy: &Policy) -> Result<(f64, f64)> {
     let (chat_tokenizer, config) = (chat_tokenizer()?, config_with(1, None)?);
     let (prompts, rng) = (prompt_examples(&chat_tokenizer)?, &mut Rng::new(1));
     let (sampler, ids) = (policy_in(DType::F32, None)?, prompt_ids(&prompts));
-    let groups = rollout(&sampler.rollout_model, &ids, &config.rollout, rng)?;
+    let groups = rollout(&sampler.models.inference, &ids, &config.rollout, rng)?;
     let mut reward_fn = rule_reward_fn(lowercase_fraction);
     let rollouts = ScoredRollouts::new(groups, &prompts, &chat_tokenizer, &mut *reward_fn, rng)?;
     let (rollout, advantage) = (&config.rollout, &config.advantage);
     let experience = GrpoExperience::from_rollouts(rollouts, rollout, advantage, 0.)?;
-    let (objective, model) = (&config.objective, &policy.rollout_model);
+    let (objective, model) = (&config.objective, &policy.models.inference);
     let micro_batches = experience.micro_batches(objective, model, None, 6)?;
     let parameters = &policy.state.parameters;
-    let (part, _) = gradients(&policy.model, parameters, &micro_batches, objective)?;
+    let (part, _) = gradients(&policy.models.training, parameters, &micro_batches, objective)?;
     let (loss, mut grads) = part.sum(&Ranks::Alone, &[parameters])?;
     assert_gradients_flow(parameters, &grads)?;
     Ok((loss, clip_grad_norm(&mut grads, parameters, f64::MAX)?))
@@ -62,16 +72,16 @@ fn the_model_for_rollouts_is_built_again_when_it_is_used_not_in_every_iteration(
     let mut policy = policy_in(DType::BF16, None)?;
     let ids = Tensor::new(&[[1u32, 2, 3]], &CPU)?;
     let logits = |model: &GptModern| model.forward(&ids)?.to_dtype(DType::F32);
-    let before = logits(&policy.rollout_model)?;
+    let before = logits(&policy.models.inference)?;
     let mut reward_fn = rule_reward_fn(lowercase_fraction);
     let mut scoring = Scoring::from_fn(chat_tokenizer, &mut *reward_fn, Some(1.));
     let mut log = RunLog::new(RunLogConfig::rewards(1000, 1, 1000), 0)?;
     let prompts = prompt_examples(chat_tokenizer)?;
     grpo_step(&mut policy, &mut scoring, &prompts, &config, &mut log)?;
-    assert_close(logits(&policy.rollout_model)?, &before, 0.);
-    policy.refresh_rollout_model()?;
-    let new = logits(&policy.model)?;
-    assert_close(logits(&policy.rollout_model)?, &new, 0.);
+    assert_close(logits(&policy.models.inference)?, &before, 0.);
+    policy.models.refresh_inference(&policy.state.parameters)?;
+    let new = logits(&policy.models.training)?;
+    assert_close(logits(&policy.models.inference)?, &new, 0.);
     assert!((new - before)?.abs()?.max_all()?.to_scalar::<f32>()? > 1e-3);
     Ok(())
 }

@@ -47,7 +47,7 @@ fn train_in(world: World, method: Method, steps: usize) -> Result<Outcome> {
 
     let rng = &mut Rng::new(7);
     config.rollout.group_size = 64;
-    let groups = rollout(&policy.rollout_model, &prompt_ids(&prompts), &config.rollout, rng)?;
+    let groups = rollout(&policy.models.inference, &prompt_ids(&prompts), &config.rollout, rng)?;
     let scored = ScoredRollouts::new(groups, &prompts, chat_tokenizer, &mut reward_fn, rng)?;
     let mean = |prompt: usize| scored.rewards[64 * prompt..][..64].iter().sum::<f64>() / 64.;
     Ok(Outcome { rewards: [mean(0), mean(1)], weights: [before, flat_parameters(&policy)?] })
