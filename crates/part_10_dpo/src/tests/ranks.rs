@@ -9,7 +9,7 @@ use super::{all_losses, pairs, policy, train_config};
 use crate::losses::DpoLoss;
 use crate::preference_example::{PreferenceDataset, mismatched};
 use crate::ref_cache::set_ref_log_probs;
-use crate::step::TrainConfig;
+use crate::step::{TrainConfig, in_order_of_examples};
 use crate::training::train;
 use crate::validator::{DpoValidator, evaluate};
 
@@ -57,4 +57,12 @@ fn two_and_four_ranks_train_the_policy_of_one_with_every_loss() -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// All ranks have some of the first micro-batch, and the first alone that of the second.
+#[test]
+fn log_probs_of_all_ranks_are_in_the_order_of_the_examples() {
+    let of_ranks = [vec![vec![1., 2.], vec![5.]], vec![vec![3., 4.], vec![]]];
+    assert_eq!(in_order_of_examples(&of_ranks), [1., 2., 3., 4., 5.]);
+    assert!(in_order_of_examples(&[]).is_empty());
 }

@@ -130,7 +130,17 @@ fn rewards_on_ranks(replies: [&str; 2]) -> Vec<Result<Vec<f64>>> {
         let groups = prompts[ranks.rows(prompts.len())].iter().map(group).collect();
         let scoring = &mut Scoring::new(&chat_tokenizer, &mut judge);
         let rng = &mut Rng::new(1);
-        Ok(ScoredRollouts::of_all_ranks(groups, &prompts, scoring, &ranks, rng)?.rewards)
+        let rewards =
+            ScoredRollouts::of_all_ranks(groups, &prompts, scoring, &ranks, rng)?.rewards;
+        // Each rank has what the first one logs: all notes and counts.
+        let part = scoring.parts.0.borrow()[0].clone();
+        let without_note: Vec<bool> = part.notes.iter().map(String::is_empty).collect();
+        let is_scored: Vec<bool> = rewards.iter().map(|reward| *reward > 0.).collect();
+        let counts = scoring.counter.counts();
+        let n_scored = is_scored.iter().filter(|is_scored| **is_scored).count();
+        assert_eq!((counts.n_read, counts.n_replies - counts.n_without_score), (6, n_scored));
+        assert_eq!((&part.rewards, without_note), (&rewards, is_scored));
+        Ok(rewards)
     })
 }
 
