@@ -130,8 +130,7 @@ fn rewards_on_ranks(replies: [&str; 2]) -> Vec<Result<Vec<f64>>> {
         let groups = prompts[ranks.rows(prompts.len())].iter().map(group).collect();
         let scoring = &mut Scoring::new(&chat_tokenizer, &mut judge);
         let rng = &mut Rng::new(1);
-        let rewards =
-            ScoredRollouts::of_all_ranks(groups, &prompts, scoring, &ranks, rng)?.rewards;
+        let rewards = ScoredRollouts::of_all_ranks(groups, &prompts, scoring, &ranks, rng)?.rewards;
         // Each rank has what the first one logs: all notes and counts.
         let part = scoring.parts.0.borrow()[0].clone();
         let without_note: Vec<bool> = part.notes.iter().map(String::is_empty).collect();

@@ -9,9 +9,7 @@ use ranks::{Ranks, in_threads};
 use tensor_core::Rng;
 use tensor_core::testing::assert_close;
 
-use super::small_run::{
-    actor_critic, bits, chat_tokenizer, config, experience_of, letters, run,
-};
+use super::small_run::{actor_critic, bits, chat_tokenizer, config, experience_of, letters, run};
 use crate::step::update;
 use crate::{CriticBackbone, PpoConfig, PpoUpdateMetrics, RewardFn};
 
