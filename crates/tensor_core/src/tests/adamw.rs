@@ -147,7 +147,7 @@ fn the_update_of_bf16_weights_is_that_of_f32_weights_rounded() -> Result<()> {
         }
         let mut state = optimizer.state_dict()?;
         let weights = parameters.iter().next().unwrap().var.to_dtype(DType::F32)?;
-        let mut moment = |name| state.remove(name).expect("a moment");
+        let mut moment = |name: &str| state.remove(name).expect("a moment");
         Ok([weights, moment("p.first"), moment("p.second")])
     };
     let [weights, first, second] = after_two_steps(DType::F32)?;
