@@ -4,14 +4,20 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use anyhow::{Result, ensure};
+use candle_core::{DType, Tensor};
 use experiment::Run;
 use ranks::{Ranks, in_threads};
 use tensor_core::Rng;
 use tensor_core::testing::assert_close;
 
-use super::small_run::{actor_critic, bits, chat_tokenizer, config, experience_of, letters, run};
+use super::CPU;
+use super::small_run::{
+    actor_critic, bits, chat_tokenizer, config, ending, experience_of, letters, reference, run,
+    scored_rollouts,
+};
+use crate::rewards::TruncationHandling;
 use crate::step::update;
-use crate::{CriticBackbone, PpoConfig, PpoUpdateMetrics, RewardFn};
+use crate::{CriticBackbone, PpoConfig, PpoExperience, PpoUpdateMetrics, RewardFn};
 
 /// Completions that a rank has scored, and all weights of policy and critic after training.
 struct RankRun {
@@ -124,6 +130,38 @@ fn an_update_on_ranks_has_the_losses_and_the_gradient_norms_of_one() -> Result<(
     for n_ranks in [2, 4] {
         for of_rank in in_threads(n_ranks, |ranks| metrics_of_update(&ranks)) {
             assert_close(numbers(&of_rank?), numbers(&alone), 1e-5);
+        }
+    }
+    Ok(())
+}
+
+/// Experience on `ranks` of completions of which some are truncated, with a critic whose head is
+/// not 0.
+fn experience_on(ranks: &Ranks) -> Result<PpoExperience> {
+    let chat_tokenizer = chat_tokenizer()?;
+    let mut config = ending(1);
+    config.reward_shaping.truncation = TruncationHandling::Bootstrap;
+    let mut actor_critic = actor_critic(&chat_tokenizer, CriticBackbone::Separate, &config)?;
+    let head = actor_critic.critic.parameters.get("value_head.weight").expect("a weight");
+    head.var.set(&Rng::new(3).normal_tensor(head.var.shape(), 1., DType::F32, &CPU)?)?;
+    let rollouts = scored_rollouts(&mut actor_critic, &chat_tokenizer, &config)?;
+    let (models, reference) = (actor_critic.models()?, reference(&chat_tokenizer)?);
+    PpoExperience::from_rollouts(rollouts, &models, &reference, &config, 0.1, ranks)
+}
+
+#[test]
+fn ranks_compute_the_values_of_one_also_at_the_cut_of_a_completion() -> Result<()> {
+    let numbers = |experience: &PpoExperience| -> Result<Vec<f32>> {
+        let PpoExperience { values, returns, advantages, .. } = experience;
+        Ok(Tensor::cat(&[values, returns, advantages], 0)?.flatten_all()?.to_vec1()?)
+    };
+    let alone = experience_on(&Ranks::Alone)?;
+    let completions = alone.groups.iter().flat_map(|group| &group.completions);
+    let n_truncated = completions.clone().filter(|completion| !completion.terminated()).count();
+    assert!(n_truncated > 0 && n_truncated < completions.count());
+    for n_ranks in [2, 4] {
+        for of_rank in in_threads(n_ranks, |ranks| numbers(&experience_on(&ranks)?)) {
+            assert_close(&of_rank?[..], &numbers(&alone)?[..], 1e-5);
         }
     }
     Ok(())
