@@ -67,7 +67,7 @@ fn log_probs_of_all_ranks_are_in_the_order_of_the_examples() {
     assert!(in_order_of_examples(&[]).is_empty());
 }
 
-/// Of the two directions of the log-ratio, one has a mean above 0.
+/// The log-ratio has a mean above 0 in one of its two directions.
 #[test]
 fn the_baseline_of_kto_is_the_mean_over_the_completions_of_all_ranks() -> Result<()> {
     let baseline_on = |ranks: &Ranks, [seed, seed_of_reference]: [u64; 2]| -> Result<f64> {

@@ -208,7 +208,7 @@ fn caps_scales_and_local_frequencies_change_the_logits() -> Result<()> {
 fn layers_with_a_window_rotate_by_the_local_base_without_scaling() -> Result<()> {
     let (_, config) = mixed().remove(2); // Gemma 3
     let base = config.attention.local_rope_base.expect("a base");
-    // Of the first layer, whose input does not depend on RoPE.
+    // The input of the first layer does not depend on RoPE.
     let queries = |change: &dyn Fn(&mut ModelConfig)| -> Result<Tensor> {
         let mut config = config;
         change(&mut config);
