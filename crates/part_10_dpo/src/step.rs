@@ -141,7 +141,7 @@ fn log_probs_of_micro_batches(all: &[Tensor], n_completions: &[usize]) -> Result
 
 /// Log-probabilities of the completions of a step, from those of each rank's share of each of its
 /// micro-batches.
-fn in_order_of_examples(of_ranks: &[Vec<Vec<f64>>]) -> Vec<f64> {
+pub(crate) fn in_order_of_examples(of_ranks: &[Vec<Vec<f64>>]) -> Vec<f64> {
     let n_micro_batches = of_ranks.first().map_or(0, Vec::len);
     (0..n_micro_batches).flat_map(|i| of_ranks.iter().flat_map(move |own| own[i].clone())).collect()
 }

@@ -21,6 +21,8 @@ fn a_puzzle_is_solved_by_an_expression_of_all_numbers_with_the_target() {
         "3 * 5 + 7 + 0",
         "3 * 5 + 7 =",
         "7 + 15",
+        "10 + 5 + 7",
+        "3 + 3 + 5 + 11",
         "3 * 5 + 7)",
         "(3 * 5 + 7",
         "",
@@ -34,6 +36,9 @@ fn a_puzzle_is_solved_by_an_expression_of_all_numbers_with_the_target() {
     ] {
         assert!(!puzzle().is_solved_by(wrong), "{wrong}");
     }
+    let twice = Puzzle { numbers: vec![1, 2, 2], target: 3 };
+    assert!(!twice.is_solved_by("1 + 2"), "a number that is there twice is used twice");
+    assert!(twice.is_solved_by("2 + 2 - 1"));
 }
 
 #[test]

@@ -137,14 +137,16 @@ fn of_a_file_in_a_mixture_the_rows_that_were_not_trained_on_are_held_out() -> Re
         let sources = vec![(rows("a", 30), 0.7), (rows("b", 30), 0.3)];
         Mixture { sources, strategy: StoppingStrategy::FirstExhausted }.interleave(seed)
     };
-    let rule = SplitRule::of_shares(mixture(7).len(), 0.2, 0., 7);
+    // The seeds of the mixture and of its split differ, as those of a task's problems do.
+    let rule = SplitRule::of_shares(mixture(8).len(), 0.2, 0., 7);
+    let rule = SplitRule { mixture_seed: 8, ..rule };
     let run = json!({ "data": format!("{a}=0.7,{b}=0.3"), (SplitRule::SETTING): rule });
     let flags = DatasetFlags::default();
     let load_of_run = |_: &Value, seed: u64| -> Result<Vec<Example>> { Ok(mixture(seed)) };
     let held_out =
         HeldOutRows::new(&[run], (&flags, b.as_str()), load_of_run, || Ok(rows("b", 30)))?;
     let trained: HashSet<_> =
-        rule.hold_out(mixture(7))?.train.iter().map(Example::question).collect();
+        rule.hold_out(mixture(8))?.train.iter().map(Example::question).collect();
     assert!(held_out.rows.iter().all(|row| !trained.contains(&row.question())));
     let n_trained = rows("b", 30).iter().filter(|row| trained.contains(&row.question())).count();
     assert!(n_trained > 0, "the run has read rows of the file");

@@ -52,6 +52,11 @@ fn rows_beyond_the_context_are_cut_without_eos_or_dropped_by_name() -> Result<()
     assert_eq!(rejected.finish_reason, FinishReason::ContextFull);
     assert_eq!(rejected.tokens.len(), 2);
     assert!(!rejected.tokens.contains(&tokenizer.eos_token_id()));
+    // No token is predicted from EOS, so it alone may lie beyond the context.
+    let (examples, _) = tokenize(&rows[..1], &tokenizer, prompt_len + 1)?;
+    let [chosen, rejected] = &examples[0].group.completions[..] else { panic!("a pair") };
+    assert_eq!((chosen.tokens.len(), chosen.finish_reason), (2, FinishReason::Stop));
+    assert_eq!((rejected.tokens.len(), rejected.finish_reason), (1, FinishReason::ContextFull));
     Ok(())
 }
 

@@ -9,7 +9,7 @@ use super::{all_losses, pairs, policy, train_config};
 use crate::losses::DpoLoss;
 use crate::preference_example::{PreferenceDataset, mismatched};
 use crate::ref_cache::set_ref_log_probs;
-use crate::step::TrainConfig;
+use crate::step::{TrainConfig, in_order_of_examples, kl_baseline};
 use crate::training::train;
 use crate::validator::{DpoValidator, evaluate};
 
@@ -56,5 +56,36 @@ fn two_and_four_ranks_train_the_policy_of_one_with_every_loss() -> Result<()> {
             }
         }
     }
+    Ok(())
+}
+
+/// All ranks have some of the first micro-batch, and the first alone that of the second.
+#[test]
+fn log_probs_of_all_ranks_are_in_the_order_of_the_examples() {
+    let of_ranks = [vec![vec![1., 2.], vec![5.]], vec![vec![3., 4.], vec![]]];
+    assert_eq!(in_order_of_examples(&of_ranks), [1., 2., 3., 4., 5.]);
+    assert!(in_order_of_examples(&[]).is_empty());
+}
+
+/// The log-ratio has a mean above 0 in one of its two directions.
+#[test]
+fn the_baseline_of_kto_is_the_mean_over_the_completions_of_all_ranks() -> Result<()> {
+    let baseline_on = |ranks: &Ranks, [seed, seed_of_reference]: [u64; 2]| -> Result<f64> {
+        let mut mismatched = mismatched(&pairs(), 24).context("other prompts")?;
+        let reference = policy(seed_of_reference)?.inference_model;
+        set_ref_log_probs(&mut mismatched, &reference, 8, &Ranks::Alone)?;
+        kl_baseline(&policy(seed)?.inference_model, &mismatched, 2, ranks)
+    };
+    let mut largest = 0f64;
+    for seeds in [[5, 7], [7, 5]] {
+        let alone = baseline_on(&Ranks::Alone, seeds)?;
+        largest = largest.max(alone);
+        for n_ranks in [2, 4] {
+            for of_rank in in_threads(n_ranks, |ranks| baseline_on(&ranks, seeds)) {
+                assert_close(of_rank?, alone, 1e-5);
+            }
+        }
+    }
+    assert!(largest > 1e-3, "{largest}");
     Ok(())
 }

@@ -1,4 +1,4 @@
-use candle_core::{DType, Result, Tensor, Var};
+use candle_core::{DType, Module, Result, Tensor, Var};
 use model_io::SlidingWindow;
 use model_io::config::{Llama3Scaling, PositionEncoding, RopeParameters, RopeScaling, YarnScaling};
 use tensor_core::ops::{self, Positions};
@@ -6,7 +6,7 @@ use tensor_core::testing::{assert_close, assert_grad};
 use tensor_core::{Rng, backward};
 
 use super::CPU;
-use crate::rms_norm::rms_norm;
+use crate::rms_norm::{Norm, rms_norm};
 use crate::rope::{Rope, apply_rope};
 use crate::sliding_window::can_attend;
 use crate::swiglu::silu_mul;
@@ -44,6 +44,23 @@ fn rms_norm_matches_the_worked_example() -> Result<()> {
     let y = rms_norm(&x, &Tensor::ones(4, DType::F64, &CPU)?, 1e-8)?;
     let expected = Tensor::new(&[[0.365148f64, 0.730297, 1.095445, 1.460593]], &CPU)?;
     assert_close(&y, &expected, 1e-6);
+    Ok(())
+}
+
+/// By hand: mean(x²) is 12.5 and 4.75. In bf16, numbers from 1 to 2 are 1/128 apart, so 1 + 1/256
+/// would be 1, and the norm 4 / √4.75 = 235/128 and not 236/128 after rounding.
+#[test]
+fn a_zero_centered_norm_scales_by_1_plus_its_weight_which_16_bits_do_not_round() -> Result<()> {
+    let norm = |weight: Tensor| Norm::ZeroCenteredRms { weight, eps: 1e-12 };
+    let y = norm(Tensor::new(&[0f64, 1.], &CPU)?).forward(&Tensor::new(&[[3f64, 4.]], &CPU)?)?;
+    let root = 12.5f64.sqrt();
+    assert_close(&y, &Tensor::new(&[[3. / root, 8. / root]], &CPU)?, 1e-9);
+    let weight = Tensor::new(&[1f32 / 256.; 4], &CPU)?.to_dtype(DType::BF16)?;
+    let x = Tensor::new(&[[4f32, 1., 1., 1.]], &CPU)?.to_dtype(DType::BF16)?;
+    let y = norm(weight).forward(&x)?;
+    assert_eq!(y.dtype(), DType::BF16);
+    let expected = [[236f32 / 128., 236. / 512., 236. / 512., 236. / 512.]];
+    assert_eq!(y.to_dtype(DType::F32)?.to_vec2::<f32>()?, expected);
     Ok(())
 }
 

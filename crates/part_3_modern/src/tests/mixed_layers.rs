@@ -5,7 +5,7 @@ use std::cell::Cell;
 use anyhow::Result;
 use candle_core::{DType, IndexOp, Module, Tensor};
 use model_io::ModelConfig;
-use model_io::config::{LayerType, LayerWindow};
+use model_io::config::{LayerType, LayerWindow, PositionEncoding};
 use tensor_core::Rng;
 use tensor_core::testing::assert_close;
 
@@ -210,5 +210,46 @@ fn caps_scales_and_local_frequencies_change_the_logits() -> Result<()> {
     let (_, config) = mixed().remove(1);
     let largest = inference_model(&config)?.forward(&ids)?.abs()?.max_all()?.to_scalar::<f64>()?;
     assert!(largest < config.logit_softcap.expect("a cap"), "{largest}");
+    Ok(())
+}
+
+#[test]
+fn layers_with_a_window_rotate_by_the_local_base_without_scaling() -> Result<()> {
+    let (_, config) = mixed().remove(2); // Gemma 3
+    let window = config.attention.window.expect("a window");
+    let base = window.local_rope_base.expect("a base");
+    // The input of the first layer does not depend on RoPE.
+    let queries = |change: &dyn Fn(&mut ModelConfig)| -> Result<Tensor> {
+        let mut config = config;
+        change(&mut config);
+        let [q, ..] = inference_model(&config)?.queries_keys_values(&ids(1, 9, 3)?)?.remove(0);
+        Ok(q)
+    };
+    let sliding = queries(&|_| ())?;
+    let of_local_base = queries(&|c| {
+        layer_window(c).local_rope_base = None;
+        c.attention.position = PositionEncoding::rope(base);
+    })?;
+    assert_close(&sliding, &of_local_base, 1e-12);
+    let full = queries(&|c| layer_window(c).full_attention_interval = Some(1))?;
+    let of_position = queries(&|c| layer_window(c).local_rope_base = None)?;
+    assert_close(&full, &of_position, 1e-12);
+    let difference = (sliding - full)?.abs()?.max_all()?.to_scalar::<f64>()?;
+    assert!(difference > 1e-3, "{difference}");
+    Ok(())
+}
+
+#[test]
+fn attention_weights_are_capped_as_in_the_forward_pass() -> Result<()> {
+    let (_, mut config) = mixed().remove(1); // Gemma 2
+    config.attention.logits.softcap = Some(1e-6);
+    for weights in inference_model(&config)?.attention_weights(&ids(1, 8, 4)?)? {
+        for row in weights.i((0, 0))?.to_vec2::<f64>()? {
+            let visible = || row.iter().copied().filter(|&weight| weight > 0.);
+            let [least, most] = [visible().fold(1., f64::min), visible().fold(0., f64::max)];
+            // Two logits differ by at most 2 c.
+            assert!(most <= least * (1. + 3e-6), "{row:?}");
+        }
+    }
     Ok(())
 }

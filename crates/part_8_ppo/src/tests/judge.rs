@@ -108,6 +108,21 @@ fn a_judge_rewards_a_completion_by_the_score_in_its_reply() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn a_scoring_has_what_its_reward_function_leaves_for_the_log() -> Result<()> {
+    let (chat_tokenizer, example) = (chat_tokenizer()?, Example::new("1 + 2", "3"));
+    let counter = ScoringCounter::default();
+    let mut judge = judge_that_says("Score: 7")?.reward_fn(counter.clone());
+    let scoring = &mut Scoring::new(&chat_tokenizer, &mut judge);
+    assert_eq!(scoring.max_reward, Some(1.));
+    let input =
+        RewardInput { example: &example, completion: "3", finish_reason: FinishReason::Stop };
+    (scoring.reward_fn)(&[input], &mut Rng::new(1))?;
+    assert_eq!(scoring.parts.0.borrow()[0].rewards, [0.7]);
+    assert_eq!((scoring.counter.counts().n_replies, counter.counts().n_replies), (1, 1));
+    Ok(())
+}
+
 /// Rewards of six completions on each of two ranks, which score three each, with judges that say
 /// `replies`.
 fn rewards_on_ranks(replies: [&str; 2]) -> Vec<Result<Vec<f64>>> {
@@ -130,7 +145,16 @@ fn rewards_on_ranks(replies: [&str; 2]) -> Vec<Result<Vec<f64>>> {
         let groups = prompts[ranks.rows(prompts.len())].iter().map(group).collect();
         let scoring = &mut Scoring::new(&chat_tokenizer, &mut judge);
         let rng = &mut Rng::new(1);
-        Ok(ScoredRollouts::of_all_ranks(groups, &prompts, scoring, &ranks, rng)?.rewards)
+        let rewards = ScoredRollouts::of_all_ranks(groups, &prompts, scoring, &ranks, rng)?.rewards;
+        // Each rank has what the first one logs: all notes and counts.
+        let part = scoring.parts.0.borrow()[0].clone();
+        let without_note: Vec<bool> = part.notes.iter().map(String::is_empty).collect();
+        let is_scored: Vec<bool> = rewards.iter().map(|reward| *reward > 0.).collect();
+        let counts = scoring.counter.counts();
+        let n_scored = is_scored.iter().filter(|is_scored| **is_scored).count();
+        assert_eq!((counts.n_read, counts.n_replies - counts.n_without_score), (6, n_scored));
+        assert_eq!((&part.rewards, without_note), (&rewards, is_scored));
+        Ok(rewards)
     })
 }
 

@@ -4,12 +4,20 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use anyhow::{Result, ensure};
+use candle_core::{DType, Tensor};
 use experiment::Run;
 use ranks::{Ranks, in_threads};
+use tensor_core::Rng;
 use tensor_core::testing::assert_close;
 
-use super::small_run::{actor_critic, bits, chat_tokenizer, config, letters, run};
-use crate::{CriticBackbone, PpoConfig, RewardFn};
+use super::CPU;
+use super::small_run::{
+    actor_critic, bits, chat_tokenizer, config, ending, experience_of, letters, reference, run,
+    scored_rollouts,
+};
+use crate::rewards::TruncationHandling;
+use crate::step::update;
+use crate::{CriticBackbone, PpoConfig, PpoExperience, PpoUpdateMetrics, RewardFn};
 
 /// Completions that a rank has scored, and all weights of policy and critic after training.
 struct RankRun {
@@ -92,6 +100,68 @@ fn ranks_train_the_policy_and_the_critic_of_one() -> Result<()> {
             // Every rank validates on 6 prompts, before and after; 5 steps have 16 completions.
             assert_eq!(n_scored, 5 * 16 + 12 * n_ranks);
             assert_eq!(alone.scored.len(), 5 * 16 + 12);
+        }
+    }
+    Ok(())
+}
+
+/// Metrics of a single optimizer step on `ranks`, on 6 groups that are the same on all of them.
+fn metrics_of_update(ranks: &Ranks) -> Result<PpoUpdateMetrics> {
+    let chat_tokenizer = chat_tokenizer()?;
+    let mut config = config(1, chat_tokenizer.eos_token_id());
+    (config.update.ppo_epochs, config.update.n_minibatches) = (1, 1);
+    let mut actor_critic = actor_critic(&chat_tokenizer, CriticBackbone::Separate, &config)?;
+    let experience = experience_of(&mut actor_critic, &chat_tokenizer, &config)?;
+    let mut models = actor_critic.models()?;
+    actor_critic.policy.ranks = ranks.clone();
+    update(&mut actor_critic, &mut models, &experience, &config, 1e-3, None, &mut Rng::new(2))
+}
+
+/// Weights do not show a factor of all gradients: AdamW divides by it.
+#[test]
+fn an_update_on_ranks_has_the_losses_and_the_gradient_norms_of_one() -> Result<()> {
+    let numbers = |metrics: &PpoUpdateMetrics| {
+        let PpoUpdateMetrics { policy_loss, value_loss, entropy, ratio_max, .. } = *metrics;
+        let PpoUpdateMetrics { grad_norm, critic_grad_norm, .. } = *metrics;
+        [policy_loss, value_loss, entropy, ratio_max, grad_norm, critic_grad_norm]
+    };
+    let alone = metrics_of_update(&Ranks::Alone)?;
+    assert!(alone.grad_norm > 1e-3 && alone.critic_grad_norm > 1e-3, "{alone:?}");
+    for n_ranks in [2, 4] {
+        for of_rank in in_threads(n_ranks, |ranks| metrics_of_update(&ranks)) {
+            assert_close(numbers(&of_rank?), numbers(&alone), 1e-5);
+        }
+    }
+    Ok(())
+}
+
+/// Experience on `ranks` of completions of which some are truncated, with a critic whose head is
+/// not 0.
+fn experience_on(ranks: &Ranks) -> Result<PpoExperience> {
+    let chat_tokenizer = chat_tokenizer()?;
+    let mut config = ending(1);
+    config.reward_shaping.truncation = TruncationHandling::Bootstrap;
+    let mut actor_critic = actor_critic(&chat_tokenizer, CriticBackbone::Separate, &config)?;
+    let head = actor_critic.critic.parameters.get("value_head.weight").expect("a weight");
+    head.var.set(&Rng::new(3).normal_tensor(head.var.shape(), 1., DType::F32, &CPU)?)?;
+    let rollouts = scored_rollouts(&mut actor_critic, &chat_tokenizer, &config)?;
+    let (models, reference) = (actor_critic.models()?, reference(&chat_tokenizer)?);
+    PpoExperience::from_rollouts(rollouts, &models, &reference, &config, 0.1, ranks)
+}
+
+#[test]
+fn ranks_compute_the_values_of_one_also_at_the_cut_of_a_completion() -> Result<()> {
+    let numbers = |experience: &PpoExperience| -> Result<Vec<f32>> {
+        let PpoExperience { values, returns, advantages, .. } = experience;
+        Ok(Tensor::cat(&[values, returns, advantages], 0)?.flatten_all()?.to_vec1()?)
+    };
+    let alone = experience_on(&Ranks::Alone)?;
+    let completions = alone.groups.iter().flat_map(|group| &group.completions);
+    let n_truncated = completions.clone().filter(|completion| !completion.terminated()).count();
+    assert!(n_truncated > 0 && n_truncated < completions.count());
+    for n_ranks in [2, 4] {
+        for of_rank in in_threads(n_ranks, |ranks| numbers(&experience_on(&ranks)?)) {
+            assert_close(&of_rank?[..], &numbers(&alone)?[..], 1e-5);
         }
     }
     Ok(())

@@ -89,6 +89,32 @@ fn the_mean_is_a_sum_in_the_order_of_the_ranks_which_is_divided_once() -> Result
     Ok(())
 }
 
+/// By hand: rank 0 has a gradient of the second parameter alone, (1, 2), and rank 1 of the third,
+/// (2, 4). The mean over their two targets halves both.
+#[test]
+fn a_gradient_that_a_rank_does_not_have_leaves_its_place_to_those_of_others() -> Result<()> {
+    let results = in_threads(2, |ranks| {
+        let mut parameters = Parameters::seeded(1, DType::F32, &Device::Cpu);
+        for name in ["first", "second", "third"] {
+            parameters.root().parameter(name, 2, Init::Ones, WeightDecay::Yes)?;
+        }
+        let own = parameters.trainable().nth(1 + ranks.rank()).unwrap().var.as_tensor();
+        let weights = (Tensor::new(&[1f32, 2.], &Device::Cpu)? * (1. + ranks.rank() as f64))?;
+        let grads = Some(backward(&(own * weights)?.sum_all()?)?);
+        let of_rank = RankGradients { loss: 0., grads, n_targets: 1, n_tokens: 1 };
+        let BatchGradients { grads, .. } = of_rank.average(&ranks, &[&parameters])?;
+        let of_all = parameters.trainable().skip(1).map(|parameter| {
+            let grad = grads.get(parameter.var.as_tensor()).expect("a gradient of some rank");
+            grad.to_vec1::<f32>()
+        });
+        Ok(of_all.collect::<candle_core::Result<Vec<_>>>()?)
+    });
+    for grads in results {
+        assert_eq!(grads?, [[0.5, 1.], [1., 2.]]);
+    }
+    Ok(())
+}
+
 #[test]
 fn each_parameter_gets_its_own_gradient_in_its_shape_and_type() -> Result<()> {
     for dtype in [DType::F32, DType::BF16] {

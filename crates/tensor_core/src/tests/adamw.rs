@@ -132,6 +132,32 @@ fn adam_moments_of_bf16_parameters_are_stored_in_f32() -> Result<()> {
     Ok(())
 }
 
+/// Moments do not depend on the weights, so those of 16-bit weights are those of f32 ones.
+#[test]
+fn the_update_of_bf16_weights_is_that_of_f32_weights_rounded() -> Result<()> {
+    let after_two_steps = |dtype| -> Result<[Tensor; 3]> {
+        let start = start()?.to_dtype(DType::F32)?;
+        let tensors = [("p".to_string(), start)].into();
+        let mut parameters = Parameters::from_tensors(tensors, "test", 0, dtype, &CPU);
+        parameters.root().parameter("p", 4, Init::Zeros, WeightDecay::Yes)?;
+        let mut optimizer = AdamW::new(&parameters, AdamWConfig::default())?;
+        for gradient in [[1f32, -2., 0.5, 0.125], [0.25, 4., -0.5, -1.]] {
+            let gradient = Tensor::new(&gradient, &CPU)?.to_dtype(dtype)?; // exact in bf16
+            optimizer.step(&grads(&parameters, &[gradient])?, 0.1)?;
+        }
+        let mut state = optimizer.state_dict()?;
+        let weights = parameters.iter().next().unwrap().var.to_dtype(DType::F32)?;
+        let mut moment = |name: &str| state.remove(name).expect("a moment");
+        Ok([weights, moment("p.first"), moment("p.second")])
+    };
+    let [weights, first, second] = after_two_steps(DType::F32)?;
+    let [rounded, first_of_rounded, second_of_rounded] = after_two_steps(DType::BF16)?;
+    assert_close(&rounded, &weights, 0.01);
+    assert_close(&first_of_rounded, &first, 1e-6);
+    assert_close(&second_of_rounded, &second, 1e-6);
+    Ok(())
+}
+
 #[test]
 fn gradient_clipping_agrees_with_pytorch() -> Result<()> {
     let entry = &golden::all()?["clip"];

@@ -172,6 +172,28 @@ fn eight_bit_moments_are_a_quarter_of_the_state_and_resume_bit_for_bit() -> Resu
     Ok(())
 }
 
+/// The moments are quantized after the weights have taken the step.
+#[test]
+fn the_first_step_is_that_of_moments_in_f32_also_with_weight_decay() -> Result<()> {
+    let first_step = |moments, decay| -> Result<Tensor> {
+        let mut parameters = Parameters::seeded(1, DType::F32, &CPU);
+        parameters.root().parameter("w", 5000, Init::Normal { std: 1. }, decay)?;
+        let config = AdamWConfig { moments, ..AdamWConfig::default() };
+        let mut optimizer = AdamW::new(&parameters, config)?;
+        let var = parameters.get("w").expect("w").var.clone();
+        optimizer.step(&backward(&var.sqr()?.sum_all()?)?, 0.1)?;
+        Ok(var.as_detached_tensor())
+    };
+    for decay in [WeightDecay::Yes, WeightDecay::No] {
+        let full = first_step(MomentFormat::Full, decay)?;
+        assert_close(&first_step(MomentFormat::Blockwise8Bit, decay)?, &full, 1e-6);
+    }
+    let difference = first_step(MomentFormat::Full, WeightDecay::Yes)?
+        - first_step(MomentFormat::Full, WeightDecay::No)?;
+    assert!(difference?.abs()?.max_all()?.to_scalar::<f32>()? > 0.01, "the decay is visible");
+    Ok(())
+}
+
 /// A weight whose gradients were small beside those of its block, and then 0, takes no large step:
 /// its second moment is rounded up, not to 0.
 #[test]

@@ -34,8 +34,8 @@ fn x() -> Result<Tensor> {
     Rng::new(1).normal_tensor((4, 3), 1., DType::F32, &CPU)
 }
 
-/// Gradients of all parameters and of x, with both layers applied `times` times, and then the next
-/// dropout mask.
+/// Gradients of all parameters and of x, with both layers applied `times` times, and the next
+/// dropout masks, before the backward pass and after it.
 fn gradients(checkpoint: bool, times: usize, dtype: DType) -> Result<Vec<Vec<f32>>> {
     let mut parameters = Parameters::seeded(0, DType::F32, &CPU);
     Layers::new(&mut parameters)?;
@@ -57,7 +57,10 @@ fn gradients(checkpoint: bool, times: usize, dtype: DType) -> Result<Vec<Vec<f32
     let mut all: Vec<Vec<f32>> = variables
         .map(|v| grads.get(v).expect("a gradient").flatten_all()?.to_vec1())
         .collect::<Result<_>>()?;
-    all.push(next_mask.to_dtype(DType::F32)?.to_vec1()?);
+    let mask_after = layers.1.forward(&Tensor::ones(64, dtype, &CPU)?)?;
+    for mask in [next_mask, mask_after] {
+        all.push(mask.to_dtype(DType::F32)?.to_vec1()?);
+    }
     Ok(all)
 }
 
