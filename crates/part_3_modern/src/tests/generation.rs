@@ -392,6 +392,27 @@ fn a_text_that_outgrows_the_original_context_of_longrope_is_read_again() -> Resu
 }
 
 #[test]
+fn a_shorter_text_after_one_beyond_the_original_context_of_longrope_is_read_again() -> Result<()> {
+    let variants = model_io::testing::variants();
+    let (_, phi3) = variants.into_iter().find(|(name, _)| *name == "phi3").expect("phi3");
+    let model = inference_model(&phi3)?; // an original context of 16
+    let config = config_for(&model, RANDOM, 3);
+    let complete = |state: &mut GenerationState| -> Result<Completion> {
+        Ok(state.generate(&model, &config, &mut [Rng::new(0)], |_, _| Ok(()))?.remove(0))
+    };
+    let long: Vec<u32> = (0..20).map(|i| i * 5 % 11).collect();
+    let short = [&long[..11], &[9]].concat();
+    let mut state = GenerationState::new(config.cache_kind.new_cache(&model), long);
+    complete(&mut state)?;
+    state.replace_keeping_prefix(short.clone())?;
+    let mut other = GenerationState::new(config.cache_kind.new_cache(&model), short);
+    let (actual, expected) = (complete(&mut state)?, complete(&mut other)?);
+    assert_eq!(actual.tokens, expected.tokens);
+    assert_close(&actual.log_probs, &expected.log_probs, 1e-6);
+    Ok(())
+}
+
+#[test]
 fn limited_positions_limit_generation_with_a_rolling_cache() -> Result<()> {
     let dynamic = RopeScaling::Dynamic { factor: 2., original_context_len: 12 };
     let dynamic = PositionEncoding::Rope { base: 100., scaling: Some(dynamic) };
