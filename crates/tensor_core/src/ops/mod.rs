@@ -2,7 +2,8 @@
 //!
 //! Each has a fused implementation for f32 and f64 on the CPU, recorded in the
 //! [graph](crate::graph), and a `reference` of plain tensor operations, which other devices and
-//! dtypes use (16-bit dtypes compute in f32 and round back) and which the tests compare with.
+//! dtypes use and which the tests compare with. 16-bit dtypes compute in f32 and round back, but
+//! for matrix products, rotations and row lookups, which stay in their dtype as in transformers.
 //! candle's own fused operations (`candle_nn`) drop the gradient silently, so nothing here uses
 //! them. Soft caps ([`softcap`](mod@softcap)) are plain tensor operations only.
 //!
