@@ -10,7 +10,8 @@ use crate::kernels::{Float, GRAIN, build, new_rows, tensor_like, values};
 /// Rows of `weight: (V, C)` at the integers `ids: (..)`, as `(.., C)`.
 ///
 /// # Errors
-/// When an id is V or more.
+/// When there are no ids, they are not integers, or one is negative or at least V, which is checked
+/// [on the CPU only](crate::ops#ids-and-targets-on-a-gpu).
 pub fn embedding(weight: &Tensor, ids: &Tensor) -> Result<Tensor> {
     let (_v, _c) = weight.dims2()?;
     check("embedding", &[("weight", weight)], true)?;

@@ -9,6 +9,13 @@
 //!
 //! The fused implementation of an operation is its formula on slices: `map_rows!`, `map_elements!`
 //! and `build` of the kernels run it on all threads and vector units.
+//!
+//! # Ids and targets on a GPU
+//!
+//! Ids and targets are checked on the CPU only, because on a GPU each check would wait for the
+//! device. One that does not exist fails an assertion of candle's kernel there: a later call
+//! returns CUDA's error, and the process cannot use the GPU any more. (The largest number of their
+//! dtype passes: it stands for a row or a logit of 0.)
 
 mod dispatch;
 pub mod add;
