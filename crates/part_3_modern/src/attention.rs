@@ -8,13 +8,13 @@
 //! ([`softcap`](fn@tensor_core::ops::softcap), Gemma 2). Capped logits are computed by plain
 //! operations, whose memory grows with T · S.
 
-use candle_core::{DType, Module, Result, Tensor};
+use candle_core::{Module, Result, Tensor};
 use model_io::TensorNames;
 use model_io::config::{self, AttentionBias, AttentionConfig, LayerType, QkNorm, QkvProjections};
 use tensor_core::ops::{
     attention, attention_weights, softcap_attention, softcap_attention_weights,
 };
-use tensor_core::{Bias, Init, Linear, Scope, reshape};
+use tensor_core::{Bias, Init, Linear, Scope, in_f32, reshape};
 
 use crate::attention_context::AttentionContext;
 use crate::cache::LayerCache;
@@ -159,7 +159,7 @@ impl Attention {
             (q, k) = (rotary.apply(&q, positions)?, rotary.apply(&k, positions)?);
         }
         if let Some(scale) = self.query_scale {
-            q = scaled(&q, scale)?;
+            q = in_f32(&q, |q| q * scale)?; // 16 bits would round the scale
         }
         Ok([q, k, v])
     }
@@ -189,13 +189,5 @@ impl Attention {
                 Ok([part(0)?, part(1)?, part(2)?])
             }
         }
-    }
-}
-
-/// `x` times `scale`, which 16 bits would round.
-fn scaled(x: &Tensor, scale: f64) -> Result<Tensor> {
-    match x.dtype() {
-        DType::F32 | DType::F64 => x * scale,
-        dtype => (x.to_dtype(DType::F32)? * scale)?.to_dtype(dtype),
     }
 }

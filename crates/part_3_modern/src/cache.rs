@@ -18,6 +18,9 @@ pub struct Cache {
     position: usize,
     /// Padding tokens at the start of each row; empty without padding.
     padding: Vec<usize>,
+    /// Length of a text after which all its keys have other RoPE frequencies, in the model that
+    /// processed the tokens so far; `None` if they never change.
+    frequency_change: Option<usize>,
 }
 
 /// Keys and values of one layer.
@@ -55,7 +58,8 @@ impl Cache {
     }
 
     fn with_layer_caches(n_layer: usize, layer: impl Fn(usize) -> LayerCache) -> Self {
-        Self { layers: (0..n_layer).map(layer).collect(), position: 0, padding: Vec::new() }
+        let layers = (0..n_layer).map(layer).collect();
+        Self { layers, position: 0, padding: Vec::new(), frequency_change: None }
     }
 
     /// Rolling cache of the first layer that has one.
@@ -91,7 +95,8 @@ impl Cache {
         };
         let layers = self.layers.iter().map(layer).collect::<Result<_>>()?;
         let padding = self.padding.iter().flat_map(|&padding| vec![padding; n]).collect();
-        Ok(Self { layers, position: self.position, padding })
+        let Self { position, frequency_change, .. } = *self;
+        Ok(Self { layers, position, padding, frequency_change })
     }
 
     /// Keeps the rows `rows` of the batch alone, in this order.
@@ -128,8 +133,11 @@ impl Cache {
     }
 
     /// Drops all tokens but the first `len`. A cache that is rolling in some layers drops all
-    /// tokens once one has left the window, because it is gone. [`Cache::position`] is the number
-    /// of tokens left.
+    /// tokens once one has left the window, because it is gone. All are dropped, too, if their keys
+    /// have the frequencies of a longer text ([`frequency_change`]). [`Cache::position`] is the
+    /// number of tokens left.
+    ///
+    /// [`frequency_change`]: model_io::config::PositionEncoding::frequency_change
     pub fn truncate(&mut self, len: usize) {
         if len >= self.position {
             return;
@@ -138,7 +146,9 @@ impl Cache {
             LayerCache::Dynamic(_) => true,
             LayerCache::Rolling(layer) => layer.has_all_tokens(),
         });
-        let len = if is_complete { len } else { 0 };
+        let fits = |change: usize| self.position <= change || len > change;
+        let is_valid = self.frequency_change.is_none_or(fits);
+        let len = if is_complete && is_valid { len } else { 0 };
         self.position = len;
         for layer in &mut self.layers {
             match layer {
@@ -181,8 +191,10 @@ impl Cache {
         self.layers.iter_mut()
     }
 
-    pub(crate) fn advance(&mut self, t: usize) {
+    /// Counts `t` tokens that a model with `attention` has processed.
+    pub(crate) fn advance(&mut self, attention: &AttentionConfig, t: usize) {
         self.position += t;
+        self.frequency_change = attention.position.frequency_change();
     }
 }
 

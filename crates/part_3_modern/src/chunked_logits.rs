@@ -31,7 +31,7 @@ impl GptModern {
     /// rows with [`IGNORE_INDEX`] are left out, in f32 or wider; 0 if all are.
     ///
     /// # Errors
-    /// When the shapes do not fit, or a target lies outside the vocabulary.
+    /// Those of [`cross_entropy`](fn@cross_entropy).
     pub fn cross_entropy(&self, hidden: &Tensor, targets: &Tensor) -> Result<Tensor> {
         self.cross_entropy_in_chunks(hidden, targets, self.logits_chunk_len())
     }

@@ -102,6 +102,36 @@ pub(crate) fn sample_rows(
     rows.into_iter().map(|(_, sampled)| sampled).collect()
 }
 
+/// Appends the `sampled` tokens to the completions of `rows` and to their `texts`. The text of a
+/// row that has ended is filled; one of `stop_tokens` ends its row; others go to `on_token`.
+///
+/// # Errors
+/// The first of `on_token`, after which it is not called again. All texts have the same length even
+/// then.
+pub(crate) fn push_sampled(
+    rows: &mut [Row<'_>],
+    texts: &mut [Vec<u32>],
+    sampled: Vec<Option<SampledToken>>,
+    stop_tokens: &[u32],
+    on_token: &mut impl FnMut(usize, u32) -> Result<()>,
+) -> Result<()> {
+    let mut callback_result = Ok(());
+    for ((row, text), sampled) in rows.iter_mut().zip(texts).zip(sampled) {
+        let Some(sampled) = sampled else {
+            text.push(0); // fills a row that has ended
+            continue;
+        };
+        row.push(sampled);
+        text.push(sampled.token);
+        if stop_tokens.contains(&sampled.token) {
+            row.end(FinishReason::Stop);
+        } else {
+            callback_result = callback_result.and_then(|()| on_token(row.number, sampled.token));
+        }
+    }
+    callback_result
+}
+
 /// Sets the logits of `tokens` to −∞ in each of the `n_rows` rows of `logits`.
 pub(crate) fn forbid(tokens: &[u32], logits: &mut [f32], n_rows: usize) {
     let v = logits.len() / n_rows.max(1);

@@ -9,7 +9,7 @@ use candle_core::{DType, Module, Result, Tensor};
 use model_io::TensorNames;
 use model_io::config::ExpertWeights;
 use tensor_core::ops::{silu_mul, softmax};
-use tensor_core::{Bias, Init, Linear, Scope};
+use tensor_core::{Bias, Init, Linear, Scope, at_least_f32};
 
 use crate::block::FeedForwardLayer;
 
@@ -74,11 +74,7 @@ impl FeedForwardLayer for MixtureOfExperts {
         let ((b, t, c), k) = (x.dims3()?, self.top_k);
         let (n, e) = (b * t, self.experts.len());
         let x = x.reshape((n, c))?;
-        let logits = self.router.forward(&x)?; // (N, E)
-        let logits = match logits.dtype() {
-            DType::F32 | DType::F64 => logits,
-            _ => logits.to_dtype(DType::F32)?,
-        };
+        let logits = at_least_f32(&self.router.forward(&x)?)?; // (N, E)
         let probabilities = softmax(&logits)?; // (N, E)
         let criterion = probabilities.detach().to_dtype(DType::F32)?.flatten_all()?;
         let selected = top_k(&criterion.to_vec1()?, e, k); // N · K, waits for the device

@@ -5,7 +5,7 @@ use anyhow::{Result, ensure};
 use candle_core::{DType, Device, Tensor};
 use tensor_core::Rng;
 
-use crate::completion::{Completion, FinishReason, Row, forbid, sample_rows};
+use crate::completion::{Completion, FinishReason, Row, forbid, push_sampled, sample_rows};
 use crate::generate_config::GenerateConfig;
 use crate::prompt_lookup::{PromptLookup, max_proposed_tokens};
 use crate::sampler::Sampler;
@@ -133,22 +133,8 @@ impl GenerationState {
                 forbid(&config.stop_tokens, &mut logits, rows.len());
             }
             let sampled = sample_rows(&config.sampler, &logits, &mut rows);
-            let mut callback_result = Ok(());
-            for ((row, tokens), sampled) in rows.iter_mut().zip(&mut self.token_rows).zip(sampled) {
-                let Some(sampled) = sampled else {
-                    tokens.push(0); // fills a row that has ended
-                    continue;
-                };
-                row.push(sampled);
-                tokens.push(sampled.token);
-                if config.stop_tokens.contains(&sampled.token) {
-                    row.end(FinishReason::Stop);
-                } else {
-                    callback_result =
-                        callback_result.and_then(|()| on_token(row.number, sampled.token));
-                }
-            }
-            callback_result?; // only here, where all rows have the same length again
+            let texts = &mut self.token_rows;
+            push_sampled(&mut rows, texts, sampled, &config.stop_tokens, &mut on_token)?;
             if bounded && self.token_rows[0].len() > context_len {
                 let active = rows.iter_mut().filter(|row| !row.has_ended);
                 active.for_each(|row| row.end(FinishReason::ContextFull));
@@ -165,12 +151,8 @@ impl GenerationState {
                 None => self.next_logits(model, config.prefill_chunk, 1)?,
                 // A pass gives one token more than it accepts.
                 Some(lookup) => {
-                    let text = self.token_rows[0].clone();
-                    let room = max_proposed_tokens(model.config(), text.len());
-                    let max_tokens = room.min(config.max_new_tokens - step - 2);
-                    lookup.next_logits(&text, max_tokens, |proposed| {
-                        self.logits_of_proposed(model, proposed)
-                    })?
+                    let max_tokens = config.max_new_tokens - step - 2;
+                    self.next_logits_with_lookup(model, lookup, max_tokens)?
                 }
             };
         }
@@ -204,6 +186,24 @@ impl GenerationState {
         self.token_rows = kept.iter().map(|&i| std::mem::take(&mut self.token_rows[i])).collect();
         self.padding = kept.iter().map(|&i| self.padding[i]).collect();
         Ok(rows.extract_if(.., |row| row.has_ended).collect())
+    }
+
+    /// Logits of the token after the only row: those of the last pass over proposed tokens if the
+    /// row ends with the one proposed, else those of another pass over at most `max_tokens`.
+    fn next_logits_with_lookup(
+        &mut self,
+        model: &GptModern,
+        lookup: &mut PromptLookup,
+        max_tokens: usize,
+    ) -> Result<Vec<f32>> {
+        let text = &self.token_rows[0];
+        if let Some(logits) = lookup.accept(text) {
+            return Ok(logits);
+        }
+        let room = max_proposed_tokens(model.config(), text.len());
+        let proposed = lookup.propose(text, max_tokens.min(room));
+        let logits = self.logits_of_proposed(model, &proposed)?;
+        Ok(lookup.start_pass(proposed, logits))
     }
 
     /// Logits of the tokens after the only row and after each `proposed` one behind it: (1 + K, V).

@@ -155,7 +155,7 @@ impl GptModern {
         }
         let context = cache.next_context(&self.config.attention, t)?;
         let hidden = self.hidden_states_in_context(ids, &context, Some(cache))?;
-        cache.advance(t);
+        cache.advance(&self.config.attention, t);
         Ok(hidden)
     }
 

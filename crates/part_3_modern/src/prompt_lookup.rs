@@ -92,35 +92,27 @@ impl PromptLookup {
         self.n_accepted
     }
 
-    /// Logits (V) of the token after `text`: those of the last pass over proposed tokens if the
-    /// text ends with the one proposed, else those of another `pass` over at most `max_tokens`,
-    /// which gives those after the text and after each proposed token: (1 + K, V).
-    ///
-    /// # Errors
-    /// Those of `pass`.
-    pub(crate) fn next_logits(
-        &mut self,
-        text: &[u32],
-        max_tokens: usize,
-        pass: impl FnOnce(&[u32]) -> Result<Vec<f32>>,
-    ) -> Result<Vec<f32>> {
-        if let Some(logits) = self.accept(text) {
-            return Ok(logits);
-        }
-        self.proposed = propose(text, self.num_tokens.min(max_tokens)).to_vec();
-        (self.logits, self.n_accepted_of_pass) = (pass(&self.proposed)?, 0);
-        Ok(self.logits_after_accepted())
-    }
-
     /// Accepts the last token of `text`, which was just sampled, if it is the proposed one. Returns
     /// the logits (V) of the token after it, which the last pass has computed; else `None`.
-    fn accept(&mut self, text: &[u32]) -> Option<Vec<f32>> {
+    pub(crate) fn accept(&mut self, text: &[u32]) -> Option<Vec<f32>> {
         if self.proposed.get(self.n_accepted_of_pass) != text.last() {
             return None;
         }
         self.n_accepted_of_pass += 1;
         self.n_accepted += 1;
         Some(self.logits_after_accepted())
+    }
+
+    /// Tokens of the next pass, proposed after `text`: at most `max_tokens`.
+    pub(crate) fn propose(&self, text: &[u32], max_tokens: usize) -> Vec<u32> {
+        propose(text, self.num_tokens.min(max_tokens)).to_vec()
+    }
+
+    /// Starts a pass over the `proposed` tokens with its `logits` (1 + K, V) of the tokens after
+    /// the text and after each proposed one. Returns those after the text: (V).
+    pub(crate) fn start_pass(&mut self, proposed: Vec<u32>, logits: Vec<f32>) -> Vec<f32> {
+        (self.proposed, self.logits, self.n_accepted_of_pass) = (proposed, logits, 0);
+        self.logits_after_accepted()
     }
 
     /// Logits (V) after the text and the accepted tokens.

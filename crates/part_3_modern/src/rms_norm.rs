@@ -4,9 +4,9 @@
 //! y = x / √(mean(x²) + ε) · weight. Rescaling keeps activations in range; subtracting the mean
 //! adds little for its cost. Gemma 1 to 3 store weight − 1.
 
-use candle_core::{D, DType, Module, Result, Tensor};
+use candle_core::{D, Module, Result, Tensor};
 use model_io::config;
-use tensor_core::{Init, LayerNorm, Scope, WeightDecay, ops};
+use tensor_core::{Init, LayerNorm, Scope, WeightDecay, at_least_f32, in_f32, ops};
 
 // ANCHOR: rms_norm
 /// RMSNorm of `x: (.., C)`, scaled by `weight: (C)`. Reference for the fused [`ops::rms_norm()`].
@@ -59,14 +59,10 @@ impl Module for Norm {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         match self {
             Self::Rms { weight, eps } => ops::rms_norm(x, weight, *eps),
-            Self::ZeroCenteredRms { weight, eps } => match x.dtype() {
-                DType::F32 | DType::F64 => ops::rms_norm(x, &(weight + 1.)?, *eps),
-                // 1 + weight has more digits than weight.
-                dtype => {
-                    let (x, weight) = (x.to_dtype(DType::F32)?, weight.to_dtype(DType::F32)?);
-                    ops::rms_norm(&x, &(weight + 1.)?, *eps)?.to_dtype(dtype)
-                }
-            },
+            // 1 + weight has more digits than weight.
+            Self::ZeroCenteredRms { weight, eps } => {
+                in_f32(x, |x| ops::rms_norm(x, &(at_least_f32(weight)? + 1.)?, *eps))
+            }
             Self::Layer(norm) => norm.forward(x),
         }
     }

@@ -14,7 +14,7 @@
 use candle_core::{DType, Device, Module, Result, Tensor, bail};
 pub use modern::experts::top_k;
 use tensor_core::ops::softmax;
-use tensor_core::{Bias, Init, Linear, Rng, Scope, WeightDecay};
+use tensor_core::{Bias, Init, Linear, Rng, Scope, WeightDecay, at_least_f32};
 
 use crate::config::{ExpertSelection, GateWeights, RouterConfig};
 
@@ -76,10 +76,7 @@ impl Routing {
     pub fn new(logits: &Tensor, config: &RouterConfig, bias: Option<&Tensor>) -> Result<Self> {
         let (n, e) = logits.dims2()?;
         let k = config.top_k;
-        let logits = match logits.dtype() {
-            DType::F32 | DType::F64 => logits.clone(),
-            _ => logits.to_dtype(DType::F32)?,
-        };
+        let logits = at_least_f32(logits)?;
         let probabilities = softmax(&logits)?; // (N, E)
         let mut criterion = probabilities.detach();
         if let Some(bias) = bias {

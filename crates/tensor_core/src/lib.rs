@@ -53,7 +53,7 @@ pub use moments::MomentFormat;
 pub use muon::{Muon, MuonConfig};
 pub use optimizer::{Optimizer, OptimizerConfig};
 pub use parameters::{Init, Parameter, Parameters, Scope, WeightDecay};
-pub use precision::at_least_f32;
+pub use precision::{at_least_f32, in_f32};
 pub use rng::Rng;
 pub use weight::Weight;
 

@@ -18,3 +18,12 @@ pub fn dtype_at_least_f32(dtype: DType) -> DType {
 pub fn at_least_f32(tensor: &Tensor) -> Result<Tensor> {
     tensor.to_dtype(dtype_at_least_f32(tensor.dtype()))
 }
+
+/// `f(x)`, computed in f32 if `x` has 16 bits, and rounded back: a bf16 sum of ones stops at 256.
+/// Differentiable.
+///
+/// # Errors
+/// Those of `f`, and when memory is short.
+pub fn in_f32(x: &Tensor, f: impl FnOnce(&Tensor) -> Result<Tensor>) -> Result<Tensor> {
+    f(&at_least_f32(x)?)?.to_dtype(x.dtype())
+}

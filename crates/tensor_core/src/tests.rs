@@ -2,6 +2,7 @@
 
 mod golden;
 mod pool;
+mod exp;
 mod graph;
 mod recompute;
 mod row_chunks;

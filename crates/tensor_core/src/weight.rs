@@ -25,13 +25,18 @@ impl Weight {
         }
     }
 
-    /// Rows at `ids: (..)`, as `(.., columns)`.
+    /// Rows at the integers `ids: (..)`, as `(.., columns)`.
+    ///
+    /// # Errors
+    /// Those of [`ops::embedding`](fn@ops::embedding).
     pub fn embedding(&self, ids: &Tensor) -> Result<Tensor> {
         match self {
             Self::Unquantized(weight) => ops::embedding(weight, ids),
             Self::Quantized(weight) => {
-                let (_rows, columns) = weight.dims();
-                let rows = weight.dequantize_rows(&ids.flatten_all()?.to_vec1()?)?;
+                let (rows, columns) = weight.dims();
+                let row_ids = ops::embedding::row_ids(ids, rows)?;
+                let row_ids: Vec<u32> = row_ids.into_iter().map(|id| id as u32).collect();
+                let rows = weight.dequantize_rows(&row_ids)?; // (ids, columns)
                 rows.reshape([ids.dims(), &[columns]].concat())
             }
         }

@@ -176,6 +176,27 @@ fn a_cache_can_be_truncated_to_any_earlier_token() -> Result<()> {
     Ok(())
 }
 
+/// Phi-3's frequencies change after 16 tokens.
+#[test]
+fn keys_with_the_frequencies_of_a_longer_text_are_dropped_with_its_end() -> Result<()> {
+    let (_, config) = variants().into_iter().find(|(name, _)| *name == "phi3").expect("phi3");
+    let model = inference_model(&config)?;
+    let text = ids(1, 20, 5)?;
+    for (n, len, left) in [(20, 11, 0), (20, 16, 0), (20, 17, 17), (16, 11, 11), (12, 11, 11)] {
+        let mut cache = Cache::dynamic(2);
+        model.hidden_states_cached(&text.narrow(1, 0, n)?, &mut cache)?;
+        let mut cache = cache.repeat_interleave(1)?;
+        cache.truncate(len);
+        assert_eq!(cache.position(), left, "{len} of {n} tokens");
+        let end = if len > 16 { 20 } else { 12 };
+        let text = text.narrow(1, 0, end)?;
+        let hidden = model.hidden_states_cached(&text.narrow(1, left, end - left)?, &mut cache)?;
+        let expected = model.forward(&text)?.narrow(1, left, end - left)?;
+        assert_close(&model.logits(&hidden)?, &expected, 1e-9);
+    }
+    Ok(())
+}
+
 #[test]
 fn a_rolling_cache_is_truncated_while_it_has_all_tokens() -> Result<()> {
     let window = SlidingWindow { size: 4, sinks: 2 };

@@ -78,14 +78,18 @@ macro_rules! same_for_both {
 impl Float for f32 {
     same_for_both!(f32, F32);
 
-    /// exp, accurate to 2 units in the last place, without branches, so that loops over it
-    /// vectorize (the system's `expf` is a call per element). Cephes' method: x = n ln 2 + r,
-    /// exp(x) = 2ⁿ · polynomial(r).
+    /// exp, accurate to 2 units in the last place (6 beyond 88.37), without branches, so that loops
+    /// over it vectorize (the system's `expf` is a call per element). Cephes' method: x = n ln 2 +
+    /// r, exp(x) = 2ⁿ · polynomial(r). Below −87.3, where results stop to be normal numbers, it is
+    /// 0.
     #[inline(always)]
     fn exp(self) -> Self {
         const ROUND: f32 = 12_582_912.; // 1.5 · 2²³: adding it leaves an integer in the low bits
-        let x = self.clamp(-87.3, 88.7);
+        const LARGEST: f32 = ROUND + 127.; // there is no 2¹²⁸: beyond, r grows instead of n
+        // Not `max` and `min`, which would make a number of NaN.
+        let x = if self < -87.3 { -87.3 } else { self };
         let shifted = x.mul_add(std::f32::consts::LOG2_E, ROUND);
+        let shifted = if shifted > LARGEST { LARGEST } else { shifted };
         let n = shifted - ROUND;
         // ln 2 in two parts, of which the first is exact.
         let r = n.mul_add(2.121_944_4e-4, n.mul_add(-0.693_359_4, x));

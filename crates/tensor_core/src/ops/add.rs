@@ -3,8 +3,9 @@
 use candle_core::{Result, Tensor};
 
 use super::dispatch::{check, fused_or_reference};
-use crate::graph::record;
+use crate::graph::{is_tracked, record};
 use crate::kernels::{Float, broadcast_add, sum_of_rows, tensor_like, values};
+use crate::precision::{at_least_f32, dtype_at_least_f32};
 
 /// Sum of `a` and `b`. The shape of `b` is that of `a` or its last dimensions, over which it is
 /// broadcast.
@@ -15,6 +16,11 @@ pub fn add(a: &Tensor, b: &Tensor) -> Result<Tensor> {
 
 /// Reference implementation from plain tensor operations.
 pub fn reference(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    let has_16_bits = dtype_at_least_f32(b.dtype()) != b.dtype();
+    if has_16_bits && is_tracked(b) && a.dims() != b.dims() {
+        // Broadcast in f32, so that the backward pass sums the rows of the gradient in f32.
+        return a + at_least_f32(b)?.broadcast_as(a.shape())?.to_dtype(a.dtype())?;
+    }
     a.broadcast_add(b)
 }
 

@@ -18,7 +18,8 @@ pub const IGNORE_INDEX: i64 = -100;
 /// The loss and its gradient are 0, not NaN, if all rows are ignored.
 ///
 /// # Errors
-/// When the shapes do not fit, or a target lies outside the vocabulary.
+/// When the shapes do not fit, or a target lies outside the vocabulary, which is checked [on the
+/// CPU only](crate::ops#ids-and-targets-on-a-gpu).
 pub fn cross_entropy(logits: &Tensor, targets: &Tensor) -> Result<Tensor> {
     check_targets("cross_entropy", logits, targets)?;
     fused_or_reference!(logits, targets)

@@ -1,7 +1,9 @@
 //! What every operation does before it computes: it checks its inputs, and chooses between its
 //! fused and its reference implementation.
 
-use candle_core::{DType, Result, Tensor, bail};
+use candle_core::{Result, Tensor, bail};
+
+pub(super) use crate::precision::in_f32;
 
 /// Checks that all `inputs` are floating-point tensors of one dtype on one device, not empty, and
 /// that their shapes match (`fit`). The error message names the operation, the problem and every
@@ -40,12 +42,3 @@ macro_rules! fused_or_reference {
     };
 }
 pub(super) use fused_or_reference;
-
-/// `f(x)`, computed in f32 if `x` is a 16-bit tensor, and rounded back. 16-bit dtypes are for
-/// storage, not for accumulation: a bf16 sum of ones stops at 256.
-pub(super) fn in_f32(x: &Tensor, f: impl FnOnce(&Tensor) -> Result<Tensor>) -> Result<Tensor> {
-    match x.dtype() {
-        DType::F16 | DType::BF16 => f(&x.to_dtype(DType::F32)?)?.to_dtype(x.dtype()),
-        _ => f(x),
-    }
-}

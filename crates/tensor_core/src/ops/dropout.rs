@@ -7,7 +7,7 @@
 use candle_core::{Device, Result, Tensor};
 use rand::RngCore;
 
-use super::dispatch::fused_or_reference;
+use super::dispatch::{fused_or_reference, in_f32};
 use crate::Rng;
 use crate::graph::record;
 use crate::kernels::{Float, GRAIN, build, tensor_like, values, vectorized};
@@ -22,7 +22,7 @@ pub fn reference(x: &Tensor, p: f64, seed: u64) -> Result<Tensor> {
     let n = x.elem_count();
     let parts = (0..n.div_ceil(GRAIN)).flat_map(|i| factors(seed, i, GRAIN.min(n - i * GRAIN), p));
     let factors = Tensor::from_vec(parts.collect::<Vec<f64>>(), x.shape(), &Device::Cpu)?;
-    x * factors.to_dtype(x.dtype())?.to_device(x.device())?
+    in_f32(x, |x| x * factors.to_dtype(x.dtype())?.to_device(x.device())?)
 }
 
 fn fused<T: Float>(x: &Tensor, p: f64, seed: u64) -> Result<Tensor> {

@@ -10,7 +10,8 @@ use crate::kernels::{Float, GRAIN, build, new_rows, tensor_like, values};
 /// Rows of `weight: (V, C)` at the integers `ids: (..)`, as `(.., C)`.
 ///
 /// # Errors
-/// When an id is V or more.
+/// When there are no ids, they are not integers, or one is negative or at least V, which is checked
+/// [on the CPU only](crate::ops#ids-and-targets-on-a-gpu).
 pub fn embedding(weight: &Tensor, ids: &Tensor) -> Result<Tensor> {
     let (_v, _c) = weight.dims2()?;
     check("embedding", &[("weight", weight)], true)?;
@@ -26,14 +27,17 @@ pub fn embedding(weight: &Tensor, ids: &Tensor) -> Result<Tensor> {
 pub fn reference(weight: &Tensor, ids: &Tensor) -> Result<Tensor> {
     let (v, c) = weight.dims2()?;
     let ids = match ids.device().is_cpu() {
-        true => &Tensor::from_vec(checked(ids, v)?, ids.shape(), ids.device())?,
+        true => &Tensor::from_vec(row_ids(ids, v)?, ids.shape(), ids.device())?,
         false => ids,
     };
     weight.contiguous()?.index_select(&ids.flatten_all()?, 0)?.reshape([ids.dims(), &[c]].concat())
 }
 
-/// Ids as integers, checked to be valid rows.
-fn checked(ids: &Tensor, v: usize) -> Result<Vec<i64>> {
+/// Ids as integers, checked to be rows of a weight that has `v`.
+pub(crate) fn row_ids(ids: &Tensor, v: usize) -> Result<Vec<i64>> {
+    if !ids.dtype().is_int() {
+        bail!("embedding: ids {:?} ({:?}) are not integers", ids.dims(), ids.dtype());
+    }
     let ids: Vec<i64> = ids.flatten_all()?.to_dtype(DType::I64)?.to_vec1()?;
     match ids.iter().find(|id| !(0..v as i64).contains(id)) {
         Some(id) => bail!("embedding: id {id} lies outside the {v} rows of the weight"),
@@ -44,7 +48,7 @@ fn checked(ids: &Tensor, v: usize) -> Result<Vec<i64>> {
 fn fused<T: Float>(weight: &Tensor, ids: &Tensor) -> Result<Tensor> {
     let (v, c) = weight.dims2()?;
     let shape = [ids.dims(), &[c]].concat();
-    let ids = checked(ids, v)?;
+    let ids = row_ids(ids, v)?;
     let weight = weight.contiguous()?;
     let y = gather::<T>(&values(&weight)?, &ids, c);
     record("embedding", [&weight], y, shape, {

@@ -5,7 +5,7 @@ use std::f64::consts::{FRAC_1_SQRT_2, PI, SQRT_2};
 
 use candle_core::{Result, Tensor};
 
-use super::dispatch::{check, fused_or_reference};
+use super::dispatch::{check, fused_or_reference, in_f32};
 use crate::graph::{is_tracked, record};
 use crate::kernels::{Float, elementwise_product, map_elements, tensor_like, values};
 
@@ -30,14 +30,16 @@ pub fn gelu(x: &Tensor, form: Gelu) -> Result<Tensor> {
 
 /// Reference implementation from plain tensor operations.
 pub fn reference(x: &Tensor, form: Gelu) -> Result<Tensor> {
-    let twice_phi = match form {
-        Gelu::Exact => ((x / SQRT_2)?.erf()? + 1.)?,
-        Gelu::Tanh => {
-            let cubic = (x + (x.sqr()? * x)?.affine(CUBIC, 0.)?)?;
-            ((cubic * (2. / PI).sqrt())?.tanh()? + 1.)?
-        }
-    };
-    (x * twice_phi)? * 0.5
+    in_f32(x, |x| {
+        let twice_phi = match form {
+            Gelu::Exact => ((x / SQRT_2)?.erf()? + 1.)?,
+            Gelu::Tanh => {
+                let cubic = (x + (x.sqr()? * x)?.affine(CUBIC, 0.)?)?;
+                ((cubic * (2. / PI).sqrt())?.tanh()? + 1.)?
+            }
+        };
+        (x * twice_phi)? * 0.5
+    })
 }
 
 fn fused<T: Float>(x: &Tensor, form: Gelu) -> Result<Tensor> {

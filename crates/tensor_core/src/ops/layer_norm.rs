@@ -7,6 +7,7 @@
 use candle_core::{D, Result, Tensor};
 
 use super::dispatch::{check, fused_or_reference, in_f32};
+use crate::at_least_f32;
 use crate::graph::record;
 use crate::kernels::{Float, build, sum, sum_of_rows, tensor_like, values, vectorized, whole_rows};
 
@@ -20,12 +21,13 @@ pub fn layer_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64) -> Resul
 
 /// Reference implementation from plain tensor operations.
 pub fn reference(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64) -> Result<Tensor> {
-    let normalized = in_f32(x, |x| {
+    let (weight, bias) = (at_least_f32(weight)?, at_least_f32(bias)?);
+    in_f32(x, |x| {
         let centered = x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?;
         let variance = centered.sqr()?.mean_keepdim(D::Minus1)?; // (.., 1)
-        centered.broadcast_div(&(variance + eps)?.sqrt()?)
-    })?;
-    normalized.broadcast_mul(weight)?.broadcast_add(bias)
+        let normalized = centered.broadcast_div(&(variance + eps)?.sqrt()?)?;
+        normalized.broadcast_mul(&weight)?.broadcast_add(&bias)
+    })
 }
 
 fn fused<T: Float>(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64) -> Result<Tensor> {

@@ -6,6 +6,7 @@
 
 use candle_core::{Result, Tensor};
 
+use super::add;
 use super::dispatch::{check, fused_or_reference};
 use crate::graph::record_all;
 use crate::kernels::matmul::{append_linear, matmul};
@@ -33,7 +34,7 @@ pub fn reference(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<T
     // One product over all rows; otherwise candle would copy the weight for every row of the batch.
     let y = x.reshape(((), n_in))?.matmul(&weight.t()?)?; // (N, in) x (in, out) -> (N, out)
     let y = match bias {
-        Some(bias) => y.broadcast_add(bias)?,
+        Some(bias) => add::reference(&y, bias)?,
         None => y,
     };
     y.reshape(with_last(x.dims(), n_out))

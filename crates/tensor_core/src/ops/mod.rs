@@ -2,12 +2,20 @@
 //!
 //! Each has a fused implementation for f32 and f64 on the CPU, recorded in the
 //! [graph](crate::graph), and a `reference` of plain tensor operations, which other devices and
-//! dtypes use (16-bit dtypes compute in f32 and round back) and which the tests compare with.
+//! dtypes use and which the tests compare with. 16-bit dtypes compute in f32 and round back, but
+//! for matrix products, rotations and row lookups, which stay in their dtype as in transformers.
 //! candle's own fused operations (`candle_nn`) drop the gradient silently, so nothing here uses
 //! them. Soft caps ([`softcap`](mod@softcap)) are plain tensor operations only.
 //!
 //! The fused implementation of an operation is its formula on slices: `map_rows!`, `map_elements!`
 //! and `build` of the kernels run it on all threads and vector units.
+//!
+//! # Ids and targets on a GPU
+//!
+//! Ids and targets are checked on the CPU only, because on a GPU each check would wait for the
+//! device. One that does not exist fails an assertion of candle's kernel there: a later call
+//! returns CUDA's error, and the process cannot use the GPU any more. (The largest number of their
+//! dtype passes: it stands for a row or a logit of 0.)
 
 mod dispatch;
 pub mod add;

@@ -7,6 +7,7 @@
 use candle_core::{D, Result, Tensor};
 
 use super::dispatch::{check, fused_or_reference, in_f32};
+use crate::at_least_f32;
 use crate::graph::record;
 use crate::kernels::{Float, build, sum, sum_of_rows, tensor_like, values, vectorized, whole_rows};
 
@@ -20,11 +21,11 @@ pub fn rms_norm(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor> {
 
 /// Reference implementation from plain tensor operations.
 pub fn reference(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor> {
-    let normalized = in_f32(x, |x| {
+    let weight = at_least_f32(weight)?;
+    in_f32(x, |x| {
         let mean_square = x.sqr()?.mean_keepdim(D::Minus1)?; // (.., 1)
-        x.broadcast_div(&(mean_square + eps)?.sqrt()?)
-    })?;
-    normalized.broadcast_mul(weight)
+        x.broadcast_div(&(mean_square + eps)?.sqrt()?)?.broadcast_mul(&weight)
+    })
 }
 
 fn fused<T: Float>(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor> {

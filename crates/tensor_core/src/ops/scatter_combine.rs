@@ -5,9 +5,10 @@
 //! each. A mixture of experts combines the outputs of its experts this way (GShard, Lepikhin et
 //! al., <https://arxiv.org/abs/2006.16668>).
 
-use candle_core::{DType, Result, Tensor, bail};
+use candle_core::{Result, Tensor, bail};
 
-use super::dispatch::{check, fused_or_reference};
+use super::dispatch::{check, fused_or_reference, in_f32};
+use crate::at_least_f32;
 use crate::graph::record;
 use crate::kernels::{Float, new_rows, reduce_rows, sum, tensor_like, values};
 
@@ -37,15 +38,16 @@ pub fn scatter_combine(
 /// Reference implementation from plain tensor operations.
 pub fn reference(rows: &Tensor, weights: &Tensor, positions: &[Option<u32>]) -> Result<Tensor> {
     let ((_m, c), (n, k)) = (rows.dims2()?, weights.dims2()?);
-    let (device, dtype) = (rows.device(), rows.dtype());
+    let device = rows.device();
     let at = positions.iter().map(|position| position.unwrap_or(0));
     let at = Tensor::from_iter(at, device)?;
     let is_present = positions.iter().map(|position| f32::from(u8::from(position.is_some())));
-    let is_present =
-        Tensor::from_iter(is_present, device)?.to_dtype(DType::F32)?.to_dtype(dtype)?;
-    let weights = (weights * is_present.reshape((n, k))?)?;
-    let rows = rows.contiguous()?.index_select(&at, 0)?.reshape((n, k, c))?;
-    rows.broadcast_mul(&weights.unsqueeze(2)?)?.sum(1) // (N, K, C) -> (N, C)
+    let is_present = Tensor::from_iter(is_present, device)?.reshape((n, k))?;
+    in_f32(rows, |rows| {
+        let weights = (at_least_f32(weights)? * is_present.to_dtype(rows.dtype())?)?;
+        let rows = rows.contiguous()?.index_select(&at, 0)?.reshape((n, k, c))?;
+        rows.broadcast_mul(&weights.unsqueeze(2)?)?.sum(1) // (N, K, C) -> (N, C)
+    })
 }
 
 fn fused<T: Float>(rows: &Tensor, weights: &Tensor, positions: &[Option<u32>]) -> Result<Tensor> {

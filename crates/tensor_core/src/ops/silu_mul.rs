@@ -4,7 +4,8 @@
 
 use candle_core::{Result, Tensor};
 
-use super::dispatch::{check, fused_or_reference};
+use super::dispatch::{check, fused_or_reference, in_f32};
+use crate::at_least_f32;
 use crate::graph::{is_tracked, record};
 use crate::kernels::{Float, elementwise_product, map_elements, tensor_like, values};
 
@@ -16,7 +17,8 @@ pub fn silu_mul(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
 
 /// Reference implementation from plain tensor operations.
 pub fn reference(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
-    gate.silu()? * up
+    let up = at_least_f32(up)?;
+    in_f32(gate, |gate| gate.silu()? * up)
 }
 
 fn fused<T: Float>(gate: &Tensor, up: &Tensor) -> Result<Tensor> {

@@ -14,7 +14,8 @@ use crate::kernels::{Float, log_sums, tensor_like, values};
 /// for [`IGNORE_INDEX`].
 ///
 /// # Errors
-/// When the shapes do not fit, or a target lies outside the vocabulary.
+/// When the shapes do not fit, or a target lies outside the vocabulary, which is checked [on the
+/// CPU only](crate::ops#ids-and-targets-on-a-gpu).
 pub fn token_log_probs(logits: &Tensor, targets: &Tensor) -> Result<Tensor> {
     check_targets("token_log_probs", logits, targets)?;
     fused_or_reference!(logits, targets)

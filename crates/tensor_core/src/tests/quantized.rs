@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use crate::kernels::quantized::{InstructionSet, matmul_with};
 use crate::quantized::{Quantization, QuantizedMatrix, by_format};
 use crate::testing::assert_close;
-use crate::{Rng, backward, ops};
+use crate::{Rng, Weight, backward, ops};
 
 const CPU: Device = Device::Cpu;
 
@@ -226,6 +226,27 @@ fn rows_can_be_looked_up_and_permuted() -> Result<()> {
         let permuted = w.permute_rows(&order)?;
         assert_eq!(bits(&permuted.dequantize()?), bits(&all.index_select(&ids, 0)?));
         assert_eq!(permuted.size_in_bytes(), w.size_in_bytes());
+    }
+    Ok(())
+}
+
+#[test]
+fn quantized_embeddings_take_the_ids_that_others_take() -> Result<()> {
+    let matrix = QuantizedMatrix::quantize(Quantization::Q4_1, &random(13, (7, 64)))?;
+    let table = matrix.dequantize()?;
+    let ids = Tensor::new(&[[6u32, 0], [6, 3]], &CPU)?;
+    let expected = bits(&table.index_select(&ids.flatten_all()?, 0)?);
+    for weight in [Weight::Unquantized(table), Weight::Quantized(matrix)] {
+        for dtype in [DType::U8, DType::U32, DType::I64] {
+            let rows = weight.embedding(&ids.to_dtype(dtype)?)?;
+            assert_eq!(rows.dims(), [2, 2, 64]);
+            assert_eq!(bits(&rows), expected, "{dtype:?}");
+        }
+        for id in [-1i64, 7] {
+            let error = message(weight.embedding(&Tensor::new(&[0, id], &CPU)?));
+            assert_eq!(error, format!("embedding: id {id} lies outside the 7 rows of the weight"));
+        }
+        assert!(weight.embedding(&Tensor::new(&[1f32], &CPU)?).is_err());
     }
     Ok(())
 }

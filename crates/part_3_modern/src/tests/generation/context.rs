@@ -5,11 +5,12 @@ use candle_core::{DType, Tensor};
 use model_io::config::{PositionEncoding, RopeParameters, RopeScaling};
 use model_io::{ModelConfig, SlidingWindow};
 use tensor_core::Rng;
+use tensor_core::testing::assert_close;
 
 use super::{RANDOM, config_for, greedy_without_cache, inference_model, run};
 use crate::sampler::SamplingStrategy;
 use crate::tests::{CPU, tiny};
-use crate::{Cache, CacheKind, FinishReason, GenerateConfig, GenerationState};
+use crate::{Cache, CacheKind, Completion, FinishReason, GenerateConfig, GenerationState};
 
 #[test]
 fn generation_ends_at_the_context_unless_the_window_slides() -> Result<()> {
@@ -94,6 +95,27 @@ fn a_text_that_outgrows_the_original_context_of_longrope_is_read_again() -> Resu
     model.hidden_states_cached(&ids, &mut cache)?;
     let error = model.hidden_states_cached(&ids, &mut cache).expect_err("24 tokens").to_string();
     assert!(error.contains("frequencies change after 16 tokens"), "{error}");
+    Ok(())
+}
+
+#[test]
+fn a_shorter_text_after_one_beyond_the_original_context_of_longrope_is_read_again() -> Result<()> {
+    let variants = model_io::testing::variants();
+    let (_, phi3) = variants.into_iter().find(|(name, _)| *name == "phi3").expect("phi3");
+    let model = inference_model(&phi3)?; // an original context of 16
+    let config = config_for(&model, RANDOM, 3);
+    let complete = |state: &mut GenerationState| -> Result<Completion> {
+        Ok(state.generate(&model, &config, &mut [Rng::new(0)], |_, _| Ok(()))?.remove(0))
+    };
+    let long: Vec<u32> = (0..20).map(|i| i * 5 % 11).collect();
+    let short = [&long[..11], &[9]].concat();
+    let mut state = GenerationState::new(config.cache_kind.new_cache(&model), long);
+    complete(&mut state)?;
+    state.replace_keeping_prefix(short.clone())?;
+    let mut other = GenerationState::new(config.cache_kind.new_cache(&model), short);
+    let (actual, expected) = (complete(&mut state)?, complete(&mut other)?);
+    assert_eq!(actual.tokens, expected.tokens);
+    assert_close(&actual.log_probs, &expected.log_probs, 1e-6);
     Ok(())
 }
 
