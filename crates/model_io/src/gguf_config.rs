@@ -1,71 +1,167 @@
-//! Architecture of the model in a GGUF file, from its metadata and from the names of its tensors.
+//! Architecture of the model in a GGUF file, from its metadata, from the names of its tensors, and
+//! from what llama.cpp knows of its family.
 
 use anyhow::{Context, Result, bail, ensure};
+use tensor_core::ops::Gelu;
 
 use crate::config::{
-    AttentionBias, AttentionConfig, AttentionLogits, BlockLayout, Llama3Scaling, LmHead, Mlp,
-    ModelConfig, NormKind, PositionEncoding, QkNorm, QkvProjections, RopeParameters, RopeScaling,
+    AttentionBias, AttentionConfig, AttentionLogits, BlockLayout, LayerWindow, Llama3Scaling, LmHead,
+    Mlp, ModelConfig, NormKind, PositionEncoding, QkNorm, QkvProjections, RopeParameters, RopeScaling,
     SlidingWindow, TokenEmbedding, YarnScaling,
 };
-use crate::config_json::unsupported_family;
 use crate::gguf::Gguf;
+use crate::gguf_family::GgufFamily;
 
 /// Configuration of the model in `file`.
 pub(crate) fn read(file: &Gguf) -> Result<ModelConfig> {
-    let family = file.get_str("general.architecture")?;
-    let supported = ["llama", "qwen2", "qwen3"];
-    ensure!(supported.contains(&family), "architecture {}", unsupported_family(family, &supported));
-    let key = |name: &str| format!("{family}.{name}");
-    let size = |name: &str| file.get_usize(&key(name));
-    let has = |tensor: &str| file.tensor_info(tensor).is_ok();
-    let (n_embd, n_head) = (size("embedding_length")?, size("attention.head_count")?);
-    let optional = |name: &str| file.get_optional(&key(name), Gguf::get_usize);
-    let head_dim = optional("attention.key_length")?.unwrap_or(n_embd / n_head.max(1));
-    let window = optional("attention.sliding_window")?.filter(|&size| size > 0);
-    let window = window.map(|size| SlidingWindow { size, sinks: 0 }.into());
-    let qk_norm = if has("blk.0.attn_q_norm.weight") { QkNorm::PerHead } else { QkNorm::None };
-    let base = file.get_optional(&key("rope.freq_base"), Gguf::get_f64)?.unwrap_or(10_000.);
-    let rotated = optional("rope.dimension_count")?.unwrap_or(head_dim);
-    ensure!(
-        rotated == head_dim,
-        "RoPE on {rotated} of {head_dim} channels of a head is not supported"
-    );
+    let family = GgufFamily::of(file)?;
+    let metadata = Metadata { file, family };
+    let eps = metadata.number("attention.layer_norm_rms_epsilon")?;
+    let width = metadata.size("feed_forward_length")?;
     let embeddings = file.tensor_info("token_embd.weight")?;
+    let has_lm_head = file.tensor_info("output.weight").is_ok();
+    let (embedding, norm, mlp) = match family.is_gemma() {
+        true => (
+            TokenEmbedding::Scaled,
+            NormKind::ZeroCenteredRms { eps },
+            Mlp::GeGlu { width, form: Gelu::Tanh },
+        ),
+        false => (TokenEmbedding::Plain, NormKind::Rms { eps }, Mlp::SwiGlu { width }),
+    };
     let config = ModelConfig {
         vocab_size: *embeddings.dims.first().context("`token_embd.weight` is not a matrix")?,
-        n_layer: size("block_count")?,
-        n_embd,
-        context_len: size("context_length")?,
-        embedding: TokenEmbedding::Plain,
-        norm: NormKind::Rms { eps: file.get_f64(&key("attention.layer_norm_rms_epsilon"))? },
-        block: BlockLayout::PreNorm,
-        attention: AttentionConfig {
-            n_head,
-            n_kv_head: optional("attention.head_count_kv")?.unwrap_or(n_head),
-            head_dim,
-            projections: QkvProjections::Separate,
-            bias: match (has("blk.0.attn_q.bias"), has("blk.0.attn_output.bias")) {
-                (true, true) => AttentionBias::All,
-                (true, false) => AttentionBias::Qkv,
-                _ => AttentionBias::None,
-            },
-            position: PositionEncoding::Rope(RopeParameters {
-                scaling: match llama3_scaling(file, base, head_dim)? {
-                    Some(scaling) => Some(RopeScaling::Llama3(scaling)),
-                    None => rope_scaling(file, family)?,
-                },
-                ..RopeParameters::new(base)
-            }),
-            window,
-            logits: AttentionLogits { qk_norm, ..AttentionLogits::default() },
+        n_layer: metadata.size("block_count")?,
+        n_embd: metadata.size("embedding_length")?,
+        context_len: metadata.size("context_length")?,
+        embedding,
+        norm,
+        block: match family {
+            GgufFamily::Gemma2 | GgufFamily::Gemma3 => BlockLayout::SandwichNorm,
+            _ => BlockLayout::PreNorm,
         },
-        mlp: Mlp::SwiGlu { width: size("feed_forward_length")? },
-        lm_head: if has("output.weight") { LmHead::Untied } else { LmHead::Tied },
-        logit_softcap: None,
+        attention: attention(metadata)?,
+        mlp,
+        lm_head: if has_lm_head { LmHead::Untied } else { LmHead::Tied },
+        logit_softcap: match family {
+            GgufFamily::Gemma2 | GgufFamily::Gemma3 => {
+                let cap = metadata.optional_number("final_logit_softcapping")?;
+                cap.or(family.final_logit_softcap()).filter(|&cap| cap != 0.)
+            }
+            _ => None,
+        },
         init_std: ModelConfig::GPT2_INIT_STD,
     };
     config.validate()?;
     Ok(config)
+}
+
+/// Metadata of a file under the keys of its family, such as `llama.block_count`.
+#[derive(Clone, Copy)]
+struct Metadata<'a> {
+    file: &'a Gguf,
+    family: GgufFamily,
+}
+
+impl Metadata<'_> {
+    fn key(self, name: &str) -> String {
+        format!("{}.{name}", self.family.name())
+    }
+
+    fn size(self, name: &str) -> Result<usize> {
+        self.file.get_usize(&self.key(name))
+    }
+
+    fn optional_size(self, name: &str) -> Result<Option<usize>> {
+        self.file.get_optional(&self.key(name), Gguf::get_usize)
+    }
+
+    fn number(self, name: &str) -> Result<f64> {
+        self.file.get_f64(&self.key(name))
+    }
+
+    fn optional_number(self, name: &str) -> Result<Option<f64>> {
+        self.file.get_optional(&self.key(name), Gguf::get_f64)
+    }
+}
+
+/// Attention heads, biases, position encoding and window.
+fn attention(metadata: Metadata<'_>) -> Result<AttentionConfig> {
+    let Metadata { file, family } = metadata;
+    let has = |tensor: &str| file.tensor_info(tensor).is_ok();
+    let (n_layer, n_embd) = (metadata.size("block_count")?, metadata.size("embedding_length")?);
+    let n_head = metadata.size("attention.head_count")?;
+    let head_dim =
+        metadata.optional_size("attention.key_length")?.unwrap_or(n_embd / n_head.max(1));
+    let rotated = metadata.optional_size("rope.dimension_count")?.unwrap_or(head_dim);
+    ensure!(
+        rotated == head_dim,
+        "RoPE on {rotated} of {head_dim} channels of a head is not supported"
+    );
+    let base = metadata.optional_number("rope.freq_base")?.unwrap_or(10_000.);
+    let scaling = match llama3_scaling(file, base, head_dim)? {
+        Some(scaling) => Some(RopeScaling::Llama3(scaling)),
+        None => rope_scaling(file, family.name())?,
+    };
+    let rope = RopeParameters {
+        scaling,
+        no_rope_interval: family.no_rope_interval().filter(|&interval| interval <= n_layer),
+        ..RopeParameters::new(base)
+    };
+    let qk_norm = if has("blk.0.attn_q_norm.weight") { QkNorm::PerHead } else { QkNorm::None };
+    let query_pre_attn_scalar = family.query_pre_attn_scalar(n_layer, n_embd, n_head);
+    Ok(AttentionConfig {
+        n_head,
+        n_kv_head: metadata.optional_size("attention.head_count_kv")?.unwrap_or(n_head),
+        head_dim,
+        projections: QkvProjections::Separate,
+        bias: match (has("blk.0.attn_q.bias"), has("blk.0.attn_output.bias")) {
+            (true, true) => AttentionBias::All,
+            (true, false) => AttentionBias::Qkv,
+            _ => AttentionBias::None,
+        },
+        position: PositionEncoding::Rope(rope),
+        window: window(metadata, n_layer, rope)?,
+        logits: AttentionLogits {
+            qk_norm,
+            query_pre_attn_scalar: query_pre_attn_scalar.filter(|&scalar| scalar != head_dim),
+            softcap: match family.attn_logit_softcap() {
+                Some(default) => {
+                    Some(metadata.optional_number("attn_logit_softcapping")?.unwrap_or(default))
+                }
+                None => None,
+            },
+        },
+    })
+}
+
+/// The sliding window, which layers have it, and their θ where `rope` is that of the others.
+fn window(
+    metadata: Metadata<'_>,
+    n_layer: usize,
+    rope: RopeParameters,
+) -> Result<Option<LayerWindow>> {
+    let family = metadata.family;
+    let size = metadata.optional_size("attention.sliding_window")?.or(family.default_window());
+    let Some(size) = size.filter(|&size| size > 0) else { return Ok(None) };
+    let window = LayerWindow::from(SlidingWindow { size, sinks: 0 });
+    let Some(default) = family.full_attention_interval() else { return Ok(Some(window)) };
+    let interval = metadata.optional_size("attention.sliding_window_pattern")?.unwrap_or(default);
+    if interval == 1 {
+        return Ok(None); // no layer has a window
+    }
+    Ok(Some(LayerWindow {
+        full_attention_interval: Some(interval).filter(|n| (2..=n_layer).contains(n)),
+        local_rope_base: local_rope_base(metadata, rope)?,
+        ..window
+    }))
+}
+
+/// θ of RoPE in the layers with a window, which do not scale it; `None` if the others, of `rope`,
+/// have the same θ and do not scale it either.
+fn local_rope_base(metadata: Metadata<'_>, rope: RopeParameters) -> Result<Option<f64>> {
+    let Some(default) = metadata.family.local_rope_base() else { return Ok(None) };
+    let base = metadata.optional_number("rope.freq_base_swa")?.unwrap_or(default);
+    Ok((base != rope.base || rope.scaling.is_some()).then_some(base))
 }
 
 /// RoPE scaling of the metadata, of type `linear` (llama.cpp's default, in older files with the

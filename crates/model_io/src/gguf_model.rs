@@ -3,7 +3,8 @@
 //!
 //! For Llama, llama.cpp's RoPE rotates adjacent pairs, and its converter permutes the rows of the
 //! query and key matrices accordingly. We permute them back. (Without that, short greedy texts
-//! still look right, but the perplexity is 150 instead of 9.7.)
+//! still look right, but the perplexity is 150 instead of 9.7.) For Gemma, its converter adds 1 to
+//! the weights of norms, which we subtract.
 
 use std::collections::BTreeMap;
 
@@ -12,9 +13,11 @@ use candle_core::{Device, Tensor};
 use tensor_core::quantized::QuantizedMatrix;
 use tensor_core::{Parameters, Weight};
 
+use crate::config::{BlockLayout, ModelConfig};
 use crate::gguf::{Gguf, TensorFormat};
+use crate::gguf_family::GgufFamily;
 use crate::row_order::{interleaved_to_half_order, n_rotated_heads, permute_rows};
-use crate::{LoadMode, ModelWeights, gguf_config};
+use crate::{LoadMode, ModelWeights, TensorNames, gguf_config};
 
 /// Configuration and weights of the model in a GGUF file.
 ///
@@ -29,11 +32,12 @@ pub fn open(file: &Gguf, mode: LoadMode, device: &Device) -> Result<ModelWeights
          `llama-gguf-split --merge FIRST.gguf WHOLE.gguf`"
     );
     let config = gguf_config::read(file)?;
-    let interleaved_rope = file.get_str("general.architecture")? == "llama";
+    let family = GgufFamily::of(file)?;
+    let interleaved_rope = family.rotates_adjacent_channels();
     let keep_quantized = mode.keeps_quantized(device);
     let (mut tensors, mut quantized) = (BTreeMap::new(), BTreeMap::new());
     for (name, info) in file.tensor_infos() {
-        let Some(hf_name) = hf_name(name) else {
+        let Some(hf_name) = hf_name(name, &config) else {
             ensure!(name == "rope_freqs.weight", "unexpected tensor `{name}`");
             continue;
         };
@@ -48,6 +52,9 @@ pub fn open(file: &Gguf, mode: LoadMode, device: &Device) -> Result<ModelWeights
         match read_weight(file, name, order.as_deref())? {
             Weight::Quantized(matrix) if keep_quantized => _ = quantized.insert(hf_name, matrix),
             Weight::Quantized(matrix) => _ = tensors.insert(hf_name, matrix.dequantize()?),
+            Weight::Unquantized(scale) if family.is_gemma() && hf_name.ends_with("norm.weight") => {
+                tensors.insert(hf_name, (scale - 1.)?);
+            }
             Weight::Unquantized(tensor) => _ = tensors.insert(hf_name, tensor),
         }
     }
@@ -57,8 +64,11 @@ pub fn open(file: &Gguf, mode: LoadMode, device: &Device) -> Result<ModelWeights
 }
 
 /// Hugging Face's name of llama.cpp's tensor `name`: `blk.3.attn_q.weight` becomes
-/// `model.layers.3.self_attn.q_proj.weight`. `None` for an unknown tensor.
-fn hf_name(name: &str) -> Option<String> {
+/// `model.layers.3.self_attn.q_proj.weight`. `None` for a tensor unknown in a model of this config.
+fn hf_name(name: &str, config: &ModelConfig) -> Option<String> {
+    let names = TensorNames::of(config);
+    let [attention_output_norm, mlp_output_norm] = names.output_norms;
+    let has_output_norms = config.block == BlockLayout::SandwichNorm;
     let (module, kind) = name.rsplit_once('.')?;
     let hf_module = match module {
         "token_embd" => "model.embed_tokens".to_string(),
@@ -67,8 +77,10 @@ fn hf_name(name: &str) -> Option<String> {
         _ => {
             let (layer, part) = module.strip_prefix("blk.")?.split_once('.')?;
             let part = match part {
-                "attn_norm" => "input_layernorm",
-                "ffn_norm" => "post_attention_layernorm",
+                "attn_norm" => names.attention_norm,
+                "ffn_norm" => names.mlp_norm,
+                "post_attention_norm" if has_output_norms => attention_output_norm,
+                "post_ffw_norm" if has_output_norms => mlp_output_norm,
                 "attn_q" => "self_attn.q_proj",
                 "attn_k" => "self_attn.k_proj",
                 "attn_v" => "self_attn.v_proj",

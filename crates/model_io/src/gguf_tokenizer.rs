@@ -83,6 +83,10 @@ impl GgufTokenizer {
     }
 }
 
+/// Token that ends a turn of Gemma's chats. Its files do not name it as `eot_token_id`; llama.cpp,
+/// too, finds it by its text.
+const END_OF_TURN: &str = "<end_of_turn>";
+
 /// Ids of the tokens that end a text (`eos`), a turn (`eot`) or a message (`eom`), and of bos.
 ///
 /// # Errors
@@ -92,6 +96,10 @@ pub(crate) fn read_special_token_ids(file: &Gguf) -> Result<SpecialTokenIds> {
     for name in ["eos_token_id", "eot_token_id", "eom_token_id"] {
         eos.extend(token_id(file, name)?.filter(|id| !eos.contains(id)));
     }
+    let tokens = file.get_optional("tokenizer.ggml.tokens", Gguf::get_strings)?;
+    let end_of_turn = tokens.unwrap_or_default().iter().position(|token| token == END_OF_TURN);
+    let end_of_turn = end_of_turn.map(u32::try_from).transpose()?;
+    eos.extend(end_of_turn.filter(|id| !eos.contains(id)));
     Ok(SpecialTokenIds { bos: token_id(file, "bos_token_id")?, eos })
 }
 

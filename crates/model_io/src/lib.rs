@@ -41,6 +41,7 @@ mod tokenizer_folder;
 // Other formats
 mod row_order;
 pub mod gguf;
+mod gguf_family;
 mod gguf_config;
 pub mod gguf_model;
 pub mod gguf_tokenizer;

@@ -13,6 +13,7 @@ mod row_order;
 mod gguf;
 mod writer;
 mod gguf_damage;
+mod gguf_config;
 mod llama2c;
 mod llama2c_tokenizer;
 

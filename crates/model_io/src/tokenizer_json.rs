@@ -71,10 +71,13 @@ fn byte_level(parts: &GgufTokenizer) -> Result<Value> {
     let steps = match pre {
         "default" | "gpt-2" => vec![bytes(true)],
         "smollm" | "starcoder" => vec![digits, bytes(true)],
-        "llama-bpe" | "llama3" | "llama-v3" => vec![split(r"\p{N}{1,3}"), bytes(false)],
+        "llama-bpe" | "llama3" | "llama-v3" | "smaug-bpe" => {
+            vec![split(r"\p{N}{1,3}"), bytes(false)]
+        }
         "qwen2" | "deepseek-r1-qwen" => vec![split(r"\p{N}"), bytes(false)],
         other => bail!(
-            "pre-tokenizer `{other}` is not supported: expected gpt-2, smollm, llama-bpe or qwen2"
+            "pre-tokenizer `{other}` is not supported: expected gpt-2, smollm, llama-bpe, \
+             smaug-bpe or qwen2"
         ),
     };
     let merges = parts.merges.iter().map(|merge| {
@@ -110,7 +113,7 @@ fn sentencepiece(parts: &GgufTokenizer) -> Result<Value> {
         decoders.push(json!({ "type": "Strip", "content": " ", "start": 1, "stop": 0 }));
     }
     let merges = match parts.merges.as_slice() {
-        [] => json!(merges_from_scores(&parts.tokens, &parts.scores)?),
+        [] => json!(merges_from_scores(parts)?),
         merges => json!(merges),
     };
     let mut json = base_tokenizer_json(parts, parts.add_bos.unwrap_or(true))?;
@@ -127,8 +130,10 @@ fn sentencepiece(parts: &GgufTokenizer) -> Result<Value> {
 
 /// Merge list from sentencepiece scores, as `transformers` converts it. Sentencepiece merges the
 /// pair whose result has the best score, so the list has every split of every token into two
-/// tokens, by score; of equal scores, those with longer parts come first.
-fn merges_from_scores<'a>(tokens: &'a [String], scores: &[f32]) -> Result<Vec<(&'a str, &'a str)>> {
+/// tokens, by score; of equal scores, those with longer parts come first. Text never merges into a
+/// control token, in sentencepiece neither, so a user cannot type one.
+fn merges_from_scores(parts: &GgufTokenizer) -> Result<Vec<(&str, &str)>> {
+    let GgufTokenizer { tokens, scores, token_type, .. } = parts;
     ensure!(
         !scores.is_empty(),
         "`tokenizer.ggml.merges` and `tokenizer.ggml.scores` are both missing"
@@ -138,7 +143,10 @@ fn merges_from_scores<'a>(tokens: &'a [String], scores: &[f32]) -> Result<Vec<(&
     // Lengths are a cheap filter before the lookup; without it, a very long token would take days.
     let sizes: HashSet<usize> = tokens.iter().map(String::len).collect();
     let mut merges = Vec::new();
-    for (token, &score) in tokens.iter().zip(scores) {
+    for (id, (token, &score)) in tokens.iter().zip(scores).enumerate() {
+        if matches!(token_type.get(id), Some(&(CONTROL | UNKNOWN))) {
+            continue;
+        }
         let splits = token.char_indices().map(|(at, _)| at).skip(1);
         let splits = splits.filter(|at| sizes.contains(at) && sizes.contains(&(token.len() - at)));
         let parts = splits.map(|at| token.split_at(at));

@@ -16,12 +16,10 @@ fn difference(name: &str) -> Option<&'static str> {
         | "phimoe" | "granitemoe" => {
             "it is a mixture of experts of another kind than Mixtral and Qwen3-MoE"
         }
-        "gpt2" | "opt" | "gptneox" | "phi3" | "gemma" | "gemma2" => {
-            "it is opened from a folder only"
-        }
+        "gpt2" | "opt" | "gptneox" | "phi3" => "it is opened from a folder only",
         "gemma3" => {
-            "of Gemma 3, only the models that read text alone (270M, 1B) are supported, as folders \
-             of model_type `gemma3_text`"
+            "of Gemma 3, only the models that read text alone (270M, 1B) are opened from folders, \
+             of model_type `gemma3_text`; the text models of the others from a .gguf file"
         }
         "gpt_bigcode" => "all its heads share one key and value, in one matrix with the queries",
         "gptj" | "codegen" => "attention and MLP share one norm, and RoPE turns adjacent channels",

@@ -69,6 +69,41 @@ fn special_tokens_typed_by_a_user_stay_text() -> Result<()> {
 }
 
 #[test]
+fn text_never_merges_into_a_control_token() -> Result<()> {
+    let parts = GgufTokenizer {
+        model: "llama".into(),
+        tokens: ["<unk>", "<s>", "<", "s>", "s", ">"].map(String::from).to_vec(),
+        scores: vec![0., 0., -1., -2., -3., -4.],
+        token_type: vec![2, 3, 1, 1, 1, 1],
+        bos: Some(1),
+        unk: Some(0),
+        add_space_prefix: Some(false),
+        ..GgufTokenizer::default()
+    };
+    let tokenizer = Tokenizer::from_gguf(&parts)?;
+    let ids = |parse| tokenizer.encode("<s>", AddSpecialTokens::No, parse);
+    assert_eq!(ids(ParseSpecial::No)?, [2, 3]);
+    assert_eq!(ids(ParseSpecial::Yes)?, [1]);
+    Ok(())
+}
+
+/// SmolLM3's tokenizer splits a text as Llama 3's does, but its files do not ask for bos.
+#[test]
+fn smaug_bpe_splits_as_llama_bpe() -> Result<()> {
+    let smaug = tokenizer("byte_level", Some("smaug-bpe"));
+    let llama = tokenizer("byte_level", Some("llama-bpe"));
+    for case in golden_tokenizers::golden()["cases"][0]["answers"].as_array().unwrap() {
+        let text = case["text"].as_str().unwrap();
+        let ids =
+            |tokenizer: &Tokenizer| tokenizer.encode(text, AddSpecialTokens::No, ParseSpecial::Yes);
+        assert_eq!(ids(&smaug)?, ids(&llama)?, "{text:?}");
+    }
+    let ids = smaug.encode("a", AddSpecialTokens::Yes, ParseSpecial::Yes)?;
+    assert_ne!(ids[0], smaug.bos().unwrap());
+    Ok(())
+}
+
+#[test]
 fn bos_is_added_if_the_model_family_requires_it() -> Result<()> {
     let adds_bos = |name, pre, add_bos| -> Result<bool> {
         let tokenizer = Tokenizer::from_gguf(&GgufTokenizer { add_bos, ..parts(name, pre) })?;
