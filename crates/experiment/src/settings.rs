@@ -18,6 +18,7 @@ mod given_flags;
 mod inherited;
 mod merge;
 mod names;
+mod on_ranks;
 mod resumed;
 pub(crate) mod current_keys;
 pub(crate) mod source;
@@ -33,6 +34,7 @@ use merge::{
     canonical, merge, override_settings, remove_alternatives, settings_to_flags, value_of,
 };
 use names::{Settings, find_flag, spellings};
+pub(crate) use on_ranks::ensure_same_settings;
 use ranks::Ranks;
 pub(crate) use resumed::check_resolved;
 pub use resumed::{check_resumable, check_unchanged, settings_of};
