@@ -201,7 +201,7 @@ check_kills() {
         moment=$(((RANDOM * 32768 + RANDOM) % whole))
         rm -rf "$out"
         kill_a_rank "$folder/logs/$name" "$moment" 2 "$program" "$@" --out "$out"
-        rm -rf "$folder"/tmp/rank-* # of the ranks that had no time to remove it
+        rm -rf "$folder"/tmp/*-rank-* # of the ranks that had no time to remove it
         [[ $end != over ]] || continue
         n_killed=$((n_killed + 1))
         ((took <= worst)) || worst=$took
@@ -246,7 +246,7 @@ check_ending() {
         -n 1 env TMPDIR="$folder/tmp" sh -c "${commands[0]}" sh "$@" : \
         -n 1 env TMPDIR="$folder/tmp" sh -c "${commands[1]}" sh "$@" \
         </dev/null >"$log" 2>&1 || code=$?
-    rm -rf "$folder"/tmp/rank-*
+    rm -rf "$folder"/tmp/*-rank-*
     n=$(grep -Ec "$pattern" "$log") || true
     if ((code == 124 || code == 137)); then
         note "$part" "$name" FAILED "the other rank was running $limit_of_failure s later"
@@ -307,7 +307,7 @@ measure_overhead() {
 
 # A learning rate at which the rounding of a sum stays below 1e-5 of a weight: AdamW divides by the
 # size of the gradient, so where that is near 0, rounding becomes a share of the rate.
-all=(--lr 3e-4 --warmup-steps 2 --log-interval 1 --save-interval 4 --tracker none)
+all=(--lr 3e-4 --warmup-steps 2 --log-interval 1 --save-interval 2 --tracker none)
 model=(--model "$folder/runs/6-1")
 rewards=(--reward length --max-new-tokens 8) # which differ also between an untrained model's words
 

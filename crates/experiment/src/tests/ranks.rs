@@ -1,4 +1,8 @@
-//! Ranks that cannot train together, which are refused before they would wait for each other.
+//! Ranks that cannot train together, which are refused before they would wait for each other, and
+//! folders of ranks that were killed.
+
+use std::fs::{self, File};
+use std::time::{Duration, SystemTime};
 
 use anyhow::Result;
 use candle_core::{DType, Device};
@@ -7,6 +11,7 @@ use serde_json::{Value, json};
 use tensor_core::{AdamWConfig, Init, Parameters, WeightDecay};
 
 use crate::TrainState;
+use crate::rank_folder::remove_abandoned;
 use crate::settings::ensure_same_settings;
 
 /// State of a model with a vector of each of these `lengths`.
@@ -51,4 +56,32 @@ fn a_setting_that_is_not_that_of_the_first_rank_is_named() {
         let error = result.unwrap_err().to_string();
         assert_eq!(error, "rank 1 has the setting steps 10, and the first has 20");
     }
+}
+
+#[test]
+fn the_folders_of_killed_ranks_are_removed_and_no_others() -> Result<()> {
+    let temp = tempfile::tempdir()?;
+    let folder = |name: &str| temp.path().join(name);
+    let hour = Duration::from_secs(3600);
+    let new_folder = |name: &str, age: Duration| -> Result<File> {
+        fs::create_dir_all(folder(name).join("run"))?;
+        let lock = File::create(folder(name).join("lock"))?;
+        lock.set_modified(SystemTime::now() - age)?;
+        Ok(lock)
+    };
+    let running = new_folder("llm-from-scratch-rank-running", hour)?;
+    running.try_lock()?;
+    drop(new_folder("llm-from-scratch-rank-killed", hour)?);
+    drop(new_folder("llm-from-scratch-rank-new", Duration::ZERO)?);
+    drop(new_folder("rank-of-another-program", hour)?);
+    remove_abandoned(temp.path());
+    assert!(!folder("llm-from-scratch-rank-killed").exists());
+    for name in ["running", "new"] {
+        assert!(folder(&format!("llm-from-scratch-rank-{name}")).exists(), "{name}");
+    }
+    assert!(folder("rank-of-another-program").exists());
+    drop(running);
+    remove_abandoned(temp.path());
+    assert!(!folder("llm-from-scratch-rank-running").exists());
+    Ok(())
 }
