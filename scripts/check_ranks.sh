@@ -2,7 +2,7 @@
 # Trains small models on one, two and four ranks of mpirun, in parts 4 and 6 to 10, and shows that
 #
 #   - two and four ranks train the weights of one, with the same losses and completions;
-#   - a run on two ranks gives the same bytes twice;
+#   - a run on two ranks gives the same bytes twice, and can be resumed on four;
 #   - after an error or a panic of one rank all have ended within 10 seconds;
 #   - so they have after kill -9 of a rank, and the resumed run gives the bytes of the one that was
 #     not killed.
@@ -154,18 +154,26 @@ running() {
     done
 }
 
-# kill_a_rank LOG MILLISECONDS N PROGRAM FLAGS: a run on N ranks, of which one is killed so long
-# after all were there. The result is in `took`, the milliseconds until the last rank had ended, and
-# `end`: "killed", "over" if the run was over before, "alive" if a rank was running 10 s later, or
-# "silent" if there is no sentence about it.
+# has_checkpoint RUN: whether there is one in its folder
+has_checkpoint() {
+    compgen -G "$1/checkpoints/step-*[0-9]" >/dev/null
+}
+
+# kill_a_rank LOG RUN MILLISECONDS N PROGRAM FLAGS: a run on N ranks, of which one is killed so long
+# after all were there and, if RUN is a folder, it had a checkpoint. The result is in `took`, the
+# milliseconds until the last rank had ended, and `end`: "killed", "over" if the run was over
+# before, "alive" if a rank was running 10 s later, or "silent" if there is no sentence about it.
 kill_a_rank() {
-    local log=$1 moment=$2 n=$3 ids=() rest killed
-    shift 2
+    local log=$1 out=$2 moment=$3 n=$4 ids=() rest killed
+    shift 3
     (start "$@") >"$log" 2>&1 &
     job=$!
     while ((${#ids[@]} < n)) && kill -0 "$job" 2>/dev/null; do
         sleep 0.02
         mapfile -t ids < <(ranks_below "$job")
+    done
+    while [[ $out ]] && ! has_checkpoint "$out" && kill -0 "$job" 2>/dev/null; do
+        sleep 0.02
     done
     sleep "$((moment / 1000)).$(printf %03d $((moment % 1000)))"
     end=over took=0
@@ -190,38 +198,42 @@ kill_a_rank() {
 # check_kills PART PROGRAM MILLISECONDS FLAGS: the run with FLAGS, which takes so long, with a rank
 # killed at a random moment, KILLS times
 check_kills() {
-    local part=$1 program=$2 whole=$3 name=$1-killed n_killed=0 n_resumed=0 worst=0 moment text
+    local part=$1 program=$2 whole=$3 name=$1-killed n_killed=0 n_resumed=0 worst=0 tries=0
+    local out=$folder/runs/$name moment from fault text
     shift 3
-    local out=$folder/runs/$name tries=0
     while ((n_killed < kills)); do
         if ((++tries > 3 * kills)); then
             note "$part" "kill -9" FAILED "the run was over before a rank was killed, $tries times"
             return
         fi
-        moment=$(((RANDOM * 32768 + RANDOM) % whole))
+        # At any moment, and every other time after the first checkpoint
+        moment=$(((RANDOM * 32768 + RANDOM) % whole)) from=""
+        if ((n_killed % 2 == 0)); then
+            moment=$((moment / 4)) from=$out
+        fi
         rm -rf "$out"
-        kill_a_rank "$folder/logs/$name" "$moment" 2 "$program" "$@" --out "$out"
+        kill_a_rank "$folder/logs/$name" "$from" "$moment" 2 "$program" "$@" --out "$out"
         rm -rf "$folder"/tmp/*-rank-* # of the ranks that had no time to remove it
         [[ $end != over ]] || continue
         n_killed=$((n_killed + 1))
         ((took <= worst)) || worst=$took
-        text="killed after $moment ms"
+        fault="killed after $moment ms${from:+ with a checkpoint}"
         case $end in
-            alive) note "$part" "kill -9" FAILED "$text: a rank was running 10 s later" && return ;;
-            silent) note "$part" "kill -9" FAILED "$text: mpirun did not say so" && return ;;
+            alive) note "$part" "kill -9" FAILED "$fault: a rank ran 10 s later" && return ;;
+            silent) note "$part" "kill -9" FAILED "$fault: mpirun did not say so" && return ;;
         esac
-        if compgen -G "$out/checkpoints/step-*[0-9]" >/dev/null; then
+        if has_checkpoint "$out"; then
             n_resumed=$((n_resumed + 1))
             resume "$name" 2 "$program" --resume || {
-                note "$part" "kill -9" FAILED "$text: it cannot be resumed" && return
+                note "$part" "kill -9" FAILED "$fault: it cannot be resumed" && return
             }
         else # as the program says, if it is resumed
             run "$name" 2 "$program" "$@" || {
-                note "$part" "kill -9" FAILED "$text: it cannot be started anew" && return
+                note "$part" "kill -9" FAILED "$fault: it cannot be started anew" && return
             }
         fi
         if ! text=$(python3 "$compare" same "$folder/runs/$part-2" "$out" 2>&1 | tail -n 1); then
-            note "$part" "kill -9" FAILED "killed after $moment ms and resumed: $text"
+            note "$part" "kill -9" FAILED "$fault, then: $text"
             return
         fi
     done
@@ -277,6 +289,12 @@ check_part() {
         check "$part" "2 ranks, twice" same "$part-2" "$part-again"
     else
         note "$part" "2 ranks, twice" FAILED "the run failed: $folder/logs/$part-again"
+    fi
+    if run "$part-moved" 2 "$program" "$@" --stop-after 4 &&
+        resume "$part-moved" 4 "$program" --resume; then
+        check "$part" "2 ranks, then 4" close "$part-1" "$part-moved"
+    else
+        note "$part" "2 ranks, then 4" FAILED "the run failed: $folder/logs/$part-moved"
     fi
     set -- "$part" "$program" "$whole" "$@"
     local train=("$programs/$program" train "${@:4}" --threads 1 --out "$folder/runs/$part-fails")
