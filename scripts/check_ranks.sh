@@ -97,8 +97,8 @@ start() {
         env TMPDIR="$folder/tmp" "$program" train "$@" --threads "${threads:-1}" </dev/null
 }
 
-# run NAME N PROGRAM FLAGS: a run in FOLDER/runs/NAME, its output in FOLDER/logs/NAME; shows the end
-# of the output if it fails.
+# run NAME N PROGRAM FLAGS: a run in FOLDER/runs/NAME, its output in FOLDER/logs/NAME; shows its
+# error, or the end of the output, if it fails.
 run() {
     local name=$1
     shift
@@ -111,7 +111,7 @@ resume() {
     local name=$1 log=$folder/logs/$1
     shift
     if ! (start "$@" --out "$folder/runs/$name") >"$log" 2>&1; then
-        tail -n 5 "$log" | cut -c 1-300
+        { grep -m 1 '^error' "$log" || tail -n 5 "$log"; } | cut -c 1-300
         return 1
     fi
 }
