@@ -1,9 +1,10 @@
 //! Run folder of a rank that is not the first: a temporary one, in which it does what the first
 //! does in `--out`. For a resumed run, it has what the first has.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use ranks::Ranks;
@@ -16,8 +17,15 @@ use crate::run_folder::CHECKPOINTS;
 /// Files and folders that a run is resumed with, beside its newest checkpoint.
 const RESUMED: [&str; 4] = ["config.json", "metrics.jsonl", "data", "base"];
 
-/// Temporary folder of this process.
-static FOLDER: Mutex<Option<TempDir>> = Mutex::new(None);
+/// Start of the names of the temporary folders.
+const PREFIX: &str = "llm-from-scratch-rank-";
+/// File in a temporary folder that its process keeps locked.
+const LOCK: &str = "lock";
+/// Age of the file from which on it was locked, if its process is alive.
+const LOCKED_BY: Duration = Duration::from_secs(60);
+
+/// Temporary folder of this process, and its lock.
+static FOLDER: Mutex<Option<(TempDir, File)>> = Mutex::new(None);
 
 /// A file of the run folder of the first rank.
 #[derive(Serialize, Deserialize)]
@@ -82,12 +90,36 @@ pub(crate) fn remove() {
 }
 
 fn new_folder() -> Result<PathBuf> {
-    let folder = TempDir::with_prefix("rank-").context("creating a temporary folder")?;
+    remove_abandoned(&std::env::temp_dir());
+    let creating = "creating a temporary folder";
+    let folder = TempDir::with_prefix(PREFIX).context(creating)?;
+    let lock = File::create(folder.path().join(LOCK)).context(creating)?;
+    let _ = lock.try_lock(); // a file system may have no locks
     let path = folder.path().join("run");
     if let Ok(mut place) = FOLDER.lock() {
-        *place = Some(folder);
+        *place = Some((folder, lock));
     }
     Ok(path)
+}
+
+/// Removes the folders in `temp` of ranks that were killed, as far as this user may: they hold
+/// copies of a run.
+pub(crate) fn remove_abandoned(temp: &Path) {
+    let Ok(entries) = fs::read_dir(temp) else { return };
+    for folder in entries.flatten().map(|entry| entry.path()) {
+        let name = folder.file_name().unwrap_or_default().to_string_lossy();
+        if name.starts_with(PREFIX) && is_abandoned(&folder) {
+            let _ = fs::remove_dir_all(&folder);
+        }
+    }
+}
+
+/// True if no process has locked the temporary `folder`.
+fn is_abandoned(folder: &Path) -> bool {
+    let Ok(lock) = File::open(folder.join(LOCK)) else { return false };
+    let created = lock.metadata().and_then(|metadata| metadata.modified());
+    let age = created.ok().and_then(|created| created.elapsed().ok());
+    age.is_some_and(|age| age > LOCKED_BY) && lock.try_lock().is_ok()
 }
 
 /// Files of the run folder `out` that a resumed run reads.

@@ -18,7 +18,7 @@ use crate::run::{LOG_STATE_FILE, RunCheckpoints};
 use crate::run_folder::{CHECKPOINTS, write_settings};
 use crate::run_log::RunLog;
 use crate::run_log_config::RunLogConfig;
-use crate::settings::{check_resolved, check_resumable, settings_of};
+use crate::settings::{check_resolved, check_resumable, ensure_same_settings, settings_of};
 use crate::tracker::Tracker;
 use crate::{Checkpoints, Interrupt, Run, RunFolder};
 
@@ -72,7 +72,8 @@ impl<'a> RunSetup<'a> {
     /// Like [`new`](Self::new), for a part whose ranks train together.
     ///
     /// # Errors
-    /// When there is no such run to resume, or a new run would move one of its inputs aside.
+    /// When there is no such run to resume, a new run would move one of its inputs aside, or ranks
+    /// have different settings.
     pub fn new_on_ranks<A: Serialize + Args>(
         args: &A,
         flags: &'a RunFlags,
@@ -81,6 +82,7 @@ impl<'a> RunSetup<'a> {
     ) -> Result<Self> {
         announce_run();
         let (settings, is_resumed) = (settings_of(args)?, flags.settings.resume);
+        ensure_same_settings(&Ranks::of_process()?, &settings)?;
         let setup = Self { out: &flags.out, settings, is_resumed, checkpoint: None, flags };
         if is_resumed {
             check_resumable::<A>(setup.out, &setup.settings, overridable)?;

@@ -3,6 +3,7 @@
 mod run_folder;
 mod checkpoints;
 mod run;
+mod ranks;
 mod run_log;
 mod selection;
 mod train_progress;

@@ -61,13 +61,18 @@ impl TrainState {
     /// Trains together with `ranks` from now on: all get the weights of the first.
     ///
     /// # Errors
-    /// When the ranks have different frozen weights, or are at different steps.
+    /// When the ranks have models of different shapes or with different frozen weights, or are at
+    /// different steps.
     pub fn join(&mut self, ranks: &Ranks) -> Result<()> {
         self.ranks = ranks.clone();
         if !ranks.are_several() {
             return Ok(());
         }
-        ranks.ensure_same(&(self.progress.step, self.frozen_sha256.clone()), "model")?;
+        // Each trained tensor is sent by itself, so all ranks must expect the same ones.
+        let shape = |p: &Parameter| (p.name.clone(), p.var.dims().to_vec());
+        let shapes: Vec<(String, Vec<usize>)> = self.parameters.trainable().map(shape).collect();
+        let own = (self.progress.step, self.frozen_sha256.clone(), shapes);
+        ranks.ensure_same(&own, "model")?;
         for parameter in self.parameters.trainable() {
             let mut bytes = Vec::new();
             parameter.var.as_tensor().write_bytes(&mut bytes)?;

@@ -3,7 +3,7 @@
 
 use anyhow::Result;
 use experiment::{RunLog, StepMetrics};
-use ranks::BatchGradients;
+use ranks::{BatchGradients, ReductionTime};
 use serde_json::json;
 use tensor_core::clip_grad_norm;
 use tiny_gpt::Batch;
@@ -28,7 +28,7 @@ pub fn pretrain_step(
     let model = run.model_in_compute_dtype(config)?; // the current weights in config.dtype
     let parameters = &run.train.parameters;
     let of_rank = gradients(&model, parameters, batches, run.loss_scale())?;
-    let BatchGradients { loss, mut grads, n_tokens, .. } =
+    let BatchGradients { loss, mut grads, n_tokens, reduction, .. } =
         of_rank.average(&run.train.ranks, &[parameters])?;
     run.unscale(&mut grads)?; // before the norm is computed
     let grad_norm = clip_grad_norm(&mut grads, &run.train.parameters, config.max_grad_norm)?;
@@ -47,6 +47,10 @@ pub fn pretrain_step(
     let mut row = json!({ "epoch": loader_state.epoch, "param_norm": param_norm });
     if run.progress.grad_scaler.is_some() {
         row["loss_scale"] = json!(run.loss_scale());
+    }
+    if let Some(ReductionTime { wait, all_reduce }) = reduction {
+        row["wait_time_s"] = json!(wait.as_secs_f64());
+        row["all_reduce_time_s"] = json!(all_reduce.as_secs_f64());
     }
     log.step(&metrics, row)
 }

@@ -86,7 +86,7 @@ pub fn sft_step(
     }
     let n_tokens = batches.iter().map(SftBatch::n_tokens).sum();
     let of_rank = accumulator.finish_rank(n_targets, n_tokens)?;
-    let BatchGradients { loss, mut grads, n_targets, n_tokens } =
+    let BatchGradients { loss, mut grads, n_targets, n_tokens, .. } =
         of_rank.average(&state.ranks, &[&state.parameters])?;
     let grad_norm = clip_grad_norm(&mut grads, &state.parameters, config.max_grad_norm)?;
     let lr = config.schedule.lr_at(step);

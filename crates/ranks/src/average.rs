@@ -1,6 +1,8 @@
 //! Loss and gradients of all ranks: their mean, weighted by what each has learned from, or their
 //! sum.
 
+use std::time::{Duration, Instant};
+
 use anyhow::{Context, Result, ensure};
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Tensor};
@@ -44,6 +46,17 @@ pub struct BatchGradients {
     pub n_targets: usize,
     /// Number of input tokens.
     pub n_tokens: usize,
+    /// Time of the reduction; `None` on one rank.
+    pub reduction: Option<ReductionTime>,
+}
+
+/// Time of a reduction on one rank.
+#[derive(Debug, Clone, Copy)]
+pub struct ReductionTime {
+    /// Until the slowest rank had computed its gradients.
+    pub wait: Duration,
+    /// From then on: sending and adding.
+    pub all_reduce: Duration,
 }
 
 impl RankGradients {
@@ -55,12 +68,19 @@ impl RankGradients {
     /// When no rank has a target, another rank has ended, or memory is short.
     pub fn average(self, ranks: &Ranks, stores: &[&Parameters]) -> Result<BatchGradients> {
         if ranks.are_several() {
-            let sums = ranks.all_reduce(self.summands(stores)?)?;
-            return BatchGradients::from_sums(&sums, stores);
+            let summands = self.summands(stores)?;
+            summands.device().synchronize()?; // this rank's own work is no waiting
+            let begun = Instant::now();
+            ranks.any(false)?; // all have their gradients
+            let wait = begun.elapsed();
+            let sums = ranks.all_reduce(summands)?;
+            let batch = BatchGradients::from_sums(&sums, stores)?; // waits for the device
+            let reduction = ReductionTime { wait, all_reduce: begun.elapsed() - wait };
+            return Ok(BatchGradients { reduction: Some(reduction), ..batch });
         }
         let Self { loss, grads, n_targets, n_tokens } = self;
         let grads = grads.filter(|_| n_targets > 0).context(NO_TARGETS)?;
-        Ok(BatchGradients { loss, grads, n_targets, n_tokens })
+        Ok(BatchGradients { loss, grads, n_targets, n_tokens, reduction: None })
     }
 
     /// Summands of this rank in the flat sums.
@@ -79,7 +99,7 @@ impl BatchGradients {
         let (n_targets, n_tokens) = (count(0), count(2));
         ensure!(n_targets > 0, NO_TARGETS);
         let (loss, grads) = divided(sums, counts.len(), n_targets as f64, stores)?;
-        Ok(Self { loss, grads, n_targets, n_tokens })
+        Ok(Self { loss, grads, n_targets, n_tokens, reduction: None })
     }
 }
 

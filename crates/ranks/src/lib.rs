@@ -12,7 +12,7 @@ use std::ops::Range;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-pub use average::{BatchGradients, PartialGradients, RankGradients};
+pub use average::{BatchGradients, PartialGradients, RankGradients, ReductionTime};
 use candle_core::{Device, Tensor};
 #[cfg(feature = "mpi")]
 pub use mpi_rank::MpiRank;
@@ -81,10 +81,11 @@ impl Ranks {
         start(self.rank())..start(self.rank() + 1)
     }
 
-    /// Replaces `values` by their sum over all ranks, added in the order of the ranks.
+    /// Replaces `values` by their sum over all ranks, added in the order of the ranks. All must
+    /// have the same number of values: threads check it, and MPI may end the processes, or wait.
     ///
     /// # Errors
-    /// When another rank has ended, or has another number of values.
+    /// When another rank has ended.
     pub fn all_reduce_sum(&self, values: &mut [f32]) -> Result<()> {
         match self {
             Self::Alone => Ok(()),

@@ -1,6 +1,6 @@
 //! Ranks that are processes, started by mpirun, on one machine or many.
 
-use std::cell::RefCell;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context, Result};
 use mpi::environment::Universe;
@@ -11,10 +11,10 @@ use mpi::{Threading, initialize_with_threading};
 /// Values per message: the first rank holds as many of every rank at a time.
 const CHUNK: usize = 1 << 22;
 
-thread_local! {
-    /// MPI, from its start to its end. Its calls are made by the main thread.
-    static UNIVERSE: RefCell<Option<Universe>> = const { RefCell::new(None) };
-}
+/// MPI, from its start to its end. Its calls are made by the main thread, but a thread-local value
+/// would be dropped at the exit of a process that panics. That ends MPI, which waits for the other
+/// ranks, which wait for this one. A process that exits without ending MPI ends all ranks.
+static UNIVERSE: Mutex<Option<Universe>> = Mutex::new(None);
 
 /// Rank that is a process. MPI ends all processes when one of them fails.
 #[derive(Debug, Clone, Copy)]
@@ -35,7 +35,7 @@ impl MpiRank {
         let world = universe.world();
         let (rank, world_size) = (world.rank() as usize, world.size() as usize);
         let local_rank = world.split_shared(world.rank()).rank() as usize;
-        UNIVERSE.set(Some(universe));
+        *lock_universe() = Some(universe);
         Ok(Self { rank, local_rank, world_size })
     }
 
@@ -43,7 +43,7 @@ impl MpiRank {
     pub(crate) fn finish() {
         #[cfg(feature = "nccl")]
         crate::nccl::finish();
-        UNIVERSE.with_borrow_mut(|universe| drop(universe.take()));
+        drop(lock_universe().take());
     }
 
     /// Ends all ranks with `exit_code`.
@@ -64,7 +64,8 @@ impl MpiRank {
         self.world_size
     }
 
-    /// The first rank adds in the order of the ranks: MPI's own reduction may add in any order.
+    /// The first rank adds in the order of the ranks: MPI's own reduction may add in any order. All
+    /// must have as many `values`, which is not checked.
     pub(crate) fn all_reduce_sum(&self, values: &mut [f32]) -> Result<()> {
         let world = SimpleCommunicator::world();
         let first = world.process_at_rank(0);
@@ -97,6 +98,10 @@ impl MpiRank {
         }
         Ok(all)
     }
+}
+
+fn lock_universe() -> MutexGuard<'static, Option<Universe>> {
+    UNIVERSE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Replaces `bytes` by those of rank `root`.

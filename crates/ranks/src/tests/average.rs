@@ -1,5 +1,8 @@
 //! The mean loss and gradient of all ranks.
 
+use std::thread;
+use std::time::Duration;
+
 use anyhow::Result;
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Tensor};
@@ -177,6 +180,26 @@ fn parts_of_a_sum_are_added_and_not_divided() -> Result<()> {
             assert_close(&used[..], &grad(&whole.grads, &alone)?[..], 1e-6);
         }
     }
+    Ok(())
+}
+
+#[test]
+fn a_rank_that_is_early_waits_for_the_others() -> Result<()> {
+    const DELAY: Duration = Duration::from_millis(500);
+    let steps = in_threads(2, |ranks| {
+        let own = parameters()?;
+        let of_rank = mean_square(&own, &[[1.; 3]])?;
+        ranks.any(false)?; // from here on, the second is late
+        if !ranks.is_first() {
+            thread::sleep(DELAY);
+        }
+        Ok(of_rank.average(&ranks, &[&own])?.reduction.expect("there are two ranks").wait)
+    });
+    let waited = steps.into_iter().collect::<Result<Vec<_>>>()?;
+    assert!(waited[0] >= DELAY / 2 && waited[0] > waited[1], "{waited:?}");
+    let alone = parameters()?;
+    let step = mean_square(&alone, &[[1.; 3]])?.average(&Ranks::Alone, &[&alone])?;
+    assert!(step.reduction.is_none());
     Ok(())
 }
 
