@@ -6,6 +6,7 @@ mod run;
 mod run_log;
 mod selection;
 mod train_progress;
+mod train_state;
 mod reward_history;
 mod settings;
 mod alarms;

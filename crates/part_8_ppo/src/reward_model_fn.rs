@@ -35,7 +35,7 @@ pub fn open_reward_model(
     counter: ScoringCounter,
 ) -> Result<(NamedRewardFn, RewardTokenizer)> {
     let model = RewardCheckpoint::open_for_run(source, LoadMode::Inference, variables, device)?;
-    let name = parameters_sha256(model.parameters.iter())?;
+    let name = parameters_sha256(&model.parameters)?;
     let name = format!("{name} {:?}", model.normalization);
     let (reward_fn, tokenizer) = reward_model_fn(model, policy, batch_size, counter.clone());
     Ok((NamedRewardFn { counter, ..NamedRewardFn::new(reward_fn, name) }, tokenizer))
