@@ -8,6 +8,7 @@ mod gpt2_folder;
 mod pytorch_bin;
 mod weight_files;
 mod text_stream;
+mod untrusted_call;
 mod strftime;
 mod row_order;
 mod gguf;

@@ -2,6 +2,7 @@
 
 mod golden;
 mod pool;
+mod threads;
 mod graph;
 mod recompute;
 mod row_chunks;
