@@ -7,6 +7,7 @@ mod generation_config;
 mod gpt2_folder;
 mod pytorch_bin;
 mod weight_files;
+mod peft_folder;
 mod text_stream;
 mod untrusted_call;
 mod strftime;
