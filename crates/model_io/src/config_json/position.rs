@@ -13,6 +13,9 @@ use crate::config::{
 use crate::json_fields::Fields;
 use crate::rope_scaling::yarn_attention_factor;
 
+/// Types of Gemma 3's layers, each with `rope_parameters` of its own.
+const LAYER_TYPES: [&str; 2] = ["full_attention", "sliding_attention"];
+
 /// Reads the position encoding of a model of `context_len` tokens.
 pub(super) fn read(
     family: Family,
@@ -57,9 +60,14 @@ fn merge(newer: Option<Fields<'_>>, older: Option<Fields<'_>>) -> Option<Map<Str
     (!merged.is_empty()).then_some(merged)
 }
 
-/// Kind of a RoPE scaling. `type` is an older name of the key.
-fn rope_type(parameters: Fields<'_>) -> Result<Option<&str>> {
-    Ok(parameters.string("rope_type")?.or(parameters.string("type")?))
+/// Kind of a RoPE scaling; `None` if there is none. `type` is an older name of the key.
+fn scaling_type(parameters: Fields<'_>) -> Result<Option<&str>> {
+    let kind = parameters.string("rope_type")?.or(parameters.string("type")?);
+    ensure!(
+        kind.is_some() || parameters.value("factor").is_none(),
+        "RoPE has a scaling `factor`, but `rope_type` is missing"
+    );
+    Ok(kind.filter(|&kind| kind != "default"))
 }
 
 /// The `rope_parameters` of a type of layers of Gemma 3; `None` if the file has none.
@@ -77,11 +85,9 @@ fn of_layer_type<'a>(layer_type: &str, fields: Fields<'a>) -> Result<Option<Fiel
 pub(super) fn local_base(fields: Fields<'_>) -> Result<f64> {
     let base = fields.number_or("rope_local_base_freq", 10_000.)?;
     let Some(parameters) = of_layer_type("sliding_attention", fields)? else { return Ok(base) };
-    let kind = rope_type(parameters)?.unwrap_or("default");
-    ensure!(
-        kind == "default",
-        "RoPE scaling `{kind}` of `sliding_attention` is not supported: expected default"
-    );
+    if let Some(kind) = scaling_type(parameters)? {
+        bail!("RoPE scaling `{kind}` of `sliding_attention` is not supported: expected default");
+    }
     parameters.number_or("rope_theta", base)
 }
 
@@ -89,15 +95,20 @@ pub(super) fn local_base(fields: Fields<'_>) -> Result<f64> {
 pub(super) fn rotary_fraction(family: Family, fields: Fields<'_>) -> Result<f64> {
     let default = if family == Family::GptNeoX { 0.25 } else { 1. };
     let mut fraction = fields.number_or("rotary_pct", default)?;
-    let scaling = [fields.object("rope_parameters")?, fields.object("rope_scaling")?];
-    for fields in [Some(fields)].into_iter().chain(scaling).flatten() {
-        fraction = fields.number_or("partial_rotary_factor", fraction)?;
-    }
+    let [newer, local] = match family {
+        Family::Gemma3 => LAYER_TYPES.map(|layer_type| of_layer_type(layer_type, fields)),
+        _ => [fields.object("rope_parameters"), Ok(None)],
+    };
     let supported = matches!(family, Family::GptNeoX | Family::Phi3 | Family::Custom);
-    ensure!(
-        supported || fraction == 1.,
-        "`partial_rotary_factor` is {fraction}: only 1 (whole heads) is supported in this family"
-    );
+    let objects = [Some(fields), newer?, local?, fields.object("rope_scaling")?];
+    for fields in objects.into_iter().flatten() {
+        fraction = fields.number_or("partial_rotary_factor", fraction)?;
+        ensure!(
+            supported || fraction == 1.,
+            "`partial_rotary_factor` is {fraction}: only 1 (whole heads) is supported in this \
+             family"
+        );
+    }
     Ok(fraction)
 }
 
@@ -122,11 +133,8 @@ fn read_scaling(
         Family::Phi3 => fields.size_or(key, 4096)?,
         _ => fields.size_or(key, parameters.size_or(key, context_len)?)?,
     };
-    Ok(Some(match rope_type(parameters)? {
-        None if parameters.value("factor").is_some() => {
-            bail!("RoPE has a scaling `factor`, but `rope_type` is missing")
-        }
-        None | Some("default") => return Ok(None),
+    Ok(Some(match scaling_type(parameters)? {
+        None => return Ok(None),
         // Phi-3's older files call it `su` or `yarn`.
         Some("longrope" | "su") => read_long(context_len, original_context_len, parameters)?,
         Some("yarn") if family == Family::Phi3 => {

@@ -205,19 +205,35 @@ fn what_the_two_families_do_not_support_is_refused_by_name() {
         ("rope_local_base_freq", json!(0), "the layers with a window must be above 0, got 0"),
         ("use_bidirectional_attention", json!(true), "`use_bidirectional_attention`"),
         ("rope_parameters", json!({ "rope_type": "default" }), "one for `sliding_attention`"),
-        (
-            "rope_parameters",
-            json!({ "sliding_attention": { "rope_type": "linear", "factor": 2. } }),
-            "RoPE scaling `linear` of `sliding_attention` is not supported",
-        ),
-        (
-            "rope_parameters",
-            json!({ "sliding_attention": { "type": "yarn", "factor": 2. } }),
-            "RoPE scaling `yarn` of `sliding_attention` is not supported",
-        ),
     ] {
         let message = refused(gemma_3_1b(), json!({ key: value }));
         assert!(message.contains(expected), "{message}");
+    }
+}
+
+#[test]
+fn the_rope_of_both_types_of_layers_is_checked() {
+    let half = json!({ "partial_rotary_factor": 0.5 });
+    let whole = json!({ "partial_rotary_factor": 1. });
+    let linear = json!({ "rope_type": "linear", "factor": 2. });
+    let yarn = json!({ "type": "yarn", "factor": 2. });
+    let untyped = json!({ "factor": 2. });
+    let is_half = "`partial_rotary_factor` is 0.5";
+    let is_untyped = "RoPE has a scaling `factor`, but `rope_type` is missing";
+    let unsupported = "of `sliding_attention` is not supported";
+    for (full, sliding, expected) in [
+        (json!(null), linear, format!("RoPE scaling `linear` {unsupported}")),
+        (json!(null), yarn, format!("RoPE scaling `yarn` {unsupported}")),
+        (json!(null), untyped.clone(), is_untyped.to_string()),
+        (untyped, json!(null), is_untyped.to_string()),
+        (json!(null), half.clone(), is_half.to_string()),
+        (half.clone(), json!(null), is_half.to_string()),
+        (half, whole, is_half.to_string()),
+    ] {
+        let parameters = json!({ "full_attention": full, "sliding_attention": sliding });
+        let changes = json!({ "rope_parameters": parameters });
+        let message = error(from_json(&with(gemma_3_1b(), changes)));
+        assert!(message.contains(&expected), "{message}");
     }
 }
 
