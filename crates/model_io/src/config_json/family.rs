@@ -138,7 +138,7 @@ impl Family {
         let gemma_like = config.embedding == TokenEmbedding::Scaled
             && attention.projections == QkvProjections::Separate
             && matches!(attention.bias, AttentionBias::None | AttentionBias::All)
-            && has_plain_rope(config)
+            && rotates_whole_heads(config)
             && matches!(config.mlp, Mlp::GeGlu { form: Gelu::Tanh, .. });
         // Both later configurations require this whatever `head_dim` is.
         let divisible = config.n_embd.is_multiple_of(attention.n_head);
@@ -246,8 +246,8 @@ fn has_gemma_3_layers(config: &ModelConfig) -> bool {
         && (attention.window.is_none() || attention.local_rope_base.is_some() || !scaled)
 }
 
-/// True if RoPE rotates whole heads of all layers.
-fn has_plain_rope(config: &ModelConfig) -> bool {
+/// True if RoPE, scaled or not, rotates whole heads of all layers.
+fn rotates_whole_heads(config: &ModelConfig) -> bool {
     let attention = config.attention;
     matches!(attention.position, PositionEncoding::Rope { .. })
         && attention.rotary_fraction == 1.

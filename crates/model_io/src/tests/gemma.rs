@@ -183,6 +183,19 @@ fn all_layers_of_one_type_survive_a_round_trip() -> Result<()> {
 }
 
 #[test]
+fn a_gemma_with_scaled_rope_is_one_under_its_own_name() -> Result<()> {
+    for (name, mut config) in variants().into_iter().filter(|(name, _)| name.starts_with("gemma")) {
+        let scaling = Some(RopeScaling::Linear { factor: 4. });
+        config.attention.position = PositionEncoding::Rope { base: 1000., scaling };
+        let json = to_json(&config);
+        assert_eq!(json["model_type"], name);
+        assert_eq!(json["rope_scaling"]["factor"], 4.);
+        assert_eq!(from_json(&json)?, config, "{name}");
+    }
+    Ok(())
+}
+
+#[test]
 fn what_the_two_families_do_not_support_is_refused_by_name() {
     let (sliding, full) = ("sliding_attention", "full_attention");
     let refused = |json: Value, changes: Value| error(from_json(&with(json, changes)));
