@@ -34,8 +34,8 @@ impl UntrustedCode {
     /// Result of `call`, which runs on a thread of its own; errors call it `name`.
     ///
     /// # Errors
-    /// Those of `call`, and its panic; when it takes too long or too much memory, or an earlier call
-    /// did.
+    /// Those of `call`, and its panic; when it takes too long or too much memory, or an earlier
+    /// call did.
     pub(crate) fn run<T: Send + 'static>(
         &self,
         name: &str,
