@@ -67,9 +67,16 @@ fn a_planted_mistake_is_mended_in_three_lines() {
 fn a_decimal_comma_is_refused_and_a_list_may_have_commas() {
     let half = Prediction::number("?", 0.5, 0.01, "because");
     assert!(half.judge("0.5").is_ok());
-    for typed in ["0,5", ",5", "-0,519", "7,8", "1,0000"] {
+    let refused =
+        ["0,5", ",5", "-0,519", "7,8", "1,0000", "1234,567", "00,500", "1.5,000", "1/0,5"];
+    for typed in refused {
         assert!(half.judge(typed).unwrap_err().contains("a point, as in 0.5"), "{typed}");
     }
+    let decimal = Prediction::number("?", 1.735, 0., "because").trap(1736., "a trap");
+    assert!(decimal.judge("1,735").unwrap_err().contains("a point, as in 0.5"));
+    assert_eq!(decimal.judge("1,736").unwrap_err(), "no: a trap", "as a decimal it is wrong, too");
+    assert_eq!(Prediction::number("?", 1735., 0., "because").judge("1,735").unwrap(), "because");
+    assert!(Prediction::number("?", 0.003, 0., "because").judge("3/1,000").is_ok());
     let many = Prediction::number("?", -1_234_567.5, 0., "because");
     for typed in ["-1,234,567.5", "−1234567.5", "-1_234_567.5"] {
         assert!(many.judge(typed).is_ok(), "{typed}");

@@ -8,21 +8,18 @@
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
-use std::thread::Builder;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use parquet::basic::Compression;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use serde_json::Value;
 use tensor_core::regular_file;
-use tensor_core::threads::UNTRUSTED_CALL;
+use tensor_core::threads::spawn_untrusted_call;
 
 /// First bytes of a Parquet file.
 const MAGIC: &[u8] = b"PAR1";
 /// Limit of the memory of a file's rows.
 const MAX_BYTES: usize = 1 << 32;
-/// Stack of the thread. The system provides only the pages that are used.
-const STACK_BYTES: usize = 1 << 30;
 
 /// True if the file at `path` begins as a Parquet file does.
 ///
@@ -42,10 +39,8 @@ pub(crate) fn is_parquet(path: &Path) -> Result<bool> {
 /// When the file is damaged or its rows need too much memory.
 pub(crate) fn read(path: &Path) -> Result<Vec<(usize, Value)>> {
     let file = regular_file::open(path)?.file;
-    let thread = Builder::new().name(UNTRUSTED_CALL.into()).stack_size(STACK_BYTES);
-    let thread = thread.spawn(move || read_rows(file, MAX_BYTES)).context("starting a thread")?;
-    let rows = thread.join().unwrap_or_else(|_| bail!("its pages are invalid"));
-    rows.with_context(|| format!("{} is not a readable Parquet file", path.display()))
+    let rows = spawn_untrusted_call("its pages are invalid", move || read_rows(file, MAX_BYTES))?;
+    rows.recv()?.with_context(|| format!("{} is not a readable Parquet file", path.display()))
 }
 
 /// Rows of `file`, which take at most `max_bytes` of memory.

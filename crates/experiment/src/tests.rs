@@ -7,6 +7,7 @@ mod ranks;
 mod run_log;
 mod selection;
 mod train_progress;
+mod train_state;
 mod reward_history;
 mod settings;
 mod alarms;

@@ -181,9 +181,13 @@ impl TrainState {
             "{} was trained on other data than --data now holds, or from another model",
             folder.display()
         );
+        let or_earlier = match self.parameters.is_quantized() {
+            true => ", or by an earlier version, which did not record quantized ones",
+            false => "",
+        };
         ensure!(
             state["frozen"] == json!(self.frozen_sha256),
-            "{} was trained with other frozen weights than this model has",
+            "{} was trained with other frozen weights than this model has{or_earlier}",
             folder.display()
         );
         let rng: Option<Rng> = serde_json::from_value(state["dropout_rng"].take())?;
@@ -221,22 +225,34 @@ impl TrainState {
 }
 
 /// SHA-256 of the frozen weights, or `None` if all are trained. A checkpoint lacks the frozen
-/// weights, and is valid only with the same ones.
+/// weights, and is valid only with the same ones. Quantized matrices are always frozen.
 fn frozen_sha256(parameters: &Parameters) -> Result<Option<String>> {
-    let mut frozen = parameters.iter().filter(|p| !p.trainable).peekable();
-    frozen.peek().is_some().then(|| parameters_sha256(frozen)).transpose()
+    let has_frozen = parameters.is_quantized() || parameters.iter().any(|p| !p.trainable);
+    has_frozen.then(|| sha256_where(parameters, |p| !p.trainable)).transpose()
 }
 
-/// SHA-256 of the names and values of `parameters`.
+/// SHA-256 of the names and values of all weights of `parameters`, quantized matrices included.
 ///
 /// # Errors
 /// When they cannot be read from their device.
-pub fn parameters_sha256<'a>(parameters: impl Iterator<Item = &'a Parameter>) -> Result<String> {
+pub fn parameters_sha256(parameters: &Parameters) -> Result<String> {
+    sha256_where(parameters, |_| true)
+}
+
+/// SHA-256 of the quantized matrices, and of the parameters that satisfy `is_included`.
+fn sha256_where(
+    parameters: &Parameters,
+    is_included: impl FnMut(&&Parameter) -> bool,
+) -> Result<String> {
     let mut names_and_hashes = String::new();
-    for Parameter { name, var, .. } in parameters {
+    for Parameter { name, var, .. } in parameters.iter().filter(is_included) {
         let mut bytes = Vec::new();
         var.as_tensor().write_bytes(&mut bytes)?;
         names_and_hashes.extend([name, " ", &sha256::hash_bytes(&bytes), "\n"]);
+    }
+    for (name, matrix) in parameters.quantized_matrices() {
+        let hash = sha256::hash_bytes(matrix.blocks());
+        names_and_hashes.extend([name, " ", matrix.format().name(), " ", &hash, "\n"]);
     }
     Ok(sha256::hash_bytes(names_and_hashes.as_bytes()))
 }

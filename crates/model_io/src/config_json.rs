@@ -4,8 +4,13 @@
 //! their names. Every other model gets `model_type: llm_from_scratch`, which transformers refuses
 //! instead of misreading it.
 //!
-//! What we write, transformers 4 and 5 both read, except for a Gemma 2 that has full attention in
-//! other layers than every second one: early releases of transformers 4 ignore its `layer_types`.
+//! What we write, transformers 5 and the later releases of transformers 4 both read. The earlier
+//! ones do not know all families, and ignore two keys without a word:
+//!
+//! ```text
+//! rope_scaling   before 4.48 in Mistral, Mixtral, Gemma and Gemma 2, before 4.45 in Qwen 2
+//! layer_types    of a Gemma 2 that has full attention in other layers than every second one
+//! ```
 
 mod defaults;
 mod family;

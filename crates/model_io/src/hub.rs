@@ -20,6 +20,7 @@ use hf_hub::Cache;
 use hf_hub::api::RepoInfo;
 use hf_hub::api::sync::{Api, ApiBuilder};
 use id::HubId;
+pub(crate) use id::{DEFAULT_REVISION, at_revision, split_revision};
 pub use id::{is_dataset_id, is_hub_id};
 
 use crate::weight_files::WeightIndex;

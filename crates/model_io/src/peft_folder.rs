@@ -13,13 +13,14 @@ mod fused_experts;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use candle_core::Tensor;
 use config::PeftConfig;
 use layer_adapter::{LayerAdapter, PREFIX, incomplete};
-use serde_json::json;
+use serde_json::{Value, json};
 use tensor_core::{LoraScaling, Parameters, json_file, weights};
 
+use crate::hub::{DEFAULT_REVISION, at_revision, split_revision};
 use crate::lora_config::{LoraConfig, LoraVariant, RankScaling, TargetModules, module_names};
 use crate::tensor_names::is_conv1d;
 use crate::weight_files::{self, WEIGHT_LISTS};
@@ -33,12 +34,12 @@ pub fn is_adapter(folder: &Path) -> bool {
     has(CONFIG) && !WEIGHT_LISTS.into_iter().any(has)
 }
 
-/// Path or Hub id of the base model of the adapter in `folder`. A path that does not exist in the
-/// current folder is searched in those above the adapter, since it is relative to the folder in
-/// which the adapter was trained.
+/// Path or Hub id of the base model of the adapter in `folder`, with the `revision` of its settings
+/// as in peft's `AutoPeftModel`. A path that does not exist in the current folder is searched in
+/// those above the adapter, since it is relative to the folder in which the adapter was trained.
 ///
 /// # Errors
-/// When the adapter names no base model.
+/// When the adapter names no base model, or a revision of a model that is not on the Hub.
 pub fn base_model(folder: &Path) -> Result<String> {
     let path = folder.join(CONFIG);
     let config = json_file::read(&path)?;
@@ -46,13 +47,26 @@ pub fn base_model(folder: &Path) -> Result<String> {
     let name = name.with_context(|| format!("{} names no base model", path.display()))?;
     let folder = std::path::absolute(folder)?;
     let mut candidates = folder.ancestors().map(|above| above.join(name));
-    Ok(match candidates.find(|path| path.exists()) {
-        Some(path) if !Path::new(name).exists() => path.to_string_lossy().into_owned(),
-        _ => name.to_string(),
-    })
+    let found = candidates.find(|path| path.exists()).filter(|_| !Path::new(name).exists());
+    let revision = match &config["revision"] {
+        Value::Null => None,
+        Value::String(revision) => Some(revision).filter(|revision| *revision != DEFAULT_REVISION),
+        other => bail!("{}: `revision` is {other}; expected a name", path.display()),
+    };
+    let Some(revision) = revision else {
+        return Ok(found.map_or(name.to_string(), |path| path.to_string_lossy().into_owned()));
+    };
+    let context = || format!("{}: `revision` {revision:?} of the base model", path.display());
+    ensure!(
+        found.is_none() && !Path::new(name).exists(),
+        "{}, which is the local {name}: only models on the Hub have one; remove it",
+        context()
+    );
+    at_revision(name, revision).with_context(context)
 }
 
-/// Writes the adapters of `parameters` into `folder`; `base` names their base model.
+/// Writes the adapters of `parameters` into `folder`; `base` names their base model, a path or a
+/// Hub id, whose revision is a setting of its own in peft.
 ///
 /// # Errors
 /// When a file cannot be written.
@@ -64,10 +78,12 @@ pub fn save(folder: &Path, parameters: &Parameters, config: &LoraConfig, base: &
             .collect(),
         TargetModules::Named(names) => names.clone(),
     };
+    let (base, revision) = split_revision(base);
     let mut layers = parameters.adapters().keys();
     let fan_in_fan_out = layers.any(|layer| is_conv1d(&format!("{layer}.weight")));
     let settings = json!({
         "peft_type": "LORA", "task_type": "CAUSAL_LM", "base_model_name_or_path": base,
+        "revision": revision,
         "r": config.rank, "lora_alpha": config.alpha, "lora_dropout": config.dropout,
         "use_rslora": config.scaling == RankScaling::RankStabilized,
         "use_dora": config.variant == LoraVariant::Dora,

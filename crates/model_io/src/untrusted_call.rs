@@ -8,15 +8,13 @@
 //! what programs do with the error; and [`UntrustedCode`] that was stopped is not called again.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{RecvTimeoutError, channel};
-use std::thread::Builder;
+use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 use tensor_core::memory::resident_bytes;
+use tensor_core::threads::spawn_untrusted_call;
 
-/// Stack of a call. The system provides only the pages that are used.
-const STACK_BYTES: usize = 1 << 30;
 /// Time limit of a call. The longest conversations take a second.
 const TIME_LIMIT: Duration = Duration::from_secs(10);
 /// Limit of the memory that the process takes during a call. That of a template's fuel is a
@@ -36,7 +34,8 @@ impl UntrustedCode {
     /// Result of `call`, which runs on a thread of its own; errors call it `name`.
     ///
     /// # Errors
-    /// Those of `call`; when it takes too long or too much memory, or an earlier call did.
+    /// Those of `call`, and its panic; when it takes too long or too much memory, or an earlier
+    /// call did.
     pub(crate) fn run<T: Send + 'static>(
         &self,
         name: &str,
@@ -44,14 +43,12 @@ impl UntrustedCode {
     ) -> Result<T> {
         let was_stopped = self.was_stopped.load(Ordering::Relaxed);
         ensure!(!was_stopped, "{name} was stopped, so it is not used again");
-        let (send, receive) = channel();
         let (start, mut before) = (Instant::now(), None);
-        let thread = Builder::new().stack_size(STACK_BYTES);
-        thread.spawn(move || send.send(call())).context("starting a thread")?;
+        let receive = spawn_untrusted_call(&format!("{name} failed"), call)?;
         let limit = loop {
             match receive.recv_timeout(INTERVAL) {
                 Ok(result) => return result,
-                Err(RecvTimeoutError::Disconnected) => bail!("{name} failed"),
+                Err(error @ RecvTimeoutError::Disconnected) => return Err(error.into()),
                 Err(RecvTimeoutError::Timeout) => {}
             }
             if start.elapsed() > TIME_LIMIT {

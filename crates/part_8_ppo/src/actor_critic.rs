@@ -82,9 +82,16 @@ impl RunInputs {
             "the run started with another reference model, or from other weights, than it is \
              given now"
         );
+        let or_earlier = match self.reward_fn.contains("judge ") {
+            true => {
+                "; or with a quantized judge in an earlier version, which did not record its \
+                 quantized weights: such a run cannot be resumed"
+            }
+            false => "",
+        };
         ensure!(
             self.reward_fn == these.reward_fn,
-            "the run started with another reward function than --reward names now"
+            "the run started with another reward function than --reward names now{or_earlier}"
         );
         Ok(())
     }

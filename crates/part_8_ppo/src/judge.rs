@@ -85,7 +85,7 @@ impl LlmJudge {
         let checkpoint = Checkpoint::open(&path, LoadMode::Inference, device)
             .with_context(|| format!("opening the judge {model}"))?;
         let mut checkpoint = checkpoint.with_chat_variables(&variables);
-        let weights = parameters_sha256(checkpoint.parameters.iter())?;
+        let weights = parameters_sha256(&checkpoint.parameters)?;
         let chat_tokenizer = ChatTokenizer::from_checkpoint(&mut checkpoint, None)?;
         Self::new(checkpoint.model, chat_tokenizer, question, &weights)
     }

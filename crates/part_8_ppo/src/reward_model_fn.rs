@@ -29,7 +29,7 @@ pub fn open_reward_model(
     if let Some(note) = tokenizer_note(source, &model.chat_tokenizer, policy) {
         println!("{note}");
     }
-    let name = parameters_sha256(model.parameters.iter())?;
+    let name = parameters_sha256(&model.parameters)?;
     let name = format!("{name} {:?}", model.normalization);
     let reward_fn = reward_model_fn(model, batch_size, counter.clone());
     Ok(NamedRewardFn { counter, ..NamedRewardFn::new(reward_fn, name) })

@@ -1,7 +1,10 @@
 //! Atomic file writes: a file is complete or absent, even if the process or the machine stops at
 //! any moment.
+//!
+//! A file that replaces another one has its permissions. A new one has those that the umask of the
+//! process allows, as any other file of a program.
 
-use std::fs;
+use std::fs::{self, Permissions};
 use std::io::Write;
 use std::path::Path;
 
@@ -23,15 +26,20 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
 }
 
 /// Empty temporary file in the folder of `path`, to be filled and given to [`persist`]. It is
-/// deleted if it is dropped before that.
+/// deleted if it is dropped before that. Until then, no one else can read it who cannot read the
+/// file at `path`.
 ///
 /// # Errors
 /// When the folder cannot be written.
 pub fn create_temp_file(path: &Path) -> Result<NamedTempFile> {
+    let writing = || format!("writing {}", path.display());
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    let file =
-        tempfile::Builder::new().prefix(TEMP_PREFIX).tempfile_in(folder.unwrap_or(Path::new(".")));
-    file.with_context(|| format!("writing {}", path.display()))
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(TEMP_PREFIX);
+    if let Some(permissions) = initial_permissions(path) {
+        builder.permissions(permissions);
+    }
+    builder.tempfile_in(folder.unwrap_or(Path::new("."))).with_context(writing)
 }
 
 /// Syncs `file` to disk and renames it to `path`.
@@ -41,7 +49,9 @@ pub fn create_temp_file(path: &Path) -> Result<NamedTempFile> {
 pub fn persist(file: NamedTempFile, path: &Path) -> Result<()> {
     let writing = || format!("writing {}", path.display());
     file.as_file().sync_all().with_context(writing)?;
-    share_with_other_users(&file).with_context(writing)?;
+    if let Some(permissions) = permissions_of(path) {
+        file.as_file().set_permissions(permissions).with_context(writing)?;
+    }
     file.persist(path).with_context(writing)?;
     Ok(())
 }
@@ -65,13 +75,24 @@ pub fn remove_temp_files(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Makes the file readable by all users: temporary files are readable by their owner alone, and a
-/// model is not a secret.
-fn share_with_other_users(file: &NamedTempFile) -> std::io::Result<()> {
+/// Permissions of the file at `path`, if there is one. Other systems than Unix give new files those
+/// of their folder.
+fn permissions_of(path: &Path) -> Option<Permissions> {
+    let metadata = fs::metadata(path).ok().filter(|metadata| cfg!(unix) && metadata.is_file());
+    metadata.map(|metadata| metadata.permissions())
+}
+
+/// Permissions with which a file in place of `path` is created, of which the umask leaves a part.
+/// Its owner can write it even if the file there is read-only.
+fn initial_permissions(path: &Path) -> Option<Permissions> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
-        file.as_file().set_permissions(std::fs::Permissions::from_mode(0o644))?;
+        let mode = permissions_of(path).map_or(0o666, |replaced| replaced.mode());
+        Some(Permissions::from_mode((mode & 0o777) | 0o600))
     }
-    Ok(())
+    #[cfg(not(unix))]
+    {
+        permissions_of(path)
+    }
 }

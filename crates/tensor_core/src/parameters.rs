@@ -148,6 +148,11 @@ impl Parameters {
         !self.quantized.is_empty()
     }
 
+    /// Quantized matrices by name, which are not among the parameters.
+    pub fn quantized_matrices(&self) -> &BTreeMap<String, QuantizedMatrix> {
+        &self.quantized
+    }
+
     /// Device of the parameters.
     pub fn device(&self) -> &Device {
         &self.device

@@ -3,6 +3,7 @@
 mod golden;
 mod pool;
 mod exp;
+mod threads;
 mod graph;
 mod recompute;
 mod row_chunks;

@@ -10,15 +10,23 @@
 //! each other. On a machine with other load they spin for whole time slices, and a training step
 //! takes five times as long. That pool is reduced to the calling thread.
 
+use std::any::Any;
 use std::num::NonZeroUsize;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread::Builder;
 
+use anyhow::{Context, anyhow};
 use candle_core::{Result, bail};
 
 use crate::kernels::{for_each_part, pool};
 
-/// Name of a thread that runs code on a file of a stranger and whose panics become errors, so that
-/// they are not printed.
+/// Name of a thread of [`spawn_untrusted_call`]. Its panics become errors, so programs do not print
+/// them.
 pub const UNTRUSTED_CALL: &str = "untrusted_call";
+/// Stack of such a thread, for deeply nested values. The system provides only the pages that are
+/// used.
+const UNTRUSTED_CALL_STACK: usize = 1 << 30;
 
 const RAYON_VARIABLE: &str = "RAYON_NUM_THREADS";
 const CANDLE_VARIABLE: &str = "CANDLE_NUM_THREADS";
@@ -70,6 +78,35 @@ pub fn parallel_for_each<T: Send>(items: &mut [T], work: impl Fn(&mut T) + Sync)
     // Several tasks per thread, so that a delayed task delays only a small part of the loop.
     let part_len = items.len().div_ceil(4 * pool::threads()).max(1);
     for_each_part([(items, part_len)], |_, [part]| part.iter_mut().for_each(&work));
+}
+
+/// Starts `call`, which reads a file of a stranger, on a thread of its own with a large stack. The
+/// receiver gets its result; a panic becomes the error `failure`, with the panic's message as its
+/// cause.
+///
+/// # Errors
+/// When no thread can be started.
+pub fn spawn_untrusted_call<T: Send + 'static>(
+    failure: &str,
+    call: impl FnOnce() -> anyhow::Result<T> + Send + 'static,
+) -> anyhow::Result<Receiver<anyhow::Result<T>>> {
+    let (send, receive) = channel();
+    let failure = failure.to_string();
+    let run = move || {
+        // The call is gone after a panic, so nothing sees its broken state.
+        let result = catch_unwind(AssertUnwindSafe(call));
+        let result = result
+            .unwrap_or_else(|panic| Err(anyhow!("{}", panic_message(&*panic)).context(failure)));
+        let _ = send.send(result); // the receiver may have stopped waiting
+    };
+    let thread = Builder::new().name(UNTRUSTED_CALL.into()).stack_size(UNTRUSTED_CALL_STACK);
+    thread.spawn(run).context("starting a thread")?;
+    Ok(receive)
+}
+
+fn panic_message(panic: &(dyn Any + Send)) -> &str {
+    let literal = panic.downcast_ref::<&str>().copied();
+    literal.or_else(|| Some(panic.downcast_ref::<String>()?.as_str())).unwrap_or("unknown panic")
 }
 
 /// Number of threads of this process on Linux; elsewhere 1, so the caller must set the number in

@@ -29,16 +29,32 @@ enum Commas {
     List,
 }
 
-/// `typed` without the commas between its groups of three digits.
+/// `typed` without the commas between groups of three digits, as in `1,234.5` and `3/1,000`.
 fn without_thousands(typed: &str) -> Result<String, String> {
-    let Some((first, rest)) = typed.split_once(',') else { return Ok(typed.to_string()) };
-    let first = first.trim_start_matches(['-', '+']);
-    let is_group =
-        |text: &str| text.chars().take_while(|digit| digit.is_ascii_digit()).count() == 3;
-    if first.is_empty() || first == "0" || !rest.split(',').all(is_group) {
-        return Err(format!("'{typed}': write decimals with a point, as in 0.5"));
-    }
-    Ok(typed.replace(',', ""))
+    let numbers: Option<Vec<_>> = typed.split('/').map(without_commas).collect();
+    numbers.map(|numbers| numbers.join("/")).ok_or_else(|| decimals_have_a_point(typed))
+}
+
+/// `number` without the commas between its groups of three digits; `None` if it has others.
+fn without_commas(number: &str) -> Option<String> {
+    let digits = number.trim().trim_start_matches(['-', '+']);
+    let end = digits.find(|c: char| !c.is_ascii_digit() && c != ',').unwrap_or(digits.len());
+    let (whole, fraction) = digits.split_at(end);
+    let is_grouped = whole.split_once(',').is_none_or(|(first, rest)| {
+        let is_first = (1..=3).contains(&first.len()) && !first.starts_with('0');
+        is_first && rest.split(',').all(|group| group.len() == 3)
+    });
+    (is_grouped && !fraction.contains(',')).then(|| number.replace(',', ""))
+}
+
+fn decimals_have_a_point(typed: &str) -> String {
+    format!("'{typed}': write decimals with a point, as in 0.5")
+}
+
+/// Number that is typed with a decimal comma.
+fn with_decimal_comma(typed: &str) -> Option<f64> {
+    let (whole, fraction) = typed.split_once(',')?;
+    typed_number(&format!("{whole}.{fraction}"))
 }
 
 /// Number that is typed as `0.1875`, `3/16` or `18.75%`.
@@ -135,6 +151,11 @@ impl Prediction {
         };
         if (number - wanted).abs() <= tolerance {
             return Ok(self.because.to_string());
+        }
+        if let (ExpectedAnswer::Number { .. }, Commas::Thousands) = (&self.answer, self.commas)
+            && with_decimal_comma(&typed).is_some_and(|number| (number - wanted).abs() <= tolerance)
+        {
+            return Err(decimals_have_a_point(&typed));
         }
         let trap = self.traps.iter().find(|(trap, _)| (number - trap).abs() <= tolerance.max(1e-9));
         Err(match (trap, &self.answer) {

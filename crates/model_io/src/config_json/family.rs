@@ -139,7 +139,7 @@ impl Family {
         let gemma_like = config.embedding == TokenEmbedding::Scaled
             && attention.projections == QkvProjections::Separate
             && matches!(attention.bias, AttentionBias::None | AttentionBias::All)
-            && has_plain_rope(config)
+            && rotates_whole_heads(config)
             && matches!(config.mlp, Mlp::GeGlu { form: Gelu::Tanh, .. });
         // Both later configurations require this whatever `head_dim` is.
         let divisible = config.n_embd.is_multiple_of(attention.n_head);
@@ -243,8 +243,8 @@ fn has_gemma_3_layers(config: &ModelConfig) -> bool {
         && (!scaled || attention.window.is_none_or(|window| window.local_rope_base.is_some()))
 }
 
-/// True if RoPE rotates whole heads of all layers.
-fn has_plain_rope(config: &ModelConfig) -> bool {
+/// True if RoPE, scaled or not, rotates whole heads of all layers.
+fn rotates_whole_heads(config: &ModelConfig) -> bool {
     matches!(
         config.attention.position,
         PositionEncoding::Rope(RopeParameters { rotary_fraction: 1., no_rope_interval: None, .. })

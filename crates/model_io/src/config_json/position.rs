@@ -1,15 +1,18 @@
 //! Position encoding in a `config.json`. Transformers 4 reads `rope_theta` and `rope_scaling`,
 //! transformers 5 `rope_parameters`; we read and write both.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Map, Value, json};
 
 use super::defaults::Defaults;
 use super::family::Family;
 use super::layer_types::layer_interval;
-use super::rope_scaling::{self, rope_type};
+use super::rope_scaling::{self, scaling_type};
 use crate::config::{AttentionConfig, ModelConfig, PositionEncoding, RopeParameters, RopeScaling};
 use crate::json_fields::Fields;
+
+/// Types of Gemma 3's layers, each with `rope_parameters` of its own.
+const LAYER_TYPES: [&str; 2] = ["full_attention", "sliding_attention"];
 
 /// Reads the position encoding of a model of `n_layer` layers for `context_len` tokens.
 pub(super) fn read(
@@ -75,11 +78,9 @@ fn of_layer_type<'a>(layer_type: &str, fields: Fields<'a>) -> Result<Option<Fiel
 pub(super) fn local_base(fields: Fields<'_>) -> Result<f64> {
     let base = fields.number_or("rope_local_base_freq", 10_000.)?;
     let Some(parameters) = of_layer_type("sliding_attention", fields)? else { return Ok(base) };
-    let kind = rope_type(parameters)?.unwrap_or("default");
-    ensure!(
-        kind == "default",
-        "RoPE scaling `{kind}` of `sliding_attention` is not supported: expected default"
-    );
+    if let Some(kind) = scaling_type(parameters)? {
+        bail!("RoPE scaling `{kind}` of `sliding_attention` is not supported: expected default");
+    }
     parameters.number_or("rope_theta", base)
 }
 
@@ -87,15 +88,20 @@ pub(super) fn local_base(fields: Fields<'_>) -> Result<f64> {
 fn rotary_fraction(family: Family, fields: Fields<'_>) -> Result<f64> {
     let default = if family == Family::GptNeoX { 0.25 } else { 1. };
     let mut fraction = fields.number_or("rotary_pct", default)?;
-    let scaling = [fields.object("rope_parameters")?, fields.object("rope_scaling")?];
-    for fields in [Some(fields)].into_iter().chain(scaling).flatten() {
-        fraction = fields.number_or("partial_rotary_factor", fraction)?;
-    }
+    let [newer, local] = match family {
+        Family::Gemma3 => LAYER_TYPES.map(|layer_type| of_layer_type(layer_type, fields)),
+        _ => [fields.object("rope_parameters"), Ok(None)],
+    };
     let supported = matches!(family, Family::GptNeoX | Family::Phi3 | Family::Custom);
-    ensure!(
-        supported || fraction == 1.,
-        "`partial_rotary_factor` is {fraction}: only 1 (whole heads) is supported in this family"
-    );
+    let objects = [Some(fields), newer?, local?, fields.object("rope_scaling")?];
+    for fields in objects.into_iter().flatten() {
+        fraction = fields.number_or("partial_rotary_factor", fraction)?;
+        ensure!(
+            supported || fraction == 1.,
+            "`partial_rotary_factor` is {fraction}: only 1 (whole heads) is supported in this \
+             family"
+        );
+    }
     Ok(fraction)
 }
 

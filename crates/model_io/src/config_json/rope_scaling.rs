@@ -9,9 +9,14 @@ use crate::config::{Llama3Scaling, LongScaling, PairFactors, RopeScaling, YarnSc
 use crate::json_fields::Fields;
 use crate::rope_scaling::yarn_attention_factor;
 
-/// Kind of a RoPE scaling. `type` is an older name of the key.
-pub(super) fn rope_type(parameters: Fields<'_>) -> Result<Option<&str>> {
-    Ok(parameters.string("rope_type")?.or(parameters.string("type")?))
+/// Kind of a RoPE scaling; `None` if there is none. `type` is an older name of the key.
+pub(super) fn scaling_type(parameters: Fields<'_>) -> Result<Option<&str>> {
+    let kind = parameters.string("rope_type")?.or(parameters.string("type")?);
+    ensure!(
+        kind.is_some() || parameters.value("factor").is_none(),
+        "RoPE has a scaling `factor`, but `rope_type` is missing"
+    );
+    Ok(kind.filter(|&kind| kind != "default"))
 }
 
 /// Reads the scaling in `parameters`, an object of `fields`, of a model of `context_len` tokens.
@@ -28,11 +33,8 @@ pub(super) fn read(
         Family::Phi3 => fields.size_or(key, 4096)?,
         _ => fields.size_or(key, parameters.size_or(key, context_len)?)?,
     };
-    Ok(Some(match rope_type(parameters)? {
-        None if parameters.value("factor").is_some() => {
-            bail!("RoPE has a scaling `factor`, but `rope_type` is missing")
-        }
-        None | Some("default") => return Ok(None),
+    Ok(Some(match scaling_type(parameters)? {
+        None => return Ok(None),
         // Phi-3's older files call it `su` or `yarn`.
         Some("longrope" | "su") => read_long(context_len, original_context_len, parameters)?,
         Some("yarn") if family == Family::Phi3 => {

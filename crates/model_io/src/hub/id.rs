@@ -24,12 +24,37 @@ pub fn is_dataset_id(text: &str) -> bool {
     !is_path(text, &DATASET_EXTENSIONS) && HubId::parse_dataset(text).is_ok()
 }
 
+/// Hub model ID `text` at `revision`: `owner/name@revision`.
+///
+/// # Errors
+/// When `text` is not an ID, or has a revision.
+pub(crate) fn at_revision(text: &str, revision: &str) -> Result<String> {
+    let id = HubId::parse(text)?;
+    ensure!(id.revision == DEFAULT_REVISION, "`{text}` already has a revision");
+    let id = HubId { revision: revision.to_string(), ..id }.to_string();
+    HubId::parse(&id).map(|_| id)
+}
+
+/// Name and revision of a model: those of a Hub model ID with `@revision`, else `text` alone.
+pub(crate) fn split_revision(text: &str) -> (String, Option<String>) {
+    let id = HubId::parse(text).ok().filter(|_| is_hub_id(text));
+    match id.filter(|id| id.revision != DEFAULT_REVISION) {
+        None => (text.to_string(), None),
+        Some(id) => {
+            let revision = id.revision.clone();
+            (HubId { revision: DEFAULT_REVISION.into(), ..id }.to_string(), Some(revision))
+        }
+    }
+}
+
 /// True if `text` is an existing path, or ends like a file with one of `extensions`.
 fn is_path(text: &str, extensions: &[&str]) -> bool {
     let is_file_name = !text.contains(':') && extensions.iter().any(|end| text.ends_with(end));
     is_file_name || Path::new(text).exists()
 }
 
+/// Branch of an ID without a revision.
+pub(crate) const DEFAULT_REVISION: &str = "main";
 /// Branch on which the Hub keeps its conversion of a data set to Parquet.
 const CONVERTED: &str = "refs/convert/parquet";
 
@@ -56,7 +81,7 @@ impl HubId {
     fn parse_as(text: &str, kind: RepoType, extensions: &[&str]) -> Result<Self> {
         let (rest, file) =
             text.split_once(':').map_or((text, None), |(rest, file)| (rest, Some(file)));
-        let (name, revision) = rest.split_once('@').unwrap_or((rest, "main"));
+        let (name, revision) = rest.split_once('@').unwrap_or((rest, DEFAULT_REVISION));
         let is_word = |word: &str| {
             let plain = word.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
             plain && !word.is_empty() && !word.starts_with('.')
@@ -97,7 +122,7 @@ impl HubId {
     /// The Hub's conversion of a data set, unless a revision is named, and the data set itself.
     pub(super) fn with_conversion(&self) -> impl Iterator<Item = Self> {
         let converted = Self { revision: CONVERTED.into(), ..self.clone() };
-        let converted = (self.revision == "main").then_some(converted);
+        let converted = (self.revision == DEFAULT_REVISION).then_some(converted);
         converted.into_iter().chain([self.clone()])
     }
 
@@ -119,7 +144,7 @@ impl HubId {
 impl fmt::Display for HubId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.name)?;
-        if self.revision != "main" {
+        if self.revision != DEFAULT_REVISION {
             write!(f, "@{}", self.revision)?;
         }
         self.file.iter().try_for_each(|file| write!(f, ":{file}"))

@@ -201,6 +201,20 @@ fn all_layers_of_one_type_survive_a_round_trip() -> Result<()> {
 }
 
 #[test]
+fn a_gemma_with_scaled_rope_is_one_under_its_own_name() -> Result<()> {
+    for (name, mut config) in variants().into_iter().filter(|(name, _)| name.starts_with("gemma")) {
+        let scaling = Some(RopeScaling::Linear { factor: 4. });
+        let rope = RopeParameters { scaling, ..RopeParameters::new(1000.) };
+        config.attention.position = PositionEncoding::Rope(rope);
+        let json = to_json(&config);
+        assert_eq!(json["model_type"], name);
+        assert_eq!(json["rope_scaling"]["factor"], 4.);
+        assert_eq!(from_json(&json)?, config, "{name}");
+    }
+    Ok(())
+}
+
+#[test]
 fn what_the_two_families_do_not_support_is_refused_by_name() {
     let (sliding, full) = ("sliding_attention", "full_attention");
     let refused = |json: Value, changes: Value| error(from_json(&with(json, changes)));
@@ -223,19 +237,35 @@ fn what_the_two_families_do_not_support_is_refused_by_name() {
         ("rope_local_base_freq", json!(0), "the layers with a window must be above 0, got 0"),
         ("use_bidirectional_attention", json!(true), "`use_bidirectional_attention`"),
         ("rope_parameters", json!({ "rope_type": "default" }), "one for `sliding_attention`"),
-        (
-            "rope_parameters",
-            json!({ "sliding_attention": { "rope_type": "linear", "factor": 2. } }),
-            "RoPE scaling `linear` of `sliding_attention` is not supported",
-        ),
-        (
-            "rope_parameters",
-            json!({ "sliding_attention": { "type": "yarn", "factor": 2. } }),
-            "RoPE scaling `yarn` of `sliding_attention` is not supported",
-        ),
     ] {
         let message = refused(gemma_3_1b(), json!({ key: value }));
         assert!(message.contains(expected), "{message}");
+    }
+}
+
+#[test]
+fn the_rope_of_both_types_of_layers_is_checked() {
+    let half = json!({ "partial_rotary_factor": 0.5 });
+    let whole = json!({ "partial_rotary_factor": 1. });
+    let linear = json!({ "rope_type": "linear", "factor": 2. });
+    let yarn = json!({ "type": "yarn", "factor": 2. });
+    let untyped = json!({ "factor": 2. });
+    let is_half = "`partial_rotary_factor` is 0.5";
+    let is_untyped = "RoPE has a scaling `factor`, but `rope_type` is missing";
+    let unsupported = "of `sliding_attention` is not supported";
+    for (full, sliding, expected) in [
+        (json!(null), linear, format!("RoPE scaling `linear` {unsupported}")),
+        (json!(null), yarn, format!("RoPE scaling `yarn` {unsupported}")),
+        (json!(null), untyped.clone(), is_untyped.to_string()),
+        (untyped, json!(null), is_untyped.to_string()),
+        (json!(null), half.clone(), is_half.to_string()),
+        (half.clone(), json!(null), is_half.to_string()),
+        (half, whole, is_half.to_string()),
+    ] {
+        let parameters = json!({ "full_attention": full, "sliding_attention": sliding });
+        let changes = json!({ "rope_parameters": parameters });
+        let message = error(from_json(&with(gemma_3_1b(), changes)));
+        assert!(message.contains(&expected), "{message}");
     }
 }
 

@@ -144,12 +144,12 @@ impl Reference {
         let reference = match named {
             Some(named) => Self {
                 model: named.inference_model(dtype)?,
-                sha256: parameters_sha256(named.parameters.iter())?,
+                sha256: parameters_sha256(&named.parameters)?,
             },
             None => {
                 let mut view = parameters.with_compute_dtype(dtype).for_inference();
                 let model = GptModern::new(&saver.config, view.root())?;
-                Self { model, sha256: parameters_sha256(parameters.iter())? }
+                Self { model, sha256: parameters_sha256(parameters)? }
             }
         };
         Ranks::of_process()?.ensure_same(&reference.sha256, "reference model")?;

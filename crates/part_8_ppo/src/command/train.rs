@@ -130,7 +130,7 @@ fn actor_critic(
     reward_name: &str,
 ) -> Result<(ActorCritic, GptModern)> {
     let ref_parameters = other.as_ref().map_or(&parameters, |other| &other.parameters);
-    let reference = parameters_sha256(ref_parameters.iter())?;
+    let reference = parameters_sha256(ref_parameters)?;
     let run_inputs = RunInputs::of_all_ranks(reference, reward_name.to_string())?;
     let optimizer = args.optimization.optimizer.optimizer_config();
     let dtype = args.optimization.dtype.dtype();

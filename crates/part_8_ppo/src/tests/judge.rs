@@ -16,7 +16,9 @@ use crate::flags::JudgeFlags;
 use crate::judge::{LlmJudge, fill, parse_score};
 use crate::rollout_group::SampledCompletion;
 use crate::scoring_counter::ScoringCounts;
-use crate::{PromptExample, RewardInput, RolloutGroup, ScoredRollouts, Scoring, ScoringCounter};
+use crate::{
+    PromptExample, RewardInput, RolloutGroup, RunInputs, ScoredRollouts, Scoring, ScoringCounter,
+};
 
 #[test]
 fn the_last_score_of_a_reply_counts() {
@@ -263,4 +265,17 @@ fn a_judge_needs_a_question_about_the_completion() -> Result<()> {
     let missing = LlmJudge::open("no-such-model", Some(&folder.path().join("none")), none(), &CPU);
     assert!(format!("{:#}", missing.err().expect("refused")).contains("none"));
     Ok(())
+}
+
+/// Earlier versions hashed the norms of a quantized judge alone.
+#[test]
+fn a_run_with_another_judge_is_told_of_those_that_earlier_versions_did_not_record() {
+    let inputs = |reward_fn: &str| RunInputs { reward_fn: reward_fn.into(), ..Default::default() };
+    let judge = inputs("judge weights question");
+    assert!(judge.ensure_same_as(&judge.clone()).is_ok());
+    let refused = |run: &RunInputs| {
+        run.ensure_same_as(&inputs("judge others question")).expect_err("another").to_string()
+    };
+    assert!(refused(&judge).contains("an earlier version, which did not record its quantized"));
+    assert!(refused(&inputs("exact")).ends_with("than --reward names now"));
 }

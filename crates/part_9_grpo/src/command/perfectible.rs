@@ -60,7 +60,7 @@ pub(super) fn run(args: &PerfectibleArgs) -> Result<()> {
     let problems = problem_rows(&trainer.problems);
     let settings = TableSettings {
         model: table_args.policy.model.clone(),
-        base_sha256: parameters_sha256(checkpoint.parameters.iter())?,
+        base_sha256: parameters_sha256(&checkpoint.parameters)?,
         tokens: table_args.tokens.get(),
         lr: table_args.lr,
         problems_sha256: Some(sha256::hash_bytes(problems.as_bytes())),

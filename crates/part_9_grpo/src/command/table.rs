@@ -46,7 +46,7 @@ pub(super) fn run(args: &TableArgs) -> Result<()> {
     let mut checkpoint = SharedSetup::open_base_model(args, &device)?;
     let settings = TableSettings {
         model: args.policy.model.clone(),
-        base_sha256: parameters_sha256(checkpoint.parameters.iter())?,
+        base_sha256: parameters_sha256(&checkpoint.parameters)?,
         tokens: args.tokens.get(),
         lr: args.lr,
         problems_sha256: None,

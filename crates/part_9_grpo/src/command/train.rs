@@ -62,7 +62,7 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let LrSchedule { total_steps, warmup_steps, .. } = config.update.schedule;
     setup.resolve(resolved_settings(&config.update.schedule, config.prompts_per_step, rule))?;
 
-    let reference = parameters_sha256(parameters.iter())?;
+    let reference = parameters_sha256(&parameters)?;
     let (optimizer, dtype) = (config.update.optimizer, args.step.dtype.dtype());
     let state = saver.train_state(parameters, optimizer, dtype, config.seed)?;
     let policy = Policy::new(&saver.config, state, config.reference_update)?;

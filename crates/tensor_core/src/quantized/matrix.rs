@@ -149,9 +149,8 @@ impl QuantizedMatrix {
         )
     }
 
-    /// Blocks of all rows.
-    #[cfg(test)]
-    pub(crate) fn blocks(&self) -> &[u8] {
+    /// Blocks of all rows, row by row.
+    pub fn blocks(&self) -> &[u8] {
         &self.bytes
     }
 

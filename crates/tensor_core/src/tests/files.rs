@@ -53,6 +53,30 @@ fn a_failed_write_keeps_the_old_file_and_leaves_no_partial_one() -> Result<()> {
 
 #[cfg(unix)]
 #[test]
+fn a_file_keeps_the_permissions_of_the_one_it_replaces_and_a_new_one_follows_the_umask()
+-> Result<()> {
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt;
+
+    let folder = tempfile::tempdir()?;
+    let path = |name: &str| folder.path().join(name);
+    let mode = |name: &str| anyhow::Ok(fs::metadata(path(name))?.permissions().mode() & 0o7777);
+    fs::write(path("standard"), "")?; // as the standard library creates files, by the umask
+    atomic_file::write(&path("new"), b"new")?;
+    assert_eq!(mode("new")?, mode("standard")?);
+    for replaced in [0o600, 0o640, 0o666, 0o400] {
+        fs::set_permissions(path("new"), Permissions::from_mode(replaced))?;
+        let temporary = atomic_file::create_temp_file(&path("new"))?;
+        let for_others = temporary.as_file().metadata()?.permissions().mode() & 0o077;
+        assert_eq!(for_others & !replaced, 0, "not even before it is complete");
+        weights::save(&path("new"), &tensors()?)?;
+        assert_eq!(mode("new")?, replaced);
+    }
+    Ok(())
+}
+
+#[cfg(unix)]
+#[test]
 fn devices_pipes_and_folders_are_not_read() -> Result<()> {
     use std::os::unix::fs::symlink;
     use std::process::Command;
