@@ -72,9 +72,9 @@ fn log_probs_of_all_ranks_are_in_the_order_of_the_examples() {
 fn the_baseline_of_kto_is_the_mean_over_the_completions_of_all_ranks() -> Result<()> {
     let baseline_on = |ranks: &Ranks, [seed, seed_of_reference]: [u64; 2]| -> Result<f64> {
         let mut mismatched = mismatched(&pairs(), 24).context("other prompts")?;
-        let reference = policy(seed_of_reference)?.inference_model;
+        let reference = policy(seed_of_reference)?.models.inference;
         set_ref_log_probs(&mut mismatched, &reference, 8, &Ranks::Alone)?;
-        kl_baseline(&policy(seed)?.inference_model, &mismatched, 2, ranks)
+        kl_baseline(&policy(seed)?.models.inference, &mismatched, 2, ranks)
     };
     let mut largest = 0f64;
     for seeds in [[5, 7], [7, 5]] {
