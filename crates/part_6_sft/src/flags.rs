@@ -10,7 +10,7 @@ use datasets::{
     AssistantTurns, DatasetFlags, Example, ExampleColumns, HeldOutRows, Mixture, SplitRule,
     SplitSpec, Splits,
 };
-use experiment::RunFolder;
+use experiment::model_runs::runs_of_model;
 use experiment::number::fraction;
 use experiment::program::{as_usage_error, ensure_usage};
 use serde::Serialize;
@@ -127,7 +127,7 @@ impl DataFlags {
         if *source == SftSource::Arithmetic {
             return load();
         }
-        let runs = RunFolder::runs_of_model(Path::new(model))?;
+        let runs = runs_of_model(Path::new(model))?;
         let runs: Vec<Value> = runs.into_iter().map(|(_, settings)| settings).collect();
         let load_of_run =
             |run: &Value, seed: u64| Self::load_rows_of_run(run, columns.as_ref(), seed);

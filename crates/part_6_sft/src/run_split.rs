@@ -9,6 +9,7 @@ use anyhow::{Context, Result};
 use datasets::held_out::splits_of_run;
 use datasets::{DatasetFlags, Example, ExampleColumns, HeldOutRows, SplitRule, SplitSpec};
 use experiment::RunFolder;
+use experiment::model_runs::runs_of_model;
 use model_io::ChatMessage;
 use serde_json::Value;
 
@@ -49,7 +50,7 @@ impl RunSplit {
         let is_generated = SftSource::built_in(data) == Some(SftSource::Arithmetic);
         let Some(model) = model.filter(|_| !is_generated) else { return Ok(None) };
         let (mut of_data, mut of_source, mut learned) = (None, None, HashSet::new());
-        let mut runs = RunFolder::runs_of_model(Path::new(model))?;
+        let mut runs = runs_of_model(Path::new(model))?;
         runs.retain(|(_, settings)| HeldOutRows::is_learned_by(settings, dataset, data));
         for (run, settings) in runs {
             let has_same_data = has_examples(&settings) && dataset.is_data_of(&settings, data);

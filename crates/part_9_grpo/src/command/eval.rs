@@ -7,8 +7,8 @@ use std::path::Path;
 use anyhow::Result;
 use candle_core::Device;
 use datasets::{DatasetFlags, Example, HeldOutRows, SplitSpec};
-use experiment::RunFolder;
 use experiment::metrics_writer::extend_row;
+use experiment::model_runs::runs_of_model;
 use experiment::program::ensure_usage;
 use modern::sampler::{Sampler, SamplingStrategy};
 use ppo::reference::reference_of_finetuned;
@@ -179,7 +179,7 @@ fn load_eval_examples(args: &EvalArgs) -> Result<Vec<Example>> {
     let load = || -> Result<Vec<Example>> {
         args.task.load_rows()?.map_or_else(|| task.test_examples(), Ok)
     };
-    let runs = RunFolder::runs_of_model(Path::new(args.finetuned.trained_model()))?;
+    let runs = runs_of_model(Path::new(args.finetuned.trained_model()))?;
     let runs: Vec<Value> = runs.into_iter().map(|(_, settings)| settings).collect();
     let (Some(run), Some(data)) = (runs.first(), args.task.file_data()) else { return load() };
     let is_own = run["task"] == json!(task) && dataset.is_data_of(run, data);
