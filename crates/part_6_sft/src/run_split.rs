@@ -40,9 +40,9 @@ pub struct GivenSplit {
 impl RunSplit {
     /// Split of the first fine-tuning run on `data`, a part of which `dataset` selects, among the
     /// runs that led to `model`, and what all of these have learned of the data, or of a source
-    /// that they share. `None` without one, for generated data, and, with a warning, if there are
-    /// other rows than when a fine-tuning run on `data` was trained. Another run whose rows cannot
-    /// be read is left out with a warning.
+    /// that they share. `None` without one, and for generated data. A run is left out with a
+    /// warning if there are other rows than when it was trained, or if its rows cannot be read and
+    /// it is not a fine-tuning run on `data`.
     ///
     /// # Errors
     /// When the settings of a run, or the rows of a fine-tuning run on `data`, cannot be read.
@@ -71,7 +71,6 @@ impl RunSplit {
                         false => of_source = Some((run, None)),
                     }
                 }
-                None if has_same_data => return Ok(None),
                 None => {}
             }
         }

@@ -69,6 +69,12 @@ fn the_rows_that_a_model_has_learned_are_those_of_the_first_run_on_the_data() ->
     assert!(find("nothing", &data)?.is_none(), "no run");
     fs::write(&data, (0..101).map(row).collect::<String>())?;
     assert!(find("ppo", &data)?.is_none(), "the rows have changed since the rule was recorded");
+    let rule = SplitRule::of_shares(101, 0.2, 0., 8);
+    let later = json!({ "data": data, "examples": 9, "split_rule": rule, "model": path("ppo") });
+    write_run(&path("later"), &later)?;
+    let split = find("later", &data)?.expect("that of the run on the rows that there are");
+    let of_later = load(0.2, 8)?;
+    assert_eq!((split.rule, split.n_learned(&of_later.train)), (Some(rule), 81));
     Ok(())
 }
 
