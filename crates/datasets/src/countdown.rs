@@ -7,8 +7,6 @@
 //! completion    (5 * 3) + 7
 //! ```
 
-use std::collections::HashSet;
-
 use tensor_core::Rng;
 
 use crate::example::Example;
@@ -17,11 +15,13 @@ use crate::split::Splits;
 /// Seed of the built-in puzzles. It is not a run's seed, so that all runs have the same ones.
 const SPLIT_SEED: u64 = 90;
 /// Numbers of built-in puzzles for demonstrations, validation, test and training: nearly all of the
-/// 14,072 that [`Puzzle::sample`] can draw.
+/// 14,072 of three numbers.
 const SPLIT_SIZES: [usize; 4] = [10_000, 200, 300, 3_000];
+/// Largest number of a puzzle.
+const MAX_NUMBER: usize = 20;
 
 /// Countdown puzzle: numbers and a target.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Puzzle {
     /// Numbers to use, once each.
     pub numbers: Vec<i64>,
@@ -34,23 +34,44 @@ impl Puzzle {
     /// operations.
     pub fn sample(n: usize, rng: &mut Rng) -> Self {
         loop {
-            let numbers: Vec<i64> = (0..n).map(|_| 1 + rng.below(20) as i64).collect();
-            let mut target = numbers[0];
-            for &number in &numbers[1..] {
-                target = match rng.below(4) {
-                    0 => target + number,
-                    1 => target - number,
-                    2 => target * number,
-                    _ if number != 0 && target % number == 0 => target / number,
-                    _ => target + number,
-                };
-            }
-            if (1..=100).contains(&target) && !numbers.contains(&target) {
-                let mut shuffled = numbers;
-                rng.shuffle(&mut shuffled);
-                return Self { numbers: shuffled, target };
+            let numbers: Vec<i64> = (0..n).map(|_| 1 + rng.below(MAX_NUMBER) as i64).collect();
+            let (first, others) = (numbers[0], &numbers[1..]);
+            let next = |value, number: &i64| result(rng.below(N_OPERATIONS), value, *number);
+            let target = others.iter().fold(first, next);
+            let mut puzzle = Self { numbers, target };
+            if puzzle.has_valid_target() {
+                rng.shuffle(&mut puzzle.numbers);
+                return puzzle;
             }
         }
+    }
+
+    /// All different puzzles that [`Puzzle::sample`] can draw, their numbers in ascending order.
+    fn all(n: usize) -> Vec<Self> {
+        let ones = 1..=MAX_NUMBER as i64;
+        let new = |numbers: Vec<i64>, target| Self { numbers, target };
+        let mut puzzles: Vec<Self> = ones.clone().map(|number| new(vec![number], number)).collect();
+        for _ in 1..n {
+            let mut longer = Vec::new();
+            for Self { numbers, target } in &puzzles {
+                for number in ones.clone() {
+                    let numbers = [numbers.as_slice(), &[number]].concat();
+                    let results = (0..N_OPERATIONS).map(|which| result(which, *target, number));
+                    longer.extend(results.map(|target| new(numbers.clone(), target)));
+                }
+            }
+            puzzles = longer;
+        }
+        puzzles.retain(Self::has_valid_target);
+        puzzles.iter_mut().for_each(|puzzle| puzzle.numbers.sort_unstable());
+        puzzles.sort_unstable();
+        puzzles.dedup();
+        puzzles
+    }
+
+    /// True if the target is from 1 to 100, and not one of the numbers.
+    fn has_valid_target(&self) -> bool {
+        (1..=100).contains(&self.target) && !self.numbers.contains(&self.target)
     }
 
     /// Prompt of the puzzle.
@@ -91,34 +112,47 @@ impl Puzzle {
 
 /// Built-in puzzles for reinforcement learning; none is in two splits, or in [`demonstrations`].
 pub fn splits() -> Splits<Example> {
-    let [n_demonstrations, n_validation, n_test, _] = SPLIT_SIZES;
-    let mut validation = puzzles(SPLIT_SIZES.iter().sum(), SPLIT_SEED).split_off(n_demonstrations);
+    let [n_demonstrations, n_validation, n_test, n_train] = SPLIT_SIZES;
+    let mut validation = shuffled_puzzles().split_off(n_demonstrations);
     let mut test = validation.split_off(n_validation);
-    let train = test.split_off(n_test);
+    let mut train = test.split_off(n_test);
+    train.truncate(n_train);
     Splits { train, validation, test }
 }
 
-/// Built-in puzzles for demonstrations. Reinforcement learning has others, because a model can
-/// remember the solutions that it has read: it would be rewarded for that instead of for a search.
+/// Built-in puzzles for demonstrations. Reinforcement learning has others, which are as hard, so
+/// that it rewards a search and not a solution that the model remembers.
 pub fn demonstrations() -> Vec<Example> {
-    puzzles(SPLIT_SIZES[0], SPLIT_SEED)
+    let mut puzzles = shuffled_puzzles();
+    puzzles.truncate(SPLIT_SIZES[0]);
+    puzzles
 }
 
-/// `n` different puzzles of three numbers.
-fn puzzles(n: usize, seed: u64) -> Vec<Example> {
-    let mut rng = Rng::new(seed);
-    let mut seen_keys = HashSet::new();
-    let mut all = Vec::new();
-    while all.len() < n {
-        let puzzle = Puzzle::sample(3, &mut rng);
-        let mut key = puzzle.numbers.clone();
-        key.sort_unstable();
-        key.push(puzzle.target);
-        if seen_keys.insert(key) {
-            all.push(Example::new(puzzle.question(), puzzle.answer()));
-        }
+/// All puzzles of three numbers, in random order. In the order of random draws those that are drawn
+/// rarely, which are harder, would be the last.
+fn shuffled_puzzles() -> Vec<Example> {
+    let mut rng = Rng::new(SPLIT_SEED);
+    let mut puzzles = Puzzle::all(3);
+    rng.shuffle(&mut puzzles);
+    let examples = puzzles.into_iter().map(|mut puzzle| {
+        rng.shuffle(&mut puzzle.numbers);
+        Example::new(puzzle.question(), puzzle.answer())
+    });
+    examples.collect()
+}
+
+/// Number of operations of [`result`].
+const N_OPERATIONS: usize = 4;
+
+/// Result of an operation on `value` and `number`: +, −, · or, if it is exact, /, else +.
+fn result(operation: usize, value: i64, number: i64) -> i64 {
+    match operation {
+        0 => value + number,
+        1 => value - number,
+        2 => value * number,
+        _ if number != 0 && value % number == 0 => value / number,
+        _ => value + number,
     }
-    all
 }
 
 /// Exact fraction, so that floating-point rounding cannot decide whether an expression is right.

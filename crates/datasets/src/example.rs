@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::columns;
+use crate::prompt_row::{PromptKey, PromptRow, RowKind};
 
 /// Prompt and completion.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,25 +46,21 @@ impl Example {
         Self { prompt, completion, assistant_turns: AssistantTurns::All, tests: Vec::new() }
     }
 
-    /// Question that rows of one split share: the prompt, or a text, which has none.
-    pub fn question(&self) -> (Vec<ChatMessage>, Option<String>) {
-        (self.prompt.clone(), self.prompt.is_empty().then(|| self.completion.clone()))
-    }
-
-    /// Messages of the prompt, apart from the system prompt and from white space around each: the
-    /// same for two examples that ask the same.
-    pub fn conversation(&self) -> Vec<ChatMessage> {
-        let messages = self.prompt.iter().filter(|message| message.role != "system");
-        let trimmed = messages.map(|message| ChatMessage {
-            content: message.content.trim().to_string(),
-            ..message.clone()
-        });
-        trimmed.collect()
-    }
-
     /// Prompt without a known completion.
     pub(crate) fn of_prompt(prompt: Vec<ChatMessage>) -> Self {
         Self::of_messages(prompt, String::new())
+    }
+}
+
+impl PromptRow for Example {
+    const KIND: RowKind = RowKind::Example;
+
+    fn prompt(&self) -> &[ChatMessage] {
+        &self.prompt
+    }
+
+    fn question(&self) -> PromptKey {
+        (self.prompt.clone(), self.prompt.is_empty().then(|| self.completion.clone()))
     }
 }
 

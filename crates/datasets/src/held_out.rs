@@ -1,32 +1,36 @@
 //! Rows of an evaluation that a model has not learned from: those that its runs held out.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 
 use anyhow::{Result, ensure};
 use serde_json::Value;
 
+use crate::prompt_row::PromptKey;
 use crate::{
-    DatasetFlags, Example, FilteredPreferences, PreferenceColumns, SplitRule, Splits, json_rows,
+    DatasetFlags, Example, FilteredPreferences, PreferenceColumns, PromptRow, RowKind, SplitRule,
+    Splits, json_rows,
 };
 
 /// Rows of an evaluation.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HeldOutRows {
+pub struct HeldOutRows<T> {
     /// Rows.
-    pub rows: Vec<Example>,
+    pub rows: Vec<T>,
     /// Description of the rows, if a run of the model has learned from the same data.
     pub message: Option<String>,
     /// Warning, if a run may have learned any of the rows.
     pub warning: Option<String>,
 }
 
-impl HeldOutRows {
+impl<T: PromptRow> HeldOutRows<T> {
     /// Rows of `requested`, data with the flags that select a part of it, which `load` reads,
     /// without those whose prompts a run that led to the model was trained on. `runs` are the
-    /// settings of these runs, the latest first. `load_of_run` reads the rows of a run, a mixture
-    /// drawn by the seed that it is given; the pairs of a run on preferences are read here, without
-    /// those that it filtered out.
+    /// settings of these runs, the latest first. Of the data of the latest run, they are its test
+    /// rows, or its validation rows if it has no test rows.
+    ///
+    /// `load_of_run` reads the rows of a run, a mixture drawn by the seed that it is given; the
+    /// pairs of a run on preferences are read here, without those that it filtered out.
     ///
     /// # Errors
     /// When `load` fails, the rows of the latest run on these data cannot be read, or it was
@@ -35,9 +39,9 @@ impl HeldOutRows {
         runs: &[Value],
         requested: (&DatasetFlags, &str),
         load_of_run: impl Fn(&Value, u64) -> Result<Vec<Example>>,
-        load: impl FnOnce() -> Result<Vec<Example>>,
+        load: impl FnOnce() -> Result<Vec<T>>,
     ) -> Result<Self> {
-        let mut runs = runs.iter().filter(|run| Self::is_learned_by(run, requested.0, requested.1));
+        let mut runs = runs.iter().filter(|run| is_learned_by(run, requested.0, requested.1));
         let Some(latest) = runs.next() else {
             return Ok(Self { rows: load()?, message: None, warning: None });
         };
@@ -49,17 +53,12 @@ impl HeldOutRows {
         Ok(held_out)
     }
 
-    /// True if the run with these `settings` was trained on rows of the data `name` of `dataset`.
-    pub fn is_learned_by(settings: &Value, dataset: &DatasetFlags, name: &str) -> bool {
-        SplitRule::is_of_run(settings) && dataset.shares_files_with(settings, name)
-    }
-
     /// Rows that the latest run, with these `settings` and `splits`, was not trained on.
     fn of_latest(
         settings: &Value,
         (dataset, name): (&DatasetFlags, &str),
         splits: Result<Option<(SplitRule, Splits<Example>)>>,
-        load: impl FnOnce() -> Result<Vec<Example>>,
+        load: impl FnOnce() -> Result<Vec<T>>,
     ) -> Result<Self> {
         let is_data_of = dataset.is_data_of(settings, name);
         let warning = match (settings["eval_file"].as_str(), splits) {
@@ -67,15 +66,9 @@ impl HeldOutRows {
                 format!("the run was trained on these rows; its validation rows are in {file}")
             }
             (None, Ok(None)) => SplitRule::changed_since("the run"),
-            (None, Ok(Some((_, splits)))) if is_data_of && !is_on_preferences(settings) => {
-                let message = "the validation rows of the run's data; it was trained on the others";
-                let message = Some(message.to_string());
-                return Ok(Self { rows: splits.validation, message, warning: None });
-            }
             (None, Ok(Some((_, splits)))) => {
-                let trained: HashSet<_> = splits.train.iter().map(Example::question).collect();
-                let is_trained = |row: &Example| trained.contains(&row.question());
-                let (rows, message) = hold_out_untrained(load()?, is_trained, ("rows", name))?;
+                let is_own = is_data_of && RowKind::of_run(settings) == T::KIND;
+                let (rows, message) = hold_out(load()?, &splits, is_own, name)?;
                 return Ok(Self { rows, message: Some(message), warning: None });
             }
             (None, Err(error)) if is_data_of => {
@@ -99,18 +92,18 @@ impl HeldOutRows {
             Err(error) => unknown_rows(run, &error),
             Ok(None) => SplitRule::changed_since(run),
             Ok(Some((_, splits))) => {
-                let trained: HashSet<_> = splits.train.iter().map(Example::question).collect();
-                let untrained = self.rows.iter().filter(|row| !trained.contains(&row.question()));
-                let untrained: Vec<Example> = untrained.cloned().collect();
-                if untrained.len() == self.rows.len() {
-                    return;
+                let trained = questions(&splits.train);
+                let n_trained =
+                    self.rows.iter().filter(|row| trained.contains(&row.question())).count();
+                match self.rows.len() - n_trained {
+                    _ if n_trained == 0 => return,
+                    0 => format!("{run} was trained on all of these rows"),
+                    n_left => {
+                        self.rows.retain(|row| !trained.contains(&row.question()));
+                        let left = format!("{n_left} rows that {run} was not trained on");
+                        return append(&mut self.message, left);
+                    }
                 }
-                if !untrained.is_empty() {
-                    let left = format!("{} rows that {run} was not trained on", untrained.len());
-                    self.rows = untrained;
-                    return append(&mut self.message, left);
-                }
-                format!("{run} was trained on all of these rows")
             }
         };
         append(&mut self.warning, warning);
@@ -123,21 +116,52 @@ impl HeldOutRows {
     }
 }
 
-/// `rows` without those that a run was trained on, and a message with their number. `kind` says in
-/// the plural what they are, and `name` is that of the data.
+/// True if the run with these `settings` was trained on rows of the data `name` of `dataset`.
+pub fn is_learned_by(settings: &Value, dataset: &DatasetFlags, name: &str) -> bool {
+    SplitRule::is_of_run(settings) && dataset.shares_files_with(settings, name)
+}
+
+/// Those of `rows`, of the data `name`, that a run with these `splits` was not trained on, and a
+/// message that describes them. Of its own data, they are the test or validation rows alone.
 ///
 /// # Errors
 /// When none is left.
-pub fn hold_out_untrained<T>(
+fn hold_out<T: PromptRow>(
     mut rows: Vec<T>,
-    is_trained: impl Fn(&T) -> bool,
-    (kind, name): (&str, &str),
+    splits: &Splits<Example>,
+    is_own: bool,
+    name: &str,
 ) -> Result<(Vec<T>, String)> {
-    let n_rows = rows.len();
-    rows.retain(|row| !is_trained(row));
-    ensure!(!rows.is_empty(), "the run was trained on all {kind} of {name}");
+    let (held_out, description) = match splits.test.is_empty() {
+        false => (&splits.test, "test rows of the run's data: it has not used them"),
+        true => {
+            (&splits.validation, "validation rows of the run's data; it was trained on the others")
+        }
+    };
+    let of_split = questions(held_out);
+    // Columns of its own may read other prompts.
+    if is_own && rows.iter().any(|row| of_split.contains(&row.question())) {
+        return Ok((rows_of_questions(rows, held_out), format!("the {description}")));
+    }
+    let (n_rows, trained) = (rows.len(), questions(&splits.train));
+    rows.retain(|row| !trained.contains(&row.question()));
+    ensure!(!rows.is_empty(), "the run was trained on all rows of {name}");
     let n = rows.len();
-    Ok((rows, format!("{n} of {n_rows} {kind}: the run was trained on the others")))
+    Ok((rows, format!("{n} of {n_rows} rows: the run was trained on the others")))
+}
+
+fn questions(rows: &[Example]) -> HashSet<PromptKey> {
+    rows.iter().map(Example::question).collect()
+}
+
+/// Those of `rows` with the questions of `examples`, in the order of these.
+fn rows_of_questions<T: PromptRow>(rows: Vec<T>, examples: &[Example]) -> Vec<T> {
+    let mut of_question: HashMap<PromptKey, Vec<T>> = HashMap::new();
+    for row in rows {
+        of_question.entry(row.question()).or_default().push(row);
+    }
+    let rows = examples.iter().filter_map(|example| of_question.remove(&example.question()));
+    rows.flatten().collect()
 }
 
 /// Rule and splits of the run with these `settings`. `load` reads its rows, a mixture drawn by the
@@ -150,9 +174,9 @@ pub fn splits_of_run(
     settings: &Value,
     load: impl FnOnce(u64) -> Result<Vec<Example>>,
 ) -> Result<Option<(SplitRule, Splits<Example>)>> {
-    SplitRule::splits_of_run(settings, |seed| match is_on_preferences(settings) {
-        true => preferences_of_run(settings, seed),
-        false => load(seed),
+    SplitRule::splits_of_run(settings, |seed| match RowKind::of_run(settings) {
+        RowKind::Preference => preferences_of_run(settings, seed),
+        RowKind::Example => load(seed),
     })
 }
 
@@ -169,13 +193,6 @@ fn append(text: &mut Option<String>, more: String) {
         Some(text) => format!("{text}; {more}"),
         None => more,
     });
-}
-
-/// True if the run with these `settings` was trained on preferences: one of part 7, or of part 10
-/// on rows.
-fn is_on_preferences(settings: &Value) -> bool {
-    // A setting of no other run.
-    settings["pairs"].is_u64() && settings["online"].is_null()
 }
 
 /// Rows of the run on preferences with these `settings`, in the order in which it split them; those

@@ -11,7 +11,8 @@ pub mod json_rows;
 pub(crate) mod parquet_rows;
 pub mod columns;
 pub mod dialogue;
-pub mod example; // layouts
+pub mod prompt_row; // layouts
+pub mod example;
 pub mod code_rows;
 pub mod example_columns;
 pub mod preference;
@@ -38,6 +39,7 @@ pub use held_out::HeldOutRows;
 pub use mixture::{Mixture, StoppingStrategy};
 pub use preference::{FilteredPreferences, LabeledCompletion, Preference};
 pub use preference_columns::PreferenceColumns;
+pub use prompt_row::{PromptRow, RowKind};
 pub use split::{Split, Splits};
 pub use split_rule::{SplitRule, SplitSpec};
 pub use token_file::TokenFile;

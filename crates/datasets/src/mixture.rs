@@ -76,6 +76,13 @@ impl<S> Mixture<S> {
     }
 }
 
+impl<T> Mixture<Vec<T>> {
+    /// All rows, one source after the other.
+    pub fn concat(self) -> Vec<T> {
+        self.sources.into_iter().flat_map(|(rows, _)| rows).collect()
+    }
+}
+
 impl<T: Clone> Mixture<Vec<T>> {
     /// Rows in the order in which they are drawn with `seed`.
     pub fn interleave(&self, seed: u64) -> Vec<T> {

@@ -6,6 +6,7 @@ use std::ops::AddAssign;
 use model_io::ChatMessage;
 
 use crate::columns::is_blank;
+use crate::prompt_row::{PromptRow, RowKind};
 
 /// Conversation with a chosen and a rejected completion.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,6 +70,14 @@ impl Preference {
     ) -> Self {
         let (chosen, rejected) = (chosen.into(), rejected.into());
         Self { prompt: vec![ChatMessage::user(question)], chosen, rejected }
+    }
+}
+
+impl PromptRow for Preference {
+    const KIND: RowKind = RowKind::Preference;
+
+    fn prompt(&self) -> &[ChatMessage] {
+        &self.prompt
     }
 }
 

@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 use tensor_core::Rng;
 
 use crate::example::Example;
+use crate::prompt_row::PromptRow;
 
 /// Split of a data set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,11 +32,6 @@ pub struct Splits<T> {
 }
 
 impl<T> Splits<T> {
-    /// Number of rows of all splits.
-    pub fn n_rows(&self) -> usize {
-        self.train.len() + self.validation.len() + self.test.len()
-    }
-
     /// Random split that keeps rows of one prompt together, because a model that has learned an
     /// answer to a question is not to be asked the same question. `prompt` names a row's prompt.
     ///
@@ -80,28 +76,11 @@ impl<T> Splits<T> {
         })?;
         Ok(Self { train: prompts.into_iter().flatten().collect(), validation, test })
     }
-
-    /// [`Splits::hold_out`] of the shares `validation` and `test` of the rows; at least one row is
-    /// for validation.
-    ///
-    /// # Errors
-    /// When no row is left to train on.
-    pub fn hold_out_shares<P: Eq + Hash>(
-        rows: Vec<T>,
-        prompt: impl Fn(&T) -> P,
-        validation: f64,
-        test: f64,
-        seed: u64,
-    ) -> Result<Self> {
-        let n_validation = (rows.len() as f64 * validation).round() as usize;
-        let n_test = (rows.len() as f64 * test).round() as usize;
-        Self::hold_out(rows, prompt, n_validation.max(1), n_test, seed)
-    }
 }
 
 impl Splits<Example> {
-    /// Removes the training examples whose [conversation](Example::conversation) is also that of a
-    /// validation or test example, and returns their number.
+    /// Removes the training examples whose [conversation](PromptRow::conversation) is also that of
+    /// a validation or test example, and returns their number.
     pub fn remove_leaks(&mut self) -> usize {
         let held_out = self.validation.iter().chain(&self.test);
         let held_out: HashSet<_> = held_out.map(Example::conversation).collect();

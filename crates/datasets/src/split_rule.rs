@@ -14,7 +14,7 @@ use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{Example, Splits};
+use crate::{Example, PromptRow, Splits};
 
 /// Seed of the split of a task's problems. It is not a run's seed, so that all runs have the same
 /// split.
@@ -79,6 +79,13 @@ impl SplitRule {
         Self { n_validation, ..self }
     }
 
+    /// This rule with the share `test` of the rows for test.
+    #[must_use]
+    pub fn with_test(self, test: f64) -> Self {
+        let Self { n_test, .. } = Self::of_shares(self.n_rows, 0., test, self.seed);
+        Self { n_test, ..self }
+    }
+
     /// Rule of a task's problems: up to a tenth of `n_rows` for validation, always the same ones.
     pub fn of_problems(n_rows: usize) -> Self {
         let n_validation = (n_rows as f64 * MAX_VALIDATION_SHARE) as usize;
@@ -95,9 +102,9 @@ impl SplitRule {
     ///
     /// # Errors
     /// When no row is left to train on.
-    pub fn hold_out(&self, rows: Vec<Example>) -> Result<Splits<Example>> {
+    pub fn hold_out<T: PromptRow>(&self, rows: Vec<T>) -> Result<Splits<T>> {
         let Self { n_validation, n_test, seed, .. } = *self;
-        Splits::hold_out(rows, Example::question, n_validation, n_test, seed)
+        Splits::hold_out(rows, T::question, n_validation, n_test, seed)
     }
 
     /// True if the run with these `settings` split its rows.

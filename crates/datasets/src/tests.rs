@@ -13,6 +13,7 @@ mod code_rows;
 mod split;
 mod mixture;
 mod held_out;
+mod held_out_preferences;
 mod numbers;
 mod answers;
 mod arithmetic;

@@ -8,6 +8,7 @@ mod precision;
 pub mod flags;
 pub mod settings;
 pub mod run_folder;
+pub mod model_runs;
 pub mod rank_folder;
 pub mod checkpoints;
 pub mod selection;

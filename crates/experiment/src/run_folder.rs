@@ -25,8 +25,6 @@ use crate::terminal::printable;
 
 const EFFECTIVE_CONFIG: &str = "effective_config.yaml";
 const COMPLETIONS: &str = "completions.jsonl";
-/// Largest number of runs that are followed back from a model.
-const MAX_RUNS: usize = 16;
 
 /// Run folder with its metrics file open for appending.
 #[derive(Debug)]
@@ -117,23 +115,6 @@ impl RunFolder {
     /// When they cannot be read.
     pub fn settings_of_model(path: &Path) -> Result<Option<Value>> {
         Self::find_run(path).map_or(Ok(None), |run| Self::read_settings(&run))
-    }
-
-    /// Runs that led to the model at `path`, the latest first: that which it belongs to, that of
-    /// the model which this one started from, and so on. Each has its folder and its settings.
-    ///
-    /// # Errors
-    /// When settings cannot be read.
-    pub fn runs_of_model(path: &Path) -> Result<Vec<(PathBuf, Value)>> {
-        let (mut model, mut runs) = (Some(path.to_path_buf()), Vec::new());
-        while let Some(run) = model.as_deref().and_then(Self::find_run)
-            && runs.len() < MAX_RUNS
-        {
-            let Some(settings) = Self::read_settings(&run)? else { break };
-            model = settings["model"].as_str().map(PathBuf::from);
-            runs.push((run, settings));
-        }
-        Ok(runs)
     }
 
     /// Checks that the input `input`, named by `flag`, is outside the folders that a new run at

@@ -1,6 +1,7 @@
 //! Unit tests of this crate, file by file.
 
 mod run_folder;
+mod model_runs;
 mod checkpoints;
 mod run;
 mod ranks;

@@ -5,7 +5,11 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail, ensure};
 use datasets::preference::{FilterCounts, FilteredPreferences};
-use datasets::{Preference, PreferenceColumns, Splits, json_rows};
+use datasets::{
+    Mixture, Preference, PreferenceColumns, PromptRow, RowKind, SplitRule, SplitSpec, Splits,
+    json_rows,
+};
+use model_io::ChatMessage;
 use reward::PreferenceSource;
 use reward::flags::{PreferenceFlags, SplitFlags};
 use serde_json::Value;
@@ -17,6 +21,8 @@ use crate::preference_example::{Label, PreferenceRow, PreferenceType};
 pub struct PreferenceRows {
     /// Rows by split.
     pub splits: Splits<PreferenceRow>,
+    /// Rule of the split; `None` of built-in data.
+    pub rule: Option<SplitRule>,
     /// Rows filtered out.
     pub filtered: FilteredRows,
 }
@@ -37,38 +43,40 @@ impl fmt::Display for FilteredRows {
     }
 }
 
+impl PromptRow for PreferenceRow {
+    const KIND: RowKind = RowKind::Preference;
+
+    fn prompt(&self) -> &[ChatMessage] {
+        &self.prompt
+    }
+}
+
 impl PreferenceRows {
-    /// Rows of `data`, of this `preference_type`. A file is split by `split` and `seed`, rows of
-    /// one prompt together.
+    /// Rows of `data`, of this `preference_type`. Those of files are split as `spec` says, with the
+    /// share of `split` for test; built-in ones are drawn by `seed`, and have splits of their own.
     ///
     /// # Errors
     /// Those of [`load_all`], and when the splits leave nothing to train on.
     pub fn load(
         data: &PreferenceFlags,
         split: &SplitFlags,
+        spec: SplitSpec,
         preference_type: PreferenceType,
         seed: u64,
     ) -> Result<Self> {
-        if PreferenceSource::built_in(&data.data).is_none() {
-            let LoadedRows { rows, filtered } = load_all(data, preference_type, seed)?;
-            let (validation, test) = split.shares();
-            let prompt = |row: &PreferenceRow| row.prompt.clone();
-            let splits = Splits::hold_out_shares(rows, prompt, validation, test, seed)?;
-            return Ok(Self { splits, filtered });
+        if !data.is_built_in() {
+            let LoadedRows { rows, filtered } =
+                load_all(data, preference_type, spec.mixture_seed())?;
+            let rule = split.rule(spec, rows.len());
+            return Ok(Self { splits: rule.hold_out(rows)?, rule: Some(rule), filtered });
         }
-        let dataset = split.load_dataset(data, seed)?;
+        let (dataset, rule) = split.load_dataset(data, spec, seed)?;
         let splits = Splits {
             train: rows_of(dataset.train),
             validation: rows_of(dataset.validation),
             test: rows_of(dataset.test),
         };
-        Ok(Self { splits, filtered: FilteredRows::default() })
-    }
-
-    /// Rows to report results on: the test split, or the validation split if there is none.
-    pub fn into_eval_rows(self) -> Vec<PreferenceRow> {
-        let Splits { validation, test, .. } = self.splits;
-        if test.is_empty() { validation } else { test }
+        Ok(Self { splits, rule, filtered: FilteredRows::default() })
     }
 }
 
@@ -92,6 +100,26 @@ pub fn load_all(
     preference_type: PreferenceType,
     seed: u64,
 ) -> Result<LoadedRows> {
+    load_by(data, preference_type, |mixture| mixture.interleave(seed))
+}
+
+/// Rows to evaluate on, as [`load_all`]; those of a mixture one source after the other.
+///
+/// # Errors
+/// Those of [`load_all`].
+pub fn load_eval_rows(
+    data: &PreferenceFlags,
+    preference_type: PreferenceType,
+) -> Result<Vec<PreferenceRow>> {
+    Ok(load_by(data, preference_type, Mixture::concat)?.rows)
+}
+
+/// Rows of `data`; `mix` makes those of a mixture one list.
+fn load_by(
+    data: &PreferenceFlags,
+    preference_type: PreferenceType,
+    mix: impl FnOnce(Mixture<Vec<PreferenceRow>>) -> Vec<PreferenceRow>,
+) -> Result<LoadedRows> {
     let (source, columns) = data.open_source()?;
     let LoadedRows { rows, filtered } = match &source {
         PreferenceSource::Files(paths) => read_files(paths, &columns, preference_type)?,
@@ -105,7 +133,7 @@ pub fn load_all(
                 filtered.counts += file.filtered.counts;
                 Ok(file.rows)
             })?;
-            LoadedRows { rows: mixture.interleave(seed), filtered }
+            LoadedRows { rows: mix(mixture), filtered }
         }
         PreferenceSource::Arithmetic | PreferenceSource::Politeness => {
             let pairs = source.load_eval_preferences(&columns)?.usable;

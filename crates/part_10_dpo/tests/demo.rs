@@ -114,8 +114,41 @@ fn adapters_and_losses_without_a_reference_and_of_single_completions_are_trained
     assert!(rows.iter().any(|row| row["kl"].is_number() && row["rewards/accuracies"].is_null()));
     for args in [&["--data", &file[..]][..], &[]] {
         let text = PART_10.stdout(&[&["eval", "--model", &kto], args].concat());
-        assert!(text.contains("2 rows that the run held out"), "{args:?}: {text}");
+        assert!(text.contains("the validation rows of the run's data"), "{args:?}: {text}");
+        assert!(text.contains("\n2 rows: loss"), "{args:?}: {text}");
     }
+}
+
+/// By its own seed the second run would validate with rows that the first one was trained on.
+#[test]
+fn a_run_on_the_data_of_an_earlier_one_holds_out_the_same_rows() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let [first, second, file] =
+        ["first", "second", "rows.jsonl"].map(|name| path_arg(folder.path(), name));
+    let row = |i: usize| {
+        let (prompt, chosen) = (format!("{i} + 1?"), format!("{}", i + 1));
+        format!("{}\n", json!({ "prompt": prompt, "chosen": chosen, "rejected": "no" }))
+    };
+    std::fs::write(&file, (0..40).map(row).collect::<String>()).expect("a file");
+    let half = ["--data", &file, "--validation", "0.5", "--seed", "1"];
+    PART_10.stdout(&train(&first, &half));
+    let flags = ["--model", &first, "--data", &file, "--seed", "2"];
+    let text = PART_10.stdout(&train(&second, &flags));
+    assert!(text.contains("held out for validation are the rows that"), "{text}");
+    let config = Path::new(&second).join("config.json");
+    let settings = std::fs::read_to_string(&config).expect("settings");
+    let mut settings: Value = serde_json::from_str(&settings).expect("JSON");
+    let rule = &settings["split_rule"];
+    assert_eq!((&rule["seed"], &rule["n_validation"]), (&json!(1), &json!(20)));
+    let eval = ["eval", "--model", &second, "--max-new-tokens", "2"];
+    let text = PART_10.stdout(&eval);
+    assert!(text.contains("\n20 rows: loss") && !text.contains("earlier run"), "{text}");
+
+    // A split of its own, as in earlier versions: the first run has learned some of its rows.
+    settings["split_rule"]["seed"] = json!(2);
+    std::fs::write(&config, settings.to_string()).expect("a file");
+    let text = PART_10.stdout(&eval);
+    assert!(text.contains("rows that an earlier run of the model was not trained on"), "{text}");
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, ensure};
 use candle_core::Device;
 use experiment::RunFolder;
+use experiment::model_runs::initial_model;
 use model_io::{LoadMode, find_adapter, locate_adapter, locate_model, peft_folder};
 use modern::{Checkpoint, GptModern};
 
@@ -113,8 +114,8 @@ impl FinetunedFlags {
 /// Model that the run in `folder` started from, if the folder's settings name one.
 fn base_model_of_run(folder: &Path) -> Result<Option<String>> {
     let settings = RunFolder::read_settings(folder)?;
-    let model = settings.as_ref().and_then(|settings| settings["model"].as_str());
-    model.map(resolve_model_path).transpose()
+    let model = settings.and_then(|settings| initial_model(folder, &settings));
+    model.as_deref().map(resolve_model_path).transpose()
 }
 
 /// Path of a model: `model/` or else `adapter/` of a run folder, else `name` itself.

@@ -6,11 +6,12 @@ use std::path::Path;
 use anyhow::{Result, bail};
 use clap::Args;
 use datasets::arithmetic_questions::DemonstrationStyle;
+use datasets::held_out::is_learned_by;
 use datasets::{
     AssistantTurns, DatasetFlags, Example, ExampleColumns, HeldOutRows, Mixture, SplitRule,
     SplitSpec, Splits,
 };
-use experiment::RunFolder;
+use experiment::model_runs::settings_of_runs;
 use experiment::number::fraction;
 use experiment::program::{as_usage_error, ensure_usage};
 use experiment::settings::SettingsFlags;
@@ -129,15 +130,13 @@ impl DataFlags {
         if *source == SftSource::Arithmetic {
             return load();
         }
-        let runs = RunFolder::runs_of_model(Path::new(model))?;
-        let runs: Vec<Value> = runs.into_iter().map(|(_, settings)| settings).collect();
+        let runs = settings_of_runs(Path::new(model))?;
         let load_of_run =
             |run: &Value, seed: u64| Self::load_rows_of_run(run, columns.as_ref(), seed);
         let requested = (&self.dataset, self.data.as_str());
         let mut held_out = HeldOutRows::new(&runs, requested, load_of_run, load)?;
         held_out.print();
-        let latest =
-            runs.iter().find(|run| HeldOutRows::is_learned_by(run, requested.0, requested.1));
+        let latest = runs.iter().find(|run| is_learned_by(run, requested.0, requested.1));
         if latest.is_some_and(|run| run["assistant_turns"] != "all") {
             learn_last_turns(held_out.rows.iter_mut());
         }

@@ -1,30 +1,31 @@
-//! Split of the fine-tuning run that a model comes from. A later run on the same data, with
-//! reinforcement learning, holds out the same rows: of rows that the model has learned, in any of
-//! its runs, a validation would measure what it remembers.
+//! Split of the run that a model comes from. A later run on the same data holds out the same rows:
+//! of rows that the model has learned, in any of its runs, a validation would measure what it
+//! remembers.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use datasets::held_out::splits_of_run;
-use datasets::{DatasetFlags, Example, ExampleColumns, HeldOutRows, SplitRule, SplitSpec};
+use datasets::held_out::{is_learned_by, splits_of_run};
+use datasets::prompt_row::PromptKey;
+use datasets::{DatasetFlags, Example, ExampleColumns, PromptRow, RowKind, SplitRule, SplitSpec};
 use experiment::RunFolder;
-use model_io::ChatMessage;
+use experiment::model_runs::runs_of_model;
 use serde_json::Value;
 
 use crate::SftSource;
 use crate::flags::DataFlags;
 
-/// Split of the fine-tuning run that a model comes from.
+/// Split of the run that a model comes from, and what the runs before it have learned.
 #[derive(Debug)]
 pub struct RunSplit {
     /// Folder of the run.
     pub run: PathBuf,
     /// Rule of the split; `None` if the run has only some of the data, such as a source of a
-    /// mixture, or is one of another part, such as one on preferences.
+    /// mixture, or rows of another kind, such as preferences.
     pub rule: Option<SplitRule>,
     /// Prompts of the training rows of all runs.
-    pub(crate) learned: HashSet<Vec<ChatMessage>>,
+    pub(crate) learned: HashSet<PromptKey>,
 }
 
 /// Split that flags give.
@@ -39,20 +40,45 @@ pub struct GivenSplit {
 impl RunSplit {
     /// Split of the first fine-tuning run on `data`, a part of which `dataset` selects, among the
     /// runs that led to `model`, and what all of these have learned of the data, or of a source
-    /// that they share. `None` without one, for generated data, and, with a warning, if there are
-    /// other rows than when a fine-tuning run on `data` was trained. Another run whose rows cannot
-    /// be read is left out with a warning.
+    /// that they share. `None` without one, and for generated data. A run is left out with a
+    /// warning if there are other rows than when it was trained, or if its rows cannot be read and
+    /// it is not a fine-tuning run on `data`.
     ///
     /// # Errors
     /// When the settings of a run, or the rows of a fine-tuning run on `data`, cannot be read.
     pub fn find(model: Option<&str>, data: &str, dataset: &DatasetFlags) -> Result<Option<Self>> {
         let is_generated = SftSource::built_in(data) == Some(SftSource::Arithmetic);
         let Some(model) = model.filter(|_| !is_generated) else { return Ok(None) };
+        Self::find_by(has_examples, model, data, dataset)
+    }
+
+    /// Like [`RunSplit::find`], the split of the first run on preferences `data`, which are those
+    /// of files.
+    ///
+    /// # Errors
+    /// When the settings of a run, or the rows of a run on these preferences, cannot be read.
+    pub fn find_of_preferences(
+        model: Option<&str>,
+        data: &str,
+        dataset: &DatasetFlags,
+    ) -> Result<Option<Self>> {
+        let Some(model) = model else { return Ok(None) };
+        let is_kind = |settings: &Value| RowKind::of_run(settings) == RowKind::Preference;
+        Self::find_by(is_kind, model, data, dataset)
+    }
+
+    /// Split of the first run on `data` whose settings satisfy `is_kind`.
+    fn find_by(
+        is_kind: impl Fn(&Value) -> bool,
+        model: &str,
+        data: &str,
+        dataset: &DatasetFlags,
+    ) -> Result<Option<Self>> {
         let (mut of_data, mut of_source, mut learned) = (None, None, HashSet::new());
-        let mut runs = RunFolder::runs_of_model(Path::new(model))?;
-        runs.retain(|(_, settings)| HeldOutRows::is_learned_by(settings, dataset, data));
+        let mut runs = runs_of_model(Path::new(model))?;
+        runs.retain(|(_, settings)| is_learned_by(settings, dataset, data));
         for (run, settings) in runs {
-            let has_same_data = has_examples(&settings) && dataset.is_data_of(&settings, data);
+            let has_same_data = is_kind(&settings) && dataset.is_data_of(&settings, data);
             let rows = match split_rows(&run, &settings) {
                 Err(error) if !has_same_data => {
                     eprintln!(
@@ -70,21 +96,20 @@ impl RunSplit {
                         false => of_source = Some((run, None)),
                     }
                 }
-                None if has_same_data => return Ok(None),
                 None => {}
             }
         }
         Ok(of_data.or(of_source).map(|(run, rule)| Self { run, rule, learned }))
     }
 
-    /// Number of `examples` whose prompt the run has learned to answer.
-    pub fn n_learned(&self, examples: &[Example]) -> usize {
-        examples.iter().filter(|example| self.learned.contains(&example.conversation())).count()
+    /// Number of `rows` whose prompt the runs have learned.
+    pub fn n_learned<T: PromptRow>(&self, rows: &[T]) -> usize {
+        rows.iter().filter(|row| self.learned.contains(&row.conversation())).count()
     }
 
     /// Warns if the run has learned some of the `validation` rows of a run that starts from its
     /// model.
-    pub fn warn_of_learned(&self, validation: &[Example]) {
+    pub fn warn_of_learned<T: PromptRow>(&self, validation: &[T]) {
         let (run, n_learned) = (self.run.display(), self.n_learned(validation));
         if n_learned > 0 {
             eprintln!(
@@ -97,7 +122,7 @@ impl RunSplit {
 }
 
 /// Split of a run: that which the run in the folder `resumed` recorded; of a new run that of the
-/// seed that its flags give, else that of the fine-tuning run on the same data that its model comes
+/// seed that its flags give, else `earlier`, that of the run on the same data that its model comes
 /// from, which is printed, else the `default` of its part; a share that the flags give applies to
 /// each of them.
 ///
@@ -106,7 +131,7 @@ impl RunSplit {
 pub fn split_of_run(
     resumed: Option<&Path>,
     given: GivenSplit,
-    sft_split: Option<&RunSplit>,
+    earlier: Option<&RunSplit>,
     default: SplitSpec,
 ) -> Result<SplitSpec> {
     let of_seed = given.seed.map(|seed| {
@@ -118,8 +143,8 @@ pub fn split_of_run(
         let recorded = SplitRule::recorded(&settings)?.map(SplitSpec::Recorded);
         return Ok(recorded.or(of_seed).unwrap_or(default));
     }
-    let of_sft = sft_split.and_then(|split| Some((split.run.display(), split.rule?)));
-    Ok(match (of_seed, of_sft) {
+    let of_earlier = earlier.and_then(|split| Some((split.run.display(), split.rule?)));
+    Ok(match (of_seed, of_earlier) {
         (Some(of_seed), _) => of_seed,
         (None, Some((run, rule))) => {
             match given.validation {
@@ -138,14 +163,7 @@ pub fn split_of_run(
 /// Rule by which the run with these `settings` split its rows, and its training rows. `None`, with
 /// a warning, if the rows have changed since.
 fn split_rows(run: &Path, settings: &Value) -> Result<Option<(SplitRule, Vec<Example>)>> {
-    let load = |columns: Option<&ExampleColumns>, mixture_seed| {
-        DataFlags::load_rows_of_run(settings, columns, mixture_seed)
-    };
-    let load_rows = |mixture_seed| {
-        // Rows of part 8 may be prompts alone.
-        let prompts = |_| load(Some(&ExampleColumns::AnyPrompt), mixture_seed);
-        load(None, mixture_seed).or_else(prompts)
-    };
+    let load_rows = |mixture_seed| load_rows_of_run(settings, mixture_seed);
     let context = || format!("reading the rows of the run {}", run.display());
     if settings["eval_file"].is_string() {
         // All rows are for training.
@@ -158,6 +176,17 @@ fn split_rows(run: &Path, settings: &Value) -> Result<Option<(SplitRule, Vec<Exa
         eprintln!("warning: {}", SplitRule::changed_since(run));
     }
     Ok(splits.map(|(rule, splits)| (rule, splits.train)))
+}
+
+/// Rows of the run with these `settings`, examples or prompts alone; of a mixture those that `seed`
+/// draws.
+///
+/// # Errors
+/// When they cannot be read.
+pub fn load_rows_of_run(settings: &Value, seed: u64) -> Result<Vec<Example>> {
+    let load =
+        |columns: Option<&ExampleColumns>| DataFlags::load_rows_of_run(settings, columns, seed);
+    load(None).or_else(|_| load(Some(&ExampleColumns::AnyPrompt)))
 }
 
 /// True if the run with these `settings` has learned from examples: one of part 6, or of part 8.

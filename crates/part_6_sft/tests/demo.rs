@@ -100,6 +100,10 @@ fn a_run_is_evaluated_on_the_rows_that_it_held_out() {
     let copy = path_arg(folder.path(), "copy.jsonl");
     std::fs::copy(&data, &copy).expect("copied");
     assert_eq!(n(&["--model", &out, "--data", &copy]), 20, "other data");
+    let next = path_arg(folder.path(), "next");
+    let text = PART_6.stdout(&train(&next, &["--model", &out, "--data", &data, "--seed", "2"]));
+    assert!(text.contains("held out for validation are the rows that"), "{text}");
+    assert_eq!(n(&["--model", &next, "--data", &data]), 4, "the rows that both runs held out");
     let text = PART_6.stdout(&["sample", "--model", &out, "--n", "9", "--max-new-tokens", "1"]);
     assert_eq!(text.matches("prompt      Say").count(), 4, "{text}");
     let two = ["--prompt", "a", "--prompt", "b", "--max-new-tokens", "1"];

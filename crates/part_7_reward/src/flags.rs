@@ -4,13 +4,18 @@ use std::num::NonZeroUsize;
 
 use anyhow::{Result, ensure};
 use clap::{Args, ValueEnum};
-use datasets::{DatasetFlags, PreferenceColumns, SplitRule};
+use datasets::{
+    DatasetFlags, HeldOutRows, PreferenceColumns, PromptRow, RowKind, SplitRule, SplitSpec,
+};
+use experiment::RunSetup;
 use experiment::number::{fraction, non_negative};
 use experiment::program::{as_usage_error, ensure_usage};
 use experiment::settings::SettingsFlags;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use sft::RunSplit;
 use sft::flags::{ensure_shares_of_file, ensure_whole, open_files};
+use sft::run_split::{GivenSplit, load_rows_of_run, split_of_run};
 
 use crate::source::PreferenceDataset;
 use crate::{LossKind, PreferenceLoss, PreferenceSource};
@@ -41,11 +46,40 @@ impl PreferenceFlags {
         PreferenceSource::built_in(&self.data).is_some()
     }
 
-    /// True if the run with these `settings` has the same rows, read by the same columns.
-    pub fn is_data_of(&self, settings: &Value) -> bool {
-        let columns = self.columns.as_deref();
-        columns.is_none_or(|columns| settings["columns"].as_str() == Some(columns))
-            && self.dataset.is_data_of(settings, &self.data)
+    /// Data of an evaluation: `requested`, else those of the latest of `runs`, which led to the
+    /// model, if it was trained on preferences, else the arithmetic test pairs.
+    ///
+    /// # Errors
+    /// When the settings of the run are invalid.
+    pub fn of_evaluation(requested: Option<Self>, runs: &[Value]) -> Result<Self> {
+        let latest = runs.first().filter(|run| RowKind::of_run(run) == RowKind::Preference);
+        match (requested, latest) {
+            (Some(requested), _) => Ok(requested),
+            (None, Some(run)) => Ok(serde_json::from_value(run.clone())?),
+            (None, None) => {
+                let (data, dataset) = ("arithmetic".into(), DatasetFlags::default());
+                Ok(Self { data, dataset, columns: None })
+            }
+        }
+    }
+
+    /// Rows of an evaluation, which `load` reads, without those that one of `runs`, which led to
+    /// the model, was trained on; a message says which they are.
+    ///
+    /// # Errors
+    /// Those of [`HeldOutRows::new`].
+    pub fn hold_out<T: PromptRow>(
+        &self,
+        runs: &[Value],
+        load: impl FnOnce() -> Result<Vec<T>>,
+    ) -> Result<Vec<T>> {
+        if self.is_built_in() {
+            return load();
+        }
+        let requested = (&self.dataset, self.data.as_str());
+        let held_out = HeldOutRows::new(runs, requested, load_rows_of_run, load)?;
+        held_out.print();
+        Ok(held_out.rows)
     }
 
     /// Pairs per micro-batch unless the user says otherwise: few of a file, which has few rows, and
@@ -81,7 +115,7 @@ impl PreferenceFlags {
 }
 
 /// Flags of the train, validation and test splits.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize, Args)]
+#[derive(Debug, Clone, Copy, Serialize, Args)]
 #[command(next_help_heading = "Data")]
 pub struct SplitFlags {
     /// Training pairs to generate (built-in data only)
@@ -104,26 +138,54 @@ impl SplitFlags {
         ensure_shares_of_file(!data.is_built_in(), self.validation, self.test, settings)
     }
 
-    /// Rule by which `n_rows` rows of `data` are split; `None` for built-in data.
-    pub fn rule(&self, data: &PreferenceFlags, n_rows: usize, seed: u64) -> Option<SplitRule> {
-        let (validation, test) = self.shares();
-        let rule = || SplitRule::of_shares(n_rows, validation, test, seed);
-        (!data.is_built_in()).then(rule)
-    }
-
-    /// Loads the training, validation and test preferences.
+    /// Split of the rows of `data` in the run of `setup`, and that of the run on them that its
+    /// initial model, `model`, comes from. Unless a new run has such a split to keep to, its own
+    /// follows from `seed`.
     ///
     /// # Errors
-    /// When [`PreferenceSource::load_dataset`] fails.
-    pub fn load_dataset(&self, data: &PreferenceFlags, seed: u64) -> Result<PreferenceDataset> {
-        let (validation, test) = self.shares();
-        let (source, columns) = data.open_source()?;
-        source.load_dataset(&columns, self.pairs.get(), validation, test, seed)
+    /// When the settings of a run, or the rows of an earlier run on `data`, cannot be read.
+    pub fn split_of_run(
+        &self,
+        data: &PreferenceFlags,
+        model: Option<&str>,
+        setup: &RunSetup<'_>,
+        seed: u64,
+    ) -> Result<(SplitSpec, Option<RunSplit>)> {
+        let model = model.filter(|_| !data.is_built_in());
+        let earlier = RunSplit::find_of_preferences(model, &data.data, &data.dataset)?;
+        let validation = self.validation.unwrap_or(SplitRule::VALIDATION_SHARE);
+        let default = SplitSpec::Shares { validation, seed };
+        let given = GivenSplit { validation: self.validation, seed: None };
+        let resumed = setup.is_resumed.then_some(setup.out);
+        Ok((split_of_run(resumed, given, earlier.as_ref(), default)?, earlier))
     }
 
-    /// Shares of the rows for validation and test.
-    pub fn shares(&self) -> (f64, f64) {
-        (self.validation.unwrap_or(SplitRule::VALIDATION_SHARE), self.test.unwrap_or(0.))
+    /// Rule of the split `spec` of `n_rows` rows, with the share of `--test` if it is given.
+    pub fn rule(&self, spec: SplitSpec, n_rows: usize) -> SplitRule {
+        let rule = spec.rule(n_rows);
+        self.test.map_or(rule, |test| rule.with_test(test))
+    }
+
+    /// Loads the training, validation and test preferences, those of files split as `spec` says,
+    /// and the rule of their split. Built-in ones are drawn by `seed`, and have splits of their
+    /// own, without a rule.
+    ///
+    /// # Errors
+    /// When a row is invalid, or the splits leave nothing to train on.
+    pub fn load_dataset(
+        &self,
+        data: &PreferenceFlags,
+        spec: SplitSpec,
+        seed: u64,
+    ) -> Result<(PreferenceDataset, Option<SplitRule>)> {
+        let (source, columns) = data.open_source()?;
+        if data.is_built_in() {
+            let dataset = source.load_dataset(&columns, self.pairs.get(), 0., 0., seed)?;
+            return Ok((dataset, None));
+        }
+        let rows = source.load_preferences(&columns, spec.mixture_seed())?;
+        let rule = self.rule(spec, rows.usable.len());
+        Ok((PreferenceDataset::split(rows, &rule)?, Some(rule)))
     }
 }
 

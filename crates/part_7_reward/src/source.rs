@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use datasets::preference::{FilterCounts, FilteredPreferences, Preference};
-use datasets::{Mixture, PreferenceColumns, Split, Splits, arithmetic_preferences, politeness};
+use datasets::{
+    Mixture, PreferenceColumns, Split, SplitRule, Splits, arithmetic_preferences, politeness,
+};
 
 /// Source of preferences, as given by `--data`.
 #[derive(Debug, Clone, PartialEq)]
@@ -56,8 +58,7 @@ impl PreferenceSource {
             Self::Files(paths) => return columns.read_files(paths),
             Self::Mixture(mixture) => {
                 let (pairs, filter_counts) = Self::read_mixture(mixture, columns)?;
-                let usable = pairs.sources.into_iter().flat_map(|(pairs, _)| pairs).collect();
-                return Ok(FilteredPreferences { usable, filter_counts });
+                return Ok(FilteredPreferences { usable: pairs.concat(), filter_counts });
             }
         };
         Ok(FilteredPreferences { usable, filter_counts: FilterCounts::default() })
@@ -78,6 +79,25 @@ impl PreferenceSource {
         Ok((pairs, counts))
     }
 
+    /// All preferences, as [`PreferenceSource::load_eval_preferences`]; those of a mixture as
+    /// `seed` draws them.
+    ///
+    /// # Errors
+    /// Those of [`PreferenceSource::load_eval_preferences`].
+    pub fn load_preferences(
+        &self,
+        columns: &PreferenceColumns,
+        seed: u64,
+    ) -> Result<FilteredPreferences> {
+        match self {
+            Self::Mixture(mixture) => {
+                let (pairs, filter_counts) = Self::read_mixture(mixture, columns)?;
+                Ok(FilteredPreferences { usable: pairs.interleave(seed), filter_counts })
+            }
+            _ => self.load_eval_preferences(columns),
+        }
+    }
+
     /// Loads the training, validation and test preferences. A mixture is drawn by `seed`.
     ///
     /// A file is split at random by `seed`, pairs of one prompt together: `validation` and `test`
@@ -94,52 +114,33 @@ impl PreferenceSource {
         test: f64,
         seed: u64,
     ) -> Result<PreferenceDataset> {
-        let (usable, filter_counts) = match self {
-            Self::Mixture(mixture) => {
-                let (pairs, filter_counts) = Self::read_mixture(mixture, columns)?;
-                (pairs.interleave(seed), filter_counts)
+        let all = self.load_preferences(columns, seed)?;
+        let (train, validation) = match self {
+            Self::Arithmetic => (
+                arithmetic_preferences::train_pairs(n, seed),
+                arithmetic_preferences::eval_pairs(Split::Validation),
+            ),
+            Self::Politeness => {
+                (politeness::train_pairs(n, seed), politeness::eval_pairs(Split::Validation))
             }
-            _ => {
-                let all = self.load_eval_preferences(columns)?;
-                (all.usable, all.filter_counts)
-            }
-        };
-        let Splits { train, validation, test } = match self {
-            Self::Arithmetic => Splits {
-                train: arithmetic_preferences::train_pairs(n, seed),
-                validation: arithmetic_preferences::eval_pairs(Split::Validation),
-                test: usable,
-            },
-            Self::Politeness => Splits {
-                train: politeness::train_pairs(n, seed),
-                validation: politeness::eval_pairs(Split::Validation),
-                test: usable,
-            },
             Self::Files(_) | Self::Mixture(_) => {
-                let prompt = |pair: &Preference| pair.prompt.clone();
-                Splits::hold_out_shares(usable, prompt, validation, test, seed)?
+                let rule = SplitRule::of_shares(all.usable.len(), validation, test, seed);
+                return PreferenceDataset::split(all, &rule);
             }
         };
+        let FilteredPreferences { usable: test, filter_counts } = all;
         Ok(PreferenceDataset { train, validation, test, filter_counts })
     }
 }
 
 impl PreferenceDataset {
-    /// Number of pairs of all splits.
-    pub fn n_pairs(&self) -> usize {
-        self.train.len() + self.validation.len() + self.test.len()
-    }
-
-    /// Pairs to report results on, and a message that describes them: the test split, or the
-    /// validation split if there is no test split.
-    pub fn into_eval_pairs(self) -> (Vec<Preference>, &'static str) {
-        match self.test.is_empty() {
-            false => (self.test, "evaluating on the run's test split"),
-            true => (
-                self.validation,
-                "evaluating on the run's validation pairs, which also selected the model; \
-                 `train --test P` holds out a test split",
-            ),
-        }
+    /// Usable `preferences`, split by `rule`.
+    ///
+    /// # Errors
+    /// When no pair is left to train on.
+    pub fn split(preferences: FilteredPreferences, rule: &SplitRule) -> Result<Self> {
+        let FilteredPreferences { usable, filter_counts } = preferences;
+        let Splits { train, validation, test } = rule.hold_out(usable)?;
+        Ok(Self { train, validation, test, filter_counts })
     }
 }

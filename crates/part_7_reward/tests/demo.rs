@@ -176,11 +176,11 @@ fn every_flag_of_train_has_an_effect_on_the_run() {
     assert_eq!(PART_7.stdout_json(&["eval", "--model", &second, "--json"])["n"], 4);
     let eval = |data: &str| PART_7.stdout(&["eval", "--model", &second, "--data", data]);
     let text = eval(&data);
-    assert!(text.contains("the run's test split") && text.contains("\n4 pairs:"), "{text}");
+    assert!(text.contains("the test rows of the run's") && text.contains("\n4 pairs:"), "{text}");
     let others = path_arg(folder.path(), "others.jsonl");
     std::fs::write(&others, (20..23).map(row).collect::<String>()).expect("a file");
     let text = eval(&format!("{data}=0.5,{others}=0.5"));
-    assert!(text.contains("9 of 23 pairs: the run was trained on the others"), "{text}");
+    assert!(text.contains("9 of 23 rows: the run was trained on the others"), "{text}");
     std::fs::write(&data, (0..21).map(row).collect::<String>()).expect("a file");
     let args = ["eval", "--model", &second, "--data", &data, "--json"];
     let output = PART_7.command(&args).output().expect("the program starts");
@@ -197,6 +197,37 @@ fn every_flag_of_train_has_an_effect_on_the_run() {
     let report = PART_7.stdout_json(&train(&third, &early_stop));
     assert_eq!((&report["target_reached"], &report["step"]), (&true.into(), &0.into()));
     PART_7.stdout(&["train", "--resume", "--out", &third]);
+}
+
+/// By its own seed the second run would validate with pairs that the first one was trained on.
+#[test]
+fn a_run_on_the_data_of_an_earlier_one_holds_out_the_same_pairs() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let [first, second, file] =
+        ["first", "second", "rows.jsonl"].map(|name| path_arg(folder.path(), name));
+    let row = |i: usize| {
+        format!("{{\"prompt\": \"{i}?\", \"chosen\": \"yes\", \"rejected\": \"no {i}\"}}\n")
+    };
+    std::fs::write(&file, (0..40).map(row).collect::<String>()).expect("a file");
+    let half = ["--data", &file, "--validation", "0.5", "--seed", "1"];
+    PART_7.stdout(&train(&first, &half));
+    let flags = ["--model", &first, "--data", &file, "--seed", "2"];
+    let text = PART_7.stdout(&train(&second, &flags));
+    assert!(text.contains("held out for validation are the rows that"), "{text}");
+    let config = Path::new(&second).join("config.json");
+    let settings = std::fs::read_to_string(&config).expect("settings");
+    let mut settings: Value = serde_json::from_str(&settings).expect("JSON");
+    let rule = &settings["split_rule"];
+    assert_eq!((&rule["seed"], &rule["n_validation"]), (&1.into(), &20.into()));
+    let eval = ["eval", "--model", &second];
+    let text = PART_7.stdout(&eval);
+    assert!(text.contains("\n20 pairs:") && !text.contains("earlier run"), "{text}");
+
+    // A split of its own, as in earlier versions: the first run has learned some of its pairs.
+    settings["split_rule"]["seed"] = 2.into();
+    std::fs::write(&config, settings.to_string()).expect("a file");
+    let text = PART_7.stdout(&eval);
+    assert!(text.contains("rows that an earlier run of the model was not trained on"), "{text}");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //! their split.
 
 use anyhow::{Result, ensure};
-use datasets::{Example, SplitRule, SplitSpec, Splits};
+use datasets::{Example, Mixture, SplitRule, SplitSpec, Splits};
 use serde_json::{Value, json};
 use tensor_core::sha256;
 
@@ -70,13 +70,13 @@ impl TaskFlags {
         self.task.load_dataset(rows, validation, split_spec)
     }
 
-    /// Problems of `--data`, a mixture drawn by a fixed seed; `None` without it.
+    /// Problems of `--data`, those of a mixture one source after the other; `None` without it.
     ///
     /// # Errors
     /// Those of [`DatasetFlags::locate`](datasets::DatasetFlags::locate), and when a row is
     /// invalid.
     pub fn load_rows(&self) -> Result<Option<Vec<Example>>> {
-        self.load_rows_drawn_by(SplitRule::PROBLEMS_MIXTURE_SEED)
+        self.load_by(Mixture::concat)
     }
 
     /// Like [`load_rows`](Self::load_rows), a mixture drawn by `mixture_seed`.
@@ -84,10 +84,18 @@ impl TaskFlags {
     /// # Errors
     /// Those of [`load_rows`](Self::load_rows).
     pub fn load_rows_drawn_by(&self, mixture_seed: u64) -> Result<Option<Vec<Example>>> {
+        self.load_by(|mixture| mixture.interleave(mixture_seed))
+    }
+
+    /// Problems of `--data`; `mix` makes those of a mixture one list.
+    fn load_by(
+        &self,
+        mix: impl FnOnce(Mixture<Vec<Example>>) -> Vec<Example>,
+    ) -> Result<Option<Vec<Example>>> {
         let Some(data) = self.file_data() else { return Ok(None) };
         let read = |name: &str| self.task.read_files(&self.dataset.locate(name)?);
         match self.dataset.open_mixture(data, read)? {
-            Some(mixture) => Ok(Some(mixture.interleave(mixture_seed))),
+            Some(mixture) => Ok(Some(mix(mixture))),
             None => read(data).map(Some),
         }
     }

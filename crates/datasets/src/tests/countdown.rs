@@ -100,3 +100,29 @@ fn no_puzzle_is_in_two_splits_or_was_demonstrated() {
         assert!(seen.insert((puzzle.numbers, puzzle.target)), "{}", example.completion);
     }
 }
+
+/// The splits are cut from shuffled puzzles: in the order of random draws, 46 % of the
+/// demonstrations were easy, and 11 % of the puzzles for training.
+#[test]
+fn every_split_has_the_same_share_of_easy_puzzles() {
+    let splits = splits();
+    // Tolerances of three standard deviations: the share is 36 % of all puzzles.
+    for (examples, tolerance) in [
+        (demonstrations(), 0.015),
+        (splits.train, 0.026),
+        (splits.validation, 0.1),
+        (splits.test, 0.083),
+    ] {
+        let puzzles = examples.iter().map(|example| Puzzle::parse(&example.completion).unwrap());
+        let n_easy = puzzles.filter(is_easy).count();
+        let share = n_easy as f64 / examples.len() as f64;
+        assert!((share - 0.36).abs() < tolerance, "{share} of {}", examples.len());
+    }
+}
+
+/// True if + and − alone solve `puzzle`, which has three numbers.
+fn is_easy(puzzle: &Puzzle) -> bool {
+    let &[a, b, c] = puzzle.numbers.as_slice() else { return false };
+    [a + b + c, a + b - c, a - b + c, b + c - a, a - b - c, b - a - c, c - a - b]
+        .contains(&puzzle.target)
+}

@@ -8,7 +8,7 @@ use anyhow::Result;
 use serde_json::{Value, json};
 
 use crate::held_out::HeldOutRows;
-use crate::{DatasetFlags, Example, Mixture, SplitRule, SplitSpec, StoppingStrategy};
+use crate::{DatasetFlags, Example, Mixture, PromptRow, SplitRule, SplitSpec, StoppingStrategy};
 
 /// Path of an empty file `name` in `folder`.
 fn file(folder: &Path, name: &str) -> Result<String> {
@@ -21,7 +21,12 @@ fn rows(name: &str, n: usize) -> Vec<Example> {
     (0..n).map(|i| Example::new(format!("{name} {i}"), "a")).collect()
 }
 
-fn held_out(run: &Value, dataset: &DatasetFlags, name: &str, n: usize) -> Result<HeldOutRows> {
+fn held_out(
+    run: &Value,
+    dataset: &DatasetFlags,
+    name: &str,
+    n: usize,
+) -> Result<HeldOutRows<Example>> {
     let run = std::slice::from_ref(run);
     HeldOutRows::new(run, (dataset, name), |_, _| Ok(rows("q", n)), || Ok(rows("q", n)))
 }
@@ -176,7 +181,7 @@ fn the_rows_that_an_earlier_run_was_trained_on_are_not_held_out() -> Result<()> 
         let splits = SplitRule::of_shares(40, 0.5, 0., seed).hold_out(rows("q", 40))?;
         Ok(splits.validation.iter().map(Example::question).collect())
     };
-    let questions = |held_out: &HeldOutRows| -> HashSet<_> {
+    let questions = |held_out: &HeldOutRows<Example>| -> HashSet<_> {
         held_out.rows.iter().map(Example::question).collect()
     };
     let (first, second) = (run(&a, 0.5, 7), run(&a, 0.5, 8));

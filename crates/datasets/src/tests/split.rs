@@ -5,13 +5,16 @@ use std::collections::BTreeSet;
 use anyhow::Result;
 use model_io::ChatMessage;
 
-use crate::{Example, Splits};
+use crate::{Example, SplitRule, Splits};
 
 #[test]
 fn a_random_split_is_disjoint_and_complete() -> Result<()> {
     let rows: Vec<usize> = (0..50).collect();
     let shares = |validation, test, seed| {
-        Splits::hold_out_shares(rows.clone(), |row| *row, validation, test, seed)
+        let SplitRule { n_rows, n_validation, n_test, seed, .. } =
+            SplitRule::of_shares(50, validation, test, seed);
+        assert_eq!(n_rows, rows.len());
+        Splits::hold_out(rows.clone(), |row| *row, n_validation, n_test, seed)
     };
     let Splits { train, validation, test } = shares(0.2, 0.1, 4)?;
     assert_eq!((train.len(), validation.len(), test.len()), (35, 10, 5));

@@ -65,24 +65,6 @@ fn a_model_an_adapter_the_last_model_and_a_checkpoint_belong_to_their_run() -> R
 }
 
 #[test]
-fn the_runs_that_led_to_a_model_are_followed_back_to_the_first() -> Result<()> {
-    let parent = tempfile::tempdir()?;
-    let path = |name: &str| parent.path().join(name);
-    let runs = |model: &str| -> Result<Vec<i64>> {
-        let runs = RunFolder::runs_of_model(&path(model))?;
-        Ok(runs.iter().filter_map(|(_, settings)| settings["seed"].as_i64()).collect())
-    };
-    RunFolder::create(&path("sft"), &json!({ "seed": 1, "model": "owner/name" }))?;
-    RunFolder::create(&path("dpo"), &json!({ "seed": 2, "model": path("sft/model") }))?;
-    RunFolder::create(&path("ppo"), &json!({ "seed": 3, "model": path("dpo/adapter") }))?;
-    assert_eq!(runs("ppo/model")?, [3, 2, 1]);
-    assert_eq!((runs("sft")?, runs("other")?), (vec![1], vec![]));
-    RunFolder::create(&path("loop"), &json!({ "seed": 4, "model": path("loop") }))?;
-    assert_eq!(runs("loop")?, [4; 16], "which has an end");
-    Ok(())
-}
-
-#[test]
 fn a_run_without_its_log_is_moved_aside_and_not_mixed_with_a_new_one() -> Result<()> {
     let parent = tempfile::tempdir()?;
     let path = |name: &str| parent.path().join(name);

@@ -1,15 +1,13 @@
 //! `part_10 eval`: the implicit rewards of a policy on preference pairs.
 
-use std::collections::HashSet;
 use std::num::NonZeroUsize;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
-use datasets::held_out::hold_out_untrained;
-use datasets::{DatasetFlags, SplitRule};
-use experiment::RunFolder;
+use datasets::DatasetFlags;
 use experiment::flags::ComputeFlags;
+use experiment::model_runs::settings_of_runs;
 use experiment::program::{as_usage_error, ensure_usage};
 use experiment::statistics::wilson_interval;
 use modern::GptModern;
@@ -17,8 +15,8 @@ use ppo::CompletionEvalConfig;
 use ppo::comparison::{ExactKl, exact_kl};
 use ppo::reference::reference_of_finetuned;
 use ranks::Ranks;
-use reward::flags::{PreferenceFlags, SplitFlags};
-use serde_json::{Value, json};
+use reward::flags::PreferenceFlags;
+use serde_json::json;
 use sft::model_flags::FinetunedFlags;
 use sft::{ChatTokenizer, FinetunedModel};
 use tensor_core::Rng;
@@ -30,7 +28,7 @@ use crate::preference_example::{
     tokenize,
 };
 use crate::ref_cache::set_ref_log_probs;
-use crate::source::{PreferenceRows, load_all};
+use crate::source::load_eval_rows;
 use crate::validator::evaluate;
 
 #[derive(Args)]
@@ -80,7 +78,7 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
     let loss = args.loss.config()?;
     let device = args.compute.open_device()?;
     let preference_type = loss.loss_type.preference_type();
-    let rows = load_eval_rows(args, preference_type)?;
+    let rows = load_rows(args, preference_type)?;
     let finetuned = args.finetuned.open(&device)?;
     let reference = match loss.loss_type.needs_reference() {
         true => {
@@ -151,68 +149,22 @@ fn kl_of_completions(
 }
 
 /// Rows of `--data`, by default the data of the run of `--model`, or the arithmetic test pairs if
-/// the model does not belong to a run on preferences. Of data that the run was trained on, only the
-/// rows that it held out.
-fn load_eval_rows(args: &EvalArgs, preference_type: PreferenceType) -> Result<Vec<PreferenceRow>> {
+/// the model does not belong to a run on preferences. If a run that led to the model was trained on
+/// some of these, only the rows that it held out.
+fn load_rows(args: &EvalArgs, preference_type: PreferenceType) -> Result<Vec<PreferenceRow>> {
     let (columns, dataset) = (args.columns.clone(), args.dataset.clone());
     if args.data.is_none() {
         as_usage_error(dataset.ensure_unused("(not given)"))?;
     }
     let requested = args.data.clone().map(|data| PreferenceFlags { data, dataset, columns });
-    let seed = args.compute.seed;
-    let settings = RunFolder::settings_of_model(Path::new(args.finetuned.trained_model()))?;
-    let run = settings.filter(|settings| settings.get("eval_pairs").is_some());
+    let runs = settings_of_runs(Path::new(args.finetuned.trained_model()))?;
     ensure_usage(
-        args.data.is_some() || run.as_ref().is_none_or(|run| run["online"].is_null()),
+        args.data.is_some() || runs.first().is_none_or(|run| run["online"].is_null()),
         "the run has learned from its own completions and holds no pairs: give --data, or use \
          `part_9 eval`",
     )?;
-    let load = |data: &PreferenceFlags| -> Result<Vec<PreferenceRow>> {
-        Ok(load_all(data, preference_type, seed)?.rows)
-    };
-    let run = run.filter(|run| run["online"].is_null());
-    let Some(run) = run else {
-        let (data, dataset) = ("arithmetic".into(), DatasetFlags::default());
-        let arithmetic = PreferenceFlags { data, dataset, columns: None };
-        return load(&requested.unwrap_or(arithmetic));
-    };
-    let run_data: PreferenceFlags = serde_json::from_value(run.clone())?;
-    let requested = requested.unwrap_or_else(|| run_data.clone());
-    let requests_run_data = requested.is_data_of(&run);
-    if !requests_run_data && !requested.dataset.shares_files_with(&run, &requested.data) {
-        return load(&requested);
-    }
-    let of_run = load_run_rows(&run_data, run, preference_type)?;
-    let Some(of_run) = of_run else { return load(&requested) };
-    if requests_run_data {
-        let rows = of_run.into_eval_rows();
-        println!("{} rows that the run held out", rows.len());
-        return Ok(rows);
-    }
-    let trained: HashSet<_> = of_run.splits.train.into_iter().map(|row| row.prompt).collect();
-    let is_trained = |row: &PreferenceRow| trained.contains(&row.prompt);
-    let data = ("rows", requested.data.as_str());
-    let (rows, message) = hold_out_untrained(load(&requested)?, is_trained, data)?;
-    println!("{message}");
-    Ok(rows)
-}
-
-/// Rows of a run on `data` with these settings; `None`, with a warning, if they have changed since
-/// it was trained.
-fn load_run_rows(
-    data: &PreferenceFlags,
-    run: Value,
-    preference_type: PreferenceType,
-) -> Result<Option<PreferenceRows>> {
-    let seed = run["seed"].as_u64().unwrap_or_default();
-    let rule = SplitRule::recorded(&run)?;
-    let split: SplitFlags = serde_json::from_value(run)?;
-    let rows = PreferenceRows::load(data, &split, preference_type, seed)?;
-    let is_unchanged = rule.is_none_or(|rule| rule.n_rows == rows.splits.n_rows());
-    if !is_unchanged {
-        eprintln!("warning: {}", SplitRule::changed_since("the run"));
-    }
-    Ok(is_unchanged.then_some(rows))
+    let data = PreferenceFlags::of_evaluation(requested, &runs)?;
+    data.hold_out(&runs, || load_eval_rows(&data, preference_type))
 }
 
 /// Prints the metrics in words, beside the accuracy of the completions' lengths alone.

@@ -35,7 +35,7 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let mut setup = RunSetup::new_on_ranks(args, &args.run, &["chat_date"], &inputs)?;
     let loss = args.loss()?;
     let preference_type = loss.loss_type.preference_type();
-    let rows = PreferenceRows::load(&args.data, &args.split, preference_type, seed)?;
+    let rows = load_rows(args, preference_type, &setup)?;
     let initial = InitialModel::new(&args.model, args.sft_steps, SFT_STEPS, &setup)?;
     let checkpoint = initial.open(seed, &device)?;
     let template = args.model.template;
@@ -46,8 +46,7 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let defaults = args.run_defaults(saver.config.parameter_count(), data.examples.len());
     let config = args.train_config(&defaults)?;
     let LrSchedule { total_steps, warmup_steps, .. } = config.schedule;
-    let split_rule = args.split.rule(&args.data, rows.splits.n_rows(), seed);
-    setup.resolve(resolved_settings(&config.schedule, config.batch_size, split_rule))?;
+    setup.resolve(resolved_settings(&config.schedule, config.batch_size, rows.rule))?;
     let tokenizer = &saver.chat_tokenizer.tokenizer;
     let open = |source| open_reference(source, &saver.config, tokenizer, &device);
     let reference = args.reference.as_deref().map(open).transpose()?;
@@ -86,6 +85,22 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     raise_data_alarms(&counts, &mut log)?;
     train(&mut policy, &data, &config, &validator, &run, &mut log)?;
     finish_run(args, &setup, &policy, &saver, log)
+}
+
+/// Rows of the run. A new run holds out the rows that the run of its model held out of the same
+/// data.
+fn load_rows(
+    args: &TrainArgs,
+    preference_type: PreferenceType,
+    setup: &RunSetup<'_>,
+) -> Result<PreferenceRows> {
+    let (seed, model) = (args.run.compute.seed, args.model.model.as_deref());
+    let (split_spec, earlier) = args.split.split_of_run(&args.data, model, setup, seed)?;
+    let rows = PreferenceRows::load(&args.data, &args.split, split_spec, preference_type, seed)?;
+    if let Some(earlier) = earlier {
+        earlier.warn_of_learned(&rows.splits.validation);
+    }
+    Ok(rows)
 }
 
 /// Ends the log of a run, merges the adapter of a run that is over if asked to, saves its last

@@ -3,6 +3,7 @@
 use std::num::NonZeroUsize;
 
 use anyhow::{Context, Result};
+use datasets::{Example, SplitRule, Splits};
 use experiment::{RunLogConfig, RunSetup};
 use modern::GptModern;
 use scaling::LrSchedule;
@@ -12,6 +13,7 @@ use tensor_core::sha256;
 use super::arguments::TrainArgs;
 use crate::initial_model::InitialModel;
 use crate::run_end::save_run_end;
+use crate::run_split::{GivenSplit, RunSplit, split_of_run};
 use crate::tokenized_dataset::{TokenizedDataset, max_inputs};
 use crate::{ChatTokenizer, ModelSaver, SftValidator, TokenizedExample, tokenize, train};
 
@@ -21,10 +23,7 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let dtype = args.optimization.dtype.dtype();
     let inputs = [("--model", args.model.model.as_deref())];
     let mut setup = RunSetup::new_on_ranks(args, &args.run, &["chat_date"], &inputs)?;
-    let source = args.data.open_source()?;
-    let split_spec = args.examples.split_spec(seed);
-    let (dataset, split_rule) =
-        args.examples.load_dataset(&source, args.demonstrations, split_spec, seed)?;
+    let (dataset, split_rule) = load_dataset(args, &setup)?;
     let initial = InitialModel::new(&args.model, None, 0, &setup)?;
     let checkpoint = initial.open(seed, &device)?;
     let (template, lora) = (args.model.template, args.model.lora.config());
@@ -69,6 +68,27 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let result = state.result(speed);
     setup.print_report("part_6", &state.progress, speed, saver.subfolder(), result);
     Ok(())
+}
+
+/// Training and validation examples, and the rule of their split. A new run holds out the rows that
+/// the run of its model held out of the same data.
+fn load_dataset(
+    args: &TrainArgs,
+    setup: &RunSetup<'_>,
+) -> Result<(Splits<Example>, Option<SplitRule>)> {
+    let (seed, model) = (args.run.compute.seed, args.model.model.as_deref());
+    let source = args.data.open_source()?;
+    let earlier = RunSplit::find(model, &args.data.data, &args.data.dataset)?;
+    let given = GivenSplit { validation: args.examples.validation, seed: None };
+    let resumed = setup.is_resumed.then_some(setup.out);
+    let default = args.examples.split_spec(seed);
+    let split_spec = split_of_run(resumed, given, earlier.as_ref(), default)?;
+    let (dataset, rule) =
+        args.examples.load_dataset(&source, args.demonstrations, split_spec, seed)?;
+    if let Some(earlier) = earlier {
+        earlier.warn_of_learned(&dataset.validation);
+    }
+    Ok((dataset, rule))
 }
 
 /// Prints the size of the training set, and the loss mask of its first example.

@@ -130,10 +130,10 @@ fn a_model_is_not_evaluated_on_the_rows_that_an_earlier_run_was_trained_on() -> 
     let rows = source.source.load_eval_examples(None)?;
     let held_out = data.load_eval_examples(&path("dpo/model"), &source)?;
     assert_eq!(held_out.len(), 8);
-    let questions: HashSet<_> = held_out.iter().map(Example::question).collect();
+    let prompts: HashSet<_> = held_out.iter().map(|row| &row.prompt).collect();
     let validation = rule.hold_out(rows)?.validation;
-    let expected: HashSet<_> = validation.iter().map(Example::question).collect();
-    assert_eq!(questions, expected);
+    let expected: HashSet<_> = validation.iter().map(|row| &row.prompt).collect();
+    assert_eq!(prompts, expected);
     Ok(())
 }
 

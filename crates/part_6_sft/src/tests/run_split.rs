@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use datasets::arithmetic_questions::DemonstrationStyle;
-use datasets::{DatasetFlags, SplitRule, SplitSpec};
+use datasets::{DatasetFlags, Preference, SplitRule, SplitSpec};
 use serde_json::{Value, json};
 
 use crate::run_split::{GivenSplit, split_of_run};
@@ -69,6 +69,12 @@ fn the_rows_that_a_model_has_learned_are_those_of_the_first_run_on_the_data() ->
     assert!(find("nothing", &data)?.is_none(), "no run");
     fs::write(&data, (0..101).map(row).collect::<String>())?;
     assert!(find("ppo", &data)?.is_none(), "the rows have changed since the rule was recorded");
+    let rule = SplitRule::of_shares(101, 0.2, 0., 8);
+    let later = json!({ "data": data, "examples": 9, "split_rule": rule, "model": path("ppo") });
+    write_run(&path("later"), &later)?;
+    let split = find("later", &data)?.expect("that of the run on the rows that there are");
+    let of_later = load(0.2, 8)?;
+    assert_eq!((split.rule, split.n_learned(&of_later.train)), (Some(rule), 81));
     Ok(())
 }
 
@@ -154,6 +160,40 @@ fn runs_of_other_parts_have_learned_rows_but_their_split_is_not_kept_to() -> Res
     let unreadable = json!({ "question": 1 }).to_string();
     fs::write(&data, (0..100).map(|_| unreadable.clone() + "\n").collect::<String>())?;
     assert!(RunSplit::find(Some(&path("dpo")), &data, &DatasetFlags::default())?.is_none());
+    Ok(())
+}
+
+#[test]
+fn a_run_on_preferences_keeps_to_the_split_of_another_and_not_of_one_on_examples() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let path = |name: &str| folder.path().join(name).to_string_lossy().into_owned();
+    let data = path("a.jsonl");
+    let row = |i: usize| {
+        json!({ "prompt": format!("{i}?"), "completion": "a", "chosen": "a", "rejected": "b" })
+            .to_string()
+            + "\n"
+    };
+    fs::write(&data, (0..100).map(row).collect::<String>())?;
+    let rule = |seed: u64| SplitRule::of_shares(100, 0.2, 0.1, seed);
+    let sft = json!({ "data": data, "examples": 9, "split_rule": rule(1) });
+    let first = json!({ "data": data, "pairs": 9, "split_rule": rule(2), "model": path("sft") });
+    let last = json!({ "data": data, "pairs": 9, "split_rule": rule(3), "model": path("first") });
+    for (name, settings) in [("sft", sft), ("first", first), ("last", last)] {
+        write_run(&path(name), &settings)?;
+    }
+    let find = |model: &str| {
+        RunSplit::find_of_preferences(Some(&path(model)), &data, &DatasetFlags::default())
+    };
+    let pairs: Vec<Preference> =
+        (0..100).map(|i| Preference::new(format!("{i}?"), "a", "b")).collect();
+    let split = find("sft")?.expect("a run on the data");
+    assert_eq!((split.rule, split.n_learned(&pairs)), (None, 70));
+    let split = find("first")?.expect("a run on the pairs");
+    assert_eq!(split.rule, Some(rule(2)));
+    let (of_first, of_last) = (split.n_learned(&pairs), find("last")?.expect("a run"));
+    assert!(70 < of_first && of_first < 100, "that of both runs: {of_first}");
+    assert_eq!(of_last.rule, Some(rule(2)), "that of the first run on pairs");
+    assert!(of_first < of_last.n_learned(&pairs), "that of all runs");
     Ok(())
 }
 

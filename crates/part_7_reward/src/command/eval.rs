@@ -1,27 +1,24 @@
 //! `part_7 eval`: metrics of a reward model on preference pairs.
 
-use std::collections::HashSet;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, ensure};
 use clap::Args;
-use datasets::held_out::hold_out_untrained;
 use datasets::preference::FilterCounts;
-use datasets::{DatasetFlags, FilteredPreferences, Preference, SplitRule};
+use datasets::{DatasetFlags, FilteredPreferences};
+use experiment::Interrupt;
 use experiment::flags::ComputeFlags;
+use experiment::model_runs::settings_of_runs;
 use experiment::picture::create_parent_folder;
 use experiment::program::as_usage_error;
 use experiment::progress::ProgressLine;
-use experiment::{Interrupt, RunFolder};
 use model_io::LoadMode;
-use serde_json::Value;
 use tensor_core::Rng;
 
 use crate::evaluation::{compute_metrics, normalization_of_pairs, pair_rewards, write_histogram};
-use crate::flags::{PreferenceFlags, SplitFlags};
+use crate::flags::PreferenceFlags;
 use crate::metrics::{PairRewards, accuracy};
-use crate::source::PreferenceDataset;
 use crate::tokenized_pairs::TokenizedPairs;
 use crate::{
     RewardCheckpoint, RewardEvalMetrics, RewardModel, RewardNormalization, TokenizedPair,
@@ -88,57 +85,24 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
 }
 
 /// Preferences of `--data`, by default the data of the run of `--model`, or the arithmetic test
-/// split if the model does not belong to a run. Of data that the run was trained on, only the pairs
-/// that it held out.
+/// split if the model does not belong to a run. If a run that led to the model was trained on some
+/// of these, only the pairs that it held out.
 fn load_eval_preferences(args: &EvalArgs) -> Result<FilteredPreferences> {
     let (columns, dataset) = (args.columns.clone(), args.dataset.clone());
     if args.data.is_none() {
         as_usage_error(dataset.ensure_unused("(not given)"))?;
     }
     let requested = args.data.clone().map(|data| PreferenceFlags { data, dataset, columns });
-    let Some(run) = RunFolder::settings_of_model(Path::new(&args.model))? else {
-        let (data, dataset) = ("arithmetic".into(), DatasetFlags::default());
-        let arithmetic = PreferenceFlags { data, dataset, columns: None };
-        return load_all(&requested.unwrap_or(arithmetic));
-    };
-    let run_data: PreferenceFlags = serde_json::from_value(run.clone())?;
-    let requested = requested.unwrap_or_else(|| run_data.clone());
-    let requests_run_data = requested.is_data_of(&run);
-    if !requests_run_data && !requested.dataset.shares_files_with(&run, &requested.data) {
-        return load_all(&requested);
-    }
-    let Some(of_run) = load_run_dataset(&run_data, run)? else { return load_all(&requested) };
-    if requests_run_data {
-        let (usable, message) = of_run.into_eval_pairs();
-        println!("{message}");
-        return Ok(FilteredPreferences { usable, ..FilteredPreferences::default() });
-    }
-    let trained: HashSet<_> = of_run.train.into_iter().map(|pair| pair.prompt).collect();
-    let FilteredPreferences { usable, filter_counts } = load_all(&requested)?;
-    let is_trained = |pair: &Preference| trained.contains(&pair.prompt);
-    let data = ("pairs", requested.data.as_str());
-    let (usable, message) = hold_out_untrained(usable, is_trained, data)?;
-    println!("{message}");
+    let runs = settings_of_runs(Path::new(&args.model))?;
+    let data = PreferenceFlags::of_evaluation(requested, &runs)?;
+    let mut filter_counts = FilterCounts::default();
+    let usable = data.hold_out(&runs, || {
+        let (source, columns) = data.open_source()?;
+        let all = source.load_eval_preferences(&columns)?;
+        filter_counts = all.filter_counts;
+        Ok(all.usable)
+    })?;
     Ok(FilteredPreferences { usable, filter_counts })
-}
-
-/// Splits of a run on `data` with these settings; `None`, with a warning, if the pairs have changed
-/// since it was trained.
-fn load_run_dataset(data: &PreferenceFlags, settings: Value) -> Result<Option<PreferenceDataset>> {
-    let seed = settings["seed"].as_u64().unwrap_or_default();
-    let rule = SplitRule::recorded(&settings)?;
-    let split: SplitFlags = serde_json::from_value(settings)?;
-    let dataset = split.load_dataset(data, seed)?;
-    let is_unchanged = rule.is_none_or(|rule| rule.n_rows == dataset.n_pairs());
-    if !is_unchanged {
-        eprintln!("warning: {}", SplitRule::changed_since("the run"));
-    }
-    Ok(is_unchanged.then_some(dataset))
-}
-
-fn load_all(data: &PreferenceFlags) -> Result<FilteredPreferences> {
-    let (source, columns) = data.open_source()?;
-    source.load_eval_preferences(&columns)
 }
 
 /// Raw rewards of the pairs, in order. Ctrl-C ends the evaluation after the current batch.

@@ -34,7 +34,7 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let (seed, device) = (args.run.compute.seed, args.run.compute.open_device()?);
     let inputs = [("--model", args.model.model.as_deref())];
     let mut setup = RunSetup::new_on_ranks(args, &args.run, &["chat_date"], &inputs)?;
-    let preferences = args.split.load_dataset(&args.data, seed)?;
+    let (preferences, rule) = load_preferences(args, &setup)?;
     let language_model = InitialModel::new(&args.model, args.sft_steps, SFT_STEPS, &setup)?;
     let mut initial = open_initial_model(args, &language_model, &device)?;
     let architecture = initial.model.architecture();
@@ -51,7 +51,6 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let defaults = args.run_defaults(backbone.parameter_count(), data.pairs.len());
     let config = args.train_config(&defaults)?;
     let LrSchedule { total_steps, warmup_steps, .. } = config.schedule;
-    let rule = split_rule(args, &preferences);
     setup.resolve(resolved_settings(&config.schedule, config.batch_size, rule))?;
     let mut state = new_train_state(args, initial.parameters, &backbone, architecture, &config)?;
     print_dataset_summary(&data, &preferences, context_len)?;
@@ -88,9 +87,19 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     }
 }
 
-/// Rule by which the pairs were split; `None` of built-in ones.
-fn split_rule(args: &TrainArgs, preferences: &PreferenceDataset) -> Option<SplitRule> {
-    args.split.rule(&args.data, preferences.n_pairs(), args.run.compute.seed)
+/// Preferences, and the rule by which they were split; `None` of built-in ones. A new run holds out
+/// the pairs that the run of its model held out of the same data.
+fn load_preferences(
+    args: &TrainArgs,
+    setup: &RunSetup<'_>,
+) -> Result<(PreferenceDataset, Option<SplitRule>)> {
+    let (seed, model) = (args.run.compute.seed, args.model.model.as_deref());
+    let (split_spec, earlier) = args.split.split_of_run(&args.data, model, setup, seed)?;
+    let (preferences, rule) = args.split.load_dataset(&args.data, split_spec, seed)?;
+    if let Some(earlier) = earlier {
+        earlier.warn_of_learned(&preferences.validation);
+    }
+    Ok((preferences, rule))
 }
 
 /// Saves the last model of a run that is over, and prints the report.

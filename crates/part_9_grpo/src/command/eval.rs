@@ -6,9 +6,9 @@ use std::path::Path;
 
 use anyhow::Result;
 use candle_core::Device;
-use datasets::{DatasetFlags, Example, HeldOutRows, SplitSpec};
-use experiment::RunFolder;
+use datasets::{DatasetFlags, Example, HeldOutRows};
 use experiment::metrics_writer::extend_row;
+use experiment::model_runs::settings_of_runs;
 use experiment::program::ensure_usage;
 use modern::sampler::{Sampler, SamplingStrategy};
 use ppo::reference::reference_of_finetuned;
@@ -175,20 +175,13 @@ fn print_metrics(
 /// Problems of the evaluation: the test problems, or those of --data. If a run that led to the
 /// model was trained on some of these, only those that it held out.
 fn load_eval_examples(args: &EvalArgs) -> Result<Vec<Example>> {
-    let TaskFlags { task, dataset, .. } = &args.task;
-    let load = || -> Result<Vec<Example>> {
-        args.task.load_rows()?.map_or_else(|| task.test_examples(), Ok)
-    };
-    let runs = RunFolder::runs_of_model(Path::new(args.finetuned.trained_model()))?;
-    let runs: Vec<Value> = runs.into_iter().map(|(_, settings)| settings).collect();
-    let (Some(run), Some(data)) = (runs.first(), args.task.file_data()) else { return load() };
-    let is_own = run["task"] == json!(task) && dataset.is_data_of(run, data);
-    if let (true, Some(file)) = (is_own, run["eval_file"].as_str()) {
-        println!("evaluating on the run's validation problems, as those of --data trained it");
-        let eval_split = run["eval_split"].as_str();
-        let dataset = args.task.load_dataset(Some(file), eval_split, SplitSpec::Problems)?;
-        return Ok(dataset.splits.validation);
-    }
+    let task = args.task.task;
+    let runs = settings_of_runs(Path::new(args.finetuned.trained_model()))?;
+    let named = eval_data_of_run(&args.task, runs.first());
+    let flags = named.as_ref().unwrap_or(&args.task);
+    let load =
+        || -> Result<Vec<Example>> { flags.load_rows()?.map_or_else(|| task.test_examples(), Ok) };
+    let Some(data) = flags.file_data() else { return load() };
     let load_of_run = |run: &Value, seed: u64| -> Result<Vec<Example>> {
         let of_run = TaskFlags {
             data: run["data"].as_str().map(Into::into),
@@ -197,7 +190,18 @@ fn load_eval_examples(args: &EvalArgs) -> Result<Vec<Example>> {
         };
         Ok(of_run.load_rows_drawn_by(seed)?.unwrap_or_default())
     };
-    let held_out = HeldOutRows::new(&runs, (dataset, data), load_of_run, load)?;
+    let held_out = HeldOutRows::new(&runs, (&flags.dataset, data), load_of_run, load)?;
     held_out.print();
     Ok(held_out.rows)
+}
+
+/// Flags of the validation problems of the latest `run`, if it names a file of them (--eval-file)
+/// and the problems of `task` are those that it was trained on.
+fn eval_data_of_run(task: &TaskFlags, run: Option<&Value>) -> Option<TaskFlags> {
+    let (run, data) = (run?, task.file_data()?);
+    let is_own = run["task"] == json!(task.task) && task.dataset.is_data_of(run, data);
+    let file = run["eval_file"].as_str().filter(|_| is_own)?;
+    println!("evaluating on the run's validation problems, as those of --data trained it");
+    let dataset = task.dataset.for_evaluation(file, run["eval_split"].as_str());
+    Some(TaskFlags { data: Some(file.to_string()), dataset, ..task.clone() })
 }

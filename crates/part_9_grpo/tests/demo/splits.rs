@@ -70,3 +70,21 @@ fn validation_rows_that_the_model_has_learned_are_counted() -> Result<()> {
     }
     Ok(())
 }
+
+#[test]
+fn problems_of_an_eval_file_that_an_earlier_run_was_trained_on_are_left_out() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let [data, eval_file, out] =
+        ["rows.jsonl", "eval.jsonl", "run"].map(|name| path_arg(folder.path(), name));
+    let row = |i: usize| format!("{{\"prompt\": \"{i} + 1?\", \"answer\": \"{}\"}}\n", i + 1);
+    fs::write(&data, (0..40).map(row).collect::<String>())?;
+    fs::write(&eval_file, (40..80).map(row).collect::<String>())?;
+    let sft = fine_tuning_run(folder.path(), &eval_file)?;
+    let flags = ["--data", &data, "--eval-file", &eval_file, "--stop-after", "1"];
+    let output = PART_9.command(&train(&sft, &out, &flags)).output()?;
+    let warnings = String::from_utf8_lossy(&output.stderr);
+    assert!(warnings.contains("was trained on 30 of the 40 validation rows"), "{warnings}");
+    let eval = ["eval", "--model", &out, "--group-size", "2", "--k", "1", "--json"];
+    assert_eq!(PART_9.stdout_json(&eval)["n"], 10, "those that the fine-tuning held out");
+    Ok(())
+}
