@@ -30,10 +30,8 @@ use anyhow::{Result, bail};
 use clap::CommandFactory;
 use given_flags::{flag_values, given_value, subcommand, take_pairs, with_dashes};
 pub(crate) use inherited::inherit_from_run;
-use merge::{
-    canonical, merge, override_settings, remove_alternatives, settings_to_flags, value_of,
-};
-use names::{Settings, find_flag, spellings};
+use merge::{merge, override_settings, remove_alternatives, settings_to_flags, value_of};
+use names::{find_flag, spellings};
 pub(crate) use on_ranks::ensure_same_settings;
 use ranks::Ranks;
 pub(crate) use resumed::check_resolved;

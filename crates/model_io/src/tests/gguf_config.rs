@@ -74,7 +74,10 @@ fn gemma_and_smollm3_have_what_llama_cpp_knows_of_them() -> Result<()> {
     let (json, file) = with(model("smollm3", "smollm3", 36), "smollm3", [theta]);
     let config = read(&file)?;
     assert_eq!(config, from_json(&json)?);
-    assert_eq!(config.attention.no_rope_interval, Some(4));
+    assert_eq!(
+        config.attention.position.rope_parameters().and_then(|rope| rope.no_rope_interval),
+        Some(4)
+    );
     Ok(())
 }
 
@@ -115,7 +118,10 @@ fn gemma_3_equals_its_config_json() -> Result<()> {
         file = file.value("gemma3.rope.scaling.factor", 6, 8f32.to_le_bytes());
         let config = read(&file)?;
         assert_eq!(config, from_json(&json)?);
-        assert_eq!(config.attention.local_rope_base, Some(10_000.));
+        assert_eq!(
+            config.attention.window.and_then(|window| window.local_rope_base),
+            Some(10_000.)
+        );
         let settings = [
             number("rope_local_base_freq", 500., "rope.freq_base_swa"),
             size("sliding_window_pattern", 3, "attention.sliding_window_pattern"),
