@@ -68,7 +68,7 @@ pub use hub::{
     Hub, HubAccess, fetch_dataset, fetch_dataset_file, fetch_from_hub, is_dataset_id, is_hub_id,
 };
 pub use lora_config::{LoraConfig, LoraVariant, RankScaling, TargetModules};
-pub use model_files::{ModelFiles, find_adapter, locate_adapter, locate_model};
+pub use model_files::{ModelFiles, ensure_model_saved, find_adapter, locate_adapter, locate_model};
 pub use model_weights::{LoadMode, ModelWeights, SpecialTokenIds};
 pub use tensor_names::TensorNames;
 pub use text_stream::TextStream;
