@@ -161,8 +161,8 @@ fn newest_checkpoint(run: &Path) -> Option<PathBuf> {
     steps.max().map(|(_, folder)| folder)
 }
 
-/// Folder of the model or adapter in a checkpoint, if it has one: part 8 has its policy in a folder,
-/// and some parts have weights alone.
+/// Folder of the model or adapter in a checkpoint, if it has one: part 8 has its policy in a
+/// folder, and some parts have weights alone.
 fn model_of_checkpoint(checkpoint: PathBuf) -> Option<PathBuf> {
     let is_model =
         |folder: &PathBuf| folder.join("config.json").is_file() || peft_folder::is_adapter(folder);

@@ -34,7 +34,8 @@ fn a_run_that_has_saved_no_model_yet_is_refused_with_its_checkpoint() {
     assert!(report["model"].is_null() && report.get("model").is_some(), "{report}");
     let out = runs.out("run");
     let checkpoint = format!("{out}/checkpoints/step-2");
-    let remedy = format!("`train --resume --out {out}`, or name its newest checkpoint, {checkpoint}");
+    let remedy =
+        format!("`train --resume --out {out}`, or name its newest checkpoint, {checkpoint}");
     PART_4.assert_fails(&["eval", "--model", &out, "--data", &runs.data], 1, &remedy);
     PART_4.stdout(&["eval", "--model", &checkpoint, "--data", &runs.data]);
 }
