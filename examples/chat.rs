@@ -6,7 +6,10 @@
 //! `/new` starts a new conversation, `/bye` or the end of the input ends the program, and `/help`
 //! prints these commands.
 
-use std::io::{self, BufRead, IsTerminal, Write, stderr, stdin, stdout};
+#[macro_use]
+extern crate tensor_core; // its `println!` and the like, which do not panic
+
+use std::io::{self, BufRead, IsTerminal, Write, stdin};
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -18,6 +21,7 @@ use experiment::terminal::printable;
 use modern::flags::{ChatTemplateFlags, ModelFlags, PromptLookupFlags, SamplerFlags, WindowFlags};
 use modern::{Chat, GenerateConfig};
 use tensor_core::Rng;
+use tensor_core::output::Stdout;
 
 #[global_allocator]
 static ALLOCATOR: tensor_core::allocator::MiMalloc = tensor_core::allocator::MiMalloc;
@@ -76,17 +80,18 @@ fn run(args: Args) -> Result<()> {
         |checkpoint| Chat::new(checkpoint, config.clone(), args.system.as_deref(), rng.fork());
     let mut chat = new_chat(&checkpoint)?;
     let is_terminal = stdin().is_terminal();
-    let show_prompt = || match is_terminal {
-        true => write!(stderr(), "> ").and_then(|()| stderr().flush()),
-        false => Ok(()),
+    let show_prompt = || {
+        if is_terminal {
+            eprint!("> ");
+        }
     };
-    show_prompt()?;
+    show_prompt();
     for (number, line) in (1..).zip(stdin().lock().split(b'\n')) {
         let line = String::from_utf8(line?);
         match line.as_deref().map(str::trim) {
             Ok("") => {}
             Ok("/bye") => break,
-            Ok("/help") => writeln!(stderr(), "{HELP}")?,
+            Ok("/help") => eprintln!("{HELP}"),
             Ok("/new") => chat = new_chat(&checkpoint)?,
             Ok(message) => {
                 print_reply(&mut chat, message, is_terminal)?;
@@ -94,35 +99,34 @@ fn run(args: Args) -> Result<()> {
                     chat = new_chat(&checkpoint)?;
                 }
             }
-            Err(_) if is_terminal => writeln!(stderr(), "this line is not UTF-8")?,
+            Err(_) if is_terminal => eprintln!("this line is not UTF-8"),
             Err(_) => bail!("line {number} of the input is not UTF-8"),
         }
-        show_prompt()?;
+        show_prompt();
     }
     Ok(())
 }
 
 /// Prints the reply while it is generated. On a terminal, an error does not end the conversation.
 fn print_reply(chat: &mut Chat, message: &str, is_terminal: bool) -> Result<()> {
-    let (start, mut out) = (Instant::now(), stdout().lock());
+    let (start, mut out) = (Instant::now(), Stdout);
     let reply = chat.send_message(message, |text| {
         write!(out, "{}", printable(text))?;
         Ok(out.flush()?)
     });
     writeln!(out)?;
     match reply {
-        Err(error) if is_terminal => writeln!(stderr(), "{error:#}\n{HELP}")?,
+        Err(error) if is_terminal => eprintln!("{error:#}\n{HELP}"),
         Err(error) if !error.is::<io::Error>() => bail!("{error:#}; {HELP}"),
         Err(error) => return Err(error),
         Ok(reply) => {
             let seconds = start.elapsed().as_secs_f64();
             let (n_new, n_passes) = (reply.completion.tokens.len(), reply.completion.n_passes());
             if is_terminal {
-                writeln!(
-                    stderr(),
+                eprintln!(
                     "({} tokens read, {n_new} generated in {n_passes} passes, {seconds:.1} s)\n",
                     reply.n_prefill_tokens
-                )?;
+                );
             }
         }
     }

@@ -7,6 +7,9 @@
 //!     cargo run -p part_9 -- train --task countdown --model runs/countdown/sft \
 //!         --max-new-tokens 84 --out runs/countdown/grpo
 
+#[macro_use]
+extern crate tensor_core; // its `println!` and the like, which do not panic
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 

@@ -5,6 +5,9 @@
 //!
 //! All output is in `runs/course/`; `report.html` there is the page.
 
+#[macro_use]
+extern crate tensor_core; // its `println!` and the like, which do not panic
+
 mod stages;
 mod base;
 mod attention;

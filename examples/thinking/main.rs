@@ -5,6 +5,9 @@
 //!
 //! The page `runs/thinking.html` has the curves and the answers.
 
+#[macro_use]
+extern crate tensor_core; // its `println!` and the like, which do not panic
+
 mod answers;
 mod learning;
 mod page;

@@ -5,6 +5,9 @@
 //!
 //! Output in `runs/tiny_vs_modern/`: a folder per run, `table.md`, `results.json` and `loss.svg`.
 
+#[macro_use]
+extern crate tensor_core; // its `println!` and the like, which do not panic
+
 mod variant;
 mod training;
 mod table;

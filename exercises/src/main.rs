@@ -1,5 +1,8 @@
 //! Runner of the exercises: `cargo x learn` and `cargo x exercises check`.
 
+#[macro_use]
+extern crate tensor_core; // its `println!` and the like, which do not panic
+
 use std::io::{IsTerminal, stdin, stdout};
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -1,6 +1,10 @@
 //! SIGINT, SIGTERM or SIGHUP: the first one requests a clean stop after the current step, the
 //! second one exits at once.
 //!
+//! A closed terminal sends several SIGHUP (the kernel one, the shell another), so those after the
+//! first have no effect. A process that was started by `nohup` still ignores them. Output that
+//! cannot be written requests a stop, too.
+//!
 //! The request is process-wide, so a program that runs several commands can listen too and stop
 //! after the current command.
 
@@ -8,16 +12,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::Result;
+#[cfg(unix)]
+use signal_hook::consts::SIGHUP;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 
-#[cfg(unix)]
-const SIGNALS: &[i32] = &[SIGINT, SIGTERM, signal_hook::consts::SIGHUP];
-#[cfg(not(unix))]
-const SIGNALS: &[i32] = &[SIGINT, SIGTERM];
-
 /// True if the next signal exits at once: without a listener, or after a first signal.
 static EXIT_ON_SIGNAL: AtomicBool = AtomicBool::new(true);
+/// True if SIGHUP exits at once: without a listener, until there was one.
+static EXIT_ON_HANGUP: AtomicBool = AtomicBool::new(true);
+/// True after SIGHUP: the terminal is closed.
+static IS_HUNG_UP: AtomicBool = AtomicBool::new(false);
+/// True once output of a run could not be written: this run and later ones stop.
+static OUTPUT_IS_LOST: AtomicBool = AtomicBool::new(false);
 /// Number of listeners; `None` before the first one, which installs the signal handlers.
 static LISTENERS: Mutex<Option<usize>> = Mutex::new(None);
 /// True from the first arguments of a run on, until its listener is dropped.
@@ -43,6 +50,7 @@ impl Interrupt {
         let others = listeners.unwrap_or(0);
         if others == 0 {
             EXIT_ON_SIGNAL.store(false, Ordering::SeqCst);
+            EXIT_ON_HANGUP.store(false, Ordering::SeqCst);
         }
         *listeners = Some(others + 1);
         Ok(Self { is_listening: true })
@@ -50,7 +58,9 @@ impl Interrupt {
 
     /// Returns whether a stop was requested.
     pub fn is_requested(&self) -> bool {
-        self.is_listening && EXIT_ON_SIGNAL.load(Ordering::Relaxed)
+        let is_requested =
+            || [&EXIT_ON_SIGNAL, &OUTPUT_IS_LOST].iter().any(|flag| flag.load(Ordering::Relaxed));
+        self.is_listening && is_requested()
     }
 }
 
@@ -61,6 +71,7 @@ impl Drop for Interrupt {
             *n -= 1;
             if *n == 0 {
                 EXIT_ON_SIGNAL.store(true, Ordering::SeqCst);
+                EXIT_ON_HANGUP.store(!IS_HUNG_UP.load(Ordering::SeqCst), Ordering::SeqCst);
                 RUN_IS_UNFINISHED.store(false, Ordering::SeqCst);
             }
         }
@@ -69,11 +80,27 @@ impl Drop for Interrupt {
 
 /// Installs the signal handlers, once per process: the default actions cannot be restored.
 fn register_signals() -> Result<()> {
-    for &signal in SIGNALS {
+    for signal in [SIGINT, SIGTERM] {
         flag::register_conditional_shutdown(signal, 1, &EXIT_ON_SIGNAL)?;
         flag::register(signal, &EXIT_ON_SIGNAL)?;
     }
+    #[cfg(unix)]
+    if !ignores_hangup() {
+        flag::register_conditional_shutdown(SIGHUP, 1, &EXIT_ON_HANGUP)?;
+        flag::register(SIGHUP, &EXIT_ON_SIGNAL)?;
+        flag::register(SIGHUP, &IS_HUNG_UP)?;
+    }
     Ok(())
+}
+
+/// Returns whether the process was started with SIGHUP ignored, as `nohup` does. Known on Linux
+/// only.
+#[cfg(unix)]
+fn ignores_hangup() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_some_and(|mask| mask & (1 << (SIGHUP - 1)) != 0)
 }
 
 /// Makes a file that exceeds the system's size limit a write error: SIGXFSZ would kill the process.
@@ -87,10 +114,33 @@ pub(crate) fn announce_run() {
     RUN_IS_UNFINISHED.store(true, Ordering::SeqCst);
 }
 
-/// Returns whether a run is in preparation or in progress.
-pub(crate) fn is_run_unfinished() -> bool {
-    let is_listening = listener_count().is_some_and(|listeners| listeners > 0);
-    is_listening || RUN_IS_UNFINISHED.load(Ordering::SeqCst)
+/// What a stop would interrupt.
+pub(crate) enum RunPhase {
+    /// No run.
+    None,
+    /// A run that has not started, so that there is nothing to save.
+    Preparing,
+    /// A run, or another command that stops on request.
+    Running {
+        /// True after a first signal.
+        signalled: bool,
+    },
+}
+
+/// Phase of the run in this process.
+pub(crate) fn run_phase() -> RunPhase {
+    if listener_count().is_some_and(|listeners| listeners > 0) {
+        RunPhase::Running { signalled: EXIT_ON_SIGNAL.load(Ordering::SeqCst) }
+    } else if RUN_IS_UNFINISHED.load(Ordering::SeqCst) {
+        RunPhase::Preparing
+    } else {
+        RunPhase::None
+    }
+}
+
+/// Requests a stop of this run and of all later ones in this process: their output is lost.
+pub(crate) fn stop_runs() {
+    OUTPUT_IS_LOST.store(true, Ordering::SeqCst);
 }
 
 fn listener_count() -> MutexGuard<'static, Option<usize>> {

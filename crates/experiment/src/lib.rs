@@ -1,7 +1,11 @@
 #![doc = include_str!("../README.md")]
 
+#[macro_use]
+extern crate tensor_core; // its `println!` and the like, which do not panic
+
 mod usage_error;
 pub mod program;
+mod output_error;
 pub mod command_line;
 pub mod number;
 mod precision;

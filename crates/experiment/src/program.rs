@@ -3,7 +3,7 @@
 //! Exit code 0 means success, 2 a usage error (caused by the arguments alone), 1 any other error.
 
 use std::env::{ArgsOs, args_os};
-use std::io::{Write, stderr};
+use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -13,10 +13,12 @@ use anyhow::Result;
 use clap::Parser;
 use clap::error::ErrorKind;
 use ranks::Ranks;
+use tensor_core::output::{Stdout, Stream};
 use tensor_core::threads::UNTRUSTED_CALL;
 
 use crate::command_line::parse_args;
-use crate::interrupt::{is_run_unfinished, survive_file_size_limit};
+use crate::interrupt::survive_file_size_limit;
+use crate::output_error::{exit_code_of_success, handle_output_errors, on_output_error};
 use crate::rank_folder;
 use crate::terminal::printable;
 pub use crate::usage_error::{UsageError, as_usage_error, ensure_usage};
@@ -34,7 +36,8 @@ pub fn parse_and_run<A: Parser>(main: impl FnOnce(A) -> Result<()>) -> ExitCode 
 /// Runs a whole program, whose `command` gets the command line, and prints its error as one line.
 /// Process-wide setup is done here, since a command may share its process with other commands.
 pub fn run(command: impl FnOnce(ArgsOs) -> Result<()>) -> ExitCode {
-    exit_on_closed_stdout();
+    handle_output_errors();
+    silence_untrusted_calls();
     survive_file_size_limit();
     let result = Ranks::of_process().and_then(|ranks| {
         ensure_usage(
@@ -44,8 +47,7 @@ pub fn run(command: impl FnOnce(ArgsOs) -> Result<()>) -> ExitCode {
         command(args_os())
     });
     let exit_code = match result {
-        Ok(()) => 0,
-        Err(error) if is_broken_pipe(&error) => 0,
+        Ok(()) => exit_code_of_success(),
         Err(error) => {
             rank_folder::remove();
             if Ranks::of_process().is_ok_and(|ranks| !ranks.is_first()) {
@@ -107,7 +109,10 @@ fn print_clap_error(error: &clap::Error) -> u8 {
             | ErrorKind::DisplayVersion
             | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
     ) {
-        let _ = error.print(); // without a terminal, this error cannot be reported
+        let printed = error.print().and_then(|()| Stdout.flush());
+        if let (Err(error), false) = (printed, error.use_stderr()) {
+            on_output_error(Stream::Stdout, &error); // which ends the program
+        }
         return error.exit_code() as u8;
     }
     let text = error.render().to_string();
@@ -118,32 +123,12 @@ fn print_clap_error(error: &clap::Error) -> u8 {
     2
 }
 
-/// Exits when stdout is closed: `println!` panics once the reader of the output is gone. This is
-/// not an error (`part_2 sample | head`), unless it stops a run in progress before the model is
-/// saved. A panic that the program turns into an error of its own is not printed.
-fn exit_on_closed_stdout() {
+/// Keeps a panic from being printed that the program turns into an error of its own.
+fn silence_untrusted_calls() {
     let default_hook = panic::take_hook();
     panic::set_hook(Box::new(move |panic| {
-        if thread::current().name() == Some(UNTRUSTED_CALL) {
-            return;
+        if thread::current().name() != Some(UNTRUSTED_CALL) {
+            default_hook(panic);
         }
-        let message = panic.payload().downcast_ref::<String>();
-        if message.is_some_and(|text| text.contains("stdout") && text.contains("Broken pipe")) {
-            if is_run_unfinished() {
-                // Not `eprintln!`, which panics if stderr is closed too.
-                let message = "error: stdout was closed (broken pipe) during a run; stopping";
-                let _ = writeln!(stderr(), "{message}");
-                std::process::exit(1);
-            }
-            std::process::exit(0);
-        }
-        default_hook(panic);
     }));
-}
-
-/// Returns whether the reader of the output is gone, for output that is written without a panic.
-fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    error
-        .downcast_ref::<std::io::Error>()
-        .is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
 }

@@ -51,8 +51,10 @@ impl RunFolder {
             config.display(),
             path.display()
         );
-        back_up_existing_run(path)?;
-        fs::create_dir_all(path).with_context(|| format!("creating {}", path.display()))?;
+        // A link, to another disk for example, stays: the folder that it leads to is moved aside.
+        let folder = atomic_file::follow_links(path)?;
+        back_up_existing_run(&folder)?;
+        fs::create_dir_all(&folder).with_context(|| format!("creating {}", path.display()))?;
         let lock = lock_run(path)?;
         write_settings(path, &serde_json::to_value(settings)?)?;
         truncate_completions(path, 0)?;
@@ -134,7 +136,7 @@ impl RunFolder {
         };
         let mut replaced = vec![(path.to_path_buf(), "moved aside")];
         if holds_run(path) {
-            replaced.push((backup_path(path)?, "removed"));
+            replaced.push((backup_path(&atomic_file::follow_links(path)?)?, "removed"));
         }
         for (folder, action) in replaced {
             ensure!(

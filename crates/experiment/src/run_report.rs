@@ -52,9 +52,14 @@ impl RunSetup<'_> {
         Ok((!progress.is_best()).then_some(folder))
     }
 
+    /// Folder of the kept `model` of the run, if one was kept.
+    pub fn saved_folder(&self, model: &str) -> Option<PathBuf> {
+        Some(self.out.join(model)).filter(|folder| folder.is_dir())
+    }
+
     /// Prints the end of a run of `part`: its speed, the step that was kept, and the folder of its
     /// `model` in the run folder or how to resume it. With `--json`, the last line is `result` with
-    /// the path of that folder.
+    /// the path of that folder, or null if no model was kept.
     pub fn print_report(
         &self,
         part: &str,
@@ -90,7 +95,7 @@ impl RunSetup<'_> {
             }
         }
         if self.flags.json {
-            result[model] = json!(path);
+            result[model] = json!(self.saved_folder(model));
             if !self.settings["stop_when_solved"].is_null() {
                 let solved = plateau.filter(Plateau::is_solved);
                 result["solved_step"] = json!(solved.map(|_| step));

@@ -1,11 +1,12 @@
 //! Text at the terminal that comes from elsewhere, and questions to a person.
 
-use std::io::{BufRead, IsTerminal, Write, stdin, stdout};
+use std::io::{BufRead, IsTerminal, Write, stdin};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use tensor_core::output::Stdout;
 
 use crate::Interrupt;
 
@@ -51,7 +52,7 @@ pub fn ask(
     println!("{}", printable(text));
     loop {
         print!("{question} > ");
-        stdout().flush().context("writing to the terminal")?;
+        Stdout.flush().context("writing to the terminal")?;
         let line = loop {
             match lines.recv_timeout(Duration::from_millis(100)) {
                 Ok(line) => break line,

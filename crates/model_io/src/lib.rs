@@ -1,5 +1,8 @@
 #![doc = include_str!("../README.md")]
 
+#[macro_use]
+extern crate tensor_core; // its `println!` and the like, which do not panic
+
 // The architecture
 mod design_choices;
 mod rope_scaling;
@@ -65,7 +68,7 @@ pub use hub::{
     Hub, HubAccess, fetch_dataset, fetch_dataset_file, fetch_from_hub, is_dataset_id, is_hub_id,
 };
 pub use lora_config::{LoraConfig, LoraVariant, RankScaling, TargetModules};
-pub use model_files::{ModelFiles, find_adapter, locate_adapter, locate_model};
+pub use model_files::{ModelFiles, ensure_model_saved, find_adapter, locate_adapter, locate_model};
 pub use model_weights::{LoadMode, ModelWeights, SpecialTokenIds};
 pub use tensor_names::TensorNames;
 pub use text_stream::TextStream;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::Device;
-use tensor_core::Parameters;
+use tensor_core::{Parameters, json_file};
 
 use crate::gguf::Gguf;
 use crate::{
@@ -16,6 +16,9 @@ use crate::{
     Tokenizer, fetch_from_hub, gguf_model, gguf_tokenizer, is_hub_id, llama2c, llama2c_tokenizer,
     model_folder, peft_folder,
 };
+
+/// Folder of the checkpoints of a training run.
+const CHECKPOINTS: &str = "checkpoints";
 
 /// Model opened from its files: the weights, and all that is needed to use them.
 pub struct ModelFiles {
@@ -45,6 +48,7 @@ impl ModelFiles {
         );
         let run_model = source.join("model"); // in the folder of a training run
         let source = if run_model.join("config.json").is_file() { &run_model } else { source };
+        ensure_model_saved(source)?;
         let extension = source.extension().and_then(|extension| extension.to_str());
         let files = match extension {
             _ if source.is_dir() => Self::from_folder(source, mode, device),
@@ -118,6 +122,51 @@ impl ModelFiles {
 /// When a download fails.
 pub fn locate_model(source: &str) -> Result<PathBuf> {
     if is_hub_id(source) { fetch_from_hub(source) } else { Ok(PathBuf::from(source)) }
+}
+
+/// Checks that `path` is not the folder of a training run that was stopped before it saved a model
+/// or an adapter. The `config.json` of a run has its settings, and does not describe a model.
+///
+/// # Errors
+/// When it is such a folder. The message names what to do: resume the run, or open its newest
+/// checkpoint, if that holds a model.
+pub fn ensure_model_saved(path: &Path) -> Result<()> {
+    let (has, config) = (|name: &str| path.join(name).exists(), path.join("config.json"));
+    let is_run = (has("metrics.jsonl") || has(CHECKPOINTS)) && config.is_file();
+    if !is_run || has("model") || has("adapter") {
+        return Ok(());
+    }
+    if !json_file::read(&config)?["model_type"].is_null() {
+        return Ok(());
+    }
+    let resume = format!("continue it with `train --resume --out {}`", path.display());
+    let remedy = match newest_checkpoint(path) {
+        None => "it has no checkpoint, so start it again".to_string(),
+        Some(checkpoint) => match model_of_checkpoint(checkpoint) {
+            None => resume,
+            Some(model) => format!("{resume}, or name its newest checkpoint, {}", model.display()),
+        },
+    };
+    bail!("{} is a run that was stopped before it saved a model: {remedy}", path.display())
+}
+
+/// Folder of the newest checkpoint of `run`.
+fn newest_checkpoint(run: &Path) -> Option<PathBuf> {
+    let entries = std::fs::read_dir(run.join(CHECKPOINTS)).ok()?.flatten();
+    let steps = entries.filter_map(|entry| {
+        let name = entry.file_name();
+        let step: usize = name.to_str()?.strip_prefix("step-")?.parse().ok()?;
+        Some((step, entry.path()))
+    });
+    steps.max().map(|(_, folder)| folder)
+}
+
+/// Folder of the model or adapter in a checkpoint, if it has one: part 8 has its policy in a
+/// folder, and some parts have weights alone.
+fn model_of_checkpoint(checkpoint: PathBuf) -> Option<PathBuf> {
+    let is_model =
+        |folder: &PathBuf| folder.join("config.json").is_file() || peft_folder::is_adapter(folder);
+    [checkpoint.join("policy"), checkpoint].into_iter().find(is_model)
 }
 
 /// Folder of the adapter at `path`, an adapter folder or a run that saved an adapter and no model;

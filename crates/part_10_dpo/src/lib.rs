@@ -3,6 +3,9 @@
 // Letters in shapes: R completions, P pairs, T tokens of the longest completion. In 10.1: Y all
 // completions of the tabular MDP.
 
+#[macro_use]
+extern crate tensor_core; // its `println!` and the like, which do not panic
+
 pub mod implicit_reward; // 10.1
 pub mod tabular_dpo;
 pub mod batch_log_probs; // 10.2

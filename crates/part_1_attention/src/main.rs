@@ -1,6 +1,9 @@
 //! Demo of part 1: attention step by step on three tokens, position vectors, then the shapes of
 //! multi-head attention.
 
+#[macro_use]
+extern crate tensor_core; // its `println!` and the like, which do not panic
+
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -37,13 +40,7 @@ struct Args {
 const POSITIONS: (usize, usize) = (6, 8);
 
 fn main() -> ExitCode {
-    match run(&Args::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    experiment::program::parse_and_run(|args: Args| run(&args))
 }
 
 fn run(args: &Args) -> Result<()> {

@@ -12,6 +12,7 @@ use candle_core::DType;
 use clap::{Parser, Subcommand};
 use experiment::terminal::printable;
 use experiment::{Interrupt, Run, RunLog};
+use tensor_core::output::Stdout;
 use tensor_core::{Parameters, Rng};
 use train::{TextTrainArgs, train_new_model};
 
@@ -97,7 +98,7 @@ fn run_sample(args: &SampleArgs) -> Result<()> {
     let device = args.compute.open_device()?;
     let model = model_folder::open_byte_level(&args.model, &device)?;
     let prompt = ByteTokenizer.encode(&args.prompt);
-    let mut out = std::io::stdout().lock();
+    let mut out = Stdout;
     write!(out, "{}", args.prompt.trim_start_matches('\n'))?;
     let mut stream = StreamDecoder::default();
     let mut rng = Rng::new(args.compute.seed);

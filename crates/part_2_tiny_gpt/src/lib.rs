@@ -2,6 +2,9 @@
 
 // Letters used in shapes: B batch, T time (tokens), C channels (n_embd), H heads, V vocabulary.
 
+#[macro_use]
+extern crate tensor_core; // its `println!` and the like, which do not panic
+
 pub mod tokenizer; // 2.1
 pub mod batches; // 2.2
 pub mod softmax; // 2.3

@@ -6,6 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use attention::BlockConfig;
 use candle_core::Device;
+use model_io::ensure_model_saved;
 use model_io::gpt2_folder::{self, Gpt2Config};
 use serde_json::Value;
 use tensor_core::{Parameters, json_file};
@@ -45,6 +46,7 @@ pub fn open(folder: &Path, seed: u64, device: &Device) -> Result<(Gpt, Parameter
 pub fn open_byte_level(folder: &Path, device: &Device) -> Result<Gpt> {
     let in_run = folder.join("model");
     let folder = if in_run.is_dir() { &in_run } else { folder };
+    ensure_model_saved(folder)?;
     let (model, parameters) = open(folder, 0, device)?;
     let v = model.config().vocab_size;
     let message = format!("{} has another tokenizer; this part reads bytes", folder.display());

@@ -172,10 +172,10 @@ fn a_model_too_large_for_the_memory_is_refused_before_allocation() {
 }
 
 #[test]
-fn a_run_with_a_closed_stdout_exits_with_code_1() {
+fn a_run_with_a_closed_stdout_saves_its_model_and_exits_with_code_1() {
     let (folder, _) = trained();
-    let (data, out) = (path_arg(folder.path(), "text.txt"), path_arg(folder.path(), "closed"));
-    let mut args = train_args(&data, &out, "10"); // every tenth step is evaluated and printed
+    let (data, run) = (path_arg(folder.path(), "text.txt"), path_arg(folder.path(), "closed"));
+    let mut args = train_args(&data, &run, "10"); // every tenth step is evaluated and printed
     args.retain(|&arg| arg != "--json");
     let steps = args.iter().position(|&arg| arg == "--steps").expect("a number of steps");
     args[steps + 1] = "1000000";
@@ -195,5 +195,8 @@ fn a_run_with_a_closed_stdout_exits_with_code_1() {
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.code() == Some(1), "{:?}", output.status);
         assert_eq!(stderr.contains("stdout was closed"), stderr_is_open, "{stderr}");
+        let model = Path::new(&run).join("model");
+        assert!(model.join("model.safetensors").exists());
+        std::fs::remove_dir_all(&model).expect("removed");
     }
 }

@@ -4,6 +4,9 @@
 // channels (n_embd), H query heads, KV key-value heads, D channels of a head, F width of the
 // feed-forward layer, V vocabulary.
 
+#[macro_use]
+extern crate tensor_core; // its `println!` and the like, which do not panic
+
 pub mod rms_norm; // 3.1
 pub mod rope; // 3.2
 pub mod swiglu; // 3.3

@@ -3,6 +3,9 @@
 // Letters used in shapes: B batch, T time (tokens), N = B T tokens, C channels (n_embd), E experts,
 // K experts per token, F width of an expert, V vocabulary.
 
+#[macro_use]
+extern crate tensor_core; // its `println!` and the like, which do not panic
+
 pub mod config;
 pub mod router; // 5.1
 pub mod auxiliary_losses;

@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail};
 use candle_core::{DType, Device};
 use model_io::config::AttentionBias;
 use model_io::model_folder::{read_parameters, save_with_config_json};
-use model_io::{SpecialTokenIds, config_json};
+use model_io::{SpecialTokenIds, config_json, ensure_model_saved};
 use serde_json::{Value, json};
 use tensor_core::{Parameters, json_file};
 
@@ -42,6 +42,7 @@ pub fn save(
 /// When a file is missing or damaged, the architecture is another one, or a tensor is missing,
 /// unknown or of the wrong shape.
 pub fn open(folder: &Path, dtype: DType, device: &Device) -> Result<(GptMoe, Parameters)> {
+    ensure_model_saved(folder)?;
     let path = folder.join("config.json");
     let config = from_json(&json_file::read(&path)?)
         .with_context(|| format!("{} does not describe a model of this part", path.display()))?;

@@ -2,11 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use candle_core::Device;
 use experiment::RunFolder;
 use experiment::model_runs::initial_model;
-use model_io::{LoadMode, find_adapter, locate_adapter, locate_model, peft_folder};
+use model_io::{
+    LoadMode, ensure_model_saved, find_adapter, locate_adapter, locate_model, peft_folder,
+};
 use modern::{Checkpoint, GptModern};
 
 use crate::ChatTokenizer;
@@ -131,11 +133,6 @@ pub fn resolve_model_path(name: &str) -> Result<String> {
     if peft_folder::is_adapter(&run.join("adapter")) {
         return Ok(run.join("adapter").to_string_lossy().into_owned());
     }
-    let is_run = RunFolder::read_settings(run)?.is_some();
-    ensure!(
-        !is_run,
-        "{name} is a run that was stopped before it saved a model: continue it with --resume, or \
-         start it again if it has no checkpoint"
-    );
+    ensure_model_saved(run)?;
     Ok(name.to_string())
 }

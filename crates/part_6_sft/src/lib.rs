@@ -3,6 +3,9 @@
 // Letters in shapes: B batch, T time (tokens), N target tokens (those in the loss), C channels,
 // V vocabulary, R LoRA rank.
 
+#[macro_use]
+extern crate tensor_core; // its `println!` and the like, which do not panic
+
 pub mod template; // 6.1
 pub mod chat_tokenizer;
 pub mod tokenized_example; // 6.2

@@ -2,6 +2,9 @@
 
 // Letters in shapes: P pairs, B batch rows (2P for pairs), T time (tokens), C channels.
 
+#[macro_use]
+extern crate tensor_core; // its `println!` and the like, which do not panic
+
 pub mod reward_model; // 7.2
 pub mod initialization;
 pub mod checkpoint;

@@ -4,6 +4,9 @@
 // completions, B rows that a model reads, S their length, C channels, V vocabulary. In 8.1: Y all
 // completions of the tabular MDP, G sampled ones, B groups of them.
 
+#[macro_use]
+extern crate tensor_core; // its `println!` and the like, which do not panic
+
 pub mod tabular_mdp; // 8.1
 pub mod policy_gradient;
 pub mod reinforce;

@@ -3,6 +3,9 @@
 // Letters used in shapes: B batch (rows), T time (tokens), C channels, V vocabulary, G completions
 // of a prompt, R completions of a micro-batch, N sampled tokens.
 
+#[macro_use]
+extern crate tensor_core; // its `println!` and the like, which do not panic
+
 pub mod advantage; // 9.1, 9.2
 pub mod method;
 pub mod reinforce; // 9.3

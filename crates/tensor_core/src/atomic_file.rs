@@ -2,23 +2,28 @@
 //! any moment.
 //!
 //! A file that replaces another one has its permissions. A new one has those that the umask of the
-//! process allows, as any other file of a program.
+//! process allows, as any other file of a program. A symbolic link stays: the file that it leads to
+//! is replaced. A device or a pipe is refused, since it cannot be written as a whole.
 
 use std::fs::{self, Permissions};
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use tempfile::NamedTempFile;
+
+use crate::regular_file::ensure_regular;
 
 /// Beginning of the names of temporary files.
 const TEMP_PREFIX: &str = ".partial-";
+/// Number of links that a path may lead over.
+const MAX_LINKS: usize = 40;
 
 /// Writes `bytes` to a temporary file beside `path`, syncs it to disk, and renames it into place.
 ///
 /// # Errors
-/// When the folder cannot be written. An existing file at `path` stays, and no partial file is
-/// left.
+/// When the folder cannot be written, or `path` is neither new nor a regular file. An existing file
+/// at `path` stays, and no partial file is left.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     let mut file = create_temp_file(path)?;
     file.write_all(bytes).with_context(|| format!("writing {}", path.display()))?;
@@ -30,9 +35,10 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
 /// file at `path`.
 ///
 /// # Errors
-/// When the folder cannot be written.
+/// When the folder cannot be written, or `path` is neither new nor a regular file.
 pub fn create_temp_file(path: &Path) -> Result<NamedTempFile> {
     let writing = || format!("writing {}", path.display());
+    let path = &file_to_replace(path)?;
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     let mut builder = tempfile::Builder::new();
     builder.prefix(TEMP_PREFIX);
@@ -45,15 +51,39 @@ pub fn create_temp_file(path: &Path) -> Result<NamedTempFile> {
 /// Syncs `file` to disk and renames it to `path`.
 ///
 /// # Errors
-/// When the disk is full. An existing file at `path` stays.
+/// When the disk is full, or `path` is neither new nor a regular file. What is at `path` stays.
 pub fn persist(file: NamedTempFile, path: &Path) -> Result<()> {
     let writing = || format!("writing {}", path.display());
+    let path = &file_to_replace(path)?;
     file.as_file().sync_all().with_context(writing)?;
     if let Some(permissions) = permissions_of(path) {
         file.as_file().set_permissions(permissions).with_context(writing)?;
     }
     file.persist(path).with_context(writing)?;
     Ok(())
+}
+
+/// Path that `path` stands for: if it is a symbolic link, what that leads to, which may not exist.
+///
+/// # Errors
+/// When the links lead in a circle.
+pub fn follow_links(path: &Path) -> Result<PathBuf> {
+    // A slash at the end would be followed by the system, and hide that this is a link.
+    let mut target: PathBuf = path.components().collect();
+    for _ in 0..MAX_LINKS {
+        let Ok(link) = fs::read_link(&target) else { return Ok(target) };
+        let folder = target.parent().unwrap_or(Path::new(""));
+        target = folder.join(link).components().collect();
+    }
+    bail!("{} leads over too many symbolic links", path.display())
+}
+
+/// Path of the regular file, new or not, that a file written to `path` replaces.
+fn file_to_replace(path: &Path) -> Result<PathBuf> {
+    if let Ok(metadata) = fs::metadata(path) {
+        ensure_regular(path, &metadata)?;
+    }
+    follow_links(path)
 }
 
 /// Removes the temporary files in `folder` that a killed process has left there. No other process

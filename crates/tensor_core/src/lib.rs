@@ -31,6 +31,7 @@ pub mod gradient_report;
 pub mod atomic_file;
 pub mod regular_file;
 pub mod json_file;
+pub mod output;
 pub mod sha256;
 mod mapped_file;
 pub mod testing;

@@ -1,7 +1,7 @@
 //! Opening files by name: regular files alone. A folder from anywhere may have a link to a device,
 //! which never ends, or to a pipe, which waits for a writer.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::Read;
 use std::path::Path;
 
@@ -24,15 +24,21 @@ pub fn open(path: &Path) -> Result<RegularFile> {
     let reading = || format!("reading {}", path.display());
     // Before opening it: to open a pipe waits for its writer.
     let metadata = std::fs::metadata(path).with_context(reading)?;
+    ensure_regular(path, &metadata)?;
+    let file = File::open(path).with_context(reading)?;
+    let len = file.metadata().with_context(reading)?.len();
+    Ok(RegularFile { file, len })
+}
+
+/// Checks that `path`, which has this `metadata`, is a regular file.
+pub(crate) fn ensure_regular(path: &Path, metadata: &Metadata) -> Result<()> {
     ensure!(
         metadata.is_file(),
         "{} is {}, not a regular file",
         path.display(),
         if metadata.is_dir() { "a folder" } else { "a device or a pipe" }
     );
-    let file = File::open(path).with_context(reading)?;
-    let len = file.metadata().with_context(reading)?.len();
-    Ok(RegularFile { file, len })
+    Ok(())
 }
 
 /// Bytes of the file at `path`, at most `max_len` of them.

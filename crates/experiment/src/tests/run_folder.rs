@@ -113,6 +113,26 @@ fn what_a_kill_leaves_of_a_removed_run_is_not_in_the_way() -> Result<()> {
     Ok(())
 }
 
+#[cfg(unix)]
+#[test]
+fn a_link_to_a_run_folder_stays_and_the_run_behind_it_is_moved_aside() -> Result<()> {
+    let parent = tempfile::tempdir()?;
+    let path = |name: &str| parent.path().join(name);
+    fs::create_dir(path("disk"))?;
+    std::os::unix::fs::symlink("disk/run", path("run"))?; // to a folder that does not exist yet
+    for _ in 0..2 {
+        RunFolder::create(&path("run"), &())?;
+        assert!(fs::symlink_metadata(path("run"))?.is_symlink());
+        assert!(path("disk/run/metrics.jsonl").exists());
+    }
+    assert!(path("disk/run.previous/metrics.jsonl").exists());
+    assert_eq!(fs::read_dir(parent.path())?.count(), 2);
+    let input = path("disk/run.previous/metrics.jsonl");
+    let removed = RunFolder::ensure_input_not_overwritten(&path("run"), "--data", &input);
+    assert!(removed.unwrap_err().to_string().contains("would be removed"));
+    Ok(())
+}
+
 #[test]
 fn temporary_files_of_a_killed_process_are_removed_when_a_run_is_resumed() -> Result<()> {
     let parent = tempfile::tempdir()?;

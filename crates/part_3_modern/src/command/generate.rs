@@ -11,6 +11,7 @@ use model_io::{
 };
 use serde_json::json;
 use tensor_core::Rng;
+use tensor_core::output::Stdout;
 
 use super::arguments::GenerateArgs;
 use crate::{Checkpoint, GenerateConfig, GptModern, generate};
@@ -42,7 +43,7 @@ pub(super) fn run(args: &GenerateArgs) -> Result<()> {
     let prompt = prompt_ids(args, &checkpoint)?;
     let mut out: Box<dyn Write> = match args.json {
         true => Box::new(io::sink()),
-        false => Box::new(io::stdout().lock()),
+        false => Box::new(Stdout),
     };
     // The reply to --ask starts a text of its own; a completion continues the prompt.
     let stream_context = if args.ask.is_some() { &[][..] } else { &prompt };
@@ -131,7 +132,7 @@ pub fn print_completion(
     config: &GenerateConfig,
     seed: u64,
 ) -> Result<()> {
-    let mut out = io::stdout().lock();
+    let mut out = Stdout;
     write!(out, "{prompt}")?;
     let mut stream = tokenizer.stream(SkipSpecialTokens::Yes, &ids);
     generate(model, &[ids], config, &mut Rng::new(seed), |_, token| {

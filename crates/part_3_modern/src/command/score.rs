@@ -1,12 +1,13 @@
 //! The command `score`: log-probabilities of the tokens of a text file, and its perplexity.
 
-use std::io::{self, BufWriter, Write};
+use std::io::{BufWriter, Write};
 
 use anyhow::{Context, Result};
 use datasets::documents::text_pieces;
 use experiment::progress::ProgressLine;
 use model_io::{AddSpecialTokens, ParseSpecial, SkipSpecialTokens};
 use serde::Serialize;
+use tensor_core::output::Stdout;
 use tensor_core::regular_file;
 
 use super::arguments::ScoreArgs;
@@ -41,7 +42,7 @@ pub(super) fn run(args: &ScoreArgs) -> Result<()> {
         Ok(())
     })?;
     drop(progress);
-    let mut out = BufWriter::new(io::stdout().lock());
+    let mut out = BufWriter::new(Stdout);
     if args.json {
         let (logprobs, perplexity) = (&scored.log_probs[..], scored.perplexity);
         serde_json::to_writer(&mut out, &ScoreReport { token_ids: &tokens, logprobs, perplexity })?;

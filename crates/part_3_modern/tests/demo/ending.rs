@@ -1,4 +1,4 @@
-//! Early ends of the program: closed output pipe and Ctrl-C.
+//! Early ends of the program: closed output pipe, full disk and Ctrl-C.
 
 use std::process::{Child, Command, Stdio};
 
@@ -26,6 +26,33 @@ fn a_closed_output_pipe_ends_the_program_without_an_error() {
         let output = child.wait_with_output().expect("it ends");
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success() && stderr.is_empty(), "{stderr}");
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn output_to_a_full_disk_is_an_error_of_one_line() {
+    let (folder, _) = train(&["--window", "4"]);
+    let model = path_arg(&folder.path().join("run"), "model");
+    let text = path_arg(folder.path(), "to_score.txt");
+    std::fs::write(&text, "the cat").expect("a text");
+    let generate = ["generate", "--model", &model, "--prompt", "x", "--max-new-tokens", "2"];
+    let report = [&generate[..], &["--json"]].concat();
+    for args in [
+        &["--help"][..],
+        &["--version"],
+        &["--steps", "2"],
+        &generate,
+        &report[..],
+        &["score", "--model", &model, "--text-file", &text],
+    ] {
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").expect("a device");
+        let output = PART_3.command(args).stdout(full).output().expect("part_3 starts");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{args:?}: {stderr}");
+        let error = stderr.lines().last().expect("a line"); // after those of the progress
+        assert!(error.starts_with("error: writing stdout: No space"), "{args:?}: {stderr}");
+        assert!(!stderr.contains("panicked"), "{args:?}: {stderr}");
     }
 }
 

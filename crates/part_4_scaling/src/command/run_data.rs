@@ -12,6 +12,7 @@ use experiment::progress::byte_progress_bar;
 use experiment::{RunFolder, RunSetup};
 use model_io::Tokenizer;
 use tempfile::{NamedTempFile, TempDir};
+use tensor_core::atomic_file;
 
 use super::arguments::TrainArgs;
 use super::tokenizer::train_tokenizer;
@@ -50,7 +51,8 @@ pub(super) fn open_data(
         ensure_same_text(args, out)?;
         return Ok((Dataset::open(&out.join("data"))?, None));
     }
-    let parent = out.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let folder = atomic_file::follow_links(out)?; // on the disk of the run, where it is moved to
+    let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty());
     let parent = parent.unwrap_or(Path::new("."));
     std::fs::create_dir_all(parent).with_context(|| format!("creating {}", parent.display()))?;
     remove_abandoned_tokens(parent);

@@ -1,7 +1,8 @@
-//! Interruptions of a run: SIGKILL, SIGINT, SIGTERM and a full disk.
+//! Interruptions of a run: SIGKILL, SIGINT, SIGTERM, a closed terminal, output without a reader and
+//! a full disk.
 
 use std::path::Path;
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use tensor_core::Rng;
@@ -54,23 +55,119 @@ fn a_signal_saves_a_checkpoint_and_the_resumed_run_is_identical() {
     runs.train("uninterrupted", &flags);
     for (name, signal) in [("int", "-INT"), ("term", "-TERM")] {
         let mut child = runs.start(name, &flags);
-        while !Path::new(&runs.out(name)).join("metrics.jsonl").exists()
-            || runs.rows(name).len() < 9
-        {
-            std::thread::sleep(Duration::from_millis(5));
-            assert!(
-                child.try_wait().expect("a status").is_none(),
-                "the run ended before the signal"
-            );
-        }
-        let id = child.id().to_string();
-        assert!(Command::new("kill").args([signal, &id]).status().expect("kill").success());
+        wait_for_rows(&runs, name, &mut child);
+        kill(signal, &child);
         assert!(child.wait().expect("a status").success(), "{signal} exits with status 0");
-        let stopped = steps(&runs.out(&format!("{name}/checkpoints")));
-        assert!(stopped.len() == 1 && stopped[0] < 300, "{stopped:?}");
-        runs.train(name, &[&flags[..], &["--resume"]].concat());
-        runs.assert_same(["uninterrupted", name], 300);
+        assert_resumes(&runs, name, &flags);
     }
+}
+
+/// Waits until the run `name` has taken some steps.
+#[cfg(unix)]
+fn wait_for_rows(runs: &Runs, name: &str, child: &mut Child) {
+    while !Path::new(&runs.out(name)).join("metrics.jsonl").exists() || runs.rows(name).len() < 9 {
+        std::thread::sleep(Duration::from_millis(5));
+        let status = child.try_wait().expect("a status");
+        assert!(status.is_none(), "the run ended before its interruption");
+    }
+}
+
+#[cfg(unix)]
+fn kill(signal: &str, child: &Child) {
+    let id = child.id().to_string();
+    assert!(Command::new("kill").args([signal, &id]).status().expect("kill").success());
+}
+
+/// Panics unless the run `name` of 300 steps has stopped early with a checkpoint, and gives the
+/// results of the run `uninterrupted` when it is resumed.
+#[cfg(unix)]
+fn assert_resumes(runs: &Runs, name: &str, flags: &[&str]) {
+    let stopped = steps(&runs.out(&format!("{name}/checkpoints")));
+    assert!(stopped.len() == 1 && stopped[0] < 300, "{name}: {stopped:?}");
+    runs.train(name, &[flags, &["--resume"]].concat());
+    runs.assert_same(["uninterrupted", name], 300);
+}
+
+/// Flags of a run that often prints a line on stdout.
+#[cfg(unix)]
+const TALKATIVE: [&str; 6] = ["--steps", "300", "--save-interval", "0", "--eval-interval", "5"];
+
+/// Starts a talkative run with its output in pipes.
+#[cfg(unix)]
+fn start_in_pipes(runs: &Runs, name: &str) -> Child {
+    let out = runs.out(name);
+    let mut command = PART_4.command(&runs.args(&out, &TALKATIVE));
+    command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("part_4 starts")
+}
+
+#[cfg(unix)]
+#[test]
+fn a_run_whose_reader_ends_saves_a_checkpoint_and_exits_with_status_1() {
+    let runs = Runs::new();
+    runs.train("uninterrupted", &TALKATIVE);
+    // `| head`, and `2>&1 | head`.
+    for (name, stderr_is_open) in [("stdout", true), ("both", false)] {
+        let mut child = start_in_pipes(&runs, name);
+        wait_for_rows(&runs, name, &mut child);
+        drop(child.stdout.take());
+        if !stderr_is_open {
+            drop(child.stderr.take());
+        }
+        let output = child.wait_with_output().expect("it ends");
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{name}: {error}");
+        assert!(!error.contains("panicked"), "{error}");
+        assert_eq!(error.contains("error: stdout was closed"), stderr_is_open, "{error}");
+        assert_resumes(&runs, name, &TALKATIVE);
+    }
+}
+
+/// True if this process, and so its children, ignores SIGHUP, as below `nohup`.
+#[cfg(target_os = "linux")]
+fn ignores_hangup() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").expect("a status");
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).expect("a mask");
+    u64::from_str_radix(ignored.trim(), 16).expect("a number") & 1 > 0
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_closed_terminal_saves_a_checkpoint_and_exits_with_status_0() {
+    if ignores_hangup() {
+        println!("skipped: SIGHUP is ignored in this process");
+        return;
+    }
+    let runs = Runs::new();
+    runs.train("uninterrupted", &TALKATIVE);
+    let mut child = start_in_pipes(&runs, "closed");
+    wait_for_rows(&runs, "closed", &mut child);
+    kill("-HUP", &child);
+    drop((child.stdout.take(), child.stderr.take()));
+    // The kernel sends the signal, and so does the shell, whenever it comes to it.
+    while child.try_wait().expect("a status").is_none() {
+        kill("-HUP", &child);
+    }
+    assert_eq!(child.wait().expect("a status").code(), Some(0));
+    assert_resumes(&runs, "closed", &TALKATIVE);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_run_below_nohup_continues_when_the_terminal_is_closed() {
+    let runs = Runs::new();
+    runs.train("uninterrupted", &TALKATIVE);
+    let out = runs.out("nohup");
+    let mut child = Command::new("sh")
+        .args(["-c", r#"trap "" HUP; exec "$@""#, "sh", PART_4.0])
+        .args(runs.args(&out, &TALKATIVE))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("a shell");
+    wait_for_rows(&runs, "nohup", &mut child);
+    kill("-HUP", &child);
+    assert!(child.wait().expect("a status").success());
+    runs.assert_same(["uninterrupted", "nohup"], 300);
 }
 
 #[cfg(unix)]

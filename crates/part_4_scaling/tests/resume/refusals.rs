@@ -1,5 +1,7 @@
 //! Damaged checkpoints that are skipped, and resumes that are refused.
 
+use serde_json::Value;
+
 use crate::{PART_4, Runs};
 
 #[test]
@@ -22,6 +24,20 @@ fn a_damaged_checkpoint_is_skipped_with_a_warning() {
     let stdout = String::from_utf8_lossy(&output.stdout);
     assert!(stdout.contains("resuming after step 6"), "{stdout}");
     runs.assert_same(["undamaged", "damaged"], 9);
+}
+
+#[test]
+fn a_run_that_has_saved_no_model_yet_is_refused_with_its_checkpoint() {
+    let runs = Runs::new();
+    let text = runs.train("run", &["--steps", "9", "--stop-after", "2", "--json"]);
+    let report: Value = serde_json::from_str(text.lines().last().expect("a line")).expect("JSON");
+    assert!(report["model"].is_null() && report.get("model").is_some(), "{report}");
+    let out = runs.out("run");
+    let checkpoint = format!("{out}/checkpoints/step-2");
+    let remedy =
+        format!("`train --resume --out {out}`, or name its newest checkpoint, {checkpoint}");
+    PART_4.assert_fails(&["eval", "--model", &out, "--data", &runs.data], 1, &remedy);
+    PART_4.stdout(&["eval", "--model", &checkpoint, "--data", &runs.data]);
 }
 
 #[test]

@@ -60,6 +60,19 @@ fn invalid_input_is_rejected_in_one_line() {
 }
 
 #[test]
+fn a_run_that_has_saved_no_model_yet_is_refused_with_the_command_that_continues_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let run = path_arg(folder.path(), "run");
+    let flags = ["--stop-after", "1", "--eval-interval", "0", "--json"];
+    let report = PART_6.stdout_json(&train(&run, &flags));
+    assert!(report["model"].is_null() && report.get("model").is_some(), "{report}");
+    let remedy = format!("continue it with `train --resume --out {run}`");
+    for command in ["eval", "sample"] {
+        PART_6.assert_fails(&[command, "--model", &run], 1, &remedy);
+    }
+}
+
+#[test]
 fn a_run_without_a_model_is_named_and_flags_of_a_base_model_need_one() {
     let folder = tempfile::tempdir().expect("a folder");
     let run = path_arg(folder.path(), "run");

@@ -114,7 +114,7 @@ fn finish_run(
         validator.save_last(&folder, model, state)?;
     }
     let mut result = state.result(tokens_per_second);
-    result["saved"] = json!(setup.out.join("model"));
+    result["saved"] = json!(setup.saved_folder("model"));
     setup.print_report("part_7", &state.progress, tokens_per_second, "model", result);
     Ok(())
 }

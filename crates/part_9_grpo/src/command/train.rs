@@ -184,7 +184,7 @@ fn print_run_report(
         "val_exact_match": change.map(|change| change.after),
         "val_exact_match_points": change.map(ExactMatchChange::points),
         "tokens": n_tokens, "zero_advantage_steps": progress.zero_advantage_steps,
-        "seconds": seconds, "saved": setup.out.join(model),
+        "seconds": seconds, "saved": setup.saved_folder(model),
         "generation_time_fraction": fractions.generation,
         "log_probs_time_fraction": fractions.log_probs,
         "training_time_fraction": fractions.training,

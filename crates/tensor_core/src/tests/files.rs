@@ -77,6 +77,64 @@ fn a_file_keeps_the_permissions_of_the_one_it_replaces_and_a_new_one_follows_the
 
 #[cfg(unix)]
 #[test]
+fn a_link_stays_and_the_file_that_it_leads_to_is_replaced() -> Result<()> {
+    use std::os::unix::fs::symlink;
+
+    let folder = tempfile::tempdir()?;
+    let path = |name: &str| folder.path().join(name);
+    fs::create_dir(path("other"))?;
+    fs::write(path("other/file"), "old")?;
+    symlink("other/file", path("link"))?;
+    symlink("link", path("link-to-link"))?;
+    symlink("other/new", path("link-to-nothing"))?;
+    for (name, target) in [("link", "file"), ("link-to-link", "file"), ("link-to-nothing", "new")] {
+        atomic_file::write(&path(name), name.as_bytes())?;
+        assert!(fs::symlink_metadata(path(name))?.is_symlink());
+        assert_eq!(fs::read_to_string(path("other").join(target))?, name);
+    }
+    assert_eq!(fs::read_dir(path("other"))?.count(), 2, "no temporary file is left");
+    symlink("circle", path("circle"))?;
+    let error = atomic_file::write(&path("circle"), b"").unwrap_err().to_string();
+    assert!(error.contains("circle leads over too many symbolic links"), "{error}");
+    Ok(())
+}
+
+#[cfg(unix)]
+#[test]
+fn pipes_sockets_and_folders_are_not_replaced() -> Result<()> {
+    use std::os::unix::fs::{FileTypeExt, symlink};
+    use std::os::unix::net::UnixListener;
+    use std::process::Command;
+
+    let folder = tempfile::tempdir()?;
+    let path = |name: &str| folder.path().join(name);
+    assert!(Command::new("mkfifo").arg(path("pipe")).status()?.success());
+    symlink("pipe", path("link-to-pipe"))?;
+    let _socket = UnixListener::bind(path("socket"))?;
+    fs::create_dir(path("folder"))?;
+    for (name, kind) in [
+        ("pipe", "a device or a pipe"),
+        ("link-to-pipe", "a device or a pipe"),
+        ("socket", "a device or a pipe"),
+        ("folder", "a folder"),
+    ] {
+        for error in [
+            atomic_file::write(&path(name), b"new").unwrap_err(),
+            weights::save(&path(name), &tensors()?).unwrap_err(),
+            atomic_file::create_temp_file(&path(name)).map(drop).unwrap_err(),
+        ] {
+            let error = format!("{error:#}");
+            assert!(error.contains(&format!("{name} is {kind}, not a regular file")), "{error}");
+        }
+    }
+    assert!(fs::metadata(path("link-to-pipe"))?.file_type().is_fifo());
+    assert!(fs::metadata(path("socket"))?.file_type().is_socket());
+    assert_eq!(fs::read_dir(folder.path())?.count(), 4);
+    Ok(())
+}
+
+#[cfg(unix)]
+#[test]
 fn devices_pipes_and_folders_are_not_read() -> Result<()> {
     use std::os::unix::fs::symlink;
     use std::process::Command;
