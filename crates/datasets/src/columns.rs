@@ -89,6 +89,11 @@ pub fn is_blank(text: &str) -> bool {
     text.trim().is_empty()
 }
 
+/// True if a message says nothing: it has no text and calls no tool.
+pub fn is_empty(message: &ChatMessage) -> bool {
+    is_blank(&message.content) && !message.calls_tool()
+}
+
 /// Prompt in a column: a text, which is a message of the user, or a list of messages.
 ///
 /// # Errors
@@ -107,12 +112,12 @@ pub fn prompt(row: &Value, name: &str) -> Result<Vec<ChatMessage>> {
 ///
 /// # Errors
 /// When the column is missing or has another type.
-pub fn completion(row: &Value, name: &str) -> Result<String> {
+pub fn completion(row: &Value, name: &str) -> Result<ChatMessage> {
     if !value(row, name)?.is_array() {
-        return Ok(text(row, name)?.into());
+        return Ok(ChatMessage::assistant(text(row, name)?));
     }
     match &messages(row, name)?[..] {
-        [ChatMessage { role, content, .. }] if role == "assistant" => Ok(content.clone()),
+        [message] if message.role == "assistant" => Ok(message.clone()),
         _ => bail!("`{name}` must be a text or a list of one message of the assistant"),
     }
 }

@@ -4,7 +4,7 @@
 use anyhow::{Context, Result};
 use model_io::ChatMessage;
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::columns;
 
@@ -16,6 +16,9 @@ pub struct Example {
     pub prompt: Vec<ChatMessage>,
     /// Expected message of the assistant; empty if it is not known.
     pub completion: String,
+    /// Other fields of that message for the chat template, such as `reasoning_content` and
+    /// `tool_calls`.
+    pub completion_fields: Map<String, Value>,
     /// Turns in the loss.
     pub assistant_turns: AssistantTurns,
     /// Unit tests in Python, each a few statements, of the code that the completion is to hold.
@@ -37,12 +40,24 @@ pub enum AssistantTurns {
 impl Example {
     /// Example of a single user message and its completion.
     pub fn new(prompt: impl Into<String>, completion: impl Into<String>) -> Self {
-        Self::of_messages(vec![ChatMessage::user(prompt)], completion.into())
+        Self::of_messages(vec![ChatMessage::user(prompt)], ChatMessage::assistant(completion))
     }
 
     /// Conversation that ends with `completion`, with all turns of the assistant in the loss.
-    pub(crate) fn of_messages(prompt: Vec<ChatMessage>, completion: String) -> Self {
-        Self { prompt, completion, assistant_turns: AssistantTurns::All, tests: Vec::new() }
+    pub(crate) fn of_messages(prompt: Vec<ChatMessage>, completion: ChatMessage) -> Self {
+        Self {
+            prompt,
+            completion: completion.content,
+            completion_fields: completion.fields,
+            assistant_turns: AssistantTurns::All,
+            tests: Vec::new(),
+        }
+    }
+
+    /// Completion as a message of the assistant, with all its fields.
+    pub fn completion_message(&self) -> ChatMessage {
+        let fields = self.completion_fields.clone();
+        ChatMessage { fields, ..ChatMessage::assistant(&self.completion) }
     }
 
     /// Question that rows of one split share: the prompt, or a text, which has none.
@@ -63,7 +78,7 @@ impl Example {
 
     /// Prompt without a known completion.
     pub(crate) fn of_prompt(prompt: Vec<ChatMessage>) -> Self {
-        Self::of_messages(prompt, String::new())
+        Self::of_messages(prompt, ChatMessage::assistant(""))
     }
 }
 

@@ -210,7 +210,8 @@ impl ExampleColumns {
                 Example::of_messages(prompt, completion)
             }
             Self::Text { text } => {
-                Example::of_messages(Vec::new(), columns::text(row, text)?.into())
+                let text = ChatMessage::assistant(columns::text(row, text)?);
+                Example::of_messages(Vec::new(), text)
             }
             Self::Prompt { prompt } => {
                 return Ok(Example::of_prompt(columns::prompt(row, prompt)?));
@@ -231,7 +232,7 @@ impl ExampleColumns {
                 };
             }
         };
-        ensure!(!columns::is_blank(&example.completion), "the completion is empty");
+        ensure!(!columns::is_empty(&example.completion_message()), "the completion is empty");
         Ok(example)
     }
 }

@@ -107,9 +107,12 @@ impl PreferenceColumns {
                 })?;
                 let is_hh = row[&self.prompt].as_str().is_some_and(dialogue::is_hh_dialogue);
                 let [chosen, rejected] = [chosen, rejected].map(|messages| {
-                    let text = completion(&messages);
+                    let mut message = completion(messages);
                     // The space after `Assistant:`, which ends the prompt.
-                    text.strip_prefix(' ').filter(|_| is_hh).map(str::to_string).unwrap_or(text)
+                    if is_hh && message.content.starts_with(' ') {
+                        message.content.remove(0);
+                    }
+                    message
                 });
                 (prompt, chosen, rejected)
             }
@@ -123,7 +126,7 @@ impl PreferenceColumns {
                  completion"
             ),
         };
-        preferences.push(Preference { prompt, chosen, rejected });
+        preferences.push(Preference::of_messages(prompt, chosen, rejected));
         Ok(())
     }
 
@@ -143,7 +146,7 @@ impl PreferenceColumns {
         let is_desirable =
             label.as_bool().context("`label` must be true (desirable) or false (undesirable)")?;
         let completion = columns::completion(row, "completion")?;
-        ensure!(!columns::is_blank(&completion), "`completion` is empty");
+        ensure!(!columns::is_empty(&completion), "`completion` is empty");
         Ok(Some(LabeledCompletion { prompt: self.read_prompt(row)?, completion, is_desirable }))
     }
 
@@ -216,7 +219,7 @@ fn has_prompt(messages: &[ChatMessage]) -> bool {
     messages.len() > 1 || messages.iter().any(|message| message.role != "assistant")
 }
 
-/// Text of the assistant's message alone.
-fn completion(messages: &[ChatMessage]) -> String {
-    messages.iter().map(|message| message.content.as_str()).collect()
+/// The assistant's message alone.
+fn completion(messages: Vec<ChatMessage>) -> ChatMessage {
+    messages.into_iter().next().unwrap_or_else(|| ChatMessage::assistant(""))
 }

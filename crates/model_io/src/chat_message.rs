@@ -39,6 +39,15 @@ impl ChatMessage {
         Self::new("assistant", content)
     }
 
+    /// True if the message calls a tool.
+    pub fn calls_tool(&self) -> bool {
+        match self.fields.get("tool_calls") {
+            None | Some(Value::Null) => false,
+            Some(Value::Array(calls)) => !calls.is_empty(),
+            Some(_) => true,
+        }
+    }
+
     /// Message in which `change` is applied to every text, those in nested fields included.
     pub(crate) fn map_texts(&self, mut change: impl FnMut(&str) -> Result<String>) -> Result<Self> {
         Ok(Self {

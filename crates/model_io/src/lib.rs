@@ -69,7 +69,7 @@ pub use model_files::{ModelFiles, find_adapter, locate_adapter, locate_model};
 pub use model_weights::{LoadMode, ModelWeights, SpecialTokenIds};
 pub use tensor_names::TensorNames;
 pub use text_stream::TextStream;
-pub use tokenized_chat::TokenizedChat;
+pub use tokenized_chat::{TokenizedChat, TokenizedReply};
 pub use tokenizer::{
     AddSpecialTokens, ParseSpecial, SkipSpecialTokens, Tokenizer, TokenizerSpecialTokens,
 };

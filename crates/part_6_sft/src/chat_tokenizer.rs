@@ -14,7 +14,7 @@ use tensor_core::Rng;
 use crate::template::{ChatFormat, chat_template};
 
 /// Advice in the error of a template that fails.
-const OTHER_TEMPLATE: &str =
+pub(crate) const OTHER_TEMPLATE: &str =
     "a conversation cannot be rendered (--template plain uses a format without markers)";
 
 /// Encoder of conversations and decoder of completions.
@@ -116,10 +116,7 @@ impl ChatTokenizer {
     /// When there is no message, the template rejects the conversation, or the tokenizer cannot
     /// represent a character.
     pub fn encode_prompt(&self, messages: &[ChatMessage]) -> Result<Vec<u32>> {
-        ensure!(
-            !messages.is_empty(),
-            "there is no prompt: rows of `text` are for continued pretraining with `part_6 train`"
-        );
+        ensure_prompt(messages)?;
         let encoded = self.template.encode(&self.tokenizer, messages, AddGenerationPrompt::Yes);
         Ok(encoded.context(OTHER_TEMPLATE)?.tokens)
     }
@@ -190,6 +187,18 @@ impl ChatTokenizer {
         let completions = generate(model, prompts, &config, rng, |_, _| Ok(()))?;
         completions.into_iter().map(decode).collect()
     }
+}
+
+/// Checks that a prompt has a message.
+///
+/// # Errors
+/// When it has none.
+pub(crate) fn ensure_prompt(messages: &[ChatMessage]) -> Result<()> {
+    ensure!(
+        !messages.is_empty(),
+        "there is no prompt: rows of `text` are for continued pretraining with `part_6 train`"
+    );
+    Ok(())
 }
 
 /// Token that `template` writes after the assistant's message, if it writes one: for example

@@ -204,6 +204,27 @@ fn unusable_pairs_are_dropped_and_counted_by_reason() -> Result<()> {
 }
 
 #[test]
+fn a_completion_keeps_its_reasoning_and_its_calls_of_tools() -> Result<()> {
+    let call = json!([{ "name": "f" }]);
+    let message = |content: &str, name: &str, value: &Value| {
+        json!([{ "role": "assistant", "content": content, name: value }])
+    };
+    let rejected = message("no", "reasoning_content", &json!("hm"));
+    let row = json!({ "prompt": [{ "role": "user", "content": "v?" }],
+        "chosen": message("", "tool_calls", &call), "rejected": rejected });
+    // The same text, and other reasoning.
+    let reasons = json!({ "prompt": "v?", "chosen": message("no", "reasoning_content", &json!("a")),
+        "rejected": rejected });
+    let read = read("a.jsonl", format!("{row}\n{reasons}").as_bytes(), "")?;
+    assert_eq!((read.usable.len(), read.filter_counts.total()), (2, 0));
+    let pair = &read.usable[0];
+    assert_eq!(pair.chosen_message().fields["tool_calls"], call);
+    assert_eq!(pair.rejected_message().fields["reasoning_content"], "hm");
+    assert_eq!(pair.rejected, "no");
+    Ok(())
+}
+
+#[test]
 fn a_prompt_is_read_from_a_row_without_completions() -> Result<()> {
     let read = |row: &str| {
         PreferenceColumns::default().read_prompt(&serde_json::from_str(row).expect("JSON"))

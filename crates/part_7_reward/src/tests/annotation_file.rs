@@ -47,8 +47,8 @@ fn labels_survive_reopening_and_are_readable_as_training_data() -> Result<()> {
     assert_eq!(reopened.n_preferences(), 2);
     let preferences =
         PreferenceSource::Files(vec![path]).load_eval_preferences(&PreferenceColumns::default())?;
-    let [chosen, rejected] = ["x", "y"].map(String::from);
-    assert_eq!(preferences.usable[0], Preference { prompt: a, chosen, rejected });
+    let [chosen, rejected] = ["x", "y"].map(ChatMessage::assistant);
+    assert_eq!(preferences.usable[0], Preference::of_messages(a, chosen, rejected));
     let counts = preferences.filter_counts;
     assert_eq!((preferences.usable.len(), counts.n_unlabeled, counts.total()), (2, 3, 3));
     Ok(())

@@ -73,14 +73,13 @@ fn prompts_may_be_conversations_and_stand_alone() -> Result<()> {
     let prompt = r#"[{"role": "system", "content": "Add."}, {"role": "user", "content": "1 + 2"}]"#;
     let messages = vec![ChatMessage::system("Add."), ChatMessage::user("1 + 2")];
     let assistant_turns = AssistantTurns::Last;
-    let (prompts, completion) = (messages.clone(), "3".into());
-    let expected = Example { prompt: prompts, completion, assistant_turns, tests: vec![] };
+    let prompts = messages.clone();
+    let expected = Example { prompt: prompts, assistant_turns, ..Example::new("", "3") };
     for completion in [r#""3""#, r#"[{"role": "assistant", "content": "3"}]"#] {
         let row = format!(r#"{{"prompt": {prompt}, "completion": {completion}}}"#);
         assert_eq!(files.read("a.jsonl", row.as_bytes(), None)?, std::slice::from_ref(&expected));
     }
-    let (completion, assistant_turns) = (String::new(), AssistantTurns::All);
-    let alone = Example { prompt: messages, completion, assistant_turns, tests: vec![] };
+    let alone = Example { prompt: messages, ..Example::new("", "") };
     let row = format!(r#"{{"prompt": {prompt}}}"#);
     for columns in [ExampleColumns::parse("prompt=prompt")?, ExampleColumns::AnyPrompt] {
         let path = files.write("a.jsonl", row.as_bytes());

@@ -1,0 +1,197 @@
+//! 6.2: a reply is learned as its chat template writes it. The expected texts are those that
+//! transformers' `apply_chat_template` renders with the templates of the models named.
+
+use anyhow::Result;
+use datasets::ExampleColumns;
+use model_io::{ChatMessage, ChatTemplate, SkipSpecialTokens};
+use serde_json::{Value, json};
+
+use super::conversation::{CHATML_TOKENS, LLAMA_3, learned, with_template};
+use crate::{ChatTokenizer, ReplyForm, TokenizedExample, tokenize};
+
+/// What Qwen3's template writes for these conversations; with `<think>⏎` at OPEN, that of its
+/// thinking models.
+const QWEN_3: &str = r#"{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' }}{%
+    if m.role == 'assistant' and loop.last %}{{ '<think>\n' + m.reasoning_content | default('') +
+    '\n</think>\n\n' }}{% endif %}{{ m.content }}{% for call in m.tool_calls | default([]) %}{{
+    ('\n' if m.content else '') + '<tool_call>\n{"name": "' + call.name +
+    '", "arguments": ' + call.arguments | tojson + '}\n</tool_call>' }}{%
+    endfor %}{{ '<|im_end|>\n' }}{% endfor %}{%
+    if add_generation_prompt %}{{ '<|im_start|>assistant\nOPEN' }}{% endif %}"#;
+
+/// That of DeepSeek-R1, whose generation prompt opens a block that no message has.
+const R1: &str = r"{% for m in messages %}{{ '<|User|>' + m.content if m.role == 'user'
+    else '<|Assistant|>' + m.content + eos_token }}{% endfor %}{%
+    if add_generation_prompt %}{{ '<|Assistant|><think>\n' }}{% endif %}";
+
+/// That of GLM-4.5, which writes nothing after a message.
+const GLM: &str = r"{% for m in messages %}{{ '<|' + m.role + '|>\n' }}{%
+    if m.role == 'assistant' %}{{ '<think></think>\n' }}{% endif %}{{ m.content }}{% endfor %}{%
+    if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}";
+
+fn with_source(source: &str, tokens: &[&str]) -> Result<ChatTokenizer> {
+    with_template(|tokenizer| ChatTemplate::new(source, tokenizer), tokens)
+}
+
+fn qwen_3(opening: &str) -> Result<ChatTokenizer> {
+    with_source(&QWEN_3.replace("OPEN", opening), &CHATML_TOKENS)
+}
+
+/// Prompt and reply of a row with a question and this last message, as texts.
+fn prompt_and_reply(chat_tokenizer: &ChatTokenizer, message: &Value) -> Result<[String; 2]> {
+    let question = json!({ "role": "user", "content": "2+2?" });
+    let row = json!({ "messages": [question, message] });
+    let example = ExampleColumns::detect(&row)?.parse_row(&row)?;
+    let tokens = TokenizedExample::from_example(&example, chat_tokenizer)?.remove(0);
+    let start = tokens.target_spans[0].start;
+    assert_eq!((tokens.target_spans.len(), tokens.target_spans[0].end), (1, tokens.ids.len()));
+    let (prompt, reply) = tokens.ids.split_at(start);
+    let text = |ids: &[u32]| chat_tokenizer.tokenizer.decode(ids, SkipSpecialTokens::No);
+    Ok([text(prompt)?, text(reply)?])
+}
+
+fn plain() -> Value {
+    json!({ "role": "assistant", "content": "6" })
+}
+
+fn reasoning() -> Value {
+    json!({ "role": "assistant", "reasoning_content": "three", "content": "6" })
+}
+
+fn tool_call(content: &str) -> Value {
+    let call = json!({ "name": "get", "arguments": { "c": 1 } });
+    json!({ "role": "assistant", "content": content, "tool_calls": [call] })
+}
+
+#[test]
+fn a_reply_has_its_reasoning_and_its_calls_of_tools() -> Result<()> {
+    let chat_tokenizer = qwen_3("")?;
+    for (message, expected) in [
+        (plain(), "<think>\n\n</think>\n\n6<|im_end|>"),
+        (reasoning(), "<think>\nthree\n</think>\n\n6<|im_end|>"),
+        (
+            tool_call("Sure"),
+            "<think>\n\n</think>\n\nSure\n<tool_call>\n{\"name\": \"get\", \"arguments\": \
+             {\"c\": 1}}\n</tool_call><|im_end|>",
+        ),
+        (
+            tool_call(""),
+            "<think>\n\n</think>\n\n<tool_call>\n{\"name\": \"get\", \"arguments\": \
+             {\"c\": 1}}\n</tool_call><|im_end|>",
+        ),
+    ] {
+        let [prompt, reply] = prompt_and_reply(&chat_tokenizer, &message)?;
+        assert!(prompt.ends_with("<|im_start|>assistant\n"), "{prompt}");
+        assert_eq!(reply, expected);
+    }
+    Ok(())
+}
+
+#[test]
+fn a_reply_closes_the_block_that_the_generation_prompt_opens() -> Result<()> {
+    let chat_tokenizer = qwen_3(r"<think>\n")?;
+    for (message, expected) in
+        [(plain(), "\n</think>\n\n6<|im_end|>"), (reasoning(), "three\n</think>\n\n6<|im_end|>")]
+    {
+        let [prompt, reply] = prompt_and_reply(&chat_tokenizer, &message)?;
+        assert!(prompt.ends_with("<|im_start|>assistant\n<think>\n"), "{prompt}");
+        assert_eq!(reply, expected);
+    }
+    // The tokens before it are those that the model sees when it generates.
+    let question = [ChatMessage::user("2+2?")];
+    let reply = chat_tokenizer.encode_reply(&question, &ChatMessage::assistant("6"))?;
+    assert_eq!(reply.prompt, chat_tokenizer.encode_prompt(&question)?);
+    Ok(())
+}
+
+#[test]
+fn a_reply_without_the_block_of_the_generation_prompt_follows_its_header() -> Result<()> {
+    let chat_tokenizer = with_source(R1, &["<|User|>", "<|Assistant|>"])?;
+    let [prompt, reply] = prompt_and_reply(&chat_tokenizer, &plain())?;
+    assert_eq!((prompt.as_str(), reply.as_str()), ("<|User|>2+2?<|Assistant|>", "6</s>"));
+    Ok(())
+}
+
+#[test]
+fn a_reply_that_no_token_of_the_template_ends_gets_eos() -> Result<()> {
+    let chat_tokenizer = with_source(GLM, &["<|user|>", "<|assistant|>"])?;
+    let [prompt, reply] = prompt_and_reply(&chat_tokenizer, &plain())?;
+    assert!(prompt.ends_with("2+2?<|assistant|>"), "{prompt}");
+    assert_eq!(reply, "\n<think></think>\n6</s>");
+    Ok(())
+}
+
+/// Cohere2's template ends a message with two tokens, of which the second is EOS.
+#[test]
+fn a_reply_ends_with_eos_where_two_tokens_end_a_turn() -> Result<()> {
+    let source = "{% for m in messages %}{{ '<|START|>' + m.content + '<|END|></s>' }}{% endfor %}\
+                  {% if add_generation_prompt %}{{ '<|START|>' }}{% endif %}";
+    let chat_tokenizer = with_source(source, &["<|START|>", "<|END|>"])?;
+    assert_eq!(prompt_and_reply(&chat_tokenizer, &plain())?[1], "6<|END|></s>");
+    Ok(())
+}
+
+#[test]
+fn where_the_template_writes_the_content_alone_its_tokens_stay_those_of_the_text() -> Result<()> {
+    let llama_3 =
+        with_source(LLAMA_3, &["<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"])?;
+    let chatml = with_template(|_| ChatTemplate::chatml(), &CHATML_TOKENS)?;
+    let question = [ChatMessage::user("2+2?")];
+    for chat_tokenizer in [llama_3, chatml] {
+        for content in ["19", " the answer \n", "<|im_end|>", ""] {
+            let reply = chat_tokenizer.encode_reply(&question, &ChatMessage::assistant(content))?;
+            let mut tokens = chat_tokenizer.encode_completion_without_eos(content)?;
+            tokens.push(chat_tokenizer.eos_token_id());
+            assert_eq!((reply.tokens, reply.form), (tokens, ReplyForm::Content), "{content:?}");
+            assert_eq!(reply.prompt, chat_tokenizer.encode_prompt(&question)?);
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn an_earlier_turn_that_loses_its_reasoning_is_an_example_of_its_own() -> Result<()> {
+    let chat_tokenizer = qwen_3("")?;
+    let mut first = reasoning();
+    first["reasoning_content"] = json!("one");
+    let user = |text: &str| json!({ "role": "user", "content": text });
+    let row = json!({ "messages": [user("1?"), first, user("2+2?"), reasoning()] });
+    let example = ExampleColumns::detect(&row)?.parse_row(&row)?;
+    let examples = tokenize(&[example], &chat_tokenizer, 1000)?.examples;
+    let turns = examples.iter().map(|tokens| learned(tokens, &chat_tokenizer));
+    let turns = turns.collect::<Result<Vec<_>>>()?;
+    let [one, three] =
+        ["one", "three"].map(|why| format!("<think>\n{why}\n</think>\n\n6<|im_end|>"));
+    assert_eq!(turns, [vec![one], vec![three]]);
+    Ok(())
+}
+
+#[test]
+fn the_expected_completion_of_an_evaluation_is_the_rendered_one() -> Result<()> {
+    let (chat_tokenizer, question) = (qwen_3("")?, [ChatMessage::user("2+2?")]);
+    let reply = ChatMessage::assistant("6");
+    assert_eq!(chat_tokenizer.reply_text(&question, &reply)?, "<think>\n\n</think>\n\n6");
+    let chatml = with_template(|_| ChatTemplate::chatml(), &CHATML_TOKENS)?;
+    assert_eq!(chatml.reply_text(&question, &ChatMessage::assistant(" 6"))?, " 6");
+    Ok(())
+}
+
+#[test]
+fn what_a_template_would_drop_is_an_error() -> Result<()> {
+    let chatml = with_template(|_| ChatTemplate::chatml(), &CHATML_TOKENS)?;
+    for content in ["Sure", ""] {
+        let error = prompt_and_reply(&chatml, &tool_call(content)).unwrap_err().to_string();
+        assert!(error.contains("does not write the `tool_calls`"), "{error}");
+    }
+    let null = json!({ "role": "assistant", "content": "6", "tool_calls": null });
+    assert_eq!(prompt_and_reply(&chatml, &null)?[1], "6<|im_end|>");
+    // A template that writes other messages once a reply follows.
+    let source = "{% for m in messages %}{{ '<|im_start|>' }}{{ m.content if loop.last else 'x' }}\
+                  {{ '<|im_end|>' }}{% endfor %}\
+                  {% if add_generation_prompt %}{{ '<|im_start|>' }}{% endif %}";
+    let rewriting = with_source(source, &CHATML_TOKENS)?;
+    assert_eq!(prompt_and_reply(&rewriting, &plain())?[1], "6<|im_end|>");
+    let error = prompt_and_reply(&rewriting, &reasoning()).unwrap_err().to_string();
+    assert!(error.contains("where the reply begins is not known"), "{error}");
+    Ok(())
+}
