@@ -108,13 +108,15 @@ pub fn prompt(row: &Value, name: &str) -> Result<Vec<ChatMessage>> {
     Ok(prompt)
 }
 
-/// Completion in a column: a text, or a list of one message of the assistant.
+/// Completion in a column: a text, a number, or a list of one message of the assistant.
 ///
 /// # Errors
 /// When the column is missing or has another type.
 pub fn completion(row: &Value, name: &str) -> Result<ChatMessage> {
-    if !value(row, name)?.is_array() {
-        return Ok(ChatMessage::assistant(text(row, name)?));
+    match value(row, name)? {
+        Value::Number(number) => return Ok(ChatMessage::assistant(number.to_string())),
+        Value::Array(_) => {}
+        _ => return Ok(ChatMessage::assistant(text(row, name)?)),
     }
     match &messages(row, name)?[..] {
         [message] if message.role == "assistant" => Ok(message.clone()),

@@ -88,6 +88,12 @@ fn prompts_may_be_conversations_and_stand_alone() -> Result<()> {
     let example = files.write("b.jsonl", br#"{"prompt": "1 + 2", "completion": "3"}"#);
     let found = read_examples(&example, Some(&ExampleColumns::AnyPrompt))?;
     assert_eq!(found, [Example::new("1 + 2", "3")], "an example keeps its completion");
+    for (answer, expected) in [("3", "3"), (r#""3""#, "3"), (r#"["3"]"#, ""), ("null", "")] {
+        let row = format!(r#"{{"prompt": "1 + 2", "answer": {answer}}}"#);
+        let path = files.write("c.jsonl", row.as_bytes());
+        let found = read_examples(&path, Some(&ExampleColumns::AnyPrompt))?;
+        assert_eq!(found, [Example::new("1 + 2", expected)], "a prompt keeps its answer");
+    }
     files.assert_rejected("a.jsonl", &row, None, "prompts alone are for reinforcement learning");
     for (row, message) in [
         (r#"{"prompt": [], "completion": "3"}"#, "`prompt` is empty"),
