@@ -203,12 +203,14 @@ fn unusable_pairs_are_dropped_and_counted_by_reason() -> Result<()> {
     Ok(())
 }
 
+/// List of one message of the assistant with another field.
+fn message(content: &str, name: &str, value: &Value) -> Value {
+    json!([{ "role": "assistant", "content": content, name: value }])
+}
+
 #[test]
 fn a_completion_keeps_its_reasoning_and_its_calls_of_tools() -> Result<()> {
     let call = json!([{ "name": "f" }]);
-    let message = |content: &str, name: &str, value: &Value| {
-        json!([{ "role": "assistant", "content": content, name: value }])
-    };
     let rejected = message("no", "reasoning_content", &json!("hm"));
     let row = json!({ "prompt": [{ "role": "user", "content": "v?" }],
         "chosen": message("", "tool_calls", &call), "rejected": rejected });
