@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, bail, ensure};
-use model_io::ChatMessage;
+use model_io::{ChatArguments, ChatMessage};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -122,6 +122,36 @@ pub fn completion(row: &Value, name: &str) -> Result<ChatMessage> {
         [message] if message.role == "assistant" => Ok(message.clone()),
         _ => bail!("`{name}` must be a text or a list of one message of the assistant"),
     }
+}
+
+/// Gives a prompt the arguments of the chat template that its row has, as in TRL: `tools`, a list or
+/// the JSON of one, and the object `chat_template_kwargs`.
+///
+/// # Errors
+/// When one of them has another type, or an argument is given by the conversation.
+pub fn set_template_arguments(row: &Value, prompt: &mut [ChatMessage]) -> Result<()> {
+    if prompt.is_empty() {
+        return Ok(()); // a text, which no template renders
+    }
+    let mut arguments = match row.get("chat_template_kwargs") {
+        None | Some(Value::Null) => Map::new(),
+        Some(Value::Object(arguments)) => {
+            ChatArguments::new(arguments.clone()).context("`chat_template_kwargs` is invalid")?.0
+        }
+        Some(other) => bail!("`chat_template_kwargs` must be an object, but is {other}"),
+    };
+    let tools = match row.get("tools") {
+        Some(Value::String(text)) => serde_json::from_str::<Value>(text)
+            .with_context(|| format!("`tools` must be a list or its JSON, but is {text:?}"))?,
+        tools => tools.cloned().unwrap_or_default(),
+    };
+    ensure!(tools.is_null() || tools.is_array(), "`tools` must be a list, but is {tools}");
+    // As in TRL, an empty list is none: Llama's template writes a heading for it.
+    if tools.as_array().is_some_and(|tools| !tools.is_empty()) {
+        arguments.insert("tools".into(), tools);
+    }
+    ChatMessage::set_template_arguments_of(prompt, arguments);
+    Ok(())
 }
 
 /// List of messages in a column, at least one: `{"role", "content"}` objects, or ShareGPT's

@@ -91,8 +91,10 @@ pub fn parse_question_row(row: &Value) -> Result<Example> {
     let question = ["question", "prompt"].into_iter().find(|name| columns::has_value(row, name));
     let question = question.context("there is no column `question` or `prompt`")?;
     let question = columns::non_empty_text(row, question)?;
-    Ok(match row.get("answer") {
+    let mut example = match row.get("answer") {
         Some(Value::Number(number)) => Example::new(question, number.to_string()),
         _ => Example::new(question, columns::non_empty_text(row, "answer")?.trim()),
-    })
+    };
+    columns::set_template_arguments(row, &mut example.prompt)?;
+    Ok(example)
 }

@@ -183,11 +183,17 @@ impl ExampleColumns {
             if instruction == "prompt" && output == "answer")
     }
 
-    /// Example of a row.
+    /// Example of a row. Its prompt has the row's `tools` and `chat_template_kwargs`.
     ///
     /// # Errors
     /// When a column is missing or of another type, or the completion is blank.
     pub fn parse_row(&self, row: &Value) -> Result<Example> {
+        let mut example = self.parse_columns(row)?;
+        columns::set_template_arguments(row, &mut example.prompt)?;
+        Ok(example)
+    }
+
+    fn parse_columns(&self, row: &Value) -> Result<Example> {
         let example = match self {
             Self::Instruction { instruction, input, output } => {
                 let input = match input {

@@ -87,7 +87,7 @@ impl PreferenceColumns {
         let are_completions = !begins_a_conversation(&chosen) && !begins_a_conversation(&rejected);
         let (chosen, rejected) =
             (self.after_prompt(row, chosen)?, self.after_prompt(row, rejected)?);
-        let (prompt, chosen, rejected) = match (has_prompt(&chosen), has_prompt(&rejected)) {
+        let (mut prompt, chosen, rejected) = match (has_prompt(&chosen), has_prompt(&rejected)) {
             (true, true) => {
                 let (prompt, chosen) = split_last_completion(chosen)?;
                 let (other_prompt, rejected) = split_last_completion(rejected)?;
@@ -126,6 +126,7 @@ impl PreferenceColumns {
                  completion"
             ),
         };
+        columns::set_template_arguments(row, &mut prompt)?;
         preferences.push(Preference::of_messages(prompt, chosen, rejected));
         Ok(())
     }
@@ -162,11 +163,19 @@ impl PreferenceColumns {
         })
     }
 
-    /// Prompt of a row, which need not hold any completion.
+    /// Prompt of a row, which need not hold any completion, with the row's `tools` and
+    /// `chat_template_kwargs`.
     ///
     /// # Errors
     /// When the row has neither a prompt nor a whole conversation in `chosen`.
     pub fn read_prompt(&self, row: &Value) -> Result<Vec<ChatMessage>> {
+        let mut prompt = self.any_prompt(row)?;
+        columns::set_template_arguments(row, &mut prompt)?;
+        Ok(prompt)
+    }
+
+    /// Prompt of a row, without the arguments of the chat template.
+    fn any_prompt(&self, row: &Value) -> Result<Vec<ChatMessage>> {
         if let Some(prompt) = self.prompt(row)? {
             return Ok(prompt);
         }

@@ -203,6 +203,30 @@ fn unusable_pairs_are_dropped_and_counted_by_reason() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn tools_and_template_arguments_of_a_row_go_with_its_prompt() -> Result<()> {
+    let mut row = json!({ "prompt": "v?", "chosen": "a", "rejected": "b",
+        "tools": r#"[{"name": "f"}]"#, "chat_template_kwargs": { "enable_thinking": false } });
+    let arguments = json!({ "tools": [{ "name": "f" }], "enable_thinking": false });
+    let pair = &read("a.jsonl", row.to_string().as_bytes(), "")?.usable[0];
+    let prompt = PreferenceColumns::default().read_prompt(&row)?;
+    for prompt in [&pair.prompt, &prompt] {
+        assert_eq!(Value::Object(ChatMessage::template_arguments_of(prompt)), arguments);
+    }
+    for (name, value, message) in [
+        ("tools", json!("a hammer"), "`tools` must be a list or its JSON"),
+        ("tools", json!(3), "`tools` must be a list, but is 3"),
+        ("chat_template_kwargs", json!([]), "must be an object, but is []"),
+        ("chat_template_kwargs", json!({ "messages": [] }), "`messages` is given by the convers"),
+    ] {
+        let valid = std::mem::replace(&mut row[name], value);
+        let error = PreferenceColumns::default().read_prompt(&row).expect_err(name);
+        assert!(format!("{error:#}").contains(message), "{error:#}");
+        row[name] = valid;
+    }
+    Ok(())
+}
+
 /// List of one message of the assistant with another field.
 fn message(content: &str, name: &str, value: &Value) -> Value {
     json!([{ "role": "assistant", "content": content, name: value }])

@@ -29,6 +29,13 @@ const GLM: &str = r"{% for m in messages %}{{ '<|' + m.role + '|>\n' }}{%
     if m.role == 'assistant' %}{{ '<think></think>\n' }}{% endif %}{{ m.content }}{% endfor %}{%
     if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}";
 
+/// Tools as Qwen3's template writes them first, and a thinking block that an argument closes.
+const TOOLS: &str = r"{% for tool in tools or [] %}{{ tool | tojson + '\n' }}{% endfor %}{%
+    for m in messages %}{{ '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>\n' }}{%
+    endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{%
+    if enable_thinking is defined and not enable_thinking %}{{ '<think>\n\n</think>\n\n' }}{%
+    endif %}{% endif %}";
+
 fn with_source(source: &str, tokens: &[&str]) -> Result<ChatTokenizer> {
     with_template(|tokenizer| ChatTemplate::new(source, tokenizer), tokens)
 }
@@ -163,6 +170,34 @@ fn an_earlier_turn_that_loses_its_reasoning_is_an_example_of_its_own() -> Result
     let [one, three] =
         ["one", "three"].map(|why| format!("<think>\n{why}\n</think>\n\n6<|im_end|>"));
     assert_eq!(turns, [vec![one], vec![three]]);
+    Ok(())
+}
+
+#[test]
+fn a_row_gives_its_tools_and_arguments_to_the_template() -> Result<()> {
+    let chat_tokenizer = with_source(TOOLS, &CHATML_TOKENS)?;
+    let tools = json!([{ "type": "function", "function": { "name": "get", "a": "<|im_end|>" } }]);
+    let tool = r#"{"type": "function", "function": {"name": "get", "a": "<|im_end|>"}}"#;
+    let question = "<|im_start|>user\n2+2?<|im_end|>\n<|im_start|>assistant\n";
+    let no_thoughts = json!({ "enable_thinking": false });
+    for (row_tools, arguments, expected) in [
+        (tools.clone(), Value::Null, format!("{tool}\n{question}")),
+        (json!(tools.to_string()), Value::Null, format!("{tool}\n{question}")),
+        (json!([]), Value::Null, question.to_string()),
+        (Value::Null, no_thoughts.clone(), format!("{question}<think>\n\n</think>\n\n")),
+        (tools, no_thoughts, format!("{tool}\n{question}<think>\n\n</think>\n\n")),
+    ] {
+        let row = json!({ "messages": [{ "role": "user", "content": "2+2?" }, plain()],
+            "tools": row_tools, "chat_template_kwargs": arguments });
+        let example = ExampleColumns::detect(&row)?.parse_row(&row)?;
+        let prompt = chat_tokenizer.encode_prompt(&example.prompt)?;
+        let text = chat_tokenizer.tokenizer.decode(&prompt, SkipSpecialTokens::No)?;
+        assert_eq!(text, expected);
+        let n_ends = prompt.iter().filter(|&&id| id == chat_tokenizer.eos_token_id()).count();
+        assert_eq!(n_ends, 1, "a tool cannot end a turn");
+        let tokens = TokenizedExample::from_example(&example, &chat_tokenizer)?;
+        assert_eq!(tokens[0].ids.starts_with(&prompt), arguments.is_null());
+    }
     Ok(())
 }
 

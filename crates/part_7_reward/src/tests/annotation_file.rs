@@ -3,6 +3,7 @@
 use anyhow::Result;
 use datasets::{Preference, PreferenceColumns};
 use model_io::ChatMessage;
+use serde_json::json;
 
 use crate::agreement::Agreement;
 use crate::annotation_file::Label::{NoPreference, Preferred};
@@ -16,6 +17,23 @@ fn prompt(content: &str) -> Vec<ChatMessage> {
 
 fn details() -> LabelDetails {
     LabelDetails::default()
+}
+
+#[test]
+fn a_label_keeps_the_tools_of_its_prompt() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("mine.jsonl");
+    let mut prompt = prompt("a?");
+    let arguments = json!({ "tools": [{ "name": "f" }], "enable_thinking": false });
+    let arguments = arguments.as_object().expect("an object").clone();
+    ChatMessage::set_template_arguments_of(&mut prompt, arguments.clone());
+    AnnotationFile::open(&path)?.append_label(&prompt, ["y", "x"], Preferred(1), details())?;
+    let reopened = AnnotationFile::open(&path)?;
+    assert_eq!(reopened.label(&prompt, ["x", "y"]), Some(Preferred(0)));
+    let pairs =
+        PreferenceSource::Files(vec![path]).load_eval_preferences(&PreferenceColumns::default())?;
+    assert_eq!(ChatMessage::template_arguments_of(&pairs.usable[0].prompt), arguments);
+    Ok(())
 }
 
 #[test]
