@@ -124,8 +124,8 @@ pub fn completion(row: &Value, name: &str) -> Result<ChatMessage> {
     }
 }
 
-/// Gives a prompt the arguments of the chat template that its row has, as in TRL: `tools`, a list or
-/// the JSON of one, and the object `chat_template_kwargs`.
+/// Gives a prompt the arguments of the chat template that its row has, as in TRL: `tools`, a list
+/// or the JSON of one, and the object `chat_template_kwargs`.
 ///
 /// # Errors
 /// When one of them has another type, or an argument is given by the conversation.
@@ -141,6 +141,7 @@ pub fn set_template_arguments(row: &Value, prompt: &mut [ChatMessage]) -> Result
         Some(other) => bail!("`chat_template_kwargs` must be an object, but is {other}"),
     };
     let tools = match row.get("tools") {
+        Some(Value::String(text)) if is_blank(text) => Value::Null,
         Some(Value::String(text)) => serde_json::from_str::<Value>(text)
             .with_context(|| format!("`tools` must be a list or its JSON, but is {text:?}"))?,
         tools => tools.cloned().unwrap_or_default(),

@@ -34,7 +34,7 @@ pub struct ReplyTokens {
 pub enum ReplyForm {
     /// Content of the message.
     Content,
-    /// What the template writes for the message.
+    /// Message as the template writes it.
     Rendered,
 }
 

@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use super::conversation::{CHATML_TOKENS, LLAMA_3, learned, with_template};
 use crate::{ChatTokenizer, ReplyForm, TokenizedExample, tokenize};
 
-/// What Qwen3's template writes for these conversations; with `<think>⏎` at OPEN, that of its
-/// thinking models.
+/// Template that writes these conversations as Qwen3's does; with `<think>⏎` at OPEN, as that of
+/// its thinking models.
 const QWEN_3: &str = r#"{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' }}{%
     if m.role == 'assistant' and loop.last %}{{ '<think>\n' + m.reasoning_content | default('') +
     '\n</think>\n\n' }}{% endif %}{{ m.content }}{% for call in m.tool_calls | default([]) %}{{
@@ -19,12 +19,12 @@ const QWEN_3: &str = r#"{% for m in messages %}{{ '<|im_start|>' + m.role + '\n'
     endfor %}{{ '<|im_end|>\n' }}{% endfor %}{%
     if add_generation_prompt %}{{ '<|im_start|>assistant\nOPEN' }}{% endif %}"#;
 
-/// That of DeepSeek-R1, whose generation prompt opens a block that no message has.
+/// Template like DeepSeek-R1's, whose generation prompt opens a block that no message has.
 const R1: &str = r"{% for m in messages %}{{ '<|User|>' + m.content if m.role == 'user'
     else '<|Assistant|>' + m.content + eos_token }}{% endfor %}{%
     if add_generation_prompt %}{{ '<|Assistant|><think>\n' }}{% endif %}";
 
-/// That of GLM-4.5, which writes nothing after a message.
+/// Template like that of GLM-4.5, which writes nothing after a message.
 const GLM: &str = r"{% for m in messages %}{{ '<|' + m.role + '|>\n' }}{%
     if m.role == 'assistant' %}{{ '<think></think>\n' }}{% endif %}{{ m.content }}{% endfor %}{%
     if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}";
