@@ -58,7 +58,7 @@ impl ChatTokenizer {
         };
         let TokenizedReply { prompt, reply: mut tokens, has_generation_prompt } = encoded;
         let text = |ids: &[u32]| self.tokenizer.decode(ids, SkipSpecialTokens::No);
-        let end = self.end_of_turn(&tokens);
+        let end = tokens.iter().position(|&id| id == self.eos_token_id());
         let rendered = text(&tokens[..end.unwrap_or(tokens.len())])?;
         let is_content = rendered.trim() == text(&content)?.trim();
         ensure!(
@@ -69,15 +69,9 @@ impl ChatTokenizer {
         if is_content && has_generation_prompt {
             return Ok(self.content_tokens(prompt, content));
         }
-        if let Some(end) = end {
-            tokens.truncate(end + 1);
-        } else {
-            while let Some(&last) = tokens.last()
-                && text(&[last])?.trim().is_empty()
-            {
-                tokens.pop();
-            }
-            tokens.push(self.eos_token_id());
+        match end {
+            Some(end) => tokens.truncate(end + 1),
+            None => self.end_with_stop_token(&mut tokens)?,
         }
         Ok(ReplyTokens { prompt, tokens, form: ReplyForm::Rendered })
     }
@@ -101,9 +95,17 @@ impl ChatTokenizer {
         ReplyTokens { prompt, tokens, form: ReplyForm::Content }
     }
 
-    /// Position of the token that ends the turn: EOS, else another stop token.
-    fn end_of_turn(&self, tokens: &[u32]) -> Option<usize> {
-        let eos = tokens.iter().position(|&id| id == self.eos_token_id());
-        eos.or_else(|| tokens.iter().position(|id| self.stop_token_ids().contains(id)))
+    /// Ends a reply without EOS: with EOS, unless another stop token is its last, as after a call of
+    /// a tool. White space at the end, which is before the next message, is left out.
+    fn end_with_stop_token(&self, tokens: &mut Vec<u32>) -> Result<()> {
+        while let Some(&last) = tokens.last()
+            && self.tokenizer.decode(&[last], SkipSpecialTokens::No)?.trim().is_empty()
+        {
+            tokens.pop();
+        }
+        if tokens.last().is_none_or(|last| !self.stop_token_ids().contains(last)) {
+            tokens.push(self.eos_token_id());
+        }
+        Ok(())
     }
 }

@@ -128,6 +128,28 @@ fn a_reply_that_no_token_of_the_template_ends_gets_eos() -> Result<()> {
     Ok(())
 }
 
+/// The template of gpt-oss ends a call of a tool with another token, after messages of one reply
+/// that `<|end|>` divides.
+#[test]
+fn a_call_of_a_tool_ends_with_the_stop_token_that_the_template_writes() -> Result<()> {
+    let source = "{% for m in messages %}{{ '<|start|>' + m.content }}\
+                  {% if m.tool_calls %}{{ '<|end|><|start|>' + m.tool_calls[0].name + '<|call|>' }}\
+                  {% else %}{{ '<|return|>' }}{% endif %}{% endfor %}\
+                  {% if add_generation_prompt %}{{ '<|start|>' }}{% endif %}";
+    let names = ["<|start|>", "<|end|>", "<|call|>", "<|return|>"];
+    for (n_stops, expected) in
+        [(1, "Sure<|end|><|start|>get<|call|><|return|>"), (3, "Sure<|end|><|start|>get<|call|>")]
+    {
+        let ChatTokenizer { tokenizer, template, .. } = with_source(source, &names)?;
+        let stops = ["<|return|>", "<|call|>", "<|end|>"].map(|name| tokenizer.token_to_id(name));
+        let stops = stops.into_iter().flatten().take(n_stops).collect();
+        let chat_tokenizer = ChatTokenizer::new(tokenizer, template, stops)?;
+        assert_eq!(prompt_and_reply(&chat_tokenizer, &tool_call("Sure"))?[1], expected);
+        assert_eq!(prompt_and_reply(&chat_tokenizer, &plain())?[1], "6<|return|>");
+    }
+    Ok(())
+}
+
 /// Cohere2's template ends a message with two tokens, of which the second is EOS.
 #[test]
 fn a_reply_ends_with_eos_where_two_tokens_end_a_turn() -> Result<()> {
