@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, bail, ensure};
-use model_io::ChatMessage;
+use model_io::{ChatArguments, ChatMessage};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -89,6 +89,11 @@ pub fn is_blank(text: &str) -> bool {
     text.trim().is_empty()
 }
 
+/// True if a message says nothing: it has no text and calls no tool.
+pub fn is_empty(message: &ChatMessage) -> bool {
+    is_blank(&message.content) && !message.calls_tool()
+}
+
 /// Prompt in a column: a text, which is a message of the user, or a list of messages.
 ///
 /// # Errors
@@ -103,18 +108,51 @@ pub fn prompt(row: &Value, name: &str) -> Result<Vec<ChatMessage>> {
     Ok(prompt)
 }
 
-/// Completion in a column: a text, or a list of one message of the assistant.
+/// Completion in a column: a text, a number, or a list of one message of the assistant.
 ///
 /// # Errors
 /// When the column is missing or has another type.
-pub fn completion(row: &Value, name: &str) -> Result<String> {
-    if !value(row, name)?.is_array() {
-        return Ok(text(row, name)?.into());
+pub fn completion(row: &Value, name: &str) -> Result<ChatMessage> {
+    match value(row, name)? {
+        Value::Number(number) => return Ok(ChatMessage::assistant(number.to_string())),
+        Value::Array(_) => {}
+        _ => return Ok(ChatMessage::assistant(text(row, name)?)),
     }
     match &messages(row, name)?[..] {
-        [ChatMessage { role, content, .. }] if role == "assistant" => Ok(content.clone()),
+        [message] if message.role == "assistant" => Ok(message.clone()),
         _ => bail!("`{name}` must be a text or a list of one message of the assistant"),
     }
+}
+
+/// Gives a prompt the arguments of the chat template that its row has, as in TRL: `tools`, a list
+/// or the JSON of one, and the object `chat_template_kwargs`.
+///
+/// # Errors
+/// When one of them has another type, or an argument is given by the conversation.
+pub fn set_template_arguments(row: &Value, prompt: &mut [ChatMessage]) -> Result<()> {
+    if prompt.is_empty() {
+        return Ok(()); // a text, which no template renders
+    }
+    let mut arguments = match row.get("chat_template_kwargs") {
+        None | Some(Value::Null) => Map::new(),
+        Some(Value::Object(arguments)) => {
+            ChatArguments::new(arguments.clone()).context("`chat_template_kwargs` is invalid")?.0
+        }
+        Some(other) => bail!("`chat_template_kwargs` must be an object, but is {other}"),
+    };
+    let tools = match row.get("tools") {
+        Some(Value::String(text)) if is_blank(text) => Value::Null,
+        Some(Value::String(text)) => serde_json::from_str::<Value>(text)
+            .with_context(|| format!("`tools` must be a list or its JSON, but is {text:?}"))?,
+        tools => tools.cloned().unwrap_or_default(),
+    };
+    ensure!(tools.is_null() || tools.is_array(), "`tools` must be a list, but is {tools}");
+    // As in TRL, an empty list is none: Llama's template writes a heading for it.
+    if tools.as_array().is_some_and(|tools| !tools.is_empty()) {
+        arguments.insert("tools".into(), tools);
+    }
+    ChatMessage::set_template_arguments_of(prompt, arguments);
+    Ok(())
 }
 
 /// List of messages in a column, at least one: `{"role", "content"}` objects, or ShareGPT's

@@ -39,12 +39,14 @@ pub fn turns(text: &str) -> Vec<ChatMessage> {
     turns
 }
 
-/// Splits a conversation into all messages but the last, and the text of the last one, which must
-/// be the assistant's.
+/// Splits a conversation into all messages but the last, and the last one, which must be the
+/// assistant's.
 ///
 /// # Errors
 /// When the last message is not the assistant's, or it is the only message.
-pub fn split_last_completion(mut messages: Vec<ChatMessage>) -> Result<(Vec<ChatMessage>, String)> {
+pub fn split_last_completion(
+    mut messages: Vec<ChatMessage>,
+) -> Result<(Vec<ChatMessage>, ChatMessage)> {
     let last = messages.pop().context("the conversation is empty")?;
     ensure!(
         last.role == "assistant",
@@ -52,7 +54,7 @@ pub fn split_last_completion(mut messages: Vec<ChatMessage>) -> Result<(Vec<Chat
         last.role
     );
     ensure!(!messages.is_empty(), "there is no message before the assistant's");
-    Ok((messages, last.content))
+    Ok((messages, last))
 }
 
 /// Checks that a prompt, if it has messages, ends with one of the user or of a tool.

@@ -30,7 +30,7 @@ struct Layout {
 /// Layouts that are detected; of several that fit a row, the first is taken. A conversation comes
 /// before the columns of its parts: `prompt` repeats the first of UltraChat's `messages`. The
 /// `text` of alpaca is its other columns in a format, so it is read only where it stands alone.
-const LAYOUTS: [Layout; 8] = [
+const LAYOUTS: [Layout; 9] = [
     Layout { name: "OpenAI", map: "messages=messages" },
     Layout { name: "ShareGPT", map: "messages=conversations" },
     Layout { name: "alpaca", map: "instruction=instruction,output=output" },
@@ -38,6 +38,7 @@ const LAYOUTS: [Layout; 8] = [
     Layout { name: "instructions", map: "instruction=instruction,output=response" },
     Layout { name: "TRL", map: "prompt=prompt,completion=completion" },
     Layout { name: "GSM8K", map: "prompt=question,completion=answer" },
+    Layout { name: "questions", map: "prompt=prompt,completion=answer" },
     Layout { name: "continued pretraining", map: "text=text" },
 ];
 
@@ -107,8 +108,8 @@ pub fn read_examples(paths: &[PathBuf], columns: Option<&ExampleColumns>) -> Res
 impl ExampleColumns {
     /// Layout of `row`, one of those of well-known data sets: `messages`, `conversations`,
     /// `instruction, output` (with `input`, if it exists), `instruction, context, response`,
-    /// `instruction, response`, `prompt, completion`, `question, answer` or `text`. Of several, the
-    /// first is taken.
+    /// `instruction, response`, `prompt, completion`, `question, answer`, `prompt, answer` or
+    /// `text`. Of several, the first is taken.
     ///
     /// # Errors
     /// When the row has none of these layouts; the message lists them.
@@ -121,8 +122,8 @@ impl ExampleColumns {
         }
         ensure!(
             !row.contains_key("prompt"),
-            "there is no column `completion`; prompts alone are for reinforcement learning with a \
-             reward model or a reward program"
+            "there is no column `completion` or `answer`; prompts alone are for reinforcement \
+             learning with a reward model or a reward program"
         );
         let names: Vec<&str> = row.keys().map(String::as_str).collect();
         let layouts = LAYOUTS.map(|Layout { name, map }| {
@@ -176,11 +177,23 @@ impl ExampleColumns {
         Ok(Self::Instruction { instruction, input, output })
     }
 
-    /// Example of a row.
+    /// True for the columns `prompt` and `answer`.
+    fn is_prompt_and_answer(&self) -> bool {
+        matches!(self, Self::Instruction { instruction, output, .. }
+            if instruction == "prompt" && output == "answer")
+    }
+
+    /// Example of a row. Its prompt has the row's `tools` and `chat_template_kwargs`.
     ///
     /// # Errors
     /// When a column is missing or of another type, or the completion is blank.
     pub fn parse_row(&self, row: &Value) -> Result<Example> {
+        let mut example = self.parse_columns(row)?;
+        columns::set_template_arguments(row, &mut example.prompt)?;
+        Ok(example)
+    }
+
+    fn parse_columns(&self, row: &Value) -> Result<Example> {
         let example = match self {
             Self::Instruction { instruction, input, output } => {
                 let input = match input {
@@ -210,7 +223,8 @@ impl ExampleColumns {
                 Example::of_messages(prompt, completion)
             }
             Self::Text { text } => {
-                Example::of_messages(Vec::new(), columns::text(row, text)?.into())
+                let text = ChatMessage::assistant(columns::text(row, text)?);
+                Example::of_messages(Vec::new(), text)
             }
             Self::Prompt { prompt } => {
                 return Ok(Example::of_prompt(columns::prompt(row, prompt)?));
@@ -224,16 +238,24 @@ impl ExampleColumns {
                     Ok(Self::Text { .. }) => bail!(
                         "there is no column `prompt`; rows of `text` are for continued pretraining"
                     ),
-                    Ok(columns) => columns.parse_row(row),
-                    Err(_) => {
-                        Ok(Example::of_prompt(PreferenceColumns::default().read_prompt(row)?))
-                    }
+                    Ok(columns) if !columns.is_prompt_and_answer() => columns.parse_row(row),
+                    _ => any_prompt(row),
                 };
             }
         };
-        ensure!(!columns::is_blank(&example.completion), "the completion is empty");
+        ensure!(!columns::is_empty(&example.completion_message()), "the completion is empty");
         Ok(example)
     }
+}
+
+/// Prompt of a row, with its `answer` if that is a text or a number.
+fn any_prompt(row: &Value) -> Result<Example> {
+    let prompt = PreferenceColumns::default().read_prompt(row)?;
+    let answer = match row.get("answer") {
+        Some(Value::String(_) | Value::Number(_)) => columns::completion(row, "answer")?,
+        _ => return Ok(Example::of_prompt(prompt)),
+    };
+    Ok(Example::of_messages(prompt, answer))
 }
 
 /// Columns in a map of [`LAYOUTS`].

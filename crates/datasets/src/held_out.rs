@@ -216,6 +216,9 @@ fn read_preferences(paths: &[PathBuf], names: &PreferenceColumns) -> Result<Vec<
     let mut pairs = FilteredPreferences::default();
     let labeled = json_rows::read_parsed(paths, |row| names.read_labeled_row(row, &mut pairs))?;
     let labeled = labeled.into_iter().flatten().map(|row| (row.prompt, row.completion));
-    let pairs = pairs.usable.into_iter().map(|pair| (pair.prompt, pair.chosen));
-    Ok(labeled.chain(pairs).map(|(prompt, text)| Example::of_messages(prompt, text)).collect())
+    let pairs = pairs.usable.into_iter().map(|pair| {
+        let chosen = pair.chosen_message();
+        (pair.prompt, chosen)
+    });
+    Ok(labeled.chain(pairs).map(|(prompt, reply)| Example::of_messages(prompt, reply)).collect())
 }

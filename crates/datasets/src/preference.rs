@@ -4,8 +4,9 @@ use std::fmt;
 use std::ops::AddAssign;
 
 use model_io::ChatMessage;
+use serde_json::{Map, Value};
 
-use crate::columns::is_blank;
+use crate::columns::is_empty;
 use crate::prompt_row::{PromptRow, RowKind};
 
 /// Conversation with a chosen and a rejected completion.
@@ -17,6 +18,10 @@ pub struct Preference {
     pub chosen: String,
     /// Other completion.
     pub rejected: String,
+    /// Other fields of the message of the preferred completion, such as `tool_calls`.
+    pub chosen_fields: Map<String, Value>,
+    /// Other fields of the message of the other completion.
+    pub rejected_fields: Map<String, Value>,
 }
 
 /// Completion with a label of its own, as KTO learns from.
@@ -24,8 +29,8 @@ pub struct Preference {
 pub struct LabeledCompletion {
     /// Messages before the completion, the last one by the user.
     pub prompt: Vec<ChatMessage>,
-    /// Completion.
-    pub completion: String,
+    /// Completion, as a message of the assistant.
+    pub completion: ChatMessage,
     /// Label: true if the completion is desirable.
     pub is_desirable: bool,
 }
@@ -68,8 +73,35 @@ impl Preference {
         chosen: impl Into<String>,
         rejected: impl Into<String>,
     ) -> Self {
-        let (chosen, rejected) = (chosen.into(), rejected.into());
-        Self { prompt: vec![ChatMessage::user(question)], chosen, rejected }
+        let (chosen, rejected) = (ChatMessage::assistant(chosen), ChatMessage::assistant(rejected));
+        Self::of_messages(vec![ChatMessage::user(question)], chosen, rejected)
+    }
+
+    /// Preference between two messages of the assistant.
+    pub fn of_messages(
+        prompt: Vec<ChatMessage>,
+        chosen: ChatMessage,
+        rejected: ChatMessage,
+    ) -> Self {
+        Self {
+            prompt,
+            chosen: chosen.content,
+            rejected: rejected.content,
+            chosen_fields: chosen.fields,
+            rejected_fields: rejected.fields,
+        }
+    }
+
+    /// Preferred completion as a message of the assistant, with all its fields.
+    pub fn chosen_message(&self) -> ChatMessage {
+        let fields = self.chosen_fields.clone();
+        ChatMessage { fields, ..ChatMessage::assistant(&self.chosen) }
+    }
+
+    /// Other completion as a message of the assistant, with all its fields.
+    pub fn rejected_message(&self) -> ChatMessage {
+        let fields = self.rejected_fields.clone();
+        ChatMessage { fields, ..ChatMessage::assistant(&self.rejected) }
     }
 }
 
@@ -84,12 +116,13 @@ impl PromptRow for Preference {
 impl FilteredPreferences {
     /// Appends `preference` if it is usable, otherwise counts the reason.
     pub fn push(&mut self, preference: Preference) {
-        let Preference { chosen, rejected, .. } = &preference;
+        let completions = [preference.chosen_message(), preference.rejected_message()];
+        let [chosen, rejected] = &completions;
+        let is_identical =
+            chosen.content.trim() == rejected.content.trim() && chosen.fields == rejected.fields;
         match () {
-            () if [chosen, rejected].into_iter().any(|text| is_blank(text)) => {
-                self.filter_counts.n_empty += 1
-            }
-            () if chosen.trim() == rejected.trim() => self.filter_counts.n_identical += 1,
+            () if completions.iter().any(is_empty) => self.filter_counts.n_empty += 1,
+            () if is_identical => self.filter_counts.n_identical += 1,
             () => self.usable.push(preference),
         }
     }

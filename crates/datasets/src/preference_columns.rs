@@ -87,7 +87,7 @@ impl PreferenceColumns {
         let are_completions = !begins_a_conversation(&chosen) && !begins_a_conversation(&rejected);
         let (chosen, rejected) =
             (self.after_prompt(row, chosen)?, self.after_prompt(row, rejected)?);
-        let (prompt, chosen, rejected) = match (has_prompt(&chosen), has_prompt(&rejected)) {
+        let (mut prompt, chosen, rejected) = match (has_prompt(&chosen), has_prompt(&rejected)) {
             (true, true) => {
                 let (prompt, chosen) = split_last_completion(chosen)?;
                 let (other_prompt, rejected) = split_last_completion(rejected)?;
@@ -107,9 +107,12 @@ impl PreferenceColumns {
                 })?;
                 let is_hh = row[&self.prompt].as_str().is_some_and(dialogue::is_hh_dialogue);
                 let [chosen, rejected] = [chosen, rejected].map(|messages| {
-                    let text = completion(&messages);
+                    let mut message = completion(messages);
                     // The space after `Assistant:`, which ends the prompt.
-                    text.strip_prefix(' ').filter(|_| is_hh).map(str::to_string).unwrap_or(text)
+                    if is_hh && message.content.starts_with(' ') {
+                        message.content.remove(0);
+                    }
+                    message
                 });
                 (prompt, chosen, rejected)
             }
@@ -123,7 +126,8 @@ impl PreferenceColumns {
                  completion"
             ),
         };
-        preferences.push(Preference { prompt, chosen, rejected });
+        columns::set_template_arguments(row, &mut prompt)?;
+        preferences.push(Preference::of_messages(prompt, chosen, rejected));
         Ok(())
     }
 
@@ -143,7 +147,7 @@ impl PreferenceColumns {
         let is_desirable =
             label.as_bool().context("`label` must be true (desirable) or false (undesirable)")?;
         let completion = columns::completion(row, "completion")?;
-        ensure!(!columns::is_blank(&completion), "`completion` is empty");
+        ensure!(!columns::is_empty(&completion), "`completion` is empty");
         Ok(Some(LabeledCompletion { prompt: self.read_prompt(row)?, completion, is_desirable }))
     }
 
@@ -159,11 +163,19 @@ impl PreferenceColumns {
         })
     }
 
-    /// Prompt of a row, which need not hold any completion.
+    /// Prompt of a row, which need not hold any completion, with the row's `tools` and
+    /// `chat_template_kwargs`.
     ///
     /// # Errors
     /// When the row has neither a prompt nor a whole conversation in `chosen`.
     pub fn read_prompt(&self, row: &Value) -> Result<Vec<ChatMessage>> {
+        let mut prompt = self.any_prompt(row)?;
+        columns::set_template_arguments(row, &mut prompt)?;
+        Ok(prompt)
+    }
+
+    /// Prompt of a row, without the arguments of the chat template.
+    fn any_prompt(&self, row: &Value) -> Result<Vec<ChatMessage>> {
         if let Some(prompt) = self.prompt(row)? {
             return Ok(prompt);
         }
@@ -216,7 +228,7 @@ fn has_prompt(messages: &[ChatMessage]) -> bool {
     messages.len() > 1 || messages.iter().any(|message| message.role != "assistant")
 }
 
-/// Text of the assistant's message alone.
-fn completion(messages: &[ChatMessage]) -> String {
-    messages.iter().map(|message| message.content.as_str()).collect()
+/// The assistant's message alone.
+fn completion(messages: Vec<ChatMessage>) -> ChatMessage {
+    messages.into_iter().next().unwrap_or_else(|| ChatMessage::assistant(""))
 }

@@ -16,12 +16,16 @@ pub struct ChatMessage {
     /// Other fields for the template, such as `tool_calls`; and `content`, if it is a list of parts
     /// or null.
     pub fields: Map<String, Value>,
+    /// Arguments of the chat template for the conversation of this message, such as its `tools`.
+    /// They go with the messages and are not a part of any: JSON does not have them.
+    pub template_arguments: Map<String, Value>,
 }
 
 impl ChatMessage {
     /// Message with this role.
     pub fn new(role: impl Into<String>, content: impl Into<String>) -> Self {
-        Self { role: role.into(), content: content.into(), fields: Map::new() }
+        let (role, content) = (role.into(), content.into());
+        Self { role, content, fields: Map::new(), template_arguments: Map::new() }
     }
 
     /// System message: instructions for the assistant.
@@ -39,12 +43,36 @@ impl ChatMessage {
         Self::new("assistant", content)
     }
 
+    /// True if the message calls a tool.
+    pub fn calls_tool(&self) -> bool {
+        match self.fields.get("tool_calls") {
+            None | Some(Value::Null) => false,
+            Some(Value::Array(calls)) => !calls.is_empty(),
+            Some(_) => true,
+        }
+    }
+
+    /// Arguments of the chat template that the messages of a conversation have.
+    pub fn template_arguments_of(messages: &[Self]) -> Map<String, Value> {
+        messages.iter().flat_map(|message| message.template_arguments.clone()).collect()
+    }
+
+    /// Gives a conversation arguments of the chat template. They go with the first message of the
+    /// user, which no change of the system prompt takes away.
+    pub fn set_template_arguments_of(messages: &mut [Self], arguments: Map<String, Value>) {
+        let user = messages.iter().position(|message| message.role == "user").unwrap_or(0);
+        if let Some(message) = messages.get_mut(user) {
+            message.template_arguments = arguments;
+        }
+    }
+
     /// Message in which `change` is applied to every text, those in nested fields included.
     pub(crate) fn map_texts(&self, mut change: impl FnMut(&str) -> Result<String>) -> Result<Self> {
         Ok(Self {
             role: change(&self.role)?,
             content: change(&self.content)?,
             fields: map_object(&self.fields, &mut change)?,
+            template_arguments: map_object(&self.template_arguments, &mut change)?,
         })
     }
 }
@@ -95,6 +123,6 @@ impl<'de> Deserialize<'de> for ChatMessage {
             Some(Value::Null) if fields.len() > 1 => String::new(), // tool calls, say
             _ => return Err(invalid("a message needs a `content`: a string or a list of parts")),
         };
-        Ok(Self { role, content, fields })
+        Ok(Self { fields, ..Self::new(role, content) })
     }
 }

@@ -133,7 +133,8 @@ impl ChatTemplate {
         self
     }
 
-    /// Rendered text of `messages`, for display. A model gets the ids of [`ChatTemplate::encode`],
+    /// Rendered text of `messages`, for display. Arguments that they have come before those of
+    /// [`ChatTemplate::with_variables`]. A model gets the ids of [`ChatTemplate::encode`],
     /// in which the text of a message never becomes a special token.
     ///
     /// # Errors
@@ -164,10 +165,12 @@ impl ChatTemplate {
         prompt: AddGenerationPrompt,
     ) -> Result<(String, Vec<Range<usize>>)> {
         let environment = self.environment.as_ref().map_err(|error| anyhow!("{error}"))?.clone();
+        let mut arguments = self.arguments.0.clone();
+        arguments.extend(ChatMessage::template_arguments_of(messages));
         let variables = context! {
             messages => Serde(messages),
             add_generation_prompt => prompt == AddGenerationPrompt::Yes,
-            ..context! { ..Value::from(Serde(&self.arguments.0)), ..context! {
+            ..context! { ..Value::from(Serde(&arguments)), ..context! {
                 tools => (),
                 documents => (),
             } }

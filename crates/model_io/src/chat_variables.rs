@@ -86,18 +86,22 @@ impl FromStr for ChatArguments {
 
     fn from_str(text: &str) -> Result<Self> {
         if let Ok(Value::Object(arguments)) = serde_json::from_str(text) {
-            return Self::checked(arguments);
+            return Self::new(arguments);
         }
         let (name, value) = text.split_once('=').with_context(|| {
             format!("`{text}` is not NAME=VALUE, for example enable_thinking=false")
         })?;
         let value = serde_json::from_str(value).unwrap_or_else(|_| value.into());
-        Self::checked(Map::from_iter([(name.trim().to_string(), value)]))
+        Self::new(Map::from_iter([(name.trim().to_string(), value)]))
     }
 }
 
 impl ChatArguments {
-    fn checked(arguments: Map<String, Value>) -> Result<Self> {
+    /// Arguments by name.
+    ///
+    /// # Errors
+    /// When one is given by the conversation.
+    pub fn new(arguments: Map<String, Value>) -> Result<Self> {
         for name in ["messages", "add_generation_prompt"] {
             ensure!(!arguments.contains_key(name), "`{name}` is given by the conversation");
         }

@@ -72,7 +72,7 @@ pub use model_files::{ModelFiles, ensure_model_saved, find_adapter, locate_adapt
 pub use model_weights::{LoadMode, ModelWeights, SpecialTokenIds};
 pub use tensor_names::TensorNames;
 pub use text_stream::TextStream;
-pub use tokenized_chat::TokenizedChat;
+pub use tokenized_chat::{TokenizedChat, TokenizedReply};
 pub use tokenizer::{
     AddSpecialTokens, ParseSpecial, SkipSpecialTokens, Tokenizer, TokenizerSpecialTokens,
 };

@@ -23,6 +23,17 @@ pub struct TokenizedChat {
     pub assistant_spans: Vec<Range<usize>>,
 }
 
+/// Token IDs of a prompt and of the reply that follows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenizedReply {
+    /// Token IDs before the reply.
+    pub prompt: Vec<u32>,
+    /// Token IDs of all that the template writes after them.
+    pub reply: Vec<u32>,
+    /// True if `prompt` has the whole generation prompt.
+    pub has_generation_prompt: bool,
+}
+
 impl ChatTemplate {
     /// Renders and tokenizes `messages`. Special tokens come only from the template; those spelled
     /// in a message stay text.
@@ -48,6 +59,55 @@ impl ChatTemplate {
         });
         Ok(TokenizedChat { assistant_spans: assistant_spans.collect(), tokens })
     }
+
+    /// Renders and tokenizes a prompt and the `reply` to it, as by [`ChatTemplate::encode`].
+    ///
+    /// The reply is what follows the generation prompt. Where the whole conversation does not begin
+    /// with that (DeepSeek-R1's opens a `<think>`, which the template leaves out of a message), the
+    /// reply begins with the first token that differs, as in TRL. The result is `None` if a token
+    /// of the messages before the reply differs already.
+    ///
+    /// # Errors
+    /// Those of [`ChatTemplate::encode`].
+    pub fn encode_reply(
+        &self,
+        tokenizer: &Tokenizer,
+        prompt: &[ChatMessage],
+        reply: &ChatMessage,
+    ) -> Result<Option<TokenizedReply>> {
+        let mut escaper = SpecialTokenEscaper { tokenizer, characters: Vec::new() };
+        let messages = prompt.iter().chain([reply]);
+        let messages = messages.map(|message| message.map_texts(|text| escaper.escape(text)));
+        let messages = messages.collect::<Result<Vec<_>>>()?;
+        let before = &messages[..prompt.len()];
+        let encode = |text: &str| -> Result<Vec<u32>> {
+            Ok(tokenizer.encode_with_offsets(text, |c| escaper.unescape(c))?.0)
+        };
+        let start_text = self.render_sanitized(before, AddGenerationPrompt::Yes)?.0;
+        let text = self.render_sanitized(&messages, AddGenerationPrompt::No)?.0;
+        let (start, whole) = (encode(&start_text)?, encode(&text)?);
+        if let Some(reply_text) = text.strip_prefix(start_text.as_str()) {
+            let reply = match whole.strip_prefix(&start[..]) {
+                Some(reply) => reply.to_vec(),
+                None => encode(reply_text)?, // a token spans the boundary
+            };
+            let has_generation_prompt = true;
+            return Ok(Some(TokenizedReply { prompt: start, reply, has_generation_prompt }));
+        }
+        let without = encode(&self.render_sanitized(before, AddGenerationPrompt::No)?.0)?;
+        let n_shared = n_equal(&start, &whole);
+        let is_split = n_shared > 0 && n_shared >= n_equal(&start, &without);
+        Ok(is_split.then(|| TokenizedReply {
+            prompt: whole[..n_shared].to_vec(),
+            reply: whole[n_shared..].to_vec(),
+            has_generation_prompt: false,
+        }))
+    }
+}
+
+/// Number of tokens that `a` and `b` begin with.
+fn n_equal(a: &[u32], b: &[u32]) -> usize {
+    a.iter().zip(b).take_while(|(a, b)| a == b).count()
 }
 
 /// Escapes special tokens spelled in messages.

@@ -5,9 +5,10 @@
 //! completion = ids of its text ++ EOS          its log-probability is a sum over all of them
 //! ```
 //!
-//! The prompt is encoded once and shared, as in part 8's rollouts: no token spans the boundary, and
-//! there is one BOS. A completion that does not fit is cut at its end and then has no EOS, so that
-//! the model does not learn to stop there.
+//! A chat template may write more for a completion than its text: reasoning, calls of tools, or
+//! markers ([`sft::reply`]). The prompt is encoded once and shared, as in part 8's rollouts: no
+//! token spans the boundary, and there is one BOS. A completion that does not fit is cut at its end
+//! and then has no EOS, so that the model does not learn to stop there.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -18,7 +19,7 @@ use experiment::terminal::printable;
 use model_io::ChatMessage;
 use modern::FinishReason;
 use ppo::{RolloutGroup, SampledCompletion};
-use sft::ChatTokenizer;
+use sft::{ChatTokenizer, ReplyTokens};
 use tensor_core::sha256;
 
 /// Label of a completion.
@@ -39,13 +40,13 @@ pub enum PreferenceType {
     Unpaired,
 }
 
-/// Prompt with labeled completions, as text.
+/// Prompt with labeled completions, as messages.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PreferenceRow {
     /// Messages before the completion.
     pub prompt: Vec<ChatMessage>,
     /// Chosen and rejected completion of a pair, or one completion.
-    pub completions: Vec<(Label, String)>,
+    pub completions: Vec<(Label, ChatMessage)>,
 }
 
 /// Prompt with labeled completions, as tokens.
@@ -107,8 +108,10 @@ impl fmt::Display for TokenizationCounts {
 }
 
 impl From<Preference> for PreferenceRow {
-    fn from(Preference { prompt, chosen, rejected }: Preference) -> Self {
-        Self { prompt, completions: vec![(Label::Chosen, chosen), (Label::Rejected, rejected)] }
+    fn from(preference: Preference) -> Self {
+        let (chosen, rejected) = (preference.chosen_message(), preference.rejected_message());
+        let completions = vec![(Label::Chosen, chosen), (Label::Rejected, rejected)];
+        Self { prompt: preference.prompt, completions }
     }
 }
 
@@ -144,12 +147,10 @@ pub fn tokenize(
 ) -> Result<(Vec<PreferenceExample>, TokenizationCounts)> {
     let (mut examples, mut counts) = (Vec::new(), TokenizationCounts::default());
     for PreferenceRow { prompt: messages, completions } in rows {
-        let prompt = chat_tokenizer.encode_prompt(messages)?;
+        let (prompt, replies) = encode_replies(messages, completions, chat_tokenizer)?;
         let room = context_len.saturating_sub(prompt.len());
         let mut tokenized = Vec::with_capacity(completions.len());
-        for (label, text) in completions {
-            let mut tokens = chat_tokenizer.encode_completion_without_eos(text)?;
-            tokens.push(chat_tokenizer.eos_token_id());
+        for ((label, _), mut tokens) in completions.iter().zip(replies) {
             let is_cut = cut_to_room(&mut tokens, room, FinishReason::Stop);
             tokenized.push((*label, completion(tokens, is_cut)));
         }
@@ -164,6 +165,27 @@ pub fn tokenize(
         examples.push(PreferenceExample::new(prompt, tokenized));
     }
     Ok((examples, counts))
+}
+
+/// Token ids of a prompt, and those of each completion after it. Where the template begins one
+/// completion sooner than another, the prompt is what is common to both.
+fn encode_replies(
+    prompt: &[ChatMessage],
+    completions: &[(Label, ChatMessage)],
+    chat_tokenizer: &ChatTokenizer,
+) -> Result<(Vec<u32>, Vec<Vec<u32>>)> {
+    let encode = |(_, reply): &(Label, ChatMessage)| chat_tokenizer.encode_reply(prompt, reply);
+    let replies = completions.iter().map(encode).collect::<Result<Vec<ReplyTokens>>>()?;
+    let Some(first) = replies.first() else {
+        return Ok((chat_tokenizer.encode_prompt(prompt)?, Vec::new()));
+    };
+    let n_shared = |reply: &ReplyTokens| {
+        first.prompt.iter().zip(&reply.prompt).take_while(|(a, b)| a == b).count()
+    };
+    let n = replies.iter().map(n_shared).min().unwrap_or(first.prompt.len());
+    let shared = first.prompt[..n].to_vec();
+    let rest = |reply: ReplyTokens| [&reply.prompt[n..], &reply.tokens].concat();
+    Ok((shared, replies.into_iter().map(rest).collect()))
 }
 
 /// For KTO: the prompt of each example with all completions of an example that has another prompt,

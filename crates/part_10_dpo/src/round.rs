@@ -152,7 +152,7 @@ fn right_answers(
 ) -> Result<Vec<RolloutGroup>> {
     let row = |PromptExample { example, .. }: &PromptExample| PreferenceRow {
         prompt: example.prompt.clone(),
-        completions: vec![(Label::Chosen, example.completion.clone())],
+        completions: vec![(Label::Chosen, example.completion_message())],
     };
     let rows: Vec<PreferenceRow> = prompts.iter().map(row).collect();
     let (examples, _) = tokenize(&rows, chat_tokenizer, context_len)?;

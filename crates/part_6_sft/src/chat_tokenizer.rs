@@ -14,7 +14,7 @@ use tensor_core::Rng;
 use crate::template::{ChatFormat, chat_template};
 
 /// Advice in the error of a template that fails.
-const OTHER_TEMPLATE: &str =
+pub(crate) const OTHER_TEMPLATE: &str =
     "a conversation cannot be rendered (--template plain uses a format without markers)";
 
 /// Encoder of conversations and decoder of completions.
@@ -65,14 +65,15 @@ impl ChatTokenizer {
     ) -> Result<Self> {
         let default = if own.is_some() { ChatFormat::Own } else { ChatFormat::Instruction };
         let template = chat_template(format.unwrap_or(default), &tokenizer, own)?;
-        let end_of_turn = end_of_turn_token(&template, &tokenizer).context(OTHER_TEMPLATE)?;
+        let eos = tokenizer.eos().into_iter().chain(special_ids.eos.iter().copied());
+        let eos: Vec<u32> = eos.collect();
+        let end_of_turn = end_of_turn_token(&template, &tokenizer, &eos).context(OTHER_TEMPLATE)?;
         // Decoding then skips it, and no message can spell it, even if the model's files do not
         // mark it as special.
         let tokenizer = match end_of_turn {
             Some(id) => tokenizer.with_special_token(id)?,
             None => tokenizer,
         };
-        let eos = tokenizer.eos().into_iter().chain(special_ids.eos.iter().copied());
         let mut stop_token_ids: Vec<u32> = Vec::new();
         for id in end_of_turn.into_iter().chain(eos) {
             if !stop_token_ids.contains(&id) {
@@ -115,10 +116,7 @@ impl ChatTokenizer {
     /// When there is no message, the template rejects the conversation, or the tokenizer cannot
     /// represent a character.
     pub fn encode_prompt(&self, messages: &[ChatMessage]) -> Result<Vec<u32>> {
-        ensure!(
-            !messages.is_empty(),
-            "there is no prompt: rows of `text` are for continued pretraining with `part_6 train`"
-        );
+        ensure_prompt(messages)?;
         let encoded = self.template.encode(&self.tokenizer, messages, AddGenerationPrompt::Yes);
         Ok(encoded.context(OTHER_TEMPLATE)?.tokens)
     }
@@ -191,10 +189,27 @@ impl ChatTokenizer {
     }
 }
 
+/// Checks that a prompt has a message.
+///
+/// # Errors
+/// When it has none.
+pub(crate) fn ensure_prompt(messages: &[ChatMessage]) -> Result<()> {
+    ensure!(
+        !messages.is_empty(),
+        "there is no prompt: rows of `text` are for continued pretraining with `part_6 train`"
+    );
+    Ok(())
+}
+
 /// Token that `template` writes after the assistant's message, if it writes one: for example
 /// `<|im_end|>` of a model whose documents end with `<|endoftext|>`. Training targets end with it.
-/// It is an added token, though not always marked as special.
-fn end_of_turn_token(template: &ChatTemplate, tokenizer: &Tokenizer) -> Result<Option<u32>> {
+/// It is an added token, though not always marked as special. Of several in a row, such as the
+/// `<|END_RESPONSE|><|END_OF_TURN_TOKEN|>` of Cohere's models, it is one of the model's `eos` ids.
+fn end_of_turn_token(
+    template: &ChatTemplate,
+    tokenizer: &Tokenizer,
+    eos: &[u32],
+) -> Result<Option<u32>> {
     const CONTENT: &str = "Yes";
     let messages = [
         ChatMessage::system("Be brief."),
@@ -212,7 +227,9 @@ fn end_of_turn_token(template: &ChatTemplate, tokenizer: &Tokenizer) -> Result<O
         let spelling = tokenizer.id_to_token(*id).unwrap_or_default();
         tokenizer.is_added(*id) && !spelling.trim().is_empty()
     };
-    Ok(ids.into_iter().find(is_marker))
+    let markers = ids.into_iter().skip_while(|id| !is_marker(id)).take_while(is_marker);
+    let markers: Vec<u32> = markers.collect();
+    Ok(markers.iter().find(|id| eos.contains(id)).or(markers.first()).copied())
 }
 
 /// Text on one line, for lists of prompts and completions, without control characters.

@@ -95,9 +95,13 @@ pub fn evaluate(
         eval_config.max_new_tokens,
         eval_config.batch_size,
     )?;
+    let expected = with_prompt
+        .iter()
+        .map(|example| chat_tokenizer.reply_text(&example.prompt, &example.completion_message()))
+        .collect::<Result<Vec<String>>>()?;
     let n = evaluated.len();
     let n_completions = completions.len() as f64;
-    let pairs = || completions.iter().zip(with_prompt.iter().map(|example| &example.completion));
+    let pairs = || completions.iter().zip(&expected);
     let mean = |metric: &dyn Fn(&str, &str) -> f64| {
         pairs().map(|(c, expected)| metric(&c.text, expected)).sum::<f64>() / n_completions
     };

@@ -8,7 +8,8 @@ extern crate tensor_core; // its `println!` and the like, which do not panic
 
 pub mod template; // 6.1
 pub mod chat_tokenizer;
-pub mod tokenized_example; // 6.2
+pub mod reply; // 6.2
+pub mod tokenized_example;
 pub mod tokenized_dataset;
 pub mod batch;
 pub mod step; // 6.3
@@ -37,6 +38,7 @@ pub use evaluation::{SftEvalMetrics, SftValidator, evaluate};
 pub use finetuned::FinetunedModel;
 pub use initial_model::InitialModel;
 pub use model_saver::ModelSaver;
+pub use reply::{ReplyForm, ReplyTokens};
 pub use run_end::save_run_end;
 pub use run_split::RunSplit;
 pub use source::{MappedSource, SftSource};

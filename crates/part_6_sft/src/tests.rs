@@ -6,6 +6,7 @@ mod run_split;
 mod base_model;
 mod template;
 mod mask;
+mod reply;
 mod conversation;
 mod packing;
 mod curriculum;

@@ -44,7 +44,8 @@ pub fn tokenize(
             continue;
         }
         let prompt = example.prompt.last().map_or("", |message| &message.content);
-        ensure!(!example.completion.is_empty(), "there is no completion to learn for {prompt:?}");
+        let has_reply = !example.completion.is_empty() || example.completion_message().calls_tool();
+        ensure!(has_reply, "there is no completion to learn for {prompt:?}");
         for untruncated in TokenizedExample::from_example(example, chat_tokenizer)? {
             let len = untruncated.ids.len();
             let tokens = untruncated.truncated(context_len);

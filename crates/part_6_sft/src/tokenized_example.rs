@@ -6,6 +6,9 @@
 //! label_t  = ids_{t+1}  if  t + 1 ≥ |prompt|,  else −100
 //! ```
 //!
+//! The completion is a reply as the chat template writes it, with its reasoning and its calls of
+//! tools ([`crate::reply`]).
+//!
 //! In a conversation, the assistant's earlier turns are targets too. A turn is learned after the
 //! tokens that a model sees when it generates the turn: the template's rendering of the messages
 //! before it. Where the whole conversation begins with these tokens, the turn is a span of its
@@ -19,13 +22,13 @@
 
 use std::ops::Range;
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use datasets::{AssistantTurns, Example};
 use experiment::terminal::printable;
-use model_io::{AddGenerationPrompt, ChatMessage, SkipSpecialTokens, Tokenizer};
+use model_io::{ChatMessage, SkipSpecialTokens, Tokenizer};
 use tensor_core::ops::IGNORE_INDEX;
 
-use crate::ChatTokenizer;
+use crate::{ChatTokenizer, ReplyForm, ReplyTokens};
 
 /// Tokens of an example.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,31 +47,38 @@ impl TokenizedExample {
         Self { ids, target_spans: vec![targets] }
     }
 
-    /// Prompt, completion and EOS. The completion alone is a target.
+    /// Prompt, and the reply to it with its end-of-turn token, which alone is a target.
     ///
     /// # Errors
-    /// Those of [`ChatTokenizer::encode_prompt`].
+    /// Those of [`ChatTokenizer::encode_reply`].
+    pub fn of_reply(
+        prompt: &[ChatMessage],
+        reply: &ChatMessage,
+        chat_tokenizer: &ChatTokenizer,
+    ) -> Result<Self> {
+        chat_tokenizer.encode_reply(prompt, reply).map(Self::from)
+    }
+
+    /// Example of a prompt and the text of a reply, as by [`TokenizedExample::of_reply`].
+    ///
+    /// # Errors
+    /// Those of [`ChatTokenizer::encode_reply`].
     pub fn of_completion(
         prompt: &[ChatMessage],
         completion: &str,
         chat_tokenizer: &ChatTokenizer,
     ) -> Result<Self> {
-        let mut ids = chat_tokenizer.encode_prompt(prompt)?;
-        let prompt_len = ids.len();
-        ids.extend(chat_tokenizer.encode_completion_without_eos(completion)?);
-        ids.push(chat_tokenizer.eos_token_id());
-        Ok(Self::new(ids, prompt_len))
+        Self::of_reply(prompt, &ChatMessage::assistant(completion), chat_tokenizer)
     }
 
     /// Tokens of an example, last, and before them the earlier turns that are examples of their
     /// own. Blank turns, and those before the first message of the user, are not learned.
     ///
     /// # Errors
-    /// Those of [`ChatTokenizer::encode_prompt`], and when an earlier turn that calls a tool is not
-    /// a span of the conversation.
+    /// Those of [`ChatTokenizer::encode_reply`].
     pub fn from_example(example: &Example, chat_tokenizer: &ChatTokenizer) -> Result<Vec<Self>> {
-        let Example { prompt, completion, assistant_turns, .. } = example;
-        let mut whole = Self::of_completion(prompt, completion, chat_tokenizer)?;
+        let Example { prompt, assistant_turns, .. } = example;
+        let mut whole = Self::of_reply(prompt, &example.completion_message(), chat_tokenizer)?;
         let first_user = prompt.iter().position(|message| message.role == "user");
         let start = match assistant_turns {
             AssistantTurns::All => first_user.unwrap_or(prompt.len()),
@@ -76,55 +86,43 @@ impl TokenizedExample {
         };
         let (mut examples, mut spans) = (Vec::new(), Vec::new());
         for (i, turn) in prompt.iter().enumerate().skip(start) {
-            let is_blank = turn.content.trim().is_empty() && !calls_tool(turn);
+            let is_blank = turn.content.trim().is_empty() && !turn.calls_tool();
             if turn.role != "assistant" || is_blank {
                 continue;
             }
-            if let Some(span) = whole.span_of_turn(&prompt[..i], turn, chat_tokenizer)? {
-                spans.push(span);
-                continue;
+            let reply = chat_tokenizer.encode_reply(&prompt[..i], turn)?;
+            match whole.span_of_turn(turn, &reply, chat_tokenizer)? {
+                Some(span) => spans.push(span),
+                None => examples.push(Self::from(reply)),
             }
-            ensure!(
-                !calls_tool(turn),
-                "the chat template renders a call of a tool in another way once the conversation \
-                 goes on, so it cannot be learned: use --assistant-turns last"
-            );
-            examples.push(Self::of_completion(&prompt[..i], &turn.content, chat_tokenizer)?);
         }
         whole.target_spans.splice(0..0, spans);
         examples.push(whole);
         Ok(examples)
     }
 
-    /// Span of the assistant's `turn` after the messages `before` it, its end-of-turn token
-    /// included; `None` if the tokens before it, or its words, are not those of the conversation.
+    /// Span of the assistant's `turn`, with its end-of-turn token, that is the `reply` to the
+    /// messages before it; `None` if the tokens before it, or its own, are not those of the
+    /// conversation.
     fn span_of_turn(
         &self,
-        before: &[ChatMessage],
         turn: &ChatMessage,
+        reply: &ReplyTokens,
         chat_tokenizer: &ChatTokenizer,
     ) -> Result<Option<Range<usize>>> {
-        let ChatTokenizer { tokenizer, template, .. } = chat_tokenizer;
-        let start = chat_tokenizer.encode_prompt(before)?;
+        let ReplyTokens { prompt: start, tokens, form } = reply;
         let prompt = &self.ids[..self.target_spans[0].start];
         let Some(rest) = prompt.strip_prefix(&start[..]) else { return Ok(None) };
+        if *form == ReplyForm::Rendered {
+            let span = start.len()..start.len() + tokens.len();
+            return Ok(rest.starts_with(tokens).then_some(span));
+        }
         let is_stop = |id: &u32| chat_tokenizer.stop_token_ids().contains(id);
         let Some(n_words) = rest.iter().position(is_stop) else { return Ok(None) };
+        let words = chat_tokenizer.tokenizer.decode(&rest[..n_words], SkipSpecialTokens::No)?;
         let span = start.len()..start.len() + n_words + 1;
-        let is_turn = match calls_tool(turn) {
-            // The template writes the call. The turn is what comes before the next message.
-            true => {
-                let through = [before, std::slice::from_ref(turn)].concat();
-                let through = template.encode(tokenizer, &through, AddGenerationPrompt::No)?;
-                through.tokens.get(..span.end) == Some(&prompt[..span.end])
-            }
-            // Templates may trim a message.
-            false => {
-                let words = tokenizer.decode(&rest[..n_words], SkipSpecialTokens::No)?;
-                words.trim() == turn.content.trim()
-            }
-        };
-        Ok(is_turn.then_some(span))
+        // Templates may trim a message.
+        Ok((words.trim() == turn.content.trim()).then_some(span))
     }
 
     /// Pretraining text: all tokens but the first are targets.
@@ -192,8 +190,11 @@ impl TokenizedExample {
     }
 }
 
-fn calls_tool(message: &ChatMessage) -> bool {
-    message.fields.contains_key("tool_calls")
+impl From<ReplyTokens> for TokenizedExample {
+    fn from(ReplyTokens { prompt, tokens, .. }: ReplyTokens) -> Self {
+        let prompt_len = prompt.len();
+        Self::new([prompt, tokens].concat(), prompt_len)
+    }
 }
 
 /// Appends a line to the text, and the line of its marks if there are any.

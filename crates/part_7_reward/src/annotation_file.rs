@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use model_io::ChatMessage;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use tensor_core::atomic_file;
 
 /// Label of a pair of completions.
@@ -69,6 +70,11 @@ pub struct AnnotationFile {
 #[derive(Debug, Serialize, Deserialize)]
 struct AnnotationRow {
     prompt: Vec<ChatMessage>,
+    /// Arguments of the chat template that the prompt has, in the columns of TRL.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    tools: Option<Value>,
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    chat_template_kwargs: Map<String, Value>,
     #[serde(flatten)]
     outcome: Outcome,
     #[serde(flatten)]
@@ -180,7 +186,10 @@ impl AnnotationFile {
         outcome: Outcome,
         details: LabelDetails,
     ) -> Result<()> {
-        let row = AnnotationRow { prompt: prompt.into(), outcome, details };
+        let mut chat_template_kwargs = ChatMessage::template_arguments_of(prompt);
+        let tools = chat_template_kwargs.remove("tools");
+        let prompt = prompt.to_vec();
+        let row = AnnotationRow { prompt, tools, chat_template_kwargs, outcome, details };
         let line = format!("{}\n", serde_json::to_string(&row)?);
         let result = self.file.write_all(line.as_bytes()).and_then(|()| self.file.sync_data());
         result.with_context(|| format!("writing {}", self.path.display()))?;
@@ -210,15 +219,24 @@ fn complete_lines(text: &str) -> &str {
 }
 
 fn parse_rows(path: &Path, lines: &str) -> Result<Vec<AnnotationRow>> {
-    let parse = |(line, row): (usize, &str)| {
-        serde_json::from_str(row).ok().with_context(|| {
+    let parse = |(line, row): (usize, &str)| -> Result<AnnotationRow> {
+        let row = serde_json::from_str::<AnnotationRow>(row).ok().with_context(|| {
             format!("{}:{line}: this row was not written by `collect`", path.display())
-        })
+        })?;
+        Ok(row.with_template_arguments())
     };
     (1..).zip(lines.lines()).map(parse).collect()
 }
 
 impl AnnotationRow {
+    /// Row whose prompt has its arguments of the chat template again.
+    fn with_template_arguments(mut self) -> Self {
+        let mut arguments = self.chat_template_kwargs.clone();
+        arguments.extend(self.tools.clone().map(|tools| ("tools".to_string(), tools)));
+        ChatMessage::set_template_arguments_of(&mut self.prompt, arguments);
+        self
+    }
+
     /// Label of a pair; `None` if the row says that there was nothing to compare.
     fn annotation(self) -> Option<Annotation> {
         let (first, second, step) = match self.outcome {

@@ -93,18 +93,17 @@ impl RewardCheckpoint {
     /// # Errors
     /// When the chat template rejects the conversation.
     pub fn tokenize(&self, prompt: &[ChatMessage], completion: &str) -> Result<Vec<u32>> {
-        tokenize_conversation(&self.chat_tokenizer, prompt, completion)
+        tokenize_conversation(&self.chat_tokenizer, prompt, &ChatMessage::assistant(completion))
     }
 
-    /// Token ids of a conversation and a truncated completion of it: without an EOS token, which
-    /// the policy did not generate.
+    /// Token ids of a conversation and a truncated completion of it: without an EOS token, and
+    /// without markers of the template, which the policy did not generate.
     ///
     /// # Errors
     /// When the chat template rejects the conversation.
     pub fn tokenize_truncated(&self, prompt: &[ChatMessage], completion: &str) -> Result<Vec<u32>> {
-        let mut ids = joined_ids(&self.chat_tokenizer, prompt, completion)?;
-        ids.pop(); // EOS
-        Ok(ids)
+        let prompt = self.chat_tokenizer.encode_prompt(prompt)?;
+        Ok([prompt, self.chat_tokenizer.encode_completion_without_eos(completion)?].concat())
     }
 
     /// Truncates `texts` on the left to the context, so that the end of the completion is always
@@ -124,8 +123,8 @@ impl RewardCheckpoint {
     }
 }
 
-/// Token ids of a conversation and its completion as the chat template renders them, and at least
-/// up to EOS.
+/// Token ids of a conversation and the assistant's `completion` of it as the chat template renders
+/// them, and at least up to EOS.
 ///
 /// A reward is read at the last token, for transformers that of `apply_chat_template`. Qwen's
 /// template, for example, writes a line break after `<|im_end|>`, and Qwen3's an empty
@@ -137,24 +136,15 @@ impl RewardCheckpoint {
 pub fn tokenize_conversation(
     chat_tokenizer: &ChatTokenizer,
     prompt: &[ChatMessage],
-    completion: &str,
+    completion: &ChatMessage,
 ) -> Result<Vec<u32>> {
-    let joined = joined_ids(chat_tokenizer, prompt, completion)?;
-    let messages = [prompt, &[ChatMessage::assistant(completion)]].concat();
+    let joined = TokenizedExample::of_reply(prompt, completion, chat_tokenizer)?.ids;
+    let messages = [prompt, std::slice::from_ref(completion)].concat();
     let ChatTokenizer { template, tokenizer, .. } = chat_tokenizer;
     let rendered = template.encode(tokenizer, &messages, AddGenerationPrompt::No)?.tokens;
     let text = |ids: &[u32]| tokenizer.decode(ids, SkipSpecialTokens::No);
     let has_more = !text(&joined)?.starts_with(&text(&rendered)?);
     Ok(if has_more { rendered } else { joined })
-}
-
-/// Token ids of a prompt, its completion, and EOS.
-fn joined_ids(
-    chat_tokenizer: &ChatTokenizer,
-    prompt: &[ChatMessage],
-    completion: &str,
-) -> Result<Vec<u32>> {
-    Ok(TokenizedExample::of_completion(prompt, completion, chat_tokenizer)?.ids)
 }
 
 /// Shortens `ids` to the last `n`; whether there were more.

@@ -4,6 +4,7 @@
 use anyhow::Result;
 use candle_core::{Device, Tensor};
 use datasets::Preference;
+use model_io::ChatMessage;
 use sft::ChatTokenizer;
 
 use crate::RewardModel;
@@ -16,8 +17,8 @@ pub struct TokenizedPair {
     pub chosen: Vec<u32>,
     /// Conversation with the rejected completion.
     pub rejected: Vec<u32>,
-    /// Lengths of the chosen and the rejected completion in characters, which do not depend on the
-    /// tokenizer.
+    /// Lengths of the texts of the chosen and the rejected completion in characters, which do not
+    /// depend on the tokenizer.
     pub completion_chars: [usize; 2],
 }
 
@@ -42,10 +43,12 @@ pub fn tokenize_pairs(
     context_len: usize,
 ) -> Result<TokenizedPairs> {
     let mut tokenized = TokenizedPairs::default();
-    for Preference { prompt, chosen, rejected } in preferences {
+    for preference in preferences {
+        let Preference { prompt, chosen, rejected, .. } = preference;
         let completion_chars = [chosen, rejected].map(|completion| completion.chars().count());
-        let tokenize = |completion| tokenize_conversation(chat_tokenizer, prompt, completion);
-        let [mut chosen, mut rejected] = [tokenize(chosen)?, tokenize(rejected)?];
+        let tokenize = |reply: ChatMessage| tokenize_conversation(chat_tokenizer, prompt, &reply);
+        let mut chosen = tokenize(preference.chosen_message())?;
+        let mut rejected = tokenize(preference.rejected_message())?;
         let were_too_long = [&mut chosen, &mut rejected].map(|ids| truncate_left(ids, context_len));
         if chosen == rejected {
             tokenized.n_identical += 1;

@@ -10,7 +10,7 @@ use crate::{Preference, Split, arithmetic_preferences, politeness};
 fn near_misses_are_wrong_by_1_to_10() {
     let train_pairs = arithmetic_preferences::train_pairs(4000, 1);
     for pairs in [&train_pairs, &arithmetic_preferences::eval_pairs(Split::Test)] {
-        for Preference { prompt, chosen, rejected } in pairs {
+        for Preference { prompt, chosen, rejected, .. } in pairs {
             let [right, wrong] =
                 [chosen, rejected].map(|text| text.parse::<i64>().expect("a number"));
             assert!((1..=10).contains(&(right - wrong).abs()), "{prompt:?} {right} {wrong}");

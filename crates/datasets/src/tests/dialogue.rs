@@ -15,7 +15,7 @@ fn a_dialogue_is_split_before_its_last_turn() -> Result<()> {
         ChatMessage::assistant("Hello\nyou"),
         ChatMessage::user("Say \"Human: x\""),
     ];
-    assert_eq!((&prompt[..], last.as_str()), (&expected[..], "Human: x "));
+    assert_eq!((&prompt[..], last.content.as_str()), (&expected[..], "Human: x "));
     for bad in
         ["Hi", "\n\nAssistant: Hi", "\n\nHuman: Hi", "\n\nHuman: a\n\nAssistant: b\n\nHuman: c"]
     {

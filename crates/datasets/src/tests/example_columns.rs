@@ -70,6 +70,9 @@ fn three_layouts_give_the_same_example_plain_or_gzipped() -> Result<()> {
     assert_eq!(examples, [Example::new("a?\nc", "b")]);
     let examples = files.read("b.jsonl", row.as_bytes(), Some("prompt=q,completion=a"))?;
     assert_eq!(examples, [Example::new("a?", "b")]);
+    let row = br#"{"q": "a?", "a": 4.5}"#;
+    let examples = files.read("b.jsonl", row, Some("prompt=q,completion=a"))?;
+    assert_eq!(examples, [Example::new("a?", "4.5")]);
     let row = r#"{"q": "a?", "a": "b", "about": null}"#;
     let examples =
         files.read("b.jsonl", row.as_bytes(), Some("prompt=q,completion=a,input=about"))?;
@@ -107,6 +110,8 @@ fn rows_of_well_known_data_sets_are_read_by_their_own_columns() -> Result<()> {
             r#"{"question": "1 + 2?", "answer": "1 + 2 = <<1+2=3>>3\n#### 3"}"#,
             Example::new("1 + 2?", "1 + 2 = <<1+2=3>>3\n#### 3"),
         ),
+        (r#"{"prompt": "1 + 2?", "answer": 3}"#, Example::new("1 + 2?", "3")),
+        (r#"{"prompt": "1 + 2?", "answer": "3"}"#, Example::new("1 + 2?", "3")),
         // Two layouts fit: UltraChat's prompt is the first of its messages, and the columns of
         // alpaca come before those of Dolly.
         (

@@ -204,6 +204,53 @@ fn unusable_pairs_are_dropped_and_counted_by_reason() -> Result<()> {
 }
 
 #[test]
+fn tools_and_template_arguments_of_a_row_go_with_its_prompt() -> Result<()> {
+    let mut row = json!({ "prompt": "v?", "chosen": "a", "rejected": "b",
+        "tools": r#"[{"name": "f"}]"#, "chat_template_kwargs": { "enable_thinking": false } });
+    let arguments = json!({ "tools": [{ "name": "f" }], "enable_thinking": false });
+    let pair = &read("a.jsonl", row.to_string().as_bytes(), "")?.usable[0];
+    let prompt = PreferenceColumns::default().read_prompt(&row)?;
+    for prompt in [&pair.prompt, &prompt] {
+        assert_eq!(Value::Object(ChatMessage::template_arguments_of(prompt)), arguments);
+    }
+    for (name, value, message) in [
+        ("tools", json!("a hammer"), "`tools` must be a list or its JSON"),
+        ("tools", json!(3), "`tools` must be a list, but is 3"),
+        ("chat_template_kwargs", json!([]), "must be an object, but is []"),
+        ("chat_template_kwargs", json!({ "messages": [] }), "`messages` is given by the convers"),
+    ] {
+        let valid = std::mem::replace(&mut row[name], value);
+        let error = PreferenceColumns::default().read_prompt(&row).expect_err(name);
+        assert!(format!("{error:#}").contains(message), "{error:#}");
+        row[name] = valid;
+    }
+    Ok(())
+}
+
+/// List of one message of the assistant with another field.
+fn message(content: &str, name: &str, value: &Value) -> Value {
+    json!([{ "role": "assistant", "content": content, name: value }])
+}
+
+#[test]
+fn a_completion_keeps_its_reasoning_and_its_calls_of_tools() -> Result<()> {
+    let call = json!([{ "name": "f" }]);
+    let rejected = message("no", "reasoning_content", &json!("hm"));
+    let row = json!({ "prompt": [{ "role": "user", "content": "v?" }],
+        "chosen": message("", "tool_calls", &call), "rejected": rejected });
+    // The same text, and other reasoning.
+    let reasons = json!({ "prompt": "v?", "chosen": message("no", "reasoning_content", &json!("a")),
+        "rejected": rejected });
+    let read = read("a.jsonl", format!("{row}\n{reasons}").as_bytes(), "")?;
+    assert_eq!((read.usable.len(), read.filter_counts.total()), (2, 0));
+    let pair = &read.usable[0];
+    assert_eq!(pair.chosen_message().fields["tool_calls"], call);
+    assert_eq!(pair.rejected_message().fields["reasoning_content"], "hm");
+    assert_eq!(pair.rejected, "no");
+    Ok(())
+}
+
+#[test]
 fn a_prompt_is_read_from_a_row_without_completions() -> Result<()> {
     let read = |row: &str| {
         PreferenceColumns::default().read_prompt(&serde_json::from_str(row).expect("JSON"))

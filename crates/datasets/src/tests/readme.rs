@@ -19,7 +19,7 @@ fn the_rows_in_the_readme_are_accepted() -> Result<()> {
     };
     let examples = examples.iter().map(|row| ExampleColumns::detect(row)?.parse_row(row));
     let examples = examples.collect::<Result<Vec<Example>>>()?;
-    assert!(examples.len() == 8 && examples.iter().all(|example| example.completion == "3"));
+    assert!(examples.len() == 9 && examples.iter().all(|example| example.completion == "3"));
     let mut pairs = FilteredPreferences::default();
     for row in preferences {
         PreferenceColumns::default().read_row(row, &mut pairs)?;

@@ -14,6 +14,7 @@ use clap::Args;
 use datasets::{Preference, Split, politeness};
 use experiment::flags::ComputeFlags;
 use experiment::statistics::{mean, sample_std};
+use model_io::ChatMessage;
 use modern::{Checkpoint, GptModern};
 use sft::ChatTokenizer;
 use sft::base_model::{self, BaseModelConfig};
@@ -120,8 +121,8 @@ fn pairs_of_equal_tone(pairs: &[Preference]) -> Vec<Preference> {
     let of_tone = neighbors.flat_map(|two| {
         [[&two[0].chosen, &two[1].chosen], [&two[0].rejected, &two[1].rejected]].map(|mut texts| {
             texts.sort_by_key(|text| text.len());
-            let [shorter, longer] = texts.map(String::clone);
-            Preference { prompt: two[0].prompt.clone(), chosen: longer, rejected: shorter }
+            let [shorter, longer] = texts.map(ChatMessage::assistant);
+            Preference::of_messages(two[0].prompt.clone(), longer, shorter)
         })
     });
     of_tone.filter(|pair| pair.chosen.len() > pair.rejected.len()).collect()

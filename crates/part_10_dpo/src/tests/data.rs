@@ -1,11 +1,13 @@
 //! Labeled completions: tokens, rows that do not fit, KTO's rows and its mismatched completions.
 
 use anyhow::{Context, Result};
-use datasets::{DatasetFlags, Preference};
+use datasets::{DatasetFlags, FilteredPreferences, Preference, PreferenceColumns};
+use model_io::{ChatMessage, ChatTemplate, SkipSpecialTokens};
 use modern::FinishReason;
 use ppo::SampledCompletion;
 use reward::flags::PreferenceFlags;
-use serde_json::Value;
+use serde_json::{Value, json};
+use sft::ChatTokenizer;
 
 use super::{chat_tokenizer, completion, golden, pair};
 use crate::preference_example::{
@@ -177,6 +179,40 @@ fn the_id_of_the_data_depends_on_labels_and_boundaries() {
     assert_eq!(distinct.len(), 4, "{ids:?}");
 }
 
+/// The texts are those of transformers' `apply_chat_template`, cut as TRL's function of this name
+/// cuts them: the prompt is what both conversations begin with.
+#[test]
+fn completions_are_what_the_chat_template_writes_for_them() -> Result<()> {
+    let plain = chat_tokenizer()?;
+    let source = "{% for m in messages %}{{ '<' + m.role + '>' }}\
+                  {% if m.reasoning_content %}{{ '(' + m.reasoning_content + ')' }}{% endif %}\
+                  {{ m.content }}{% for call in m.tool_calls | default([]) %}\
+                  {{ 'call ' + call.name }}{% endfor %}{{ eos_token }}{% endfor %}\
+                  {% if add_generation_prompt %}{{ '<assistant>OPEN' }}{% endif %}";
+    let pair = json!({ "prompt": [{ "role": "user", "content": "v?" }],
+        "chosen": [{ "role": "assistant", "content": "yes", "reasoning_content": "hm" }],
+        "rejected": [{ "role": "assistant", "content": "", "tool_calls": [{ "name": "f" }] }] });
+    let mut pairs = FilteredPreferences::default();
+    PreferenceColumns::default().read_row(&pair, &mut pairs)?;
+    let rows: Vec<PreferenceRow> = pairs.usable.into_iter().map(PreferenceRow::from).collect();
+    for (opening, prompt, completions) in [
+        ("", "<user>v?</s><assistant>", ["(hm)yes</s>", "call f</s>"]),
+        ("(", "<user>v?</s><assistant>", ["(hm)yes</s>", "call f</s>"]),
+    ] {
+        let template = ChatTemplate::new(&source.replace("OPEN", opening), &plain.tokenizer)?;
+        let stops = plain.stop_token_ids().to_vec();
+        let chat_tokenizer = ChatTokenizer::new(plain.tokenizer.clone(), template, stops)?;
+        let (examples, counts) = tokenize(&rows, &chat_tokenizer, 100)?;
+        assert_eq!(counts.n_dropped(), 0);
+        let text = |ids: &[u32]| chat_tokenizer.tokenizer.decode(ids, SkipSpecialTokens::No);
+        let group = &examples[0].group;
+        assert_eq!(text(&group.prompt)?, prompt);
+        let texts = group.completions.iter().map(|completion| text(&completion.tokens));
+        assert_eq!(texts.collect::<Result<Vec<_>>>()?, completions);
+    }
+    Ok(())
+}
+
 #[test]
 fn kto_reads_labeled_completions_and_pairs_and_wants_both_labels() -> Result<()> {
     let folder = tempfile::tempdir()?;
@@ -189,7 +225,8 @@ fn kto_reads_labeled_completions_and_pairs_and_wants_both_labels() -> Result<()>
     std::fs::write(&path, format!("{good}\n{bad}\n"))?;
     let rows = load_all(&data, PreferenceType::Unpaired, 0)?.rows;
     let completions: Vec<_> = rows.iter().flat_map(|row| row.completions.clone()).collect();
-    assert_eq!(completions, [(Label::Chosen, "b".into()), (Label::Rejected, "d".into())]);
+    let [chosen, rejected] = ["b", "d"].map(ChatMessage::assistant);
+    assert_eq!(completions, [(Label::Chosen, chosen), (Label::Rejected, rejected)]);
     assert_eq!(rows[1].prompt[0].content, "c?");
 
     std::fs::write(&path, r#"{"prompt": "a?", "chosen": "b", "rejected": "c"}"#)?;

@@ -84,15 +84,17 @@ pub(super) fn run(args: &SampleArgs) -> Result<()> {
     let completions = complete(args, &chat_tokenizer, &model, &prompts)?;
     let base_completions =
         base_model.map(|model| complete(args, &chat_tokenizer, &model, &prompts)).transpose()?;
-    for (i, Example { prompt, completion, .. }) in examples.iter().enumerate() {
-        let prompt = prompt.last().map_or("", |ChatMessage { content, .. }| content);
+    for (i, example) in examples.iter().enumerate() {
+        let prompt = example.prompt.last().map_or("", |ChatMessage { content, .. }| content);
         println!("prompt      {}", one_line(prompt));
         if let Some(base_completions) = &base_completions {
             println!("  base      {}", one_line(&base_completions[i].text));
         }
         println!("  tuned     {}", one_line(&completions[i].text));
-        if !completion.is_empty() {
-            println!("  expected  {}", one_line(completion));
+        let reply = example.completion_message();
+        if !reply.content.is_empty() || reply.calls_tool() {
+            let expected = chat_tokenizer.reply_text(&example.prompt, &reply)?;
+            println!("  expected  {}", one_line(&expected));
         }
     }
     Ok(())

@@ -12,7 +12,7 @@ use super::{CPU, chat_tokenizer, config, model};
 use crate::evaluation::GenerationEvalConfig;
 use crate::{ChatFormat, ChatTokenizer, SftBatch, TokenizedExample, evaluate, tokenize};
 
-const LLAMA_3: &str = r"{% for m in messages %}{{
+pub(super) const LLAMA_3: &str = r"{% for m in messages %}{{
     '<|start_header_id|>' + m['role'] + '<|end_header_id|>\n\n' + m['content'] | trim + '<|eot_id|>'
     }}{% endfor %}{% if add_generation_prompt %}{{
     '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{% endif %}";
@@ -24,9 +24,9 @@ const REASONING: &str = r"{% for m in messages %}{{ '<|im_start|>' + m.role + '\
     else %}{{ m.content.split('</think>')[-1] }}{% endif %}{{ '<|im_end|>\n' }}{%
     endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
 
-const CHATML_TOKENS: [&str; 2] = ["<|im_start|>", "<|im_end|>"];
+pub(super) const CHATML_TOKENS: [&str; 2] = ["<|im_start|>", "<|im_end|>"];
 
-fn with_template(
+pub(super) fn with_template(
     template: impl FnOnce(&model_io::Tokenizer) -> Result<ChatTemplate>,
     tokens: &[&str],
 ) -> Result<ChatTokenizer> {
@@ -59,11 +59,14 @@ fn conversation() -> Example {
         ChatMessage::assistant("4"),
         ChatMessage::user("3 + 3?"),
     ];
-    Example { prompt, completion: "6".into(), assistant_turns: AssistantTurns::All, tests: vec![] }
+    Example { prompt, ..Example::new("", "6") }
 }
 
 /// Text of each span of targets.
-fn learned(tokens: &TokenizedExample, chat_tokenizer: &ChatTokenizer) -> Result<Vec<String>> {
+pub(super) fn learned(
+    tokens: &TokenizedExample,
+    chat_tokenizer: &ChatTokenizer,
+) -> Result<Vec<String>> {
     let spans = tokens.target_spans.iter().map(|span| &tokens.ids[span.clone()]);
     spans.map(|ids| chat_tokenizer.tokenizer.decode(ids, SkipSpecialTokens::No)).collect()
 }
@@ -191,8 +194,10 @@ fn calls_of_tools_are_learned_as_the_template_writes_them() -> Result<()> {
     assert_eq!(learned(&tokens[0], &chat_tokenizer)?, turns);
     let source = REASONING.replace("if m.tool_calls", "if m.tool_calls and loop.last");
     let forgets = with_template(|tokenizer| ChatTemplate::new(&source, tokenizer), &CHATML_TOKENS)?;
-    let error = TokenizedExample::from_example(&example, &forgets).unwrap_err().to_string();
-    assert!(error.contains("--assistant-turns last"), "{error}");
+    let examples = TokenizedExample::from_example(&example, &forgets)?;
+    let turns = examples.iter().map(|tokens| learned(tokens, &forgets));
+    let turns = turns.collect::<Result<Vec<_>>>()?;
+    assert_eq!(turns, [vec!["<call>add<|im_end|>"], vec!["4<|im_end|>", "6<|im_end|>"]]);
     Ok(())
 }
 

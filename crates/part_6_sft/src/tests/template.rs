@@ -309,6 +309,26 @@ fn eos_ids_of_the_model_are_stop_tokens() -> Result<()> {
     Ok(())
 }
 
+/// Cohere2's template ends a message with two tokens, and its models stop at the second: its
+/// `eos_token` in transformers is `<|END_OF_TURN_TOKEN|>`.
+#[test]
+fn of_two_tokens_that_end_a_turn_the_eos_token_of_the_model_is_learned() -> Result<()> {
+    let names = ["<|END_RESPONSE|>", "<|END_OF_TURN_TOKEN|>"];
+    let source = "{% for m in messages %}{{ m.content + '<|END_RESPONSE|><|END_OF_TURN_TOKEN|>' }}\
+                  {% endfor %}";
+    let tokenizer = with_added_tokens(&names, true)?;
+    let [response, turn] = names.map(|name| tokenizer.token_to_id(name).expect("a token"));
+    let eos = tokenizer.eos().expect("an EOS token");
+    for (model_eos, expected) in [(vec![turn], vec![turn, eos]), (vec![eos], vec![response, eos])] {
+        let template = model_io::ChatTemplate::new(source, &tokenizer)?;
+        let mut special = model_io::SpecialTokenIds { bos: None, eos: model_eos };
+        let chat_tokenizer =
+            ChatTokenizer::from_tokenizer(tokenizer.clone(), Some(template), None, &mut special)?;
+        assert_eq!(chat_tokenizer.stop_token_ids(), expected);
+    }
+    Ok(())
+}
+
 const BOS: u32 = 1;
 const EOS: u32 = 0;
 

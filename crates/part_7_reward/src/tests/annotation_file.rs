@@ -3,6 +3,7 @@
 use anyhow::Result;
 use datasets::{Preference, PreferenceColumns};
 use model_io::ChatMessage;
+use serde_json::json;
 
 use crate::agreement::Agreement;
 use crate::annotation_file::Label::{NoPreference, Preferred};
@@ -16,6 +17,23 @@ fn prompt(content: &str) -> Vec<ChatMessage> {
 
 fn details() -> LabelDetails {
     LabelDetails::default()
+}
+
+#[test]
+fn a_label_keeps_the_tools_of_its_prompt() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("mine.jsonl");
+    let mut prompt = prompt("a?");
+    let arguments = json!({ "tools": [{ "name": "f" }], "enable_thinking": false });
+    let arguments = arguments.as_object().expect("an object").clone();
+    ChatMessage::set_template_arguments_of(&mut prompt, arguments.clone());
+    AnnotationFile::open(&path)?.append_label(&prompt, ["y", "x"], Preferred(1), details())?;
+    let reopened = AnnotationFile::open(&path)?;
+    assert_eq!(reopened.label(&prompt, ["x", "y"]), Some(Preferred(0)));
+    let pairs =
+        PreferenceSource::Files(vec![path]).load_eval_preferences(&PreferenceColumns::default())?;
+    assert_eq!(ChatMessage::template_arguments_of(&pairs.usable[0].prompt), arguments);
+    Ok(())
 }
 
 #[test]
@@ -47,8 +65,8 @@ fn labels_survive_reopening_and_are_readable_as_training_data() -> Result<()> {
     assert_eq!(reopened.n_preferences(), 2);
     let preferences =
         PreferenceSource::Files(vec![path]).load_eval_preferences(&PreferenceColumns::default())?;
-    let [chosen, rejected] = ["x", "y"].map(String::from);
-    assert_eq!(preferences.usable[0], Preference { prompt: a, chosen, rejected });
+    let [chosen, rejected] = ["x", "y"].map(ChatMessage::assistant);
+    assert_eq!(preferences.usable[0], Preference::of_messages(a, chosen, rejected));
     let counts = preferences.filter_counts;
     assert_eq!((preferences.usable.len(), counts.n_unlabeled, counts.total()), (2, 3, 3));
     Ok(())

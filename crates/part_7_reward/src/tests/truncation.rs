@@ -36,7 +36,7 @@ fn a_reward_is_read_at_the_last_token_of_the_rendered_conversation() -> Result<(
     ] {
         let chat_tokenizer = qwen_like(before, after)?;
         let prompt = [ChatMessage::user("What is 12 + 7?")];
-        let ids = tokenize_conversation(&chat_tokenizer, &prompt, "19")?;
+        let ids = tokenize_conversation(&chat_tokenizer, &prompt, &ChatMessage::assistant("19"))?;
         let messages = [&prompt[..], &[ChatMessage::assistant("19")]].concat();
         let ChatTokenizer { tokenizer, template, .. } = &chat_tokenizer;
         let rendered = template.encode(tokenizer, &messages, AddGenerationPrompt::No)?.tokens;
@@ -57,7 +57,8 @@ fn where_nothing_more_is_rendered_the_completion_has_the_tokens_of_a_policy() ->
                   {% if not add_generation_prompt %}{{ eos_token }}{% endif %}";
     let (template, eos) = (ChatTemplate::new(source, &tokenizer)?, tokenizer.eos());
     let chat_tokenizer = ChatTokenizer::new(tokenizer, template, eos.into_iter().collect())?;
-    let ids = tokenize_conversation(&chat_tokenizer, &[ChatMessage::user("#")], "##")?;
+    let (prompt, reply) = (ChatMessage::user("#"), ChatMessage::assistant("##"));
+    let ids = tokenize_conversation(&chat_tokenizer, &[prompt], &reply)?;
     let encode =
         |text: &str| chat_tokenizer.tokenizer.encode(text, AddSpecialTokens::No, ParseSpecial::No);
     let parts = [encode("#")?, encode("##")?, eos.into_iter().collect()].concat();

@@ -4,7 +4,6 @@ use std::path::Path;
 
 use anyhow::Result;
 use datasets::{Example, Preference};
-use model_io::ChatMessage;
 use reward::testing::save_trained_reward_model;
 use sft::TrainConfig;
 use sft::base_model::{BaseModelConfig, finetune, pretrain};
@@ -141,7 +140,7 @@ fn a_trained_reward_model_pays_grpo_and_the_exact_match_rises() -> Result<()> {
     let noisy = train_model(folder, "noisy", ["", ".", "."])?;
     let pairs = sums().into_iter().map(|(prompt, answer)| {
         let rejected = format!("{answer}.");
-        Preference { prompt: vec![ChatMessage::user(prompt)], chosen: answer, rejected }
+        Preference::new(prompt, answer, rejected)
     });
     let paid_by = path_arg(folder, "reward");
     save_trained_reward_model(&noisy, Path::new(&paid_by), &pairs.collect::<Vec<_>>(), 60)?;

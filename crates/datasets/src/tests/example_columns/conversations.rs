@@ -73,14 +73,13 @@ fn prompts_may_be_conversations_and_stand_alone() -> Result<()> {
     let prompt = r#"[{"role": "system", "content": "Add."}, {"role": "user", "content": "1 + 2"}]"#;
     let messages = vec![ChatMessage::system("Add."), ChatMessage::user("1 + 2")];
     let assistant_turns = AssistantTurns::Last;
-    let (prompts, completion) = (messages.clone(), "3".into());
-    let expected = Example { prompt: prompts, completion, assistant_turns, tests: vec![] };
+    let prompts = messages.clone();
+    let expected = Example { prompt: prompts, assistant_turns, ..Example::new("", "3") };
     for completion in [r#""3""#, r#"[{"role": "assistant", "content": "3"}]"#] {
         let row = format!(r#"{{"prompt": {prompt}, "completion": {completion}}}"#);
         assert_eq!(files.read("a.jsonl", row.as_bytes(), None)?, std::slice::from_ref(&expected));
     }
-    let (completion, assistant_turns) = (String::new(), AssistantTurns::All);
-    let alone = Example { prompt: messages, completion, assistant_turns, tests: vec![] };
+    let alone = Example { prompt: messages, ..Example::new("", "") };
     let row = format!(r#"{{"prompt": {prompt}}}"#);
     for columns in [ExampleColumns::parse("prompt=prompt")?, ExampleColumns::AnyPrompt] {
         let path = files.write("a.jsonl", row.as_bytes());
@@ -89,6 +88,12 @@ fn prompts_may_be_conversations_and_stand_alone() -> Result<()> {
     let example = files.write("b.jsonl", br#"{"prompt": "1 + 2", "completion": "3"}"#);
     let found = read_examples(&example, Some(&ExampleColumns::AnyPrompt))?;
     assert_eq!(found, [Example::new("1 + 2", "3")], "an example keeps its completion");
+    for (answer, expected) in [("3", "3"), (r#""3""#, "3"), (r#"["3"]"#, ""), ("null", "")] {
+        let row = format!(r#"{{"prompt": "1 + 2", "answer": {answer}}}"#);
+        let path = files.write("c.jsonl", row.as_bytes());
+        let found = read_examples(&path, Some(&ExampleColumns::AnyPrompt))?;
+        assert_eq!(found, [Example::new("1 + 2", expected)], "a prompt keeps its answer");
+    }
     files.assert_rejected("a.jsonl", &row, None, "prompts alone are for reinforcement learning");
     for (row, message) in [
         (r#"{"prompt": [], "completion": "3"}"#, "`prompt` is empty"),
