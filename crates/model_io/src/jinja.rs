@@ -13,6 +13,7 @@ use time::format_description::parse_strftime_owned;
 
 use crate::ChatDate;
 use crate::chat_variables::now;
+use crate::jinja_tests::add_tests;
 use crate::tojson::tojson;
 
 /// Unicode noncharacters (reserved for internal use) that mark the start and end of an assistant
@@ -41,6 +42,7 @@ pub(crate) fn environment(name: &str, source: &str) -> anyhow::Result<Environmen
     environment.set_unknown_method_callback(python_method);
     environment.add_function("raise_exception", raise_exception);
     environment.add_function("strftime_now", |format: &str| strftime(format, now()));
+    add_tests(&mut environment);
     environment.add_filter("tojson", tojson);
     environment.add_filter("mark_generation", |text: &str| {
         format!("{}{text}{}", GENERATION_MARKS[0], GENERATION_MARKS[1])

@@ -30,6 +30,7 @@ mod tokenizer;
 mod text_stream;
 mod untrusted_call;
 mod tojson;
+mod jinja_tests;
 mod jinja;
 mod chat_variables;
 mod chat_message;

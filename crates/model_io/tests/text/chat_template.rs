@@ -22,7 +22,7 @@ fn tokenizer_with(bos: &str, eos: &str, special: TokenizerSpecialTokens) -> Toke
 }
 
 /// Tokenizer with these BOS and EOS tokens.
-fn tokenizer(bos: Option<&str>, eos: Option<&str>) -> Tokenizer {
+pub(super) fn tokenizer(bos: Option<&str>, eos: Option<&str>) -> Tokenizer {
     let special =
         TokenizerSpecialTokens { bos: bos.map(|_| 0), eos: eos.map(|_| 1), ..Default::default() };
     tokenizer_with(bos.unwrap_or("bos"), eos.unwrap_or("eos"), special)
