@@ -6,7 +6,7 @@
 //! `/new` starts a new conversation, `/bye` or the end of the input ends the program, and `/help`
 //! prints these commands.
 
-use std::io::{self, BufRead, IsTerminal, Write, stderr, stdin, stdout};
+use std::io::{BufRead, IsTerminal, Write, stderr, stdin, stdout};
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -16,7 +16,7 @@ use experiment::flags::ComputeFlags;
 use experiment::program as command;
 use experiment::terminal::printable;
 use modern::flags::{ChatTemplateFlags, ModelFlags, PromptLookupFlags, SamplerFlags, WindowFlags};
-use modern::{Chat, GenerateConfig};
+use modern::{Chat, GenerateConfig, PromptTooLong};
 use tensor_core::Rng;
 
 #[global_allocator]
@@ -103,6 +103,7 @@ fn run(args: Args) -> Result<()> {
 }
 
 /// Prints the reply while it is generated. On a terminal, an error does not end the conversation.
+/// The commands are a remedy for a conversation that is too long, and for no other error.
 fn print_reply(chat: &mut Chat, message: &str, is_terminal: bool) -> Result<()> {
     let (start, mut out) = (Instant::now(), stdout().lock());
     let reply = chat.send_message(message, |text| {
@@ -111,8 +112,11 @@ fn print_reply(chat: &mut Chat, message: &str, is_terminal: bool) -> Result<()> 
     });
     writeln!(out)?;
     match reply {
-        Err(error) if is_terminal => writeln!(stderr(), "{error:#}\n{HELP}")?,
-        Err(error) if !error.is::<io::Error>() => bail!("{error:#}; {HELP}"),
+        Err(error) if is_terminal && error.is::<PromptTooLong>() => {
+            writeln!(stderr(), "{error:#}\n{HELP}")?;
+        }
+        Err(error) if is_terminal => writeln!(stderr(), "{error:#}")?,
+        Err(error) if error.is::<PromptTooLong>() => bail!("{error:#}; {HELP}"),
         Err(error) => return Err(error),
         Ok(reply) => {
             let seconds = start.elapsed().as_secs_f64();

@@ -10,7 +10,9 @@ use super::generation::{RANDOM, inference_model};
 use super::{CPU, error, tiny, variants};
 use crate::prompt_lookup::{max_proposed_tokens, propose};
 use crate::sampler::{Sampler, SamplingStrategy};
-use crate::{CacheKind, Completion, GenerateConfig, GenerationState, GptModern, generate};
+use crate::{
+    CacheKind, Completion, GenerateConfig, GenerationState, GptModern, PromptTooLong, generate,
+};
 
 /// Settings with a full cache and without stop tokens.
 fn config_for(model: &GptModern, strategy: SamplingStrategy, n: usize) -> GenerateConfig {
@@ -301,6 +303,8 @@ fn a_prompt_that_exceeds_the_context_is_refused_with_a_remedy_that_is_possible()
     let run = |config: &GenerateConfig| {
         error(generate(&model, &[vec![1; 65]], config, &mut Rng::new(0), |_, _| Ok(())))
     };
+    let result = generate(&model, &[vec![1; 65]], &config, &mut Rng::new(0), |_, _| Ok(()));
+    assert!(result.expect_err("a long prompt").is::<PromptTooLong>());
     let message = run(&config);
     assert!(message.ends_with("context is 64: shorten it, or use a sliding window"), "{message}");
     let message = run(&with_lookup(&config, 2));
