@@ -105,11 +105,15 @@ fn a_run_trains_resumes_and_evaluates() {
         "win_rate_high",
         "kl",
         "kl_per_completion",
+        "kl_length_mean",
         "length_mean",
         "exact_match",
     ] {
         assert!(found[key].is_number(), "{key} in {found}");
     }
+    let number = |key: &str| found[key].as_f64().expect("a number");
+    let per_completion = number("kl") * number("kl_length_mean");
+    assert!((number("kl_per_completion") - per_completion).abs() < 1e-9, "{found}");
     let same = ["eval", "--model", &base, "--reference", &base, "--eval-examples", "20", "--json"];
     let alike = PART_8.stdout_json(&same);
     let no_kl = alike["kl"].as_f64().map(|kl| kl.abs() < 1e-6);
