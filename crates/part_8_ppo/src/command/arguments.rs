@@ -109,6 +109,7 @@ impl TrainArgs {
     pub(crate) fn check(&self) -> Result<()> {
         let step = &self.optimization;
         self.rollout.check(self.data.default_max_new_tokens())?;
+        self.examples.check(&self.data.data, &self.run.settings)?;
         self.reward_fn.check(&self.data.data)?;
         self.reward_fn.program.check(|name| self.reward_fn.source() == name)?;
         self.rewards.check()?;
