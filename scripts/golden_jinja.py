@@ -4,7 +4,8 @@
 
 `unary` has a letter per value for each test of one value, and `binary` a row of letters per value
 for each test of two: T, F, or `-` where Jinja2 fails (and the letter of ours is free), or where
-`lower` and `upper` test what is not a string. Made with Jinja2 3.1.6 and transformers 5.24.0.
+`lower` and `upper` test what is not a string. `rendered` has templates and their text, null for an
+error. Made with Jinja2 3.1.6 and transformers 5.24.0.
 """
 
 import json
@@ -32,6 +33,78 @@ UNARY = [
 BINARY = ["divisibleby", "eq", "ge", "gt", "in", "le", "lt", "ne"]
 IDENTITY = ["none", "true", "false", "1", "'a'"]  # other values are objects of their own
 
+EXPRESSIONS = r"""
+{'b': 1, 'a': [1, 'é']} | tojson(sort_keys=true)
+{'b': 1, 'a': [1, 'é']} | tojson(separators=(',', ':'))
+{'b': 1, 'a': [1, 'é']} | tojson(ensure_ascii=true)
+{'b': 1, 'a': [1, 'é😀']} | tojson(true, 2, none, true)
+{'b': {'d': 1, 'c': []}, 'a': {}} | tojson(indent=2, sort_keys=true)
+{'b': [1, 2]} | tojson(indent='--', separators=('; ', ' = '))
+{'b': 1} | tojson(indent=none, separators=none, sort_keys=false)
+[1, [2]] | tojson(indent=0)
+{none: none, true: false, 7: 2} | tojson
+'a<b>&\'"/' | tojson
+'ab' | tojson(4)
+'abcb'.index('b')
+'éabcb'.rindex('b')
+['a', 'b'].index('b')
+'a-b-c'.partition('-') | join('|')
+'a-b-c'.rpartition('-') | join('|')
+'abc'.partition('-') | join('|')
+'abc'.rpartition('-') | join('|')
+'a,b,c'.rsplit(',') | join('|')
+'a,b,c'.rsplit(',', 1) | join('|')
+'a,b,c'.rsplit(sep=',', maxsplit=1) | join('|')
+'  a  b c '.rsplit() | join('|')
+'  a  b c '.rsplit(none, 1) | join('|')
+'  a  b'.rsplit(none, 1) | join('|')
+'a b'.rsplit(none, 0) | join('|')
+'a,b,c'.split(',', maxsplit=1) | join('|')
+'a,b,c'.split(sep=',') | join('|')
+'a b'.split() | join('|')
+'a,b,c'.split(',', -1) | join('|')
+'abc'.removeprefix('a') ~ 'abc'.removeprefix('b') ~ 'abc'.removeprefix('')
+'abc'.removesuffix('c') ~ 'abc'.removesuffix('b') ~ 'abc'.removesuffix('')
+'42'.zfill(5) ~ ' ' ~ '-42'.zfill(5) ~ ' ' ~ '+4'.zfill(2) ~ ' ' ~ 'é'.zfill(3) ~ ' ' ~ '42'.zfill(-1)
+'abc'.center(6, '*') ~ 'ab'.center(5, '*') ~ 'abc'.center(8) ~ '|' ~ 'abc'.center(2)
+'é'.ljust(3, '-') ~ 'é'.rjust(3, 'ü') ~ 'abc'.ljust(1)
+'aBcÉß'.swapcase()
+'abc' | center(7) ~ '|'
+'abc' | center(width=6) ~ '|'
+('abc' | center) | length
+'a b, c_d-e é 1.5' | wordcount
+'' | wordcount
+'a b/ü?&=~.-_' | urlencode
+{'a b': 1, 'c/d': 'é f'} | urlencode
+[('a', 'b c')] | urlencode
+5 | urlencode
+1 | filesizeformat
+999 | filesizeformat
+13000 | filesizeformat
+4100000 | filesizeformat
+13000 | filesizeformat(true)
+13000 | filesizeformat(binary=true)
+1e30 | filesizeformat
+'foo bar baz qux' | truncate(9)
+'foo bar baz qux' | truncate(9, true)
+'foo bar baz qux' | truncate(11)
+'foo bar baz qux' | truncate(11, false, '...', 0)
+'foo bar baz qux' | truncate(length=5, killwords=true, end='…', leeway=0)
+""".strip().split("\n")
+# Templates that keep a state between calls, and what Python refuses.
+TEMPLATES = [
+    "{% set c = cycler('a', 'b') %}{{ c.next() }}{{ c.next() }}{{ c.next() }}",
+    "{% set j = joiner() %}{{ j() }}a{{ j() }}b{{ j() }}c",
+    "{% set j = joiner('|') %}{{ j() }}a{{ j() }}b",
+    "{{ 'abc'.index('x') }}",
+    "{{ 'abc'.partition('') }}",
+    "{{ 'abc'.rsplit('') }}",
+    "{{ [1].index(2) }}",
+    "{{ 'abc'.center(5, 'xy') }}",
+    "{{ 'a' | tojson(nosuch=1) }}",
+    "{{ 'abcdefghij' | truncate(2) }}",
+]
+
 
 def render(source):
     messages = [{"role": "user", "content": "Hi"}]
@@ -43,6 +116,13 @@ def letter(condition):
         return render(f"{FRAME[0]}{{{{ 'T' if {condition} else 'F' }}}}{FRAME[1]}")
     except (TypeError, ZeroDivisionError, jinja2.UndefinedError):
         return "-"
+
+
+def text(source):
+    try:
+        return render(source)
+    except (AssertionError, TypeError, ValueError):
+        return None
 
 
 def unary(test):
@@ -67,6 +147,10 @@ def main():
         "identity": IDENTITY,
         "sameas": binary("sameas", IDENTITY),
         "tests": sorted(jinja2.tests.TESTS),
+        "rendered": [
+            [source, text(source)]
+            for source in [f"{{{{ {expression} }}}}" for expression in EXPRESSIONS] + TEMPLATES
+        ],
     }
     out.write_text(json.dumps(golden, indent=1, ensure_ascii=False) + "\n")
 

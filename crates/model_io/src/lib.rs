@@ -31,6 +31,8 @@ mod text_stream;
 mod untrusted_call;
 mod tojson;
 mod jinja_tests;
+mod python_methods;
+mod jinja_filters;
 mod jinja;
 mod chat_variables;
 mod chat_message;

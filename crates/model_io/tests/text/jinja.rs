@@ -78,3 +78,15 @@ fn none_takes_the_branch_of_jinja2() -> Result<()> {
     assert_eq!(render(value)?, "z=None");
     Ok(())
 }
+
+#[test]
+fn filters_methods_and_functions_give_the_text_of_jinja2_or_an_error() {
+    for case in golden()["rendered"].as_array().unwrap() {
+        let (source, expected) = (case[0].as_str().unwrap(), case[1].as_str());
+        match (render(source), expected) {
+            (Ok(text), Some(expected)) => assert_eq!(text, expected, "{source}"),
+            (Err(error), None) => assert!(error.to_string().contains("line 1"), "{error}"),
+            (result, _) => panic!("{source}: {result:?}, expected {expected:?}"),
+        }
+    }
+}
