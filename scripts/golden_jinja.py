@@ -90,12 +90,26 @@ EXPRESSIONS = r"""
 'foo bar baz qux' | truncate(11)
 'foo bar baz qux' | truncate(11, false, '...', 0)
 'foo bar baz qux' | truncate(length=5, killwords=true, end='…', leeway=0)
+'%s-%d' % ('a', 3)
+'%s' % 'x'
+'%.2f' % 3.14159 ~ '%05d' % 42
+'a' ~ '%s' % messages[0].content | upper ~ '%'
+'%s' % none
+'100%% of %s' % ['a', 'b'] | join('+')
+'%s' % (messages | length)
+'%s, %s' % (messages | length, (1, 2) | join(')'))
+'a%' ~ 5 % 3
+("it's %s" % "é\"") | length
+['%s' % 1, '%s' % 2] | join if '%s' % 3 == '3' else '%'
 """.strip().split("\n")
 # Templates that keep a state between calls, and what Python refuses.
 TEMPLATES = [
     "{% set c = cycler('a', 'b') %}{{ c.next() }}{{ c.next() }}{{ c.next() }}",
     "{% set j = joiner() %}{{ j() }}a{{ j() }}b{{ j() }}c",
     "{% set j = joiner('|') %}{{ j() }}a{{ j() }}b",
+    "{% set x = '%s' %}{{ x }}{% set x = '%s' -%} {{ x }}",
+    "{# '%s' % x #}{% raw %}{{ '%s' % x }}{% endraw %}{% if true %}%{% endif %} '%s' % x",
+    "{% for i in [1, 2] %}{{ \"%02d\" % i }}{% set y = '{%s}' % i %}{{ y }}{% endfor %}",
     "{{ 'abc'.index('x') }}",
     "{{ 'abc'.partition('') }}",
     "{{ 'abc'.rsplit('') }}",

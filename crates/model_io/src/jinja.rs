@@ -14,6 +14,7 @@ use crate::ChatDate;
 use crate::chat_variables::now;
 use crate::jinja_filters::add_filters;
 use crate::jinja_tests::add_tests;
+use crate::percent_format::percent_as_filter;
 use crate::python_methods::python_method;
 use crate::tojson::tojson;
 
@@ -50,7 +51,7 @@ pub(crate) fn environment(name: &str, source: &str) -> anyhow::Result<Environmen
         format!("{}{text}{}", GENERATION_MARKS[0], GENERATION_MARKS[1])
     });
     ensure!(source.len() <= MAX_SOURCE_BYTES, "{name} has more than {MAX_SOURCE_BYTES} bytes");
-    let source = generation_as_filter(&with_lf_line_ends(source));
+    let source = percent_as_filter(&generation_as_filter(&with_lf_line_ends(source)));
     environment.add_template_owned(name.to_string(), source).map_err(error_with_line)?;
     Ok(environment)
 }

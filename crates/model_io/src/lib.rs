@@ -33,6 +33,7 @@ mod tojson;
 mod jinja_tests;
 mod python_methods;
 mod jinja_filters;
+mod percent_format;
 mod jinja;
 mod chat_variables;
 mod chat_message;
