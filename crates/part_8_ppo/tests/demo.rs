@@ -151,7 +151,7 @@ fn bad_input_is_refused_in_one_line() {
     refused(&["--split-seed", "4"], 2, "--split-seed is for files");
     let of_rows = ["train", "--data", "everyday", "--examples", "5", "--out", &out];
     PART_8.assert_fails(&of_rows, 2, "--examples is for arithmetic");
-    refused(&["--batch-size", "1"], 2, "1 prompts are too few for 2 minibatches");
+    refused(&["--batch-size", "1"], 2, "too few prompts (1) for 2 minibatches");
     refused(&["--batch-size", "4", "--num-minibatches", "3"], 2, "of equal size");
     refused(&["--model", "m", "--sft-steps", "3"], 2, "--sft-steps is for the small model");
     refused(&["--gae-lambda", "1.5"], 2, "--gae-lambda");
@@ -170,7 +170,7 @@ fn bad_input_is_refused_in_one_line() {
     refused(
         &["--grad-accum-steps", "3"],
         2,
-        "4 prompts are too few for 2 minibatches of 3 micro-batches",
+        "too few prompts (4) for 2 minibatches of 3 micro-batches",
     );
     refused(&["--reward", "nowhere/at/all"], 1, "nowhere/at/all");
     refused(&["--reference", "nowhere/at/all"], 1, "nowhere/at/all");

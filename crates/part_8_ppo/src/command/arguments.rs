@@ -120,7 +120,7 @@ impl TrainArgs {
         let prompts = self.batch_size();
         let accumulated = step.grad_accum_steps.get();
         let minibatches = self.objective.num_minibatches(prompts, accumulated)?;
-        let too_few = format!("{prompts} prompts are too few for {minibatches} minibatches");
+        let too_few = format!("too few prompts ({prompts}) for {minibatches} minibatches");
         ensure_usage(prompts >= minibatches, &too_few)?;
         ensure_usage(
             prompts >= minibatches * accumulated,
