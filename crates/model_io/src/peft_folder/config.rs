@@ -106,17 +106,22 @@ impl PeftConfig {
     /// tensors say what it matched, even one that only Python reads (with a look-ahead).
     ///
     /// # Errors
-    /// When the expression matches none of the layers, which peft rejects, too.
+    /// When the expression does not match a layer: peft would leave its adapter out. Layers of a
+    /// mixture of experts are not checked, since their names may differ from those in peft.
     pub(super) fn set_adapted_layers(&mut self, mut layers: Vec<String>) -> Result<()> {
         let Some(pattern) = &self.target_pattern else { return Ok(()) };
-        if let Ok(regex) = Regex::new(&format!("^(?:{pattern})$")) {
-            ensure!(
-                layers.iter().any(|layer| regex.is_match(layer)),
-                "`target_modules` is {pattern:?}, a regular expression that matches the whole \
-                 name of none of the adapted layers"
-            );
-        }
         layers.sort();
+        if let Ok(regex) = Regex::new(&format!("^(?:{pattern})$")) {
+            let is_of_mixture =
+                |layer: &str| layer.contains(".experts.") || layer.ends_with(".gate");
+            let other = layers.iter().find(|layer| !is_of_mixture(layer) && !regex.is_match(layer));
+            if let Some(layer) = other {
+                bail!(
+                    "`target_modules` is {pattern:?}, a regular expression that does not match \
+                     the whole name of the adapted layer {layer}"
+                );
+            }
+        }
         self.lora.target_modules = TargetModules::Named(layers);
         Ok(())
     }
