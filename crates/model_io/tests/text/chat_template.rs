@@ -202,6 +202,7 @@ fn a_template_that_never_ends_or_grows_without_bound_is_an_error_of_one_line() {
         "{{ [1] * 10000000000 }}".into(),
         "{{ range(10000000000) | list }}".into(),
         "{{ '%10000000000d' | format(1) }}".into(),
+        "{{ '%10000000000d' % 1 }}".into(),
         "{{ '{:>10000000000}'.format(1) }}".into(),
         "{{ '{:.10000000000f}'.format(1) }}".into(),
         "{{ 'a\nb' | indent(10000000000) }}".into(),
