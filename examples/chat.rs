@@ -9,7 +9,7 @@
 #[macro_use]
 extern crate tensor_core; // its `println!` and the like, which do not panic
 
-use std::io::{self, BufRead, IsTerminal, Write, stdin};
+use std::io::{BufRead, IsTerminal, Write, stdin};
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -19,7 +19,7 @@ use experiment::flags::ComputeFlags;
 use experiment::program as command;
 use experiment::terminal::printable;
 use modern::flags::{ChatTemplateFlags, ModelFlags, PromptLookupFlags, SamplerFlags, WindowFlags};
-use modern::{Chat, GenerateConfig};
+use modern::{Chat, GenerateConfig, PromptTooLong};
 use tensor_core::Rng;
 use tensor_core::output::Stdout;
 
@@ -108,6 +108,7 @@ fn run(args: Args) -> Result<()> {
 }
 
 /// Prints the reply while it is generated. On a terminal, an error does not end the conversation.
+/// The commands are a remedy for a conversation that is too long, and for no other error.
 fn print_reply(chat: &mut Chat, message: &str, is_terminal: bool) -> Result<()> {
     let (start, mut out) = (Instant::now(), Stdout);
     let reply = chat.send_message(message, |text| {
@@ -116,8 +117,9 @@ fn print_reply(chat: &mut Chat, message: &str, is_terminal: bool) -> Result<()> 
     });
     writeln!(out)?;
     match reply {
-        Err(error) if is_terminal => eprintln!("{error:#}\n{HELP}"),
-        Err(error) if !error.is::<io::Error>() => bail!("{error:#}; {HELP}"),
+        Err(error) if is_terminal && error.is::<PromptTooLong>() => eprintln!("{error:#}\n{HELP}"),
+        Err(error) if is_terminal => eprintln!("{error:#}"),
+        Err(error) if error.is::<PromptTooLong>() => bail!("{error:#}; {HELP}"),
         Err(error) => return Err(error),
         Ok(reply) => {
             let seconds = start.elapsed().as_secs_f64();

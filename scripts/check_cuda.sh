@@ -92,7 +92,9 @@ if [[ $driver ]]; then
 else
     must "cc cannot make an empty libcuda.so" \
         cc -shared -x c /dev/null -o "$stubs/libcuda.so" -Wl,-soname,libcuda.so.1
-    flags+=("-C" "link-arg=-Wl,--unresolved-symbols=ignore-all")
+    # Nothing is found in the empty library, but the programs must name it to load the real one.
+    flags+=("-C" "link-arg=-Wl,--unresolved-symbols=ignore-all"
+        "-C" "link-arg=-Wl,--push-state,--no-as-needed,-lcuda,--pop-state")
 fi
 CARGO_ENCODED_RUSTFLAGS=$(IFS=$'\x1f' && echo "${flags[*]}")
 export CARGO_ENCODED_RUSTFLAGS
@@ -103,6 +105,9 @@ must "nvcc does not run" nvcc --version
 begun=$SECONDS
 must "the programs cannot be built" cargo build --workspace --features "$features"
 must "the tests cannot be built" cargo test --workspace --features "$features" --no-run
+
+readelf -d "$CARGO_TARGET_DIR/debug/part_3" | grep -F libcuda.so.1 >/dev/null ||
+    stop "the programs do not load the library of the driver, libcuda.so.1"
 
 echo "built with $features for compute capability $CUDA_COMPUTE_CAP in $((SECONDS - begun)) s:"
 du -sh "$folder/venv" "$folder/target"

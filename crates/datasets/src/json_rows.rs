@@ -75,7 +75,23 @@ fn read_json(path: &Path) -> Result<Vec<(usize, Value)>> {
         Some(cursor) => parse_array(cursor, "{\"data\":"),
         None => parse_lines(text),
     };
-    rows.map_err(|(line, error)| anyhow::anyhow!("{name}:{line}: {error}"))
+    rows.map_err(|(line, error)| match other_format(path) {
+        Some(format) if line == 1 => anyhow::anyhow!("{name}: {format}"),
+        _ => anyhow::anyhow!("{name}:{line}: {error}"),
+    })
+}
+
+/// Error about a file whose name promises a format other than JSON.
+fn other_format(path: &Path) -> Option<&'static str> {
+    let name = path.file_name()?.to_string_lossy().to_lowercase();
+    let extension = name.trim_end_matches(".gz").rsplit_once('.')?.1;
+    match extension {
+        "csv" | "tsv" => {
+            Some("CSV is not read; expected JSON Lines, a JSON array or Parquet: convert it")
+        }
+        "parquet" => Some("it is not Parquet, which begins with PAR1, nor JSON"),
+        _ => None,
+    }
 }
 
 /// Rows with their lines, or the line of the first error and its message.

@@ -70,7 +70,7 @@ impl<T> Splits<T> {
         let held_out = hold_out(n_validation).zip(hold_out(n_test));
         let (validation, test) = held_out.filter(|_| !prompts.is_empty()).with_context(|| {
             format!(
-                "{n} rows are too few: {n_validation} for validation and {n_test} for test leave \
+                "too few rows ({n}): {n_validation} for validation and {n_test} for test leave \
                  nothing to train on (rows of one prompt stay together)"
             )
         })?;

@@ -36,6 +36,10 @@ pub(crate) fn parse_args<A: Parser>(
     args: impl IntoIterator<Item = impl Into<OsString> + Clone>,
 ) -> Result<A> {
     let mut command = list_foreign_keys(accept_negative_numbers(A::command()));
+    let mut args: Vec<OsString> = args.into_iter().map(Into::into).collect();
+    if command.has_subcommands() && args.get(1).is_some_and(|name| name == "help") {
+        args.retain(|arg| arg != "--help" && arg != "-h"); // for clap, names of subcommands
+    }
     let matches = command
         .try_get_matches_from_mut(args)
         .map_err(|error| without_hidden_suggestion(error, &command))?;

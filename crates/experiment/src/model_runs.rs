@@ -89,12 +89,12 @@ pub fn initial_model(folder: &Path, settings: &Value) -> Option<String> {
 /// Existing path that `name` stands for in the settings of the run in `folder`: `name` itself, else
 /// the one below the nearest folder above the run.
 fn find(name: &str, folder: &Path) -> Option<String> {
-    if Path::new(name).exists() {
+    if is_found(Path::new(name)) {
         return Some(name.to_string());
     }
     let folder = std::path::absolute(folder).ok()?;
     let mut above = folder.ancestors().skip(1).map(|above| above.join(name));
-    above.find(|path| path.exists()).map(|path| path.to_string_lossy().into_owned())
+    above.find(|path| is_found(path)).map(|path| path.to_string_lossy().into_owned())
 }
 
 /// `settings` of the run in `folder` with the paths of its data as they are found, those of a
@@ -116,10 +116,15 @@ fn with_found_data(folder: &Path, mut settings: Value) -> Value {
     settings
 }
 
+/// True if there is something at `path`, or a run that had its model there.
+fn is_found(path: &Path) -> bool {
+    path.exists() || RunFolder::find_run(path).is_some()
+}
+
 /// True if the model `name`, which `run` started from, is not found and may have been a run.
 fn is_missing(name: &str, run: &Path) -> bool {
     let is_file = MODEL_EXTENSIONS.iter().any(|end| name.ends_with(end));
-    !Path::new(name).exists() && !is_file && !may_be_on_hub(name, run)
+    !is_found(Path::new(name)) && !is_file && !may_be_on_hub(name, run)
 }
 
 /// True if the model `name`, which `run` started from and which is not found, may be one of the

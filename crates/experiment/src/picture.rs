@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use plotters::prelude::*;
 use plotters::style::{FontStyle, register_font};
 use tensor_core::atomic_file;
@@ -15,7 +15,7 @@ use tensor_core::atomic_file;
 pub fn load_font() -> Result<()> {
     let bytes = include_bytes!("../assets/DejaVuSans-subset.ttf");
     register_font("sans-serif", FontStyle::Normal, bytes)
-        .map_err(|_| anyhow::anyhow!("the built-in font cannot be read"))
+        .map_err(|_| anyhow!("the built-in font cannot be read"))
 }
 
 /// Creates the folder of the picture at `path`, before the work whose result it shows.
@@ -49,7 +49,9 @@ pub fn write_png(
             let root = BitMapBackend::new(file.path(), size).into_drawing_area();
             root.fill(&WHITE)?;
             draw(&root)?;
-            root.present()?;
+            // The backend's error is the debug output of the cause.
+            let saved = root.present();
+            saved.map_err(|_| anyhow!("the file cannot be written; is the disk full?"))?;
         }
         atomic_file::write(path, &std::fs::read(file.path())?)
     };

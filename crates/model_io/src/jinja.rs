@@ -6,13 +6,16 @@ use std::ops::{Range, RangeInclusive};
 use anyhow::ensure;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Value;
-use minijinja::{AutoEscape, Environment, Error, ErrorKind, State};
-use minijinja_contrib::pycompat;
+use minijinja::{AutoEscape, Environment, Error, ErrorKind};
 use time::OffsetDateTime;
 use time::format_description::parse_strftime_owned;
 
 use crate::ChatDate;
 use crate::chat_variables::now;
+use crate::jinja_filters::add_filters;
+use crate::jinja_tests::add_tests;
+use crate::percent_format::percent_as_filter;
+use crate::python_methods::python_method;
 use crate::tojson::tojson;
 
 /// Unicode noncharacters (reserved for internal use) that mark the start and end of an assistant
@@ -41,12 +44,14 @@ pub(crate) fn environment(name: &str, source: &str) -> anyhow::Result<Environmen
     environment.set_unknown_method_callback(python_method);
     environment.add_function("raise_exception", raise_exception);
     environment.add_function("strftime_now", |format: &str| strftime(format, now()));
+    add_tests(&mut environment);
+    add_filters(&mut environment);
     environment.add_filter("tojson", tojson);
     environment.add_filter("mark_generation", |text: &str| {
         format!("{}{text}{}", GENERATION_MARKS[0], GENERATION_MARKS[1])
     });
     ensure!(source.len() <= MAX_SOURCE_BYTES, "{name} has more than {MAX_SOURCE_BYTES} bytes");
-    let source = generation_as_filter(&with_lf_line_ends(source));
+    let source = percent_as_filter(&generation_as_filter(&with_lf_line_ends(source)));
     environment.add_template_owned(name.to_string(), source).map_err(error_with_line)?;
     Ok(environment)
 }
@@ -132,24 +137,6 @@ pub(crate) fn extract_generation_spans(marked: &str) -> (String, Vec<Range<usize
         }
     }
     (text, spans)
-}
-
-/// Methods of Python's values. The width of a number that `format` pads takes no fuel, so it is
-/// limited here.
-fn python_method(
-    state: &mut State,
-    value: &Value,
-    method: &str,
-    arguments: &[Value],
-) -> Result<Value, Error> {
-    const MAX_DIGITS: usize = 4;
-    let format = value.as_str().filter(|_| method == "format").unwrap_or_default();
-    let mut numbers = format.split(|c: char| !c.is_ascii_digit());
-    if numbers.any(|digits| digits.len() > MAX_DIGITS) {
-        let message = format!("format: a width of more than {MAX_DIGITS} digits");
-        return Err(Error::new(ErrorKind::InvalidOperation, message));
-    }
-    pycompat::unknown_method_callback(state, value, method, arguments)
 }
 
 /// Template function `raise_exception`, with which a template rejects a conversation.

@@ -107,12 +107,14 @@ pub fn save(folder: &Path, parameters: &Parameters, config: &LoraConfig, base: &
 /// base model; the message then names the layers that do not fit, with their shapes.
 pub fn open(folder: &Path, parameters: &mut Parameters) -> Result<LoraConfig> {
     let path = folder.join(CONFIG);
-    let config = PeftConfig::parse(&json_file::read(&path)?)
-        .with_context(|| format!("cannot use {}", path.display()))?;
-    let path = folder.join(WEIGHTS);
-    let mut tensors = weights::load(&path)?;
+    let cannot_use = || format!("cannot use {}", path.display());
+    let mut config = PeftConfig::parse(&json_file::read(&path)?).with_context(cannot_use)?;
+    let weights_path = folder.join(WEIGHTS);
+    let mut tensors = weights::load(&weights_path)?;
     let adapters = matching_adapters(&mut tensors, parameters, &config)
-        .with_context(|| format!("{} is not an adapter of this model", path.display()))?;
+        .with_context(|| format!("{} is not an adapter of this model", weights_path.display()))?;
+    let layers = adapters.iter().map(|adapter| adapter.layer.clone()).collect();
+    config.set_adapted_layers(layers).with_context(cannot_use)?;
     parameters.freeze(|_| true);
     for LayerAdapter { layer, scale, lora_a, lora_b, magnitude } in adapters {
         let scaling = LoraScaling { scale, dropout: config.lora.dropout };

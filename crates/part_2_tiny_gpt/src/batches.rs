@@ -119,7 +119,7 @@ impl Batch {
         rng: &mut Rng,
         device: &Device,
     ) -> Result<Self> {
-        ensure!(tokens.len() > t, "{} tokens are too few for a window of {t}", tokens.len());
+        ensure!(tokens.len() > t, "too few tokens ({}) for a window of {t}", tokens.len());
         let starts: Vec<usize> = (0..b).map(|_| rng.below(tokens.len() - t)).collect();
         Self::from_starts(tokens, &starts, t, device)
     }

@@ -39,7 +39,7 @@ pub fn evaluate(
     batch_size: usize,
     device: &Device,
 ) -> Result<LmEvalMetrics> {
-    ensure!(tokens.len() > 1, "{} tokens are too few to predict any", tokens.len());
+    ensure!(tokens.len() > 1, "too few tokens ({}) to predict any", tokens.len());
     let (mut nats, mut predicted) = (0., 0);
     for batch in Batch::consecutive(tokens, batch_size, model.context_len(), device) {
         let batch = batch?;

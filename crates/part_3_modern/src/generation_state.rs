@@ -1,6 +1,8 @@
 //! State of a generation: the token rows so far, and the KV cache of those already processed. The
 //! decoding loop appends to it and returns the completions.
 
+use std::fmt;
+
 use anyhow::{Result, ensure};
 use candle_core::{DType, Device, Tensor};
 use tensor_core::Rng;
@@ -21,6 +23,28 @@ pub struct GenerationState {
     /// Padding tokens at the start of each row.
     padding: Vec<usize>,
 }
+
+/// Error about a prompt that is longer than the model's context.
+#[derive(Debug)]
+pub struct PromptTooLong {
+    len: usize,
+    context_len: usize,
+    has_lookup: bool,
+}
+
+impl fmt::Display for PromptTooLong {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { len, context_len, .. } = self;
+        let lookup = if self.has_lookup { " and no prompt lookup" } else { "" };
+        write!(
+            f,
+            "the prompt has {len} tokens, the model's context is {context_len}: shorten it, or use \
+             a sliding window{lookup}"
+        )
+    }
+}
+
+impl std::error::Error for PromptTooLong {}
 
 impl GenerationState {
     /// State of a single row, nothing of which is processed yet.
@@ -119,12 +143,9 @@ impl GenerationState {
         let (len, context_len) = (self.token_rows[0].len(), model.config().context_len);
         ensure!(len > self.cache.position(), "the prompt is empty: there is nothing to continue");
         let bounded = self.cache.is_dynamic() || model.config().attention.position.is_limited();
-        ensure!(
-            !bounded || len <= context_len,
-            "the prompt has {len} tokens, the model's context is {context_len}: shorten it, or use \
-             a sliding window{}",
-            if lookup.is_some() { " and no prompt lookup" } else { "" }
-        );
+        if bounded && len > context_len {
+            return Err(PromptTooLong { len, context_len, has_lookup: lookup.is_some() }.into());
+        }
         let mut rows = self.new_rows(&config.sampler, model.config().vocab_size, rngs)?;
         let mut left = Vec::new(); // rows that have left the batch
         let mut logits = self.next_logits(model, config.prefill_chunk, 1)?;

@@ -46,7 +46,7 @@ pub use checkpoint::Checkpoint;
 pub use completion::{Completion, FinishReason};
 pub use generate_config::{CacheKind, GenerateConfig};
 pub use generation::{generate, generate_samples};
-pub use generation_state::GenerationState;
+pub use generation_state::{GenerationState, PromptTooLong};
 pub use kv_cache::KvCache;
 pub use mixed_precision::TrainingModels;
 pub use model::GptModern;

@@ -44,7 +44,7 @@ pub fn text_log_probs(
     mut on_scored: impl FnMut(&[f32]) -> Result<()>,
 ) -> Result<TextLogProbs> {
     let (n, context_len) = (tokens.len(), model.config().context_len);
-    ensure!(n > 1, "the text has {n} tokens; at least 2 are required");
+    ensure!(n > 1, "too few tokens ({n}): a text needs at least 2");
     ensure!(
         (1..context_len).contains(&stride) || n <= context_len,
         "a stride of {stride} is not between 1 and {}: every token needs one before it in the \

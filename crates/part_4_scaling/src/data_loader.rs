@@ -40,7 +40,7 @@ impl<'a> DataLoader<'a> {
     pub fn new(tokens: &'a TokenFile, context_len: usize, seed: u64) -> Result<Self> {
         ensure!(
             tokens.len() > 1,
-            "{} tokens are too few: a prediction needs at least 2",
+            "too few tokens ({}): a prediction needs at least 2",
             tokens.len()
         );
         let mut data_loader = Self { tokens, context_len, seed, epoch_order: (0, Vec::new()) };

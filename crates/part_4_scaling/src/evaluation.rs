@@ -3,6 +3,7 @@
 
 use anyhow::{Result, ensure};
 use datasets::TokenFile;
+use model_io::{ModelConfig, PositionEncoding};
 use modern::GptModern;
 use tiny_gpt::bits_per_byte::bits_per_byte;
 use tiny_gpt::{Batch, LmEvalMetrics, Sampling};
@@ -16,6 +17,23 @@ pub struct LmEvalConfig {
     pub max_windows: Option<usize>,
     /// Tokens per window; `None` for the model's context length.
     pub window_len: Option<usize>,
+}
+
+impl LmEvalConfig {
+    /// Checks that a model of learned positions has one for each token of a window. RoPE has no
+    /// last position: it can be evaluated on windows that are longer than the context.
+    ///
+    /// # Errors
+    /// When the windows are longer than the context of such a model.
+    pub fn check(&self, config: &ModelConfig) -> Result<()> {
+        let (t, context_len) = (self.window_len.unwrap_or(0), config.context_len);
+        let is_learned = matches!(config.attention.position, PositionEncoding::Learned { .. });
+        ensure!(
+            !is_learned || t <= context_len,
+            "--context-len {t}: the model's context is {context_len} tokens"
+        );
+        Ok(())
+    }
 }
 
 /// Validations and samples during a run.
@@ -45,13 +63,14 @@ pub fn evaluate(
     config: LmEvalConfig,
 ) -> Result<LmEvalMetrics> {
     let n = tokens.len();
-    ensure!(n > 1, "{n} tokens are too few: a prediction needs at least 2");
+    ensure!(n > 1, "too few tokens ({n}): a prediction needs at least 2");
     let t = config.window_len.unwrap_or(model.config().context_len);
     let end =
         config.max_windows.map_or(n, |windows| n.min(windows.saturating_mul(t).saturating_add(1)));
+    let n_per_pass = config.batch_size.saturating_mul(t);
     let (mut total_nats, mut n_predicted) = (0., 0);
     while n_predicted + 1 < end {
-        let last = end.min(n_predicted + config.batch_size * t + 1);
+        let last = end.min(n_predicted.saturating_add(n_per_pass).saturating_add(1));
         let ids = tokens.read(n_predicted..last)?;
         for batch in Batch::consecutive(&ids, config.batch_size, t, model.device()) {
             let batch = batch?;

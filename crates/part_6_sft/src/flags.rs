@@ -182,6 +182,22 @@ pub struct ExampleFlags {
 }
 
 impl ExampleFlags {
+    /// Number of demonstrations without `--examples`.
+    const DEFAULT_EXAMPLES: usize = 200_000;
+
+    /// Checks that `--examples` is given for the generated task alone: the rows of other `data` are
+    /// all read. The settings of a file or of a resumed run may hold it.
+    ///
+    /// # Errors
+    /// A usage error if it is given for rows.
+    pub fn check(&self, data: &str, settings: &SettingsFlags) -> Result<()> {
+        let is_given = self.examples.get() != Self::DEFAULT_EXAMPLES && !settings.are_read();
+        ensure_usage(
+            !is_given || data == "arithmetic",
+            "--examples is for arithmetic, which is generated; of other data, all rows are read",
+        )
+    }
+
     /// Split of a file's rows, by `seed`.
     pub fn split_spec(&self, seed: u64) -> SplitSpec {
         SplitSpec::Shares { validation: self.validation_share(), seed }

@@ -17,10 +17,11 @@ const PART_6: Program = Program(env!("CARGO_BIN_EXE_part_6"));
 
 /// Arguments of a short run in `out`, with additional flags.
 fn train<'a>(out: &'a str, more: &[&'a str]) -> Vec<&'a str> {
-    let small = "train --steps 4 --batch-size 4 --examples 40 --eval-examples 6 --log-interval 1";
+    let small = "train --steps 4 --batch-size 4 --eval-examples 6 --log-interval 1";
+    let task = if more.contains(&"--data") { "" } else { "--examples 40" };
     let base = if more.contains(&"--model") { "" } else { SMALL_BASE };
-    let args = small.split_whitespace().chain(base.split_whitespace()).chain(["--out", out]);
-    args.chain(more.iter().copied()).collect()
+    let args = [small, task, base].into_iter().flat_map(str::split_whitespace);
+    args.chain(["--out", out]).chain(more.iter().copied()).collect()
 }
 
 /// Flags of a small base model.

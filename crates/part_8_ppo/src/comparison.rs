@@ -40,12 +40,15 @@ pub struct PolicyComparison {
     pub win_rate_low: f64,
     /// Upper end of the win rate's 95 % interval.
     pub win_rate_high: f64,
-    /// KL(policy ‖ reference) in nats per token, exact at each.
+    /// KL(policy ‖ reference) in nats per token, exact at each, on completions that are sampled at
+    /// temperature 1; the other metrics are those of the completions that were rewarded.
     #[serde(rename = "kl")]
     pub kl_per_token: f64,
     /// KL(policy ‖ reference) in nats per completion: summed over tokens, mean over completions.
     pub kl_per_completion: f64,
-    /// Mean length of the policy's completions, in tokens.
+    /// Mean length, in tokens, of the completions of the KL: `kl_per_completion` over `kl`.
+    pub kl_length_mean: f64,
+    /// Mean length of the policy's completions that were rewarded, in tokens.
     pub length_mean: f64,
     /// Exact match of the policy, if there are right answers.
     pub exact_match: Option<f64>,
@@ -86,7 +89,7 @@ pub fn compare_to_reference(
     let win_rate = accuracy(&rewards);
     let [win_rate_low, win_rate_high] = wilson_interval(win_rate, a.n);
     let ids = prompt_ids(prompts);
-    let ExactKl { per_completion, per_token } =
+    let ExactKl { per_completion, per_token, length_mean } =
         exact_kl(policy, reference, &ids, eval_config, rng)?;
     let comparison = PolicyComparison {
         n: a.n,
@@ -97,6 +100,7 @@ pub fn compare_to_reference(
         win_rate_high,
         kl_per_token: per_token,
         kl_per_completion: per_completion,
+        kl_length_mean: length_mean,
         length_mean: a.length_mean,
         exact_match: a.exact_match,
         relaxed_match: a.relaxed_match,
@@ -114,6 +118,8 @@ pub struct ExactKl {
     pub per_completion: f64,
     /// Mean over tokens.
     pub per_token: f64,
+    /// Mean length of the completions, in tokens.
+    pub length_mean: f64,
 }
 
 /// KL(policy ‖ reference) on completions that the policy samples at temperature 1, one for each of
@@ -152,5 +158,7 @@ pub fn exact_kl(
         nats += kl.sum_all()?.to_dtype(DType::F64)?.to_scalar::<f64>()?;
     }
     let mean = |n: usize| nats / n.max(1) as f64;
-    Ok(ExactKl { per_completion: mean(prompt_ids.len()), per_token: mean(n_tokens) })
+    let n = prompt_ids.len();
+    let length_mean = n_tokens as f64 / n.max(1) as f64;
+    Ok(ExactKl { per_completion: mean(n), per_token: mean(n_tokens), length_mean })
 }

@@ -16,14 +16,14 @@ const PART_8: Program = Program(env!("CARGO_BIN_EXE_part_8"));
 
 /// Arguments of a short run in `out` with further flags.
 fn train<'a>(out: &'a str, more: &[&'a str]) -> Vec<&'a str> {
-    let small = "train --steps 4 --batch-size 4 --group-size 2 --examples 40 --eval-examples 6 \
-                 --threads 1";
+    let small = "train --steps 4 --batch-size 4 --group-size 2 --eval-examples 6 --threads 1";
+    let task = if more.contains(&"--data") { "" } else { "--examples 40" };
     let base = match more.contains(&"--model") {
         true => "",
         false => "--base-steps 2 --sft-steps 2 --n-layer 1 --n-head 2 --n-embd 16",
     };
-    let small = small.split_whitespace().chain(base.split_whitespace()).chain(["--out", out]);
-    small.chain(more.iter().copied()).collect()
+    let args = [small, task, base].into_iter().flat_map(str::split_whitespace);
+    args.chain(["--out", out]).chain(more.iter().copied()).collect()
 }
 
 /// Checks that the policy `model`, without a reference, has the metrics that a comparison `found`.
@@ -105,11 +105,15 @@ fn a_run_trains_resumes_and_evaluates() {
         "win_rate_high",
         "kl",
         "kl_per_completion",
+        "kl_length_mean",
         "length_mean",
         "exact_match",
     ] {
         assert!(found[key].is_number(), "{key} in {found}");
     }
+    let number = |key: &str| found[key].as_f64().expect("a number");
+    let per_completion = number("kl") * number("kl_length_mean");
+    assert!((number("kl_per_completion") - per_completion).abs() < 1e-9, "{found}");
     let same = ["eval", "--model", &base, "--reference", &base, "--eval-examples", "20", "--json"];
     let alike = PART_8.stdout_json(&same);
     let no_kl = alike["kl"].as_f64().map(|kl| kl.abs() < 1e-6);
@@ -145,7 +149,9 @@ fn bad_input_is_refused_in_one_line() {
     refused(&["--group-size", "0"], 2, "--group-size");
     refused(&["--validation", "0.1"], 2, "--validation is for files");
     refused(&["--split-seed", "4"], 2, "--split-seed is for files");
-    refused(&["--batch-size", "1"], 2, "1 prompts are too few for 2 minibatches");
+    let of_rows = ["train", "--data", "everyday", "--examples", "5", "--out", &out];
+    PART_8.assert_fails(&of_rows, 2, "--examples is for arithmetic");
+    refused(&["--batch-size", "1"], 2, "too few prompts (1) for 2 minibatches");
     refused(&["--batch-size", "4", "--num-minibatches", "3"], 2, "of equal size");
     refused(&["--model", "m", "--sft-steps", "3"], 2, "--sft-steps is for the small model");
     refused(&["--gae-lambda", "1.5"], 2, "--gae-lambda");
@@ -164,7 +170,7 @@ fn bad_input_is_refused_in_one_line() {
     refused(
         &["--grad-accum-steps", "3"],
         2,
-        "4 prompts are too few for 2 minibatches of 3 micro-batches",
+        "too few prompts (4) for 2 minibatches of 3 micro-batches",
     );
     refused(&["--reward", "nowhere/at/all"], 1, "nowhere/at/all");
     refused(&["--reference", "nowhere/at/all"], 1, "nowhere/at/all");

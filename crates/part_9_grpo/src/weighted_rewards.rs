@@ -79,7 +79,7 @@ impl WeightedRewards {
     /// reward model if it contains a slash or exists as a path.
     ///
     /// # Errors
-    /// When a name is unknown or listed twice, or a weight is not a finite number.
+    /// When a name is unknown or listed twice, a weight is not a finite number, or all are 0.
     pub fn parse(text: &str) -> Result<Self> {
         let mut terms: Vec<RewardTerm> = Vec::new();
         for term in text.split(',') {
@@ -112,6 +112,10 @@ impl WeightedRewards {
             ensure!(!repeated, "the reward {given_name} is listed twice");
             terms.push(RewardTerm { name: name.into(), source, weight });
         }
+        ensure!(
+            terms.iter().any(|term| term.weight != 0.),
+            "the weight of each reward is 0, so there is nothing to learn"
+        );
         Ok(Self { terms, outcome: OutcomeRewards::default() })
     }
 

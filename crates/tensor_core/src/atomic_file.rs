@@ -5,8 +5,8 @@
 //! process allows, as any other file of a program. A symbolic link stays: the file that it leads to
 //! is replaced. A device or a pipe is refused, since it cannot be written as a whole.
 
-use std::fs::{self, Permissions};
-use std::io::Write;
+use std::fs::{self, File, Permissions};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -55,10 +55,14 @@ pub fn create_temp_file(path: &Path) -> Result<NamedTempFile> {
 pub fn persist(file: NamedTempFile, path: &Path) -> Result<()> {
     let writing = || format!("writing {}", path.display());
     let path = &file_to_replace(path)?;
-    file.as_file().sync_all().with_context(writing)?;
-    if let Some(permissions) = permissions_of(path) {
-        file.as_file().set_permissions(permissions).with_context(writing)?;
+    // safetensors puts a file of its own in the place of `file`.
+    let written = File::open(file.path()).with_context(writing)?;
+    if cfg!(unix) {
+        let created = || Ok(file.as_file().metadata()?.permissions());
+        let permissions = permissions_of(path).map_or_else(created, io::Result::Ok);
+        permissions.and_then(|own| written.set_permissions(own)).with_context(writing)?;
     }
+    written.sync_all().with_context(writing)?;
     file.persist(path).with_context(writing)?;
     Ok(())
 }

@@ -35,7 +35,7 @@ impl DeviceChoice {
     pub fn open_on(self, local_rank: usize) -> Result<Device> {
         let gpu = |index| gpu_index(index, local_rank, n_gpus());
         match self {
-            Self::Auto if cfg!(feature = "cuda") => Device::cuda_if_available(gpu(None)),
+            Self::Auto if n_gpus() > 0 => Device::new_cuda(gpu(None)),
             Self::Auto | Self::Cpu => Ok(Device::Cpu),
             Self::Cuda(index) => Device::new_cuda(gpu(index)),
         }

@@ -26,7 +26,7 @@ fn a_random_split_is_disjoint_and_complete() -> Result<()> {
     assert_eq!(shares(0.001, 0., 4)?.validation.len(), 1, "at least one");
     let split = Splits::hold_out(vec![1, 2, 3], |row| *row, 2, 1, 0);
     let error = split.expect_err("nothing to train on").to_string();
-    assert!(error.contains("3 rows are too few: 2 for validation and 1"), "{error}");
+    assert!(error.contains("too few rows (3): 2 for validation and 1"), "{error}");
     Ok(())
 }
 
@@ -43,7 +43,7 @@ fn rows_of_a_prompt_are_in_one_split() -> Result<()> {
         assert_eq!(prompts, [7, 2, 1]);
     }
     let error = Splits::hold_out(rows, |_| "one", 1, 0, 0).expect_err("one prompt").to_string();
-    assert!(error.contains("30 rows are too few"), "{error}");
+    assert!(error.contains("too few rows (30)"), "{error}");
     Ok(())
 }
 

@@ -11,7 +11,7 @@ use keys::Meaning::{self, NoEffect, Only, SameAs, Setting, Switch};
 use keys::{IMPLIED, KEYS};
 use serde_json::{Map, Value};
 
-use super::names::{Settings, find_flag, visible_names};
+use super::names::{COMMAND_LINE_ONLY, Settings, find_flag, visible_names};
 use super::source::{Source, interpolated};
 
 /// Setting of `command` that the `key` of a file means, and its value; `None` if it sets nothing.
@@ -125,10 +125,11 @@ pub(super) fn check_copies(
     Ok(())
 }
 
-/// Name nearest to the unknown `key`, among those of the flags of `command` and, in a section,
-/// among its keys.
+/// Name nearest to the unknown `key`, among those of the flags of `command` that a file may hold
+/// and, in a section, among its keys.
 pub(super) fn nearest(key: &str, command: &Command) -> String {
-    let flags = visible_names(command).map(|name| name.replace('-', "_"));
+    let in_a_file = visible_names(command).filter(|name| !COMMAND_LINE_ONLY.contains(name));
+    let flags = in_a_file.map(|name| name.replace('-', "_"));
     let keys = KEYS.iter().map(|(known, _)| (*known).to_string());
     let names: Vec<String> = match key.split_once('.') {
         Some((section, _)) if is_section(section) => {

@@ -8,7 +8,7 @@ use clap::{Arg, Command};
 use serde_json::Value;
 
 use super::foreign_keys;
-use super::names::{Settings, find_flag};
+use super::names::{COMMAND_LINE_ONLY, Settings, find_flag};
 use super::source::{SPLIT_RULE, Source, interpolated};
 use crate::usage_error::as_usage_error;
 
@@ -38,9 +38,6 @@ pub(super) fn remove_alternatives(settings: &mut Settings, is_set_later: impl Fn
         }
     }
 }
-
-/// Flags that name sources of settings and cannot stand in one.
-const COMMAND_LINE_ONLY: [&str; 3] = ["config", "set", "resume"];
 
 /// Settings of `sources`, of which later ones win, by the flags of `command`. `value_of` a key is
 /// what `${key}` stands for.

@@ -8,6 +8,9 @@ use serde_json::Value;
 /// Settings by key, `n_layer` for `--n-layer`.
 pub(super) type Settings = BTreeMap<String, Value>;
 
+/// Flags that name sources of settings and cannot stand in one.
+pub(super) const COMMAND_LINE_ONLY: [&str; 3] = ["config", "set", "resume"];
+
 /// Names of a flag without the dashes, the primary one first.
 fn names(arg: &Arg) -> impl Iterator<Item = &str> {
     arg.get_long().into_iter().chain(arg.get_all_aliases().into_iter().flatten())

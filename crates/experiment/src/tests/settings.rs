@@ -167,6 +167,11 @@ fn an_unknown_key_is_named_with_the_nearest_known_one() {
             (format!("`{unknown}` is not a"), format!("nearest is `{nearest}`"));
         assert!(error.contains(&unknown) && error.contains(&nearest), "{error}");
     }
+    for key in ["confg", "resum", "sett"] {
+        let error = refused(&format!("{key}: 1"), &[], "");
+        let has_nearest = |flag: &str| error.contains(&format!("nearest is `{flag}`"));
+        assert!(!["config", "resume", "set"].into_iter().any(has_nearest), "{error}");
+    }
     let error = parse("training.total_step=1").expect_err("refused");
     assert!(error.is::<crate::program::UsageError>(), "{error}");
 }
@@ -320,4 +325,14 @@ fn a_run_without_a_newer_setting_had_its_default() -> Result<()> {
     let error = check_resolved(&old, &resolved(5)).unwrap_err().to_string();
     assert!(error.contains("warmup_steps was 4 and is 5"), "{error}");
     Ok(())
+}
+
+#[test]
+fn the_command_help_takes_the_flag_help() {
+    for args in ["help", "help --help", "help train -h"] {
+        let args = ["test"].into_iter().chain(args.split_whitespace());
+        let error = crate::command_line::parse::<Cli>(args, &[]).err().expect("help");
+        let kind = error.downcast_ref::<clap::Error>().map(clap::Error::kind);
+        assert_eq!(kind, Some(clap::error::ErrorKind::DisplayHelp), "{error}");
+    }
 }

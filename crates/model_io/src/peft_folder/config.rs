@@ -33,9 +33,14 @@ const KNOWN_SETTINGS: [&str; 19] = [
 /// Ends of the names of the fused experts and of the router, the parameters that may be adapted.
 const TARGET_PARAMETERS: [&str; 3] = ["gate_up_proj", "down_proj", "gate.weight"];
 
+/// `target_modules` of all linear layers but the output layer.
+const ALL_LINEAR: &str = "all-linear";
+
 /// Settings of an `adapter_config.json`.
 pub(super) struct PeftConfig {
     pub(super) lora: LoraConfig,
+    /// Regular expression of the whole names of the adapted layers, instead of their list.
+    target_pattern: Option<String>,
     /// Ranks of layers that have another than `lora`.
     ranks: Vec<(Regex, usize)>,
     /// α of layers that have another than `lora`.
@@ -66,20 +71,6 @@ impl PeftConfig {
                  with peft's merge_and_unload(), and open the result"
             );
         }
-        let target_modules = match &json["target_modules"] {
-            Value::String(all) if all == "all-linear" => TargetModules::All,
-            Value::Array(names) => {
-                let names = names.iter().map(|name| name.as_str().map(String::from));
-                TargetModules::Named(
-                    names
-                        .collect::<Option<_>>()
-                        .context("`target_modules` must hold names only")?,
-                )
-            }
-            other => {
-                bail!("`target_modules` is {other}; expected a list of names or \"all-linear\"")
-            }
-        };
         let is_on = |key: &str| match &json[key] {
             Value::Null => Ok(false),
             Value::Bool(on) => Ok(*on),
@@ -101,12 +92,38 @@ impl PeftConfig {
             },
             variant: if is_on("use_dora")? { LoraVariant::Dora } else { LoraVariant::Plain },
             dropout,
-            target_modules,
+            target_modules: parse_target_modules(&json["target_modules"])?,
         };
         let scale = lora.scale() as f32; // in which the layers compute
         ensure!(scale.is_finite(), "`lora_alpha` is {}, which is too large", lora.alpha);
         let ranks = parse_pattern(json, "rank_pattern", as_rank)?;
-        Ok(Self { lora, ranks, alphas: parse_pattern(json, "alpha_pattern", Value::as_f64)? })
+        let alphas = parse_pattern(json, "alpha_pattern", Value::as_f64)?;
+        let pattern = json["target_modules"].as_str().filter(|text| *text != ALL_LINEAR);
+        Ok(Self { lora, target_pattern: pattern.map(String::from), ranks, alphas })
+    }
+
+    /// Selects the adapted `layers` by name if the file has a regular expression: the names of the
+    /// tensors say what it matched, even one that only Python reads (with a look-ahead).
+    ///
+    /// # Errors
+    /// When the expression does not match a layer: peft would leave its adapter out. Layers of a
+    /// mixture of experts are not checked, since their names may differ from those in peft.
+    pub(super) fn set_adapted_layers(&mut self, mut layers: Vec<String>) -> Result<()> {
+        let Some(pattern) = &self.target_pattern else { return Ok(()) };
+        layers.sort();
+        if let Ok(regex) = Regex::new(&format!("^(?:{pattern})$")) {
+            let is_of_mixture =
+                |layer: &str| layer.contains(".experts.") || layer.ends_with(".gate");
+            let other = layers.iter().find(|layer| !is_of_mixture(layer) && !regex.is_match(layer));
+            if let Some(layer) = other {
+                bail!(
+                    "`target_modules` is {pattern:?}, a regular expression that does not match \
+                     the whole name of the adapted layer {layer}"
+                );
+            }
+        }
+        self.lora.target_modules = TargetModules::Named(layers);
+        Ok(())
     }
 
     /// Rank of the adapter of `layer`.
@@ -120,6 +137,24 @@ impl PeftConfig {
         let own = self.alphas.iter().find(|(pattern, _)| pattern.is_match(layer));
         let alpha = own.map_or(self.lora.alpha, |(_, alpha)| *alpha);
         self.lora.scaling.scale(alpha, self.rank_of(layer))
+    }
+}
+
+/// The setting `target_modules`. What a regular expression matched is known with the tensors:
+/// [`PeftConfig::set_adapted_layers`].
+fn parse_target_modules(json: &Value) -> Result<TargetModules> {
+    match json {
+        Value::String(all) if all == ALL_LINEAR => Ok(TargetModules::All),
+        Value::String(_) => Ok(TargetModules::Named(Vec::new())),
+        Value::Array(names) => {
+            let names = names.iter().map(|name| name.as_str().map(String::from));
+            let names: Option<_> = names.collect();
+            Ok(TargetModules::Named(names.context("`target_modules` must hold names only")?))
+        }
+        other => bail!(
+            "`target_modules` is {other}; expected a list of names, a regular expression, or \
+             \"{ALL_LINEAR}\""
+        ),
     }
 }
 

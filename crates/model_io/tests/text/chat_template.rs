@@ -22,7 +22,7 @@ fn tokenizer_with(bos: &str, eos: &str, special: TokenizerSpecialTokens) -> Toke
 }
 
 /// Tokenizer with these BOS and EOS tokens.
-fn tokenizer(bos: Option<&str>, eos: Option<&str>) -> Tokenizer {
+pub(super) fn tokenizer(bos: Option<&str>, eos: Option<&str>) -> Tokenizer {
     let special =
         TokenizerSpecialTokens { bos: bos.map(|_| 0), eos: eos.map(|_| 1), ..Default::default() };
     tokenizer_with(bos.unwrap_or("bos"), eos.unwrap_or("eos"), special)
@@ -202,10 +202,17 @@ fn a_template_that_never_ends_or_grows_without_bound_is_an_error_of_one_line() {
         "{{ [1] * 10000000000 }}".into(),
         "{{ range(10000000000) | list }}".into(),
         "{{ '%10000000000d' | format(1) }}".into(),
+        "{{ '%10000000000d' % 1 }}".into(),
         "{{ '{:>10000000000}'.format(1) }}".into(),
         "{{ '{:.10000000000f}'.format(1) }}".into(),
         "{{ 'a\nb' | indent(10000000000) }}".into(),
         "{{ [1, [2, 3]] | tojson(indent=10000000000) }}".into(),
+        "{{ range(9000) | list | tojson(separators=('x' * 1000000, '')) }}".into(),
+        "{{ 'a'.center(10000000000) }}".into(),
+        "{{ 'a'.ljust(10000000000, 'é') }}".into(),
+        "{{ 'a'.zfill(10000000000) }}".into(),
+        "{{ 'a' | center(10000000000) }}".into(),
+        "{{ ('a ' * 10000000).rsplit(' ') | length }}".into(),
         repeated("'a'", "ns.a | replace('a', 'aa')", 60, "ns.a | length"),
         repeated("'a'", "ns.a.replace('a', 'aa')", 60, "ns.a | length"),
         repeated("'a'", "ns.a ~ ns.a", 60, "ns.a | length"),

@@ -7,5 +7,6 @@ mod conversation;
 #[path = "../golden/tokenizers.rs"]
 mod golden_tokenizers;
 mod hub;
+mod jinja;
 mod server;
 mod tokenizer;

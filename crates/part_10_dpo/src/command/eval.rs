@@ -112,7 +112,7 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
     let data = PreferenceDataset { examples, mismatched };
     let metrics = evaluate(&model, &data, &loss, batch_size)?;
     print_metrics(&metrics, &data);
-    if let Some(ExactKl { per_completion, per_token }) = kl {
+    if let Some(ExactKl { per_completion, per_token, .. }) = kl {
         println!(
             "KL(policy ‖ reference) on completions of the policy: {per_completion:.3} nats each, \
              {per_token:.4} per token"

@@ -30,6 +30,6 @@ fn the_loss_is_the_mean_over_all_tokens_for_any_batch_size() -> Result<()> {
 fn evaluating_fewer_than_two_tokens_is_an_error() -> Result<()> {
     let (model, _) = new_model(0, DType::F32)?;
     let error = evaluate(&model, &[1], 4, &CPU).unwrap_err().to_string();
-    assert!(error.contains("1 tokens are too few to predict any"), "{error}");
+    assert!(error.contains("too few tokens (1) to predict any"), "{error}");
     Ok(())
 }

@@ -8,9 +8,11 @@ use tensor_core::testing::assert_close;
 
 use super::generation::{RANDOM, inference_model};
 use super::{CPU, error, tiny, variants};
-use crate::prompt_lookup::propose;
+use crate::prompt_lookup::{max_proposed_tokens, propose};
 use crate::sampler::{Sampler, SamplingStrategy};
-use crate::{CacheKind, Completion, GenerateConfig, GenerationState, GptModern, generate};
+use crate::{
+    CacheKind, Completion, GenerateConfig, GenerationState, GptModern, PromptTooLong, generate,
+};
 
 /// Settings with a full cache and without stop tokens.
 fn config_for(model: &GptModern, strategy: SamplingStrategy, n: usize) -> GenerateConfig {
@@ -161,6 +163,29 @@ fn passes_are_counted_as_by_hand() -> Result<()> {
     Ok(())
 }
 
+/// Phi-3's frequencies are others for texts of more than 16 tokens, in all positions. A pass with
+/// proposals beyond them would read the text before them with the frequencies of the longer text:
+/// the next tokens would be sampled from another distribution than without proposals, even if all
+/// proposals are rejected and the text stays short. In a world of one token, with K = 5, texts of
+/// 3, 5 and 8 tokens get 1, 2 and 5 proposals, one of 14 only 2, one of 17 again 5, and the last
+/// token none.
+#[test]
+fn proposals_stay_within_the_length_at_which_frequencies_change() -> Result<()> {
+    let phi3 = variants().into_iter().find(|(name, _)| *name == "phi3");
+    let config = ModelConfig { vocab_size: 1, ..phi3.expect("the variant phi3").1 };
+    let proposed = |len| max_proposed_tokens(&config, len);
+    assert_eq!([3, 14, 15, 16].map(proposed), [13, 2, 1, 0]);
+    let context_len = config.context_len;
+    assert_eq!([17, context_len].map(proposed), [context_len - 17, 0]);
+
+    let model = inference_model(&config)?;
+    let config = with_lookup(&config_for(&model, RANDOM, 22), 5);
+    let completion =
+        generate(&model, &[vec![0, 0]], &config, &mut Rng::new(1), |_, _| Ok(()))?.remove(0);
+    assert_eq!((completion.tokens.len(), completion.n_accepted), (22, 1 + 2 + 5 + 2 + 5));
+    Ok(())
+}
+
 /// p = (1/2, 1/3, 1/6) and the certain proposal 1: accepted with probability 1/3, else replaced by
 /// 0 or 2 with the probabilities 3/4 and 1/4 of the remainder.
 #[test]
@@ -278,6 +303,8 @@ fn a_prompt_that_exceeds_the_context_is_refused_with_a_remedy_that_is_possible()
     let run = |config: &GenerateConfig| {
         error(generate(&model, &[vec![1; 65]], config, &mut Rng::new(0), |_, _| Ok(())))
     };
+    let result = generate(&model, &[vec![1; 65]], &config, &mut Rng::new(0), |_, _| Ok(()));
+    assert!(result.expect_err("a long prompt").is::<PromptTooLong>());
     let message = run(&config);
     assert!(message.ends_with("context is 64: shorten it, or use a sliding window"), "{message}");
     let message = run(&with_lookup(&config, 2));

@@ -8,6 +8,7 @@ use clap::Args;
 use datasets::Dataset;
 use datasets::dataset::tokenize_for_eval;
 use experiment::flags::ComputeFlags;
+use experiment::program::as_usage_error;
 use modern::Checkpoint;
 use modern::flags::ModelFlags;
 
@@ -45,6 +46,7 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
         max_windows: None,
         window_len: args.context_len.map(Into::into),
     };
+    as_usage_error(eval_config.check(model.config()))?;
     let metrics = match Dataset::exists_at(&args.data) {
         true => evaluate(model, &Dataset::open(&args.data)?.validation, eval_config)?,
         false => {

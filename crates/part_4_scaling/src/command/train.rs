@@ -83,8 +83,8 @@ fn ensure_enough_tokens(data: &Dataset, window_len: usize) -> Result<()> {
     let (n_train, n_validation) = (data.train.len(), data.validation.len());
     ensure!(
         n_train > window_len && n_validation > 1,
-        "{n_train} training and {n_validation} validation tokens are too few for --context-len \
-         {window_len}"
+        "too few tokens for --context-len {window_len}: {n_train} for training, {n_validation} for \
+         validation"
     );
     Ok(())
 }

@@ -2,13 +2,27 @@
 
 use anyhow::Result;
 use candle_core::{DType, Device};
-use model_io::ModelConfig;
+use model_io::{ModelConfig, PositionEncoding};
 use modern::GptModern;
 use tensor_core::Parameters;
 use tensor_core::testing::assert_close;
 
 use super::training::dataset;
 use crate::evaluation::{LmEvalConfig, evaluate};
+
+#[test]
+fn windows_beyond_the_learned_positions_are_refused_before_the_text_is_read() {
+    let rope = ModelConfig::byte_level(256, 1, 2, 8);
+    let mut learned = rope;
+    learned.attention.position = PositionEncoding::Learned { offset: 0 };
+    let check = |window_len, config| {
+        LmEvalConfig { batch_size: 1, max_windows: None, window_len }.check(config)
+    };
+    assert!(check(None, &learned).is_ok() && check(Some(256), &learned).is_ok());
+    assert!(check(Some(100_000), &rope).is_ok());
+    let error = check(Some(257), &learned).expect_err("refused").to_string();
+    assert_eq!(error, "--context-len 257: the model's context is 256 tokens");
+}
 
 #[test]
 fn a_model_that_knows_nothing_needs_log2_v_bits_per_token_over_the_bytes_of_the_text() -> Result<()>

@@ -2,7 +2,7 @@
 
 use std::num::NonZeroUsize;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use clap::Args;
 use datasets::arithmetic_questions::DemonstrationStyle;
 use experiment::flags::{RunFlags, without_f16};
@@ -15,7 +15,7 @@ use serde::Serialize;
 use crate::evaluation::GenerationEvalConfig;
 use crate::flags::{DataFlags, ExampleFlags, ensure_shares_of_file};
 use crate::model_flags::ModelFlags;
-use crate::{BatchLayout, Curriculum, TrainConfig};
+use crate::{BatchLayout, Curriculum, TokenizedExample, TrainConfig};
 
 /// Learning rates without --lr; those of a pretrained model are TRL's.
 const LR: DefaultLr =
@@ -83,7 +83,14 @@ impl TrainArgs {
         self.optimization.check()?;
         self.model.lora.check()?;
         let is_file = self.data.data != "arithmetic";
-        ensure_shares_of_file(is_file, self.examples.validation, None, &self.run.settings)?;
+        let settings = &self.run.settings;
+        ensure_shares_of_file(is_file, self.examples.validation, None, settings)?;
+        self.examples.check(&self.data.data, settings)?;
+        let is_noisy = self.demonstrations == DemonstrationStyle::Noisy && !settings.are_read();
+        ensure_usage(
+            !is_noisy || !is_file,
+            "--demonstrations is for arithmetic, which is generated; other data have rows",
+        )?;
         ensure_usage(
             self.max_length.is_none_or(|length| length.get() > 1),
             "--max-length 1: an example has more than one token",
@@ -92,6 +99,23 @@ impl TrainArgs {
             self.pack.is_none_or(|width| width.get() > 1),
             "--pack 1: an example has more than one token",
         )
+    }
+
+    /// Checks that each of the `examples` fits into a row of `--pack` tokens: a longer one would be
+    /// a row of its own, and would set the length of all. A resumed run goes on as it began.
+    ///
+    /// # Errors
+    /// When an example is longer.
+    pub(crate) fn ensure_examples_fit_row(&self, examples: &[TokenizedExample]) -> Result<()> {
+        let Some(width) = self.pack.map(NonZeroUsize::get) else { return Ok(()) };
+        let longest = examples.iter().map(|example| example.inputs().len()).max().unwrap_or(0);
+        ensure!(
+            longest <= width || self.run.settings.resume,
+            "--pack {width}: the longest example takes {longest} tokens of a row; give at least as \
+             many, or truncate the examples with --max-length {}",
+            width + 1
+        );
+        Ok(())
     }
 
     /// Defaults of a run of a model with `n_parameters` parameters on `n_examples` examples.

@@ -31,6 +31,7 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
         ModelSaver::new(setup.out, &initial.path, checkpoint, template, lora)?;
     let n_inputs = max_inputs(saver.config.context_len, args.max_length.map(NonZeroUsize::get));
     let data = tokenize(&dataset.train, &saver.chat_tokenizer, n_inputs)?;
+    args.ensure_examples_fit_row(&data.examples)?;
     let defaults = args.run_defaults(saver.config.parameter_count(), data.examples.len());
     let config = args.train_config(&defaults)?;
     let LrSchedule { total_steps, warmup_steps, .. } = config.schedule;

@@ -86,4 +86,10 @@ fn a_run_without_a_model_is_named_and_flags_of_a_base_model_need_one() {
     let with_base = train(&out, &["--model", "m", "--n-layer", "3"]);
     PART_6.assert_fails(&with_base, 2, "--n-layer is for the small model of a run without --model");
     PART_6.assert_fails(&train(&out, &["--pack", "1"]), 2, "--pack 1");
+    PART_6.assert_fails(&train(&out, &["--pack", "5"]), 1, "--pack 5: the longest example takes");
+    let of_rows = ["train", "--data", "everyday", "--out", &out];
+    for (flag, value) in [("--examples", "5"), ("--demonstrations", "noisy")] {
+        let args = [&of_rows[..], &[flag, value]].concat();
+        PART_6.assert_fails(&args, 2, &format!("{flag} is for arithmetic"));
+    }
 }

@@ -109,6 +109,7 @@ impl TrainArgs {
     pub(crate) fn check(&self) -> Result<()> {
         let step = &self.optimization;
         self.rollout.check(self.data.default_max_new_tokens())?;
+        self.examples.check(&self.data.data, &self.run.settings)?;
         self.reward_fn.check(&self.data.data)?;
         self.reward_fn.program.check(|name| self.reward_fn.source() == name)?;
         self.rewards.check()?;
@@ -119,7 +120,7 @@ impl TrainArgs {
         let prompts = self.batch_size();
         let accumulated = step.grad_accum_steps.get();
         let minibatches = self.objective.num_minibatches(prompts, accumulated)?;
-        let too_few = format!("{prompts} prompts are too few for {minibatches} minibatches");
+        let too_few = format!("too few prompts ({prompts}) for {minibatches} minibatches");
         ensure_usage(prompts >= minibatches, &too_few)?;
         ensure_usage(
             prompts >= minibatches * accumulated,

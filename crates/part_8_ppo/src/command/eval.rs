@@ -169,16 +169,17 @@ fn print_metrics(metrics: &PpoEvalMetrics) {
 pub(super) fn print_comparison(comparison: &PolicyComparison) {
     let PolicyComparison { n, reward_mean, reward_ref_mean, win_rate, .. } = *comparison;
     let PolicyComparison { win_rate_low, win_rate_high, length_mean, eos_rate, .. } = *comparison;
-    let kl = comparison.kl_per_completion;
+    let PolicyComparison { kl_per_completion: kl, kl_length_mean, .. } = *comparison;
     println!("{n} prompts: mean reward {reward_mean:.3}, of the reference {reward_ref_mean:.3}");
     println!(
         "win rate {win_rate:.3}, 95 % interval {win_rate_low:.3} to {win_rate_high:.3} (ties \
          count half)"
     );
     println!(
-        "KL to the reference {kl:.3} nats per completion; length {length_mean:.1} tokens, eos \
-         {eos_rate:.3}"
+        "KL to the reference {kl:.3} nats per completion sampled at temperature 1, of \
+         {kl_length_mean:.1} tokens"
     );
+    println!("length {length_mean:.1} tokens, eos {eos_rate:.3}");
     if let (Some(exact), Some(relaxed)) = (comparison.exact_match, comparison.relaxed_match) {
         let exact_ref = comparison.exact_match_ref.unwrap_or_default();
         let relaxed_ref = comparison.relaxed_match_ref.unwrap_or_default();

@@ -57,6 +57,7 @@ fn win_rate_and_kl_equal_their_enumeration() -> Result<()> {
     let kl = found.kl_per_completion;
     assert!(expected > 0.01 && (kl - expected).abs() < 1e-4, "{kl} {expected}");
     assert_eq!(kl, found.kl_per_token, "completions of one token");
+    assert_eq!(found.kl_length_mean, 1.);
     let report = serde_json::to_value(found)?;
     assert!(report["kl"] == found.kl_per_token && report["kl_per_completion"] == kl, "{report}");
     Ok(())

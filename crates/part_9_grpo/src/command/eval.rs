@@ -127,7 +127,7 @@ fn metrics_json(
         for key in ["reward_ref_mean", "win_rate", "win_rate_low", "win_rate_high"] {
             report[key] = comparison[key].clone();
         }
-        for key in ["kl", "kl_per_completion"] {
+        for key in ["kl", "kl_per_completion", "kl_length_mean"] {
             report[key] = comparison[key].clone();
         }
     }

@@ -113,6 +113,9 @@ fn an_invalid_sum_of_rewards_is_refused_with_the_known_names() {
     assert!(error("exact,exact").contains("twice"));
     assert!(error("random,chance").contains("twice"), "two names of one reward");
     assert!(error("").contains("unknown reward ``"));
+    for zero in ["exact=0", "exact=0,length=-0"] {
+        assert_eq!(error(zero), "the weight of each reward is 0, so there is nothing to learn");
+    }
     let rewards = WeightedRewards::parse("exact, runs/reward=0.5,random=0").expect("valid");
     assert_eq!(rewards.reward_models().collect::<Vec<_>>(), ["runs/reward"]);
 }

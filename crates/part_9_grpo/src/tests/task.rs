@@ -125,7 +125,7 @@ fn rows_are_parsed_and_errors_name_file_and_line() -> Result<()> {
         .load_dataset(Some(one.clone()), None, SplitSpec::Problems)
         .expect_err("one row")
         .to_string();
-    assert!(error.contains("1 rows are too few"), "{error}");
+    assert!(error.contains("too few rows (1)"), "{error}");
     let error = Task::Gsm8k
         .load_dataset(Some(one.clone()), Some(one), SplitSpec::Problems)
         .expect_err("a leak");

@@ -80,7 +80,7 @@ fn problems_of_an_eval_file_that_an_earlier_run_was_trained_on_are_left_out() ->
     fs::write(&data, (0..40).map(row).collect::<String>())?;
     fs::write(&eval_file, (40..80).map(row).collect::<String>())?;
     let sft = fine_tuning_run(folder.path(), &eval_file)?;
-    let flags = ["--data", &data, "--eval-file", &eval_file, "--stop-after", "1"];
+    let flags = ["--data", &data, "--eval-file", &eval_file];
     let output = PART_9.command(&train(&sft, &out, &flags)).output()?;
     let warnings = String::from_utf8_lossy(&output.stderr);
     assert!(warnings.contains("was trained on 30 of the 40 validation rows"), "{warnings}");

@@ -94,3 +94,15 @@ fn rows_that_are_no_regular_file_or_unpack_without_bound_are_errors() -> Result<
     }
     Ok(())
 }
+
+#[test]
+fn a_file_of_another_format_is_named_as_such() -> Result<()> {
+    let files = Files::new();
+    let csv = "a.csv: CSV is not read; expected JSON Lines, a JSON array or Parquet";
+    files.assert_rejected("a.csv", "prompt,completion\na,b\n", None, csv);
+    files.assert_rejected("a.parquet", "some text\n", None, "a.parquet: it is not Parquet");
+    let row = "{\"prompt\": \"a\", \"completion\": \"b\"}\n";
+    assert_eq!(files.read("b.csv", row.as_bytes(), None)?.len(), 1, "the content decides");
+    files.assert_rejected("c.csv", &format!("{row}no"), None, "c.csv:2: invalid JSON");
+    Ok(())
+}

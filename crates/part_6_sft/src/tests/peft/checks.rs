@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::Result;
 use candle_core::{DType, Tensor};
-use model_io::{ModelConfig, peft_folder};
+use model_io::{ModelConfig, TargetModules, peft_folder};
 use modern::GptModern;
 use serde_json::{Value, json};
 use tensor_core::{Parameters, json_file};
@@ -59,7 +59,8 @@ fn unsupported_peft_settings_are_rejected_by_name() -> Result<()> {
         ("rank_pattern", json!({"q_proj(": 2})),
         ("rank_pattern", json!(2)),
         ("modules_to_save", json!(["lm_head"])),
-        ("target_modules", json!(".*q_proj")),
+        ("target_modules", json!(null)),
+        ("target_modules", json!(r"model\.layers\.1\..*")), // there are adapters of layer 0, too
         ("target_modules", json!("q_proj")), // a regex of the whole name, which matches no layer
         ("alpha_pattern", json!({"q_proj": "2"})),
         ("layers_to_transform", json!([1])),
@@ -85,6 +86,37 @@ fn unsupported_peft_settings_are_rejected_by_name() -> Result<()> {
         let (_, mut parameters) = base()?;
         let error = peft_folder::open(folder.path(), &mut parameters).expect_err(key);
         assert!(format!("{error:#}").contains(&format!("`{key}`")), "{error:#}");
+    }
+    Ok(())
+}
+
+/// The names of the tensors say which layers are adapted, and a saved adapter lists them.
+#[test]
+fn a_regular_expression_of_target_modules_is_read_and_saved_as_a_list() -> Result<()> {
+    let (_, mut plain) = base()?;
+    peft_folder::open(&golden("lora"), &mut plain)?;
+    let layers: Vec<_> = plain.adapters().keys().cloned().collect();
+    for pattern in [
+        r".*layers\.\d+\..*(q|v|down)_proj",
+        r"model\.layers\.\d+\.self_attn\.(q|v)_proj|.*\.down_proj",
+        r".*layers\.\d+\.(?!mlp\.up).*_proj", // a look-ahead, which our expressions lack
+    ] {
+        let folder = tempfile::tempdir()?;
+        let mut config = json_file::read(&golden("lora/adapter_config.json"))?;
+        config["target_modules"] = json!(pattern);
+        json_file::write(&folder.path().join("adapter_config.json"), &config)?;
+        let weights = "adapter_model.safetensors";
+        std::fs::copy(golden("lora").join(weights), folder.path().join(weights))?;
+        let (_, mut parameters) = base()?;
+        let lora = peft_folder::open(folder.path(), &mut parameters)?;
+        assert_eq!(lora.target_modules, TargetModules::Named(layers.clone()), "{pattern}");
+        assert!(parameters.adapters().keys().eq(plain.adapters().keys()), "{pattern}");
+
+        let again = tempfile::tempdir()?;
+        peft_folder::save(again.path(), &parameters, &lora, "llama")?;
+        let saved = json_file::read(&again.path().join("adapter_config.json"))?;
+        assert_eq!(saved["target_modules"], json!(layers));
+        assert_eq!(peft_folder::open(again.path(), &mut base()?.1)?, lora);
     }
     Ok(())
 }
