@@ -5,9 +5,9 @@ use anyhow::{Context, Result, bail, ensure};
 use tensor_core::ops::Gelu;
 
 use crate::config::{
-    AttentionBias, AttentionConfig, AttentionLogits, BlockLayout, LayerWindow, Llama3Scaling, LmHead,
-    Mlp, ModelConfig, NormKind, PositionEncoding, QkNorm, QkvProjections, RopeParameters, RopeScaling,
-    SlidingWindow, TokenEmbedding, YarnScaling,
+    AttentionBias, AttentionConfig, AttentionLogits, BlockLayout, LayerWindow, Llama3Scaling,
+    LmHead, Mlp, ModelConfig, NormKind, PositionEncoding, QkNorm, QkvProjections, RopeParameters,
+    RopeScaling, SlidingWindow, TokenEmbedding, YarnScaling,
 };
 use crate::gguf::Gguf;
 use crate::gguf_family::GgufFamily;

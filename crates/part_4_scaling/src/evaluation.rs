@@ -3,7 +3,8 @@
 
 use anyhow::{Result, ensure};
 use datasets::TokenFile;
-use model_io::{ModelConfig, PositionEncoding};
+use model_io::ModelConfig;
+use model_io::config::PositionEncoding;
 use modern::GptModern;
 use tiny_gpt::bits_per_byte::bits_per_byte;
 use tiny_gpt::{Batch, LmEvalMetrics, Sampling};

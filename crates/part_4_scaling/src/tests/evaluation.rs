@@ -2,7 +2,8 @@
 
 use anyhow::Result;
 use candle_core::{DType, Device};
-use model_io::{ModelConfig, PositionEncoding};
+use model_io::ModelConfig;
+use model_io::config::PositionEncoding;
 use modern::GptModern;
 use tensor_core::Parameters;
 use tensor_core::testing::assert_close;
