@@ -7,7 +7,7 @@ use serde_json::Value;
 /// Prompt of a row, or, without one, its text.
 pub type PromptKey = (Vec<ChatMessage>, Option<String>);
 
-/// What the rows of a run are.
+/// Kind of the rows of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RowKind {
     /// Examples or problems.

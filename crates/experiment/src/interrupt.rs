@@ -114,7 +114,7 @@ pub(crate) fn announce_run() {
     RUN_IS_UNFINISHED.store(true, Ordering::SeqCst);
 }
 
-/// What a stop would interrupt.
+/// Phase of a run that a stop would interrupt.
 pub(crate) enum RunPhase {
     /// No run.
     None,

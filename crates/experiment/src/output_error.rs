@@ -19,7 +19,7 @@ use tensor_core::output::{self, Stdout, Stream};
 use crate::interrupt::{self, RunPhase};
 use crate::rank_folder;
 
-/// Which streams were terminals when the program started: stdout and stderr.
+/// True for stdout, and for stderr, if it was a terminal when the program started.
 static TERMINALS: OnceLock<[bool; 2]> = OnceLock::new();
 /// First error during a run; `None` inside if a signal or a closed terminal ended the run.
 static ERROR_OF_RUN: OnceLock<Option<String>> = OnceLock::new();

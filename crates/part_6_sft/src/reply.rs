@@ -95,8 +95,8 @@ impl ChatTokenizer {
         ReplyTokens { prompt, tokens, form: ReplyForm::Content }
     }
 
-    /// Ends a reply without EOS: with EOS, unless another stop token is its last, as after a call of
-    /// a tool. White space at the end, which is before the next message, is left out.
+    /// Ends a reply without EOS: with EOS, unless another stop token is its last, as after a call
+    /// of a tool. White space at the end, which is before the next message, is left out.
     fn end_with_stop_token(&self, tokens: &mut Vec<u32>) -> Result<()> {
         while let Some(&last) = tokens.last()
             && self.tokenizer.decode(&[last], SkipSpecialTokens::No)?.trim().is_empty()

@@ -18,8 +18,8 @@ pub enum Stream {
     Stderr,
 }
 
-/// What a program does when a stream cannot be written. If it returns, the text is lost and the
-/// program continues.
+/// Called when a stream cannot be written. If it returns, the text is lost and the program
+/// continues.
 pub type OnError = fn(Stream, &io::Error);
 
 static ON_ERROR: OnceLock<OnError> = OnceLock::new();
