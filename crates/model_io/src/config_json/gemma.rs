@@ -47,13 +47,22 @@ pub(super) fn read(family: Family, fields: Fields<'_>) -> Result<ModelConfig> {
     Ok(config)
 }
 
-/// `config` with the keys that files of our own `model_type` have in common with these families.
+/// `config` with the keys that files of our own `model_type` have in common with these families. A
+/// choice that changes nothing is none, as in files of the families.
 pub(super) fn read_custom_keys(config: ModelConfig, fields: Fields<'_>) -> Result<ModelConfig> {
     let number = |key: &str| fields.number_or_null(key, None);
+    let interval = fields.size_or_null("full_attention_interval", None)?;
+    let interval = interval.filter(|&interval| interval <= config.n_layer);
+    let window = config.attention.window.filter(|_| interval != Some(1));
+    let scalar = fields.size_or_null("query_pre_attn_scalar", None)?;
     let attention = AttentionConfig {
-        full_attention_interval: fields.size_or_null("full_attention_interval", None)?,
-        local_rope_base: number("rope_local_base_freq")?,
-        query_pre_attn_scalar: fields.size_or_null("query_pre_attn_scalar", None)?,
+        window,
+        full_attention_interval: interval.filter(|&interval| interval != 1),
+        local_rope_base: number("rope_local_base_freq")?.filter(|&local| {
+            let same = PositionEncoding::Rope { base: local, scaling: None };
+            window.is_some() && config.attention.position != same
+        }),
+        query_pre_attn_scalar: scalar.filter(|&scalar| scalar != config.attention.head_dim),
         logit_softcap: number("attn_logit_softcapping")?,
         ..config.attention
     };

@@ -30,6 +30,11 @@ pub(super) fn read(family: Family, fields: Fields<'_>) -> Result<ModelConfig> {
     let n_kv_head =
         fields.size_or_null("num_key_value_heads", Some(defaults.num_key_value_heads))?;
     let no_rope_interval = no_rope_interval(family, &defaults, n_layer, fields)?;
+    let position = position::read(family, &defaults, context_len, fields)?;
+    let rotary_fraction = match position {
+        PositionEncoding::Rope { .. } => position::rotary_fraction(family, fields)?,
+        PositionEncoding::Learned { .. } => 1.,
+    };
     Ok(ModelConfig {
         vocab_size: fields.size("vocab_size")?,
         n_layer,
@@ -49,8 +54,8 @@ pub(super) fn read(family: Family, fields: Fields<'_>) -> Result<ModelConfig> {
                 Family::Custom if fields.flag("qk_norm")? => QkNorm::PerHead,
                 _ => QkNorm::None,
             },
-            position: position::read(family, &defaults, context_len, fields)?,
-            rotary_fraction: position::rotary_fraction(family, fields)?,
+            position,
+            rotary_fraction,
             no_rope_interval,
             window: window(family, &defaults, n_layer, no_rope_interval, fields)?,
             full_attention_interval: None,

@@ -232,6 +232,11 @@ fn a_config_survives_a_round_trip_and_has_no_dtype() -> Result<()> {
         assert_eq!(from_json(&to_custom_json(&config))?, config, "{name}, as our own family");
         assert_eq!(json.get("dtype"), None);
     }
+    let learned = variants().into_iter().find(|(name, _)| *name == "learned positions");
+    let learned = learned.expect("it is among them").1;
+    let mut json = to_custom_json(&learned);
+    json["rotary_pct"] = json!(0.5);
+    assert_eq!(from_json(&json)?, learned, "learned positions rotate nothing");
     let mut no_rope = variants()[0].1;
     no_rope.attention.no_rope_interval = Some(2);
     let json = to_json(&no_rope);
