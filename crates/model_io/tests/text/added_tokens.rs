@@ -192,6 +192,23 @@ fn a_step_that_doubles_a_text_again_and_again_is_an_error() {
 }
 
 #[test]
+fn regular_expressions_that_would_take_gigabytes_are_refused() {
+    let split = |regex: &str| {
+        let pattern = json!({ "Regex": regex });
+        json!({ "type": "Split", "pattern": pattern, "behavior": "Isolated", "invert": false })
+    };
+    for (part, regex, message) in [
+        ("pre_tokenizer", r"\w{200}(?!x)", "have 60 repetitions of more than 10"),
+        ("pre_tokenizer", r"\w{1,200}(?!x)", "have 60 repetitions of more than 10"),
+        ("pre_tokenizer", &"a".repeat(200), "regular expressions have 12000 bytes"),
+    ] {
+        let error = format!("{:#}", steps(part, &split(regex), 60).unwrap_err());
+        assert!(error.contains(message), "{error}");
+    }
+    assert!(steps("pre_tokenizer", &split(r"\p{N}{1,3}(?!\S)"), 60).is_ok());
+}
+
+#[test]
 fn steps_on_which_the_library_panics_are_refused_also_without_their_type() {
     for (part, step, expected) in [
         ("decoder", json!({ "content": " ", "start": 1, "stop": 1 }), "`Strip` decoder"),
