@@ -25,10 +25,7 @@ fuzz_target!(|bytes: &[u8]| {
     SCRATCH.with_borrow_mut(|scratch| {
         scratch.write("pytorch_model.bin", &archive);
         let (folder, config) = (scratch.path(), small_model::config());
-        let read = model_folder::read_parameters(folder, &config, DType::F32, &Device::Cpu);
-        if let Err(error) = read {
-            assert!(format!("{error:#}").len() < 1 << 13, "an error is a line");
-        }
+        let _ = model_folder::read_parameters(folder, &config, DType::F32, &Device::Cpu);
     });
 });
 
