@@ -127,7 +127,7 @@ impl RunLog {
     /// `metrics`.
     pub fn progress(&mut self, step: usize, metrics: &str, n_tokens: usize) {
         self.progress.update(step, metrics, n_tokens);
-        self.state.n_tokens += n_tokens;
+        self.state.n_tokens = self.state.n_tokens.saturating_add(n_tokens);
     }
 
     /// Logs a step of training. If a row is due, it has the mean loss since the last row, and the

@@ -26,6 +26,9 @@ enum Meaning {
 
 use Meaning::{NoEffect, Only, SameAs, Setting, Switch};
 
+/// Characters of an unknown key that are compared with the known ones.
+const MAX_COMPARED_CHARS: usize = 100;
+
 const ONE_TOKENIZER: &str = "a model comes with its tokenizer";
 const NO_CODE: &str = "the code of a model is never run";
 const SAMPLED: &str = "greedy completions of a prompt are all alike";
@@ -221,7 +224,9 @@ pub(super) fn nearest(key: &str, command: &Command) -> String {
         Some(_) => keys.collect(),
         None => flags.chain(keys.filter(|known| !known.contains('.'))).collect(),
     };
-    let distance = |name: &String| strsim::damerau_levenshtein(key, name);
+    // The memory of a distance grows with the length of the key.
+    let start: String = key.chars().take(MAX_COMPARED_CHARS).collect();
+    let distance = |name: &String| strsim::damerau_levenshtein(&start, name);
     names.into_iter().min_by_key(distance).unwrap_or_default()
 }
 

@@ -167,6 +167,8 @@ fn an_unknown_key_is_named_with_the_nearest_known_one() {
             (format!("`{unknown}` is not a"), format!("nearest is `{nearest}`"));
         assert!(error.contains(&unknown) && error.contains(&nearest), "{error}");
     }
+    let long = refused(&format!("{}: 1", "epoch".repeat(1 << 16)), &[], "");
+    assert!(long.len() < 5000, "{} bytes", long.len());
     let error = parse("training.total_step=1").expect_err("refused");
     assert!(error.is::<crate::program::UsageError>(), "{error}");
 }
