@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use tensor_core::memory::resident_bytes;
+use tensor_core::threads::UNTRUSTED_CALL;
 
 /// Stack of a call. The system provides only the pages that are used.
 const STACK_BYTES: usize = 1 << 30;
@@ -46,7 +47,7 @@ impl UntrustedCode {
         ensure!(!was_stopped, "{name} was stopped, so it is not used again");
         let (send, receive) = channel();
         let (start, mut before) = (Instant::now(), None);
-        let thread = Builder::new().stack_size(STACK_BYTES);
+        let thread = Builder::new().name(UNTRUSTED_CALL.into()).stack_size(STACK_BYTES);
         thread.spawn(move || send.send(call())).context("starting a thread")?;
         let limit = loop {
             match receive.recv_timeout(INTERVAL) {
