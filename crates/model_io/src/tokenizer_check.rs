@@ -15,6 +15,10 @@ const MAX_GROWTH: f64 = 1000.;
 /// Limit of the tokens that a template adds to a text; those of real models add one or two.
 const MAX_TEMPLATE_IDS: usize = 1000;
 
+/// Limit of the length of a word that WordPiece splits, 100 in real models: the time grows with its
+/// cube.
+const MAX_WORD_CHARS: u64 = 1000;
+
 /// Limit of the regular expressions of all steps together, in bytes; those of real models have up to
 /// two thousand.
 const MAX_REGEX_BYTES: usize = 1 << 13;
@@ -78,6 +82,11 @@ fn check_json(json: &Value) -> Result<()> {
         // The library would write one of the two.
         ensure!(ids.insert(id.as_u64()), "its token `{token}` has the id {id} of another one");
     }
+    let max_word = json["model"]["max_input_chars_per_word"].as_u64().unwrap_or(0);
+    ensure!(
+        max_word <= MAX_WORD_CHARS,
+        "`max_input_chars_per_word` is {max_word}; the limit is {MAX_WORD_CHARS}"
+    );
     check_merges(&json["model"])?;
     objects(&json["post_processor"]).into_iter().try_for_each(check_template)
 }

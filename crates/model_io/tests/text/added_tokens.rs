@@ -192,6 +192,21 @@ fn a_step_that_doubles_a_text_again_and_again_is_an_error() {
 }
 
 #[test]
+fn word_piece_splits_no_word_of_any_length() {
+    let tokenizer = |max_chars: u64| {
+        let model = json!({
+            "type": "WordPiece", "vocab": { "a": 0 }, "unk_token": "a",
+            "continuing_subword_prefix": "##", "max_input_chars_per_word": max_chars
+        });
+        let json = json!({ "version": "1.0", "model": model });
+        Tokenizer::from_json(json, Default::default())
+    };
+    assert!(tokenizer(1000).is_ok());
+    let error = format!("{:#}", tokenizer(1001).unwrap_err());
+    assert!(error.contains("`max_input_chars_per_word` is 1001; the limit is 1000"), "{error}");
+}
+
+#[test]
 fn regular_expressions_that_would_take_gigabytes_are_refused() {
     let split = |regex: &str| {
         let pattern = json!({ "Regex": regex });
