@@ -50,7 +50,8 @@ pub(crate) fn take_bpe_dropout(json: &mut Value) -> Option<f64> {
 fn check_json(json: &Value) -> Result<()> {
     // A binary table that the library follows unchecked. Supported families do not use it.
     for step in objects(&json["normalizer"]) {
-        let is_precompiled = step.get("precompiled_charsmap").is_some();
+        let is_precompiled =
+            step.get("precompiled_charsmap").is_some() || step["type"] == "Precompiled";
         ensure!(!is_precompiled, "a `Precompiled` normalizer is not supported");
         ensure!(step["prepend"] != "", "the `Prepend` normalizer is empty");
     }
