@@ -5,8 +5,10 @@
 Needs Python alone.
 """
 
+import io
 import json
 import struct
+import zipfile
 from pathlib import Path
 
 FUZZ = Path(__file__).parent
@@ -114,6 +116,23 @@ def gguf():
     }
     values = {"i": {"type": 11, "value": -1}, "f": {"type": 12, "value": 0.5}, "nested": [[1], [2]]}
     write("gguf", "kinds", {"metadata": values, "tensors": blocks, "alignment": 32})
+
+
+def pytorch_bin():
+    archive = (GOLDEN / "pytorch.bin").read_bytes()
+    write("pytorch_bin", "archive", b"\0" + archive)
+    with zipfile.ZipFile(io.BytesIO(archive)) as files:
+        pickle = next(name for name in files.namelist() if name.endswith("/data.pkl"))
+        write("pytorch_bin", "pickle", b"\1" + files.read(pickle))
+    storage = b"((X\7\0\0\0storagectorch\nFloatStorage\nX\1\0\0\x000NK\x10tQ"
+    tensor = b"ctorch._utils\n_rebuild_tensor_v2\n" + storage + b"K\0K\2K\3\x86K\3K\1\x86\x89Nt"
+    write("pytorch_bin", "tensor", b"\1\x80\2}q\0(X\1\0\0\0w" + tensor + b"Rq\1X\1\0\0\0vh\1u.")
+
+
+def parquet():
+    for path in (CRATES / "datasets/tests/golden").glob("*.parquet"):
+        if path.stem != "large_pages":  # too slow
+            write("parquet_bytes", path.stem, path.read_bytes())
 
 
 def llama2c():
@@ -318,6 +337,6 @@ def adapters():
 
 
 if __name__ == "__main__":
-    for build in [model_folders, gguf, llama2c, tokenizers, chats, rows, settings, checkpoints,
-                  adapters]:
+    for build in [model_folders, gguf, pytorch_bin, parquet, llama2c, tokenizers, chats, rows,
+                  settings, checkpoints, adapters]:
         build()

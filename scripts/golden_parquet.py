@@ -44,5 +44,11 @@ pq.write_table(table, folder / "zstd.parquet", compression="zstd", data_page_ver
 pq.write_table(table, folder / "plain.parquet", compression="none", use_dictionary=False)
 pq.write_table(table, folder / "gzip.parquet", compression="gzip")
 pq.write_table(table.slice(0, 0), folder / "empty.parquet")
+# Eight pages of 32 MiB in 9 kB.
+pages = pa.table({f"text{i}": ["a" * (1 << 25)] for i in range(8)})
+pq.write_table(
+    pages, folder / "large_pages.parquet", compression="zstd", compression_level=19,
+    use_dictionary=False, write_statistics=False, store_schema=False,
+)
 lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in table.to_pylist()]
 (folder / "rows.jsonl").write_text("".join(lines), encoding="utf-8")

@@ -4,7 +4,8 @@
 
 use std::cell::RefCell;
 use std::io::Write;
-use std::path::Path;
+use std::path::PathBuf;
+use std::slice;
 
 use datasets::{
     ExampleColumns, FilteredPreferences, PreferenceColumns, parse_question_row, read_examples,
@@ -44,8 +45,10 @@ fn run(document: Value) {
             scratch.write("data.json", json!({ "n": 1, "data": rows }).to_string()),
             scratch.write("lines.jsonl.gz", compressed(lines.as_bytes())),
         ];
-        let read =
-            |path: &Path| (read_examples(path, columns.as_ref()).ok(), pairs.read_file(path).ok());
+        let read = |path: &PathBuf| {
+            let paths = slice::from_ref(path);
+            (read_examples(paths, columns.as_ref()).ok(), pairs.read_files(paths).ok())
+        };
         let expected = read(&lines_path);
         for path in others {
             assert_eq!(expected, read(&path), "{}", path.display());

@@ -2,6 +2,7 @@
 #![no_main]
 
 use std::cell::RefCell;
+use std::slice;
 
 use datasets::documents::{DocumentReader, SEPARATOR};
 use datasets::{FilteredPreferences, PreferenceColumns, TextCorpus, read_examples};
@@ -13,10 +14,14 @@ thread_local! {
 }
 
 fuzz_target!(|bytes: &[u8]| {
+    if bytes.starts_with(b"PAR1") {
+        return; // `parquet_bytes`
+    }
     SCRATCH.with_borrow_mut(|scratch| {
         let path = scratch.write("data.txt", bytes);
-        let _ = read_examples(&path, None);
-        let _: Option<FilteredPreferences> = PreferenceColumns::default().read_file(&path).ok();
+        let _ = read_examples(slice::from_ref(&path), None);
+        let pairs = PreferenceColumns::default().read_files(slice::from_ref(&path));
+        let _: Option<FilteredPreferences> = pairs.ok();
         let corpus = TextCorpus::open(&path);
         let Ok(text) = std::str::from_utf8(bytes) else {
             assert!(corpus.is_err());

@@ -6,9 +6,9 @@ use std::cell::RefCell;
 
 use candle_core::{DType, Device, Tensor};
 use datasets::TokenFile;
-use fuzz::{Scratch, json_target};
+use fuzz::{Scratch, json_target, small_model};
 use model_io::config::LmHead;
-use model_io::{gpt2_folder, model_folder};
+use model_io::{ModelConfig, gpt2_folder, model_folder};
 use serde_json::Value;
 use tensor_core::weights;
 
@@ -21,7 +21,8 @@ fn run(document: Value) {
         scratch.write_files(&document);
         let folder = scratch.path().to_path_buf();
         for lm_head in [LmHead::Tied, LmHead::Untied] {
-            let _ = model_folder::read_parameters(&folder, lm_head, DType::F32, &Device::Cpu);
+            let config = ModelConfig { lm_head, ..small_model::config() };
+            let _ = model_folder::read_parameters(&folder, &config, DType::F32, &Device::Cpu);
         }
         let _ = gpt2_folder::read_parameters(&folder, 0, &Device::Cpu);
         let file = folder.join("model.safetensors");

@@ -20,6 +20,10 @@ const PROMPTS: [&str; 4] = ["prompt", "question", "instruction", "text"];
 /// Columns of a solution, which is kept as the completion.
 const SOLUTIONS: [&str; 4] = ["completion", "solution", "code", "canonical_solution"];
 
+/// Limit of the factor by which a row grows because its setup stands before each of its tests; of
+/// real rows it is about the number of the tests.
+const MAX_GROWTH: usize = 100;
+
 /// Example of a row, its prompt with the tests.
 ///
 /// # Errors
@@ -43,6 +47,13 @@ pub fn parse_code_row(row: &Value) -> Result<Example> {
             message.content +=
                 &format!("\nYour function has to pass tests such as this one:\n{first}");
         }
+        let n_bytes = |texts: &[String]| texts.iter().map(String::len).sum::<usize>();
+        let (of_setup, of_tests) = (n_bytes(&setup), n_bytes(&tests));
+        ensure!(
+            of_setup.saturating_mul(tests.len()) <= MAX_GROWTH * (of_setup + of_tests),
+            "{} tests are too many for a setup of {of_setup} bytes before each",
+            tests.len()
+        );
         let with_setup = |test: String| [setup.clone(), vec![test]].concat().join("\n");
         example.tests = tests.into_iter().map(with_setup).collect();
     } else if has_value(row, "test") {

@@ -29,8 +29,11 @@ pub fn turns(text: &str) -> Vec<ChatMessage> {
         TURN_MARKERS.into_iter().find(|(marker, _)| rest.starts_with(marker))
     {
         let content = &rest[marker.len()..];
-        let next_markers = TURN_MARKERS.iter().filter_map(|(marker, _)| content.find(marker));
-        let end = next_markers.min().unwrap_or(content.len());
+        let is_marker =
+            |&at: &usize| TURN_MARKERS.iter().any(|(marker, _)| content[at..].starts_with(marker));
+        // Not by a search for each marker: to find that one is missing takes the whole text.
+        let mut line_ends = content.match_indices('\n').map(|(at, _)| at);
+        let end = line_ends.find(is_marker).unwrap_or(content.len());
         // The space after a marker belongs to it.
         let content_text = content[..end].strip_prefix(' ').unwrap_or(&content[..end]);
         turns.push(ChatMessage::new(role, content_text));

@@ -2,17 +2,21 @@
 //!
 //! A file of a stranger may be damaged, or small and yet claim any number of values. So the memory
 //! of its rows is limited; a page takes at most 2 GiB, because the codecs that are accepted stop at
-//! the size that it states; and the rows are read on a thread of their own, which has stack for
-//! nested columns and whose panics are errors.
+//! the size that it states, and the memory of the pages of all columns is limited, too; and the
+//! rows are read on a thread of their own, which has stack for nested columns and whose panics are
+//! errors.
 
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
+use std::sync::mpsc::RecvTimeoutError;
+use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use parquet::basic::Compression;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use serde_json::Value;
+use tensor_core::memory::resident_bytes;
 use tensor_core::regular_file;
 use tensor_core::threads::spawn_untrusted_call;
 
@@ -20,6 +24,11 @@ use tensor_core::threads::spawn_untrusted_call;
 const MAGIC: &[u8] = b"PAR1";
 /// Limit of the memory of a file's rows.
 const MAX_BYTES: usize = 1 << 32;
+/// Limit of the memory that the process takes while it reads a file: that of the rows, and as much
+/// for a page of each column.
+const MAX_PROCESS_BYTES: u64 = 2 * MAX_BYTES as u64;
+/// Time between two looks at the memory of the process.
+const INTERVAL: Duration = Duration::from_millis(20);
 
 /// True if the file at `path` begins as a Parquet file does.
 ///
@@ -39,8 +48,29 @@ pub(crate) fn is_parquet(path: &Path) -> Result<bool> {
 /// When the file is damaged or its rows need too much memory.
 pub(crate) fn read(path: &Path) -> Result<Vec<(usize, Value)>> {
     let file = regular_file::open(path)?.file;
-    let rows = spawn_untrusted_call("its pages are invalid", move || read_rows(file, MAX_BYTES))?;
-    rows.recv()?.with_context(|| format!("{} is not a readable Parquet file", path.display()))
+    let rows = read_on_thread(file, MAX_PROCESS_BYTES);
+    rows.with_context(|| format!("{} is not a readable Parquet file", path.display()))
+}
+
+/// Rows of `file`. Reading is given up when the process has taken more than `max_process_bytes`. A
+/// thread cannot be ended from outside: it goes on until the program ends, which is what programs do
+/// with the error.
+pub(crate) fn read_on_thread(file: File, max_process_bytes: u64) -> Result<Vec<(usize, Value)>> {
+    let failure = "its pages are invalid";
+    let before = resident_bytes().unwrap_or(0);
+    let receive = spawn_untrusted_call(failure, move || read_rows(file, MAX_BYTES))?;
+    loop {
+        match receive.recv_timeout(INTERVAL) {
+            Ok(rows) => return rows,
+            Err(RecvTimeoutError::Disconnected) => bail!(failure),
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+        let taken = resident_bytes().unwrap_or(0).saturating_sub(before);
+        ensure!(
+            taken <= max_process_bytes,
+            "its pages need more than the limit of {max_process_bytes} bytes"
+        );
+    }
 }
 
 /// Rows of `file`, which take at most `max_bytes` of memory.

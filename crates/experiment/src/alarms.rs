@@ -64,7 +64,7 @@ impl RaisedAlarms {
     pub fn raise(&mut self, step: usize, alarm: &Alarm) -> Option<String> {
         let Alarm { cause, severity, message } = alarm;
         let raised = self.0.entry(cause.to_string()).or_default();
-        raised.n_steps += 1;
+        raised.n_steps = raised.n_steps.saturating_add(1);
         // JSON has no infinity.
         let severity = severity.unwrap_or(raised.n_steps as f64).min(f64::MAX);
         let mut text = format!("step {step}: {message}");

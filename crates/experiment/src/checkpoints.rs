@@ -15,7 +15,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
-use tensor_core::{json_file, sha256};
+use tensor_core::{json_file, regular_file, sha256};
 
 use crate::terminal::printable;
 
@@ -110,7 +110,7 @@ impl Checkpoints {
         remove_folder_if_exists(partial)?; // left by a run that was killed
         fs::create_dir(partial).with_context(creating)?;
         write(partial)?;
-        let checksums: BTreeMap<String, String> = list_files_recursively(partial)?
+        let checksums: BTreeMap<String, String> = regular_file::list(partial)?
             .into_iter()
             .map(|name| Ok((name.clone(), sha256::hash_file(&partial.join(name))?)))
             .collect::<Result<_>>()?;
@@ -164,7 +164,7 @@ fn verify_checksums(checkpoint: &Path) -> Result<()> {
             "{name} does not match its checksum"
         );
     }
-    for name in list_files_recursively(checkpoint)? {
+    for name in regular_file::list(checkpoint)? {
         if name != CHECKSUMS_FILE && !checksums.contains_key(&name) {
             bail!("{name} is not listed in sums.json");
         }
@@ -179,20 +179,6 @@ fn entry_names(folder: &Path) -> Result<Vec<String>> {
         .with_context(reading)?
         .map(|entry| Ok(entry.with_context(reading)?.file_name().to_string_lossy().into_owned()));
     names.collect()
-}
-
-/// Relative paths of all files in a folder and its subfolders.
-fn list_files_recursively(folder: &Path) -> Result<Vec<String>> {
-    let mut files = Vec::new();
-    for name in entry_names(folder)? {
-        let path = folder.join(&name);
-        match path.is_dir() {
-            true => files
-                .extend(list_files_recursively(&path)?.iter().map(|file| format!("{name}/{file}"))),
-            false => files.push(name),
-        }
-    }
-    Ok(files)
 }
 
 /// Removes a folder if it exists.

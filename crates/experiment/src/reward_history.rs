@@ -82,8 +82,8 @@ impl RewardHistory {
         self.plateau = Some(Plateau {
             level,
             reward,
-            n_steps: n_steps + 1,
-            n_completions: n_completions + rewards.len(),
+            n_steps: n_steps.saturating_add(1),
+            n_completions: n_completions.saturating_add(rewards.len()),
         });
     }
 }

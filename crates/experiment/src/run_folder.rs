@@ -17,7 +17,7 @@ pub(crate) use location::{CHECKPOINTS, LAST_MODEL};
 use location::{CONFIG, METRICS, MODEL_FOLDERS, enclosing_run, holds_run};
 use serde::Serialize;
 use serde_json::Value;
-use tensor_core::{atomic_file, json_file};
+use tensor_core::{atomic_file, json_file, regular_file};
 
 use crate::settings::current_keys::with_current_keys;
 use crate::settings::source::effective_config;
@@ -25,6 +25,8 @@ use crate::terminal::printable;
 
 const EFFECTIVE_CONFIG: &str = "effective_config.yaml";
 const COMPLETIONS: &str = "completions.jsonl";
+/// Limit of a file of metrics, a row of which has some hundred bytes.
+const MAX_METRICS_BYTES: u64 = 1 << 32;
 
 /// Run folder with its metrics file open for appending.
 #[derive(Debug)]
@@ -70,13 +72,13 @@ impl RunFolder {
         let lock = lock_run(path)?;
         remove_temp_files(path)?; // left by a process that was killed
         let metrics = path.join(METRICS);
-        let text = match fs::read_to_string(&metrics) {
-            Err(error) if error.kind() == ErrorKind::NotFound => {
+        let text = match metrics.exists() {
+            false => {
                 let metrics = printable(&metrics.to_string_lossy());
                 eprintln!("warning: {metrics} is missing: its rows begin anew");
                 String::new()
             }
-            text => text.with_context(|| format!("reading {}", metrics.display()))?,
+            true => regular_file::read_to_string(&metrics, MAX_METRICS_BYTES)?,
         };
         // A killed run may have left an incomplete last line.
         let rows = text.lines().map_while(|line| serde_json::from_str::<Value>(line).ok());

@@ -120,7 +120,7 @@ impl RunLog {
     /// `metrics`.
     pub fn progress(&mut self, step: usize, metrics: &str, n_tokens: usize) {
         self.progress.update(step, metrics, n_tokens);
-        self.state.n_tokens += n_tokens;
+        self.state.n_tokens = self.state.n_tokens.saturating_add(n_tokens);
     }
 
     /// Writes a row of metrics after `step` steps.

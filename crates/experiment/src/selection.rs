@@ -146,7 +146,7 @@ impl Selection {
         if self.best.is_none_or(|best| score.is_better_than(best.score)) {
             self.n_not_better = 0;
         } else {
-            self.n_not_better += 1;
+            self.n_not_better = self.n_not_better.saturating_add(1);
         }
         let is_best = self.best.is_none_or(|best| !best.score.is_better_than(score));
         if is_best {

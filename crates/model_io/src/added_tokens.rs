@@ -6,7 +6,7 @@
 //! ignored beside an `added_tokens_decoder`. A token without an ID in `tokenizer.json` gets the
 //! next one, in the order of [`AddedTokenFiles::tokens`], whatever ID its file gives.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
 use anyhow::{Context, Error, Result, bail};
@@ -65,13 +65,13 @@ impl AddedTokenFiles {
         let mut files = Self { config, by_id: BTreeMap::new() };
         let path = folder.join(ADDED_TOKENS);
         if let Value::Object(added) = json_file::read_or_null(&path)? {
-            let special: Vec<AddedToken> =
-                files.named().into_iter().chain(files.listed()).collect();
+            let special = files.named().into_iter().chain(files.listed());
+            let special: HashSet<String> = special.map(|token| token.content).collect();
             for (content, id) in added {
                 let id = id.as_u64();
                 let id =
                     id.with_context(|| format!("{}: `{content}` has no id", path.display()))?;
-                let is_special = special.iter().any(|token| token.content == content);
+                let is_special = special.contains(&content);
                 files.by_id.insert(id, AddedToken::from(content, is_special));
             }
         }
@@ -89,9 +89,10 @@ impl AddedTokenFiles {
     /// then named tokens, then listed ones.
     fn tokens(&self) -> Vec<AddedToken> {
         let named = self.named();
+        let names: HashSet<&str> = named.iter().map(|token| &*token.content).collect();
         let mut tokens: Vec<AddedToken> = self.by_id.values().cloned().collect();
         for token in &mut tokens {
-            token.special |= named.iter().any(|named| named.content == token.content);
+            token.special |= names.contains(&*token.content);
         }
         tokens.into_iter().chain(named).chain(self.listed()).collect()
     }
@@ -113,10 +114,11 @@ impl AddedTokenFiles {
         lists.flatten().filter_map(special_token).collect()
     }
 
-    /// True if the flags of `token` replace those in `tokenizer.json`.
-    fn replaces(&self, token: &AddedToken) -> bool {
+    /// Spellings of the tokens whose flags replace those in `tokenizer.json`.
+    fn spellings_with_flags(&self) -> HashSet<&str> {
         let has_decoder = self.config.get(DECODER).is_some_and(|decoder| !decoder.is_null());
-        has_decoder && self.by_id.values().any(|added| added.content == token.content)
+        let by_id = self.by_id.values().filter(|_| has_decoder);
+        by_id.map(|token| &*token.content).collect()
     }
 
     /// Removes the token that stands for an image from the content of a `tokenizer.json`, unless
@@ -150,11 +152,12 @@ impl AddedTokenFiles {
     ) -> Result<()> {
         let limit = vocab_size.unwrap_or(usize::MAX);
         let mut next = next_id(tokenizer);
-        let mut tokens: Vec<AddedToken> = Vec::new();
+        let with_flags = self.spellings_with_flags();
+        let (mut tokens, mut spellings) = (Vec::<AddedToken>::new(), HashSet::new());
         for token in self.tokens() {
             let known = tokenizer.get_added_vocabulary().get_vocab().contains_key(&token.content);
-            let is_listed = tokens.iter().any(|listed| listed.content == token.content);
-            if is_listed || known && !self.replaces(&token) {
+            let replaces = with_flags.contains(&*token.content);
+            if spellings.contains(&token.content) || known && !replaces {
                 continue;
             }
             if tokenizer.token_to_id(&token.content).is_none() {
@@ -170,6 +173,7 @@ impl AddedTokenFiles {
                 }
                 next += 1;
             }
+            spellings.insert(token.content.clone());
             tokens.push(token);
         }
         tokenizer.add_tokens(tokens).map(drop).map_err(Error::from_boxed)

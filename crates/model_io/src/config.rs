@@ -65,8 +65,12 @@ impl ModelConfig {
                 bail!("{name} is 0");
             }
         }
-        if n_head.checked_mul(head_dim).is_none() {
+        // Queries, keys and values, or gate and up projection, may stand in one matrix.
+        if n_head.checked_mul(3).and_then(|n| n.checked_mul(head_dim)).is_none() {
             bail!("{n_head} heads of {head_dim} are too many");
+        }
+        if self.mlp.width().checked_mul(2).is_none() {
+            bail!("a feed-forward layer of {} channels is too wide", self.mlp.width());
         }
         let eps = self.norm.eps();
         if !(eps > 0. && eps.is_finite()) {

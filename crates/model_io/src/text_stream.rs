@@ -61,7 +61,9 @@ impl TextStream<'_> {
         let end = self.window.len();
         let text = self.pending_text(end)?;
         if text.is_empty() {
-            return Ok(text); // a space that sentencepiece drops
+            // A space that sentencepiece drops, or a token that a decoder joins with the one before.
+            let is_long = end - self.n_emitted > MAX_PENDING;
+            return Ok(if is_long { self.emit(end, text) } else { text });
         }
         if !text.ends_with(char::REPLACEMENT_CHARACTER) {
             return Ok(self.emit(end, text));
@@ -72,6 +74,10 @@ impl TextStream<'_> {
                 if format!("{before}{after}") == text {
                     return Ok(self.emit(split, before));
                 }
+            }
+            // A decoder such as CTC, which joins equal tokens, gives another text at each split.
+            if end - self.n_emitted > 2 * MAX_PENDING {
+                return Ok(self.emit(end, text));
             }
         }
         Ok(String::new()) // an incomplete character

@@ -52,12 +52,7 @@ impl ChatTemplate {
         let (text, spans) =
             self.render_sanitized(&messages.collect::<Result<Vec<_>>>()?, prompt)?;
         let (tokens, offsets) = tokenizer.encode_with_offsets(&text, |c| escaper.unescape(c))?;
-        let assistant_spans = spans.iter().filter_map(|span| {
-            let start = offsets.iter().position(|token| token.end > span.start)?;
-            let last = offsets.iter().rposition(|token| token.start < span.end)?;
-            (start <= last && !span.is_empty()).then_some(start..last + 1)
-        });
-        Ok(TokenizedChat { assistant_spans: assistant_spans.collect(), tokens })
+        Ok(TokenizedChat { assistant_spans: token_spans(&spans, &offsets), tokens })
     }
 
     /// Renders and tokenizes a prompt and the `reply` to it, as by [`ChatTemplate::encode`].
@@ -110,6 +105,26 @@ fn n_equal(a: &[u32], b: &[u32]) -> usize {
     a.iter().zip(b).take_while(|(a, b)| a == b).count()
 }
 
+/// Token ranges of the byte ranges `spans`, from the byte ranges of the tokens: each from the first
+/// token that ends after its start to the last that begins before its end.
+fn token_spans(spans: &[Range<usize>], offsets: &[Range<usize>]) -> Vec<Range<usize>> {
+    // In order, for a binary search: a template can write a million spans.
+    let mut ends: Vec<usize> = offsets.iter().map(|token| token.end).collect();
+    let mut starts: Vec<usize> = offsets.iter().map(|token| token.start).collect();
+    for i in 1..offsets.len() {
+        ends[i] = ends[i].max(ends[i - 1]);
+    }
+    for i in (1..offsets.len()).rev() {
+        starts[i - 1] = starts[i - 1].min(starts[i]);
+    }
+    let token_span = |span: &Range<usize>| {
+        let start = ends.partition_point(|&end| end <= span.start);
+        let end = starts.partition_point(|&start| start < span.end);
+        (start < end && !span.is_empty()).then_some(start..end)
+    };
+    spans.iter().filter_map(token_span).collect()
+}
+
 /// Escapes special tokens spelled in messages.
 struct SpecialTokenEscaper<'a> {
     tokenizer: &'a Tokenizer,
@@ -127,16 +142,20 @@ impl SpecialTokenEscaper<'_> {
             if spelled.is_empty() {
                 return Ok(text);
             }
-            for Range { start, end } in spelled.into_iter().rev() {
+            let (mut escaped, mut done) = (String::with_capacity(text.len()), 0);
+            for Range { start, end } in spelled {
                 // Some tokens include the spaces before them, which a template may trim; some
                 // consist of spaces only.
                 let token = text.get(start..end).filter(|token| !token.is_empty());
                 let token = token.context("a special token of no characters")?;
                 let at = start + (token.len() - token.trim_start().len()) % token.len();
                 let c = text[at..].chars().next().context("a special token of no characters")?;
-                let placeholder = self.placeholder(c)?;
-                text.replace_range(at..at + c.len_utf8(), placeholder.encode_utf8(&mut [0; 4]));
+                escaped += text.get(done..at).context("special tokens overlap")?;
+                escaped.push(self.placeholder(c)?);
+                done = at + c.len_utf8();
             }
+            escaped += &text[done..];
+            text = escaped;
         }
     }
 

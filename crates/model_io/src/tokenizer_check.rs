@@ -15,6 +15,18 @@ const MAX_GROWTH: f64 = 1000.;
 /// Limit of the tokens that a template adds to a text; those of real models add one or two.
 const MAX_TEMPLATE_IDS: usize = 1000;
 
+/// Limit of the length of a word that WordPiece splits, 100 in real models: the time grows with its
+/// cube.
+const MAX_WORD_CHARS: u64 = 1000;
+
+/// Limit of the regular expressions of all steps together, in bytes; those of real models have up to
+/// two thousand.
+const MAX_REGEX_BYTES: usize = 1 << 13;
+/// Limit of their repetitions of more than [`SHORT_REPETITION`]. The library compiles a pattern in
+/// parts, each of up to 10 MB, which `\w{200}` takes.
+const MAX_LONG_REPETITIONS: usize = 16;
+const SHORT_REPETITION: usize = 10;
+
 /// Tokenizer from the contents of a `tokenizer.json`.
 ///
 /// # Errors
@@ -38,7 +50,8 @@ pub(crate) fn take_bpe_dropout(json: &mut Value) -> Option<f64> {
 fn check_json(json: &Value) -> Result<()> {
     // A binary table that the library follows unchecked. Supported families do not use it.
     for step in objects(&json["normalizer"]) {
-        let is_precompiled = step.get("precompiled_charsmap").is_some();
+        let is_precompiled =
+            step.get("precompiled_charsmap").is_some() || step["type"] == "Precompiled";
         ensure!(!is_precompiled, "a `Precompiled` normalizer is not supported");
         ensure!(step["prepend"] != "", "the `Prepend` normalizer is empty");
     }
@@ -49,6 +62,7 @@ fn check_json(json: &Value) -> Result<()> {
             "its {part} may make a text {growth:.0} times as long; the limit is {MAX_GROWTH}"
         );
     }
+    check_regexes(json)?;
     let mut pre_tokenizers = objects(&json["pre_tokenizer"]).into_iter();
     ensure!(
         !pre_tokenizers.any(|step| step["length"] == 0),
@@ -69,8 +83,40 @@ fn check_json(json: &Value) -> Result<()> {
         // The library would write one of the two.
         ensure!(ids.insert(id.as_u64()), "its token `{token}` has the id {id} of another one");
     }
+    let max_word = json["model"]["max_input_chars_per_word"].as_u64().unwrap_or(0);
+    ensure!(
+        max_word <= MAX_WORD_CHARS,
+        "`max_input_chars_per_word` is {max_word}; the limit is {MAX_WORD_CHARS}"
+    );
     check_merges(&json["model"])?;
     objects(&json["post_processor"]).into_iter().try_for_each(check_template)
+}
+
+/// Rejects regular expressions that would take gigabytes.
+fn check_regexes(json: &Value) -> Result<()> {
+    let steps = ["normalizer", "pre_tokenizer", "decoder"].map(|part| objects(&json[part]));
+    let regexes = steps.iter().flatten().filter_map(|step| step["pattern"]["Regex"].as_str());
+    let (mut n_bytes, mut n_long) = (0, 0);
+    for regex in regexes {
+        n_bytes += regex.len();
+        let braces = regex.match_indices('{').map(|(at, _)| regex.split_at(at));
+        // `\x{3040}` is a character.
+        let braces = braces.filter(|(before, _)| !before.ends_with(['x', 'u', 'U']));
+        let braces = braces.filter_map(|(_, after)| Some(after[1..].split_once('}')?.0));
+        n_long += braces.filter(|count| is_long_repetition(count)).count();
+    }
+    ensure!(n_bytes <= MAX_REGEX_BYTES, "its regular expressions have {n_bytes} bytes");
+    ensure!(
+        n_long <= MAX_LONG_REPETITIONS,
+        "its regular expressions have {n_long} repetitions of more than {SHORT_REPETITION}"
+    );
+    Ok(())
+}
+
+/// True for what stands in the braces of a long repetition: `200`, `1,200` or `200,`.
+fn is_long_repetition(count: &str) -> bool {
+    let mut numbers = count.split(',').map(|number| number.trim().parse::<usize>());
+    numbers.any(|number| number.is_ok_and(|number| number > SHORT_REPETITION))
 }
 
 /// Rejects a template of a post-processor that uses what it does not have, or repeats the text.

@@ -15,7 +15,10 @@ use anyhow::{Context, Result, bail};
 use model_io::ChatMessage;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use tensor_core::atomic_file;
+use tensor_core::{atomic_file, regular_file};
+
+/// Limit of a file's length.
+const MAX_BYTES: u64 = 1 << 30;
 
 /// Label of a pair of completions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,7 +104,7 @@ impl AnnotationFile {
                 .with_context(|| format!("creating {}", folder.display()))?;
         }
         let text = match path.exists() {
-            true => std::fs::read_to_string(path).with_context(path_text)?,
+            true => regular_file::read_to_string(path, MAX_BYTES)?,
             false => String::new(),
         };
         let complete_lines = complete_lines(&text);
@@ -208,7 +211,7 @@ impl AnnotationFile {
 /// # Errors
 /// When the file cannot be read, or a row was not written by [`AnnotationFile`].
 pub fn read_annotations(path: &Path) -> Result<Vec<Annotation>> {
-    let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+    let text = regular_file::read_to_string(path, MAX_BYTES)?;
     let rows = parse_rows(path, complete_lines(&text))?;
     Ok(rows.into_iter().filter_map(AnnotationRow::annotation).collect())
 }

@@ -198,7 +198,7 @@ impl State {
     }
 
     fn update(&mut self, grad: &Tensor, lr: f64, config: &AdamWConfig) -> Result<()> {
-        self.updates += 1;
+        self.updates = self.updates.saturating_add(1);
         let t = self.updates as i32;
         let decay = match self.parameter.weight_decay {
             WeightDecay::Yes => 1. - lr * config.weight_decay,

@@ -48,6 +48,10 @@ fn rows_without_a_prompt_or_tests_are_refused() {
         (json!({ "prompt": "a", "tests": ["a", 1] }), "`tests` must be a text or a list of texts"),
         (json!({ "prompt": "a", "test": "b" }), "there is no column `entry_point`"),
         (json!({ "prompt": "", "tests": "a" }), "`prompt` is empty"),
+        (
+            json!({ "prompt": "a", "test_imports": "a".repeat(9999), "test_list": ["b"; 1000] }),
+            "1000 tests are too many for a setup of 9999 bytes before each",
+        ),
     ] {
         let error = parse_code_row(&row).expect_err("refused").to_string();
         assert!(error.contains(message), "{error}");

@@ -1,5 +1,7 @@
 //! HH dialogues.
 
+use std::time::{Duration, Instant};
+
 use anyhow::Result;
 use model_io::ChatMessage;
 
@@ -22,4 +24,11 @@ fn a_dialogue_is_split_before_its_last_turn() -> Result<()> {
         assert!(split_last_completion(turns(bad)).is_err(), "{bad}");
     }
     Ok(())
+}
+
+#[test]
+fn the_time_grows_with_the_length_of_a_dialogue_and_not_with_its_square() {
+    let (n, start) = (1 << 17, Instant::now());
+    assert_eq!(turns(&"\n\nHuman: \n".repeat(n)).len(), n);
+    assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
 }

@@ -7,7 +7,7 @@ use anyhow::Result;
 use serde_json::Value;
 
 use crate::json_rows::read_parsed;
-use crate::parquet_rows::read_rows;
+use crate::parquet_rows::{read_on_thread, read_rows};
 use crate::{ExampleColumns, read_examples};
 
 fn golden(name: &str) -> PathBuf {
@@ -51,6 +51,15 @@ fn files_that_cannot_be_read_are_errors_with_a_remedy() -> Result<()> {
     assert!(error(path).contains("a.parquet is not a readable Parquet file: "));
     let limited = read_rows(File::open(golden("plain.parquet"))?, 1000).unwrap_err();
     assert!(limited.to_string().contains("more than the limit of 1000 bytes"), "{limited}");
+    Ok(())
+}
+
+#[test]
+fn a_small_file_whose_pages_unpack_to_all_of_the_memory_is_given_up() -> Result<()> {
+    let path = golden("large_pages.parquet"); // 9 kB, eight pages of 32 MiB
+    assert!(fs::metadata(&path)?.len() < 10_000);
+    let limited = read_on_thread(File::open(&path)?, 1 << 20).unwrap_err();
+    assert!(limited.to_string().contains("more than the limit of 1048576 bytes"), "{limited}");
     Ok(())
 }
 

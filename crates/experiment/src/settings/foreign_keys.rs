@@ -14,6 +14,9 @@ use serde_json::{Map, Value};
 use super::names::{COMMAND_LINE_ONLY, Settings, find_flag, visible_names};
 use super::source::{Source, interpolated};
 
+/// Characters of an unknown key that are compared with the known ones.
+const MAX_COMPARED_CHARS: usize = 100;
+
 /// Setting of `command` that the `key` of a file means, and its value; `None` if it sets nothing.
 ///
 /// # Errors
@@ -138,7 +141,9 @@ pub(super) fn nearest(key: &str, command: &Command) -> String {
         Some(_) => keys.collect(),
         None => flags.chain(keys.filter(|known| !known.contains('.'))).collect(),
     };
-    let distance = |name: &String| strsim::damerau_levenshtein(key, name);
+    // The memory of a distance grows with the length of the key.
+    let start: String = key.chars().take(MAX_COMPARED_CHARS).collect();
+    let distance = |name: &String| strsim::damerau_levenshtein(&start, name);
     names.into_iter().min_by_key(distance).unwrap_or_default()
 }
 

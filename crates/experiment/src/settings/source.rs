@@ -11,6 +11,17 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use serde_json::{Map, Value};
 use serde_saphyr::NonFiniteFloatPolicy;
+use tensor_core::regular_file;
+
+/// Limit of a settings file's length.
+const MAX_FILE_BYTES: u64 = 1 << 24;
+/// Limit of the files that a settings file inherits from, each as often as it is listed: of files
+/// that list the next one twice, thirty make a billion.
+const MAX_FILES: usize = 100;
+/// Limits of the references that a value leads to and of the text that they make, which values
+/// that refer to another one twice multiply in the same way.
+const MAX_REFERENCES: usize = 1000;
+const MAX_TEXT_BYTES: usize = 1 << 20;
 
 /// Source of settings.
 #[derive(Debug)]
@@ -62,7 +73,8 @@ fn read_after_defaults(
     sources: &mut Vec<Source>,
 ) -> Result<()> {
     let name = path.display().to_string();
-    let text = std::fs::read_to_string(path).with_context(|| format!("reading {name}"))?;
+    ensure!(sources.len() + heirs.len() < MAX_FILES, "`defaults` list more than {MAX_FILES} files");
+    let text = regular_file::read_to_string(path, MAX_FILE_BYTES)?;
     let file = path.canonicalize().with_context(|| format!("reading {name}"))?;
     if let Some(first) = heirs.iter().position(|heir| *heir == file) {
         let circle = heirs[first..].iter().chain([&file]);
@@ -118,11 +130,21 @@ fn insert(values: &mut Map<String, Value>, key: String, value: Value) {
 /// `within` are the keys whose values are being replaced.
 ///
 /// # Errors
-/// When there is no such key, or keys refer to each other in a circle.
+/// When there is no such key, keys refer to each other in a circle, or the result is too long.
 pub(super) fn interpolated(
     value: &Value,
     value_of: &dyn Fn(&str) -> Option<Value>,
     within: &[&str],
+) -> Result<Value> {
+    interpolated_within_limits(value, value_of, within, &mut 0)
+}
+
+/// [`interpolated`] after `n_references`, which it counts on.
+fn interpolated_within_limits(
+    value: &Value,
+    value_of: &dyn Fn(&str) -> Option<Value>,
+    within: &[&str],
+    n_references: &mut usize,
 ) -> Result<Value> {
     let Value::String(text) = value else { return Ok(value.clone()) };
     let mut result = String::new();
@@ -140,10 +162,13 @@ pub(super) fn interpolated(
                 within[first..].iter().chain([&key]).map(|key| format!("${{{key}}}")).collect();
             bail!("settings refer to each other in a circle: {}", circle.join(" → "));
         }
+        *n_references += 1;
+        ensure!(*n_references <= MAX_REFERENCES, "it has more than {MAX_REFERENCES} references");
         let value = value_of(key).with_context(|| {
             format!("`{text}`: there is no setting `{key}` (`\\${{` stands for the characters)")
         })?;
-        let value = interpolated(&value, value_of, &[within, &[key]].concat())?;
+        let within = [within, &[key]].concat();
+        let value = interpolated_within_limits(&value, value_of, &within, n_references)?;
         if before.is_empty() && after.is_empty() && rest.len() == text.len() {
             return Ok(value);
         }
@@ -153,6 +178,7 @@ pub(super) fn interpolated(
             Value::String(text) => result.push_str(&text),
             value => result.push_str(&value.to_string()),
         }
+        ensure!(result.len() <= MAX_TEXT_BYTES, "its text has more than {MAX_TEXT_BYTES} bytes");
         rest = after;
     }
     result.push_str(rest);

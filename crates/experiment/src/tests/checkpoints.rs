@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::num::NonZeroUsize;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
@@ -57,7 +58,7 @@ fn the_newest_two_are_kept_and_the_latest_is_found() -> Result<()> {
 #[test]
 fn a_damaged_checkpoint_is_skipped_for_the_previous_one() -> Result<()> {
     type Damage = fn(&Path) -> std::io::Result<()>;
-    let damages: [Damage; 7] = [
+    let damages: [Damage; 8] = [
         |path| fs::write(path.join("b"), [[7; 999].as_slice(), &[6]].concat()),
         |path| fs::write(path.join("b"), [7; 999]),
         |path| fs::write(path.join("b"), []),
@@ -65,6 +66,8 @@ fn a_damaged_checkpoint_is_skipped_for_the_previous_one() -> Result<()> {
         |path| fs::write(path.join("c"), "more"),
         |path| fs::write(path.join("sums.json"), "{"),
         |path| fs::remove_file(path.join("sums.json")),
+        // 2^40 paths, if links were followed.
+        |path| ["c", "d"].iter().try_for_each(|name| symlink(".", path.join(name))),
     ];
     for (i, damage) in damages.into_iter().enumerate() {
         let folder = tempfile::tempdir()?;

@@ -172,6 +172,8 @@ fn an_unknown_key_is_named_with_the_nearest_known_one() {
         let has_nearest = |flag: &str| error.contains(&format!("nearest is `{flag}`"));
         assert!(!["config", "resume", "set"].into_iter().any(has_nearest), "{error}");
     }
+    let long = refused(&format!("{}: 1", "epoch".repeat(1 << 16)), &[], "");
+    assert!(long.len() < 5000, "{} bytes", long.len());
     let error = parse("training.total_step=1").expect_err("refused");
     assert!(error.is::<crate::program::UsageError>(), "{error}");
 }
@@ -193,6 +195,28 @@ fn a_file_inherits_from_its_defaults_which_it_overrides() -> Result<()> {
         assert!(error.contains(message), "{error}");
     }
     Ok(())
+}
+
+/// Files and values that name the next one twice: the last is named a billion times.
+#[test]
+fn what_multiplies_is_refused_before_it_fills_the_memory() {
+    let names: Vec<String> = (0..30).map(|i| format!("{i}.yaml")).collect();
+    let texts: Vec<String> = (1..=30).map(|i| format!("defaults: [{i}.yaml, {i}.yaml]")).collect();
+    let mut files: Vec<(&str, &str)> =
+        names.iter().zip(&texts).map(|(name, text)| (&**name, &**text)).collect();
+    files.push(("30.yaml", "seed: 1"));
+    let error = refused("defaults: [0.yaml]", &files, "");
+    assert!(error.contains("list more than 100 files"), "{error}");
+    let error = refused("defaults: [/dev/zero]", &[], "");
+    assert!(error.contains("a device or a pipe, not a regular file"), "{error}");
+    for (last, message) in [("", "more than 1000 references"), ("long", "more than 1048576 bytes")]
+    {
+        let values = (1..30).map(|i| format!("a.k{i}: '${{a.k{}}}${{a.k{}}}'\n", i - 1, i - 1));
+        let last = last.repeat(1 << 16);
+        let yaml: String = values.chain([format!("a.k0: '{last}'\nout: '${{a.k29}}'")]).collect();
+        let error = refused(&yaml, &[], "");
+        assert!(error.contains(message), "{error}");
+    }
 }
 
 #[test]

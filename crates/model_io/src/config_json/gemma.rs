@@ -11,7 +11,9 @@ use super::layer_types::{layer_interval, sliding_layers};
 use super::llama;
 use super::mlp::activation;
 use super::position;
-use crate::config::{LayerType, LayerWindow, ModelConfig, PositionEncoding, SlidingWindow};
+use crate::config::{
+    LayerType, LayerWindow, ModelConfig, PositionEncoding, RopeParameters, SlidingWindow,
+};
 use crate::json_fields::Fields;
 
 /// Value of `query_pre_attn_scalar` in a file without it.
@@ -49,22 +51,30 @@ pub(super) fn read(family: Family, fields: Fields<'_>) -> Result<ModelConfig> {
     Ok(config)
 }
 
-/// `config` with the keys that files of our own `model_type` have in common with these families.
+/// `config` with the keys that files of our own `model_type` have in common with these families. A
+/// choice that changes nothing is none, as in files of the families.
 pub(super) fn read_custom_keys(mut config: ModelConfig, fields: Fields<'_>) -> Result<ModelConfig> {
     let number = |key: &str| fields.number_or_null(key, None);
-    let full_attention_interval = fields.size_or_null("full_attention_interval", None)?;
+    let interval = fields.size_or_null("full_attention_interval", None)?;
     let local_rope_base = number("rope_local_base_freq")?;
-    match &mut config.attention.window {
-        Some(window) => {
-            *window = LayerWindow { full_attention_interval, local_rope_base, ..*window };
-        }
-        None if full_attention_interval.is_some() => {
+    let rope = config.attention.position.rope_parameters();
+    let is_other = |local: f64| rope.is_none_or(|rope| rope != RopeParameters::new(local));
+    config.attention.window = match (config.attention.window, interval) {
+        (None, None) => None,
+        (None, Some(_)) => {
             bail!("some layers are to have a sliding window, but its size is not given")
         }
-        None => {}
-    }
+        (Some(_), Some(1)) => None, // no layer has it
+        (Some(window), interval) => Some(LayerWindow {
+            full_attention_interval: interval.filter(|&interval| interval <= config.n_layer),
+            local_rope_base: local_rope_base.filter(|&local| is_other(local)),
+            ..window
+        }),
+    };
+    let scalar = fields.size_or_null("query_pre_attn_scalar", None)?;
+    let head_dim = config.attention.head_dim;
     let logits = &mut config.attention.logits;
-    logits.query_pre_attn_scalar = fields.size_or_null("query_pre_attn_scalar", None)?;
+    logits.query_pre_attn_scalar = scalar.filter(|&scalar| scalar != head_dim);
     logits.softcap = number("attn_logit_softcapping")?;
     config.logit_softcap = number("final_logit_softcapping")?;
     Ok(config)

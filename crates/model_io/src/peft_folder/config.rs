@@ -1,8 +1,8 @@
 //! Settings of an adapter: `adapter_config.json`.
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use regex::Regex;
-use serde_json::Value;
+use regex::{Error, Regex, RegexBuilder, RegexSet, RegexSetBuilder};
+use serde_json::{Map, Value};
 
 use crate::lora_config::{LoraConfig, LoraVariant, RankScaling, TargetModules};
 
@@ -35,6 +35,9 @@ const TARGET_PARAMETERS: [&str; 3] = ["gate_up_proj", "down_proj", "gate.weight"
 
 /// `target_modules` of all linear layers but the output layer.
 const ALL_LINEAR: &str = "all-linear";
+/// Limit of the memory of the regular expressions of one setting. That of a layer's name takes some
+/// kilobytes, and a repetition of a hundred characters can take a thousand times as much.
+const MAX_PATTERN_BYTES: usize = 1 << 26;
 
 /// Settings of an `adapter_config.json`.
 pub(super) struct PeftConfig {
@@ -42,9 +45,15 @@ pub(super) struct PeftConfig {
     /// Regular expression of the whole names of the adapted layers, instead of their list.
     target_pattern: Option<String>,
     /// Ranks of layers that have another than `lora`.
-    ranks: Vec<(Regex, usize)>,
+    ranks: Patterns<usize>,
     /// α of layers that have another than `lora`.
-    alphas: Vec<(Regex, f64)>,
+    alphas: Patterns<f64>,
+}
+
+/// Values of the layers whose name, or the end of it after a dot, a regular expression matches.
+struct Patterns<T> {
+    names: RegexSet,
+    values: Vec<T>,
 }
 
 impl PeftConfig {
@@ -96,8 +105,9 @@ impl PeftConfig {
         };
         let scale = lora.scale() as f32; // in which the layers compute
         ensure!(scale.is_finite(), "`lora_alpha` is {}, which is too large", lora.alpha);
-        let ranks = parse_pattern(json, "rank_pattern", as_rank)?;
-        let alphas = parse_pattern(json, "alpha_pattern", Value::as_f64)?;
+        let as_alpha = |json: &Value| json.as_f64().filter(|&alpha| (alpha as f32).is_finite());
+        let ranks = Patterns::parse(json, "rank_pattern", "a positive integer", as_rank)?;
+        let alphas = Patterns::parse(json, "alpha_pattern", "a number below 1e38", as_alpha)?;
         let pattern = json["target_modules"].as_str().filter(|text| *text != ALL_LINEAR);
         Ok(Self { lora, target_pattern: pattern.map(String::from), ranks, alphas })
     }
@@ -128,14 +138,12 @@ impl PeftConfig {
 
     /// Rank of the adapter of `layer`.
     pub(super) fn rank_of(&self, layer: &str) -> usize {
-        let own = self.ranks.iter().find(|(pattern, _)| pattern.is_match(layer));
-        own.map_or(self.lora.rank, |(_, rank)| *rank)
+        self.ranks.of(layer).unwrap_or(self.lora.rank)
     }
 
     /// Scale of the adapter of `layer`.
     pub(super) fn scale_of(&self, layer: &str) -> f64 {
-        let own = self.alphas.iter().find(|(pattern, _)| pattern.is_match(layer));
-        let alpha = own.map_or(self.lora.alpha, |(_, alpha)| *alpha);
+        let alpha = self.alphas.of(layer).unwrap_or(self.lora.alpha);
         self.lora.scaling.scale(alpha, self.rank_of(layer))
     }
 }
@@ -168,23 +176,44 @@ fn as_rank(json: &Value) -> Option<usize> {
     json.as_u64().filter(|&rank| rank > 0).map(|rank| rank as usize)
 }
 
-/// Values of the layers whose name, or the end of it after a dot, a regular expression matches: the
-/// setting `key`.
-fn parse_pattern<T>(
-    json: &Value,
-    key: &str,
-    value_of: impl Fn(&Value) -> Option<T>,
-) -> Result<Vec<(Regex, T)>> {
-    let entries = match &json[key] {
-        Value::Null => return Ok(Vec::new()),
-        map => map.as_object().with_context(|| format!("`{key}` is not a JSON object"))?,
-    };
-    let parse = |(name, value): (&String, &Value)| {
-        let pattern = Regex::new(&format!(r"^(.*\.)?({name})$"))
-            .map_err(|_| anyhow!("`{key}`: {name:?} is not a regular expression"))?;
-        let value = value_of(value)
-            .with_context(|| format!("`{key}`: {value} of {name:?} is not a positive number"))?;
-        Ok((pattern, value))
-    };
-    entries.iter().map(parse).collect()
+impl<T: Copy> Patterns<T> {
+    /// The setting `key`, whose values are `expected`.
+    fn parse(
+        json: &Value,
+        key: &str,
+        expected: &str,
+        value_of: impl Fn(&Value) -> Option<T>,
+    ) -> Result<Self> {
+        let none = Map::new();
+        let entries = match &json[key] {
+            Value::Null => &none,
+            map => map.as_object().with_context(|| format!("`{key}` is not a JSON object"))?,
+        };
+        let value = |(name, value): (&String, &Value)| {
+            value_of(value)
+                .with_context(|| format!("`{key}`: {value} of {name:?} is not {expected}"))
+        };
+        let values = entries.iter().map(value).collect::<Result<_>>()?;
+        let pattern = |name: &String| format!(r"^(.*\.)?({name})$");
+        let names = RegexSetBuilder::new(entries.keys().map(pattern))
+            .size_limit(MAX_PATTERN_BYTES)
+            .build()
+            .map_err(|_| match entries.keys().find(|name| !is_regex(&pattern(name))) {
+                Some(name) => anyhow!("`{key}`: {name:?} is not a regular expression"),
+                None => anyhow!("`{key}` has regular expressions that are too large"),
+            })?;
+        Ok(Self { names, values })
+    }
+
+    /// Value of the first regular expression that matches `layer`.
+    fn of(&self, layer: &str) -> Option<T> {
+        let first = self.names.matches(layer).iter().next()?;
+        self.values.get(first).copied()
+    }
+}
+
+/// True if `pattern` is a regular expression, of any size.
+fn is_regex(pattern: &str) -> bool {
+    let error = RegexBuilder::new(pattern).size_limit(0).build().err();
+    error.is_none_or(|error| matches!(error, Error::CompiledTooBig(_)))
 }

@@ -105,7 +105,7 @@ impl Mixture<'_> {
         let parameter = format!("{in_file}.experts.{parameter}");
         let (rank, scale) = (config.rank_of(&parameter), config.scale_of(&parameter));
         ensure!(
-            rows == n_expert * rank && lora_b.dim(1)? == rows,
+            n_expert.checked_mul(rank) == Some(rows) && lora_b.dim(1)? == rows,
             "lora_A has {rows} rows, expected {rank} for each of {n_expert} experts"
         );
         let lora_a = lora_a.reshape((n_expert, rank, n_in))?;

@@ -11,6 +11,10 @@ use super::view::{Storage, View};
 
 /// Limit of tuples within tuples; `torch.save` needs 3.
 const MAX_DEPTH: usize = 8;
+/// Limit of a tensor's dimensions: a pickle may mention one shape a million times, and each is copied.
+const MAX_RANK: usize = 8;
+/// Limit of the names of functions and tensors, which errors repeat.
+const MAX_NAME_BYTES: usize = 1 << 10;
 
 /// Value on the stack of a [`Machine`].
 #[derive(Debug, Clone)]
@@ -75,6 +79,7 @@ impl Machine {
             }
             b'c' => {
                 let (module, name) = (program.line()?, program.line()?);
+                ensure_short(module.len() + name.len(), "function")?;
                 Value::Name(format!("{module}.{name}").into())
             }
             b'N' | 0x88 | 0x89 | b']' => Value::Other, // None, true, false, list
@@ -133,11 +138,18 @@ impl Machine {
         let Some(Value::Dict(dict)) = self.stack.last() else { bail!("it sets items of no dict") };
         for item in items.chunks(2) {
             if let [Value::Text(name), Value::Tensor(view)] = item {
+                ensure_short(name.len(), "tensor")?;
                 dict.borrow_mut().push((name.clone(), view.clone()));
             }
         }
         Ok(())
     }
+}
+
+/// Checks the length of the name of a function or tensor.
+fn ensure_short(n_bytes: usize, what: &str) -> Result<()> {
+    ensure!(n_bytes <= MAX_NAME_BYTES, "its pickle has a {what} with a name of {n_bytes} bytes");
+    Ok(())
 }
 
 fn tuple(values: Vec<Value>) -> Result<Value> {
@@ -162,7 +174,7 @@ fn storage(id: &Value) -> Result<Value> {
             "torch.DoubleStorage" => Some(DType::F64),
             _ => None,
         };
-        return Ok(Value::Storage(Rc::new(Storage { key: key.to_string(), dtype })));
+        return Ok(Value::Storage(Rc::new(Storage { key: key.clone(), dtype })));
     }
     bail!("its pickle has a persistent id that is not a storage")
 }
@@ -186,6 +198,8 @@ fn call(function: &Value, arguments: &Value) -> Result<Value> {
             ],
         ) => {
             let numbers = |tuple: &Tuple| {
+                let rank = tuple.values.len();
+                ensure!(rank <= MAX_RANK, "its pickle has a tensor of {rank} dimensions");
                 let numbers = tuple.values.iter().map(|value| match value {
                     Value::Int(number) => Ok(*number),
                     _ => bail!("a tensor's shape has something else than integers"),

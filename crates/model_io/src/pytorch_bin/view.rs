@@ -8,7 +8,7 @@ use candle_core::DType;
 /// File of numbers.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(super) struct Storage {
-    pub(super) key: String,
+    pub(super) key: Rc<str>,
     /// `None` for types that cannot be weights.
     pub(super) dtype: Option<DType>,
 }

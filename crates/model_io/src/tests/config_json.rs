@@ -209,6 +209,10 @@ fn settings_of_other_families_are_read_with_their_defaults_or_refused_by_name() 
     let two = json!({ "rope_type": "longrope", "short_factor": [1, 1], "long_factor": [1, 1] });
     let two = json!({ "rope_parameters": two });
     assert!(error(with("phi3", two)).contains("LongRoPE has 2 factors for 1 pairs"));
+    let wide = json!({ "intermediate_size": 1u64 << 63 });
+    assert!(error(with("phi3", wide)).contains("of 9223372036854775808 channels is too wide"));
+    let heads = json!({ "num_attention_heads": 1u64 << 31, "hidden_size": 1u64 << 63 });
+    assert!(error(with("gpt_neox", heads)).contains("heads of 4294967296 are too many"));
     let dense = json!({ "mlp_only_layers": [0] });
     assert!(error(with("qwen3_moe", dense)).contains("`mlp_only_layers`"));
     let many = json!({ "num_experts_per_tok": 9 });
@@ -233,6 +237,11 @@ fn a_config_survives_a_round_trip_and_has_no_dtype() -> Result<()> {
         assert_eq!(from_json(&to_custom_json(&config))?, config, "{name}, as our own family");
         assert_eq!(json.get("dtype"), None);
     }
+    let learned = variants().into_iter().find(|(name, _)| *name == "learned positions");
+    let learned = learned.expect("it is among them").1;
+    let mut json = to_custom_json(&learned);
+    json["rotary_pct"] = json!(0.5);
+    assert_eq!(from_json(&json)?, learned, "learned positions rotate nothing");
     let mut no_rope = variants()[0].1;
     no_rope.attention.position = rope_in_every_other_layer();
     let json = to_json(&no_rope);

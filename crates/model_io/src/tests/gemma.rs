@@ -285,3 +285,25 @@ fn layers_with_full_attention_beside_a_window_need_its_size() {
     let message = error(from_json(&json));
     assert!(message.contains("its size is not given"), "{message}");
 }
+
+/// A file of our own may describe a Gemma, which then gets the keys of its family.
+#[test]
+fn a_choice_that_changes_nothing_is_none_in_files_of_our_own_too() -> Result<()> {
+    for name in ["gemma2", "gemma3_text"] {
+        let variant = variants().into_iter().find(|(variant, _)| *variant == name);
+        let config = variant.expect("it is among them").1;
+        let custom = to_custom_json(&config);
+        for (key, value) in [
+            ("full_attention_interval", json!(99)),
+            ("full_attention_interval", json!(1)),
+            ("query_pre_attn_scalar", json!(config.attention.head_dim)),
+            ("rope_local_base_freq", custom["rope_theta"].clone()),
+        ] {
+            let mut json = custom.clone();
+            json[key] = value;
+            let config = from_json(&json)?;
+            assert_eq!(from_json(&to_json(&config))?, config, "{name}: {key}");
+        }
+    }
+    Ok(())
+}

@@ -90,6 +90,28 @@ fn a_pickle_that_is_not_a_dict_of_tensors_is_refused_without_running_it() -> Res
     Ok(())
 }
 
+/// A pickle writes a shape or a name once, and mentions it in three bytes.
+#[test]
+fn a_long_shape_or_name_is_refused_before_it_is_copied() -> Result<()> {
+    let refused = |pickle: &[u8]| -> Result<String> { Ok(error(read(&with_pickle(pickle)?))) };
+    let tensor = |rank: usize| {
+        let storage = b"(X\x07\0\0\0storagectorch\nFloatStorage\nX\x01\0\0\x000NNtQ";
+        let shape = [&b"("[..], &b"K\x01".repeat(rank), b"t"].concat();
+        let function = &b"ctorch._utils\n_rebuild_tensor_v2\n("[..];
+        [function, storage, b"K\0", &shape, &shape, b"tR"].concat()
+    };
+    assert!(refused(&[&tensor(9)[..], b"."].concat())?.contains("a tensor of 9 dimensions"));
+    let named = |name: &[u8]| {
+        let length = (name.len() as u32).to_le_bytes();
+        [&b"}X"[..], &length[..], name, &tensor(8), b"s."].concat()
+    };
+    assert!(refused(&named(&[b'w'; 1025]))?.contains("a tensor with a name of 1025 bytes"));
+    assert!(refused(&named(&[b'w'; 1024]))?.contains("it has no archive/data/0"));
+    let function = [&b"c"[..], &[b'f'; 1025], b"\n\n."].concat();
+    assert!(refused(&function)?.contains("a function with a name of 1025 bytes"));
+    Ok(())
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 

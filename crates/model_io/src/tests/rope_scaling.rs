@@ -88,6 +88,10 @@ fn invalid_scalings_are_refused_by_name() {
         });
         assert!(refused(negative).contains("factor must be"), "{kind}");
     }
+    let equal = refused(json!({
+        "type": "llama3", "factor": 8., "low_freq_factor": 4., "high_freq_factor": 4.
+    }));
+    assert!(equal.contains("must be below `high_freq_factor`, 4"), "{equal}");
     let yarn = |key: &str, value: Value| {
         let mut scaling = json!({ "type": "yarn", "factor": 4. });
         scaling[key] = value;

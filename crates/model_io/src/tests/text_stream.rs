@@ -1,7 +1,8 @@
 use anyhow::Result;
+use serde_json::json;
 
 use crate::gguf_tokenizer::{CONTROL, NORMAL, UNKNOWN};
-use crate::{GgufTokenizer, SkipSpecialTokens, Tokenizer};
+use crate::{GgufTokenizer, SkipSpecialTokens, Tokenizer, TokenizerSpecialTokens};
 
 const BOS: u32 = 1;
 const SPACE_A: u32 = 2;
@@ -33,6 +34,22 @@ fn endless_skipped_tokens_do_not_grow_the_window() -> Result<()> {
     }
     let mut stream = tokenizer.stream(SkipSpecialTokens::No, &[]);
     assert_eq!(stream.push(BOS)?, "<s>");
+    Ok(())
+}
+
+#[test]
+fn a_decoder_that_joins_equal_tokens_does_not_grow_the_window() -> Result<()> {
+    let ctc = json!({
+        "type": "CTC", "pad_token": "<pad>", "word_delimiter_token": "|", "cleanup": false
+    });
+    let model = json!({ "type": "WordLevel", "vocab": { "\u{fffd}": 0 }, "unk_token": "\u{fffd}" });
+    let json = json!({ "version": "1.0", "decoder": ctc, "model": model });
+    let tokenizer = Tokenizer::from_json(json, TokenizerSpecialTokens::default())?;
+    let mut stream = tokenizer.stream(SkipSpecialTokens::No, &[]);
+    for _ in 0..1000 {
+        stream.push(0)?;
+        assert!(stream.window.len() < 300, "{} tokens in the window", stream.window.len());
+    }
     Ok(())
 }
 

@@ -192,12 +192,45 @@ fn a_step_that_doubles_a_text_again_and_again_is_an_error() {
 }
 
 #[test]
+fn word_piece_splits_no_word_of_any_length() {
+    let tokenizer = |max_chars: u64| {
+        let model = json!({
+            "type": "WordPiece", "vocab": { "a": 0 }, "unk_token": "a",
+            "continuing_subword_prefix": "##", "max_input_chars_per_word": max_chars
+        });
+        let json = json!({ "version": "1.0", "model": model });
+        Tokenizer::from_json(json, Default::default())
+    };
+    assert!(tokenizer(1000).is_ok());
+    let error = format!("{:#}", tokenizer(1001).unwrap_err());
+    assert!(error.contains("`max_input_chars_per_word` is 1001; the limit is 1000"), "{error}");
+}
+
+#[test]
+fn regular_expressions_that_would_take_gigabytes_are_refused() {
+    let split = |regex: &str| {
+        let pattern = json!({ "Regex": regex });
+        json!({ "type": "Split", "pattern": pattern, "behavior": "Isolated", "invert": false })
+    };
+    for (part, regex, message) in [
+        ("pre_tokenizer", r"\w{200}(?!x)", "have 60 repetitions of more than 10"),
+        ("pre_tokenizer", r"\w{1,200}(?!x)", "have 60 repetitions of more than 10"),
+        ("pre_tokenizer", "a".repeat(200).as_str(), "regular expressions have 12000 bytes"),
+    ] {
+        let error = format!("{:#}", steps(part, &split(regex), 60).unwrap_err());
+        assert!(error.contains(message), "{error}");
+    }
+    assert!(steps("pre_tokenizer", &split(r"\p{N}{1,3}(?!\S)"), 60).is_ok());
+}
+
+#[test]
 fn steps_on_which_the_library_panics_are_refused_also_without_their_type() {
     for (part, step, expected) in [
         ("decoder", json!({ "content": " ", "start": 1, "stop": 1 }), "`Strip` decoder"),
         ("decoder", json!({ "type": "Strip", "content": " ", "start": 0, "stop": 1 }), "`Strip`"),
         ("pre_tokenizer", json!({ "length": 0 }), "has length 0"),
         ("normalizer", json!({ "precompiled_charsmap": "AAAA" }), "`Precompiled`"),
+        ("normalizer", json!({ "type": "Precompiled" }), "`Precompiled`"),
         ("normalizer", json!({ "type": "Prepend", "prepend": "" }), "`Prepend`"),
     ] {
         let error = format!("{:#}", steps(part, &step, 1).unwrap_err());

@@ -57,12 +57,14 @@ fn unsupported_peft_settings_are_rejected_by_name() -> Result<()> {
         ("bias", json!("all")),
         ("rank_pattern", json!({"q_proj": 0})),
         ("rank_pattern", json!({"q_proj(": 2})),
+        ("rank_pattern", json!({"(\\w{1000}){1000}": 2})), // gigabytes, if it were compiled
         ("rank_pattern", json!(2)),
         ("modules_to_save", json!(["lm_head"])),
         ("target_modules", json!(null)),
         ("target_modules", json!(r"model\.layers\.1\..*")), // there are adapters of layer 0, too
         ("target_modules", json!("q_proj")), // a regex of the whole name, which matches no layer
         ("alpha_pattern", json!({"q_proj": "2"})),
+        ("alpha_pattern", json!({"q_proj": 1e300})),
         ("layers_to_transform", json!([1])),
         ("target_parameters", json!(["experts"])),
         ("init_lora_weights", json!("pissa")),
@@ -183,6 +185,9 @@ fn adapters_of_fused_experts_that_do_not_fit_are_rejected() -> Result<()> {
     no_pattern["rank_pattern"] = json!({});
     let error = refuse(&no_pattern, &|_| Ok(()))?;
     assert!(error.contains("lora_A has 12 rows, expected 2 for each of 3 experts"), "{error}");
+    no_pattern["r"] = json!(u64::MAX);
+    let error = refuse(&no_pattern, &|_| Ok(()))?;
+    assert!(error.contains("expected 18446744073709551615 for each of 3 experts"), "{error}");
     let error = refuse(&settings, &|tensors| {
         tensors.remove(&path("lora_B"));
         Ok(())
