@@ -175,13 +175,12 @@ impl RopeScaling {
                     bail!("YaRN needs a RoPE base above 1, got {base}");
                 }
             }
-            Self::Llama3(Llama3Scaling { low_freq_factor, high_freq_factor, .. }) => {
-                if low_freq_factor >= high_freq_factor {
-                    bail!(
-                        "RoPE's `low_freq_factor` is {low_freq_factor}: it must be below \
-                         `high_freq_factor`, {high_freq_factor}"
-                    );
-                }
+            Self::Llama3(Llama3Scaling {
+                low_freq_factor: low, high_freq_factor: high, ..
+            }) if low >= high => {
+                bail!(
+                    "RoPE's `low_freq_factor` is {low}: it must be below `high_freq_factor`, {high}"
+                )
             }
             Self::Long(LongScaling { short_factor, long_factor, .. }) => {
                 for factors in [short_factor, long_factor] {

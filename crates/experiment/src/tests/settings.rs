@@ -355,7 +355,7 @@ fn a_run_without_a_newer_setting_had_its_default() -> Result<()> {
 fn the_command_help_takes_the_flag_help() {
     for args in ["help", "help --help", "help train -h"] {
         let args = ["test"].into_iter().chain(args.split_whitespace());
-        let error = crate::command_line::parse::<Cli>(args, &[]).err().expect("help");
+        let Err(error) = crate::command_line::parse::<Cli>(args, &[]) else { panic!("no help") };
         let kind = error.downcast_ref::<clap::Error>().map(clap::Error::kind);
         assert_eq!(kind, Some(clap::error::ErrorKind::DisplayHelp), "{error}");
     }

@@ -31,5 +31,5 @@ fn exp_of_numbers_beyond_the_range_is_zero_or_infinite() {
     assert_eq!(inputs.map(Float::exp), expected);
     assert!(exp_of_all(&[f32::NAN])[0].is_nan() && Float::exp(f32::NAN).is_nan());
     let at_88_5 = exp_of_all(&[88.5f32])[0];
-    assert!((at_88_5 / 2.723_087_9e38 - 1.).abs() < 1e-6, "{at_88_5}"); // numpy.exp(88.5)
+    assert!((at_88_5 / 2.723_088e38 - 1.).abs() < 1e-6, "{at_88_5}"); // numpy.exp(88.5)
 }
