@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
+use tokenizers::utils::SysRegex;
 
 /// Limit of token IDs. Real vocabularies have up to 2^18 tokens; an ID sizes tables.
 const MAX_VOCAB: u64 = 1 << 24;
@@ -63,6 +64,11 @@ fn check_json(json: &Value) -> Result<()> {
         );
     }
     check_regexes(json)?;
+    for step in objects(&json["normalizer"]) {
+        // The library loses track of what is inserted where nothing is replaced.
+        let inserts = step["content"] != "" && matches_empty_text(&step["pattern"]);
+        ensure!(!inserts, "a `Replace` normalizer whose pattern matches the empty text");
+    }
     let mut pre_tokenizers = objects(&json["pre_tokenizer"]).into_iter();
     ensure!(
         !pre_tokenizers.any(|step| step["length"] == 0),
@@ -111,6 +117,12 @@ fn check_regexes(json: &Value) -> Result<()> {
         "its regular expressions have {n_long} repetitions of more than {SHORT_REPETITION}"
     );
     Ok(())
+}
+
+/// True if a pattern of `Replace` matches the empty text.
+fn matches_empty_text(pattern: &Value) -> bool {
+    let regex = pattern["Regex"].as_str().and_then(|regex| SysRegex::new(regex).ok());
+    pattern["String"] == "" || regex.is_some_and(|regex| regex.find_iter("").next().is_some())
 }
 
 /// True for what stands in the braces of a long repetition: `200`, `1,200` or `200,`.

@@ -231,6 +231,8 @@ fn steps_on_which_the_library_panics_are_refused_also_without_their_type() {
         ("pre_tokenizer", json!({ "length": 0 }), "has length 0"),
         ("normalizer", json!({ "precompiled_charsmap": "AAAA" }), "`Precompiled`"),
         ("normalizer", json!({ "type": "Precompiled" }), "`Precompiled`"),
+        ("normalizer", json!({ "pattern": { "String": "" }, "content": "a" }), "the empty text"),
+        ("normalizer", json!({ "pattern": { "Regex": "x*" }, "content": "a" }), "the empty text"),
         ("normalizer", json!({ "type": "Prepend", "prepend": "" }), "`Prepend`"),
     ] {
         let error = format!("{:#}", steps(part, &step, 1).unwrap_err());
