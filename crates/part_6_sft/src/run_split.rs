@@ -88,15 +88,11 @@ impl RunSplit {
                 }
                 rows => rows?,
             };
-            match rows {
-                Some((rule, train)) => {
-                    learned.extend(train.iter().map(Example::conversation));
-                    match has_same_data {
-                        true => of_data = Some((run, Some(rule))),
-                        false => of_source = Some((run, None)),
-                    }
-                }
-                None => {}
+            let Some((rule, train)) = rows else { continue };
+            learned.extend(train.iter().map(Example::conversation));
+            match has_same_data {
+                true => of_data = Some((run, Some(rule))),
+                false => of_source = Some((run, None)),
             }
         }
         Ok(of_data.or(of_source).map(|(run, rule)| Self { run, rule, learned }))
