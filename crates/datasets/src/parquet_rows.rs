@@ -53,8 +53,8 @@ pub(crate) fn read(path: &Path) -> Result<Vec<(usize, Value)>> {
 }
 
 /// Rows of `file`. Reading is given up when the process has taken more than `max_process_bytes`. A
-/// thread cannot be ended from outside: it goes on until the program ends, which is what programs do
-/// with the error.
+/// thread cannot be ended from outside: it goes on until the program ends, which is what programs
+/// do with the error.
 pub(crate) fn read_on_thread(file: File, max_process_bytes: u64) -> Result<Vec<(usize, Value)>> {
     let failure = "its pages are invalid";
     let before = resident_bytes().unwrap_or(0);

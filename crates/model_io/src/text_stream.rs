@@ -61,7 +61,7 @@ impl TextStream<'_> {
         let end = self.window.len();
         let text = self.pending_text(end)?;
         if text.is_empty() {
-            // A space that sentencepiece drops, or a token that a decoder joins with the one before.
+            // A space that sentencepiece drops, or a token that a decoder joins with the last.
             let is_long = end - self.n_emitted > MAX_PENDING;
             return Ok(if is_long { self.emit(end, text) } else { text });
         }

@@ -20,8 +20,8 @@ const MAX_TEMPLATE_IDS: usize = 1000;
 /// cube.
 const MAX_WORD_CHARS: u64 = 1000;
 
-/// Limit of the regular expressions of all steps together, in bytes; those of real models have up to
-/// two thousand.
+/// Limit of the regular expressions of all steps together, in bytes; those of real models have up
+/// to two thousand.
 const MAX_REGEX_BYTES: usize = 1 << 13;
 /// Limit of their repetitions of more than [`SHORT_REPETITION`]. The library compiles a pattern in
 /// parts, each of up to 10 MB, which `\w{200}` takes.

@@ -49,7 +49,9 @@ fn rows_without_a_prompt_or_tests_are_refused() {
         (json!({ "prompt": "a", "test": "b" }), "there is no column `entry_point`"),
         (json!({ "prompt": "", "tests": "a" }), "`prompt` is empty"),
         (
-            json!({ "prompt": "a", "test_imports": "a".repeat(9999), "test_list": vec!["b"; 1000] }),
+            json!({
+                "prompt": "a", "test_imports": "a".repeat(9999), "test_list": vec!["b"; 1000],
+            }),
             "1000 tests are too many for a setup of 9999 bytes before each",
         ),
     ] {

@@ -11,7 +11,8 @@ use super::view::{Storage, View};
 
 /// Limit of tuples within tuples; `torch.save` needs 3.
 const MAX_DEPTH: usize = 8;
-/// Limit of a tensor's dimensions: a pickle may mention one shape a million times, and each is copied.
+/// Limit of a tensor's dimensions: a pickle may mention one shape a million times, and each is
+/// copied.
 const MAX_RANK: usize = 8;
 /// Limit of the names of functions and tensors, which errors repeat.
 const MAX_NAME_BYTES: usize = 1 << 10;
