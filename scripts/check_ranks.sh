@@ -3,7 +3,7 @@
 #
 #   - two and four ranks train the weights of one, with the same losses and completions;
 #   - a run on two ranks gives the same bytes twice, and can be resumed on four;
-#   - after an error or a panic of one rank all have ended within 10 seconds;
+#   - after an error of one rank, or a full disk behind its output, all have ended within 10 s;
 #   - so they have after kill -9 of a rank, and the resumed run gives the bytes of the one that was
 #     not killed.
 #
@@ -300,7 +300,7 @@ check_part() {
     local train=("$programs/$program" train "${@:4}" --threads 1 --out "$folder/runs/$part-fails")
     check_ending "$part" "an error of a rank" 1 '^error' 'exec "$@" --no-such-flag' "${train[@]}"
     # What is printed does not fit on its device.
-    check_ending "$part" "a panic of a rank" 0 'panicked' 'exec "$@" >/dev/full' "${train[@]}"
+    check_ending "$part" "a full disk" 0 'No space left on device' 'exec "$@" >/dev/full' "${train[@]}"
     ((kills == 0)) || check_kills "$@"
 }
 
