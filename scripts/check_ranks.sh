@@ -325,7 +325,7 @@ measure_overhead() {
 
 # A learning rate at which the rounding of a sum stays below 1e-5 of a weight: AdamW divides by the
 # size of the gradient, so where that is near 0, rounding becomes a share of the rate.
-all=(--lr 3e-4 --warmup-steps 2 --log-interval 1 --save-interval 2 --tracker none)
+all=(--lr 1e-4 --warmup-steps 2 --log-interval 1 --save-interval 2 --tracker none)
 model=(--model "$folder/runs/6-1")
 rewards=(--reward length --max-new-tokens 8) # which differ also between an untrained model's words
 

@@ -18,6 +18,7 @@ pub mod prompt_row; // layouts
 pub mod example;
 pub mod code_rows;
 pub mod example_columns;
+mod example_layouts;
 pub mod preference;
 pub mod preference_columns;
 pub mod split;

@@ -34,9 +34,9 @@ pub(crate) fn preference_round(
     let scoring = &mut context.scoring;
     let counts = scoring.counter.counts();
     let rollouts = ScoredRollouts::of_all_ranks(groups, &prompts, scoring, ranks, &mut rng)?;
-    scoring.counter.log(counts, step, log)?;
+    scoring.counter.log(counts, step + 1, log)?;
     if let Some(bad) = non_finite_message(&rollouts.rewards, &rollouts.completion_texts) {
-        return log.alarm(step, &skipped_step(&bad));
+        return log.alarm(step + 1, &skipped_step(&bad));
     }
     let mut examples = online.signal.examples(&rollouts);
     let history = &mut policy.state.progress.rewards;
@@ -46,7 +46,7 @@ pub(crate) fn preference_round(
         Some(plateau) => plateau.alarm(),
         None => examples.is_empty().then(|| no_better_completion(mean_reward)),
     };
-    equal.map_or(Ok(()), |alarm| log.alarm(step, &alarm))?;
+    equal.map_or(Ok(()), |alarm| log.alarm(step + 1, &alarm))?;
     if let Some(reference) = &context.reference {
         set_ref_log_probs(
             &mut examples,
@@ -59,7 +59,7 @@ pub(crate) fn preference_round(
         "round": number, "reward_mean": mean_reward, "examples": examples.len(),
         "sampled_completions": rollouts.rewards.len(), "sampled_tokens": rollouts.n_tokens(),
     });
-    log.row(step, row)?;
+    log.row(step + 1, row)?;
     for part in online.parts(&examples, step, config) {
         let micro_batches = part.chunks(config.batch_size).map(<[_]>::to_vec).collect();
         let batch = DpoBatch { micro_batches, mismatched: Vec::new() };
@@ -97,7 +97,7 @@ pub(crate) fn distillation_round(
         "round": number, "on_policy": is_on_policy,
         "sampled_tokens": if is_on_policy { n_tokens } else { 0 },
     });
-    log.row(step, row)?;
+    log.row(step + 1, row)?;
     for part in online.parts(&groups, step, config) {
         distill_step(policy, model, part, (*divergence, config), log)?;
     }
@@ -106,7 +106,8 @@ pub(crate) fn distillation_round(
 
 /// A round before its completions are sampled.
 struct Round {
-    /// Steps taken so far.
+    /// Steps taken so far. Rows of the round are those of the next step: a run that was ended in
+    /// the round and resumed at this step samples it again.
     step: usize,
     /// Number of the round, from 1.
     number: usize,

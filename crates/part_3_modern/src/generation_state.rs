@@ -1,8 +1,6 @@
 //! State of a generation: the token rows so far, and the KV cache of those already processed. The
 //! decoding loop appends to it and returns the completions.
 
-use std::fmt;
-
 use anyhow::{Result, ensure};
 use candle_core::{DType, Device, Tensor};
 use tensor_core::Rng;
@@ -10,6 +8,7 @@ use tensor_core::Rng;
 use crate::completion::{Completion, FinishReason, Row, forbid, push_sampled, sample_rows};
 use crate::generate_config::GenerateConfig;
 use crate::prompt_lookup::{PromptLookup, max_proposed_tokens};
+use crate::prompt_too_long::PromptTooLong;
 use crate::sampler::Sampler;
 use crate::{Cache, GptModern};
 
@@ -23,28 +22,6 @@ pub struct GenerationState {
     /// Padding tokens at the start of each row.
     padding: Vec<usize>,
 }
-
-/// Error about a prompt that is longer than the model's context.
-#[derive(Debug)]
-pub struct PromptTooLong {
-    len: usize,
-    context_len: usize,
-    has_lookup: bool,
-}
-
-impl fmt::Display for PromptTooLong {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { len, context_len, .. } = self;
-        let lookup = if self.has_lookup { " and no prompt lookup" } else { "" };
-        write!(
-            f,
-            "the prompt has {len} tokens, the model's context is {context_len}: shorten it, or use \
-             a sliding window{lookup}"
-        )
-    }
-}
-
-impl std::error::Error for PromptTooLong {}
 
 impl GenerationState {
     /// State of a single row, nothing of which is processed yet.

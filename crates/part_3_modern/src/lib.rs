@@ -27,6 +27,7 @@ pub mod sampler;
 pub mod generate_config;
 pub mod completion;
 pub mod prompt_lookup; // 3.8
+mod prompt_too_long;
 pub mod generation_state;
 pub mod generation;
 pub mod perplexity;
@@ -46,10 +47,11 @@ pub use checkpoint::Checkpoint;
 pub use completion::{Completion, FinishReason};
 pub use generate_config::{CacheKind, GenerateConfig};
 pub use generation::{generate, generate_samples};
-pub use generation_state::{GenerationState, PromptTooLong};
+pub use generation_state::GenerationState;
 pub use kv_cache::KvCache;
 pub use mixed_precision::TrainingModels;
 pub use model::GptModern;
+pub use prompt_too_long::PromptTooLong;
 pub use rolling_cache::RollingCache;
 pub use sampler::{Sampler, SamplingStrategy};
 

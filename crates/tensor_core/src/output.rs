@@ -90,16 +90,10 @@ macro_rules! print {
 #[macro_export]
 macro_rules! println {
     () => {
-        $crate::output::write(
-            $crate::output::Stream::Stdout,
-            ::std::format_args!("\n"),
-        )
+        $crate::print!("\n")
     };
     ($($text:tt)*) => {
-        $crate::output::write(
-            $crate::output::Stream::Stdout,
-            ::std::format_args!("{}\n", ::std::format_args!($($text)*)),
-        )
+        $crate::print!("{}\n", ::std::format_args!($($text)*))
     };
 }
 
@@ -118,15 +112,9 @@ macro_rules! eprint {
 #[macro_export]
 macro_rules! eprintln {
     () => {
-        $crate::output::write(
-            $crate::output::Stream::Stderr,
-            ::std::format_args!("\n"),
-        )
+        $crate::eprint!("\n")
     };
     ($($text:tt)*) => {
-        $crate::output::write(
-            $crate::output::Stream::Stderr,
-            ::std::format_args!("{}\n", ::std::format_args!($($text)*)),
-        )
+        $crate::eprint!("{}\n", ::std::format_args!($($text)*))
     };
 }

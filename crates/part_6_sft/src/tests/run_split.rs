@@ -19,6 +19,16 @@ fn write_run(folder: &str, settings: &Value) -> Result<()> {
     Ok(())
 }
 
+/// 100 rows, each of which is a pair, an example, and a problem.
+fn pairs_and_examples() -> String {
+    let row = |i: usize| {
+        let prompt = format!("{i}?");
+        let row = json!({ "prompt": prompt, "completion": "a", "chosen": "a", "rejected": "b" });
+        row.to_string() + "\n"
+    };
+    (0..100).map(row).collect()
+}
+
 #[test]
 fn the_rows_that_a_model_has_learned_are_those_of_the_first_run_on_the_data() -> Result<()> {
     let folder = tempfile::tempdir()?;
@@ -133,13 +143,7 @@ fn runs_of_other_parts_have_learned_rows_but_their_split_is_not_kept_to() -> Res
     let folder = tempfile::tempdir()?;
     let path = |name: &str| folder.path().join(name).to_string_lossy().into_owned();
     let data = path("a.jsonl");
-    // Every row is a pair, an example, and a problem.
-    let row = |i: usize| {
-        json!({ "prompt": format!("{i}?"), "completion": "a", "chosen": "a", "rejected": "b" })
-            .to_string()
-            + "\n"
-    };
-    fs::write(&data, (0..100).map(row).collect::<String>())?;
+    fs::write(&data, pairs_and_examples())?;
     let rule = SplitRule::of_shares(100, 0.2, 0., 4);
     let dpo = json!({ "data": data, "pairs": 9, "seed": 4, "split_rule": rule });
     write_run(&path("dpo"), &dpo)?;
@@ -168,12 +172,7 @@ fn a_run_on_preferences_keeps_to_the_split_of_another_and_not_of_one_on_examples
     let folder = tempfile::tempdir()?;
     let path = |name: &str| folder.path().join(name).to_string_lossy().into_owned();
     let data = path("a.jsonl");
-    let row = |i: usize| {
-        json!({ "prompt": format!("{i}?"), "completion": "a", "chosen": "a", "rejected": "b" })
-            .to_string()
-            + "\n"
-    };
-    fs::write(&data, (0..100).map(row).collect::<String>())?;
+    fs::write(&data, pairs_and_examples())?;
     let rule = |seed: u64| SplitRule::of_shares(100, 0.2, 0.1, seed);
     let sft = json!({ "data": data, "examples": 9, "split_rule": rule(1) });
     let first = json!({ "data": data, "pairs": 9, "split_rule": rule(2), "model": path("sft") });
