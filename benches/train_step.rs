@@ -3,7 +3,7 @@
 //!     cargo bench -p benches --bench train_step
 
 use benches::train_step::{TrainStep, Training};
-use candle_core::Device;
+use candle_core::{DType, Device};
 use criterion::{Criterion, Throughput};
 
 #[global_allocator]
@@ -13,7 +13,7 @@ fn train_step(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("train step");
     group.sample_size(10);
     for (name, step) in TrainStep::all() {
-        let mut training = Training::new(step, &Device::Cpu).expect("valid sizes");
+        let mut training = Training::new(step, DType::F32, &Device::Cpu).expect("valid sizes");
         group.throughput(Throughput::Elements((step.batch_size * step.block_size) as u64));
         group.bench_function(name, |bencher| bencher.iter(|| training.step().expect("a step")));
     }

@@ -97,9 +97,29 @@ enum Model {
     Gpt2(Gpt),
 }
 
+impl Model {
+    fn new(sizes: &TrainStep, parameters: &mut Parameters) -> Result<Self> {
+        Ok(match sizes.model {
+            Architecture::Llama => {
+                Self::Llama(Box::new(GptModern::new(&sizes.modern(), parameters.root())?))
+            }
+            Architecture::Gpt2 => Self::Gpt2(Gpt::new(&sizes.gpt2(), parameters.root())?),
+        })
+    }
+
+    fn forward(&self, ids: &Tensor) -> Result<Tensor> {
+        match self {
+            Self::Llama(model) => model.forward(ids),
+            Self::Gpt2(model) => model.forward(ids),
+        }
+    }
+}
+
 /// A model with its optimizer, and the generator of its batches.
 pub struct Training {
     sizes: TrainStep,
+    /// Parameters as the model computes with them.
+    compute_parameters: Parameters,
     model: Model,
     parameters: Parameters,
     optimizer: AdamW,
@@ -119,28 +139,25 @@ pub struct Times {
 }
 
 impl Training {
-    /// Initializes the model on `device` from a fixed seed.
-    pub fn new(sizes: TrainStep, device: &Device) -> Result<Self> {
+    /// Initializes the model on `device` from a fixed seed; it computes in `dtype`.
+    pub fn new(sizes: TrainStep, dtype: DType, device: &Device) -> Result<Self> {
         let mut parameters = Parameters::seeded(1, DType::F32, device);
-        let model = match sizes.model {
-            Architecture::Llama => {
-                Model::Llama(Box::new(GptModern::new(&sizes.modern(), parameters.root())?))
-            }
-            Architecture::Gpt2 => Model::Gpt2(Gpt::new(&sizes.gpt2(), parameters.root())?),
-        };
+        Model::new(&sizes, &mut parameters)?;
         let optimizer = AdamW::new(&parameters, AdamWConfig::default())?;
-        Ok(Self { sizes, model, parameters, optimizer, rng: Rng::new(2) })
+        let mut compute_parameters = parameters.with_compute_dtype(dtype);
+        let model = Model::new(&sizes, &mut compute_parameters)?;
+        Ok(Self { sizes, compute_parameters, model, parameters, optimizer, rng: Rng::new(2) })
     }
 
     /// Runs one step on a new random batch and returns the loss and the durations.
     pub fn step(&mut self) -> Result<(f32, Times)> {
         let (inputs, targets) = (self.random_ids()?, self.random_ids()?.to_dtype(DType::I64)?);
         let start = Instant::now();
-        let logits = match &self.model {
-            Model::Llama(model) => model.forward(&inputs)?,
-            Model::Gpt2(model) => model.forward(&inputs)?,
-        };
-        let loss = cross_entropy(&logits, &targets)?;
+        if self.compute_parameters.is_mixed_precision() {
+            self.model = Model::new(&self.sizes, &mut self.compute_parameters)?; // rounded copies
+        }
+        let logits = self.model.forward(&inputs)?;
+        let loss = cross_entropy(&logits.to_dtype(DType::F32)?, &targets)?;
         drop(logits);
         let forward = start.elapsed();
         let mut grads = backward(&loss)?;

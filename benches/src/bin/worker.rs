@@ -36,6 +36,9 @@ struct Arguments {
     /// Number of CPU threads
     #[arg(long, default_value = "2")]
     threads: NonZeroUsize,
+    /// Number format of the training steps
+    #[arg(long, default_value = "f32", value_name = "f32|bf16")]
+    dtype: DType,
     /// Device of the training steps: auto, cpu, cuda or cuda:N
     #[arg(long, default_value = "cpu")]
     device: DeviceChoice,
@@ -80,14 +83,14 @@ fn main() -> Result<()> {
     }
     keep_freed_memory();
     let threads = tensor_core::threads::set_num_threads(Some(arguments.threads))?;
-    let device = arguments.device.open()?;
+    let training = (arguments.dtype, arguments.device.open()?);
     println!("{}", json!({ "ready": true, "threads": threads }));
     let mut latest = None;
     for line in stdin().lock().lines() {
         let response = line
             .context("reading a request")
             .and_then(|line| Ok(serde_json::from_str(&line)?))
-            .and_then(|request| respond(request, &mut latest, threads, &device))
+            .and_then(|request| respond(request, &mut latest, threads, &training))
             .unwrap_or_else(|error| json!({ "error": format!("{error:#}") }));
         println!("{response}");
         stdout().flush()?;
@@ -100,13 +103,13 @@ fn respond(
     Request { seconds, work }: Request,
     latest: &mut Option<(Work, Benchmark)>,
     threads: usize,
-    device: &Device,
+    training: &(DType, Device),
 ) -> Result<Value> {
     let (work, mut benchmark) = match latest.take() {
         Some((latest, benchmark)) if latest == work => (latest, benchmark),
         other => {
             drop(other); // frees its model before the next one is built
-            let benchmark = prepare(&work, threads, device)?;
+            let benchmark = prepare(&work, threads, training)?;
             (work, benchmark)
         }
     };
@@ -115,7 +118,7 @@ fn respond(
     Ok(response)
 }
 
-fn prepare(work: &Work, threads: usize, device: &Device) -> Result<Benchmark> {
+fn prepare(work: &Work, threads: usize, (dtype, device): &(DType, Device)) -> Result<Benchmark> {
     Ok(match *work {
         Work::Matmul { m, n, k } => {
             let mut rng = Rng::new(0);
@@ -151,7 +154,7 @@ fn prepare(work: &Work, threads: usize, device: &Device) -> Result<Benchmark> {
         }
         Work::TrainStep(step) => {
             let memory_before = process_memory("VmRSS")?;
-            let mut training = Training::new(step, device)?;
+            let mut training = Training::new(step, *dtype, device)?;
             training.step()?;
             training.step()?;
             Box::new(move |seconds| train(&mut training, memory_before, seconds))

@@ -9,6 +9,7 @@ use candle_core::{DType, Tensor};
 use ranks::Ranks;
 use serde::Serialize;
 use serde_json::{Value, json};
+use tensor_core::precision::units_note;
 use tensor_core::{
     Optimizer, OptimizerConfig, Parameter, Parameters, Rng, json_file, sha256, weights,
 };
@@ -117,7 +118,8 @@ impl TrainState {
     pub fn parameter_summary(&self) -> String {
         let (trained, all) = self.parameter_counts();
         let share = 100. * trained as f64 / all as f64;
-        format!("{all} parameters, of which {trained} ({share:.2} %) are trained")
+        let units = units_note(self.parameters.compute_dtype(), self.parameters.device());
+        format!("{all} parameters, of which {trained} ({share:.2} %) are trained{units}")
     }
 
     /// Writes the checkpoint `folder`; `data_id` names the training data.

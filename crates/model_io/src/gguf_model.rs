@@ -55,7 +55,9 @@ pub fn open(file: &Gguf, mode: LoadMode, device: &Device) -> Result<ModelWeights
             Weight::Unquantized(scale) if family.is_gemma() && hf_name.ends_with("norm.weight") => {
                 tensors.insert(hf_name, (scale - 1.)?);
             }
-            Weight::Unquantized(tensor) => _ = tensors.insert(hf_name, tensor),
+            Weight::Unquantized(tensor) | Weight::Bf16Products(tensor) => {
+                _ = tensors.insert(hf_name, tensor)
+            }
         }
     }
     let origin = file.path().display();

@@ -2,9 +2,8 @@
 
 use candle_core::{Module, Result, Tensor, bail};
 use model_io::config::Mlp;
-use tensor_core::ops::grouped_linear::GroupWeights;
-use tensor_core::ops::{Gelu, gelu, grouped_linear, silu_mul};
-use tensor_core::{Bias, Init, Linear, Scope};
+use tensor_core::ops::{Gelu, gelu, silu_mul};
+use tensor_core::{Bias, Init, Linear, Scope, Weight};
 
 /// Experts of a layer, each with its own weights.
 #[derive(Debug, Clone)]
@@ -72,12 +71,8 @@ impl Experts {
     /// `counts[0]` rows are for the first expert, and so on.
     pub fn forward_grouped(&self, x: &Tensor, counts: &[usize]) -> Result<Tensor> {
         let grouped = |layers: &[Linear], x: &Tensor| {
-            let group =
-                |layer: &'_ Linear| Ok((layer.weight.as_tensor()?.clone(), layer.bias.clone()));
-            let groups = layers.iter().map(group).collect::<Result<Vec<_>>>()?;
-            let groups: Vec<GroupWeights<'_>> =
-                groups.iter().map(|(w, b)| (w, b.as_ref())).collect();
-            grouped_linear(x, &groups, counts)
+            let groups = layers.iter().map(|layer| (&layer.weight, layer.bias.as_ref()));
+            Weight::grouped_linear(x, &groups.collect::<Vec<_>>(), counts)
         };
         match self {
             Self::SwiGlu { w1, w2, w3 } => {

@@ -91,7 +91,7 @@ pub fn merged_weights(
     architecture: RewardArchitecture,
 ) -> Result<Parameters> {
     if parameters.adapters().is_empty() {
-        return Ok(parameters.with_compute_dtype(parameters.dtype()));
+        return Ok(parameters.with_compute_dtype(parameters.compute_dtype()));
     }
     let (dtype, device) = (parameters.stored_dtype(), parameters.device());
     let tensors = lora::merged_weights(parameters)?;

@@ -92,7 +92,7 @@ pub fn new_critic(
         }
     }
     ValueHead::new(own.root().at("value_head"), policy.embedding_width())?;
-    TrainState::new(own, optimizer)?.with_compute_dtype(parameters.dtype())
+    TrainState::new(own, optimizer)?.with_compute_dtype(parameters.compute_dtype())
 }
 
 impl Critic {

@@ -212,7 +212,7 @@ pub(crate) fn log_step(
         eos_rate,
         truncation,
         first_ratio_error: update.first_ratio_error,
-        dtype: actor_critic.policy.parameters.dtype(),
+        dtype: actor_critic.policy.parameters.compute_dtype(),
         plateau: actor_critic.policy.progress.rewards.plateau,
     };
     for alarm in actor_critic.progress.alarms.check(&health) {

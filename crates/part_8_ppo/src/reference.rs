@@ -69,7 +69,7 @@ pub fn reference_of_finetuned(
 pub fn create_reference_model(config: &ModelConfig, policy: &Parameters) -> Result<GptModern> {
     match policy.adapters().is_empty() {
         true => {
-            Ok(GptModern::new(config, copy_parameters(config, policy)?.for_inference().root())?)
+            Ok(GptModern::new(config, copy_as_reference(config, policy)?.for_inference().root())?)
         }
         false => without_adapters(config, policy),
     }
@@ -82,6 +82,16 @@ pub fn create_reference_model(config: &ModelConfig, policy: &Parameters) -> Resu
 pub fn without_adapters(config: &ModelConfig, policy: &Parameters) -> Result<GptModern> {
     let mut without = policy.for_inference().without_adapters();
     Ok(GptModern::new(config, without.root())?)
+}
+
+/// Copy of the policy's current weights, frozen, that computes in the same dtype.
+///
+/// # Errors
+/// When memory is short.
+pub fn copy_as_reference(config: &ModelConfig, policy: &Parameters) -> Result<Parameters> {
+    let mut copy = copy_parameters(config, policy)?;
+    copy.freeze(|_| true);
+    Ok(copy.into_compute_dtype(policy.compute_dtype())?)
 }
 
 /// Copy of the policy's current weights.

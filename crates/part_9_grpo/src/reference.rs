@@ -10,7 +10,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use model_io::ModelConfig;
 use modern::GptModern;
-use ppo::reference::{copy_parameters, without_adapters};
+use ppo::reference::{copy_as_reference, without_adapters};
 use tensor_core::{Parameters, weights};
 
 const REFERENCE_FILE: &str = "reference.safetensors";
@@ -59,7 +59,7 @@ impl ReferenceModel {
             );
         }
         let copied_parameters =
-            (!has_adapters).then(|| copy_parameters(config, policy)).transpose()?;
+            (!has_adapters).then(|| copy_as_reference(config, policy)).transpose()?;
         let model = match &copied_parameters {
             Some(copy) => GptModern::new(config, copy.for_inference().root())?,
             None => without_adapters(config, policy)?,

@@ -40,7 +40,10 @@ pub struct Parameters {
     entries: Vec<Parameter>,
     index: HashMap<String, usize>,
     source: Source,
+    /// Dtype of the tensors that a model computes with.
     dtype: DType,
+    /// Dtype of the operands of matrix products; another one than `dtype` only for bf16 on the CPU.
+    compute_dtype: DType,
     device: Device,
     /// Quantized matrices of layers. They are not parameters, since they are never trained.
     quantized: BTreeMap<String, QuantizedMatrix>,
@@ -87,6 +90,7 @@ impl Parameters {
             index,
             source,
             dtype,
+            compute_dtype: dtype,
             device,
             quantized,
             unclaimed,
@@ -158,9 +162,14 @@ impl Parameters {
         &self.device
     }
 
-    /// Dtype in which the model computes.
+    /// Dtype of the model's tensors, from embeddings to logits.
     pub fn dtype(&self) -> DType {
         self.dtype
+    }
+
+    /// Dtype in which the model multiplies matrices, see [`Parameters::with_compute_dtype`].
+    pub fn compute_dtype(&self) -> DType {
+        self.compute_dtype
     }
 
     /// Tensor of the parameter `name` for a layer that computes in `dtype`. The first request

@@ -1,7 +1,19 @@
 //! Dtypes of 16 bits, and the f32 in which losses, norms and merged weights are computed: 16 bits
 //! are for storage, not for accumulation.
 
-use candle_core::{DType, Result, Tensor};
+use candle_core::{DType, Device, Result, Tensor};
+
+use crate::kernels::bf16::Units;
+
+/// Note on the vector units with which a model on `device` computes in `dtype`, to be appended to a
+/// line about the model; empty but for bf16 on the CPU
+/// ([`Parameters::with_compute_dtype`](crate::Parameters::with_compute_dtype)).
+pub fn units_note(dtype: DType, device: &Device) -> String {
+    match (dtype, device) {
+        (DType::BF16, Device::Cpu) => format!("; bf16 products on {}", Units::of_this_cpu().name()),
+        _ => String::new(),
+    }
+}
 
 /// f32 for a dtype of 16 bits, any other dtype as it is.
 pub fn dtype_at_least_f32(dtype: DType) -> DType {

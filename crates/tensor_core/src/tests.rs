@@ -14,6 +14,7 @@ mod attention;
 mod softcap;
 mod errors;
 mod half;
+mod bf16;
 mod adamw;
 mod adamw_8bit;
 mod muon;

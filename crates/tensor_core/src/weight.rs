@@ -1,9 +1,10 @@
-//! Weight matrix of a layer: a trainable tensor, or quantized blocks that take a quarter of the
-//! time to read.
+//! Weight matrix of a layer: a trainable tensor, multiplied as it is or rounded to bf16, or
+//! quantized blocks that take a quarter of the time to read.
 
 use candle_core::{Device, Result, Tensor, bail};
 
-use crate::ops;
+use crate::ops::{self, grouped_linear};
+use crate::precision::at_least_f32;
 use crate::quantized::QuantizedMatrix;
 
 /// Matrix (rows, columns).
@@ -11,6 +12,9 @@ use crate::quantized::QuantizedMatrix;
 pub enum Weight {
     /// Tensor (rows, columns), trainable.
     Unquantized(Tensor),
+    /// Tensor (rows, columns), trainable, in f32, or in bf16 if it is frozen. In its products with
+    /// inputs in f32, all operands are rounded to bf16 and sums are in f32.
+    Bf16Products(Tensor),
     /// Matrix in one of ggml's block formats: on the CPU, a constant to the backward pass.
     Quantized(QuantizedMatrix),
 }
@@ -20,8 +24,29 @@ impl Weight {
     pub fn linear(&self, x: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
         match (self, bias) {
             (Self::Unquantized(weight), bias) => ops::linear(x, weight, bias),
+            (Self::Bf16Products(weight), bias) => ops::linear::linear_bf16(x, weight, bias),
             (Self::Quantized(weight), None) => weight.matmul(x),
             (Self::Quantized(weight), Some(bias)) => ops::add(&weight.matmul(x)?, bias),
+        }
+    }
+
+    /// `x: (N, columns)` by one weight and bias for each group of rows, as
+    /// [`ops::grouped_linear`](fn@ops::grouped_linear), in the arithmetic of the weights.
+    ///
+    /// # Errors
+    /// When a weight is quantized, and those of the operation.
+    pub fn grouped_linear(
+        x: &Tensor,
+        groups: &[(&Self, Option<&Tensor>)],
+        counts: &[usize],
+    ) -> Result<Tensor> {
+        let tensors = groups.iter().map(|&(weight, bias)| Ok((weight.as_tensor()?, bias)));
+        let tensors = tensors.collect::<Result<Vec<_>>>()?;
+        match groups.first() {
+            Some((Self::Bf16Products(_), _)) => {
+                grouped_linear::grouped_linear_bf16(x, &tensors, counts)
+            }
+            _ => ops::grouped_linear(x, &tensors, counts),
         }
     }
 
@@ -32,6 +57,7 @@ impl Weight {
     pub fn embedding(&self, ids: &Tensor) -> Result<Tensor> {
         match self {
             Self::Unquantized(weight) => ops::embedding(weight, ids),
+            Self::Bf16Products(weight) => at_least_f32(&ops::embedding(weight, ids)?),
             Self::Quantized(weight) => {
                 let (rows, columns) = weight.dims();
                 let row_ids = ops::embedding::row_ids(ids, rows)?;
@@ -42,13 +68,13 @@ impl Weight {
         }
     }
 
-    /// Weight as one tensor (rows, columns).
+    /// Weight as one tensor (rows, columns), in the dtype in which it is stored.
     ///
     /// # Errors
     /// When it is quantized.
     pub fn as_tensor(&self) -> Result<&Tensor> {
         match self {
-            Self::Unquantized(weight) => Ok(weight),
+            Self::Unquantized(weight) | Self::Bf16Products(weight) => Ok(weight),
             Self::Quantized(weight) => {
                 bail!(
                     "a {} weight is quantized: it has no trainable tensor",
@@ -61,7 +87,7 @@ impl Weight {
     /// Shape (rows, columns).
     pub fn dims(&self) -> Result<(usize, usize)> {
         match self {
-            Self::Unquantized(weight) => weight.dims2(),
+            Self::Unquantized(weight) | Self::Bf16Products(weight) => weight.dims2(),
             Self::Quantized(weight) => Ok(weight.dims()),
         }
     }
@@ -69,7 +95,7 @@ impl Weight {
     /// Device of the matrix.
     pub fn device(&self) -> &Device {
         match self {
-            Self::Unquantized(weight) => weight.device(),
+            Self::Unquantized(weight) | Self::Bf16Products(weight) => weight.device(),
             Self::Quantized(_) => &Device::Cpu,
         }
     }

@@ -3,7 +3,8 @@
 //! Machines differ and are noisy, so the result is a ratio of turns that alternate in the same run.
 //! Each side is a process that does one piece of work at a time, so that the sides do not disturb
 //! each other. Both processes restart for each row, so that peak memory is that of the row. A
-//! training step is compared with PyTorch in each of its modes, of which the fastest counts.
+//! training step is compared with PyTorch in each of its modes, of which the fastest counts; both
+//! sides multiply matrices in the same number format.
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -16,8 +17,10 @@ use crate::processor;
 use crate::repository::root;
 use crate::worker::Worker;
 
-/// Modes of PyTorch in a training step: as it is, compiled, and with bf16 products (autocast).
-const TRAINING_MODES: [&str; 4] = ["eager", "compile", "bf16", "bf16-compile"];
+/// Modes of PyTorch in a training step, as it is, compiled, and with bf16 products (autocast), and
+/// our `--dtype` beside each.
+const TRAINING_MODES: [(&str, &str); 4] =
+    [("eager", "f32"), ("compile", "f32"), ("bf16", "bf16"), ("bf16-compile", "bf16")];
 
 /// Options of the comparison.
 #[derive(clap::Args)]
@@ -85,7 +88,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let build = ["build", "--release", "--quiet", "-p", "benches", "--bin", "worker"];
     let status = Command::new(env!("CARGO")).args(build).current_dir(root()).status()?;
     ensure!(status.success(), "cargo {} failed", build.join(" "));
-    let mut list = our_command(options);
+    let mut list = our_command(options, "f32");
     list.arg("--list");
     if let Some(model) = &options.model {
         list.arg("--model").arg(std::path::absolute(model)?);
@@ -113,10 +116,10 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-fn our_command(options: &Options) -> Command {
+fn our_command(options: &Options, dtype: &str) -> Command {
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or(root().join("target"), PathBuf::from);
     let mut command = Command::new(target.join("release/worker"));
-    command.arg(format!("--threads={}", options.threads));
+    command.arg(format!("--threads={}", options.threads)).arg(format!("--dtype={dtype}"));
     command
 }
 
@@ -136,9 +139,10 @@ fn compare_modes(work: &Work, options: &Options) -> Result<Vec<Row>> {
         return compare(work, TRAINING_MODES[0], options);
     }
     let mut of_modes = Vec::new();
-    for mode in TRAINING_MODES {
-        let mut rows = compare(work, mode, options)?;
-        rows.iter_mut().for_each(|row| row.work += &format!("; PyTorch {mode}"));
+    for (mode, dtype) in TRAINING_MODES {
+        let mut rows = compare(work, (mode, dtype), options)?;
+        let modes = format!("; ours in {dtype}, PyTorch {mode}");
+        rows.iter_mut().for_each(|row| row.work += &modes);
         of_modes.push(rows);
     }
     let measured = of_modes.iter_mut().filter(|rows| rows[0].error.is_none());
@@ -149,10 +153,10 @@ fn compare_modes(work: &Work, options: &Options) -> Result<Vec<Row>> {
     Ok(of_modes.into_iter().flatten().collect())
 }
 
-/// Runs the work on both sides in alternating turns, PyTorch in `mode`. If the other side fails (no
-/// compiler, an illegal instruction), the only row says so.
-fn compare(work: &Work, mode: &str, options: &Options) -> Result<Vec<Row>> {
-    let mut ours = Worker::start(our_command(options))?;
+/// Runs the work on both sides in alternating turns, PyTorch in `mode`, ours in `dtype`. If the
+/// other side fails (no compiler, an illegal instruction), the only row says so.
+fn compare(work: &Work, (mode, dtype): (&str, &str), options: &Options) -> Result<Vec<Row>> {
+    let mut ours = Worker::start(our_command(options, dtype))?;
     let mut theirs = Worker::start(python_command(options, mode))
         .context("the Python worker did not start: set --python to a Python that has torch")?;
     let mut request = work.request.clone();

@@ -9,6 +9,7 @@ use experiment::flags::ComputeFlags;
 use experiment::{Interrupt, Run, RunLog, training_memory};
 use serde_json::{Value, json};
 use tensor_core::Parameters;
+use tensor_core::precision::units_note;
 
 use crate::flags::{ModelSizeFlags, TrainFlags, ValidationFlags};
 use crate::{ByteCorpus, LanguageModel, train};
@@ -70,7 +71,12 @@ pub fn train_new_model<M: LanguageModel>(
     let seed = args.compute.seed;
     let mut parameters = Parameters::seeded(seed, DType::F32, &device);
     let model = build(&mut parameters)?;
-    println!("{} parameters, {} training bytes", parameters.n_parameters(), corpus.train.len());
+    println!(
+        "{} parameters, {} training bytes{}",
+        parameters.n_parameters(),
+        corpus.train.len(),
+        units_note(args.train.dtype.dtype(), &device)
+    );
     let settings = json!({
         "data": args.data, "seed": seed, "device": args.compute.device.to_string(),
         "model": config, "train": train_config,

@@ -156,7 +156,7 @@ fn gradients(
     let model = GptModern::new(config, compute.root())?;
     let model = model.for_training(dropout, gradient_checkpointing);
     let logits = model.forward(&ids(2, 9, 1)?)?;
-    assert_eq!(logits.dtype(), dtype);
+    assert_eq!((logits.dtype(), compute.compute_dtype()), (compute.dtype(), dtype));
     let targets = ids(2, 9, 2)?.to_dtype(DType::I64)?;
     let grads = backward(&cross_entropy(&logits.to_dtype(DType::F32)?, &targets)?)?;
     let grad = |p: &tensor_core::Parameter| {

@@ -11,6 +11,7 @@ use experiment::{RunLogConfig, RunSetup, training_memory};
 use model_io::{LoadMode, ModelConfig};
 use modern::Checkpoint;
 use ranks::Ranks;
+use tensor_core::precision::units_note;
 
 use super::arguments::TrainArgs;
 use super::run_data::{keep_tokens, open_data};
@@ -64,7 +65,7 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
         ..RunLogConfig::losses(total_steps, warmup_steps, args.run.metrics.log_interval.get())
     };
     let mut log = setup.open_log(log, |checkpoint| state.restore(checkpoint, &data_id))?;
-    print_run_summary(&state, &data);
+    print_run_summary(&state, &data, &config);
     println!("{}", defaults.summary(&config.schedule));
     let (run, model_folder) = (setup.run(&data_id)?, setup.out.join("model"));
     let validation = args.validation_config(defaults.eval_interval(total_steps));
@@ -103,12 +104,13 @@ fn new_state(
 }
 
 /// Prints the sizes of the model and the data.
-fn print_run_summary(state: &PretrainState, data: &Dataset) {
+fn print_run_summary(state: &PretrainState, data: &Dataset, config: &TrainConfig) {
     let (train, validation) = (&data.train, &data.validation);
     println!(
-        "{} parameters, vocabulary of {}",
+        "{} parameters, vocabulary of {}{}",
         state.train.parameters.n_parameters(),
-        data.tokenizer.vocab_size()
+        data.tokenizer.vocab_size(),
+        units_note(config.dtype, state.train.parameters.device())
     );
     println!(
         "{} training tokens in {} documents, {} validation tokens in {}",

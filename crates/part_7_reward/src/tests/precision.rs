@@ -72,7 +72,7 @@ fn the_reward_head_of_a_model_in_bf16_computes_in_f32() -> Result<()> {
     let pairs = pairs()?;
     let (ids, lengths) = right_pad(&[&pairs[0].chosen[..]], &CPU)?;
     let hidden = model.backbone().hidden_states(&ids)?; // (1, T, C)
-    assert_eq!(hidden.dtype(), DType::BF16);
+    assert_eq!(state.parameters.compute_dtype(), DType::BF16);
     let last = hidden.narrow(1, lengths[0] - 1, 1)?.flatten(0, 1)?.to_dtype(DType::F32)?; // (1, C)
     let head = state.parameters.get(HEAD_WEIGHT).context("a head")?.var.as_detached_tensor();
     let expected = last.matmul(&head.t()?)?.flatten_all()?; // (1)

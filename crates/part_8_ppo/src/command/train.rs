@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use sft::finetuned::resolve_model_path;
 use sft::{ChatTokenizer, InitialModel, ModelSaver, save_run_end};
 use tensor_core::Parameters;
+use tensor_core::precision::units_note;
 
 use super::arguments::{SFT_STEPS, TrainArgs};
 use super::run_data::{RunData, load_run_data};
@@ -148,6 +149,7 @@ fn actor_critic(
 
 /// Prints the size of the data and of the models.
 fn print_run_summary(actor_critic: &ActorCritic, config: &PpoConfig, data: &RunData) {
+    let parameters = &actor_critic.policy.parameters;
     let (trained, all) = actor_critic.policy.parameter_counts();
     let (critic, _) = actor_critic.critic.parameter_counts();
     let counted = |n: usize, what: &str| match n {
@@ -162,8 +164,10 @@ fn print_run_summary(actor_critic: &ActorCritic, config: &PpoConfig, data: &RunD
     );
     println!(
         "policy: {all} parameters, {trained} trained; critic: {critic} parameters; rollout: {} \
-         prompts with {} completions each",
-        config.prompts_per_step, config.rollout.group_size
+         prompts with {} completions each{}",
+        config.prompts_per_step,
+        config.rollout.group_size,
+        units_note(parameters.compute_dtype(), parameters.device())
     );
 }
 

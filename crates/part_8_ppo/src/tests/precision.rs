@@ -114,7 +114,7 @@ fn between_minibatches_only_the_models_for_training_are_built_again() -> Result<
     let ids = Tensor::new(&[[1u32, 2, 3]], &CPU)?;
     let logits = |model: &GptModern| model.forward(&ids)?.to_dtype(DType::F32);
     for backbone in BACKBONES {
-        let mut trained = in_bf16(backbone, 1)?;
+        let mut trained = actor_critic_in(DType::F16, &chat_tokenizer, backbone, &config)?;
         let experience = experience_of(&mut trained, &chat_tokenizer, &config)?;
         let mut models = trained.models()?;
         let before = logits(&models.rollout_policy)?;
@@ -133,10 +133,11 @@ fn the_reference_of_a_policy_in_bf16_is_its_copy_in_bf16() -> Result<()> {
     let mut policy = in_bf16(CriticBackbone::Shared, 1)?;
     let reference = create_reference_model(&policy.config, &policy.policy.parameters)?;
     let ids = Tensor::new(&[[1u32, 2, 3]], &CPU)?;
-    let logits = reference.forward(&ids)?;
-    assert_eq!(logits.dtype(), DType::BF16);
-    let expected = policy.models()?.rollout_policy.forward(&ids)?.to_dtype(DType::F32)?;
-    assert_close(logits.to_dtype(DType::F32)?, expected, 0.);
+    let expected = policy.models()?.rollout_policy.forward(&ids)?;
+    assert_close(reference.forward(&ids)?, &expected, 0.);
+    let in_f32 = policy.policy.parameters.with_compute_dtype(DType::F32).for_inference();
+    let in_f32 = GptModern::new(&policy.config, { in_f32 }.root())?.forward(&ids)?;
+    assert!((in_f32 - expected)?.abs()?.max_all()?.to_scalar::<f32>()? > 0.);
     Ok(())
 }
 

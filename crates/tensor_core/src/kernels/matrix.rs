@@ -42,6 +42,35 @@ impl<'a, T> Matrix<'a, T> {
         }
     }
 
+    /// Memory of the matrix: its elements, and those between its rows or columns.
+    pub(super) fn values(&self) -> &'a [T] {
+        self.values
+    }
+
+    /// Matrix of `values`, which lie in memory as those of this one do.
+    pub(super) fn with_values<U>(self, values: &[U]) -> Matrix<'_, U> {
+        assert_eq!(values.len(), self.values.len(), "memory of another size");
+        let Self { rows, columns, row_stride, column_stride, .. } = self;
+        Matrix { values, rows, columns, row_stride, column_stride }
+    }
+
+    /// True if the elements of a column are adjacent in memory, and false if those of a row are.
+    pub(super) fn has_adjacent_rows(&self) -> bool {
+        self.row_stride == 1
+    }
+
+    /// Elements of row `i`, which are adjacent, see [`Matrix::has_adjacent_rows`].
+    pub(super) fn row(&self, i: usize) -> &'a [T] {
+        debug_assert_eq!(self.column_stride, 1);
+        &self.values[i * self.row_stride..][..self.columns]
+    }
+
+    /// Elements of column `i`, which are adjacent, see [`Matrix::has_adjacent_rows`].
+    pub(super) fn column(&self, i: usize) -> &'a [T] {
+        debug_assert_eq!(self.row_stride, 1);
+        &self.values[i * self.column_stride..][..self.rows]
+    }
+
     /// Number of rows.
     pub(super) fn rows(&self) -> usize {
         self.rows

@@ -20,11 +20,14 @@ mod reductions;
 mod storage;
 pub(crate) mod matrix;
 pub(crate) mod matmul;
+pub(crate) mod bf16;
+mod linear_products;
 pub(crate) mod small_batch;
 pub(crate) mod attention;
 pub(crate) mod quantized;
 
 pub(crate) use float::{Float, by_type, has_fused_loops};
+pub(crate) use linear_products::{LinearProducts, RoundedToBf16};
 pub(crate) use loops::{
     broadcast_add, elementwise_product, map_elements, map_rows, new_rows, reduce_rows,
 };

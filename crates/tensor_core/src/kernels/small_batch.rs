@@ -5,6 +5,8 @@
 //! the result is summed in the same order for any number of rows, so a completion is the same alone
 //! and in a batch.
 
+use std::ops::Range;
+
 use pulp::{Arch, Simd, WithSimd};
 
 use super::float::Float;
@@ -32,7 +34,20 @@ pub(super) fn append_matmul<T: Dots>(
     k: usize,
     bias: Option<&[T]>,
 ) {
-    let (n, m) = (x.len() / k, w.len() / k);
+    append_strips(result, (x.len() / k, w.len() / k), bias, |rows, y| {
+        let w = &w[rows.start * k..rows.end * k];
+        Arch::new().dispatch(Strip { x, w, k, y });
+    });
+}
+
+/// x Wᵀ + bias for n rows of x and m rows of W, appended to `result`: `compute` writes the products
+/// of all rows of x with a range of rows of W, (rows of W, N).
+pub(super) fn append_strips<T: Float>(
+    result: &mut Vec<T>,
+    (n, m): (usize, usize),
+    bias: Option<&[T]>,
+    compute: impl Fn(Range<usize>, &mut [T]) + Sync,
+) {
     if n == 0 {
         return;
     }
@@ -41,8 +56,7 @@ pub(super) fn append_matmul<T: Dots>(
     // leave a thread without work.
     let strip = m.div_ceil(2 * pool::threads()).max(MIN_ROWS_PER_TASK);
     for_each_part([(&mut columns, strip * n)], |task, [y]| {
-        let w = &w[task * strip * k..][..y.len() / n * k];
-        Arch::new().dispatch(Strip { x, w, k, y });
+        compute(task * strip..task * strip + y.len() / n, y);
     });
     if let Some(bias) = bias {
         let rows = columns.chunks_exact_mut(n).zip(bias);
@@ -69,18 +83,23 @@ impl<T: Dots> WithSimd for Strip<'_, T> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let Self { x, w, k, y } = self;
-        let n = x.len() / k;
-        for (w, y) in w.chunks_exact(k).zip(y.chunks_exact_mut(n)) {
-            let mut i = 0;
-            while i < n {
-                let x = &x[i * k..];
-                i += match n - i {
-                    8.. => T::dots::<S, 8>(simd, w, x, &mut y[i..]),
-                    4.. => T::dots::<S, 4>(simd, w, x, &mut y[i..]),
-                    _ => T::dots::<S, 1>(simd, w, x, &mut y[i..]),
-                };
-            }
+        for (w, y) in w.chunks_exact(k).zip(y.chunks_exact_mut(x.len() / k)) {
+            row_dots(simd, w, x, y);
         }
+    }
+}
+
+/// Dot products of the row `w` of W with all rows of x, one for each element of `y`.
+#[inline(always)]
+pub(super) fn row_dots<T: Dots, S: Simd>(simd: S, w: &[T], x: &[T], y: &mut [T]) {
+    let mut i = 0;
+    while i < y.len() {
+        let x = &x[i * w.len()..];
+        i += match y.len() - i {
+            8.. => T::dots::<S, 8>(simd, w, x, &mut y[i..]),
+            4.. => T::dots::<S, 4>(simd, w, x, &mut y[i..]),
+            _ => T::dots::<S, 1>(simd, w, x, &mut y[i..]),
+        };
     }
 }
 

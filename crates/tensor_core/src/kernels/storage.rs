@@ -4,13 +4,13 @@ use std::cell::Cell;
 use std::marker::PhantomData;
 use std::ops::Deref;
 
-use candle_core::{CpuStorage, InplaceOp1, Layout, Result, Storage, Tensor, bail};
+use candle_core::{CpuStorage, InplaceOp1, Layout, Result, Storage, Tensor, WithDType, bail};
 
 use super::float::Float;
 
 /// Elements of a contiguous CPU tensor of `T`, as a slice that can be read as long as the result
 /// lives.
-pub(crate) fn values<T: Float>(x: &Tensor) -> Result<impl Deref<Target = [T]>> {
+pub(crate) fn values<T: WithDType>(x: &Tensor) -> Result<impl Deref<Target = [T]>> {
     let (storage, layout) = x.storage_and_layout();
     let Some(range) = layout.contiguous_offsets() else { bail!("not contiguous: {layout:?}") };
     match &*storage {
@@ -38,7 +38,7 @@ struct Values<S, T> {
     number: PhantomData<T>,
 }
 
-impl<S: Deref<Target = Storage>, T: Float> Deref for Values<S, T> {
+impl<S: Deref<Target = Storage>, T: WithDType> Deref for Values<S, T> {
     type Target = [T];
 
     fn deref(&self) -> &[T] {

@@ -4,15 +4,16 @@
 //! any group sizes. The experts of a mixture of experts are computed this way (MegaBlocks, Gale et
 //! al., <https://arxiv.org/abs/2211.15841>).
 
-use candle_core::{Result, Tensor, bail};
+use candle_core::{DType, Result, Tensor, bail};
+use half::bf16;
 
 use super::dispatch::{check, fused_or_reference};
 use super::linear;
 use crate::graph::record_all;
-use crate::kernels::matmul::{append_linear, append_matmul, matmul};
 use crate::kernels::matrix::Matrix;
-use crate::kernels::small_batch::Dots;
-use crate::kernels::{sum_of_rows, tensor_like, values};
+use crate::kernels::{
+    LinearProducts, RoundedToBf16, has_fused_loops, sum_of_rows, tensor_like, values,
+};
 
 /// Weight of a group, and its bias if there is one.
 pub type GroupWeights<'a> = (&'a Tensor, Option<&'a Tensor>);
@@ -24,37 +25,84 @@ pub type GroupWeights<'a> = (&'a Tensor, Option<&'a Tensor>);
 /// # Errors
 /// When shapes do not fit, only some groups have a bias, or the counts do not add up to N.
 pub fn grouped_linear(x: &Tensor, groups: &[GroupWeights<'_>], counts: &[usize]) -> Result<Tensor> {
-    let (n, n_in) = x.dims2()?;
-    let Some((first, first_bias)) = groups.first() else { bail!("grouped_linear: no groups") };
-    let (n_out, _) = first.dims2()?;
-    for (weight, bias) in groups {
-        let inputs = [Some(("x", x)), Some(("weight", *weight)), bias.map(|bias| ("bias", bias))];
-        let inputs: Vec<_> = inputs.into_iter().flatten().collect();
-        let fit = weight.dims() == [n_out, n_in]
-            && bias.is_some() == first_bias.is_some()
-            && bias.is_none_or(|bias| bias.dims() == [n_out]);
-        check("grouped_linear", &inputs, fit)?;
-    }
-    if counts.len() != groups.len() || counts.iter().sum::<usize>() != n {
-        bail!("grouped_linear: {n} rows in groups of {counts:?} for {} weights", groups.len());
+    check_groups("grouped_linear", x, groups, counts)?;
+    for (weight, _) in groups {
+        check("grouped_linear", &[("x", x), ("weight", *weight)], true)?;
     }
     fused_or_reference!(x, groups, counts)
 }
 
+/// [`grouped_linear`] in mixed precision, as [`linear::linear_bf16`] is
+/// [`linear`](fn@linear::linear): x, biases and the result are f32, and the weights all f32 or all
+/// bf16.
+///
+/// # Errors
+/// When shapes, devices or dtypes do not fit, or the counts do not add up to N.
+pub fn grouped_linear_bf16(
+    x: &Tensor,
+    groups: &[GroupWeights<'_>],
+    counts: &[usize],
+) -> Result<Tensor> {
+    check_groups("grouped_linear_bf16", x, groups, counts)?;
+    let dtypes: Vec<DType> = groups.iter().map(|(weight, _)| weight.dtype()).collect();
+    if x.dtype() != DType::F32 || dtypes.iter().any(|&dtype| dtype != dtypes[0]) {
+        bail!("grouped_linear_bf16: x in {:?} and weights in {dtypes:?}", x.dtype());
+    }
+    match dtypes[0] {
+        DType::F32 if has_fused_loops(x) => fused::<RoundedToBf16<f32>>(x, groups, counts),
+        DType::BF16 if has_fused_loops(x) => fused::<RoundedToBf16<bf16>>(x, groups, counts),
+        DType::F32 | DType::BF16 => by_groups(x, groups, counts, linear::reference_bf16),
+        dtype => bail!("grouped_linear_bf16: weights in {dtype:?}, expected f32 or bf16"),
+    }
+}
+
+/// Checks all but the dtypes of the weights.
+fn check_groups(op: &str, x: &Tensor, groups: &[GroupWeights<'_>], counts: &[usize]) -> Result<()> {
+    let (n, n_in) = x.dims2()?;
+    let Some((first, first_bias)) = groups.first() else { bail!("{op}: no groups") };
+    let (n_out, _) = first.dims2()?;
+    for (weight, bias) in groups {
+        let inputs = [Some(("x", x)), bias.map(|bias| ("bias", bias))];
+        let inputs: Vec<_> = inputs.into_iter().flatten().collect();
+        let fit = weight.dims() == [n_out, n_in]
+            && bias.is_some() == first_bias.is_some()
+            && bias.is_none_or(|bias| bias.dims() == [n_out]);
+        check(op, &inputs, fit)?;
+    }
+    if counts.len() != groups.len() || counts.iter().sum::<usize>() != n {
+        bail!("{op}: {n} rows in groups of {counts:?} for {} weights", groups.len());
+    }
+    Ok(())
+}
+
 /// Reference implementation from plain tensor operations.
 pub fn reference(x: &Tensor, groups: &[GroupWeights<'_>], counts: &[usize]) -> Result<Tensor> {
+    by_groups(x, groups, counts, linear::reference)
+}
+
+/// Results of `linear` for each group that is not empty, one after the other.
+fn by_groups(
+    x: &Tensor,
+    groups: &[GroupWeights<'_>],
+    counts: &[usize],
+    linear: impl Fn(&Tensor, &Tensor, Option<&Tensor>) -> Result<Tensor>,
+) -> Result<Tensor> {
     let mut start = 0;
     let mut parts = Vec::new();
     for ((weight, bias), &count) in groups.iter().zip(counts) {
         if count > 0 {
-            parts.push(linear::reference(&x.narrow(0, start, count)?, weight, *bias)?);
+            parts.push(linear(&x.narrow(0, start, count)?, weight, *bias)?);
         }
         start += count;
     }
     Tensor::cat(&parts, 0) // (N, out)
 }
 
-fn fused<T: Dots>(x: &Tensor, groups: &[GroupWeights<'_>], counts: &[usize]) -> Result<Tensor> {
+fn fused<P: LinearProducts>(
+    x: &Tensor,
+    groups: &[GroupWeights<'_>],
+    counts: &[usize],
+) -> Result<Tensor> {
     let (n, n_in) = x.dims2()?;
     let (n_out, _) = groups[0].0.dims2()?;
     let x = x.contiguous()?;
@@ -64,25 +112,24 @@ fn fused<T: Dots>(x: &Tensor, groups: &[GroupWeights<'_>], counts: &[usize]) -> 
     let biases = biases.collect::<Result<Vec<_>>>()?;
     let mut y = Vec::with_capacity(n * n_out);
     {
-        let mut rest = &values::<T>(&x)?[..];
+        let mut rest = &values::<P::Number>(&x)?[..];
         for (i, (weight, &count)) in weights.iter().zip(counts).enumerate() {
             let (rows, after) = rest.split_at(count * n_in);
             rest = after;
-            let weight = values::<T>(weight)?;
-            let bias = biases.get(i).map(values::<T>).transpose()?;
-            append_linear(&mut y, rows, &weight, n_in, bias.as_deref());
+            let bias = biases.get(i).map(values::<P::Number>).transpose()?;
+            P::append_outputs(&mut y, rows, &values(weight)?, n_in, bias.as_deref());
         }
     }
     let inputs: Vec<&Tensor> = [&x].into_iter().chain(&weights).chain(&biases).collect();
     let saved = (x.detach(), weights.iter().map(Tensor::detach).collect::<Vec<_>>());
     let counts = counts.to_vec();
     record_all("grouped_linear", &inputs, y, (n, n_out), move |grad, needed| {
-        backward::<T>(&saved.0, &saved.1, &counts, grad, needed)
+        backward::<P>(&saved.0, &saved.1, &counts, grad, needed)
     })
 }
 
 /// Gradients of x, of the weights, and of the biases (as many as `needed` has further entries).
-fn backward<T: Dots>(
+fn backward<P: LinearProducts>(
     x: &Tensor,
     weights: &[Tensor],
     counts: &[usize],
@@ -90,7 +137,7 @@ fn backward<T: Dots>(
     needed: &[bool],
 ) -> Result<Vec<Option<Tensor>>> {
     let ((n, n_in), (_n, n_out)) = (x.dims2()?, grad.dims2()?);
-    let (x_values, grad_values) = (values::<T>(x)?, values::<T>(grad)?);
+    let (x_values, grad_values) = (values::<P::Number>(x)?, values::<P::Number>(grad)?);
     let mut grad_x = Vec::with_capacity(if needed[0] { n * n_in } else { 0 });
     let (mut grad_weights, mut grad_biases) = (Vec::new(), Vec::new());
     let (needs_weight, needs_bias) = needed[1..].split_at(weights.len());
@@ -100,16 +147,15 @@ fn backward<T: Dots>(
         let grad = &grad_values[start * n_out..][..count * n_out];
         let grads = Matrix::new(grad, count, n_out);
         if needed[0] && count > 0 {
-            let weight = values::<T>(weight)?;
-            append_matmul(&mut grad_x, grads, Matrix::new(&weight, n_out, n_in), None);
+            P::append_grad_x(&mut grad_x, grads, Matrix::new(&values(weight)?, n_out, n_in));
         }
         let grad_weight = needs_weight[i].then(|| {
-            let x = Matrix::new(rows, count, n_in);
-            tensor_like(matmul(grads.transposed(), x, None), weight)
+            let grad_weight = P::grad_weight(grads, Matrix::new(rows, count, n_in));
+            tensor_like(grad_weight, weight)?.to_dtype(weight.dtype())
         });
         grad_weights.push(grad_weight.transpose()?);
         if let Some(needs_bias) = needs_bias.get(i) {
-            let sum = || Tensor::from_vec(sum_of_rows::<T>(grad, n_out), n_out, x.device());
+            let sum = || Tensor::from_vec(sum_of_rows::<P::Number>(grad, n_out), n_out, x.device());
             grad_biases.push(needs_bias.then(sum).transpose()?);
         }
         start += count;

@@ -4,15 +4,16 @@
 //! each, in the layout of the parameters, where candle's own backward pass would transpose and add
 //! copies.
 
-use candle_core::{Result, Tensor};
+use candle_core::{DType, Result, Tensor, bail};
+use half::bf16;
 
 use super::add;
 use super::dispatch::{check, fused_or_reference};
 use crate::graph::record_all;
-use crate::kernels::matmul::{append_linear, matmul};
 use crate::kernels::matrix::Matrix;
-use crate::kernels::small_batch::Dots;
-use crate::kernels::{Float, sum_of_rows, tensor_like, values};
+use crate::kernels::{
+    LinearProducts, RoundedToBf16, has_fused_loops, sum_of_rows, tensor_like, values,
+};
 
 /// Linear map of `x: (.., in)` by `weight: (out, in)` and `bias: (out)`, giving `(.., out)`.
 pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
@@ -26,6 +27,37 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tens
         }
     }
     fused_or_reference!(x, weight, bias)
+}
+
+/// [`linear`] in mixed precision: operands of matrix products are rounded to bf16 and the products
+/// added up in f32, forward and backward, as processors do it that multiply bf16 numbers. x, the
+/// bias, the result and all gradients are f32; the weight is f32 or bf16.
+///
+/// # Errors
+/// When shapes, devices or dtypes do not fit.
+pub fn linear_bf16(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+    let (n_out, n_in) = weight.dims2()?;
+    let fit = x.dims().last() == Some(&n_in) && bias.is_none_or(|bias| bias.dims() == [n_out]);
+    let inputs = [Some(("x", x)), bias.map(|bias| ("bias", bias))];
+    check("linear_bf16", &inputs.into_iter().flatten().collect::<Vec<_>>(), fit)?;
+    match (x.dtype(), weight.dtype()) {
+        (DType::F32, DType::F32) if has_fused_loops(x) => {
+            fused::<RoundedToBf16<f32>>(x, weight, bias)
+        }
+        (DType::F32, DType::BF16) if has_fused_loops(x) => {
+            fused::<RoundedToBf16<bf16>>(x, weight, bias)
+        }
+        (DType::F32, DType::F32 | DType::BF16) => reference_bf16(x, weight, bias),
+        (x, w) => {
+            bail!("linear_bf16: x in {x:?} and a weight in {w:?}, expected f32, and f32 or bf16")
+        }
+    }
+}
+
+/// Reference implementation of [`linear_bf16`]: its values, and the gradients of rounded inputs.
+pub fn reference_bf16(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+    let rounded = |x: &Tensor| x.to_dtype(DType::BF16)?.to_dtype(DType::F32);
+    reference(&rounded(x)?, &rounded(weight)?, bias)
 }
 
 /// Reference implementation from plain tensor operations.
@@ -44,25 +76,25 @@ fn with_last(dims: &[usize], last: usize) -> Vec<usize> {
     [&dims[..dims.len() - 1], &[last]].concat()
 }
 
-fn fused<T: Dots>(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+fn fused<P: LinearProducts>(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
     let (x, weight) = (x.contiguous()?, weight.contiguous()?);
     let (n_out, n_in) = weight.dims2()?;
     let shape = with_last(x.dims(), n_out);
     let mut y = Vec::new();
     {
         let bias = bias.map(Tensor::contiguous).transpose()?;
-        let bias = bias.as_ref().map(values::<T>).transpose()?;
-        append_linear(&mut y, &values(&x)?, &values(&weight)?, n_in, bias.as_deref());
+        let bias = bias.as_ref().map(values::<P::Number>).transpose()?;
+        P::append_outputs(&mut y, &values(&x)?, &values(&weight)?, n_in, bias.as_deref());
     }
     let inputs: Vec<&Tensor> = [&x, &weight].into_iter().chain(bias).collect();
     let (x, weight) = (x.detach(), weight.detach());
     record_all("linear", &inputs, y, shape, move |grad, needed| {
-        backward::<T>(&x, &weight, grad, needed)
+        backward::<P>(&x, &weight, grad, needed)
     })
 }
 
 /// Gradients of x and the weight, and of the bias if `needed` has a third entry.
-fn backward<T: Float>(
+fn backward<P: LinearProducts>(
     x: &Tensor,
     weight: &Tensor,
     grad: &Tensor,
@@ -70,15 +102,17 @@ fn backward<T: Float>(
 ) -> Result<Vec<Option<Tensor>>> {
     let (n_out, n_in) = weight.dims2()?;
     let rows = x.elem_count() / n_in;
-    let grad_values = values::<T>(grad)?;
+    let grad_values = values::<P::Number>(grad)?;
     let grads = Matrix::new(&grad_values, rows, n_out);
     let grad_x = needed[0].then(|| {
-        let weight = values::<T>(weight)?;
-        tensor_like(matmul(grads, Matrix::new(&weight, n_out, n_in), None), x)
+        let mut grad_x = Vec::new();
+        P::append_grad_x(&mut grad_x, grads, Matrix::new(&values(weight)?, n_out, n_in));
+        tensor_like(grad_x, x)
     });
     let grad_weight = needed[1].then(|| {
-        let x = values::<T>(x)?;
-        tensor_like(matmul(grads.transposed(), Matrix::new(&x, rows, n_in), None), weight)
+        let x = values(x)?;
+        let grad_weight = P::grad_weight(grads, Matrix::new(&x, rows, n_in));
+        tensor_like(grad_weight, weight)?.to_dtype(weight.dtype())
     });
     let mut all = vec![grad_x.transpose()?, grad_weight.transpose()?];
     if let Some(needs_bias) = needed.get(2) {

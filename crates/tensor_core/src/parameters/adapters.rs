@@ -123,7 +123,7 @@ impl Parameters {
 
     /// View of the same memory without adapters: the base model.
     pub fn without_adapters(&self) -> Self {
-        let mut view = self.with_compute_dtype(self.dtype);
+        let mut view = self.view();
         let adapters = std::mem::take(&mut view.adapters);
         let is_adapter = |name: &str| {
             let layer = [LORA_A, LORA_B, MAGNITUDE]

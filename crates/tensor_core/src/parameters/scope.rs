@@ -12,15 +12,17 @@ use crate::{Dropout, Weight};
 pub struct Scope<'a> {
     pub(super) parameters: &'a mut Parameters,
     pub(super) path: String,
-    /// Dtype in which the layers compute.
+    /// Dtype of the layers' tensors.
     pub(super) dtype: DType,
+    /// Dtype of the operands of their matrix products.
+    pub(super) compute_dtype: DType,
 }
 
 impl Parameters {
     /// Root scope, for a model's constructor.
     pub fn root(&mut self) -> Scope<'_> {
-        let dtype = self.dtype;
-        Scope { parameters: self, path: String::new(), dtype }
+        let (dtype, compute_dtype) = (self.dtype, self.compute_dtype);
+        Scope { parameters: self, path: String::new(), dtype, compute_dtype }
     }
 }
 
@@ -28,13 +30,15 @@ impl Scope<'_> {
     /// Scope `name` below this one.
     pub fn at(&mut self, name: impl Display) -> Scope<'_> {
         let path = self.join(name);
-        Scope { parameters: self.parameters, path, dtype: self.dtype }
+        let Self { ref mut parameters, dtype, compute_dtype, .. } = *self;
+        Scope { parameters, path, dtype, compute_dtype }
     }
 
     /// This scope, for layers that compute in f32 or wider although the model computes in 16 bits,
     /// such as a reward head.
     pub fn at_least_f32(self) -> Self {
-        Self { dtype: dtype_at_least_f32(self.dtype), ..self }
+        let [dtype, compute_dtype] = [self.dtype, self.compute_dtype].map(dtype_at_least_f32);
+        Self { dtype, compute_dtype, ..self }
     }
 
     /// Parameter `name` of this scope, initialized by `init` if it is new.
@@ -64,10 +68,20 @@ impl Scope<'_> {
         decay: WeightDecay,
     ) -> Result<Weight> {
         let path = self.join(name);
-        let Some(matrix) = self.parameters.quantized.get(&path) else {
-            return Ok(Weight::Unquantized(self.parameter(name, (rows, columns), init, decay)?));
+        let Some(matrix) = self.parameters.quantized.get(&path).cloned() else {
+            let rounds_products = self.dtype != self.compute_dtype;
+            let stored = self.parameters.get(&path).map(|parameter| parameter.var.dtype());
+            let dtype = match stored {
+                Some(DType::BF16) if rounds_products => DType::BF16, // frozen, and rounded
+                _ => self.dtype,
+            };
+            let shape = (rows, columns).into();
+            let weight = self.parameters.get_or_create(path, shape, init, decay, dtype)?;
+            return Ok(match rounds_products {
+                true => Weight::Bf16Products(weight),
+                false => Weight::Unquantized(weight),
+            });
         };
-        let matrix = matrix.clone();
         check_shape(&path, &matrix.dims().into(), &(rows, columns).into())?;
         self.parameters.unclaimed.remove(&path);
         Ok(Weight::Quantized(matrix))

@@ -84,7 +84,7 @@ impl Parameters {
         let (Some(layer), Some(dims), true) = (name.strip_suffix(".weight"), dims, decays) else {
             return Ok(tensor);
         };
-        let mut scope = Scope { parameters: self, path: layer.to_string(), dtype };
+        let mut scope = Scope { path: layer.to_string(), ..self.root() };
         let Some(adapter) = scope.adapter(dims)? else {
             return Ok(tensor);
         };

@@ -12,20 +12,37 @@ use crate::dropout::lock;
 impl Parameters {
     /// View of the same memory for inference: no graph is built, no dropout is applied.
     pub fn for_inference(&self) -> Self {
-        let mut view = self.with_compute_dtype(self.dtype);
+        let mut view = self.view();
         view.entries.iter_mut().for_each(|parameter| parameter.trainable = false);
         Self { dropout_rng: None, ..view }
     }
 
-    /// View of the same memory for a model that computes in `dtype`. The model gets the current
-    /// values rounded, so build it again after each optimizer step; its gradients flow back to the
-    /// parameters in their own dtype (mixed precision with master weights).
+    /// View of the same memory for a model that computes in `dtype` (mixed precision with master
+    /// weights); its gradients flow back to the parameters in their own dtype.
+    ///
+    /// All tensors of the model have that dtype. It gets the current values rounded, so build it
+    /// again after each optimizer step.
+    ///
+    /// bf16 on the CPU is for weights in f32 as in `torch.autocast`: the linear layers round the
+    /// operands of their products to bf16 and add up in f32, forward and backward, and the other
+    /// tensors stay f32. That is the fastest arithmetic of CPUs with bf16 units, and gives the same
+    /// on others. The model shares the memory of the parameters.
     pub fn with_compute_dtype(&self, dtype: DType) -> Self {
+        let tensors = match (dtype, self.dtype) {
+            (DType::BF16, DType::F32) if self.device.is_cpu() => DType::F32,
+            _ => dtype,
+        };
+        Self { dtype: tensors, compute_dtype: dtype, ..self.view() }
+    }
+
+    /// View of the same memory, for the same arithmetic.
+    pub(super) fn view(&self) -> Self {
         Self {
             entries: self.entries.clone(),
             index: self.index.clone(),
             source: Source::Shared,
-            dtype,
+            dtype: self.dtype,
+            compute_dtype: self.compute_dtype,
             device: self.device.clone(),
             quantized: self.quantized.clone(),
             unclaimed: BTreeSet::new(),
@@ -35,22 +52,27 @@ impl Parameters {
         }
     }
 
-    /// These parameters, whose models compute in `dtype` from now on. Trained weights stay as they
-    /// are: they are the master weights, of which models get rounded copies. Frozen weights are
-    /// rounded themselves, so that in 16 bits they take half the memory. Adapters are added before;
-    /// new parameters cannot be created.
+    /// These parameters, whose models compute in `dtype` from now on, as those of
+    /// [`Parameters::with_compute_dtype`]. Trained weights stay as they are: they are the master
+    /// weights. Frozen weights are rounded themselves, so that in 16 bits they take half the
+    /// memory; for bf16 on the CPU those of linear layers, whose products stay the same bit for
+    /// bit. Adapters are added before; new parameters cannot be created.
     ///
     /// # Errors
     /// When matrices are quantized, which compute in f32, or memory is short.
     pub fn into_compute_dtype(self, dtype: DType) -> Result<Self> {
-        if dtype == self.dtype {
+        if dtype == self.compute_dtype {
             return Ok(self);
         }
         if self.is_quantized() {
             bail!("quantized weights compute in f32, not in {dtype:?}");
         }
         let mut view = self.with_compute_dtype(dtype);
-        for parameter in view.entries.iter_mut().filter(|parameter| !parameter.trainable) {
+        let linear_weights: BTreeSet<String> =
+            view.linear_layers.iter().map(|(layer, _)| format!("{layer}.weight")).collect();
+        let rounds_all = view.dtype == dtype;
+        let frozen = view.entries.iter_mut().filter(|parameter| !parameter.trainable);
+        for parameter in frozen.filter(|p| rounds_all || linear_weights.contains(&p.name)) {
             let rounded = parameter.var.as_detached_tensor().to_dtype(dtype)?;
             parameter.var = Var::from_tensor(&rounded)?;
         }
@@ -60,7 +82,8 @@ impl Parameters {
     /// True if models of these parameters have rounded copies of some weights, and must be built
     /// again after each change of the weights.
     pub fn is_mixed_precision(&self) -> bool {
-        self.entries.iter().any(|parameter| parameter.var.dtype() != self.dtype)
+        self.dtype == self.compute_dtype
+            && self.entries.iter().any(|parameter| parameter.var.dtype() != self.dtype)
     }
 
     /// Widest dtype in which weights are stored: under mixed precision that of the master weights.

@@ -4,7 +4,7 @@
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Result, Tensor};
 
-use crate::Parameters;
+use crate::{Parameter, Parameters};
 
 /// Panics unless `half`, a loss that was computed in bf16, is near `full`, the same loss in f32,
 /// and not equal to it.
@@ -14,12 +14,18 @@ pub fn assert_loss_in_bf16(half: f64, full: f64) {
     assert!((half - full).abs() < 1e-2 * full.abs(), "{half} in bf16, {full} in f32");
 }
 
-/// Panics unless each trainable one of the `parameters` of a model in bf16 is stored in f32 and has
-/// a gradient in f32, and each frozen one is stored in bf16 and has none.
+/// Panics unless each trainable one of the `parameters` of a model in bf16 on the CPU is stored in
+/// f32 and has a gradient in f32, and each frozen weight of a linear layer is stored in bf16 and
+/// has none.
 #[track_caller]
 pub fn assert_trained_in_f32(parameters: &Parameters, grads: &GradStore) {
+    let is_linear = |parameter: &Parameter| {
+        let mut layers = parameters.linear_layers().iter();
+        layers.any(|(layer, _)| parameter.name.strip_suffix(".weight") == Some(layer))
+    };
     for parameter in parameters.iter() {
-        let stored = if parameter.trainable { DType::F32 } else { DType::BF16 };
+        let is_rounded = !parameter.trainable && is_linear(parameter);
+        let stored = if is_rounded { DType::BF16 } else { DType::F32 };
         let grad = grads.get(parameter.var.as_tensor()).map(Tensor::dtype);
         let expected = (stored, parameter.trainable.then_some(DType::F32));
         assert_eq!((parameter.var.dtype(), grad), expected, "{}", parameter.name);

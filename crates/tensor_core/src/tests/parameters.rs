@@ -172,12 +172,12 @@ fn missing_misshapen_and_unexpected_tensors_are_named() -> Result<()> {
 }
 
 #[test]
-fn a_bf16_model_trains_f32_master_weights() -> Result<()> {
+fn a_model_in_16_bits_trains_f32_master_weights() -> Result<()> {
     let mut parameters = Parameters::seeded(0, DType::F32, &CPU);
     Model::new(parameters.root())?;
-    let half = Model::new(parameters.with_compute_dtype(DType::BF16).root())?;
+    let half = Model::new(parameters.with_compute_dtype(DType::F16).root())?;
     let y = half.forward(&ids()?)?;
-    assert_eq!(y.dtype(), DType::BF16);
+    assert_eq!(y.dtype(), DType::F16);
     let grads = backward(&y)?;
     assert_gradients_flow(&parameters, &grads)?;
     for parameter in parameters.iter() {
@@ -185,7 +185,7 @@ fn a_bf16_model_trains_f32_master_weights() -> Result<()> {
         assert_eq!(grad.dtype(), DType::F32, "{}", parameter.name);
         parameter.var.set(&(parameter.var.as_tensor() + 1.)?)?;
     }
-    let rebuilt = Model::new(parameters.with_compute_dtype(DType::BF16).root())?;
+    let rebuilt = Model::new(parameters.with_compute_dtype(DType::F16).root())?;
     let moved = (rebuilt.map.weight.as_tensor()? - half.map.weight.as_tensor()?)?.min_all()?;
     assert!(
         moved.to_dtype(DType::F32)?.to_scalar::<f32>()? > 0.9,
@@ -200,14 +200,38 @@ fn a_compute_dtype_rounds_frozen_weights_and_keeps_trained_ones_as_masters() -> 
     Model::new(parameters.root())?;
     parameters.freeze(|name| name.starts_with("table"));
     assert!(!parameters.is_mixed_precision());
-    let mut mixed = parameters.into_compute_dtype(DType::BF16)?;
+    let mut mixed = parameters.into_compute_dtype(DType::F16)?;
     for parameter in mixed.iter() {
-        let expected = if parameter.trainable { DType::F32 } else { DType::BF16 };
+        let expected = if parameter.trainable { DType::F32 } else { DType::F16 };
         assert_eq!(parameter.var.dtype(), expected, "{}", parameter.name);
     }
-    assert_eq!((mixed.dtype(), mixed.stored_dtype()), (DType::BF16, DType::F32));
+    assert_eq!((mixed.dtype(), mixed.stored_dtype()), (DType::F16, DType::F32));
     assert!(mixed.is_mixed_precision() && mixed.for_inference().is_mixed_precision());
-    assert_eq!(Model::new(mixed.root())?.forward(&ids()?)?.dtype(), DType::BF16);
+    assert_eq!(Model::new(mixed.root())?.forward(&ids()?)?.dtype(), DType::F16);
+    let head = Linear::new(mixed.root().at("map").at_least_f32(), 4, 3, Bias::Yes, Init::Zeros)?;
+    assert_eq!(head.weight.as_tensor()?.dtype(), DType::F32, "a head of full precision");
+    Ok(())
+}
+
+/// The frozen weight, half as large, gives the same results, because products round it anyway.
+#[test]
+fn bf16_on_the_cpu_stores_frozen_linear_weights_in_bf16_with_the_same_results() -> Result<()> {
+    let mut parameters = Parameters::seeded(0, DType::F32, &CPU);
+    Model::new(parameters.root())?;
+    let trained = parameters.with_compute_dtype(DType::BF16);
+    let expected = Model::new(trained.for_inference().root())?.forward(&ids()?)?;
+    assert_eq!((expected.dtype(), trained.compute_dtype()), (DType::F32, DType::BF16));
+    let in_f32 = Model::new(parameters.for_inference().root())?.forward(&ids()?)?;
+    assert!((in_f32 - &expected)?.abs()?.max_all()?.to_scalar::<f32>()? > 0., "not rounded");
+
+    parameters.freeze(|_| true);
+    let mut mixed = parameters.into_compute_dtype(DType::BF16)?;
+    for parameter in mixed.iter() {
+        let stored = if parameter.name == "map.weight" { DType::BF16 } else { DType::F32 };
+        assert_eq!(parameter.var.dtype(), stored, "{}", parameter.name);
+    }
+    assert!(!mixed.is_mixed_precision(), "models have no copies");
+    assert_close(Model::new(mixed.for_inference().root())?.forward(&ids()?)?, expected, 0.);
     let head = Linear::new(mixed.root().at("map").at_least_f32(), 4, 3, Bias::Yes, Init::Zeros)?;
     assert_eq!(head.weight.as_tensor()?.dtype(), DType::F32, "a head of full precision");
     Ok(())
