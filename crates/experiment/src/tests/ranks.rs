@@ -1,8 +1,11 @@
 //! Ranks that cannot train together, which are refused before they would wait for each other, ranks
-//! whose weights come to differ, and folders of ranks that were killed.
+//! whose weights come to differ, their dropout, and folders of ranks that were killed.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::num::NonZeroUsize;
+use std::ops::Range;
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result};
@@ -41,6 +44,45 @@ fn a_rank_with_a_model_of_another_shape_is_refused_by_all() {
     }
     let joined = in_threads(2, |ranks| state(&[3, 4])?.join(&ranks));
     assert!(joined.into_iter().all(|result| result.is_ok()));
+}
+
+/// Two numbers of the dropout stream of each of `n_ranks` ranks in each of these `steps`. Those
+/// from step 0 on end with a checkpoint in `folder`, and later ones go on from it.
+fn dropout_numbers(n_ranks: usize, steps: Range<usize>, folder: &Path) -> Result<Vec<u64>> {
+    let of_ranks = in_threads(n_ranks, |ranks| {
+        let mut state = state(&[3])?;
+        if steps.start > 0 {
+            state.restore(folder, "data")?;
+        }
+        state.join(&ranks)?;
+        assert_eq!(state.progress.step, steps.start);
+        let mut numbers = Vec::new();
+        for step in steps.clone() {
+            state.seed_dropout(1);
+            let mut rng = state.parameters.dropout_rng().context("a stream")?;
+            numbers.extend([rng.uniform().to_bits(), rng.uniform().to_bits()]);
+            state.parameters.set_dropout_rng(rng);
+            state.progress.step = step + 1;
+        }
+        if steps.start == 0 && ranks.is_first() {
+            state.save(folder, "data")?;
+        }
+        Ok(numbers)
+    });
+    Ok(of_ranks.into_iter().collect::<Result<Vec<_>>>()?.concat())
+}
+
+#[test]
+fn a_run_that_is_resumed_on_another_number_of_ranks_repeats_no_dropout_stream() -> Result<()> {
+    for (before, after) in [(2, 4), (4, 2), (3, 2), (2, 1), (1, 2)] {
+        let folder = tempfile::tempdir()?;
+        let begun = dropout_numbers(before, 0..8, folder.path())?;
+        let resumed = dropout_numbers(after, 8..16, folder.path())?;
+        let distinct: BTreeSet<&u64> = begun.iter().chain(&resumed).collect();
+        assert_eq!(distinct.len(), 2 * 8 * (before + after), "{before} ranks, then {after}");
+        assert_eq!(resumed, dropout_numbers(after, 8..16, folder.path())?, "the same again");
+    }
+    Ok(())
 }
 
 #[test]
