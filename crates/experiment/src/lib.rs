@@ -19,6 +19,7 @@ pub mod selection;
 pub mod reward_history;
 pub mod train_progress;
 pub mod train_state;
+mod rank_weights;
 pub mod interrupt;
 pub mod terminal;
 pub mod run;

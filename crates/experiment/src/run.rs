@@ -9,7 +9,8 @@ use anyhow::Result;
 use ranks::Ranks;
 use tensor_core::json_file;
 
-use crate::{Checkpoints, Interrupt, RunLog, TrainProgress};
+use crate::rank_weights::ensure_same_weights;
+use crate::{Checkpoints, Interrupt, RunLog, TrainProgress, TrainState};
 
 /// File of a checkpoint with the state of the log.
 pub(crate) const LOG_STATE_FILE: &str = "run_log.json";
@@ -100,22 +101,30 @@ impl Run {
         Ok(is_interrupted || self.stop_after.is_some_and(|last| step >= last))
     }
 
-    /// True if a checkpoint is due after step `step`.
-    pub fn is_save_due(&self, step: usize) -> bool {
-        self.checkpoints.as_ref().is_some_and(|run| run.is_due(step))
+    /// True if a checkpoint is due after step `step`, by the clock of the first rank.
+    ///
+    /// # Errors
+    /// When another rank has ended.
+    pub fn is_save_due(&self, step: usize) -> Result<bool> {
+        let is_due = self.checkpoints.as_ref().is_some_and(|run| run.is_due(step));
+        self.ranks.any(self.ranks.is_first() && is_due)
     }
 
     /// Writes the checkpoint of step `step`: `write` gets its folder and the id of the data; the
-    /// state of `log` is added.
+    /// state of `log` is added. All ranks call it, and must have the same weights in `states`.
     ///
     /// # Errors
-    /// When a file cannot be written.
+    /// When the weights of a rank differ, another rank has ended, or a file cannot be written.
     pub fn save_checkpoint(
         &self,
         step: usize,
+        states: &[&TrainState],
         log: &RunLog,
         write: impl FnOnce(&Path, &str) -> Result<()>,
     ) -> Result<()> {
+        for state in states {
+            ensure_same_weights(state, step)?;
+        }
         let Some(run) = self.checkpoints.as_ref().filter(|_| self.ranks.is_first()) else {
             return Ok(());
         };

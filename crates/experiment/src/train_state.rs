@@ -22,6 +22,9 @@ const TRAINED_WEIGHTS: &str = "trained.safetensors";
 const OPTIMIZER: &str = "optimizer.safetensors";
 const STATE: &str = "state.json";
 
+/// Bits of the rank in the index of a dropout stream; those above are the step.
+const RANK_BITS: usize = 20;
+
 /// Weights, optimizer and progress of a run.
 pub struct TrainState {
     /// Weights, including frozen ones and adapters.
@@ -86,11 +89,11 @@ impl TrainState {
     }
 
     /// Gives dropout of the next step a stream of its own on each of several ranks. It follows from
-    /// `seed`, so that a resumed run goes on with it.
+    /// `seed`, the step and the rank alone: a resumed run goes on with it, and on another number of
+    /// ranks repeats none. A single rank goes on with the stream of the checkpoint.
     pub fn seed_dropout(&mut self, seed: u64) {
-        let (rank, world_size) = (self.ranks.rank(), self.ranks.world_size());
-        if world_size > 1 {
-            let index = (self.progress.step * world_size + rank) as u64;
+        if self.ranks.are_several() {
+            let index = (self.progress.step << RANK_BITS | self.ranks.rank()) as u64;
             // The streams of steps, which sample completions, have the indices below.
             self.parameters.set_dropout_rng(Rng::of_index(seed, 1 << 63 | index));
         }

@@ -57,8 +57,12 @@ pub fn train_online(
             validate(validator, policy, context.scoring.reward_fn, log)?;
         }
         let is_last = run.is_over(&policy.state.progress, total_steps)? || run.should_stop(last)?;
-        if is_last || (first + 1..=last).any(|step| run.is_save_due(step)) {
-            run.save_checkpoint(last, log, |folder, id| {
+        let mut is_save_due = is_last;
+        for step in first + 1..=last {
+            is_save_due = is_save_due || run.is_save_due(step)?;
+        }
+        if is_save_due {
+            run.save_checkpoint(last, &[&policy.state], log, |folder, id| {
                 policy.state.save(folder, id)?;
                 context.reference.as_ref().map_or(Ok(()), |reference| reference.save(folder))
             })?;

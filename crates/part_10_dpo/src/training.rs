@@ -33,8 +33,9 @@ pub fn train(
     policy.models.refresh(&mut policy.state.parameters)?;
     if policy.state.progress.step == 0 {
         validator.run(policy, log)?; // baseline before training
-        if policy.state.progress.target_reached {
-            run.save_checkpoint(0, log, |folder, id| policy.state.save(folder, id))?;
+        if run.is_over(&policy.state.progress, total_steps)? {
+            let state = &policy.state;
+            run.save_checkpoint(0, &[state], log, |folder, id| state.save(folder, id))?;
         }
     }
     while !run.is_over(&policy.state.progress, total_steps)? {
@@ -45,8 +46,9 @@ pub fn train(
             validator.run(policy, log)?;
         }
         let is_last = run.is_over(&policy.state.progress, total_steps)? || run.should_stop(step)?;
-        if is_last || run.is_save_due(step) {
-            run.save_checkpoint(step, log, |folder, id| policy.state.save(folder, id))?;
+        if is_last || run.is_save_due(step)? {
+            let state = &policy.state;
+            run.save_checkpoint(step, &[state], log, |folder, id| state.save(folder, id))?;
         }
         if is_last {
             break;

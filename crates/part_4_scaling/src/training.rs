@@ -55,8 +55,9 @@ pub fn train(
         if !is_skipped && (step == total_steps || is_due(step, validation.sample_interval)) {
             log_sample(step, &inference, &data.tokenizer, validation, log)?;
         }
-        if is_last || (!is_skipped && run.is_save_due(step)) {
-            run.save_checkpoint(state.train.progress.step, log, |folder, data_id| {
+        if is_last || (!is_skipped && run.is_save_due(step)?) {
+            let step = state.train.progress.step;
+            run.save_checkpoint(step, &[&state.train], log, |folder, data_id| {
                 state.save(folder, &data.tokenizer, data_id)
             })?;
         }

@@ -132,8 +132,10 @@ pub fn train(
         }
         let is_last =
             run.is_finished(&state.train.progress, base.steps) || run.should_stop(step)?;
-        if is_last || run.is_save_due(step) {
-            run.save_checkpoint(step, log, |folder, data_id| state.save(folder, data_id))?;
+        if is_last || run.is_save_due(step)? {
+            run.save_checkpoint(step, &[&state.train], log, |folder, data_id| {
+                state.save(folder, data_id)
+            })?;
         }
         if is_last {
             break;

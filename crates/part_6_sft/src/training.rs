@@ -39,8 +39,8 @@ pub fn train(
     let total_steps = config.schedule.total_steps;
     if let Some(validator) = validator.filter(|_| state.progress.step == 0) {
         validator.run(&inference_model(state)?, state, log)?; // baseline before training
-        if state.progress.target_reached {
-            run.save_checkpoint(0, log, |folder, data_id| state.save(folder, data_id))?;
+        if run.is_over(&state.progress, total_steps)? {
+            run.save_checkpoint(0, &[&*state], log, |folder, id| state.save(folder, id))?;
         }
     }
     while !run.is_over(&state.progress, total_steps)? {
@@ -56,8 +56,8 @@ pub fn train(
             validator.run(&inference_model(state)?, state, log)?;
         }
         let is_last = run.is_over(&state.progress, total_steps)? || run.should_stop(step)?;
-        if is_last || run.is_save_due(step) {
-            run.save_checkpoint(step, log, |folder, data_id| state.save(folder, data_id))?;
+        if is_last || run.is_save_due(step)? {
+            run.save_checkpoint(step, &[&*state], log, |folder, id| state.save(folder, id))?;
         }
         if is_last {
             break;

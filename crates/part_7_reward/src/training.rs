@@ -36,8 +36,8 @@ pub fn train(
     if state.progress.step == 0 {
         // Baseline before training.
         validator.run(&model.for_inference(&state.parameters)?, state, log)?;
-        if state.progress.target_reached {
-            run.save_checkpoint(0, log, |folder, data_id| state.save(folder, data_id))?;
+        if run.is_over(&state.progress, total_steps)? {
+            run.save_checkpoint(0, &[&*state], log, |folder, id| state.save(folder, id))?;
         }
     }
     while !run.is_over(&state.progress, total_steps)? {
@@ -51,8 +51,8 @@ pub fn train(
             validator.run(&model.for_inference(&state.parameters)?, state, log)?;
         }
         let is_last = run.is_over(&state.progress, total_steps)? || run.should_stop(step)?;
-        if is_last || run.is_save_due(step) {
-            run.save_checkpoint(step, log, |folder, data_id| state.save(folder, data_id))?;
+        if is_last || run.is_save_due(step)? {
+            run.save_checkpoint(step, &[&*state], log, |folder, id| state.save(folder, id))?;
         }
         if is_last {
             break;

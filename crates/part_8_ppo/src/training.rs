@@ -31,8 +31,11 @@ pub fn train(
         // Baseline before training.
         let policy = &mut actor_critic.policy;
         validator.run(&models.rollout_policy, policy, context.scoring.reward_fn, log)?;
-        if policy.progress.target_reached {
-            run.save_checkpoint(0, log, |folder, data| actor_critic.save(folder, data, saver))?;
+        if run.is_over(&policy.progress, total_steps)? {
+            let states = [&actor_critic.policy, &actor_critic.critic];
+            run.save_checkpoint(0, &states, log, |folder, data| {
+                actor_critic.save(folder, data, saver)
+            })?;
         }
     }
     while !run.is_over(&actor_critic.policy.progress, total_steps)? {
@@ -47,8 +50,11 @@ pub fn train(
         }
         let progress = &actor_critic.policy.progress;
         let is_last = run.is_over(progress, total_steps)? || run.should_stop(step)?;
-        if is_last || run.is_save_due(step) {
-            run.save_checkpoint(step, log, |folder, data| actor_critic.save(folder, data, saver))?;
+        if is_last || run.is_save_due(step)? {
+            let states = [&actor_critic.policy, &actor_critic.critic];
+            run.save_checkpoint(step, &states, log, |folder, data| {
+                actor_critic.save(folder, data, saver)
+            })?;
         }
         if is_last {
             break;

@@ -49,8 +49,10 @@ pub fn train(
         }
         let is_over = is_last || run.is_over(&policy.state.progress, schedule.total_steps)?;
         let is_stopped = is_over || run.should_stop(step)?;
-        if is_stopped || run.is_save_due(step) {
-            run.save_checkpoint(step, log, |folder, data| policy.save(folder, data, saver))?;
+        if is_stopped || run.is_save_due(step)? {
+            run.save_checkpoint(step, &[&policy.state], log, |folder, data| {
+                policy.save(folder, data, saver)
+            })?;
         }
         if is_stopped {
             break;

@@ -1,8 +1,9 @@
 //! Ranks that are processes, started by mpirun, on one machine or many.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread::{self, ThreadId};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use mpi::environment::Universe;
 use mpi::topology::SimpleCommunicator;
 use mpi::traits::{Communicator, Root};
@@ -16,6 +17,9 @@ const CHUNK: usize = 1 << 22;
 /// ranks, which wait for this one. A process that exits without ending MPI ends all ranks.
 static UNIVERSE: Mutex<Option<Universe>> = Mutex::new(None);
 
+/// Thread that has started MPI, and so the only one that may call it.
+static MPI_THREAD: OnceLock<ThreadId> = OnceLock::new();
+
 /// Rank that is a process. MPI ends all processes when one of them fails.
 #[derive(Debug, Clone, Copy)]
 pub struct MpiRank {
@@ -25,17 +29,19 @@ pub struct MpiRank {
 }
 
 impl MpiRank {
-    /// Starts MPI in this process.
+    /// Starts MPI in this process, which calls it in this thread alone.
     ///
     /// # Errors
-    /// When it was started before.
+    /// When it was started before, or allows no other threads beside this one.
     pub(crate) fn start() -> Result<Self> {
-        let (universe, _) =
+        let (universe, granted) =
             initialize_with_threading(Threading::Funneled).context("MPI was started twice")?;
-        let world = universe.world();
+        *lock_universe() = Some(universe); // an error must not drop it
+        let _ = MPI_THREAD.set(thread::current().id());
+        ensure_funneled(granted)?;
+        let world = world()?;
         let (rank, world_size) = (world.rank() as usize, world.size() as usize);
         let local_rank = world.split_shared(world.rank()).rank() as usize;
-        *lock_universe() = Some(universe);
         Ok(Self { rank, local_rank, world_size })
     }
 
@@ -46,9 +52,13 @@ impl MpiRank {
         drop(lock_universe().take());
     }
 
-    /// Ends all ranks with `exit_code`.
+    /// Ends all ranks with `exit_code`: by MPI, or, in a thread that may not call it, by an exit
+    /// without ending MPI.
     pub(crate) fn abort(exit_code: i32) -> ! {
-        SimpleCommunicator::world().abort(exit_code)
+        match world() {
+            Ok(world) => world.abort(exit_code),
+            Err(_) => std::process::exit(exit_code),
+        }
     }
 
     pub(crate) fn rank(&self) -> usize {
@@ -67,7 +77,7 @@ impl MpiRank {
     /// The first rank adds in the order of the ranks: MPI's own reduction may add in any order. All
     /// must have as many `values`, which is not checked.
     pub(crate) fn all_reduce_sum(&self, values: &mut [f32]) -> Result<()> {
-        let world = SimpleCommunicator::world();
+        let world = world()?;
         let first = world.process_at_rank(0);
         for chunk in values.chunks_mut(CHUNK) {
             if self.rank == 0 {
@@ -104,9 +114,32 @@ fn lock_universe() -> MutexGuard<'static, Option<Universe>> {
     UNIVERSE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Checks that MPI grants the threading level that it is called with: this process computes in
+/// several threads, of which one calls it.
+pub(crate) fn ensure_funneled(granted: Threading) -> Result<()> {
+    ensure!(
+        granted >= Threading::Funneled,
+        "MPI grants the threading level {granted:?}, and ranks that compute in several threads \
+         need Funneled or more: use an MPI library that was built with support for threads"
+    );
+    Ok(())
+}
+
+/// Communicator of all ranks.
+///
+/// # Errors
+/// In another thread than the one that has started MPI: the level Funneled forbids it.
+fn world() -> Result<SimpleCommunicator> {
+    ensure!(
+        MPI_THREAD.get() == Some(&thread::current().id()),
+        "a thread beside the main one cannot exchange with other ranks"
+    );
+    Ok(SimpleCommunicator::world())
+}
+
 /// Replaces `bytes` by those of rank `root`.
 fn broadcast_from(root: i32, bytes: &mut Vec<u8>) -> Result<()> {
-    let world = SimpleCommunicator::world();
+    let world = world()?;
     let root = world.process_at_rank(root);
     let mut len = bytes.len() as u64;
     root.broadcast_into(&mut len);

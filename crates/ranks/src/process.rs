@@ -18,7 +18,8 @@ impl Ranks {
     /// main thread's. A rank that is not the first prints nothing on stdout from then on.
     ///
     /// # Errors
-    /// When mpirun has started several and this program is built without the feature `mpi`.
+    /// When mpirun has started several and this program is built without the feature `mpi`, or
+    /// with an MPI library that does not join them or does not support threads.
     pub fn of_process() -> Result<Self> {
         if let Some(ranks) = RANKS.get() {
             return Ok(ranks.clone());
@@ -66,14 +67,29 @@ pub(crate) fn threads_flag(
     args.iter().enumerate().filter_map(value).next_back()
 }
 
+/// Checks that a process which is one of `n_launched` is one of several for MPI, too. The library
+/// of another MPI than the launcher's starts each by itself, with `world_size` 1, and then all
+/// would be the first rank and write the same files.
+#[cfg(any(feature = "mpi", test))]
+pub(crate) fn ensure_joined(n_launched: usize, world_size: usize) -> Result<()> {
+    anyhow::ensure!(
+        world_size > 1,
+        "{n_launched} ranks were started, and MPI has joined this one to no other: start them with \
+         the mpirun of the MPI library that this program was built with, or with srun --mpi=pmix"
+    );
+    Ok(())
+}
+
 #[cfg(feature = "mpi")]
 fn start() -> Result<Ranks> {
-    if launched_world_size() < 2 {
+    let n_launched = launched_world_size();
+    if n_launched < 2 {
         return Ok(Ranks::Alone);
     }
     // MPI starts threads of its own, after which the number of ours cannot be set.
     tensor_core::threads::set_num_threads(threads_flag(std::env::args()))?;
     let ranks = Ranks::Mpi(crate::MpiRank::start()?);
+    ensure_joined(n_launched, ranks.world_size())?;
     if !ranks.is_first() {
         rustix::stdio::dup2_stdout(std::fs::File::options().write(true).open("/dev/null")?)?;
     }

@@ -4,9 +4,11 @@ use anyhow::{Result, bail};
 use candle_core::{Device, Tensor};
 
 use crate::in_threads;
-use crate::process::threads_flag;
+use crate::process::{ensure_joined, threads_flag};
 
 mod average;
+#[cfg(feature = "mpi")]
+mod mpi_rank;
 #[cfg(feature = "nccl")]
 mod nccl;
 
@@ -108,4 +110,13 @@ fn the_number_of_threads_is_read_before_the_other_flags() {
     assert_eq!(threads("part_4 train --threads 2 --out runs/x"), Some(2));
     assert_eq!(threads("part_4 train --threads 2 --threads=3"), Some(3));
     assert_eq!(threads("part_4 train --threads"), None);
+}
+
+#[test]
+fn ranks_that_mpi_does_not_join_are_refused_before_all_would_be_the_first() {
+    assert!(ensure_joined(2, 2).is_ok());
+    // Launchers differ in what they count: the ranks of all hosts, or of this one.
+    assert!(ensure_joined(2, 4).is_ok());
+    let error = ensure_joined(2, 1).unwrap_err().to_string();
+    assert!(error.starts_with("2 ranks were started, and MPI has joined"), "{error}");
 }

@@ -1,18 +1,23 @@
-//! Ranks that cannot train together, which are refused before they would wait for each other, and
-//! folders of ranks that were killed.
+//! Ranks that cannot train together, which are refused before they would wait for each other, ranks
+//! whose weights come to differ, their dropout, and folders of ranks that were killed.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
+use std::num::NonZeroUsize;
+use std::ops::Range;
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use candle_core::{DType, Device};
 use ranks::in_threads;
 use serde_json::{Value, json};
 use tensor_core::{AdamWConfig, Init, Parameters, WeightDecay};
 
-use crate::TrainState;
 use crate::rank_folder::remove_abandoned;
+use crate::rank_weights::ensure_same_weights;
 use crate::settings::ensure_same_settings;
+use crate::{Checkpoints, Run, RunCheckpoints, RunLog, TrainState};
 
 /// State of a model with a vector of each of these `lengths`.
 fn state(lengths: &[usize]) -> Result<TrainState> {
@@ -39,6 +44,100 @@ fn a_rank_with_a_model_of_another_shape_is_refused_by_all() {
     }
     let joined = in_threads(2, |ranks| state(&[3, 4])?.join(&ranks));
     assert!(joined.into_iter().all(|result| result.is_ok()));
+}
+
+/// Two numbers of the dropout stream of each of `n_ranks` ranks in each of these `steps`. Those
+/// from step 0 on end with a checkpoint in `folder`, and later ones go on from it.
+fn dropout_numbers(n_ranks: usize, steps: Range<usize>, folder: &Path) -> Result<Vec<u64>> {
+    let of_ranks = in_threads(n_ranks, |ranks| {
+        let mut state = state(&[3])?;
+        if steps.start > 0 {
+            state.restore(folder, "data")?;
+        }
+        state.join(&ranks)?;
+        assert_eq!(state.progress.step, steps.start);
+        let mut numbers = Vec::new();
+        for step in steps.clone() {
+            state.seed_dropout(1);
+            let mut rng = state.parameters.dropout_rng().context("a stream")?;
+            numbers.extend([rng.uniform().to_bits(), rng.uniform().to_bits()]);
+            state.parameters.set_dropout_rng(rng);
+            state.progress.step = step + 1;
+        }
+        if steps.start == 0 && ranks.is_first() {
+            state.save(folder, "data")?;
+        }
+        Ok(numbers)
+    });
+    Ok(of_ranks.into_iter().collect::<Result<Vec<_>>>()?.concat())
+}
+
+#[test]
+fn a_run_that_is_resumed_on_another_number_of_ranks_repeats_no_dropout_stream() -> Result<()> {
+    for (before, after) in [(2, 4), (4, 2), (3, 2), (2, 1), (1, 2)] {
+        let folder = tempfile::tempdir()?;
+        let begun = dropout_numbers(before, 0..8, folder.path())?;
+        let resumed = dropout_numbers(after, 8..16, folder.path())?;
+        let distinct: BTreeSet<&u64> = begun.iter().chain(&resumed).collect();
+        assert_eq!(distinct.len(), 2 * 8 * (before + after), "{before} ranks, then {after}");
+        assert_eq!(resumed, dropout_numbers(after, 8..16, folder.path())?, "the same again");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_rank_with_another_weight_is_named_and_the_checkpoint_before_stays() -> Result<()> {
+    // Of two ranks the first is in the right, of three the other two are.
+    for (n_ranks, changed) in [(2, 1), (3, 0), (3, 2)] {
+        let folder = tempfile::tempdir()?;
+        let results = in_threads(n_ranks, |ranks| {
+            let (mut state, log) = (state(&[3, 4])?, RunLog::of_losses(2)?);
+            state.join(&ranks)?;
+            let checkpoints = Some(RunCheckpoints::at_end(folder.path(), "data"));
+            let run = Run { checkpoints, ranks: ranks.clone(), ..Run::default() };
+            let save = |step: usize, state: &TrainState| {
+                run.save_checkpoint(step, &[state], &log, |folder, id| state.save(folder, id))
+            };
+            save(1, &state)?;
+            if ranks.rank() == changed {
+                let var = &state.parameters.trainable().nth(1).context("two vectors")?.var;
+                var.set(&(var.as_detached_tensor() * 1.001)?)?;
+            }
+            Ok(save(2, &state).unwrap_err().to_string())
+        });
+        for result in results {
+            assert_eq!(
+                result?,
+                format!(
+                    "rank {changed} has another parameter `vector_1` than the other ranks after \
+                     step 2, so no checkpoint of this step was written"
+                )
+            );
+        }
+        let checkpoints = Checkpoints::new(folder.path().join("checkpoints"), NonZeroUsize::MIN);
+        assert_eq!(checkpoints.latest()?.context("a checkpoint")?.0, 1);
+    }
+    Ok(())
+}
+
+#[test]
+fn a_rank_with_another_optimizer_state_is_named() {
+    let results = in_threads(2, |ranks| {
+        let mut state = state(&[3])?;
+        state.join(&ranks)?;
+        ensure_same_weights(&state, 5).map_err(|_| anyhow::anyhow!("all have the same"))?;
+        if !ranks.is_first() {
+            let mut moments = state.optimizer.state_dict()?;
+            let first = moments.get_mut("vector_0.first").context("a moment")?;
+            *first = (&*first + 1.)?;
+            state.optimizer.load_state_dict(moments)?;
+        }
+        ensure_same_weights(&state, 5)
+    });
+    for result in results {
+        let error = result.unwrap_err().to_string();
+        assert!(error.starts_with("rank 1 has another optimizer state `vector_0.fi"), "{error}");
+    }
 }
 
 #[test]
