@@ -11,7 +11,7 @@ use super::writer::{Writer, array, string};
 use crate::GgufTokenizer;
 use crate::config::{RopeScaling, YarnScaling};
 use crate::gguf::{Gguf, MetadataArray, MetadataValue, TensorFormat, check_header};
-use crate::gguf_config::rope_scaling;
+use crate::gguf_rope::rope_scaling;
 
 /// Small file with one value of each type and one tensor of each format.
 pub(super) fn sample() -> Writer {
