@@ -1,7 +1,8 @@
 """Writes crates/model_io/tests/golden/formats.gguf with llama.cpp's Python package `gguf`.
 
 Tensor `Q4_K` holds random blocks of that format, and tensor `Q4_K.f32` the values to which the
-package dequantizes them; the same for the other formats.
+package dequantizes them; the same for the other formats. Tensor `Q5_0.values` holds the blocks into
+which the package quantizes `values`; the same for `Q5_1`.
 
     pip install gguf==0.19.0 && python scripts/golden_gguf.py
 """
@@ -11,12 +12,20 @@ from pathlib import Path
 import numpy as np
 from gguf import GGMLQuantizationType, GGUFWriter
 from gguf.constants import GGML_QUANT_SIZES
-from gguf.quants import dequantize
+from gguf.quants import dequantize, quantize
 
-FORMATS = ["F32", "F16", "BF16", "Q4_0", "Q4_1", "Q8_0", "Q4_K", "Q6_K"]
+FORMATS = ["F32", "F16", "BF16", "Q4_0", "Q4_1", "Q8_0", "Q4_K", "Q6_K", "Q5_0", "Q5_1"]
 SHAPE = (2, 256)
 # Offsets of the f16 scales within a block, which are set to reasonable values.
-SCALES = {"Q4_0": [0], "Q4_1": [0, 2], "Q8_0": [0], "Q4_K": [0, 2], "Q6_K": [208]}
+SCALES = {
+    "Q4_0": [0],
+    "Q4_1": [0, 2],
+    "Q5_0": [0],
+    "Q5_1": [0, 2],
+    "Q8_0": [0],
+    "Q4_K": [0, 2],
+    "Q6_K": [208],
+}
 
 rng = np.random.default_rng(0)
 path = Path(__file__).parents[1] / "crates/model_io/tests/golden/formats.gguf"
@@ -48,6 +57,12 @@ for name in FORMATS:
         data = data.reshape(SHAPE[0], -1)
     writer.add_tensor(name, data, raw_dtype=dtype)
     writer.add_tensor(f"{name}.f32", dequantize(data, dtype).reshape(SHAPE).astype(np.float32))
+
+values = rng.standard_normal(SHAPE).astype(np.float32)
+writer.add_tensor("values", values)
+for name in ["Q5_0", "Q5_1"]:
+    dtype = GGMLQuantizationType[name]
+    writer.add_tensor(f"{name}.values", quantize(values, dtype), raw_dtype=dtype)
 
 writer.write_header_to_file()
 writer.write_kv_data_to_file()

@@ -15,17 +15,16 @@ gemma3_q8_0 is a Gemma 3 whose matrices are quantized and whose metadata have th
 k_quants is quantized like a Q4_K_M file: Q4_K and Q6_K where rows have 256 columns, older formats
 elsewhere. Its blocks are random, and its logits are those of transformers on the dequantized file.
 
+scripts/golden_gguf_fused.py writes the files of families with fused matrices or experts.
+
 The names and the metadata of a file follow conversion/llama.py and conversion/gemma.py of
 llama.cpp.
 """
 
-import json
 import math
-from pathlib import Path
 
 import numpy as np
 import torch
-import transformers
 from gguf import GGMLQuantizationType, GGUFWriter, RopeScalingType
 from gguf.constants import GGML_QUANT_SIZES
 from gguf.quants import dequantize, quantize
@@ -37,10 +36,17 @@ from transformers import (
     SmolLM3Config,
 )
 
-from golden_model import randomize, rounded
+from golden_gguf_file import (
+    FOLDER,
+    GOLDEN,
+    TOKENS,
+    add_tokenizer,
+    finish,
+    permute,
+    write_logits,
+)
+from golden_model import randomize
 
-GOLDEN = Path(__file__).parents[1] / "crates/part_3_modern/tests/golden"
-FOLDER = GOLDEN / "gguf"
 NAMES = {
     "model.embed_tokens": "token_embd",
     "model.norm": "output_norm",
@@ -63,15 +69,6 @@ SANDWICH_NAMES = {
     "pre_feedforward_layernorm": "ffn_norm",
     "post_feedforward_layernorm": "post_ffw_norm",
 }
-TOKENS = [
-    "<unk>",
-    "<s>",
-    "</s>",
-    "▁",
-    *"abcdefghijklmnopqrstuvwxyz",
-    *(f"▁{c}" for c in "abcdefghijklmnopqrstuvwxyz"),
-]
-TOKENS += ["ab", "cd", "▁ab", "▁cd", "abcd", "▁abcd", "ee", "▁ee"]
 # The converter writes the `▁▁` of the published tokenizer as two spaces.
 GEMMA_TOKENS = ["<pad>", "<eos>", "<bos>", "<unk>", "<start_of_turn>", "<end_of_turn>", "\n", "  "]
 GEMMA_TOKENS += TOKENS[3:51] + TOKENS[-8:]
@@ -91,12 +88,6 @@ def gguf_name(name, family):
         layer, part = module.removeprefix("model.layers.").split(".", 1)
         return f"blk.{layer}.{names[part]}.{kind}"
     return f"{names[module]}.{kind}"
-
-
-def permute(rows, heads):
-    """Moves RoPE pairs from halves to neighbors: `LlamaModel.permute` of convert_hf_to_gguf.py."""
-    shape = rows.shape
-    return rows.reshape(heads, 2, shape[0] // heads // 2, *shape[1:]).swapaxes(1, 2).reshape(shape)
 
 
 def new_writer(name, family, config):
@@ -119,15 +110,11 @@ def new_writer(name, family, config):
     if family in ("llama", "smollm3"):
         writer.add_rope_dimension_count(head_dim)
         writer.add_vocab_size(config.vocab_size)
-    writer.add_tokenizer_model("llama")
     if family.startswith("gemma"):
+        writer.add_tokenizer_model("llama")
         add_gemma_metadata(writer, family, config)
         return writer
-    writer.add_token_list(TOKENS)
-    writer.add_token_scores([0.0] * 3 + [-float(i) for i in range(len(TOKENS) - 3)])
-    writer.add_token_types([2, 3, 3] + [1] * (len(TOKENS) - 3))
-    writer.add_bos_token_id(1)
-    writer.add_eos_token_id(2)
+    add_tokenizer(writer)
     return writer
 
 
@@ -160,13 +147,6 @@ def add_gemma_metadata(writer, family, config):
     writer.add_add_space_prefix(False)
     if family != "gemma":
         writer.add_chat_template(GEMMA_TEMPLATE)
-
-
-def finish(writer):
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
 
 
 def write_model(file_name, family, model, quantization=None):
@@ -206,19 +186,6 @@ def write_model(file_name, family, model, quantization=None):
         print(file_name, factors)
         writer.add_tensor("rope_freqs.weight", np.array(factors, dtype=np.float32))
     finish(writer)
-
-
-def write_logits(name, model, length=40):
-    torch.manual_seed(1)
-    ids = torch.randint(model.config.vocab_size, (1, length))
-    with torch.no_grad():
-        logits = rounded(model.eval()(ids).logits[0], 6)
-    golden = {
-        "transformers": transformers.__version__,
-        "input_ids": ids[0].tolist(),
-        "logits": logits,
-    }
-    (FOLDER / f"{name}.json").write_text(json.dumps(golden))
 
 
 def blocks(rng, kind, rows, columns):

@@ -1,46 +1,39 @@
 //! Architecture of the model in a GGUF file, from its metadata, from the names of its tensors, and
 //! from what llama.cpp knows of its family.
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result};
 use tensor_core::ops::Gelu;
 
 use crate::config::{
-    AttentionBias, AttentionConfig, AttentionLogits, BlockLayout, LayerWindow, Llama3Scaling,
+    AttentionBias, AttentionConfig, AttentionLogits, BlockLayout, ExpertWeights, LayerWindow,
     LmHead, Mlp, ModelConfig, NormKind, PositionEncoding, QkNorm, QkvProjections, RopeParameters,
-    RopeScaling, SlidingWindow, TokenEmbedding, YarnScaling,
+    SlidingWindow, TokenEmbedding,
 };
 use crate::gguf::Gguf;
 use crate::gguf_family::GgufFamily;
+use crate::gguf_rope;
 
 /// Configuration of the model in `file`.
 pub(crate) fn read(file: &Gguf) -> Result<ModelConfig> {
     let family = GgufFamily::of(file)?;
     let metadata = Metadata { file, family };
-    let eps = metadata.number("attention.layer_norm_rms_epsilon")?;
-    let width = metadata.size("feed_forward_length")?;
     let embeddings = file.tensor_info("token_embd.weight")?;
     let has_lm_head = file.tensor_info("output.weight").is_ok();
-    let (embedding, norm, mlp) = match family.is_gemma() {
-        true => (
-            TokenEmbedding::Scaled,
-            NormKind::ZeroCenteredRms { eps },
-            Mlp::GeGlu { width, form: Gelu::Tanh },
-        ),
-        false => (TokenEmbedding::Plain, NormKind::Rms { eps }, Mlp::SwiGlu { width }),
-    };
+    let is_gemma = family.is_gemma();
     let config = ModelConfig {
         vocab_size: *embeddings.dims.first().context("`token_embd.weight` is not a matrix")?,
         n_layer: metadata.size("block_count")?,
         n_embd: metadata.size("embedding_length")?,
         context_len: metadata.size("context_length")?,
-        embedding,
-        norm,
+        embedding: if is_gemma { TokenEmbedding::Scaled } else { TokenEmbedding::Plain },
+        norm: norm(metadata)?,
         block: match family {
             GgufFamily::Gemma2 | GgufFamily::Gemma3 => BlockLayout::SandwichNorm,
+            GgufFamily::GptNeoX if metadata.flag("use_parallel_residual")? => BlockLayout::Parallel,
             _ => BlockLayout::PreNorm,
         },
         attention: attention(metadata)?,
-        mlp,
+        mlp: mlp(metadata)?,
         lm_head: if has_lm_head { LmHead::Untied } else { LmHead::Tied },
         logit_softcap: match family {
             GgufFamily::Gemma2 | GgufFamily::Gemma3 => {
@@ -57,9 +50,9 @@ pub(crate) fn read(file: &Gguf) -> Result<ModelConfig> {
 
 /// Metadata of a file under the keys of its family, such as `llama.block_count`.
 #[derive(Clone, Copy)]
-struct Metadata<'a> {
-    file: &'a Gguf,
-    family: GgufFamily,
+pub(crate) struct Metadata<'a> {
+    pub(crate) file: &'a Gguf,
+    pub(crate) family: GgufFamily,
 }
 
 impl Metadata<'_> {
@@ -67,21 +60,63 @@ impl Metadata<'_> {
         format!("{}.{name}", self.family.name())
     }
 
-    fn size(self, name: &str) -> Result<usize> {
+    pub(crate) fn size(self, name: &str) -> Result<usize> {
         self.file.get_usize(&self.key(name))
     }
 
-    fn optional_size(self, name: &str) -> Result<Option<usize>> {
+    pub(crate) fn optional_size(self, name: &str) -> Result<Option<usize>> {
         self.file.get_optional(&self.key(name), Gguf::get_usize)
+    }
+
+    fn flag(self, name: &str) -> Result<bool> {
+        self.file.get_bool(&self.key(name))
     }
 
     fn number(self, name: &str) -> Result<f64> {
         self.file.get_f64(&self.key(name))
     }
 
-    fn optional_number(self, name: &str) -> Result<Option<f64>> {
+    pub(crate) fn optional_number(self, name: &str) -> Result<Option<f64>> {
         self.file.get_optional(&self.key(name), Gguf::get_f64)
     }
+}
+
+fn norm(metadata: Metadata<'_>) -> Result<NormKind> {
+    let rms = || metadata.number("attention.layer_norm_rms_epsilon");
+    Ok(match metadata.family {
+        GgufFamily::Gpt2 | GgufFamily::GptNeoX => {
+            NormKind::Layer { eps: metadata.number("attention.layer_norm_epsilon")? }
+        }
+        family if family.is_gemma() => NormKind::ZeroCenteredRms { eps: rms()? },
+        _ => NormKind::Rms { eps: rms()? },
+    })
+}
+
+/// Feed-forward layer, or a mixture of experts.
+fn mlp(metadata: Metadata<'_>) -> Result<Mlp> {
+    let width = metadata.size("feed_forward_length")?;
+    let n_expert = metadata.optional_size("expert_count")?.unwrap_or(0);
+    Ok(match metadata.family {
+        GgufFamily::Llama if n_expert > 0 => experts(metadata, n_expert, width)?,
+        GgufFamily::Qwen3Moe => {
+            experts(metadata, n_expert, metadata.size("expert_feed_forward_length")?)?
+        }
+        GgufFamily::Phi3 => Mlp::FusedSwiGlu { width },
+        GgufFamily::Gpt2 => Mlp::Gelu { width, form: Gelu::Tanh },
+        GgufFamily::GptNeoX => {
+            // The approximation is that of GPT-NeoX-20B; Pythia's models have fewer layers.
+            let is_20b = metadata.size("block_count")? == 44;
+            Mlp::Gelu { width, form: if is_20b { Gelu::Tanh } else { Gelu::Exact } }
+        }
+        family if family.is_gemma() => Mlp::GeGlu { width, form: Gelu::Tanh },
+        _ => Mlp::SwiGlu { width },
+    })
+}
+
+/// Mixture of `n_expert` experts, whose weights llama.cpp always divides by their sum.
+fn experts(metadata: Metadata<'_>, n_expert: usize, width: usize) -> Result<Mlp> {
+    let top_k = metadata.size("expert_used_count")?;
+    Ok(Mlp::Experts { width, n_expert, top_k, weights: ExpertWeights::Renormalized })
 }
 
 /// Attention heads, biases, position encoding and window.
@@ -92,20 +127,9 @@ fn attention(metadata: Metadata<'_>) -> Result<AttentionConfig> {
     let n_head = metadata.size("attention.head_count")?;
     let head_dim =
         metadata.optional_size("attention.key_length")?.unwrap_or(n_embd / n_head.max(1));
-    let rotated = metadata.optional_size("rope.dimension_count")?.unwrap_or(head_dim);
-    ensure!(
-        rotated == head_dim,
-        "RoPE on {rotated} of {head_dim} channels of a head is not supported"
-    );
-    let base = metadata.optional_number("rope.freq_base")?.unwrap_or(10_000.);
-    let scaling = match llama3_scaling(file, base, head_dim)? {
-        Some(scaling) => Some(RopeScaling::Llama3(scaling)),
-        None => rope_scaling(file, family.name())?,
-    };
-    let rope = RopeParameters {
-        scaling,
-        no_rope_interval: family.no_rope_interval().filter(|&interval| interval <= n_layer),
-        ..RopeParameters::new(base)
+    let position = match family {
+        GgufFamily::Gpt2 => PositionEncoding::Learned { offset: 0 },
+        _ => PositionEncoding::Rope(gguf_rope::read(metadata, head_dim)?),
     };
     let qk_norm = if has("blk.0.attn_q_norm.weight") { QkNorm::PerHead } else { QkNorm::None };
     let query_pre_attn_scalar = family.query_pre_attn_scalar(n_layer, n_embd, n_head);
@@ -113,14 +137,18 @@ fn attention(metadata: Metadata<'_>) -> Result<AttentionConfig> {
         n_head,
         n_kv_head: metadata.optional_size("attention.head_count_kv")?.unwrap_or(n_head),
         head_dim,
-        projections: QkvProjections::Separate,
-        bias: match (has("blk.0.attn_q.bias"), has("blk.0.attn_output.bias")) {
-            (true, true) => AttentionBias::All,
-            (true, false) => AttentionBias::Qkv,
+        projections: match family {
+            GgufFamily::Phi3 | GgufFamily::Gpt2 => QkvProjections::Fused,
+            GgufFamily::GptNeoX => QkvProjections::FusedPerHead,
+            _ => QkvProjections::Separate,
+        },
+        bias: match (family, has("blk.0.attn_q.bias"), has("blk.0.attn_output.bias")) {
+            (GgufFamily::Gpt2 | GgufFamily::GptNeoX, ..) | (_, true, true) => AttentionBias::All,
+            (_, true, false) => AttentionBias::Qkv,
             _ => AttentionBias::None,
         },
-        position: PositionEncoding::Rope(rope),
-        window: window(metadata, n_layer, rope)?,
+        position,
+        window: window(metadata, n_layer, position)?,
         logits: AttentionLogits {
             qk_norm,
             query_pre_attn_scalar: query_pre_attn_scalar.filter(|&scalar| scalar != head_dim),
@@ -134,11 +162,11 @@ fn attention(metadata: Metadata<'_>) -> Result<AttentionConfig> {
     })
 }
 
-/// The sliding window, which layers have it, and their θ where `rope` is that of the others.
+/// The sliding window, which layers have it, and their θ where `position` has that of the others.
 fn window(
     metadata: Metadata<'_>,
     n_layer: usize,
-    rope: RopeParameters,
+    position: PositionEncoding,
 ) -> Result<Option<LayerWindow>> {
     let family = metadata.family;
     let size = metadata.optional_size("attention.sliding_window")?.or(family.default_window());
@@ -151,7 +179,10 @@ fn window(
     }
     Ok(Some(LayerWindow {
         full_attention_interval: Some(interval).filter(|n| (2..=n_layer).contains(n)),
-        local_rope_base: local_rope_base(metadata, rope)?,
+        local_rope_base: match position.rope_parameters() {
+            Some(rope) => local_rope_base(metadata, rope)?,
+            None => None,
+        },
         ..window
     }))
 }
@@ -162,62 +193,4 @@ fn local_rope_base(metadata: Metadata<'_>, rope: RopeParameters) -> Result<Optio
     let Some(default) = metadata.family.local_rope_base() else { return Ok(None) };
     let base = metadata.optional_number("rope.freq_base_swa")?.unwrap_or(default);
     Ok((base != rope.base || rope.scaling.is_some()).then_some(base))
-}
-
-/// RoPE scaling of the metadata, of type `linear` (llama.cpp's default, in older files with the
-/// factor `rope.scale_linear`) or `yarn`.
-pub(crate) fn rope_scaling(file: &Gguf, family: &str) -> Result<Option<RopeScaling>> {
-    let key = |name: &str| format!("{family}.rope.{name}");
-    let number = |name: &str| file.get_optional(&key(name), Gguf::get_f64);
-    let factor = number("scaling.factor")?.or(number("scale_linear")?).unwrap_or(1.);
-    let kind = file.get_optional(&key("scaling.type"), Gguf::get_str)?.unwrap_or("linear");
-    match kind {
-        "none" => Ok(None),
-        "linear" => Ok((factor != 1.).then_some(RopeScaling::Linear { factor })),
-        "yarn" => {
-            for name in ["attn_factor", "yarn_attn_factor", "yarn_ext_factor"] {
-                let value = number(&format!("scaling.{name}"))?.unwrap_or(1.);
-                ensure!(value == 1., "RoPE scaling with `{name}` = {value} is not supported");
-            }
-            let multiplier = number("scaling.yarn_log_multiplier")?.unwrap_or(0.1);
-            ensure!(
-                multiplier as f32 == 0.1,
-                "RoPE scaling with `yarn_log_multiplier` = {multiplier} is not supported"
-            );
-            let original = key("scaling.original_context_length");
-            Ok(Some(RopeScaling::Yarn(YarnScaling {
-                factor,
-                attention_factor: None,
-                beta_fast: number("scaling.yarn_beta_fast")?.unwrap_or(32.),
-                beta_slow: number("scaling.yarn_beta_slow")?.unwrap_or(1.),
-                original_context_len: file.get_usize(&original)?,
-            })))
-        }
-        _ => bail!("RoPE scaling `{kind}` is not supported"),
-    }
-}
-
-/// Llama 3's RoPE scaling. The file stores the divisor of each pair's frequency instead of the four
-/// numbers that they are computed from, so the numbers are assumed and checked.
-fn llama3_scaling(file: &Gguf, base: f64, head_dim: usize) -> Result<Option<Llama3Scaling>> {
-    if file.tensor_info("rope_freqs.weight").is_err() {
-        return Ok(None);
-    }
-    let factors = file.read_floats("rope_freqs.weight")?;
-    let factor = f64::from(factors.iter().copied().fold(1., f32::max));
-    let scaling = Llama3Scaling {
-        factor,
-        low_freq_factor: 1.,
-        high_freq_factor: 4.,
-        original_context_len: 8192,
-    };
-    for (i, &divisor) in factors.iter().enumerate() {
-        let frequency = base.powf(-2. * i as f64 / head_dim as f64);
-        let expected = frequency / scaling.scale_frequency(frequency);
-        ensure!(
-            factors.len() == head_dim / 2 && (f64::from(divisor) / expected - 1.).abs() < 1e-3,
-            "`rope_freqs.weight` does not match Llama 3's RoPE scaling, the only supported one"
-        );
-    }
-    Ok(Some(scaling))
 }

@@ -6,29 +6,41 @@ use anyhow::{Context, Result};
 use crate::config_json::unsupported_family;
 use crate::gguf::Gguf;
 
+/// Tensors with LongRoPE's divisors, for short texts and for long ones.
+pub(crate) const ROPE_FACTORS: [&str; 2] =
+    ["rope_factors_short.weight", "rope_factors_long.weight"];
+
 /// Architecture of a GGUF file, `general.architecture`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum GgufFamily {
-    /// Llama and Mistral.
+    /// Llama and Mistral, and Mixtral, which the number of its experts tells apart.
     Llama,
     SmolLm3,
     Qwen2,
     Qwen3,
+    Qwen3Moe,
+    Phi3,
     Gemma,
     Gemma2,
     /// All sizes. (The files of those that also read images have the text model alone.)
     Gemma3,
+    Gpt2,
+    GptNeoX,
 }
 
 impl GgufFamily {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 11] = [
         Self::Llama,
         Self::SmolLm3,
         Self::Qwen2,
         Self::Qwen3,
+        Self::Qwen3Moe,
+        Self::Phi3,
         Self::Gemma,
         Self::Gemma2,
         Self::Gemma3,
+        Self::Gpt2,
+        Self::GptNeoX,
     ];
 
     /// Architecture of the model in `file`.
@@ -50,16 +62,31 @@ impl GgufFamily {
             Self::SmolLm3 => "smollm3",
             Self::Qwen2 => "qwen2",
             Self::Qwen3 => "qwen3",
+            Self::Qwen3Moe => "qwen3moe",
+            Self::Phi3 => "phi3",
             Self::Gemma => "gemma",
             Self::Gemma2 => "gemma2",
             Self::Gemma3 => "gemma3",
+            Self::Gpt2 => "gpt2",
+            Self::GptNeoX => "gptneox",
         }
     }
 
     /// True if llama.cpp's RoPE rotates adjacent channels of a head, so that the rows of the query
-    /// and key matrices have another order in the file.
+    /// and key matrices have another order in the file. In the other families it rotates halves, as
+    /// we do.
     pub(crate) fn rotates_adjacent_channels(self) -> bool {
         matches!(self, Self::Llama | Self::SmolLm3)
+    }
+
+    /// True if RoPE may leave out some channels of a head.
+    pub(crate) fn has_partial_rope(self) -> bool {
+        matches!(self, Self::Phi3 | Self::GptNeoX)
+    }
+
+    /// True if the tensor `name` is no weight, but the divisors of RoPE's frequencies.
+    pub(crate) fn has_rope_factors(self, name: &str) -> bool {
+        name == "rope_freqs.weight" || (self == Self::Phi3 && ROPE_FACTORS.contains(&name))
     }
 
     /// True for Gemma 1 to 3. Their norms scale by 1 + weight, and the file has the sum.

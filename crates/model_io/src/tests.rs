@@ -16,6 +16,7 @@ mod gguf;
 mod writer;
 mod gguf_damage;
 mod gguf_config;
+mod gguf_families;
 mod llama2c;
 mod llama2c_tokenizer;
 

@@ -68,16 +68,17 @@ fn byte_level(parts: &GgufTokenizer) -> Result<Value> {
     let digits = json!({ "type": "Digits", "individual_digits": true });
     let pre = parts.pre.as_deref().unwrap_or("default");
     let (llama_3, qwen_2) = (pre.starts_with("llama"), pre.contains("qwen"));
+    let gpt_neox = matches!(pre, "olmo" | "mpt"); // llama.cpp names it after its later users
     let steps = match pre {
-        "default" | "gpt-2" => vec![bytes(true)],
+        "default" | "gpt-2" | "olmo" | "mpt" => vec![bytes(true)],
         "smollm" | "starcoder" => vec![digits, bytes(true)],
-        "llama-bpe" | "llama3" | "llama-v3" | "smaug-bpe" => {
+        "llama-bpe" | "llama3" | "llama-v3" | "smaug-bpe" | "dbrx" => {
             vec![split(r"\p{N}{1,3}"), bytes(false)]
         }
         "qwen2" | "deepseek-r1-qwen" => vec![split(r"\p{N}"), bytes(false)],
         other => bail!(
-            "pre-tokenizer `{other}` is not supported: expected gpt-2, smollm, llama-bpe, \
-             smaug-bpe or qwen2"
+            "pre-tokenizer `{other}` is not supported: expected gpt-2, olmo, mpt, smollm, \
+             llama-bpe, smaug-bpe, dbrx or qwen2"
         ),
     };
     let merges = parts.merges.iter().map(|merge| {
@@ -86,7 +87,7 @@ fn byte_level(parts: &GgufTokenizer) -> Result<Value> {
             .with_context(|| format!("the merge `{merge}` is not a pair of tokens"))
     });
     let mut json = base_tokenizer_json(parts, parts.add_bos.unwrap_or(llama_3))?;
-    if qwen_2 {
+    if qwen_2 || gpt_neox {
         json["normalizer"] = json!({ "type": "NFC" });
     }
     json["pre_tokenizer"] = json!({ "type": "Sequence", "pretokenizers": steps });

@@ -11,12 +11,10 @@ pub(crate) fn unsupported_family(name: &str, supported: &[&str]) -> String {
 fn difference(name: &str) -> Option<&'static str> {
     Some(match name {
         "qwen2_moe" | "qwen2moe" => "every token also passes through a shared expert",
-        "mixtral" | "qwen3moe" => "it is a mixture of experts, which is opened from a folder only",
         "olmoe" | "deepseek_v2" | "deepseek2" | "deepseek_v3" | "gpt_oss" | "gpt-oss"
         | "phimoe" | "granitemoe" => {
             "it is a mixture of experts of another kind than Mixtral and Qwen3-MoE"
         }
-        "gpt2" | "opt" | "gptneox" | "phi3" => "it is opened from a folder only",
         "gemma3" => {
             "of Gemma 3, only the models that read text alone (270M, 1B) are opened from folders, \
              of model_type `gemma3_text`; the text models of the others from a .gguf file"

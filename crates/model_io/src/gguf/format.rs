@@ -20,12 +20,14 @@ pub enum TensorFormat {
 
 impl TensorFormat {
     /// All supported formats.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::F32,
         Self::F16,
         Self::BF16,
         Self::Quantized(Quantization::Q4_0),
         Self::Quantized(Quantization::Q4_1),
+        Self::Quantized(Quantization::Q5_0),
+        Self::Quantized(Quantization::Q5_1),
         Self::Quantized(Quantization::Q8_0),
         Self::Quantized(Quantization::Q4K),
         Self::Quantized(Quantization::Q6K),
@@ -39,6 +41,8 @@ impl TensorFormat {
             Self::BF16 => 30,
             Self::Quantized(Quantization::Q4_0) => 2,
             Self::Quantized(Quantization::Q4_1) => 3,
+            Self::Quantized(Quantization::Q5_0) => 6,
+            Self::Quantized(Quantization::Q5_1) => 7,
             Self::Quantized(Quantization::Q8_0) => 8,
             Self::Quantized(Quantization::Q4K) => 12,
             Self::Quantized(Quantization::Q6K) => 14,

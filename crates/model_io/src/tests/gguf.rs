@@ -3,7 +3,7 @@ use std::path::Path;
 use anyhow::Result;
 use candle_core::quantized::{GgmlDType, QStorage, QTensor};
 use candle_core::{DType, Device, Tensor};
-use tensor_core::quantized::Quantization;
+use tensor_core::quantized::{Quantization, QuantizedMatrix};
 use tensor_core::testing::{assert_close, course_data};
 
 use super::error;
@@ -11,7 +11,7 @@ use super::writer::{Writer, array, string};
 use crate::GgufTokenizer;
 use crate::config::{RopeScaling, YarnScaling};
 use crate::gguf::{Gguf, MetadataArray, MetadataValue, TensorFormat, check_header};
-use crate::gguf_config::rope_scaling;
+use crate::gguf_rope::rope_scaling;
 
 /// Small file with one value of each type and one tensor of each format.
 pub(super) fn sample() -> Writer {
@@ -161,6 +161,8 @@ fn ggml_dtype(format: TensorFormat) -> GgmlDType {
         TensorFormat::BF16 => GgmlDType::BF16,
         TensorFormat::Quantized(Quantization::Q4_0) => GgmlDType::Q4_0,
         TensorFormat::Quantized(Quantization::Q4_1) => GgmlDType::Q4_1,
+        TensorFormat::Quantized(Quantization::Q5_0) => GgmlDType::Q5_0,
+        TensorFormat::Quantized(Quantization::Q5_1) => GgmlDType::Q5_1,
         TensorFormat::Quantized(Quantization::Q8_0) => GgmlDType::Q8_0,
         TensorFormat::Quantized(Quantization::Q4K) => GgmlDType::Q4K,
         TensorFormat::Quantized(Quantization::Q6K) => GgmlDType::Q6K,
@@ -212,7 +214,7 @@ fn dequantized(gguf: &Gguf, name: &str) -> Result<Tensor> {
 fn every_format_dequantizes_as_in_python() -> Result<()> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/formats.gguf");
     let gguf = Gguf::open(&path)?;
-    assert_eq!(gguf.tensor_infos().count(), 2 * TensorFormat::ALL.len());
+    assert_eq!(gguf.tensor_infos().count(), 2 * TensorFormat::ALL.len() + 3);
     for format in TensorFormat::ALL {
         let (name, expected) = (format.to_string(), format!("{format}.f32"));
         let info = gguf.tensor_info(&name)?;
@@ -224,6 +226,26 @@ fn every_format_dequantizes_as_in_python() -> Result<()> {
     assert_eq!(gguf.get_f64s("tokenizer.ggml.scores")?, [0., -1.5, -2.]);
     assert_eq!(gguf.get_f64s("tokenizer.ggml.token_type")?, [3., 1., 1.]);
     assert!(gguf.get_bool("tokenizer.ggml.add_bos_token")?);
+    Ok(())
+}
+
+/// `values` of the same file, quantized by that package.
+#[test]
+fn blocks_of_five_bits_are_those_of_python() -> Result<()> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/formats.gguf");
+    let gguf = Gguf::open(&path)?;
+    let values = dequantized(&gguf, "values")?;
+    for (format, tolerance) in [(Quantization::Q5_0, 0.12), (Quantization::Q5_1, 0.1)] {
+        let blocks = gguf.read_tensor(&format!("{}.values", format.name()))?;
+        let matrix = QuantizedMatrix::quantize(format, &values)?;
+        assert_eq!(matrix.blocks(), blocks, "{format:?}");
+        // A step is a 16th of the largest value, or a 31st of the range.
+        assert_close(&matrix.dequantize()?, &values, tolerance);
+        let random = gguf.read_tensor(format.name())?;
+        let random = QuantizedMatrix::new(format, 2, 256, random)?.dequantize()?;
+        let expected = dequantized(&gguf, &format!("{}.f32", format.name()))?;
+        assert_close(&random, &expected, 1e-6);
+    }
     Ok(())
 }
 

@@ -12,7 +12,7 @@ use crate::gguf::TensorFormat;
 use crate::{LoadMode, ModelConfig, gguf_config, gguf_model};
 
 /// A number in a `config.json`, and the same in the metadata of a file.
-struct Setting {
+pub(super) struct Setting {
     json_key: &'static str,
     value: Value,
     key: &'static str,
@@ -20,17 +20,17 @@ struct Setting {
     bytes: [u8; 4],
 }
 
-fn size(json_key: &'static str, size: u32, key: &'static str) -> Setting {
+pub(super) fn size(json_key: &'static str, size: u32, key: &'static str) -> Setting {
     Setting { json_key, value: json!(size), key, value_type: 4, bytes: size.to_le_bytes() }
 }
 
-fn number(json_key: &'static str, number: f32, key: &'static str) -> Setting {
+pub(super) fn number(json_key: &'static str, number: f32, key: &'static str) -> Setting {
     Setting { json_key, value: json!(number), key, value_type: 6, bytes: number.to_le_bytes() }
 }
 
 /// A `config.json` of `family`, and the file of llama.cpp's `architecture`, without what differs
 /// between the models of a family.
-fn model(family: &str, architecture: &str, n_layer: u32) -> (Value, Writer) {
+pub(super) fn model(family: &str, architecture: &str, n_layer: u32) -> (Value, Writer) {
     let sizes = [
         size("num_hidden_layers", n_layer, "block_count"),
         size("hidden_size", 5376, "embedding_length"),
@@ -50,7 +50,7 @@ fn model(family: &str, architecture: &str, n_layer: u32) -> (Value, Writer) {
 }
 
 /// `model` with more settings.
-fn with(
+pub(super) fn with(
     model: (Value, Writer),
     architecture: &str,
     settings: impl IntoIterator<Item = Setting>,
@@ -62,7 +62,7 @@ fn with(
     })
 }
 
-fn read(file: &Writer) -> Result<ModelConfig> {
+pub(super) fn read(file: &Writer) -> Result<ModelConfig> {
     gguf_config::read(&open(&file.file())?)
 }
 
@@ -171,13 +171,14 @@ fn other_architectures_and_tensors_are_refused_in_one_line() -> Result<()> {
     };
     for (name, reason) in [
         ("gemma3n", ", because it has embeddings for each layer, and layers that share keys"),
-        ("phi3", ", because it is opened from a folder only"),
+        ("phimoe", ", because it is a mixture of experts of another kind than Mixtral"),
         ("mamba", ""),
     ] {
         let message = refused(&Writer::new().value("general.architecture", 8, string(name)))?;
         let expected = format!("architecture `{name}` is not supported{reason}");
         assert!(message.starts_with(&expected), "{message}");
-        let supported = "expected one of llama, smollm3, qwen2, qwen3, gemma, gemma2, gemma3";
+        let supported = "expected one of llama, smollm3, qwen2, qwen3, qwen3moe, phi3, gemma, \
+                         gemma2, gemma3, gpt2, gptneox";
         assert!(message.ends_with(supported), "{message}");
     }
     // Only a file of Gemma 2 or 3 has norms of outputs.

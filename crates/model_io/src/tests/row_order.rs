@@ -1,12 +1,20 @@
 use tensor_core::testing::assert_close;
 
-use crate::row_order::{interleaved_to_half_order, permute_rows};
+use crate::row_order::{fused_to_per_head_order, interleaved_to_half_order, permute_rows};
 
 #[test]
 fn adjacent_pairs_become_halves_within_each_head() {
     assert_eq!(interleaved_to_half_order(2, 6), [0, 2, 4, 1, 3, 5, 6, 8, 10, 7, 9, 11]);
     assert_eq!(permute_rows(b"aabbccdd", &interleaved_to_half_order(1, 4)), b"aaccbbdd");
     assert!(permute_rows::<u8>(&[], &[]).is_empty());
+}
+
+#[test]
+fn queries_keys_and_values_of_a_head_become_neighbors() {
+    // Two heads of two rows: the capital letters are the second head's.
+    let order = fused_to_per_head_order(2, 2);
+    assert_eq!(permute_rows(b"qrQRklKLvwVW", &order), b"qrklvwQRKLVW");
+    assert!(fused_to_per_head_order(0, 2).is_empty());
 }
 
 /// q·k after rotating adjacent pairs equals q·k after rotating halves of the permuted q and k.

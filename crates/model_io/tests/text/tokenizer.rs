@@ -87,19 +87,41 @@ fn text_never_merges_into_a_control_token() -> Result<()> {
     Ok(())
 }
 
-/// SmolLM3's tokenizer splits a text as Llama 3's does, but its files do not ask for bos.
+/// The tokenizers of SmolLM3 and of Phi-4 split a text as Llama 3's does, but their files do not
+/// ask for bos.
 #[test]
-fn smaug_bpe_splits_as_llama_bpe() -> Result<()> {
-    let smaug = tokenizer("byte_level", Some("smaug-bpe"));
+fn smaug_bpe_and_dbrx_split_as_llama_bpe() -> Result<()> {
     let llama = tokenizer("byte_level", Some("llama-bpe"));
-    for case in golden_tokenizers::golden()["cases"][0]["answers"].as_array().unwrap() {
-        let text = case["text"].as_str().unwrap();
-        let ids =
-            |tokenizer: &Tokenizer| tokenizer.encode(text, AddSpecialTokens::No, ParseSpecial::Yes);
-        assert_eq!(ids(&smaug)?, ids(&llama)?, "{text:?}");
+    for pre in ["smaug-bpe", "dbrx"] {
+        let other = tokenizer("byte_level", Some(pre));
+        for case in golden_tokenizers::golden()["cases"][0]["answers"].as_array().unwrap() {
+            let text = case["text"].as_str().unwrap();
+            let ids = |tokenizer: &Tokenizer| {
+                tokenizer.encode(text, AddSpecialTokens::No, ParseSpecial::Yes)
+            };
+            assert_eq!(ids(&other)?, ids(&llama)?, "{pre}: {text:?}");
+        }
+        let ids = other.encode("a", AddSpecialTokens::Yes, ParseSpecial::Yes)?;
+        assert_ne!(ids[0], other.bos().unwrap());
     }
-    let ids = smaug.encode("a", AddSpecialTokens::Yes, ParseSpecial::Yes)?;
-    assert_ne!(ids[0], smaug.bos().unwrap());
+    Ok(())
+}
+
+/// GPT-NeoX's tokenizer composes characters and accents.
+#[test]
+fn olmo_and_mpt_split_a_composed_text_as_gpt_2() -> Result<()> {
+    let gpt_2 = tokenizer("byte_level", Some("gpt-2"));
+    for pre in ["olmo", "mpt"] {
+        let neox = tokenizer("byte_level", Some(pre));
+        for (text, composed) in [
+            (" Don't  stop 1234 times\n\n ", " Don't  stop 1234 times\n\n "),
+            ("cafe\u{301}s", "caf\u{e9}s"),
+        ] {
+            let ids = neox.encode(text, AddSpecialTokens::No, ParseSpecial::Yes)?;
+            let expected = gpt_2.encode(composed, AddSpecialTokens::No, ParseSpecial::Yes)?;
+            assert_eq!(ids, expected, "{pre}: {text:?}");
+        }
+    }
     Ok(())
 }
 

@@ -13,6 +13,10 @@ pub enum Quantization {
     Q4_0,
     /// 4 bits per weight, and a scale and a minimum for each 32.
     Q4_1,
+    /// 5 bits per weight, and a scale for each 32.
+    Q5_0,
+    /// 5 bits per weight, and a scale and a minimum for each 32.
+    Q5_1,
     /// 4 bits per weight, and 6-bit scales and minima for each 32, which share a scale of their
     /// own.
     Q4K,
@@ -23,12 +27,14 @@ pub enum Quantization {
 /// Calls `$function::<F>(..)` with F the [`Format`] of `$format`.
 macro_rules! by_format {
     ($format:expr, $function:ident($($argument:expr),* $(,)?)) => {{
-        use $crate::kernels::quantized::{Q4_0, Q4_1, Q4K, Q6K, Q8_0};
+        use $crate::kernels::quantized::{Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q6K, Q8_0};
         use $crate::quantized::Quantization;
         match $format {
             Quantization::Q8_0 => $function::<Q8_0>($($argument),*),
             Quantization::Q4_0 => $function::<Q4_0>($($argument),*),
             Quantization::Q4_1 => $function::<Q4_1>($($argument),*),
+            Quantization::Q5_0 => $function::<Q5_0>($($argument),*),
+            Quantization::Q5_1 => $function::<Q5_1>($($argument),*),
             Quantization::Q4K => $function::<Q4K>($($argument),*),
             Quantization::Q6K => $function::<Q6K>($($argument),*),
         }
@@ -38,7 +44,8 @@ pub(crate) use by_format;
 
 impl Quantization {
     /// All formats.
-    pub const ALL: [Self; 5] = [Self::Q8_0, Self::Q4_0, Self::Q4_1, Self::Q4K, Self::Q6K];
+    pub const ALL: [Self; 7] =
+        [Self::Q8_0, Self::Q4_0, Self::Q4_1, Self::Q5_0, Self::Q5_1, Self::Q4K, Self::Q6K];
 
     /// Name of the format in ggml.
     pub fn name(self) -> &'static str {
@@ -46,6 +53,8 @@ impl Quantization {
             Self::Q8_0 => "Q8_0",
             Self::Q4_0 => "Q4_0",
             Self::Q4_1 => "Q4_1",
+            Self::Q5_0 => "Q5_0",
+            Self::Q5_1 => "Q5_1",
             Self::Q4K => "Q4_K",
             Self::Q6K => "Q6_K",
         }
@@ -73,6 +82,8 @@ impl Quantization {
             Self::Q8_0 => GgmlDType::Q8_0,
             Self::Q4_0 => GgmlDType::Q4_0,
             Self::Q4_1 => GgmlDType::Q4_1,
+            Self::Q5_0 => GgmlDType::Q5_0,
+            Self::Q5_1 => GgmlDType::Q5_1,
             Self::Q4K => GgmlDType::Q4K,
             Self::Q6K => GgmlDType::Q6K,
         }

@@ -110,7 +110,7 @@ impl QuantizedMatrix {
     ///
     /// For up to 16 rows, where no gradient is needed, x is quantized to 8 bits with a scale per 32
     /// elements: the error of each term of a sum is at most |w| · max |x| / 254, with the maximum
-    /// over those 32; for weights of more than 4 bits, a 254th of that. Otherwise x is not
+    /// over those 32; for weights of more than 5 bits, a 254th of that. Otherwise x is not
     /// quantized.
     ///
     /// # Errors

@@ -123,11 +123,12 @@ fn every_instruction_set_gives_the_same_result() -> Result<()> {
 /// not overflow.
 #[test]
 fn integer_sums_are_exact_on_every_instruction_set() -> Result<()> {
-    for format in [Quantization::Q8_0, Quantization::Q4_0, Quantization::Q4_1] {
+    use Quantization::{Q4_0, Q4_1, Q5_0, Q5_1, Q8_0};
+    for format in [Q8_0, Q4_0, Q4_1, Q5_0, Q5_1] {
         for (byte, value) in [(0x80u8, 1.), (0x7f, 1.), (0xff, -1.), (0x80, -1.), (0x00, 1.)] {
             let mut bytes = vec![byte; format.block_bytes()];
             bytes[..2].copy_from_slice(&[0, 0x3c]); // 1 in f16
-            if format == Quantization::Q4_1 {
+            if matches!(format, Q4_1 | Q5_1) {
                 bytes[2..4].copy_from_slice(&[0, 0x3c]);
             }
             let w = QuantizedMatrix::new(format, 1, 32, bytes)?;

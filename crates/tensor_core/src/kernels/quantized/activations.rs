@@ -1,7 +1,7 @@
 //! Activations quantized to 8 bits: x ≈ scale · p, with scale = max |x| / 127 over each 32
 //! elements.
 //!
-//! For weights of more than 4 bits, the residual is quantized as well, so that x is more precise
+//! For weights of more than 5 bits, the residual is quantized as well, so that x is more precise
 //! than the weights. (llama.cpp does not quantize the residual. In the output layer, which is
 //! usually stored in 6 or 8 bits, it decides between tokens of nearly equal probability.)
 

@@ -5,10 +5,12 @@
 //! | Q8_0 | 32 | 34 | 32 | d q, −128 ≤ q ≤ 127 |
 //! | Q4_0 | 32 | 18 | 32 | d (q − 8), 0 ≤ q ≤ 15 |
 //! | Q4_1 | 32 | 20 | 32 | d q + m, 0 ≤ q ≤ 15 |
+//! | Q5_0 | 32 | 22 | 32 | d (q − 16), 0 ≤ q ≤ 31 |
+//! | Q5_1 | 32 | 24 | 32 | d q + m, 0 ≤ q ≤ 31 |
 //! | Q4_K | 256 | 144 | 32 | d s q − d' m, 0 ≤ q ≤ 15, 0 ≤ s, m ≤ 63 |
 //! | Q6_K | 256 | 210 | 16 | d s (q − 32), 0 ≤ q ≤ 63, −128 ≤ s ≤ 127 |
 //!
-//! d, d' and the m of Q4_1 are 16-bit floats. (Layouts: `ggml-common.h` of
+//! d, d' and the m of Q4_1 and Q5_1 are 16-bit floats. (Layouts: `ggml-common.h` of
 //! <https://github.com/ggml-org/ggml>.)
 
 use super::format::{Format, Precision, ZeroPoint};
@@ -16,6 +18,8 @@ use super::format::{Format, Precision, ZeroPoint};
 pub(crate) struct Q8_0;
 pub(crate) struct Q4_0;
 pub(crate) struct Q4_1;
+pub(crate) struct Q5_0;
+pub(crate) struct Q5_1;
 pub(crate) struct Q4K;
 pub(crate) struct Q6K;
 
@@ -75,6 +79,45 @@ impl Format for Q4_1 {
     #[inline(always)]
     fn quants(block: &[u8], quants: &mut [i8]) {
         nibbles::<16>(&block[4..], quants);
+    }
+}
+
+impl Format for Q5_0 {
+    const BLOCK_SIZE: usize = 32;
+    const BLOCK_BYTES: usize = 22; // d, the high bit of each q, the low 4 bits
+    const ZERO_POINT: ZeroPoint = ZeroPoint::Fixed(16);
+
+    #[inline(always)]
+    fn scales(blocks: &[u8], scales: &mut [f32], offsets: &mut [f32]) {
+        for (scale, block) in scales.iter_mut().zip(blocks.as_chunks::<{ Self::BLOCK_BYTES }>().0) {
+            *scale = half(block, 0);
+        }
+        offsets.iter_mut().zip(scales).for_each(|(offset, scale)| *offset = -16. * *scale);
+    }
+
+    #[inline(always)]
+    fn quants(block: &[u8], quants: &mut [i8]) {
+        five_bits(&block[2..], quants);
+    }
+}
+
+impl Format for Q5_1 {
+    const BLOCK_SIZE: usize = 32;
+    const BLOCK_BYTES: usize = 24; // d, m, the high bit of each q, the low 4 bits
+    const ZERO_POINT: ZeroPoint = ZeroPoint::PerGroup;
+
+    #[inline(always)]
+    fn scales(blocks: &[u8], scales: &mut [f32], offsets: &mut [f32]) {
+        let blocks = blocks.as_chunks::<{ Self::BLOCK_BYTES }>().0;
+        for ((scale, offset), block) in scales.iter_mut().zip(offsets).zip(blocks) {
+            *scale = half(block, 0);
+            *offset = half(block, 2);
+        }
+    }
+
+    #[inline(always)]
+    fn quants(block: &[u8], quants: &mut [i8]) {
+        five_bits(&block[4..], quants);
     }
 }
 
@@ -153,6 +196,16 @@ fn six_bits(block: &[u8; Q4K::BLOCK_BYTES]) -> [[u8; 8]; 2] {
     let s = [a & 0x3f3f_3f3f, c & 0x0f0f_0f0f | top(a)];
     let m = [b & 0x3f3f_3f3f, c >> 4 & 0x0f0f_0f0f | top(b)];
     [s, m].map(|[low, high]| (u64::from(low) | u64::from(high) << 32).to_le_bytes())
+}
+
+/// 32 integers of five bits: a word of their high bits, then 16 bytes with the low four bits.
+#[inline(always)]
+fn five_bits(bytes: &[u8], quants: &mut [i8]) {
+    let high = u32::from_le_bytes(*bytes.first_chunk().expect("as long as the format says"));
+    nibbles::<16>(&bytes[4..], quants);
+    for (i, q) in quants[..32].iter_mut().enumerate() {
+        *q |= ((high >> i & 1) << 4) as i8;
+    }
 }
 
 /// Two integers from each of N bytes: the low nibbles of all, then the high ones.

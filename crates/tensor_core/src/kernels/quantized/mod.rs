@@ -16,7 +16,7 @@ mod large_batch;
 
 pub(crate) use dequantize::{dequantize, dequantize_rows};
 pub(crate) use format::Format;
-pub(crate) use layouts::{Q4_0, Q4_1, Q4K, Q6K, Q8_0};
+pub(crate) use layouts::{Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q6K, Q8_0};
 #[cfg(test)]
 pub(crate) use small_batch::{InstructionSet, matmul_with};
 

@@ -6,7 +6,7 @@ use pulp::cast;
 
 use super::vectors::Vectors;
 use crate::kernels::quantized::format::Format;
-use crate::kernels::quantized::layouts::{Q4_0, Q4_1, Q4K, Q6K, Q8_0};
+use crate::kernels::quantized::layouts::{Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q6K, Q8_0};
 
 /// Format whose blocks are unpacked into vectors.
 pub(crate) trait Blocks: Format {
@@ -70,6 +70,22 @@ fn nibbles<V: Vectors>(v: V, block: &[u8], start: usize) -> __m256i {
     low_bits(v, v.avx2()._mm256_srlv_epi32(twice, shift), 15)
 }
 
+/// 32 integers of five bits: a word of their high bits from `start` on, then 16 bytes with the low
+/// four bits.
+#[inline(always)]
+fn five_bits<V: Vectors>(v: V, block: &[u8], start: usize) -> __m256i {
+    // Byte i of the vector gets byte i / 8 of the word, and keeps bit i % 8.
+    const BYTE: [u64; 4] = [0, 0x0101_0101_0101_0101, 0x0202_0202_0202_0202, 0x0303_0303_0303_0303];
+    const BIT: [u64; 4] = [0x8040_2010_0804_0201; 4];
+    let word: [u8; 4] = *block[start..].first_chunk().expect("as long as the format says");
+    let word = v.avx()._mm256_set1_epi32(i32::from_le_bytes(word));
+    let bytes = v.avx2()._mm256_shuffle_epi8(word, cast(BYTE));
+    let bits = v.avx2()._mm256_and_si256(bytes, cast(BIT));
+    let is_set = v.avx2()._mm256_cmpeq_epi8(bits, cast(BIT)); // all ones, or 0
+    let high = low_bits(v, is_set, 16);
+    v.avx2()._mm256_or_si256(nibbles(v, block, start + 4), high)
+}
+
 impl Blocks for Q8_0 {
     type Vectors = [__m256i; 1];
 
@@ -108,6 +124,36 @@ impl Blocks for Q4_1 {
     #[inline(always)]
     fn vectors<V: Vectors>(v: V, block: &[u8]) -> Self::Vectors {
         [nibbles(v, block, 4)]
+    }
+
+    #[inline(always)]
+    fn vector_scales<V: Vectors>(v: V, w: &[u8], scales: &mut [f32], offsets: &mut [f32]) -> usize {
+        scales_in_front::<V, { Self::BLOCK_BYTES }>(v, w, scales, offsets, |_, offset| offset)
+    }
+}
+
+impl Blocks for Q5_0 {
+    type Vectors = [__m256i; 1];
+
+    #[inline(always)]
+    fn vectors<V: Vectors>(v: V, block: &[u8]) -> Self::Vectors {
+        [five_bits(v, block, 2)]
+    }
+
+    #[inline(always)]
+    fn vector_scales<V: Vectors>(v: V, w: &[u8], scales: &mut [f32], offsets: &mut [f32]) -> usize {
+        scales_in_front::<V, { Self::BLOCK_BYTES }>(v, w, scales, offsets, |scale, _| {
+            v.avx()._mm256_mul_ps(scale, v.avx()._mm256_set1_ps(-16.))
+        })
+    }
+}
+
+impl Blocks for Q5_1 {
+    type Vectors = [__m256i; 1];
+
+    #[inline(always)]
+    fn vectors<V: Vectors>(v: V, block: &[u8]) -> Self::Vectors {
+        [five_bits(v, block, 4)]
     }
 
     #[inline(always)]
