@@ -29,7 +29,7 @@ use std::process::ExitCode;
 use anyhow::{Result, ensure};
 use clap::Parser;
 use course::CourseRun;
-use experiment::flags::ComputeFlags;
+use experiment::flags::{ComputeFlags, Precision, without_f16};
 use experiment::program as command;
 use experiment::program::shell_quote;
 use settings::CourseSettings;
@@ -41,7 +41,7 @@ static ALLOCATOR: tensor_core::allocator::MiMalloc = tensor_core::allocator::MiM
 /// Run the whole course: tokenizer, pretraining, fine-tuning, reward model, DPO, PPO, GRPO,
 /// evaluation
 #[derive(Parser)]
-#[command(name = "course", version)]
+#[command(name = "course", version, mut_arg("dtype", without_f16))]
 struct Args {
     /// Run folder
     #[arg(long, value_name = "DIR", default_value = "runs/course")]
@@ -51,6 +51,9 @@ struct Args {
     /// Finish in about two minutes: few steps per stage, on sums and differences of one digit
     #[arg(long)]
     quick: bool,
+    /// Number format of training
+    #[arg(long, value_enum, default_value_t = Precision::F32)]
+    dtype: Precision,
     #[command(flatten)]
     compute: ComputeFlags,
 }
@@ -71,6 +74,7 @@ fn main() -> ExitCode {
 }
 
 fn run(args: Args) -> Result<()> {
+    args.dtype.ensure_unscaled()?;
     let course = create_or_resume(&args)?;
     let completed = match &args.stages.only {
         Some(name) => course.redo_stage(name)?,

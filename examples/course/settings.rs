@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use anyhow::{Context, Error, Result, ensure};
 use candle_core::Device;
 use clap::Parser;
-use experiment::flags::ComputeFlags;
+use experiment::flags::{ComputeFlags, Precision};
 use serde::{Deserialize, Serialize};
 
 use crate::Args;
@@ -18,12 +18,16 @@ pub(crate) struct CourseSettings {
     pub(crate) seed: u64,
     pub(crate) device: String,
     pub(crate) threads: Option<NonZeroUsize>,
+    /// Number format in which all models are trained.
+    #[serde(default)]
+    pub(crate) dtype: Precision,
 }
 
 impl CourseSettings {
     pub(crate) fn from_args(args: &Args) -> Self {
         let ComputeFlags { device, threads, seed } = &args.compute;
-        Self { quick: args.quick, seed: *seed, device: device.to_string(), threads: *threads }
+        let (device, threads) = (device.to_string(), *threads);
+        Self { quick: args.quick, seed: *seed, device, threads, dtype: args.dtype }
     }
 
     /// Sets the number of threads and opens the device. Must run before other threads start.
@@ -35,10 +39,13 @@ impl CourseSettings {
         ComputeFlags { device, threads: self.threads, seed: self.seed }.open_device()
     }
 
-    /// Flags that are passed to every command.
+    /// Flags that are passed to every command that trains.
     pub(crate) fn to_flags(&self) -> Vec<String> {
         let mut flags = vec![format!("--seed={}", self.seed), format!("--device={}", self.device)];
         flags.extend(self.threads.map(|n| format!("--threads={n}")));
+        if self.dtype == Precision::Bf16 {
+            flags.push("--dtype=bf16".to_string());
+        }
         flags
     }
 

@@ -44,6 +44,17 @@ fn creating_a_run_refuses_a_folder_that_is_not_empty() -> Result<()> {
 }
 
 #[test]
+fn training_in_bf16_is_a_setting_of_the_run_that_every_training_command_gets() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let out = folder.path().join("run");
+    drop(create_run(&out, &["--dtype", "bf16"])?);
+    let settings = CourseRun::load_settings(&out, &parse_settings(&[]))?;
+    assert!(settings.to_flags().contains(&"--dtype=bf16".to_string()));
+    assert!(!parse_settings(&[]).to_flags().iter().any(|flag| flag.starts_with("--dtype")));
+    Ok(())
+}
+
+#[test]
 fn a_resumed_run_keeps_its_settings_and_is_locked_to_one_process() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let out = folder.path().join("run");

@@ -3,15 +3,16 @@
 use anyhow::Result;
 use candle_core::DType;
 use clap::{Arg, ValueEnum};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::usage_error::ensure_usage;
 
 /// Number format of the model's computations.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ValueEnum)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
     /// 32 bits
+    #[default]
     #[value(aliases = ["float32", "fp32"])]
     F32,
     /// 16 bits, range of f32, few digits
