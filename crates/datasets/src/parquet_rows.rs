@@ -9,10 +9,9 @@
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
-use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use parquet::basic::Compression;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use serde_json::Value;
@@ -56,14 +55,12 @@ pub(crate) fn read(path: &Path) -> Result<Vec<(usize, Value)>> {
 /// thread cannot be ended from outside: it goes on until the program ends, which is what programs
 /// do with the error.
 pub(crate) fn read_on_thread(file: File, max_process_bytes: u64) -> Result<Vec<(usize, Value)>> {
-    let failure = "its pages are invalid";
     let before = resident_bytes().unwrap_or(0);
-    let receive = spawn_untrusted_call(failure, move || read_rows(file, MAX_BYTES))?;
+    let read = move || read_rows(file, MAX_BYTES);
+    let mut rows = spawn_untrusted_call("its pages are invalid", read)?;
     loop {
-        match receive.recv_timeout(INTERVAL) {
-            Ok(rows) => return rows,
-            Err(RecvTimeoutError::Disconnected) => bail!(failure),
-            Err(RecvTimeoutError::Timeout) => {}
+        if let Some(rows) = rows.wait(INTERVAL) {
+            return rows;
         }
         let taken = resident_bytes().unwrap_or(0).saturating_sub(before);
         ensure!(

@@ -7,8 +7,8 @@ use crate::config::{
     Llama3Scaling, LongScaling, PairFactors, RopeParameters, RopeScaling, YarnScaling,
 };
 use crate::gguf::Gguf;
-use crate::gguf_config::Metadata;
 use crate::gguf_family::ROPE_FACTORS;
+use crate::gguf_family_metadata::Metadata;
 
 /// Parameters of RoPE in the layers without a window, for heads of `head_dim` channels.
 pub(crate) fn read(metadata: Metadata<'_>, head_dim: usize) -> Result<RopeParameters> {

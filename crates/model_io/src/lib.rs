@@ -49,6 +49,7 @@ mod tokenizer_folder;
 mod row_order;
 pub mod gguf;
 mod gguf_family;
+mod gguf_family_metadata;
 mod gguf_rope;
 mod gguf_config;
 mod gguf_tensor_names;

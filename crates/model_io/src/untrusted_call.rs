@@ -8,7 +8,6 @@
 //! what programs do with the error; and [`UntrustedCode`] that was stopped is not called again.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
@@ -44,12 +43,10 @@ impl UntrustedCode {
         let was_stopped = self.was_stopped.load(Ordering::Relaxed);
         ensure!(!was_stopped, "{name} was stopped, so it is not used again");
         let (start, mut before) = (Instant::now(), None);
-        let receive = spawn_untrusted_call(&format!("{name} failed"), call)?;
+        let mut call = spawn_untrusted_call(&format!("{name} failed"), call)?;
         let limit = loop {
-            match receive.recv_timeout(INTERVAL) {
-                Ok(result) => return result,
-                Err(error @ RecvTimeoutError::Disconnected) => return Err(error.into()),
-                Err(RecvTimeoutError::Timeout) => {}
+            if let Some(result) = call.wait(INTERVAL) {
+                return result;
             }
             if start.elapsed() > TIME_LIMIT {
                 break format!("did not end within {} s", TIME_LIMIT.as_secs());

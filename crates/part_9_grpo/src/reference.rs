@@ -123,7 +123,9 @@ impl ReferenceModel {
             let tensor = tensor.with_context(|| {
                 format!("{} has no tensor `{}` of that shape", path.display(), parameter.name)
             })?;
-            parameter.var.set(&tensor.to_device(parameter.var.device())?)?;
+            parameter
+                .var
+                .set(&tensor.to_dtype(parameter.var.dtype())?.to_device(parameter.var.device())?)?;
         }
         Ok(())
     }

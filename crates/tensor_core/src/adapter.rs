@@ -87,7 +87,12 @@ impl LoraAdapter {
     /// n² = ‖W‖² + s · (2 W Aᵀ + s · B (A Aᵀ)) · B, row by row, needs no matrix as large as W.
     fn length_ratio(&self, magnitude: &Magnitude, weight: &Weight) -> Result<Tensor> {
         let (a, b) = (self.lora_a.detach(), self.lora_b.detach());
-        let w_a = at_least_f32(&weight.linear(&a, None)?)?.t()?; // W Aᵀ: (out, R)
+        let w_a = match weight {
+            // In f32, as the products with A and B.
+            Weight::Bf16Products(weight) => ops::linear(&a, &at_least_f32(weight)?, None)?,
+            weight => at_least_f32(&weight.linear(&a, None)?)?,
+        };
+        let w_a = w_a.t()?; // W Aᵀ: (out, R)
         let (a, b) = (at_least_f32(&a)?, at_least_f32(&b)?);
         let b_a_a = (b.matmul(&a.matmul(&a.t()?)?)? * self.scale)?; // s · B (A Aᵀ): (out, R)
         let difference = (((w_a * 2.)? + b_a_a)? * b)?.sum(1)?; // (n² − ‖W‖²) / s: (out)

@@ -14,7 +14,8 @@ use std::any::Any;
 use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, channel};
-use std::thread::Builder;
+use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use candle_core::{Result, bail};
@@ -80,17 +81,23 @@ pub fn parallel_for_each<T: Send>(items: &mut [T], work: impl Fn(&mut T) + Sync)
     for_each_part([(items, part_len)], |_, [part]| part.iter_mut().for_each(&work));
 }
 
-/// Starts `call`, which reads a file of a stranger, on a thread of its own with a large stack. The
-/// receiver gets its result; a panic becomes the error `failure`, with the panic's message as its
-/// cause.
+/// A call on a thread of its own, see [`spawn_untrusted_call`].
+pub struct UntrustedCall<T> {
+    /// `None` once the result has been received.
+    thread: Option<JoinHandle<()>>,
+    result: Receiver<anyhow::Result<T>>,
+}
+
+/// Starts `call`, which reads a file of a stranger, on a thread of its own with a large stack. A
+/// panic becomes the error `failure`, with the panic's message as its cause.
 ///
 /// # Errors
 /// When no thread can be started.
 pub fn spawn_untrusted_call<T: Send + 'static>(
     failure: &str,
     call: impl FnOnce() -> anyhow::Result<T> + Send + 'static,
-) -> anyhow::Result<Receiver<anyhow::Result<T>>> {
-    let (send, receive) = channel();
+) -> anyhow::Result<UntrustedCall<T>> {
+    let (send, result) = channel();
     let failure = failure.to_string();
     let run = move || {
         // The call is gone after a panic, so nothing sees its broken state.
@@ -100,8 +107,27 @@ pub fn spawn_untrusted_call<T: Send + 'static>(
         let _ = send.send(result); // the receiver may have stopped waiting
     };
     let thread = Builder::new().name(UNTRUSTED_CALL.into()).stack_size(UNTRUSTED_CALL_STACK);
-    thread.spawn(run).context("starting a thread")?;
-    Ok(receive)
+    let thread = Some(thread.spawn(run).context("starting a thread")?);
+    Ok(UntrustedCall { thread, result })
+}
+
+impl<T> UntrustedCall<T> {
+    /// Result of the call, which is there once; `None` if there is none within `timeout`.
+    pub fn wait(&mut self, timeout: Duration) -> Option<anyhow::Result<T>> {
+        let result = self.result.recv_timeout(timeout).ok()?;
+        // The thread ends now. That of a result whose value panics when it is dropped is no error.
+        let _ = self.thread.take().map(JoinHandle::join);
+        Some(result)
+    }
+}
+
+impl<T> Drop for UntrustedCall<T> {
+    /// Leaves a thread that goes on to itself, without detaching it: `pthread_detach` of glibc
+    /// reads the memory of a thread that may have ended and freed it
+    /// (<https://sourceware.org/bugzilla/show_bug.cgi?id=19951>), a large stack at once.
+    fn drop(&mut self) {
+        std::mem::forget(self.thread.take());
+    }
 }
 
 fn panic_message(panic: &(dyn Any + Send)) -> &str {

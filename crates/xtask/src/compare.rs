@@ -4,7 +4,7 @@
 //! Each side is a process that does one piece of work at a time, so that the sides do not disturb
 //! each other. Both processes restart for each row, so that peak memory is that of the row. A
 //! training step is compared with PyTorch in each of its modes, of which the fastest counts; both
-//! sides multiply matrices in the same number format.
+//! sides multiply the matrices of linear layers in the same number format.
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};

@@ -60,7 +60,6 @@ fn a_model_of_f32_tensors_sees_new_weights_without_being_built_again() -> Result
     Ok(())
 }
 
-/// torch.autocast's rule on the CPU: products in bf16, all else in f32.
 #[test]
 fn bf16_on_the_cpu_rounds_the_operands_of_products_alone() -> Result<()> {
     let ids = ids(2, 9, 1)?;

@@ -55,17 +55,20 @@ impl<'a, T> Matrix<'a, T> {
     }
 
     /// True if the elements of a column are adjacent in memory, and false if those of a row are.
+    #[cfg(target_arch = "x86_64")]
     pub(super) fn has_adjacent_rows(&self) -> bool {
         self.row_stride == 1
     }
 
     /// Elements of row `i`, which are adjacent, see [`Matrix::has_adjacent_rows`].
+    #[cfg(target_arch = "x86_64")]
     pub(super) fn row(&self, i: usize) -> &'a [T] {
         debug_assert_eq!(self.column_stride, 1);
         &self.values[i * self.row_stride..][..self.columns]
     }
 
     /// Elements of column `i`, which are adjacent, see [`Matrix::has_adjacent_rows`].
+    #[cfg(target_arch = "x86_64")]
     pub(super) fn column(&self, i: usize) -> &'a [T] {
         debug_assert_eq!(self.row_stride, 1);
         &self.values[i * self.column_stride..][..self.rows]
@@ -84,13 +87,18 @@ impl<'a, T> Matrix<'a, T> {
     /// `rows` rows from `first` on.
     pub(super) fn rows_from(self, first: usize, rows: usize) -> Self {
         assert!(first + rows <= self.rows, "rows beyond the matrix");
-        Self { values: &self.values[first * self.row_stride..], rows, ..self }
+        Self { values: self.values_from(first * self.row_stride), rows, ..self }
     }
 
     /// `columns` columns from `first` on.
     pub(super) fn columns_from(self, first: usize, columns: usize) -> Self {
         assert!(first + columns <= self.columns, "columns beyond the matrix");
-        Self { values: &self.values[first * self.column_stride..], columns, ..self }
+        Self { values: self.values_from(first * self.column_stride), columns, ..self }
+    }
+
+    /// Elements from `start` on: none of a matrix without rows or columns.
+    fn values_from(&self, start: usize) -> &'a [T] {
+        self.values.get(start..).unwrap_or_default()
     }
 }
 

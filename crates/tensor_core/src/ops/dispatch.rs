@@ -10,12 +10,28 @@ pub(super) use crate::precision::in_f32;
 /// input.
 pub(super) fn check(op: &str, inputs: &[(&str, &Tensor)], fit: bool) -> Result<()> {
     let (_, first) = inputs[0];
+    let differs = inputs.iter().any(|(_, x)| x.dtype() != first.dtype());
+    check_inputs(op, inputs, differs.then_some("dtypes differ"), fit)
+}
+
+/// [`check`] for inputs in different dtypes.
+pub(super) fn check_mixed(op: &str, inputs: &[(&str, &Tensor)], fit: bool) -> Result<()> {
+    check_inputs(op, inputs, None, fit)
+}
+
+fn check_inputs(
+    op: &str,
+    inputs: &[(&str, &Tensor)],
+    dtype_problem: Option<&str>,
+    fit: bool,
+) -> Result<()> {
+    let (_, first) = inputs[0];
     let problem = if inputs.iter().any(|(_, x)| x.elem_count() == 0) {
         "an empty tensor"
     } else if inputs.iter().any(|(_, x)| !x.dtype().is_float()) {
         "expected floating-point tensors"
-    } else if inputs.iter().any(|(_, x)| x.dtype() != first.dtype()) {
-        "dtypes differ"
+    } else if let Some(problem) = dtype_problem {
+        problem
     } else if inputs.iter().any(|(_, x)| !x.device().same_device(first.device())) {
         "devices differ"
     } else if !fit {

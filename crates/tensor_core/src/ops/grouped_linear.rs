@@ -4,16 +4,14 @@
 //! any group sizes. The experts of a mixture of experts are computed this way (MegaBlocks, Gale et
 //! al., <https://arxiv.org/abs/2211.15841>).
 
-use candle_core::{DType, Result, Tensor, bail};
+use candle_core::{DType, Device, Result, Tensor, bail};
 use half::bf16;
 
-use super::dispatch::{check, fused_or_reference};
+use super::dispatch::{check, check_mixed, fused_or_reference};
 use super::linear;
 use crate::graph::record_all;
 use crate::kernels::matrix::Matrix;
-use crate::kernels::{
-    LinearProducts, RoundedToBf16, has_fused_loops, sum_of_rows, tensor_like, values,
-};
+use crate::kernels::{LinearProducts, RoundedToBf16, sum_of_rows, tensor_like, values};
 
 /// Weight of a group, and its bias if there is one.
 pub type GroupWeights<'a> = (&'a Tensor, Option<&'a Tensor>);
@@ -45,29 +43,34 @@ pub fn grouped_linear_bf16(
 ) -> Result<Tensor> {
     check_groups("grouped_linear_bf16", x, groups, counts)?;
     let dtypes: Vec<DType> = groups.iter().map(|(weight, _)| weight.dtype()).collect();
-    if x.dtype() != DType::F32 || dtypes.iter().any(|&dtype| dtype != dtypes[0]) {
-        bail!("grouped_linear_bf16: x in {:?} and weights in {dtypes:?}", x.dtype());
-    }
-    match dtypes[0] {
-        DType::F32 if has_fused_loops(x) => fused::<RoundedToBf16<f32>>(x, groups, counts),
-        DType::BF16 if has_fused_loops(x) => fused::<RoundedToBf16<bf16>>(x, groups, counts),
-        DType::F32 | DType::BF16 => by_groups(x, groups, counts, linear::reference_bf16),
-        dtype => bail!("grouped_linear_bf16: weights in {dtype:?}, expected f32 or bf16"),
+    let are_equal = dtypes.iter().all(|&dtype| dtype == dtypes[0]);
+    match (x.device(), x.dtype(), dtypes[0]) {
+        (Device::Cpu, DType::F32, DType::F32) if are_equal => {
+            fused::<RoundedToBf16<f32>>(x, groups, counts)
+        }
+        (Device::Cpu, DType::F32, DType::BF16) if are_equal => {
+            fused::<RoundedToBf16<bf16>>(x, groups, counts)
+        }
+        (device, x, _) => bail!(
+            "grouped_linear_bf16: x in {x:?} and weights in {dtypes:?} on {:?}, expected f32, and \
+             all f32 or all bf16, on the CPU",
+            device.location()
+        ),
     }
 }
 
-/// Checks all but the dtypes of the weights.
+/// Checks all but the dtypes.
 fn check_groups(op: &str, x: &Tensor, groups: &[GroupWeights<'_>], counts: &[usize]) -> Result<()> {
     let (n, n_in) = x.dims2()?;
     let Some((first, first_bias)) = groups.first() else { bail!("{op}: no groups") };
     let (n_out, _) = first.dims2()?;
     for (weight, bias) in groups {
-        let inputs = [Some(("x", x)), bias.map(|bias| ("bias", bias))];
+        let inputs = [Some(("x", x)), Some(("weight", *weight)), bias.map(|bias| ("bias", bias))];
         let inputs: Vec<_> = inputs.into_iter().flatten().collect();
         let fit = weight.dims() == [n_out, n_in]
             && bias.is_some() == first_bias.is_some()
             && bias.is_none_or(|bias| bias.dims() == [n_out]);
-        check(op, &inputs, fit)?;
+        check_mixed(op, &inputs, fit)?;
     }
     if counts.len() != groups.len() || counts.iter().sum::<usize>() != n {
         bail!("{op}: {n} rows in groups of {counts:?} for {} weights", groups.len());
@@ -77,21 +80,11 @@ fn check_groups(op: &str, x: &Tensor, groups: &[GroupWeights<'_>], counts: &[usi
 
 /// Reference implementation from plain tensor operations.
 pub fn reference(x: &Tensor, groups: &[GroupWeights<'_>], counts: &[usize]) -> Result<Tensor> {
-    by_groups(x, groups, counts, linear::reference)
-}
-
-/// Results of `linear` for each group that is not empty, one after the other.
-fn by_groups(
-    x: &Tensor,
-    groups: &[GroupWeights<'_>],
-    counts: &[usize],
-    linear: impl Fn(&Tensor, &Tensor, Option<&Tensor>) -> Result<Tensor>,
-) -> Result<Tensor> {
     let mut start = 0;
     let mut parts = Vec::new();
     for ((weight, bias), &count) in groups.iter().zip(counts) {
         if count > 0 {
-            parts.push(linear(&x.narrow(0, start, count)?, weight, *bias)?);
+            parts.push(linear::reference(&x.narrow(0, start, count)?, weight, *bias)?);
         }
         start += count;
     }

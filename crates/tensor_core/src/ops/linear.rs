@@ -4,16 +4,14 @@
 //! each, in the layout of the parameters, where candle's own backward pass would transpose and add
 //! copies.
 
-use candle_core::{DType, Result, Tensor, bail};
+use candle_core::{DType, Device, Result, Tensor, bail};
 use half::bf16;
 
 use super::add;
-use super::dispatch::{check, fused_or_reference};
+use super::dispatch::{check, check_mixed, fused_or_reference};
 use crate::graph::record_all;
 use crate::kernels::matrix::Matrix;
-use crate::kernels::{
-    LinearProducts, RoundedToBf16, has_fused_loops, sum_of_rows, tensor_like, values,
-};
+use crate::kernels::{LinearProducts, RoundedToBf16, sum_of_rows, tensor_like, values};
 
 /// Linear map of `x: (.., in)` by `weight: (out, in)` and `bias: (out)`, giving `(.., out)`.
 pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
@@ -29,35 +27,26 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tens
     fused_or_reference!(x, weight, bias)
 }
 
-/// [`linear`] in mixed precision: operands of matrix products are rounded to bf16 and the products
-/// added up in f32, forward and backward, as processors do it that multiply bf16 numbers. x, the
-/// bias, the result and all gradients are f32; the weight is f32 or bf16.
+/// [`linear`] in mixed precision, on the CPU: operands of matrix products are rounded to bf16 and
+/// the products added up in f32, forward and backward, as processors do it that multiply bf16
+/// numbers. x, the bias, the result and all gradients are f32; the weight is f32 or bf16.
 ///
 /// # Errors
 /// When shapes, devices or dtypes do not fit.
 pub fn linear_bf16(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
     let (n_out, n_in) = weight.dims2()?;
     let fit = x.dims().last() == Some(&n_in) && bias.is_none_or(|bias| bias.dims() == [n_out]);
-    let inputs = [Some(("x", x)), bias.map(|bias| ("bias", bias))];
-    check("linear_bf16", &inputs.into_iter().flatten().collect::<Vec<_>>(), fit)?;
-    match (x.dtype(), weight.dtype()) {
-        (DType::F32, DType::F32) if has_fused_loops(x) => {
-            fused::<RoundedToBf16<f32>>(x, weight, bias)
-        }
-        (DType::F32, DType::BF16) if has_fused_loops(x) => {
-            fused::<RoundedToBf16<bf16>>(x, weight, bias)
-        }
-        (DType::F32, DType::F32 | DType::BF16) => reference_bf16(x, weight, bias),
-        (x, w) => {
-            bail!("linear_bf16: x in {x:?} and a weight in {w:?}, expected f32, and f32 or bf16")
-        }
+    let inputs = [Some(("x", x)), Some(("weight", weight)), bias.map(|bias| ("bias", bias))];
+    check_mixed("linear_bf16", &inputs.into_iter().flatten().collect::<Vec<_>>(), fit)?;
+    match (x.device(), x.dtype(), weight.dtype()) {
+        (Device::Cpu, DType::F32, DType::F32) => fused::<RoundedToBf16<f32>>(x, weight, bias),
+        (Device::Cpu, DType::F32, DType::BF16) => fused::<RoundedToBf16<bf16>>(x, weight, bias),
+        (device, x, weight) => bail!(
+            "linear_bf16: x in {x:?} and a weight in {weight:?} on {:?}, expected f32, and f32 or \
+             bf16, on the CPU",
+            device.location()
+        ),
     }
-}
-
-/// Reference implementation of [`linear_bf16`]: its values, and the gradients of rounded inputs.
-pub fn reference_bf16(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
-    let rounded = |x: &Tensor| x.to_dtype(DType::BF16)?.to_dtype(DType::F32);
-    reference(&rounded(x)?, &rounded(weight)?, bias)
 }
 
 /// Reference implementation from plain tensor operations.

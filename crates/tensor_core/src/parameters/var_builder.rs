@@ -127,6 +127,13 @@ impl Backend<'_> {
         request: impl FnOnce(&mut Parameters) -> Result<Tensor>,
     ) -> Result<Tensor> {
         let mut parameters = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if parameters.dtype != parameters.compute_dtype {
+            bail!(
+                "candle-nn's layers multiply matrices in the dtype of their tensors: they cannot \
+                 compute in {:?} on the CPU",
+                parameters.compute_dtype
+            );
+        }
         if !device.same_device(&parameters.device) {
             let (here, there) = (parameters.device.location(), device.location());
             bail!("the parameters are on {here:?}, and a layer wants them on {there:?}");

@@ -23,10 +23,11 @@ impl Parameters {
     /// All tensors of the model have that dtype. It gets the current values rounded, so build it
     /// again after each optimizer step.
     ///
-    /// bf16 on the CPU is for weights in f32 as in `torch.autocast`: the linear layers round the
-    /// operands of their products to bf16 and add up in f32, forward and backward, and the other
-    /// tensors stay f32. That is the fastest arithmetic of CPUs with bf16 units, and gives the same
-    /// on others. The model shares the memory of the parameters.
+    /// bf16 on the CPU is for weights in f32: the linear layers round the operands of their
+    /// products to bf16 and add up in f32, forward and backward, and all tensors stay f32.
+    /// (`torch.autocast` also rounds the results, and computes attention in bf16.) Adapters, which
+    /// are small, compute in f32. CPUs without bf16 units compute the same in f32, but for the
+    /// order of sums. The model shares the memory of the parameters.
     pub fn with_compute_dtype(&self, dtype: DType) -> Self {
         let tensors = match (dtype, self.dtype) {
             (DType::BF16, DType::F32) if self.device.is_cpu() => DType::F32,
@@ -55,8 +56,8 @@ impl Parameters {
     /// These parameters, whose models compute in `dtype` from now on, as those of
     /// [`Parameters::with_compute_dtype`]. Trained weights stay as they are: they are the master
     /// weights. Frozen weights are rounded themselves, so that in 16 bits they take half the
-    /// memory; for bf16 on the CPU those of linear layers, whose products stay the same bit for
-    /// bit. Adapters are added before; new parameters cannot be created.
+    /// memory; for bf16 on the CPU those of linear layers, whose products in bf16 stay the same.
+    /// Adapters are added before; new parameters cannot be created.
     ///
     /// # Errors
     /// When matrices are quantized, which compute in f32, or memory is short.

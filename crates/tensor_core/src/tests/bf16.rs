@@ -5,9 +5,9 @@ use half::bf16;
 
 use crate::kernels::bf16::{Operand, Units, append_linear, append_matmul};
 use crate::kernels::matrix::Matrix;
+use crate::ops::grouped_linear;
 use crate::ops::grouped_linear::grouped_linear_bf16;
-use crate::ops::linear::{linear_bf16, reference_bf16};
-use crate::ops::{grouped_linear, linear};
+use crate::ops::linear::{self, linear_bf16};
 use crate::testing::assert_close;
 use crate::{Rng, backward};
 
@@ -59,6 +59,8 @@ fn products_are_sums_of_rounded_operands_for_every_shape_layout_and_unit() -> Re
         (11, 16, 64),
         (250, 130, 65),
         (25, 129, 1),
+        (13, 33, 0),
+        (30, 130, 0),
         (40, 257, 1027),
         (300, 20, 515),
     ] {
@@ -107,6 +109,40 @@ fn products_are_sums_of_rounded_operands_for_every_shape_layout_and_unit() -> Re
         }
     }
     Ok(())
+}
+
+/// A product with 1 is the rounded number itself.
+#[test]
+fn every_unit_rounds_to_even_and_keeps_what_is_not_finite() {
+    let bits = [0x3f80_8000, 0x3f81_8000, 0x3f80_8001, 0x3f80_7fff, 0xc000_8000, 0x7f80_0001];
+    let special = [0., -1.5, 1e-30, f32::MAX, f32::INFINITY, f32::NEG_INFINITY, f32::NAN];
+    let numbers: Vec<f32> =
+        bits.map(f32::from_bits).into_iter().chain(special).cycle().take(40).collect();
+    for units in all_units() {
+        for in_columns in [false, true] {
+            let column = if in_columns {
+                Matrix::new(&numbers, 1, 40).transposed()
+            } else {
+                Matrix::new(&numbers, 40, 1)
+            };
+            let mut c = Vec::new();
+            append_matmul(units, &mut c, column, Matrix::new(&[1f32], 1, 1), None);
+            for (number, c) in numbers.iter().zip(c) {
+                let expected = bf16::from_f32(*number).to_f32();
+                let equal = c == expected || (c.is_nan() && expected.is_nan());
+                assert!(equal, "{units:?}: {number:e} gave {c:e}, expected {expected:e}");
+            }
+        }
+        // Along the inner dimension, numbers are packed in another way.
+        let (ones, numbers) = (vec![1f32; 80], &numbers[..4]);
+        for place in 0..40 {
+            let mut row = vec![0f32; 40];
+            row[place] = numbers[place % 4];
+            let mut c = Vec::new();
+            append_matmul(units, &mut c, Matrix::new(&row, 1, 40), Matrix::new(&ones, 40, 2), None);
+            assert_eq!(c, [bf16::from_f32(row[place]).to_f32(); 2], "{units:?}, place {place}");
+        }
+    }
 }
 
 #[test]
@@ -165,8 +201,8 @@ fn linear_bf16_and_its_gradients_are_products_of_rounded_numbers() -> Result<()>
     let rounded = |x: &Tensor| x.to_dtype(DType::BF16)?.to_dtype(DType::F32);
 
     let y = linear_bf16(&x, &weight, Some(&bias))?;
-    assert_close(&y, reference_bf16(&x, &weight, Some(&bias))?, 1e-6);
-    let exact = linear(&x, &weight, Some(&bias))?;
+    assert_close(&y, linear::reference(&rounded(&x)?, &rounded(&weight)?, Some(&bias))?, 1e-6);
+    let exact = linear::linear(&x, &weight, Some(&bias))?;
     let difference = (&y - &exact)?.abs()?.max_all()?.to_scalar::<f32>()?;
     assert!((1e-3..0.1).contains(&difference), "rounding is seen: {difference}");
 
@@ -189,7 +225,15 @@ fn linear_bf16_and_its_gradients_are_products_of_rounded_numbers() -> Result<()>
 #[test]
 fn grouped_linear_bf16_is_linear_bf16_of_each_group() -> Result<()> {
     let mut rng = Rng::new(5);
-    let (counts, n_in, n_out) = ([18, 0, 3], 10, 6);
+    for n_in in [10, 40, 200] {
+        check_groups(&mut rng, [18, 0, 3], n_in)?;
+    }
+    Ok(())
+}
+
+/// Compares groups of `counts` rows of `n_in` numbers with a layer for each.
+fn check_groups(rng: &mut Rng, counts: [usize; 3], n_in: usize) -> Result<()> {
+    let n_out = 6;
     let x = Var::from_tensor(&rng.normal_tensor((21, n_in), 1., DType::F32, &CPU)?)?;
     let mut variable =
         |shape: &[usize]| Var::from_tensor(&rng.normal_tensor(shape, 1., DType::F32, &CPU)?);
@@ -221,7 +265,7 @@ fn grouped_linear_bf16_is_linear_bf16_of_each_group() -> Result<()> {
 fn bf16_products_refuse_other_dtypes() -> Result<()> {
     let (x, w) = (Tensor::ones((2, 3), DType::F32, &CPU)?, Tensor::ones((4, 3), DType::F32, &CPU)?);
     let error = linear_bf16(&x, &w.to_dtype(DType::F16)?, None).unwrap_err().to_string();
-    assert!(error.contains("a weight in F16, expected f32, and f32 or bf16"), "{error}");
+    assert!(error.contains("a weight in F16 on Cpu, expected f32, and f32 or bf16"), "{error}");
     let error = linear_bf16(&x.to_dtype(DType::F64)?, &w, None).unwrap_err().to_string();
     assert!(error.contains("x in F64"), "{error}");
     let groups = [(&w, None), (&w.to_dtype(DType::BF16)?, None)];

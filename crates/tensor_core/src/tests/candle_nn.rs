@@ -356,3 +356,16 @@ fn layers_may_start_from_any_constant() -> Result<()> {
     assert_eq!(tensor.to_vec1::<f32>()?, [1., 1.]);
     Ok(())
 }
+
+/// candle-nn multiplies tensors as they are, so nothing would be rounded.
+#[test]
+fn models_of_candle_nn_are_refused_where_only_products_are_in_bf16() -> Result<()> {
+    let mut parameters = Parameters::seeded(0, DType::F32, &CPU);
+    Model::new(&parameters.var_builder())?;
+    let mut mixed = parameters.with_compute_dtype(DType::BF16);
+    let error = Model::new(&mixed.var_builder()).err().expect("an error").to_string();
+    assert!(error.contains("they cannot compute in BF16 on the CPU"), "{error}");
+    let mut in_f16 = parameters.with_compute_dtype(DType::F16);
+    assert_eq!(Model::new(&in_f16.var_builder())?.output.weight().dtype(), DType::F16);
+    Ok(())
+}

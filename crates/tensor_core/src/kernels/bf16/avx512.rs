@@ -136,28 +136,17 @@ fn multiply<B: Operand>(
                 let b = &packed_b[column * block..][..block * COLUMNS];
                 let sums = tile(a, b);
                 let columns = COLUMNS.min(part.columns - column);
-                let masks = [mask(columns), mask(columns.saturating_sub(16))];
                 let first_column = part.column + column;
-                let bias = bias.map(|bias| &bias[first_column..][..columns]);
-                for (i, sums) in sums.iter().enumerate().take(part.rows - row) {
+                let bias = bias.map(|bias| bias[first_column..][..columns].as_ptr());
+                for (i, sums) in sums.into_iter().enumerate().take(part.rows - row) {
                     let at = (part.row + row + i) * part.width + first_column;
-                    // SAFETY: this is the only task that works on the part.
-                    let c = unsafe { c.range(at, columns) };
-                    for (j, (&sums, mask)) in sums.iter().zip(masks).enumerate() {
-                        // SAFETY: the mask selects elements of `c` and of the bias; from the second
-                        // block on, those of `c` have been written.
-                        unsafe {
-                            let c = c.as_mut_ptr().cast::<f32>().wrapping_add(16 * j);
-                            let before = match bias {
-                                _ if first > 0 => _mm512_maskz_loadu_ps(mask, c),
-                                Some(bias) => {
-                                    let bias = bias.as_ptr().wrapping_add(16 * j);
-                                    _mm512_maskz_loadu_ps(mask, bias)
-                                }
-                                None => _mm512_setzero_ps(),
-                            };
-                            _mm512_mask_storeu_ps(c, mask, _mm512_add_ps(before, sums));
-                        }
+                    // SAFETY: this is the only task that works on the part. What is read has as
+                    // many elements as the row of `c`, and those of `c` have been written in the
+                    // first block.
+                    unsafe {
+                        let c = c.range(at, columns).as_mut_ptr().cast::<f32>();
+                        let before = if first == 0 { bias } else { Some(c.cast_const()) };
+                        store(c, columns, before, sums);
                     }
                 }
             }
@@ -166,9 +155,27 @@ fn multiply<B: Operand>(
     PACKED_B.set(packed_b);
 }
 
-/// Mask of the first `n` of 16 elements.
-fn mask(n: usize) -> __mmask16 {
-    if n < 16 { (1 << n) - 1 } else { __mmask16::MAX }
+/// Writes the sum of `before` (0 if there is none) and `sums` to the first `n` elements of `c`.
+///
+/// # Safety
+/// `c` and `before` must have n elements, and those of `before` values.
+#[target_feature(enable = "avx512f")]
+#[inline]
+unsafe fn store(c: *mut f32, n: usize, before: Option<*const f32>, sums: [__m512; 2]) {
+    for (sums, start) in sums.into_iter().zip([0, 16]) {
+        let mask = match n.saturating_sub(start) {
+            n @ ..16 => (1 << n) - 1,
+            _ => __mmask16::MAX,
+        };
+        // SAFETY: the mask selects elements below n.
+        unsafe {
+            let before = match before {
+                Some(before) => _mm512_maskz_loadu_ps(mask, before.wrapping_add(start)),
+                None => _mm512_setzero_ps(),
+            };
+            _mm512_mask_storeu_ps(c.wrapping_add(start), mask, _mm512_add_ps(before, sums));
+        }
+    }
 }
 
 /// Products of a panel of a, (pairs, 12), and a panel of b, (pairs, 32).

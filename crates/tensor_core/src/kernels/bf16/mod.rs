@@ -3,7 +3,7 @@
 //!
 //! bf16 keeps the 8 exponent bits of f32 and 8 of its 24 significant bits. The product of two such
 //! numbers is exact in f32, so that a CPU without the units computes the same from rounded numbers
-//! in f32, but for the order of the sums.
+//! in f32, but for the order of the sums, and for numbers below 2⁻¹²⁶, which the units take for 0.
 
 #[cfg(target_arch = "x86_64")]
 mod avx512;

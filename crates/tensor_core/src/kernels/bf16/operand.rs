@@ -12,6 +12,7 @@ use crate::kernels::{GRAIN, build, vectorized};
 /// Number of an operand of a bf16 product.
 pub(crate) trait Operand: Copy + Send + Sync + 'static {
     /// 0.
+    #[cfg(target_arch = "x86_64")]
     const ZERO: Self;
 
     /// The number rounded to bf16, to even if it lies halfway, as the upper 16 bits of an f32. NaN
@@ -36,6 +37,7 @@ pub(crate) trait Operand: Copy + Send + Sync + 'static {
 }
 
 impl Operand for f32 {
+    #[cfg(target_arch = "x86_64")]
     const ZERO: Self = 0.;
 
     #[inline(always)]
@@ -70,6 +72,7 @@ impl Operand for f32 {
 }
 
 impl Operand for bf16 {
+    #[cfg(target_arch = "x86_64")]
     const ZERO: Self = Self::ZERO;
 
     #[inline(always)]
