@@ -85,7 +85,7 @@ fi
 # Flags of mpirun: more ranks than cores are fine, and root may start them.
 mpi_flags=()
 if mpirun --version 2>&1 | grep -Eq 'Open MPI|OpenRTE|PRRTE'; then
-    mpi_flags+=(--oversubscribe)
+    mpi_flags+=(--oversubscribe --bind-to none) # by default all threads of a rank share a core
     [[ $(id -u) != 0 ]] || mpi_flags+=(--allow-run-as-root)
 fi
 

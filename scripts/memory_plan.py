@@ -154,7 +154,7 @@ def reductions(model, n):
         ("all-reduce, or ZeRO-1, -2", ring(n, weights)),
         ("ZeRO-3", 1.5 * ring(n, weights)),
         ("f32 all-reduce", ring(n, 2 * weights)),
-        ("this repository's, f32", first_rank(n, 2 * weights)),
+        ("through the first rank, f32", first_rank(n, 2 * weights)),
     ]
 
 
@@ -294,7 +294,7 @@ def moved():
 
 
 def reduction_factors():
-    """The reduction of this repository beside a ring, in units of the gradient's bytes."""
+    """A reduction through the first rank beside a ring, in units of the gradient's bytes."""
     head = ["ranks", "through the first rank", "ring", "ratio", "messages", "of the ring",
             "the ring pays from"]
     rows = []

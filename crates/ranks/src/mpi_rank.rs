@@ -6,11 +6,11 @@ use std::thread::{self, ThreadId};
 use anyhow::{Context, Result, ensure};
 use mpi::environment::Universe;
 use mpi::topology::SimpleCommunicator;
-use mpi::traits::{Communicator, Root};
+use mpi::traits::{Communicator, CommunicatorCollectives, Root};
 use mpi::{Threading, initialize_with_threading};
 
-/// Values per message: the first rank holds as many of every rank at a time.
-const CHUNK: usize = 1 << 22;
+/// Values that are added at a time, of which each rank holds its share from every rank.
+const CHUNK: usize = 1 << 20;
 
 /// MPI, from its start to its end. Its calls are made by the main thread, but a thread-local value
 /// would be dropped at the exit of a process that panics. That ends MPI, which waits for the other
@@ -74,24 +74,20 @@ impl MpiRank {
         self.world_size
     }
 
-    /// The first rank adds in the order of the ranks: MPI's own reduction may add in any order. All
-    /// must have as many `values`, which is not checked.
+    /// Each rank adds a share of the values, in the order of the ranks, and gives its sums to all:
+    /// MPI's own reduction may add in any order. All must have as many `values`, which is not
+    /// checked.
     pub(crate) fn all_reduce_sum(&self, values: &mut [f32]) -> Result<()> {
-        let world = world()?;
-        let first = world.process_at_rank(0);
-        for chunk in values.chunks_mut(CHUNK) {
-            if self.rank == 0 {
-                let mut all = vec![0f32; chunk.len() * self.world_size];
-                first.gather_into_root(&*chunk, &mut all[..]);
-                chunk.fill(0.);
-                for theirs in all.chunks(chunk.len()) {
-                    chunk.iter_mut().zip(theirs).for_each(|(sum, value)| *sum += value);
-                }
-            } else {
-                first.gather_into(&*chunk);
-            }
-            first.broadcast_into(chunk);
+        let (world, n) = (world()?, self.world_size);
+        let (whole, rest) = values.split_at_mut(values.len() / n * n);
+        let mut of_ranks = vec![0.; whole.len().min(CHUNK / n * n)];
+        for chunk in whole.chunks_mut(CHUNK / n * n) {
+            sum_by_shares(&world, chunk, &mut of_ranks[..chunk.len()]);
         }
+        let mut padded = vec![0.; n];
+        padded[..rest.len()].copy_from_slice(rest);
+        sum_by_shares(&world, &mut padded, &mut vec![0.; n]);
+        rest.copy_from_slice(&padded[..rest.len()]);
         Ok(())
     }
 
@@ -123,6 +119,18 @@ pub(crate) fn ensure_funneled(granted: Threading) -> Result<()> {
          need Funneled or more: use an MPI library that was built with support for threads"
     );
     Ok(())
+}
+
+/// Replaces `values`, equally many for each rank, by their sums over the ranks. `of_ranks` is
+/// memory of that size.
+fn sum_by_shares(world: &SimpleCommunicator, values: &mut [f32], of_ranks: &mut [f32]) {
+    let share = values.len() / world.size() as usize;
+    world.all_to_all_into(&*values, of_ranks); // this rank's share of each rank's values
+    let (sums, of_others) = of_ranks.split_at_mut(share);
+    for values in of_others.chunks_exact(share) {
+        sums.iter_mut().zip(values).for_each(|(sum, value)| *sum += value);
+    }
+    world.all_gather_into(&*sums, values);
 }
 
 /// Communicator of all ranks.
