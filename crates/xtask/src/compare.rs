@@ -10,17 +10,29 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::compare_table::{Row, print_table};
 use crate::processor;
 use crate::repository::root;
 use crate::worker::Worker;
 
-/// Modes of PyTorch in a training step, as it is, compiled, and with bf16 products (autocast), and
-/// our `--dtype` beside each.
-const TRAINING_MODES: [(&str, &str); 4] =
-    [("eager", "f32"), ("compile", "f32"), ("bf16", "bf16"), ("bf16-compile", "bf16")];
+/// How both sides run a training step.
+#[derive(Clone, Copy)]
+struct Mode {
+    /// PyTorch's: as it is, compiled, and with bf16 products (autocast).
+    pytorch: &'static str,
+    /// Our `--dtype`.
+    dtype: &'static str,
+}
+
+const TRAINING_MODES: [Mode; 4] = [
+    Mode { pytorch: "eager", dtype: "f32" },
+    Mode { pytorch: "compile", dtype: "f32" },
+    Mode { pytorch: "bf16", dtype: "bf16" },
+    Mode { pytorch: "bf16-compile", dtype: "bf16" },
+];
 
 /// Options of the comparison.
 #[derive(clap::Args)]
@@ -64,24 +76,6 @@ struct Work {
 enum Needs {
     Flops(f64),
     Bytes(f64),
-}
-
-/// Row of the result.
-#[derive(Serialize)]
-struct Row {
-    work: String,
-    ours: f64,
-    #[serde(rename = "pytorch")]
-    theirs: f64,
-    ratio: f64,
-    unit: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    gflop_per_s: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    gb_per_s: Option<f64>,
-    /// Reason why the other side has no value.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<String>,
 }
 
 pub(crate) fn run(options: &Options) -> Result<()> {
@@ -139,9 +133,9 @@ fn compare_modes(work: &Work, options: &Options) -> Result<Vec<Row>> {
         return compare(work, TRAINING_MODES[0], options);
     }
     let mut of_modes = Vec::new();
-    for (mode, dtype) in TRAINING_MODES {
-        let mut rows = compare(work, (mode, dtype), options)?;
-        let modes = format!("; ours in {dtype}, PyTorch {mode}");
+    for mode in TRAINING_MODES {
+        let mut rows = compare(work, mode, options)?;
+        let modes = format!("; ours in {}, PyTorch {}", mode.dtype, mode.pytorch);
         rows.iter_mut().for_each(|row| row.work += &modes);
         of_modes.push(rows);
     }
@@ -153,11 +147,11 @@ fn compare_modes(work: &Work, options: &Options) -> Result<Vec<Row>> {
     Ok(of_modes.into_iter().flatten().collect())
 }
 
-/// Runs the work on both sides in alternating turns, PyTorch in `mode`, ours in `dtype`. If the
-/// other side fails (no compiler, an illegal instruction), the only row says so.
-fn compare(work: &Work, (mode, dtype): (&str, &str), options: &Options) -> Result<Vec<Row>> {
-    let mut ours = Worker::start(our_command(options, dtype))?;
-    let mut theirs = Worker::start(python_command(options, mode))
+/// Runs the work on both sides in alternating turns. If the other side fails (no compiler, an
+/// illegal instruction), the only row says so.
+fn compare(work: &Work, mode: Mode, options: &Options) -> Result<Vec<Row>> {
+    let mut ours = Worker::start(our_command(options, mode.dtype))?;
+    let mut theirs = Worker::start(python_command(options, mode.pytorch))
         .context("the Python worker did not start: set --python to a Python that has torch")?;
     let mut request = work.request.clone();
     request["seconds"] = json!(options.seconds);
@@ -166,7 +160,7 @@ fn compare(work: &Work, (mode, dtype): (&str, &str), options: &Options) -> Resul
         let ours = ours.request(&request)?;
         match theirs.request(&request) {
             Ok(theirs) => responses.push((ours, theirs)),
-            Err(error) => return Ok(vec![Row::of_failure(work, &error)]),
+            Err(error) => return Ok(vec![Row::of_failure(work.name.clone(), &error)]),
         }
     }
     let both = |value: &dyn Fn(&Value) -> Option<f64>| -> Option<Vec<(f64, f64)>> {
@@ -198,64 +192,4 @@ fn compare(work: &Work, (mode, dtype): (&str, &str), options: &Options) -> Resul
         rows.extend(pairs.map(|pairs| Row::new(format!("{prefix}{}", work.name), unit, &pairs)));
     }
     Ok(rows)
-}
-
-impl Row {
-    /// Medians of the values of both sides over the turns.
-    fn new(work: String, unit: &str, pairs: &[(f64, f64)]) -> Self {
-        let median_of = |f: fn(&(f64, f64)) -> f64| median(pairs.iter().map(f).collect());
-        Self {
-            work,
-            ours: median_of(|pair| pair.0),
-            theirs: median_of(|pair| pair.1),
-            // Median of the ratios of the turns: drift of the machine affects both sides of a turn.
-            ratio: median_of(|pair| pair.0 / pair.1),
-            unit: unit.to_owned(),
-            gflop_per_s: None,
-            gb_per_s: None,
-            error: None,
-        }
-    }
-
-    /// Row without values of `work`, which failed.
-    fn of_failure(work: &Work, error: &anyhow::Error) -> Self {
-        let error = format!("{error:#}");
-        let error = error.lines().next().unwrap_or_default().to_string();
-        Self { error: Some(error), ..Self::new(work.name.clone(), "", &[(0., 0.)]) }
-    }
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
-}
-
-fn print_table(rows: &[Row]) {
-    // The peak of the machine is the best rate of either side in the rows that measure only it.
-    let peak = |name: &str, rate: fn(&Row) -> Option<f64>| {
-        let rows = rows.iter().filter(|row| row.work.starts_with(name));
-        rows.filter_map(|row| Some(rate(row)? * (row.theirs / row.ours).max(1.))).fold(0., f64::max)
-    };
-    let flops = peak("matrix product", |row| row.gflop_per_s);
-    let bytes = peak("memory read", |row| row.gb_per_s);
-    println!("| work | ours | theirs (PyTorch eager if not named) | ratio | rate | of peak |");
-    println!("| --- | --- | --- | --- | --- | --- |");
-    for Row { work, ours, theirs, ratio, unit, gflop_per_s, gb_per_s, error } in rows {
-        if let Some(error) = error {
-            println!("| {work} | | failed: {error} | | | |");
-            continue;
-        }
-        let number = |x: &f64| if *x < 100. { format!("{x:.2}") } else { format!("{x:.0}") };
-        let (rate, share) = match (gflop_per_s, gb_per_s) {
-            (Some(rate), _) => (format!("{rate:.0} GFLOP/s"), rate / flops),
-            (_, Some(rate)) => (format!("{rate:.1} GB/s"), rate / bytes),
-            _ => (String::new(), f64::INFINITY),
-        };
-        let share = match share.is_finite() {
-            true => format!("{:.0} %", 100. * share),
-            false => String::new(), // the row that measures the peak was not run
-        };
-        let (ours, theirs) = (number(ours), number(theirs));
-        println!("| {work} | {ours} {unit} | {theirs} {unit} | {ratio:.2} | {rate} | {share} |");
-    }
 }

@@ -5,6 +5,7 @@ mod book;
 mod cargo;
 mod check;
 mod compare;
+mod compare_table;
 mod worker;
 mod exercises;
 mod layers;
