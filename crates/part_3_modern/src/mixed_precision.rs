@@ -1,8 +1,8 @@
 //! Models that compute with rounded copies of their weights (mixed precision, part 4).
 //!
-//! A model in f32 shares the memory of its [`Parameters`] and sees every step of the optimizer, also
-//! where its products are in bf16 (on the CPU). One whose tensors have 16 bits has copies of the
-//! master weights, rounded when it was built.
+//! A model in f32 shares the memory of its [`Parameters`] and sees every step of the optimizer,
+//! also where its products are in bf16 (on the CPU). One whose tensors have 16 bits has copies of
+//! the master weights, rounded when it was built.
 
 use candle_core::Result;
 use model_io::ModelConfig;

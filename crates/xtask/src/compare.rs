@@ -18,7 +18,7 @@ use crate::processor;
 use crate::repository::root;
 use crate::worker::Worker;
 
-/// How both sides run a training step.
+/// Mode of both sides in a training step.
 #[derive(Clone, Copy)]
 struct Mode {
     /// PyTorch's: as it is, compiled, and with bf16 products (autocast).
